@@ -1,0 +1,270 @@
+/*
+ * Dispatch to the kinds, bounds, and what all arrays share.
+ */
+#include "array/array.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "array/dirty.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "util/log.h"
+#include "util/stats.h"
+
+static const struct array_ops *const kinds[] = {
+	[ARRAY_BUCKET] = &bucket_ops,
+	[ARRAY_COLUMN] = &column_ops,
+	[ARRAY_LAYERED] = &layered_ops,
+};
+
+const char *array_kind_name(enum array_kind kind)
+{
+	static const char *const names[] = { "none", "bucket", "column", "layered" };
+
+	return names[kind];
+}
+
+/* Deletes column files that no committed inode has, and finds the next number. */
+static int survey_column(void *ctx, const char *name)
+{
+	struct arrays *h = ctx;
+	char path[64], *end;
+	uint64_t id = strtoull(name, &end, 10);
+	bool known;
+	int err;
+
+	if (*end || !id || strlen(name) > 20)
+		return 0;
+	meta_lock(h->store->meta);
+	err = meta_column_exists_locked(h->store->meta, id, &known);
+	meta_unlock(h->store->meta);
+	if (err)
+		return err;
+	if (!known) {
+		snprintf(path, sizeof(path), "columns/%s", name);
+		return io_unlink(h->store->dir, path);
+	}
+	if (id >= atomic_load(&h->next_column))
+		atomic_store(&h->next_column, id + 1);
+	return 0;
+}
+
+int arrays_new(struct store *s, struct arrays **out)
+{
+	struct arrays *h = calloc(1, sizeof(*h));
+	int err;
+
+	if (!h)
+		return -ENOMEM;
+	h->store = s;
+	lock_init(&h->lock, RANK_ARRAY);
+	atomic_store(&h->next_column, 1);
+	err = dirty_new(s, &h->dirty);
+	if (!err)
+		err = io_list(s->dir, "columns", survey_column, h);
+	if (err) {
+		arrays_free(h);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+void arrays_free(struct arrays *h)
+{
+	if (h->dirty)
+		dirty_free(h->dirty);
+	lock_fini(&h->lock);
+	free(h);
+}
+
+int arrays_flush(struct arrays *h)
+{
+	return dirty_flush_all(h->dirty);
+}
+
+int array_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+	       struct array **out)
+{
+	if (row->kind >= sizeof(kinds) / sizeof(*kinds) || !kinds[row->kind])
+		return -EINVAL;
+	return kinds[row->kind]->open(home, row, params, out);
+}
+
+void array_close(struct array *a)
+{
+	a->ops->close(a);
+}
+
+int array_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+{
+	if (off >= a->size_bytes)
+		len = 0;
+	else if (len > a->size_bytes - off)
+		len = (size_t)(a->size_bytes - off);
+	if (!len) {
+		*out = (struct lease){ .ptr = "" };
+		return 0;
+	}
+	return a->ops->borrow(a, off, len, first, out);
+}
+
+/* The bytes of a lease, at dst. */
+static int copy_lease(const struct lease *l, void *dst)
+{
+	size_t done = 0;
+
+	if (l->ptr) {
+		memcpy(dst, l->ptr, l->len_bytes);
+		return 0;
+	}
+	while (done < l->len_bytes) {
+		ssize_t n = pread(l->fd, (char *)dst + done, l->len_bytes - done, (off_t)(l->fd_off_bytes + done));
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return 0;
+}
+
+int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		struct lease l;
+		int err = array_borrow(a, off + done, len - done, true, &l);
+		size_t n;
+
+		if (err)
+			return err;
+		n = l.len_bytes;
+		err = copy_lease(&l, (char *)buf + done);
+		lease_return(&l);
+		if (err)
+			return err;
+		if (!n)
+			break;
+		done += n;
+	}
+	*n_out = done;
+	return 0;
+}
+
+int array_write(struct array *a, const void *buf, size_t len, uint64_t off)
+{
+	int err;
+
+	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
+		return -EFBIG;
+	if (!len)
+		return 0;
+	err = a->ops->write(a, buf, len, off);
+	if (!err) {
+		stats_add(STAT_WRITE_OPS_BUCKET + a->ops->kind - ARRAY_BUCKET, 1);
+		stats_add(STAT_WRITE_BYTES_BUCKET + a->ops->kind - ARRAY_BUCKET, len);
+	}
+	return err;
+}
+
+int array_resize(struct array *a, uint64_t size)
+{
+	if (size > ARRAY_SIZE_MAX)
+		return -EFBIG;
+	return size == a->size_bytes ? 0 : a->ops->resize(a, size);
+}
+
+int array_punch(struct array *a, uint64_t off, uint64_t len)
+{
+	if (off >= a->size_bytes)
+		return 0;
+	if (len > a->size_bytes - off)
+		len = a->size_bytes - off;
+	return len ? a->ops->punch(a, off, len) : 0;
+}
+
+int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size)
+{
+	int err;
+
+	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
+		return -EFBIG;
+	err = store_may_write(a->home->store, len);
+	if (!err)
+		err = a->ops->allocate(a, off, len);
+	if (!err && !keep_size && off + len > a->size_bytes)
+		err = array_resize(a, off + len);
+	return err;
+}
+
+int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
+{
+	uint64_t at;
+	int err;
+
+	if (off >= a->size_bytes)
+		return -ENXIO;
+	err = a->ops->seek(a, off, hole, &at);
+	if (err)
+		return err;
+	if (at >= a->size_bytes) {
+		if (!hole)
+			return -ENXIO;
+		at = a->size_bytes;
+	}
+	*out = at;
+	return 0;
+}
+
+int array_flush(struct array *a)
+{
+	return a->ops->flush(a);
+}
+
+int array_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+{
+	return a->ops->stage_locked(a, facts, more);
+}
+
+int array_sync(struct array *a)
+{
+	return a->ops->sync(a);
+}
+
+int array_drop_locked(struct array *a)
+{
+	return a->ops->drop_locked(a);
+}
+
+void array_end_growth(struct array *a)
+{
+	if (a->ops->end_growth)
+		a->ops->end_growth(a);
+}
+
+int array_describe(struct array *a, const char *what, char **out)
+{
+	return a->ops->describe ? a->ops->describe(a, what, out) : -ENODATA;
+}
+
+int array_configure(struct array *a, const struct array_params *params)
+{
+	if (a->ops->kind == ARRAY_LAYERED && params->block_bytes != a->params.block_bytes && a->size_bytes)
+		return -EBUSY;
+	a->params = *params;
+	return 0;
+}
+
+bool array_unsettled(struct array *a)
+{
+	return a->ops->kind == ARRAY_LAYERED && dirty_has(a);
+}

@@ -1,0 +1,134 @@
+/*
+ * Arrays: the data of one regular file, behind one vtable. The kind follows from the folder that the
+ * file was made in: bucket, column or layered. array.c dispatches and checks bounds; an implementation
+ * may rely on what its comment in struct array_ops says.
+ *
+ * Locking: the caller holds the inode's rwlock: exclusively for write, resize, punch, allocate,
+ * configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
+ * released. Functions named _locked need the meta lock too.
+ *
+ * Errors beyond I/O: -ENOSPC; -EROFS after a failed commit; -EUCLEAN for damaged stored bytes (logged);
+ * -EAGAIN from write, resize and allocate: release the lock, wait for a commit, try again.
+ */
+#ifndef SPILLFS_ARRAY_ARRAY_H
+#define SPILLFS_ARRAY_ARRAY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block/codec.h"
+#include "io/lease.h"
+#include "util/lock.h"
+
+struct store;
+struct dirty;
+struct meta_inode;
+
+enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYERED = 3 };
+
+#define ARRAY_SIZE_MAX (1ull << 50)
+#define ARRAY_BLOCK_MIN 4096u
+#define ARRAY_BLOCK_MAX (16u << 20)
+#define ARRAY_BLOCK_DEFAULT (256u << 10)
+
+/* What the xattrs of an array say about its storage. */
+struct array_params {
+	uint32_t block_bytes; /* layered: a multiple of 4096, ARRAY_BLOCK_MIN..MAX */
+	struct codec_params codec;
+};
+
+/* The facts that a layer's index names besides blocks. Strings may be empty, not NULL. */
+struct array_facts {
+	uint32_t mode, uid, gid;
+	int64_t mtime_ns;
+	const char *path, *dtype, *shape;
+};
+
+/* What all arrays of a mounted store share. */
+struct arrays {
+	struct store *store;
+	struct dirty *dirty;
+	atomic_uint_fast64_t next_column; /* number of the next column file */
+	struct lock lock;                 /* RANK_ARRAY: columns' files against the cuts that a commit runs */
+};
+
+struct array {
+	const struct array_ops *ops;
+	struct arrays *home;
+	uint64_t ino;
+	uint64_t size_bytes;               /* changes under the exclusive lock */
+	_Atomic uint64_t stored_bytes;     /* in the store; dirty bytes count as they are */
+	uint64_t file_id;                  /* columns: the physical file */
+	struct array_params params;
+};
+
+struct array_ops {
+	enum array_kind kind;
+	/* Allocates the kind's structure with its facts from the store. */
+	int (*open)(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct array **out);
+	/* Memory only; nothing is dirty. */
+	void (*close)(struct array *a);
+	/* Lends a prefix of [off, off + len), inside the size, len > 0. first: no lease of this request is
+	 * outstanding, so a bounded buffer may be waited for. */
+	int (*borrow)(struct array *a, uint64_t off, size_t len, bool first, struct lease *out);
+	/* All of it or an error; grows the size. */
+	int (*write)(struct array *a, const void *buf, size_t len, uint64_t off);
+	int (*resize)(struct array *a, uint64_t size);
+	/* [off, off + len) inside the size reads as zeros and takes no space where that is possible. */
+	int (*punch)(struct array *a, uint64_t off, uint64_t len);
+	/* Reserves space where the kind can; the size stays. */
+	int (*allocate)(struct array *a, uint64_t off, uint64_t len);
+	/* First data (or hole) at or behind off < size; size if there is none. */
+	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);
+	/* Dirty memory goes to the store's files. May wait for the work pool. */
+	int (*flush)(struct array *a);
+	/* Rows and index entries of what has changed since the last stage. *more: some of it has to wait for
+	 * the next transaction. */
+	int (*stage_locked)(struct array *a, const struct array_facts *facts, bool *more);
+	/* Makes durable what the staged rows point to and the store does not sync by itself. */
+	int (*sync)(struct array *a);
+	/* The file is gone: frees its storage after the next commit; the inode's row goes in the same
+	 * transaction. dirty memory is dropped before, by resize to 0. */
+	int (*drop_locked)(struct array *a);
+	/* Ends a growth (the close of a writer). May be NULL. */
+	void (*end_growth)(struct array *a);
+	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
+	int (*describe)(struct array *a, const char *what, char **out);
+};
+
+int arrays_new(struct store *s, struct arrays **out);
+void arrays_free(struct arrays *h);
+/* Encodes dirty blocks of all arrays. Errors as a commit's flush. */
+int arrays_flush(struct arrays *h);
+
+int array_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+	       struct array **out);
+void array_close(struct array *a);
+/* off and len are cut to the size; out->len_bytes is 0 at the end of the array. */
+int array_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out);
+/* Copies up to len bytes; *n_out is short only at the end of the array. */
+int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out);
+int array_write(struct array *a, const void *buf, size_t len, uint64_t off); /* -EFBIG */
+int array_resize(struct array *a, uint64_t size);                            /* -EFBIG */
+int array_punch(struct array *a, uint64_t off, uint64_t len);
+int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size);
+int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out); /* -ENXIO */
+int array_flush(struct array *a);
+int array_stage_locked(struct array *a, const struct array_facts *facts, bool *more);
+int array_sync(struct array *a);
+int array_drop_locked(struct array *a);
+void array_end_growth(struct array *a);
+int array_describe(struct array *a, const char *what, char **out);
+/* New parameters; -EBUSY when the block size would change under existing blocks. */
+int array_configure(struct array *a, const struct array_params *params);
+
+/* Dirty bytes that stored_bytes only estimates: the attributes may change without a write. */
+bool array_unsettled(struct array *a);
+
+const char *array_kind_name(enum array_kind kind);
+
+extern const struct array_ops bucket_ops, column_ops, layered_ops;
+
+#endif

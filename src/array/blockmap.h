@@ -1,0 +1,44 @@
+/*
+ * The block map of one layered array: block number to frame, sparse, in pages of 256 entries. Pure data
+ * structure; the caller holds the array's lock (RANK_ARRAY).
+ *
+ * Memory: 48 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
+ */
+#ifndef SPILLFS_ARRAY_BLOCKMAP_H
+#define SPILLFS_ARRAY_BLOCKMAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct dirty_block;
+
+/* Where a block is stored; frame_off 0: it is all zeros. */
+struct block_ref {
+	uint64_t frame_off;
+	uint32_t layer;
+	uint32_t frame_len, frame_raw;
+	uint32_t raw_off, raw_len;
+	uint8_t filter, elem_bytes;
+	uint8_t changed; /* since the last stage: it stands in the array's list of changes */
+};
+
+struct blockmap_entry {
+	struct block_ref ref;
+	struct dirty_block *dirty; /* newer than ref */
+};
+
+struct blockmap {
+	struct blockmap_entry **pages;
+	size_t npages;
+};
+
+void blockmap_init(struct blockmap *m);
+void blockmap_fini(struct blockmap *m);
+/* NULL where nothing was ever stored. */
+struct blockmap_entry *blockmap_find(const struct blockmap *m, uint64_t block);
+/* Makes the entry. -ENOMEM, -EFBIG. */
+int blockmap_need(struct blockmap *m, uint64_t block, struct blockmap_entry **out);
+/* The first block at or behind `from` whose page exists; false if there is none. */
+_Bool blockmap_next(const struct blockmap *m, uint64_t from, uint64_t *block_out, struct blockmap_entry **out);
+
+#endif

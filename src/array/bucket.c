@@ -1,0 +1,503 @@
+/*
+ * Buckets: append-mostly files pooled into a few physical ones.
+ *
+ * A bucket lives in physical file `ino mod N`. It owns one growing region at a time; what it writes
+ * there becomes extents. Overwrites go in place.
+ *
+ * Invariants:
+ *  1. An extent covers only bytes that were written, so nothing stale shows through.
+ *  2. The region's bytes from `next` on belong to no extent and to no other bucket.
+ *  3. A page of a physical file is freed when no extent of this bucket has a byte in it; it goes back to
+ *     the pool only after the transaction that dropped it is durable.
+ *  4. Run boundaries begin with 0 and rise strictly; none is behind the size.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/array.h"
+#include "block/extent.h"
+#include "block/pool.h"
+#include "store/commit.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "util/buf.h"
+
+/* Text of an xattr. */
+#define DESCRIBE_MAX 65536u
+
+struct region_list {
+	struct region *v;
+	size_t n, cap;
+};
+
+struct bucket {
+	struct array array;
+	struct extent_map map;
+	uint64_t dirty_from; /* file offset from which the rows are old; UINT64_MAX: none */
+	struct region region;
+	uint64_t next_bytes; /* first free byte of the region, relative */
+	uint64_t region_bytes;
+	uint64_t *runs; /* boundaries without the first, which is 0 */
+	size_t nruns, cap_runs;
+	bool runs_dirty;
+	struct region_list freed; /* pages to defer with the next stage */
+};
+
+/* Regions on their way back to the pool. */
+struct freed_regions {
+	struct commit_deferred deferred;
+	struct pool *pool;
+	struct region_list list;
+};
+
+static struct bucket *bucket_of(struct array *a)
+{
+	return (struct bucket *)a;
+}
+
+static struct pool *pool_of(const struct bucket *b)
+{
+	return b->array.home->store->pool;
+}
+
+static uint32_t file_of(const struct bucket *b)
+{
+	return (uint32_t)(b->array.ino % pool_nfiles(pool_of(b)));
+}
+
+static int load_runs(struct bucket *b)
+{
+	struct meta *m = b->array.home->store->meta;
+	void *runs;
+	size_t len;
+	int err = meta_blob_get_locked(m, b->array.ino, META_BLOB_RUNS, &runs, &len);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	b->runs = runs;
+	b->nruns = b->cap_runs = len / sizeof(*b->runs);
+	return 0;
+}
+
+static void bucket_close(struct array *a)
+{
+	struct bucket *b = bucket_of(a);
+	struct region rest = b->region;
+	uint64_t page = b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1);
+
+	/* Invariant 2: the rest of the region is in no extent. */
+	if (b->next_bytes > page && extent_map_touches(&b->map, rest.file, rest.off_bytes + page, POOL_ALIGN))
+		page += POOL_ALIGN;
+	b->next_bytes = page;
+	rest.off_bytes += b->next_bytes;
+	rest.len_bytes -= b->next_bytes;
+	if (b->region.len_bytes && rest.len_bytes)
+		pool_unclaim(pool_of(b), &rest);
+	extent_map_fini(&b->map);
+	free(b->runs);
+	free(b->freed.v);
+	free(b);
+}
+
+static int bucket_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+		       struct array **out)
+{
+	struct bucket *b = calloc(1, sizeof(*b));
+	int err;
+
+	if (!b)
+		return -ENOMEM;
+	b->array = (struct array){ .ops = &bucket_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
+				   .params = *params };
+	b->dirty_from = UINT64_MAX;
+	b->region_bytes = POOL_REGION_MIN;
+	extent_map_init(&b->map);
+	meta_lock(home->store->meta);
+	err = meta_extents_load_locked(home->store->meta, row->ino, &b->map);
+	if (!err)
+		err = load_runs(b);
+	meta_unlock(home->store->meta);
+	if (err) {
+		bucket_close(&b->array);
+		return err;
+	}
+	atomic_store(&b->array.stored_bytes, b->map.mapped_bytes);
+	*out = &b->array;
+	return 0;
+}
+
+static void give_back_fd(struct lease *l)
+{
+	io_unpin(l->owner);
+}
+
+static void give_back_buf(struct lease *l)
+{
+	buf_free(l->item, l->len_bytes);
+}
+
+/* A range of a physical file, as a descriptor where there is one. */
+static int lend_range(struct io *f, uint64_t off, size_t len, struct lease *out)
+{
+	void *buf;
+	int fd, err = io_pin(f, &fd);
+
+	if (!err) {
+		*out = (struct lease){ .len_bytes = len, .fd = fd, .fd_off_bytes = off, .give_back = give_back_fd, .owner = f };
+		return 0;
+	}
+	if (err != -EOPNOTSUPP)
+		return err;
+	buf = buf_alloc(len);
+	err = buf ? io_pread(f, buf, len, off) : -ENOMEM;
+	if (err) {
+		buf_free(buf, len);
+		return err;
+	}
+	*out = (struct lease){ .ptr = buf, .len_bytes = len, .give_back = give_back_buf, .item = buf };
+	return 0;
+}
+
+static int bucket_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+{
+	struct bucket *b = bucket_of(a);
+	size_t i = extent_map_find(&b->map, off);
+	const struct extent *e = i < b->map.n ? &b->map.v[i] : NULL;
+
+	(void)first;
+	if (!e || e->off_bytes > off) {
+		if (e && len > e->off_bytes - off)
+			len = (size_t)(e->off_bytes - off);
+		lease_zeros(out, len < LEASE_ZERO_MAX ? len : LEASE_ZERO_MAX);
+		return 0;
+	}
+	if (len > e->off_bytes + e->len_bytes - off)
+		len = (size_t)(e->off_bytes + e->len_bytes - off);
+	return lend_range(pool_file(pool_of(b), e->file), e->phys_bytes + (off - e->off_bytes), len, out);
+}
+
+/* Makes the region have room, claiming a new one: they double, so that a long bucket reads back in
+ * large pieces and a short one wastes little. */
+static int need_region(struct bucket *b, uint64_t want)
+{
+	struct region rest = b->region;
+	int err;
+
+	if (b->next_bytes < b->region.len_bytes)
+		return 0;
+	if (want < b->region_bytes)
+		want = b->region_bytes;
+	if (want > POOL_REGION_MAX)
+		want = POOL_REGION_MAX;
+	err = store_may_write(b->array.home->store, want);
+	if (!err)
+		err = pool_claim(pool_of(b), file_of(b), want, &rest);
+	if (err)
+		return err;
+	b->region = rest;
+	b->next_bytes = 0;
+	if (b->region_bytes < POOL_REGION_MAX)
+		b->region_bytes *= 2;
+	return 0;
+}
+
+static void mark_dirty(struct bucket *b, uint64_t off)
+{
+	if (off < b->dirty_from)
+		b->dirty_from = off;
+}
+
+/* Writes into a gap of the map; *n_out bytes of it. */
+static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off, size_t *n_out)
+{
+	struct extent e = { .off_bytes = off };
+	struct pool *p = pool_of(b);
+	int err = need_region(b, len);
+
+	if (err)
+		return err;
+	if (len > b->region.len_bytes - b->next_bytes)
+		len = (size_t)(b->region.len_bytes - b->next_bytes);
+	e.len_bytes = len;
+	e.file = b->region.file;
+	e.phys_bytes = b->region.off_bytes + b->next_bytes;
+	err = io_pwrite(pool_file(p, e.file), buf, len, e.phys_bytes);
+	if (err)
+		return err;
+	pool_touch(p, e.file);
+	err = extent_map_insert(&b->map, &e);
+	if (err)
+		return err;
+	b->next_bytes += len;
+	mark_dirty(b, off);
+	atomic_fetch_add(&b->array.stored_bytes, len);
+	*n_out = len;
+	return 0;
+}
+
+static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t off)
+{
+	struct bucket *b = bucket_of(a);
+	struct pool *p = pool_of(b);
+	size_t done = 0;
+	int err = 0;
+
+	while (done < len && !err) {
+		uint64_t at = off + done;
+		size_t i = extent_map_find(&b->map, at), n = len - done;
+		const struct extent *e = i < b->map.n ? &b->map.v[i] : NULL;
+
+		if (e && e->off_bytes <= at) {
+			uint64_t in = at - e->off_bytes;
+
+			if (n > e->len_bytes - in)
+				n = (size_t)(e->len_bytes - in);
+			err = io_pwrite(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in);
+			if (!err)
+				pool_touch(p, e->file);
+		} else {
+			if (e && n > e->off_bytes - at)
+				n = (size_t)(e->off_bytes - at);
+			err = write_gap(b, (const char *)buf + done, n, at, &n);
+		}
+		if (!err)
+			done += n;
+	}
+	/* What was written before an error stays, as on any file system; the caller retries or reports. */
+	if (done && off + done > a->size_bytes)
+		a->size_bytes = off + done;
+	return err;
+}
+
+static int list_add(struct region_list *l, const struct region *r)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 8;
+		void *v = realloc(l->v, cap * sizeof(*l->v));
+
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n++] = *r;
+	return 0;
+}
+
+/* Invariant 3: frees the pages of a removed piece that nothing else of this bucket touches. A page that
+ * cannot be noted (no memory) stays claimed until the next mount. */
+static void free_piece(void *ctx, const struct extent *piece)
+{
+	struct bucket *b = ctx;
+	uint64_t first = piece->phys_bytes & ~(uint64_t)(POOL_ALIGN - 1);
+	uint64_t end = (piece->phys_bytes + piece->len_bytes + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
+	uint64_t next_page = b->region.off_bytes + (b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1));
+	struct region r = { .file = piece->file };
+
+	atomic_fetch_sub(&b->array.stored_bytes, piece->len_bytes);
+	if (first < piece->phys_bytes && extent_map_touches(&b->map, piece->file, first, POOL_ALIGN))
+		first += POOL_ALIGN;
+	if (first < end && end > piece->phys_bytes + piece->len_bytes &&
+	    extent_map_touches(&b->map, piece->file, end - POOL_ALIGN, POOL_ALIGN))
+		end -= POOL_ALIGN;
+	/* The page that the region appends to next stays. */
+	if (b->region.len_bytes && b->next_bytes < b->region.len_bytes && piece->file == b->region.file &&
+	    first <= next_page && next_page < end && b->next_bytes % POOL_ALIGN)
+		end = next_page;
+	if (first >= end)
+		return;
+	r.off_bytes = first;
+	r.len_bytes = end - first;
+	list_add(&b->freed, &r);
+}
+
+/* Drops [off, off + len) from the map. */
+static int cut(struct bucket *b, uint64_t off, uint64_t len)
+{
+	size_t i = extent_map_find(&b->map, off);
+	int err;
+
+	if (i == b->map.n || (len < UINT64_MAX - off && b->map.v[i].off_bytes >= off + len))
+		return 0;
+	mark_dirty(b, b->map.v[i].off_bytes < off ? b->map.v[i].off_bytes : off);
+	err = extent_map_remove(&b->map, off, len, free_piece, b);
+	return err;
+}
+
+static int bucket_resize(struct array *a, uint64_t size)
+{
+	struct bucket *b = bucket_of(a);
+
+	if (size < a->size_bytes) {
+		int err = cut(b, size, a->size_bytes - size);
+
+		if (err)
+			return err;
+		while (b->nruns && b->runs[b->nruns - 1] > size) {
+			b->nruns--;
+			b->runs_dirty = true;
+		}
+	}
+	a->size_bytes = size;
+	return 0;
+}
+
+static int bucket_punch(struct array *a, uint64_t off, uint64_t len)
+{
+	return cut(bucket_of(a), off, len);
+}
+
+static int bucket_allocate(struct array *a, uint64_t off, uint64_t len)
+{
+	(void)a;
+	(void)off;
+	(void)len;
+	return 0; /* array_allocate has looked at the space; regions are claimed when written */
+}
+
+static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
+{
+	const struct extent_map *m = &bucket_of(a)->map;
+	size_t i = extent_map_find(m, off);
+
+	if (hole) {
+		for (; i < m->n && m->v[i].off_bytes <= off; i++)
+			off = m->v[i].off_bytes + m->v[i].len_bytes;
+		*out = off;
+	} else if (i < m->n) {
+		*out = m->v[i].off_bytes > off ? m->v[i].off_bytes : off;
+	} else {
+		*out = a->size_bytes;
+	}
+	return 0;
+}
+
+static int bucket_flush(struct array *a)
+{
+	(void)a;
+	return 0;
+}
+
+static void run_freed(struct commit_deferred *d)
+{
+	struct freed_regions *f = (struct freed_regions *)d;
+
+	for (size_t i = 0; i < f->list.n; i++)
+		pool_release(f->pool, &f->list.v[i]);
+	free(f->list.v);
+	free(f);
+}
+
+static int defer_freed_locked(struct bucket *b)
+{
+	struct freed_regions *f;
+
+	if (!b->freed.n)
+		return 0;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	f->deferred.run = run_freed;
+	f->pool = pool_of(b);
+	f->list = b->freed;
+	b->freed = (struct region_list){ 0 };
+	commit_defer_locked(b->array.home->store->commit, &f->deferred);
+	return 0;
+}
+
+static int bucket_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+{
+	struct bucket *b = bucket_of(a);
+	struct meta *m = a->home->store->meta;
+	int err = 0;
+
+	(void)facts;
+	(void)more;
+	if (b->dirty_from != UINT64_MAX) {
+		err = meta_extents_replace_locked(m, a->ino, &b->map, b->dirty_from);
+		if (!err)
+			b->dirty_from = UINT64_MAX;
+	}
+	if (!err && b->runs_dirty) {
+		err = meta_blob_set_locked(m, a->ino, META_BLOB_RUNS, b->nruns ? b->runs : NULL, b->nruns * sizeof(*b->runs));
+		if (!err)
+			b->runs_dirty = false;
+	}
+	return err ? err : defer_freed_locked(b);
+}
+
+static int bucket_sync(struct array *a)
+{
+	(void)a;
+	return 0; /* the commit syncs the pool */
+}
+
+static int bucket_drop_locked(struct array *a)
+{
+	return defer_freed_locked(bucket_of(a));
+}
+
+static void bucket_end_growth(struct array *a)
+{
+	struct bucket *b = bucket_of(a);
+	uint64_t last = b->nruns ? b->runs[b->nruns - 1] : 0;
+
+	if (a->size_bytes <= last)
+		return;
+	if (b->nruns == b->cap_runs) {
+		size_t cap = b->cap_runs ? b->cap_runs * 2 : 4;
+		void *v = realloc(b->runs, cap * sizeof(*b->runs));
+
+		if (!v)
+			return; /* the boundary is lost, the data is not */
+		b->runs = v;
+		b->cap_runs = cap;
+	}
+	b->runs[b->nruns++] = a->size_bytes;
+	b->runs_dirty = true;
+}
+
+static int bucket_describe(struct array *a, const char *what, char **out)
+{
+	struct bucket *b = bucket_of(a);
+	char *text;
+	size_t n;
+
+	if (!strcmp(what, "extents"))
+		return asprintf(out, "%zu", b->map.n) < 0 ? -ENOMEM : 0;
+	if (strcmp(what, "runs"))
+		return -ENODATA;
+	text = malloc(DESCRIBE_MAX);
+	if (!text)
+		return -ENOMEM;
+	n = (size_t)snprintf(text, DESCRIBE_MAX, "0");
+	for (size_t i = 0; i < b->nruns; i++) {
+		if (DESCRIBE_MAX - n < 32) {
+			free(text);
+			return -E2BIG;
+		}
+		n += (size_t)snprintf(text + n, DESCRIBE_MAX - n, " %llu", (unsigned long long)b->runs[i]);
+	}
+	*out = text;
+	return 0;
+}
+
+const struct array_ops bucket_ops = {
+	.kind = ARRAY_BUCKET,
+	.open = bucket_open,
+	.close = bucket_close,
+	.borrow = bucket_borrow,
+	.write = bucket_write,
+	.resize = bucket_resize,
+	.punch = bucket_punch,
+	.allocate = bucket_allocate,
+	.seek = bucket_seek,
+	.flush = bucket_flush,
+	.stage_locked = bucket_stage_locked,
+	.sync = bucket_sync,
+	.drop_locked = bucket_drop_locked,
+	.end_growth = bucket_end_growth,
+	.describe = bucket_describe,
+};

@@ -1,0 +1,579 @@
+/*
+ * Columns: one contiguous file each, elements naturally aligned from offset 0.
+ *
+ * Below COLUMN_INLINE_MAX the bytes stand in a metadata row; growth moves them into a file of their own,
+ * columns/NUMBER. The file's size is the logical size; space ahead is reserved with KEEP_SIZE.
+ *
+ * Invariants:
+ *  1. file == NULL: all size_bytes bytes are in mem. Otherwise mem is unused.
+ *  2. A truncation cuts the file only after the transaction that says so is durable; until then
+ *     file_bytes > size_bytes, and growing over the cut answers -EAGAIN.
+ *  3. A file that a truncation to zero retired is unlinked after that transaction, and never written again.
+ *  4. Bytes of the file behind size_bytes, (2) aside, read as zeros.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/array.h"
+#include "store/commit.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "util/err.h"
+#include "util/lock.h"
+#include "util/log.h"
+
+#define COLUMN_INLINE_MAX (64u << 10)
+#define COLUMN_RESERVE_MAX (64u << 20)
+
+struct column {
+	struct array array;
+	unsigned char *mem;
+	size_t mem_cap;
+	struct io *file;
+	_Atomic uint64_t file_bytes; /* size of the file */
+	uint64_t reserved_bytes;     /* allocated up to here */
+	bool mem_dirty;
+	atomic_bool file_dirty, made; /* written, created since the last sync */
+	struct retired *retired;
+	struct cut *cuts;     /* under the lock of struct arrays */
+	struct io *sync_file; /* the commit thread's: what it staged */
+	bool sync_made;
+};
+
+/* A file to unlink after the next commit. */
+struct retired {
+	struct commit_deferred deferred;
+	struct retired *next;
+	struct store *store;
+	struct io *file;
+	uint64_t id;
+};
+
+/* A file to cut after the next commit. column is NULL once that is closed (after a failed commit). */
+struct cut {
+	struct commit_deferred deferred;
+	struct arrays *home;
+	struct column *column;
+	struct cut *next; /* of the same column */
+	struct io *file;
+	uint64_t size_bytes;
+};
+
+static struct column *column_of(struct array *a)
+{
+	return (struct column *)a;
+}
+
+static void column_path(uint64_t id, char out[48])
+{
+	snprintf(out, 48, "columns/%llu", (unsigned long long)id);
+}
+
+/* The column's file changes only here (exclusive lock of the inode held). */
+static void set_file(struct column *c, struct io *f, uint64_t id, uint64_t bytes)
+{
+	lock_acquire(&c->array.home->lock);
+	c->file = f;
+	c->array.file_id = id;
+	c->reserved_bytes = 0;
+	atomic_store(&c->file_bytes, bytes);
+	atomic_store(&c->file_dirty, f != NULL);
+	atomic_store(&c->made, f != NULL);
+	lock_release(&c->array.home->lock);
+}
+
+static uint64_t round_page(uint64_t n)
+{
+	return (n + 4095) & ~(uint64_t)4095;
+}
+
+/* Reserved space is not stored bytes. */
+static void update_stored(struct column *c)
+{
+	uint64_t size, stored = c->array.size_bytes;
+
+	if (c->file && !io_size(c->file, &size, &stored) && stored > round_page(c->array.size_bytes))
+		stored = round_page(c->array.size_bytes);
+	atomic_store(&c->array.stored_bytes, stored);
+}
+
+static int load_file(struct column *c, const struct meta_inode *row)
+{
+	uint64_t size, stored;
+	char path[48];
+	int err;
+
+	column_path(row->file_id, path);
+	err = io_open(c->array.home->store->dir, path, 0, &c->file);
+	if (err == -ENOENT)
+		return err_corrupt(path, 0, "column file of inode %llu is missing", (unsigned long long)row->ino);
+	if (!err)
+		err = io_size(c->file, &size, &stored);
+	if (err)
+		return err;
+	if (size < row->size_bytes)
+		return err_corrupt(path, size, "column file is shorter than its %llu bytes",
+				   (unsigned long long)row->size_bytes);
+	/* What was appended behind the last commit, or is left of a cut (invariant 4). */
+	if (size > row->size_bytes)
+		err = io_truncate(c->file, row->size_bytes);
+	atomic_store(&c->file_bytes, row->size_bytes);
+	c->reserved_bytes = row->size_bytes;
+	return err;
+}
+
+static int load_inline(struct column *c, const struct meta_inode *row)
+{
+	struct meta *m = c->array.home->store->meta;
+	void *mem;
+	size_t len;
+	int err;
+
+	if (!row->size_bytes)
+		return 0;
+	meta_lock(m);
+	err = meta_blob_get_locked(m, row->ino, META_BLOB_INLINE, &mem, &len);
+	meta_unlock(m);
+	if (!err && len < row->size_bytes) {
+		free(mem);
+		err = -ENOENT;
+	}
+	if (err)
+		return err == -ENOENT ? err_corrupt("meta.db", 0, "inline bytes of column inode %llu are missing",
+						    (unsigned long long)row->ino) : err;
+	c->mem = mem;
+	c->mem_cap = len;
+	return 0;
+}
+
+static void column_close(struct array *a)
+{
+	struct column *c = column_of(a);
+
+	lock_acquire(&a->home->lock);
+	for (struct cut *cut = c->cuts; cut; cut = cut->next)
+		cut->column = NULL;
+	lock_release(&a->home->lock);
+	if (c->file) {
+		/* Gives back what was reserved ahead. */
+		if (c->reserved_bytes > atomic_load(&c->file_bytes) && atomic_load(&c->file_bytes) == a->size_bytes)
+			io_truncate(c->file, a->size_bytes);
+		io_close(c->file);
+	}
+	free(c->mem);
+	free(c);
+}
+
+static int column_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+		       struct array **out)
+{
+	struct column *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	c->array = (struct array){ .ops = &column_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
+				   .file_id = row->file_id, .params = *params };
+	err = row->file_id ? load_file(c, row) : load_inline(c, row);
+	if (err) {
+		if (c->file)
+			io_close(c->file);
+		free(c);
+		return err;
+	}
+	update_stored(c);
+	*out = &c->array;
+	return 0;
+}
+
+static void give_back(struct lease *l)
+{
+	io_unpin(l->owner);
+}
+
+static void give_back_mem(struct lease *l)
+{
+	free(l->item);
+}
+
+static int column_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+{
+	struct column *c = column_of(a);
+	void *copy;
+	int fd, err;
+
+	(void)first;
+	if (!c->file) {
+		*out = (struct lease){ .ptr = c->mem + off, .len_bytes = len };
+		return 0;
+	}
+	err = io_pin(c->file, &fd);
+	if (!err) {
+		*out = (struct lease){ .len_bytes = len, .fd = fd, .fd_off_bytes = off, .give_back = give_back, .owner = c->file };
+		return 0;
+	}
+	if (err != -EOPNOTSUPP)
+		return err;
+	copy = malloc(len);
+	err = copy ? io_pread(c->file, copy, len, off) : -ENOMEM;
+	if (err) {
+		free(copy);
+		return err;
+	}
+	*out = (struct lease){ .ptr = copy, .len_bytes = len, .give_back = give_back_mem, .item = copy };
+	return 0;
+}
+
+/* Gives the column a file and moves the inline bytes there. */
+static int materialize(struct column *c)
+{
+	struct arrays *h = c->array.home;
+	uint64_t id = atomic_fetch_add(&h->next_column, 1);
+	struct io *f;
+	char path[48];
+	int err;
+
+	column_path(id, path);
+	err = io_open(h->store->dir, path, IO_CREATE | IO_EXCL, &f);
+	if (err)
+		return err;
+	if (c->array.size_bytes)
+		err = io_pwrite(f, c->mem, c->array.size_bytes, 0);
+	if (err) {
+		io_unlink(h->store->dir, path);
+		io_close(f);
+		return err;
+	}
+	free(c->mem);
+	c->mem = NULL;
+	c->mem_cap = 0;
+	c->mem_dirty = true; /* the row of the inline bytes goes with the next stage */
+	set_file(c, f, id, c->array.size_bytes);
+	return 0;
+}
+
+/* Inline memory for n bytes, zero behind the size. */
+static int need_mem(struct column *c, size_t n)
+{
+	size_t cap = c->mem_cap ? c->mem_cap : 256;
+	unsigned char *mem;
+
+	while (cap < n)
+		cap *= 2;
+	if (cap > c->mem_cap) {
+		mem = realloc(c->mem, cap);
+		if (!mem)
+			return -ENOMEM;
+		c->mem = mem;
+		c->mem_cap = cap;
+	}
+	if (n > c->array.size_bytes)
+		memset(c->mem + c->array.size_bytes, 0, n - c->array.size_bytes);
+	return 0;
+}
+
+/* Reserves ahead of an append: as much again as the column has, within bounds. A file system without
+ * fallocate, or without the space, does not stop the write. */
+static void reserve_ahead(struct column *c, uint64_t end)
+{
+	uint64_t ahead = end < COLUMN_RESERVE_MAX ? end : COLUMN_RESERVE_MAX;
+
+	if (end <= c->reserved_bytes)
+		return;
+	if (store_may_write(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
+		ahead = 0;
+	c->reserved_bytes = end + ahead;
+}
+
+/* Makes room for a change that ends at `end`: inline memory or a file. */
+static int need_storage(struct column *c, uint64_t end)
+{
+	int err;
+
+	if (!c->file && end < COLUMN_INLINE_MAX)
+		return need_mem(c, end);
+	/* Invariant 2. */
+	if (c->file && end > c->array.size_bytes && atomic_load(&c->file_bytes) > c->array.size_bytes)
+		return -EAGAIN;
+	err = store_may_write(c->array.home->store, 0);
+	if (!err && !c->file)
+		err = materialize(c);
+	return err;
+}
+
+static int column_write(struct array *a, const void *buf, size_t len, uint64_t off)
+{
+	struct column *c = column_of(a);
+	uint64_t end = off + len;
+	int err = need_storage(c, end);
+
+	if (err)
+		return err;
+	if (!c->file) {
+		memcpy(c->mem + off, buf, len);
+		c->mem_dirty = true;
+	} else {
+		err = end > c->reserved_bytes ? store_may_write(a->home->store, len) : 0;
+		if (!err)
+			err = io_pwrite(c->file, buf, len, off);
+		if (err)
+			return err;
+		c->file_dirty = true;
+		if (end > atomic_load(&c->file_bytes))
+			atomic_store(&c->file_bytes, end);
+		if (off <= a->size_bytes && end > a->size_bytes)
+			reserve_ahead(c, end);
+	}
+	if (end > a->size_bytes)
+		a->size_bytes = end;
+	update_stored(c);
+	return 0;
+}
+
+/* Truncation to zero: the file is left alone and the column starts over, inline. */
+static int start_over(struct column *c)
+{
+	struct retired *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->store = c->array.home->store;
+	r->file = c->file;
+	r->id = c->array.file_id;
+	r->next = c->retired;
+	c->retired = r;
+	set_file(c, NULL, 0, 0);
+	return 0;
+}
+
+static int column_resize(struct array *a, uint64_t size)
+{
+	struct column *c = column_of(a);
+	int err = 0;
+
+	if (size == 0 && c->file) {
+		err = start_over(c);
+	} else if (size > a->size_bytes) {
+		err = need_storage(c, size);
+		if (!err && c->file)
+			err = io_truncate(c->file, size);
+		if (!err && c->file) {
+			atomic_store(&c->file_bytes, size);
+			c->file_dirty = true;
+		}
+	}
+	if (err)
+		return err;
+	a->size_bytes = size;
+	c->mem_dirty |= !c->file;
+	update_stored(c);
+	return 0;
+}
+
+static int column_punch(struct array *a, uint64_t off, uint64_t len)
+{
+	static const unsigned char zeros[4096];
+	struct column *c = column_of(a);
+	int err;
+
+	if (!c->file) {
+		memset(c->mem + off, 0, len);
+		c->mem_dirty = true;
+		return 0;
+	}
+	c->file_dirty = true;
+	err = io_punch(c->file, off, len);
+	for (uint64_t done = 0; err == -EOPNOTSUPP && done < len;) {
+		size_t n = len - done < sizeof(zeros) ? (size_t)(len - done) : sizeof(zeros);
+		int e = io_pwrite(c->file, zeros, n, off + done);
+
+		if (e)
+			return e;
+		done += n;
+		if (done == len)
+			err = 0;
+	}
+	update_stored(c);
+	return err;
+}
+
+static int column_allocate(struct array *a, uint64_t off, uint64_t len)
+{
+	struct column *c = column_of(a);
+	uint64_t end = off + len;
+	int err;
+
+	if (!c->file && end < COLUMN_INLINE_MAX)
+		return 0;
+	err = c->file ? 0 : materialize(c);
+	if (!err && end > a->size_bytes && atomic_load(&c->file_bytes) > a->size_bytes)
+		err = -EAGAIN;
+	if (!err)
+		err = io_allocate(c->file, off, len);
+	if (err == -EOPNOTSUPP)
+		err = 0;
+	if (!err && off <= c->reserved_bytes && end > c->reserved_bytes)
+		c->reserved_bytes = end;
+	if (!err)
+		update_stored(c);
+	return err;
+}
+
+static int column_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
+{
+	struct column *c = column_of(a);
+	int err;
+
+	if (!c->file) {
+		*out = hole ? a->size_bytes : off;
+		return 0;
+	}
+	err = io_seek(c->file, off, hole, out);
+	if (err != -ENXIO)
+		return err;
+	*out = a->size_bytes;
+	return 0;
+}
+
+static int column_flush(struct array *a)
+{
+	(void)a;
+	return 0;
+}
+
+static void run_retired(struct commit_deferred *d)
+{
+	struct retired *r = (struct retired *)d;
+	char path[48];
+	int err;
+
+	column_path(r->id, path);
+	err = io_unlink(r->store->dir, path);
+	if (err)
+		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
+	io_close(r->file);
+	free(r);
+}
+
+static void run_cut(struct commit_deferred *d)
+{
+	struct cut *cut = (struct cut *)d;
+	struct arrays *h = cut->home;
+	struct column *c;
+	int err = 0;
+
+	lock_acquire(&h->lock);
+	c = cut->column;
+	if (c) {
+		struct cut **at = &c->cuts;
+
+		while (*at != cut)
+			at = &(*at)->next;
+		*at = cut->next;
+		/* Nothing was written behind the staged size since (invariant 2). A file that was retired
+		 * since is still open: a later commit closes it. */
+		err = io_truncate(cut->file, cut->size_bytes);
+		if (!err && c->file == cut->file)
+			atomic_store(&c->file_bytes, cut->size_bytes);
+	}
+	lock_release(&h->lock);
+	if (err)
+		log_warn("a column file cannot be cut: %s", strerror(-err));
+	free(cut);
+}
+
+static void defer_retired_locked(struct column *c)
+{
+	while (c->retired) {
+		struct retired *r = c->retired;
+
+		c->retired = r->next;
+		r->deferred.run = run_retired;
+		commit_defer_locked(r->store->commit, &r->deferred);
+	}
+}
+
+static int column_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+{
+	struct column *c = column_of(a);
+	struct meta *m = a->home->store->meta;
+	int err = 0;
+
+	(void)facts;
+	(void)more;
+	if (c->mem_dirty) {
+		const void *mem = c->file || !a->size_bytes ? NULL : c->mem;
+
+		err = meta_blob_set_locked(m, a->ino, META_BLOB_INLINE, mem, mem ? a->size_bytes : 0);
+		if (err)
+			return err;
+		c->mem_dirty = false;
+	}
+	defer_retired_locked(c);
+	c->sync_file = NULL;
+	if (c->file && atomic_exchange(&c->file_dirty, false)) {
+		c->sync_file = c->file;
+		c->sync_made = atomic_exchange(&c->made, false);
+	}
+	if (c->file && atomic_load(&c->file_bytes) > a->size_bytes) {
+		struct cut *cut = calloc(1, sizeof(*cut));
+
+		if (!cut)
+			return -ENOMEM;
+		cut->deferred.run = run_cut;
+		cut->home = a->home;
+		cut->column = c;
+		cut->file = c->file;
+		cut->size_bytes = a->size_bytes;
+		lock_acquire(&a->home->lock);
+		cut->next = c->cuts;
+		c->cuts = cut;
+		lock_release(&a->home->lock);
+		c->reserved_bytes = a->size_bytes;
+		commit_defer_locked(a->home->store->commit, &cut->deferred);
+	}
+	return 0;
+}
+
+static int column_sync(struct array *a)
+{
+	struct column *c = column_of(a);
+	int err;
+
+	if (!c->sync_file)
+		return 0;
+	err = io_sync(c->sync_file);
+	if (!err && c->sync_made)
+		err = io_dir_sync(a->home->store->dir, "columns");
+	if (err) {
+		atomic_store(&c->file_dirty, true);
+		if (c->sync_made)
+			atomic_store(&c->made, true);
+	}
+	c->sync_file = NULL;
+	return err;
+}
+
+static int column_drop_locked(struct array *a)
+{
+	defer_retired_locked(column_of(a));
+	return 0;
+}
+
+const struct array_ops column_ops = {
+	.kind = ARRAY_COLUMN,
+	.open = column_open,
+	.close = column_close,
+	.borrow = column_borrow,
+	.write = column_write,
+	.resize = column_resize,
+	.punch = column_punch,
+	.allocate = column_allocate,
+	.seek = column_seek,
+	.flush = column_flush,
+	.stage_locked = column_stage_locked,
+	.sync = column_sync,
+	.drop_locked = column_drop_locked,
+};

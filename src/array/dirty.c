@@ -1,0 +1,358 @@
+/*
+ * Dirty blocks and the flush jobs that encode them.
+ *
+ * Invariants:
+ *  1. d->bytes is the sum of cap_bytes over all blocks with the dirty reference; it exceeds the budget by
+ *     at most one block of each writer that found the queue empty.
+ *  2. A block is in the queue exactly if it is dirty, was touched and is not being flushed.
+ *  3. Every end of a flush and every discard broadcasts under the lock, so that no waiter is lost.
+ */
+#include "array/dirty.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/layered.h"
+#include "block/cache.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "util/buf.h"
+#include "util/lock.h"
+#include "util/stats.h"
+
+struct dirty {
+	struct store *store;
+	struct lock lock;
+	pthread_cond_t changed;
+	struct dirty_block queue; /* head of the ring */
+	size_t bytes, budget;
+	size_t nflushing;
+	uint64_t submitted, ended; /* flush jobs so far */
+	int error;         /* of the last failed flush; cleared by the next good one */
+	uint64_t failures; /* counts them */
+};
+
+static struct layered *layered_of(struct dirty_block *b)
+{
+	return (struct layered *)b->array;
+}
+
+int dirty_new(struct store *s, struct dirty **out)
+{
+	struct dirty *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->store = s;
+	d->budget = s->config.dirty_bytes;
+	d->queue.prev = d->queue.next = &d->queue;
+	lock_init(&d->lock, RANK_BUDGET);
+	lock_cond_init(&d->changed);
+	*out = d;
+	return 0;
+}
+
+void dirty_free(struct dirty *d)
+{
+	/* The last job signals before it lets go of the lock. */
+	lock_acquire(&d->lock);
+	while (d->nflushing)
+		lock_wait(&d->lock, &d->changed);
+	lock_release(&d->lock);
+	pthread_cond_destroy(&d->changed);
+	lock_fini(&d->lock);
+	free(d);
+}
+
+static void unlink_block(struct dirty_block *b)
+{
+	if (!b->next)
+		return;
+	b->prev->next = b->next;
+	b->next->prev = b->prev;
+	b->prev = b->next = NULL;
+}
+
+static void put_locked(struct dirty_block *b)
+{
+	if (--b->refs)
+		return;
+	buf_free(b->data, b->cap_bytes);
+	free(b);
+}
+
+void dirty_get(struct dirty_block *b)
+{
+	lock_acquire(&b->home->lock);
+	b->refs++;
+	lock_release(&b->home->lock);
+}
+
+void dirty_put(struct dirty_block *b)
+{
+	struct dirty *d = b->home;
+
+	lock_acquire(&d->lock);
+	put_locked(b);
+	lock_release(&d->lock);
+}
+
+/* The block leaves the dirty state (invariant 1). ref: where it is stored now; what was just written is
+ * likely to be read, so an undisturbed buffer goes to the cache. */
+static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
+{
+	struct dirty *d = b->home;
+
+	if (ref && ref->frame_off && b->refs == 1 && b->len_bytes == b->cap_bytes) {
+		cache_insert(d->store->cache, (struct cache_key){ ref->layer, ref->frame_off }, b->data, b->cap_bytes);
+		b->data = NULL;
+	}
+
+	d->bytes -= b->cap_bytes;
+	stats_sub(STAT_DIRTY_BYTES, b->cap_bytes);
+	layered_of(b)->ndirty--;
+	put_locked(b);
+	pthread_cond_broadcast(&d->changed);
+}
+
+/* Encodes a block and appends its frame. */
+static int encode(struct dirty_block *b, struct block_ref *ref)
+{
+	struct layered *l = layered_of(b);
+	struct store *s = b->home->store;
+	size_t cap = codec_bound(b->len_bytes), len;
+	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED);
+	enum codec_filter filter;
+	uint64_t layer;
+	void *frame;
+	int err;
+
+	*ref = (struct block_ref){ 0 };
+	if (buf_is_zero(b->data, b->len_bytes))
+		return 0;
+	frame = buf_alloc(cap);
+	if (!frame)
+		return -ENOMEM;
+	err = codec_encode(&b->codec, b->data, b->len_bytes, frame, cap, &hint, &len, &filter);
+	if (!err)
+		err = store_may_write(s, len);
+	if (!err)
+		err = layers_append(s->layers, frame, len, b->len_bytes, &layer, &ref->frame_off);
+	buf_free(frame, cap);
+	if (err)
+		return err;
+	__atomic_store_n(&l->filter_hint, hint, __ATOMIC_RELAXED);
+	ref->layer = (uint32_t)layer;
+	ref->frame_len = (uint32_t)len;
+	ref->frame_raw = ref->raw_len = b->len_bytes;
+	ref->filter = (uint8_t)filter;
+	ref->elem_bytes = (uint8_t)b->codec.elem_bytes;
+	stats_add(STAT_ENCODE_RAW_BYTES, b->len_bytes);
+	stats_add(STAT_ENCODE_STORED_BYTES, len);
+	return 0;
+}
+
+static void queue_locked(struct dirty_block *b, bool young)
+{
+	struct dirty_block *head = &b->home->queue, *after = young ? head->prev : head;
+
+	b->prev = after;
+	b->next = after->next;
+	after->next->prev = b;
+	after->next = b;
+}
+
+static void run_flush(struct work *w)
+{
+	struct dirty_block *b = (struct dirty_block *)w;
+	struct dirty *d = b->home;
+	struct layered *l = layered_of(b);
+	struct block_ref ref;
+	int err = encode(b, &ref);
+
+	if (!err)
+		layered_flushed(l, b, &ref);
+	lock_acquire(&d->lock);
+	b->flushing = false;
+	d->nflushing--;
+	d->ended++;
+	l->nflushing--;
+	d->error = err;
+	if (err) {
+		d->failures++;
+		queue_locked(b, false);
+		pthread_cond_broadcast(&d->changed);
+	} else {
+		clean_locked(b, &ref);
+	}
+	lock_release(&d->lock);
+}
+
+static void submit_locked(struct dirty_block *b)
+{
+	struct dirty *d = b->home;
+
+	unlink_block(b);
+	b->flushing = true;
+	d->nflushing++;
+	d->submitted++;
+	layered_of(b)->nflushing++;
+	b->work.run = run_flush;
+	work_submit(d->store->work, &b->work, WORK_URGENT);
+}
+
+void dirty_submit(struct dirty_block *b)
+{
+	lock_acquire(&b->home->lock);
+	if (!b->flushing)
+		submit_locked(b);
+	lock_release(&b->home->lock);
+}
+
+void dirty_touch(struct dirty_block *b)
+{
+	lock_acquire(&b->home->lock);
+	assert(!b->flushing);
+	b->codec = b->array->params.codec;
+	unlink_block(b);
+	queue_locked(b, true);
+	lock_release(&b->home->lock);
+}
+
+/* Waits until `bytes` more fit, flushing the oldest blocks. */
+static int make_room(struct dirty *d, size_t bytes)
+{
+	uint64_t failures = d->failures;
+
+	while (d->bytes + bytes > d->budget && (d->queue.next != &d->queue || d->nflushing)) {
+		size_t enough = 2 * work_pool_nthreads(d->store->work);
+
+		if (d->failures != failures)
+			return d->error ? d->error : -EIO;
+		while (d->queue.next != &d->queue && d->nflushing < enough)
+			submit_locked(d->queue.next);
+		lock_wait(&d->lock, &d->changed);
+	}
+	return 0;
+}
+
+int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_block **out)
+{
+	struct dirty_block *b;
+	int err = store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + a->params.block_bytes);
+
+	if (err)
+		return err;
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	b->home = d;
+	b->array = a;
+	b->block = block;
+	b->refs = 1;
+	b->cap_bytes = a->params.block_bytes;
+	lock_acquire(&d->lock);
+	err = make_room(d, b->cap_bytes);
+	if (!err) {
+		/* Allocated here, so that memory in use and d->bytes agree. */
+		b->data = buf_alloc(b->cap_bytes);
+		if (!b->data)
+			err = -ENOMEM;
+	}
+	if (!err) {
+		d->bytes += b->cap_bytes;
+		stats_add(STAT_DIRTY_BYTES, b->cap_bytes);
+		((struct layered *)a)->ndirty++;
+	}
+	lock_release(&d->lock);
+	if (err) {
+		free(b);
+		return err;
+	}
+	*out = b;
+	return 0;
+}
+
+bool dirty_wait(struct dirty_block *b)
+{
+	struct dirty *d = b->home;
+	bool dirty;
+
+	lock_acquire(&d->lock);
+	while (b->flushing)
+		lock_wait(&d->lock, &d->changed);
+	dirty = b->next != NULL;
+	lock_release(&d->lock);
+	return dirty;
+}
+
+void dirty_discard(struct dirty_block *b)
+{
+	struct dirty *d = b->home;
+
+	lock_acquire(&d->lock);
+	assert(!b->flushing);
+	unlink_block(b);
+	clean_locked(b, NULL);
+	lock_release(&d->lock);
+}
+
+/* Blocks of a (of all arrays if NULL) that are not yet being flushed are submitted. */
+static void submit_all_locked(struct dirty *d, struct array *a)
+{
+	struct dirty_block *b = d->queue.next;
+
+	while (b != &d->queue) {
+		struct dirty_block *next = b->next;
+
+		if (!a || b->array == a)
+			submit_locked(b);
+		b = next;
+	}
+}
+
+int dirty_flush_array(struct dirty *d, struct array *a)
+{
+	const size_t *flushing = &((struct layered *)a)->nflushing;
+	uint64_t failures;
+	int err;
+
+	lock_acquire(&d->lock);
+	failures = d->failures;
+	submit_all_locked(d, a);
+	while (*flushing && d->failures == failures)
+		lock_wait(&d->lock, &d->changed);
+	err = d->failures == failures ? 0 : d->error ? d->error : -EIO;
+	lock_release(&d->lock);
+	return err;
+}
+
+int dirty_flush_all(struct dirty *d)
+{
+	uint64_t failures, target;
+	int err;
+
+	lock_acquire(&d->lock);
+	failures = d->failures;
+	submit_all_locked(d, NULL);
+	/* As many ends as were asked for: under a steady stream of writers the queue is never empty. */
+	target = d->submitted;
+	while (d->ended < target && d->failures == failures)
+		lock_wait(&d->lock, &d->changed);
+	err = d->failures == failures ? 0 : d->error ? d->error : -EIO;
+	lock_release(&d->lock);
+	return err;
+}
+
+bool dirty_has(struct array *a)
+{
+	struct dirty *d = a->home->dirty;
+	bool has;
+
+	lock_acquire(&d->lock);
+	has = ((struct layered *)a)->ndirty != 0;
+	lock_release(&d->lock);
+	return has;
+}

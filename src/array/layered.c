@@ -1,0 +1,561 @@
+/*
+ * Layered arrays: fixed logical blocks, each stored as a frame of some layer; newest layer wins.
+ *
+ * Writes change dirty blocks in memory; flush jobs encode them into frames of the open layer and enter
+ * them in the block map; the next commit stages what has changed as entries of that layer's index.
+ *
+ * Invariants:
+ *  1. The content of a block is its dirty block if there is one, else its frame, else zeros.
+ *  2. `changes` holds each block whose place differs from what was staged last, once, with that old
+ *     place (ref.changed says so); `tombs` holds every range that was cut or punched since.
+ *  3. A frame whose layer is not the one that a stage writes waits, unstaged, for the next transaction.
+ *  4. Bytes of a block behind its valid length are zeros, and so is all of it behind the size.
+ */
+#include "array/layered.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/dirty.h"
+#include "block/cache.h"
+#include "block/index.h"
+#include "block/layer.h"
+#include "store/layers.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "util/buf.h"
+#include "util/log.h"
+#include "util/stats.h"
+
+/* Blocks decoded ahead of a sequential reader. */
+#define PREFETCH_BLOCKS 3u
+
+static struct layered *layered_of(struct array *a)
+{
+	return (struct layered *)a;
+}
+
+/* Replaying the layers. */
+
+static void replay_tomb(struct layered *l, const struct layer_tomb *t)
+{
+	struct blockmap_entry *e;
+	uint64_t block = t->first;
+
+	while (blockmap_next(&l->map, block, &block, &e) && block - t->first < t->count) {
+		e->ref = (struct block_ref){ 0 };
+		block++;
+	}
+}
+
+static int replay_record(void *ctx, uint64_t number, const struct index_record *r)
+{
+	struct layered *l = ctx;
+
+	l->recorded = true;
+	for (size_t i = 0; i < r->ntombs; i++)
+		replay_tomb(l, &r->tombs[i]);
+	for (size_t i = 0; i < r->nblocks; i++) {
+		const struct layer_block *b = &r->blocks[i];
+		struct blockmap_entry *e;
+		int err = blockmap_need(&l->map, b->block, &e);
+
+		if (err)
+			return err;
+		e->ref = (struct block_ref){
+			.frame_off = b->frame_off,
+			.layer = (uint32_t)number,
+			.frame_len = b->frame_len,
+			.frame_raw = b->frame_raw,
+			.raw_off = b->raw_off,
+			.raw_len = b->raw_len,
+			.filter = b->filter,
+			.elem_bytes = b->elem_bytes,
+		};
+	}
+	return 0;
+}
+
+static uint64_t stored_bytes(struct layered *l)
+{
+	struct blockmap_entry *e;
+	uint64_t block = 0, sum = 0;
+
+	while (blockmap_next(&l->map, block, &block, &e)) {
+		if (e->ref.frame_off)
+			sum += e->ref.frame_len;
+		block++;
+	}
+	return sum;
+}
+
+static void layered_close(struct array *a)
+{
+	struct layered *l = layered_of(a);
+
+	/* The last job lets go of the array under the budget's lock. */
+	while (dirty_has(a))
+		dirty_flush_array(a->home->dirty, a);
+	blockmap_fini(&l->map);
+	free(l->changes);
+	free(l->tombs);
+	lock_fini(&l->lock);
+	free(l);
+}
+
+static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+			struct array **out)
+{
+	struct layered *l = calloc(1, sizeof(*l));
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	l->array = (struct array){ .ops = &layered_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
+				   .params = *params };
+	l->filter_hint = -1;
+	l->last_read = UINT64_MAX;
+	lock_init(&l->lock, RANK_ARRAY);
+	blockmap_init(&l->map);
+	err = layers_replay(home->store->layers, row->ino, replay_record, l);
+	if (err) {
+		layered_close(&l->array);
+		return err;
+	}
+	atomic_store(&l->array.stored_bytes, stored_bytes(l));
+	*out = &l->array;
+	return 0;
+}
+
+/* Reading. */
+
+struct load {
+	struct store *store;
+	uint64_t ino, block;
+	struct block_ref ref;
+};
+
+static int load_frame(void *ctx, void *dst, size_t size)
+{
+	struct load *load = ctx;
+	const struct block_ref *r = &load->ref;
+	struct layers *ls = load->store->layers;
+	struct layer_block b = {
+		.block = load->block, .frame_off = r->frame_off, .frame_len = r->frame_len, .frame_raw = r->frame_raw,
+		.raw_off = r->raw_off, .raw_len = r->raw_len, .filter = r->filter, .elem_bytes = r->elem_bytes,
+	};
+	struct layers_slot *slot;
+	char who[80];
+	int err = layers_get(ls, r->layer, &slot);
+
+	(void)size;
+	if (err)
+		return err;
+	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
+		 (unsigned long long)load->block);
+	stats_add(STAT_FRAME_READ_BYTES, r->frame_len);
+	err = layer_decode(layers_file(slot), &b, who, dst);
+	layers_put(ls, slot);
+	return err;
+}
+
+/* Names the array in the log; the layer has named itself. */
+static int report(struct layered *l, const struct block_ref *r, uint64_t block, int err)
+{
+	struct meta *m = l->array.home->store->meta;
+	char path[4096] = "?";
+
+	if (err != -EUCLEAN)
+		return err;
+	meta_lock(m);
+	meta_path_locked(m, META_INO_LAYERS, l->array.ino, path, sizeof(path));
+	meta_unlock(m);
+	log_error("layers/%s: block %llu cannot be read: layer %u is damaged at byte %llu", path,
+		  (unsigned long long)block, r->layer, (unsigned long long)r->frame_off);
+	return err;
+}
+
+/* The decoded frame of ref, pinned in the cache. */
+int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, struct cache_entry **out)
+{
+	struct store *s = l->array.home->store;
+	struct load load = { .store = s, .ino = l->array.ino, .block = block, .ref = *ref };
+	struct cache_key key = { ref->layer, ref->frame_off };
+
+	return report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
+}
+
+/* May outlive the array. */
+struct prefetch {
+	struct work work;
+	struct load load;
+};
+
+static void run_prefetch(struct work *w)
+{
+	struct prefetch *p = (struct prefetch *)w;
+	struct cache *cache = p->load.store->cache;
+	struct cache_key key = { p->load.ref.layer, p->load.ref.frame_off };
+	struct cache_entry *e;
+
+	/* A damaged frame is reported to the reader that asks for it. */
+	if (!cache_has(cache, key) && !cache_get(cache, key, p->load.ref.frame_raw, load_frame, &p->load, &e)) {
+		stats_add(STAT_CACHE_PREFETCHED, 1);
+		cache_put(cache, e);
+	}
+	free(p);
+}
+
+static void prefetch_block(struct layered *l, uint64_t block)
+{
+	struct store *s = l->array.home->store;
+	struct blockmap_entry *e;
+	struct prefetch *p;
+	struct block_ref ref = { 0 };
+
+	lock_acquire(&l->lock);
+	e = blockmap_find(&l->map, block);
+	if (e && !e->dirty)
+		ref = e->ref;
+	lock_release(&l->lock);
+	if (!ref.frame_off || cache_has(s->cache, (struct cache_key){ ref.layer, ref.frame_off }))
+		return;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return;
+	p->work.run = run_prefetch;
+	p->load = (struct load){ .store = s, .ino = l->array.ino, .block = block, .ref = ref };
+	work_submit(s->work, &p->work, WORK_BACKGROUND);
+}
+
+/* A reader that has moved on by one block is sequential. */
+static void follow_reader(struct layered *l, uint64_t block)
+{
+	uint64_t last = __atomic_exchange_n(&l->last_read, block, __ATOMIC_RELAXED);
+
+	if (last == block || last + 1 != block)
+		return;
+	for (uint64_t i = 1; i <= PREFETCH_BLOCKS; i++)
+		prefetch_block(l, block + i);
+}
+
+static void give_back_dirty(struct lease *lease)
+{
+	dirty_put(lease->owner);
+}
+
+static void give_back_cached(struct lease *lease)
+{
+	cache_put(lease->owner, lease->item);
+}
+
+static int layered_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+{
+	struct layered *l = layered_of(a);
+	uint32_t bs = a->params.block_bytes, in = (uint32_t)(off % bs);
+	uint64_t block = off / bs;
+	struct blockmap_entry *e;
+	struct dirty_block *d = NULL;
+	struct block_ref ref = { 0 };
+	struct cache_entry *cached;
+	uint32_t valid;
+	int err;
+
+	(void)first;
+	if (len > bs - in)
+		len = bs - in;
+	lock_acquire(&l->lock);
+	e = blockmap_find(&l->map, block);
+	if (e) {
+		ref = e->ref;
+		d = e->dirty;
+		if (d)
+			dirty_get(d);
+	}
+	lock_release(&l->lock);
+	valid = d ? d->len_bytes : ref.frame_off ? ref.raw_len : 0;
+	if (in >= valid) {
+		if (d)
+			dirty_put(d);
+		lease_zeros(out, len < LEASE_ZERO_MAX ? len : LEASE_ZERO_MAX);
+		return 0;
+	}
+	if (len > valid - in)
+		len = valid - in;
+	if (d) {
+		*out = (struct lease){ .ptr = d->data + in, .len_bytes = len, .give_back = give_back_dirty, .owner = d };
+		return 0;
+	}
+	err = layered_get_frame(l, &ref, block, &cached);
+	if (err)
+		return err;
+	follow_reader(l, block);
+	*out = (struct lease){
+		.ptr = (const unsigned char *)cache_data(cached) + ref.raw_off + in,
+		.len_bytes = len,
+		.give_back = give_back_cached,
+		.owner = a->home->store->cache,
+		.item = cached,
+	};
+	return 0;
+}
+
+/* Changes of the map. All with l->lock held. */
+
+/* The block's place is about to change (invariant 2). */
+int layered_note_change_locked(struct layered *l, uint64_t block, struct blockmap_entry *e)
+{
+	if (e->ref.changed)
+		return 0;
+	if (l->nchanges == l->cap_changes) {
+		size_t cap = l->cap_changes ? l->cap_changes * 2 : 16;
+		void *v = realloc(l->changes, cap * sizeof(*l->changes));
+
+		if (!v)
+			return -ENOMEM;
+		l->changes = v;
+		l->cap_changes = cap;
+	}
+	l->changes[l->nchanges++] = (struct layered_change){
+		.block = block,
+		.old_layer = e->ref.frame_off ? e->ref.layer : 0,
+		.old_len = e->ref.frame_off ? e->ref.frame_len : 0,
+	};
+	e->ref.changed = 1;
+	return 0;
+}
+
+void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const struct block_ref *ref)
+{
+	uint8_t changed = e->ref.changed;
+
+	atomic_fetch_add(&l->array.stored_bytes, ref->frame_len);
+	atomic_fetch_sub(&l->array.stored_bytes, e->ref.frame_off ? e->ref.frame_len : 0);
+	e->ref = *ref;
+	e->ref.changed = changed;
+}
+
+int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
+{
+	if (l->ntombs && l->tombs[l->ntombs - 1].first == first && l->tombs[l->ntombs - 1].count == count)
+		return 0;
+	if (l->ntombs == l->cap_tombs) {
+		size_t cap = l->cap_tombs ? l->cap_tombs * 2 : 4;
+		void *v = realloc(l->tombs, cap * sizeof(*l->tombs));
+
+		if (!v)
+			return -ENOMEM;
+		l->tombs = v;
+		l->cap_tombs = cap;
+	}
+	l->tombs[l->ntombs++] = (struct layered_tomb){ first, count };
+	return 0;
+}
+
+void layered_flushed(struct layered *l, struct dirty_block *b, const struct block_ref *ref)
+{
+	struct blockmap_entry *e;
+
+	lock_acquire(&l->lock);
+	e = blockmap_find(&l->map, b->block);
+	assert(e && e->dirty == b);
+	e->dirty = NULL;
+	atomic_fetch_sub(&l->array.stored_bytes, b->len_bytes);
+	layered_set_ref_locked(l, e, ref);
+	lock_release(&l->lock);
+}
+
+static int layered_allocate(struct array *a, uint64_t off, uint64_t len)
+{
+	(void)a;
+	(void)off;
+	(void)len;
+	return 0; /* what compression will need cannot be known; array_allocate has looked at the space */
+}
+
+static int layered_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
+{
+	struct layered *l = layered_of(a);
+	uint32_t bs = a->params.block_bytes;
+	uint64_t block = off / bs, blocks = (a->size_bytes + bs - 1) / bs;
+
+	lock_acquire(&l->lock);
+	while (block < blocks) {
+		struct blockmap_entry *e = blockmap_find(&l->map, block);
+		bool data = e && (e->dirty || e->ref.frame_off);
+
+		if (data != hole)
+			break;
+		if (hole || e)
+			block++;
+		else if (!blockmap_next(&l->map, block, &block, &e))
+			block = blocks;
+	}
+	lock_release(&l->lock);
+	*out = block * bs > off ? block * bs : off;
+	return 0;
+}
+
+static int layered_flush(struct array *a)
+{
+	return dirty_flush_array(a->home->dirty, a);
+}
+
+/* Staging. */
+
+static int put_entry(struct index_record *r, uint64_t block, const struct block_ref *ref)
+{
+	struct layer_block b = {
+		.block = block, .frame_off = ref->frame_off, .frame_len = ref->frame_len, .frame_raw = ref->frame_raw,
+		.raw_off = ref->raw_off, .raw_len = ref->raw_len, .filter = ref->filter, .elem_bytes = ref->elem_bytes,
+	};
+
+	return index_record_put(r, &b);
+}
+
+/* Entries of the changed blocks whose frames are in layer `target`; the others stay (invariant 3). */
+static int stage_changes(struct layered *l, struct layers *ls, uint64_t target, struct index_record *r)
+{
+	size_t kept = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < l->nchanges; i++) {
+		struct layered_change *c = &l->changes[i];
+		struct blockmap_entry *e = blockmap_find(&l->map, c->block);
+		bool wait = e->dirty || (e->ref.frame_off && e->ref.layer != target);
+
+		if (err || wait) {
+			l->changes[kept++] = *c;
+			continue;
+		}
+		if (e->ref.frame_off)
+			err = put_entry(r, c->block, &e->ref);
+		else
+			err = index_record_tomb(r, c->block, 1);
+		if (err) {
+			l->changes[kept++] = *c;
+			continue;
+		}
+		layers_account_locked(ls, c->old_layer, -(int64_t)c->old_len);
+		if (e->ref.frame_off)
+			layers_account_locked(ls, target, e->ref.frame_len);
+		e->ref.changed = 0;
+	}
+	l->nchanges = kept;
+	return err;
+}
+
+static int stage_record(struct layered *l, struct layers *ls, const struct array_facts *facts)
+{
+	struct index_record *r;
+	uint64_t target;
+	int err = layers_pending_locked(ls, l->array.ino, &target, &r);
+
+	if (err)
+		return err;
+	r->type = LAYER_REC_ARRAY;
+	r->size_bytes = l->array.size_bytes;
+	r->block_bytes = l->array.params.block_bytes;
+	r->mode = facts->mode;
+	r->uid = facts->uid;
+	r->gid = facts->gid;
+	r->mtime_ns = facts->mtime_ns;
+	err = index_record_set_names(r, facts->path, facts->dtype, facts->shape);
+	for (size_t i = 0; i < l->ntombs && !err; i++)
+		err = index_record_tomb(r, l->tombs[i].first, l->tombs[i].count);
+	if (err)
+		return err;
+	l->ntombs = 0;
+	l->recorded = l->facts_staged = true;
+	return stage_changes(l, ls, target, r);
+}
+
+static int layered_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+{
+	struct layered *l = layered_of(a);
+	struct layers *ls = a->home->store->layers;
+	int err = 0;
+
+	lock_acquire(&l->lock);
+	if (!l->facts_staged || l->nchanges || l->ntombs) {
+		layers_lock(ls);
+		err = stage_record(l, ls, facts);
+		layers_unlock(ls);
+	}
+	*more = l->nchanges != 0;
+	lock_release(&l->lock);
+	return err;
+}
+
+static int layered_sync(struct array *a)
+{
+	(void)a;
+	return 0; /* the commit syncs the layers */
+}
+
+/* Every frame goes; a record says so to whoever replays the layers. */
+static int layered_drop_locked(struct array *a)
+{
+	struct layered *l = layered_of(a);
+	struct layers *ls = a->home->store->layers;
+	struct index_record *r;
+	uint64_t target;
+	int err = 0;
+
+	lock_acquire(&l->lock);
+	layers_lock(ls);
+	for (size_t i = 0; i < l->nchanges; i++)
+		layers_account_locked(ls, l->changes[i].old_layer, -(int64_t)l->changes[i].old_len);
+	l->nchanges = 0;
+	if (l->recorded) {
+		err = layers_pending_locked(ls, a->ino, &target, &r);
+		if (!err)
+			index_record_gone(r);
+	}
+	layers_unlock(ls);
+	lock_release(&l->lock);
+	return err;
+}
+
+static int layered_describe(struct array *a, const char *what, char **out)
+{
+	struct layered *l = layered_of(a);
+	uint32_t seen[1024];
+	size_t n = 0;
+	uint64_t block = 0;
+	struct blockmap_entry *e;
+
+	if (strcmp(what, "layers"))
+		return -ENODATA;
+	lock_acquire(&l->lock);
+	for (; blockmap_next(&l->map, block, &block, &e); block++) {
+		size_t i = 0;
+
+		while (i < n && seen[i] != e->ref.layer)
+			i++;
+		if (e->ref.frame_off && i == n && n < sizeof(seen) / sizeof(*seen))
+			seen[n++] = e->ref.layer;
+	}
+	lock_release(&l->lock);
+	return asprintf(out, "%zu", n) < 0 ? -ENOMEM : 0;
+}
+
+const struct array_ops layered_ops = {
+	.kind = ARRAY_LAYERED,
+	.open = layered_open,
+	.close = layered_close,
+	.borrow = layered_borrow,
+	.write = layered_write,
+	.resize = layered_resize,
+	.punch = layered_punch,
+	.allocate = layered_allocate,
+	.seek = layered_seek,
+	.flush = layered_flush,
+	.stage_locked = layered_stage_locked,
+	.sync = layered_sync,
+	.drop_locked = layered_drop_locked,
+	.describe = layered_describe,
+};

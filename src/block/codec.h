@@ -1,0 +1,42 @@
+/*
+ * Frames: one block of an array becomes one zstd frame with content size and checksum (RFC 8878), so
+ * that `zstd -d` reads it. With CODEC_NONE the frame holds raw blocks only. Before compression a block
+ * may be byte-shuffled: byte k of every element goes to plane k (the "shuffle" of Blosc and numcodecs,
+ * Parquet's BYTE_STREAM_SPLIT); a tail shorter than one element follows unshuffled.
+ *
+ * Thread-safe: contexts are per thread. Nothing blocks.
+ */
+#ifndef SPILLFS_BLOCK_CODEC_H
+#define SPILLFS_BLOCK_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum codec_filter { CODEC_FILTER_NONE = 0, CODEC_FILTER_SHUFFLE = 1 };
+enum codec_policy { CODEC_POLICY_AUTO = 0, CODEC_POLICY_NONE = 1, CODEC_POLICY_SHUFFLE = 2 };
+
+struct codec_params {
+	int level;                 /* zstd level 1..19; 0 stores raw blocks ("none") */
+	enum codec_policy policy;  /* AUTO: try both on a sample of the block */
+	uint32_t elem_bytes;       /* element size; shuffle needs 2..16, otherwise it is never used */
+};
+
+/* Capacity that codec_encode needs for n raw bytes. */
+size_t codec_bound(size_t n);
+/* Encodes n > 0 raw bytes. *filter_out tells what was applied. `hint` is the array's memory of the
+ * last choice: in/out, -1 at first; AUTO samples again every 16th block (the counter is in the hint's upper bits; opaque).
+ * -ENOMEM, -EIO (library failure). */
+int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *frame, size_t cap,
+		 int *hint, size_t *frame_len_out, enum codec_filter *filter_out);
+/* Decodes a frame of exactly n raw bytes into out. -EUCLEAN when the frame is damaged, has another
+ * content size, no checksum, or trailing bytes (not logged: the caller knows the names). -ENOMEM. */
+int codec_decode(const void *frame, size_t frame_len, enum codec_filter filter, uint32_t elem_bytes,
+		 void *out, size_t n);
+
+void codec_shuffle(const void *in, void *out, size_t n, uint32_t elem_bytes);
+void codec_unshuffle(const void *in, void *out, size_t n, uint32_t elem_bytes);
+
+/* Frees the calling thread's contexts (also done at thread exit). */
+void codec_thread_fini(void);
+
+#endif

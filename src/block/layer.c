@@ -1,0 +1,450 @@
+/*
+ * Layer files: names, writing, sealing, reading.
+ *
+ * Invariants: (1) [0, end_bytes) is a sequence of whole frames, and seek[] lists them in order;
+ * what a failed write left behind is cut off at once or, if that fails too, before the next write;
+ * (2) end_bytes only grows; (3) no frame is longer, stored or decoded, than 2^32 - 1; (4) a
+ * segment's stored_bytes are those of the frames since the segment before; (5) the index holds what
+ * the segments say, no more; (6) a sealed layer is never written.
+ */
+#include "block/layer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "block/codec.h"
+#include "block/layer_priv.h"
+#include "util/buf.h"
+#include "util/err.h"
+#include "util/stats.h"
+
+void layer_name(uint64_t number, char out[LAYER_NAME_MAX])
+{
+	snprintf(out, LAYER_NAME_MAX, "%08" PRIu64 ".zst", number);
+}
+
+int layer_name_parse(const char *name, uint64_t *number_out)
+{
+	char again[LAYER_NAME_MAX], *end;
+	uint64_t number;
+
+	if (*name < '0' || *name > '9')
+		return -EINVAL;
+	number = strtoull(name, &end, 10);
+	layer_name(number, again);
+	if (strcmp(name, again))
+		return -EINVAL;
+	*number_out = number;
+	return 0;
+}
+
+void layer_path(uint64_t number, char out[LAYER_NAME_MAX])
+{
+	snprintf(out, LAYER_NAME_MAX, "layers/%08" PRIu64 ".zst", number);
+}
+
+int layer_new(struct io *io, uint64_t number, struct layer **out)
+{
+	struct layer *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	l->io = io;
+	l->number = number;
+	layer_path(number, l->name);
+	index_init(&l->ix);
+	lock_init(&l->lock, RANK_POOL);
+	*out = l;
+	return 0;
+}
+
+void layer_close(struct layer *l)
+{
+	if (!l)
+		return;
+	io_close(l->io);
+	index_fini(&l->ix);
+	free(l->seek);
+	lock_fini(&l->lock);
+	free(l);
+}
+
+int layer_seek_reserve(struct layer *l)
+{
+	size_t cap = l->cap_seek ? l->cap_seek * 2 : 64;
+	struct layer_seek_entry *v;
+
+	if (l->nseek >= LAYER_FRAMES_MAX)
+		return -EFBIG;
+	if (l->nseek < l->cap_seek)
+		return 0;
+	v = reallocarray(l->seek, cap, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	l->seek = v;
+	l->cap_seek = cap;
+	return 0;
+}
+
+void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes)
+{
+	assert(l->nseek < l->cap_seek && stored_bytes <= UINT32_MAX && raw_bytes <= UINT32_MAX);
+	l->seek[l->nseek].stored_bytes = (uint32_t)stored_bytes;
+	l->seek[l->nseek].raw_bytes = (uint32_t)raw_bytes;
+	l->nseek++;
+	atomic_fetch_add(&l->end_bytes, stored_bytes);
+	if (raw_bytes)
+		atomic_fetch_add(&l->frame_bytes, stored_bytes);
+}
+
+void layer_seek_drop(struct layer *l)
+{
+	free(l->seek);
+	l->seek = NULL;
+	l->nseek = l->cap_seek = 0;
+}
+
+static int layer_cut_locked(struct layer *l)
+{
+	int err = io_truncate(l->io, atomic_load(&l->end_bytes));
+
+	l->tail = err != 0;
+	return err;
+}
+
+/* Writes behind the last frame, `ahead` bytes further on. */
+static int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead)
+{
+	int err;
+
+	if (l->broken)
+		return l->broken;
+	if (l->tail) {
+		err = layer_cut_locked(l);
+		if (err)
+			return err;
+	}
+	err = io_pwrite(l->io, buf, n, atomic_load(&l->end_bytes) + ahead);
+	if (err)
+		layer_cut_locked(l);
+	return err;
+}
+
+static int write_header(struct layer *l, const uint8_t store_uuid[16])
+{
+	struct layer_skip skip = { LAYER_SKIP_MAGIC, sizeof(struct layer_header) };
+	struct layer_header h = { .version = LAYER_FORMAT_VERSION, .layer = l->number };
+	uint8_t bytes[LAYER_HEADER_FRAME_BYTES];
+	int err;
+
+	memcpy(h.magic, "SPILLHDR", 8);
+	memcpy(h.store_uuid, store_uuid, 16);
+	h.xxh64 = XXH64(&h, offsetof(struct layer_header, xxh64), 0);
+	memcpy(bytes, &skip, sizeof(skip));
+	memcpy(bytes + sizeof(skip), &h, sizeof(h));
+	lock_acquire(&l->lock);
+	err = layer_seek_reserve(l);
+	if (!err)
+		err = layer_write_locked(l, bytes, sizeof(bytes), 0);
+	if (!err)
+		layer_seek_push(l, sizeof(bytes), 0);
+	lock_release(&l->lock);
+	return err;
+}
+
+int layer_create(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16],
+		 struct layer **out)
+{
+	char name[LAYER_NAME_MAX];
+	struct layer *l;
+	struct io *io;
+	int err;
+
+	layer_path(number, name);
+	err = io_open(d, name, IO_CREATE | IO_EXCL, &io);
+	if (err == -EEXIST) {
+		err = io_open(d, name, IO_CREATE, &io);
+		if (err)
+			return err;
+		err = io_truncate(io, 0);
+		if (err) {
+			io_close(io);
+			return err;
+		}
+	}
+	if (err)
+		return err;
+	err = layer_new(io, number, &l);
+	if (err) {
+		io_close(io);
+		io_unlink(d, name);
+		return err;
+	}
+	err = write_header(l, store_uuid);
+	if (err) {
+		layer_close(l);
+		io_unlink(d, name);
+		return err;
+	}
+	*out = l;
+	return 0;
+}
+
+uint64_t layer_number(const struct layer *l)
+{
+	return l->number;
+}
+
+bool layer_sealed(const struct layer *l)
+{
+	return atomic_load(&l->sealed);
+}
+
+uint64_t layer_bytes(struct layer *l)
+{
+	return atomic_load(&l->end_bytes);
+}
+
+uint64_t layer_frame_bytes(struct layer *l)
+{
+	return atomic_load(&l->frame_bytes);
+}
+
+const struct index *layer_index(const struct layer *l)
+{
+	return &l->ix;
+}
+
+const struct layer_index_head *layer_head(const struct layer *l)
+{
+	assert(layer_sealed(l));
+	return &l->head;
+}
+
+int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, uint64_t *off_out)
+{
+	uint64_t off;
+	int err;
+
+	assert(!layer_sealed(l) && len && raw_len);
+	if (len > UINT32_MAX || raw_len > UINT32_MAX)
+		return -EFBIG;
+	lock_acquire(&l->lock);
+	off = atomic_load(&l->end_bytes);
+	err = layer_seek_reserve(l);
+	if (!err)
+		err = layer_write_locked(l, frame, len, 0);
+	if (!err)
+		layer_seek_push(l, len, raw_len);
+	lock_release(&l->lock);
+	if (!err)
+		*off_out = off;
+	return err;
+}
+
+/* The bytes of a skippable frame that holds head and records. */
+static int frame_index(const struct index *ix, struct layer_index_head *head, uint8_t **out,
+		       size_t *len_out)
+{
+	struct layer_skip skip = { .magic = LAYER_SKIP_MAGIC };
+	uint8_t *frame;
+	size_t len;
+	void *bytes;
+	int err = index_encode(ix, head, &bytes, &len);
+
+	if (err)
+		return err;
+	if (len > UINT32_MAX - sizeof(skip)) {
+		free(bytes);
+		return -EFBIG;
+	}
+	frame = malloc(sizeof(skip) + len);
+	if (frame) {
+		skip.len_bytes = (uint32_t)len;
+		memcpy(frame, &skip, sizeof(skip));
+		memcpy(frame + sizeof(skip), bytes, len);
+		*out = frame;
+		*len_out = sizeof(skip) + len;
+	}
+	free(bytes);
+	return frame ? 0 : -ENOMEM;
+}
+
+static int segment_append_locked(struct layer *l, const struct index *added,
+				 struct layer_index_head *head)
+{
+	uint64_t frame_bytes = atomic_load(&l->frame_bytes);
+	uint8_t *frame;
+	size_t len;
+	int err;
+
+	head->prev_off_bytes = l->segment_off;
+	head->stored_bytes = frame_bytes - l->segment_frame_bytes;
+	err = frame_index(added, head, &frame, &len);
+	if (err)
+		return err;
+	err = layer_seek_reserve(l);
+	if (!err)
+		err = layer_write_locked(l, frame, len, 0);
+	free(frame);
+	if (err)
+		return err;
+	err = index_merge(&l->ix, added);
+	if (err) {
+		/* The index is neither old nor new: nothing may be built on it. */
+		layer_cut_locked(l);
+		l->broken = err;
+		return err;
+	}
+	l->segment_off = atomic_load(&l->end_bytes);
+	l->segment_frame_bytes = frame_bytes;
+	layer_seek_push(l, len, 0);
+	return 0;
+}
+
+int layer_segment(struct layer *l, const struct index *added, uint64_t commit, int64_t time_ns,
+		  uint64_t *segment_off_out)
+{
+	struct layer_index_head head = {
+		.kind = LAYER_SEGMENT,
+		.layer = l->number,
+		.commit = commit,
+		.time_ns = time_ns,
+	};
+	uint64_t off;
+	int err;
+
+	assert(!layer_sealed(l));
+	lock_acquire(&l->lock);
+	err = segment_append_locked(l, added, &head);
+	off = l->segment_off;
+	lock_release(&l->lock);
+	if (!err)
+		*segment_off_out = off;
+	return err;
+}
+
+/* The seek table of all frames so far and of the index behind them. */
+static int frame_seek_table(const struct layer *l, size_t index_len, uint8_t **out, size_t *len_out)
+{
+	struct layer_seek_entry last = { (uint32_t)index_len, 0 };
+	struct layer_seek_footer footer = { .nframes = (uint32_t)l->nseek + 1,
+					    .magic = LAYER_SEEK_FOOTER_MAGIC };
+	size_t entries = l->nseek * sizeof(*l->seek);
+	size_t len = entries + sizeof(last) + sizeof(footer);
+	struct layer_skip skip = { LAYER_SEEK_MAGIC, (uint32_t)len };
+	uint8_t *frame = malloc(sizeof(skip) + len), *p = frame;
+
+	if (!frame)
+		return -ENOMEM;
+	memcpy(p, &skip, sizeof(skip));
+	p += sizeof(skip);
+	memcpy(p, l->seek, entries);
+	p += entries;
+	memcpy(p, &last, sizeof(last));
+	p += sizeof(last);
+	memcpy(p, &footer, sizeof(footer));
+	*out = frame;
+	*len_out = sizeof(skip) + len;
+	return 0;
+}
+
+static int seal_locked(struct layer *l, struct layer_index_head *head)
+{
+	uint8_t *frame, *table;
+	size_t frame_len, table_len;
+	int err;
+
+	head->stored_bytes = atomic_load(&l->frame_bytes);
+	err = frame_index(&l->ix, head, &frame, &frame_len);
+	if (err)
+		return err;
+	err = layer_seek_reserve(l);
+	if (!err)
+		err = frame_seek_table(l, frame_len, &table, &table_len);
+	if (err) {
+		free(frame);
+		return err;
+	}
+	err = layer_write_locked(l, frame, frame_len, 0);
+	if (!err)
+		err = layer_write_locked(l, table, table_len, frame_len);
+	free(frame);
+	free(table);
+	if (err)
+		return err;
+	atomic_fetch_add(&l->end_bytes, frame_len + table_len);
+	layer_seek_drop(l);
+	l->head = *head;
+	atomic_store(&l->sealed, true);
+	return 0;
+}
+
+int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
+{
+	struct layer_index_head head = {
+		.kind = LAYER_INDEX,
+		.layer = l->number,
+		.commit = commit,
+		.time_ns = time_ns,
+	};
+	int err;
+
+	assert(!layer_sealed(l));
+	lock_acquire(&l->lock);
+	err = seal_locked(l, &head);
+	lock_release(&l->lock);
+	return err;
+}
+
+int layer_sync(struct layer *l)
+{
+	return io_sync(l->io);
+}
+
+int layer_read(struct layer *l, uint64_t off, void *frame, size_t frame_len)
+{
+	uint64_t end = atomic_load(&l->end_bytes);
+	int err = -ENODATA;
+
+	if (off <= end && frame_len <= end - off)
+		err = io_pread(l->io, frame, frame_len, off);
+	if (err == -ENODATA)
+		return err_corrupt(l->name, off, "the file ends inside a frame of %zu bytes",
+				   frame_len);
+	if (!err)
+		stats_add(STAT_FRAME_READ_BYTES, frame_len);
+	return err;
+}
+
+int layer_decode(struct layer *l, const struct layer_block *b, const char *who, void *out)
+{
+	void *frame;
+	int err;
+
+	if (!b->frame_off) {
+		memset(out, 0, b->frame_raw);
+		return 0;
+	}
+	frame = buf_alloc(b->frame_len);
+	if (!frame)
+		return -ENOMEM;
+	err = layer_read(l, b->frame_off, frame, b->frame_len);
+	if (!err) {
+		err = codec_decode(frame, b->frame_len, b->filter, b->elem_bytes, out,
+				   b->frame_raw);
+		if (err == -EUCLEAN)
+			err_corrupt(l->name, b->frame_off,
+				    "%s: a frame of %u bytes does not decode to %u", who,
+				    b->frame_len, b->frame_raw);
+	}
+	buf_free(frame, b->frame_len);
+	return err;
+}

@@ -1,0 +1,434 @@
+/*
+ * The bucket pool.
+ *
+ * Invariants: (1) no byte belongs to two claimed regions; (2) free regions are sorted, aligned,
+ * disjoint, not adjacent and below the file's cursor; (3) the cursor never moves back while the
+ * pool is open, so that advancing it needs no lock; (4) disk space is punched out before the region
+ * becomes claimable, never after: the next owner may write at once; (5) a file whose synced count
+ * is not below its touched count has no unsynced write that returned before that count was read.
+ */
+#include "block/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/space.h"
+#include "util/err.h"
+#include "util/lock.h"
+#include "util/log.h"
+#include "util/stats.h"
+
+#define POOL_LIMIT (1ull << 62)
+#define POOL_NFILES_MAX 4096u
+#define POOL_NAME_MAX 32
+
+struct used {
+	uint64_t off, end;
+};
+
+struct pool_file {
+	struct io *io;
+	char name[POOL_NAME_MAX];
+	_Atomic uint64_t cursor;
+	_Atomic uint64_t
+		longest; /* of the free regions; lets a claim see without the lock that none fits */
+	_Atomic uint64_t touched, synced;
+	struct lock lock;
+	struct space space;  /* under lock */
+	uint64_t size_bytes; /* at pool_open */
+	struct used *used;   /* between pool_open and pool_ready */
+	size_t nused, cap_used;
+	struct lock mark_lock; /* used */
+};
+
+struct pool {
+	struct pool_file *files;
+	unsigned nfiles;
+	bool ready;
+	_Atomic uint64_t claimed_bytes, free_bytes; /* this pool's share of the gauges */
+};
+
+static uint64_t align_up(uint64_t n)
+{
+	return (n + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
+}
+
+static void count_claimed(struct pool *p, uint64_t bytes)
+{
+	atomic_fetch_add(&p->claimed_bytes, bytes);
+	stats_add(STAT_POOL_CLAIMED_BYTES, bytes);
+}
+
+static void count_unclaimed(struct pool *p, uint64_t bytes)
+{
+	atomic_fetch_sub(&p->claimed_bytes, bytes);
+	stats_sub(STAT_POOL_CLAIMED_BYTES, bytes);
+}
+
+static void count_free(struct pool *p, uint64_t bytes)
+{
+	atomic_fetch_add(&p->free_bytes, bytes);
+	stats_add(STAT_POOL_FREE_BYTES, bytes);
+}
+
+static void count_reused(struct pool *p, uint64_t bytes)
+{
+	atomic_fetch_sub(&p->free_bytes, bytes);
+	stats_sub(STAT_POOL_FREE_BYTES, bytes);
+}
+
+/* Raises *ctx to the number of files that the names in the directory call for. */
+static int count_name(void *ctx, const char *name)
+{
+	unsigned *nfiles = ctx;
+	char again[POOL_NAME_MAX];
+	unsigned number;
+
+	if (sscanf(name, "%4u", &number) != 1 || number >= POOL_NFILES_MAX)
+		return 0;
+	snprintf(again, sizeof(again), "%02u", number);
+	if (!strcmp(again, name) && number >= *nfiles)
+		*nfiles = number + 1;
+	return 0;
+}
+
+static int file_open(struct io_dir *dir, unsigned number, struct pool_file *f)
+{
+	uint64_t stored;
+	int err;
+
+	snprintf(f->name, sizeof(f->name), "pool/%02u", number);
+	err = io_open(dir, f->name, IO_CREATE, &f->io);
+	if (err)
+		return err;
+	err = io_size(f->io, &f->size_bytes, &stored);
+	if (err) {
+		io_close(f->io);
+		return err;
+	}
+	lock_init(&f->lock, RANK_POOL);
+	lock_init(&f->mark_lock, RANK_POOL);
+	space_init(&f->space);
+	return 0;
+}
+
+static void file_close(struct pool_file *f)
+{
+	io_close(f->io);
+	space_fini(&f->space);
+	free(f->used);
+	lock_fini(&f->lock);
+	lock_fini(&f->mark_lock);
+}
+
+void pool_close(struct pool *p)
+{
+	if (!p)
+		return;
+	for (unsigned i = 0; i < p->nfiles; i++)
+		file_close(&p->files[i]);
+	count_unclaimed(p, atomic_load(&p->claimed_bytes));
+	count_reused(p, atomic_load(&p->free_bytes));
+	free(p->files);
+	free(p);
+}
+
+int pool_open(struct io_dir *dir, unsigned nfiles, struct pool **out)
+{
+	struct pool *p;
+	int err;
+
+	if (!nfiles || nfiles > POOL_NFILES_MAX)
+		return -EINVAL;
+	err = io_mkdir(dir, "pool");
+	if (err)
+		return err;
+	err = io_list(dir, "pool", count_name, &nfiles);
+	if (err)
+		return err;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->files = calloc(nfiles, sizeof(*p->files));
+	err = p->files ? 0 : -ENOMEM;
+	while (!err && p->nfiles < nfiles) {
+		err = file_open(dir, p->nfiles, &p->files[p->nfiles]);
+		if (!err)
+			p->nfiles++;
+	}
+	if (!err)
+		err = io_dir_sync(dir, "pool");
+	if (!err)
+		err = io_dir_sync(dir, ".");
+	if (err) {
+		pool_close(p);
+		return err;
+	}
+	*out = p;
+	return 0;
+}
+
+unsigned pool_nfiles(const struct pool *p)
+{
+	return p->nfiles;
+}
+
+static int file_mark_used(struct pool_file *f, uint64_t off, uint64_t end)
+{
+	int err = 0;
+
+	lock_acquire(&f->mark_lock);
+	if (f->nused == f->cap_used) {
+		size_t cap = f->cap_used ? f->cap_used * 2 : 64;
+		struct used *used = reallocarray(f->used, cap, sizeof(*used));
+
+		if (used) {
+			f->used = used;
+			f->cap_used = cap;
+		} else {
+			err = -ENOMEM;
+		}
+	}
+	if (!err)
+		f->used[f->nused++] = (struct used){ off, end };
+	lock_release(&f->mark_lock);
+	return err;
+}
+
+int pool_mark_used(struct pool *p, uint32_t file, uint64_t off_bytes, uint64_t len_bytes)
+{
+	struct pool_file *f;
+
+	assert(!p->ready);
+	if (file >= p->nfiles)
+		return err_corrupt("pool", off_bytes, "an extent names file %u of %u", file,
+				   p->nfiles);
+	f = &p->files[file];
+	if (!len_bytes || off_bytes > POOL_LIMIT || len_bytes > POOL_LIMIT - off_bytes)
+		return err_corrupt(f->name, off_bytes, "an extent of %llu bytes",
+				   (unsigned long long)len_bytes);
+	if (off_bytes + len_bytes > f->size_bytes)
+		return err_corrupt(
+			f->name, off_bytes, "an extent of %llu bytes, but the file has %llu",
+			(unsigned long long)len_bytes, (unsigned long long)f->size_bytes);
+	return file_mark_used(f, off_bytes, off_bytes + len_bytes);
+}
+
+static int compare_used(const void *a, const void *b)
+{
+	const struct used *x = a, *y = b;
+
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Derives the free regions from the used ranges. Ranges may share a page, never a byte. */
+static int file_ready(struct pool *p, struct pool_file *f)
+{
+	uint64_t end = 0, claimed = 0, free_bytes = 0;
+	int err;
+
+	if (f->nused)
+		qsort(f->used, f->nused, sizeof(*f->used), compare_used);
+	for (size_t i = 0; i < f->nused; i++) {
+		uint64_t from = f->used[i].off & ~(uint64_t)(POOL_ALIGN - 1);
+		uint64_t to = align_up(f->used[i].end);
+		uint64_t done = align_up(end);
+
+		if (f->used[i].off < end)
+			return err_corrupt(f->name, f->used[i].off, "two extents overlap");
+		if (from > done) {
+			err = space_add(&f->space, done, from - done);
+			if (err)
+				return err;
+			free_bytes += from - done;
+		}
+		claimed += to - (from > done ? from : done);
+		end = f->used[i].end;
+	}
+	if (end < f->size_bytes) {
+		err = io_truncate(f->io, end);
+		if (err)
+			return err;
+	}
+	count_claimed(p, claimed);
+	count_free(p, free_bytes);
+	atomic_store(&f->cursor, align_up(end));
+	atomic_store(&f->longest, space_longest(&f->space));
+	free(f->used);
+	f->used = NULL;
+	f->nused = f->cap_used = 0;
+	return 0;
+}
+
+int pool_ready(struct pool *p)
+{
+	assert(!p->ready);
+	for (unsigned i = 0; i < p->nfiles; i++) {
+		int err = file_ready(p, &p->files[i]);
+
+		if (err)
+			return err;
+	}
+	p->ready = true;
+	return 0;
+}
+
+static bool file_reuse(struct pool_file *f, uint64_t want, uint64_t min, struct region *out)
+{
+	bool found;
+
+	if (atomic_load_explicit(&f->longest, memory_order_relaxed) < min)
+		return false;
+	lock_acquire(&f->lock);
+	found = space_take(&f->space, want, min, &out->off_bytes, &out->len_bytes);
+	atomic_store_explicit(&f->longest, space_longest(&f->space), memory_order_relaxed);
+	lock_release(&f->lock);
+	return found;
+}
+
+int pool_claim(struct pool *p, uint32_t file, uint64_t want_bytes, struct region *out)
+{
+	struct pool_file *f = &p->files[file];
+	struct region r = { .file = file };
+	uint64_t want, min;
+
+	assert(p->ready && file < p->nfiles);
+	if (!want_bytes || want_bytes > POOL_LIMIT)
+		return -EINVAL;
+	want = align_up(want_bytes);
+	min = want < POOL_REGION_MIN ? want : POOL_REGION_MIN;
+	if (file_reuse(f, want, min, &r)) {
+		count_reused(p, r.len_bytes);
+	} else {
+		r.off_bytes = atomic_load(&f->cursor);
+		do {
+			if (r.off_bytes > POOL_LIMIT - want)
+				return -EFBIG;
+		} while (!atomic_compare_exchange_weak(&f->cursor, &r.off_bytes,
+						       r.off_bytes + want));
+		r.len_bytes = want;
+	}
+	count_claimed(p, r.len_bytes);
+	*out = r;
+	return 0;
+}
+
+static void file_free_region(struct pool *p, struct pool_file *f, const struct region *r)
+{
+	int err;
+
+	lock_acquire(&f->lock);
+	err = space_add(&f->space, r->off_bytes, r->len_bytes);
+	atomic_store_explicit(&f->longest, space_longest(&f->space), memory_order_relaxed);
+	lock_release(&f->lock);
+	assert(err != -EEXIST);
+	if (err) {
+		/* Lost until the next mount derives it again. */
+		log_warn("%s: cannot note %llu free bytes at %llu: %s", f->name,
+			 (unsigned long long)r->len_bytes, (unsigned long long)r->off_bytes,
+			 strerror(-err));
+		return;
+	}
+	count_unclaimed(p, r->len_bytes);
+	count_free(p, r->len_bytes);
+}
+
+static void file_punch(struct pool_file *f, const struct region *r)
+{
+	int err = io_punch(f->io, r->off_bytes, r->len_bytes);
+
+	if (!err)
+		stats_add(STAT_POOL_PUNCHED_BYTES, r->len_bytes);
+	else if (err != -EOPNOTSUPP)
+		log_warn("%s: cannot punch %llu bytes at %llu: %s", f->name,
+			 (unsigned long long)r->len_bytes, (unsigned long long)r->off_bytes,
+			 strerror(-err));
+}
+
+static struct pool_file *region_file(struct pool *p, const struct region *r)
+{
+	assert(p->ready && r->file < p->nfiles && r->len_bytes);
+	assert(r->off_bytes % POOL_ALIGN == 0 && r->len_bytes % POOL_ALIGN == 0);
+	assert(r->off_bytes + r->len_bytes <= atomic_load(&p->files[r->file].cursor));
+	return &p->files[r->file];
+}
+
+void pool_release(struct pool *p, const struct region *r)
+{
+	struct pool_file *f = region_file(p, r);
+
+	file_punch(f, r);
+	file_free_region(p, f, r);
+}
+
+void pool_unclaim(struct pool *p, const struct region *r)
+{
+	struct pool_file *f = region_file(p, r);
+	uint64_t data;
+
+	/* Most of these bytes were never written, and a punch stalls the file's other writers. */
+	if (!io_seek(f->io, r->off_bytes, false, &data) && data < r->off_bytes + r->len_bytes)
+		file_punch(f, r);
+	file_free_region(p, f, r);
+}
+
+struct io *pool_file(struct pool *p, uint32_t file)
+{
+	assert(file < p->nfiles);
+	return p->files[file].io;
+}
+
+void pool_touch(struct pool *p, uint32_t file)
+{
+	assert(file < p->nfiles);
+	atomic_fetch_add(&p->files[file].touched, 1);
+}
+
+static int file_sync(struct pool_file *f)
+{
+	uint64_t touched = atomic_load(&f->touched);
+	uint64_t synced = atomic_load(&f->synced);
+	int err;
+
+	if (synced >= touched)
+		return 0;
+	err = io_sync(f->io);
+	if (err)
+		return err;
+	while (synced < touched && !atomic_compare_exchange_weak(&f->synced, &synced, touched))
+		;
+	return 0;
+}
+
+int pool_sync(struct pool *p)
+{
+	int first = 0;
+
+	for (unsigned i = 0; i < p->nfiles; i++) {
+		int err = file_sync(&p->files[i]);
+
+		if (err && !first)
+			first = err;
+	}
+	return first;
+}
+
+int pool_check(struct pool *p)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < p->nfiles && !err; i++) {
+		struct pool_file *f = &p->files[i];
+
+		lock_acquire(&f->lock);
+		err = space_check(&f->space, POOL_ALIGN, atomic_load(&f->cursor));
+		if (!err && atomic_load(&f->longest) != space_longest(&f->space))
+			err = -EUCLEAN;
+		lock_release(&f->lock);
+	}
+	return err;
+}

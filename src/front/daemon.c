@@ -1,0 +1,182 @@
+/*
+ * Process matters of the daemon.
+ *
+ * Invariants:
+ * 1. The process that the user started exits only when the mount serves or has failed, and with the
+ *    code of the one that tried.
+ * 2. Until daemon_ready the child stays in the starter's session, so that Ctrl-C reaches it.
+ */
+#include "front/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+struct report {
+	int code;
+	char text[1024];
+};
+
+void daemon_prepare(void)
+{
+	struct rlimit files;
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	close_range(3, UINT_MAX, 0);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	umask(0);
+}
+
+static void __attribute__((noreturn)) wait_for_child(int fd, pid_t pid)
+{
+	struct report r = { 0 };
+	size_t n = 0;
+	ssize_t got;
+	int status = 0;
+
+	while (n < sizeof(r)) {
+		got = read(fd, (char *)&r + n, sizeof(r) - n);
+		if (got == 0 || (got < 0 && errno != EINTR))
+			break;
+		n += got > 0 ? (size_t)got : 0;
+	}
+	if (n < sizeof(r)) {
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		r.code = EXIT_IO;
+		snprintf(r.text, sizeof(r.text), "the daemon ended while starting (%s %d)",
+			 WIFSIGNALED(status) ? "signal" : "exit code",
+			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	}
+	if (r.code != EXIT_OK)
+		fprintf(stderr, "spillfs: %s\n", r.text);
+	exit(r.code);
+}
+
+int daemon_start(bool foreground, struct daemon *out)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (foreground) {
+		out->pipe_fd = -1;
+		return 0;
+	}
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		int err = -errno;
+
+		close(fds[0]);
+		close(fds[1]);
+		return err;
+	}
+	if (pid > 0) {
+		close(fds[1]);
+		wait_for_child(fds[0], pid);
+	}
+	close(fds[0]);
+	out->pipe_fd = fds[1];
+	return 0;
+}
+
+static void send_report(struct daemon *d, const struct report *r)
+{
+	const char *at = (const char *)r;
+	size_t left = sizeof(*r);
+
+	while (left) {
+		ssize_t n = write(d->pipe_fd, at, left);
+
+		if (n < 0 && errno != EINTR)
+			break;
+		at += n > 0 ? n : 0;
+		left -= n > 0 ? (size_t)n : 0;
+	}
+	close(d->pipe_fd);
+	d->pipe_fd = -1;
+}
+
+int daemon_fail(struct daemon *d, enum exit_code code, const char *fmt, ...)
+{
+	struct report r = { .code = (int)code };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r.text, sizeof(r.text), fmt, ap);
+	va_end(ap);
+	if (d->pipe_fd < 0)
+		fprintf(stderr, "spillfs: %s\n", r.text);
+	else
+		send_report(d, &r);
+	return (int)code;
+}
+
+/* The protocol of sd_notify(3): one datagram to the socket named by the environment. */
+static void notify_manager(const char *text)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	size_t len = path ? strlen(path) : 0;
+	int fd;
+
+	if (len < 2 || len >= sizeof(to.sun_path) || (path[0] != '/' && path[0] != '@'))
+		return;
+	memcpy(to.sun_path, path, len);
+	if (path[0] == '@')
+		to.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&to,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		log_warn("cannot notify the service manager: %s", strerror(errno));
+	close(fd);
+}
+
+void daemon_ready(struct daemon *d)
+{
+	static const struct report ok = { .code = EXIT_OK };
+	char text[64];
+
+	if (chdir("/") < 0)
+		log_warn("cannot leave the working directory: %s", strerror(errno));
+	if (d->pipe_fd >= 0) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		setsid();
+		for (int fd = 0; fd <= 2 && null >= 0; fd++)
+			dup2(null, fd);
+		if (null > 2)
+			close(null);
+	}
+	snprintf(text, sizeof(text), "READY=1\nMAINPID=%ld", (long)getpid());
+	notify_manager(text);
+	if (d->pipe_fd >= 0)
+		send_report(d, &ok);
+}
+
+void daemon_stopping(void)
+{
+	notify_manager("STOPPING=1");
+}

@@ -1,0 +1,33 @@
+/*
+ * The FUSE front: operations are decoded, handed to tree/, and answered. No logic lives here.
+ */
+#ifndef SPILLFS_FRONT_FRONT_H
+#define SPILLFS_FRONT_FRONT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct fuse_args;
+struct fuse_session;
+struct tree;
+
+struct front_config {
+	bool writeback;              /* kernel writeback cache */
+	bool set_uid, set_gid;       /* -o uid=, gid=: shown owner of everything */
+	uid_t uid;
+	gid_t gid;
+	bool set_umask;
+	mode_t umask;                /* -o umask=: bits never shown */
+};
+
+struct front;
+
+/* Makes the session (unmounted). args: program name, then mount options for libfuse as -o pairs. Starts
+ * the notifier thread: call it after the last fork. */
+int front_new(struct fuse_args *args, struct tree *tree, const struct front_config *config, struct front **out);
+struct fuse_session *front_session(struct front *f);
+/* After the loop has ended. */
+void front_free(struct front *f);
+
+#endif

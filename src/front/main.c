@@ -1,0 +1,265 @@
+/*
+ * spillfs: mounts a store and serves it.
+ *
+ * Invariants:
+ * 1. The store's directory is opened before anything is mounted: the mount may cover it.
+ * 2. Threads start only after the fork, and the fork comes after every check that needs no store.
+ * 3. What was opened is closed in reverse: mount, front, tree, store; a failure is an exit code.
+ */
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 312
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "front/daemon.h"
+#include "front/front.h"
+#include "front/mount.h"
+#include "front/options.h"
+#include "front/stop.h"
+#include "spillfs.h"
+#include "store/store.h"
+#include "tree/tree.h"
+#include "util/log.h"
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "unknown"
+#endif
+
+#define FUSE_SUPER_MAGIC 0x65735546
+#define LOOP_IDLE_THREADS 10
+#define LOOP_MAX_THREADS 16
+
+struct program {
+	struct options options;
+	struct daemon daemon;
+	struct mount mount;
+	char *store_path;
+	int store_fd; /* -1 once store_open has it */
+	struct stop *stop;
+	struct store *store;
+	struct tree *tree;
+	struct front *front;
+};
+
+/* The directory of a live mount is no store: the daemon behind it has that. */
+static int check_not_mount(struct program *p)
+{
+	struct statfs fs;
+	struct spillfs_info info = { 0 };
+	int err;
+
+	if (fstatfs(p->store_fd, &fs) < 0 || (unsigned long)fs.f_type != FUSE_SUPER_MAGIC)
+		return EXIT_OK;
+	err = ioctl(p->store_fd, SPILLFS_IOC_INFO, &info) < 0 ? -errno : 0;
+	if (err == 0)
+		return daemon_fail(&p->daemon, EXIT_HELD, "%s: already mounted, held by pid %llu",
+				   p->store_path, (unsigned long long)info.pid);
+	if (err == -EPERM)
+		return daemon_fail(&p->daemon, EXIT_HELD, "%s: already mounted, held by another user's daemon",
+				   p->store_path);
+	return EXIT_OK;
+}
+
+/* Everything that can be checked without opening the store. */
+static int check_paths(struct program *p)
+{
+	const struct options *o = &p->options;
+	char why[512];
+	int err, code;
+
+	if (mount_resolve_dir(o->mountpoint, &p->mount.path, why, sizeof(why)) < 0)
+		return daemon_fail(&p->daemon, EXIT_MOUNTPOINT, "mountpoint %s", why);
+	err = mount_resolve_dir(o->store ? o->store : o->mountpoint, &p->store_path, why, sizeof(why));
+	if (err < 0)
+		return daemon_fail(&p->daemon, err == -ENOTDIR ? EXIT_NOT_STORE : EXIT_IO, "store %s", why);
+	p->store_fd = open(p->store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (p->store_fd < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "store %s: %s", p->store_path, strerror(errno));
+	code = check_not_mount(p);
+	if (code != EXIT_OK)
+		return code;
+	if (mount_check_fuse(why, sizeof(why)) < 0)
+		return daemon_fail(&p->daemon, EXIT_FUSE, "%s", why);
+	return EXIT_OK;
+}
+
+static int open_store(struct program *p)
+{
+	const struct options *o = &p->options;
+	const struct store_config config = {
+		.backing = (enum io_backing)o->backing,
+		.leases = (unsigned)o->leases,
+		.pool_files = (unsigned)o->pool,
+		.threads = (unsigned)o->threads,
+		.commit_seconds = (unsigned)o->commit,
+		.layer_bytes = (uint64_t)o->layer,
+		.cache_bytes = (size_t)o->cache,
+		.dirty_bytes = (size_t)o->dirty,
+	};
+	struct store_refusal why = { "" };
+	int fd = p->store_fd, err;
+
+	p->store_fd = -1;
+	err = store_open(fd, p->store_path, &config, &p->store, &why);
+	if (err == 0)
+		return EXIT_OK;
+	if (!why.text[0])
+		snprintf(why.text, sizeof(why.text), "cannot open the store %s: %s", p->store_path,
+			 strerror(-err));
+	return daemon_fail(&p->daemon,
+			   err == STORE_EHELD ? EXIT_HELD :
+			   err == STORE_ENOTSTORE ? EXIT_NOT_STORE :
+			   err == STORE_ENEWER ? EXIT_NEWER : EXIT_IO, "%s", why.text);
+}
+
+static int open_front(struct program *p)
+{
+	const struct options *o = &p->options;
+	const struct front_config config = {
+		.writeback = o->writeback,
+		.set_uid = o->uid >= 0, .uid = (uid_t)o->uid,
+		.set_gid = o->gid >= 0, .gid = (gid_t)o->gid,
+		.set_umask = o->umask >= 0, .umask = (mode_t)o->umask,
+	};
+	struct fuse_args args;
+	int err = mount_args(o, p->store_path, &args);
+
+	if (err == 0) {
+		err = front_new(&args, p->tree, &config, &p->front);
+		fuse_opt_free_args(&args);
+	}
+	if (err < 0)
+		return daemon_fail(&p->daemon, EXIT_FUSE, "cannot start a FUSE session: %s", strerror(-err));
+	return EXIT_OK;
+}
+
+/* From the fork to a mount that serves. */
+static int start(struct program *p)
+{
+	char why[512];
+	int code, err;
+
+	err = stop_new(&p->stop);
+	if (err < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "cannot start a thread: %s", strerror(-err));
+	code = open_store(p);
+	if (code != EXIT_OK)
+		return code;
+	err = tree_open(p->store, &p->tree);
+	if (err < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "cannot read the store %s: %s", p->store_path,
+				   strerror(-err));
+	code = open_front(p);
+	if (code != EXIT_OK)
+		return code;
+	if (mount_attach(&p->mount, front_session(p->front), why, sizeof(why)) < 0)
+		return daemon_fail(&p->daemon, EXIT_FUSE, "%s", why);
+	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);
+	log_info("store %s mounted on %s", p->store_path, p->mount.path);
+	daemon_ready(&p->daemon);
+	return EXIT_OK;
+}
+
+static int serve(struct program *p)
+{
+	struct fuse_session *se = front_session(p->front);
+	struct fuse_loop_config *config;
+	int err;
+
+	if (p->options.single) {
+		err = fuse_session_loop(se);
+		return err == -EINTR ? 0 : err; /* a second signal woke it */
+	}
+	config = fuse_loop_cfg_create();
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(config, 1);
+	fuse_loop_cfg_set_idle_threads(config, LOOP_IDLE_THREADS);
+	fuse_loop_cfg_set_max_threads(config, LOOP_MAX_THREADS);
+	err = fuse_session_loop_mt(se, config);
+	fuse_loop_cfg_destroy(config);
+	return err;
+}
+
+/* Closes whatever start has opened. */
+static int finish(struct program *p)
+{
+	int err = 0;
+
+	stop_free(p->stop);
+	if (p->store)
+		store_closing(p->store);
+	if (p->front) {
+		mount_end(&p->mount, front_session(p->front));
+		front_free(p->front);
+	}
+	if (p->tree)
+		tree_close(p->tree);
+	if (p->store)
+		err = store_close(p->store);
+	if (err < 0)
+		log_error("cannot close the store %s: %s", p->store_path, strerror(-err));
+	if (p->store_fd >= 0)
+		close(p->store_fd);
+	free(p->store_path);
+	free(p->mount.path);
+	return err < 0 ? EXIT_IO : EXIT_OK;
+}
+
+static int run(struct program *p)
+{
+	int code = check_paths(p), err;
+
+	if (code == EXIT_OK) {
+		err = daemon_start(p->options.foreground, &p->daemon);
+		if (err < 0)
+			code = daemon_fail(&p->daemon, EXIT_IO, "cannot fork: %s", strerror(-err));
+	}
+	if (code != EXIT_OK) {
+		finish(p);
+		return code;
+	}
+	log_init(p->options.foreground ? LOG_TO_STDERR : LOG_TO_SYSLOG,
+		 p->options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	mount_init_log();
+	code = start(p);
+	if (code != EXIT_OK) {
+		finish(p);
+		return code;
+	}
+	err = serve(p);
+	if (err < 0)
+		log_error("serving %s: %s", p->mount.path, strerror(-err));
+	daemon_stopping();
+	code = finish(p);
+	return err < 0 ? EXIT_IO : code;
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = { .daemon = { -1 }, .mount = { .id = -1 }, .store_fd = -1 };
+	char why[512];
+	int code = EXIT_OK;
+
+	daemon_prepare();
+	if (options_parse(argc, argv, &p.options, why, sizeof(why)) < 0)
+		return daemon_fail(&p.daemon, EXIT_USAGE, "%s", why);
+	if (p.options.help)
+		options_print_help(stdout);
+	else if (p.options.version)
+		printf("spillfs %s (store format %u, libfuse %s)\n", PACKAGE_VERSION, STORE_FORMAT_VERSION,
+		       fuse_pkgversion());
+	else
+		code = run(&p);
+	options_fini(&p.options);
+	return code;
+}

@@ -1,0 +1,108 @@
+/*
+ * The notifier thread: a queue of invalidations. Invariant: no lock is held while the kernel is told.
+ */
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 312
+#endif
+
+#include "front/notify.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "util/lock.h"
+
+struct request {
+	struct request *next;
+	uint64_t ino;
+	off_t off, len;
+	void (*then)(void *ctx);
+	void *ctx;
+};
+
+struct notify {
+	struct fuse_session *se;
+	struct lock lock;
+	pthread_cond_t wake;
+	pthread_t thread;
+	struct request *head, **tail;
+	bool stop;
+};
+
+static void *notify_thread(void *arg)
+{
+	struct notify *n = arg;
+
+	pthread_setname_np(pthread_self(), "notify");
+	lock_acquire(&n->lock);
+	for (;;) {
+		struct request *r = n->head;
+
+		if (!r) {
+			if (n->stop)
+				break;
+			lock_wait(&n->lock, &n->wake);
+			continue;
+		}
+		n->head = r->next;
+		if (!n->head)
+			n->tail = &n->head;
+		lock_release(&n->lock);
+		fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
+		r->then(r->ctx);
+		free(r);
+		lock_acquire(&n->lock);
+	}
+	lock_release(&n->lock);
+	return NULL;
+}
+
+int notify_new(struct fuse_session *se, struct notify **out)
+{
+	struct notify *n = calloc(1, sizeof(*n));
+	int err;
+
+	if (!n)
+		return -ENOMEM;
+	n->se = se;
+	n->tail = &n->head;
+	lock_init(&n->lock, RANK_WORK);
+	lock_cond_init(&n->wake);
+	err = -pthread_create(&n->thread, NULL, notify_thread, n);
+	if (err) {
+		free(n);
+		return err;
+	}
+	*out = n;
+	return 0;
+}
+
+void notify_free(struct notify *n)
+{
+	lock_acquire(&n->lock);
+	n->stop = true;
+	pthread_cond_signal(&n->wake);
+	lock_release(&n->lock);
+	pthread_join(n->thread, NULL);
+	pthread_cond_destroy(&n->wake);
+	lock_fini(&n->lock);
+	free(n);
+}
+
+void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx)
+{
+	struct request *r = malloc(sizeof(*r));
+
+	if (!r) {
+		then(ctx);
+		return;
+	}
+	*r = (struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx };
+	lock_acquire(&n->lock);
+	*n->tail = r;
+	n->tail = &r->next;
+	pthread_cond_signal(&n->wake);
+	lock_release(&n->lock);
+}

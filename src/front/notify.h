@@ -1,0 +1,21 @@
+/*
+ * Invalidation of the kernel's cached pages, on a thread of its own: a notification sent from inside an
+ * operation, or under a lock, can wait for a page that only this operation could release.
+ */
+#ifndef SPILLFS_FRONT_NOTIFY_H
+#define SPILLFS_FRONT_NOTIFY_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct fuse_session;
+struct notify;
+
+int notify_new(struct fuse_session *se, struct notify **out);
+/* Runs what is queued, then joins the thread. */
+void notify_free(struct notify *n);
+/* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls
+ * then(ctx), which answers the operation that asked. When memory is out, then is called at once. */
+void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx);
+
+#endif

@@ -1,0 +1,232 @@
+/*
+ * FUSE operations on open files: decode, call tree/, answer.
+ */
+#include "front/priv.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "front/notify.h"
+
+static struct tree_file *file_of(struct fuse_file_info *fi)
+{
+	return (struct tree_file *)(uintptr_t)fi->fh;
+}
+
+void front_file_opened(struct fuse_file_info *fi, struct tree_file *file, const struct tree_file_info *info)
+{
+	fi->fh = (uintptr_t)file;
+	fi->direct_io = info->direct;
+	fi->keep_cache = info->keep_cache;
+#ifdef HAVE_FUSE_PARALLEL_DIRECT_WRITES
+	fi->parallel_direct_writes = info->direct;
+#endif
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct tree_caller who = front_caller(req);
+	struct tree_file_info info;
+	struct tree_file *file;
+	int err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
+
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	front_file_opened(fi, file, &info);
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		tree_file_release(file);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct front *f = front_of(req);
+	struct tree_caller who = front_caller(req);
+	struct fuse_entry_param e = { .generation = 1, .entry_timeout = FRONT_TIMEOUT_SECONDS };
+	struct tree_file_info info;
+	struct tree_file *file;
+	struct tree_attr a;
+	int err = tree_make(f->tree, parent, name, S_IFREG | (mode & 07777), 0, NULL, &who, &a);
+
+	if (!err) {
+		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
+		if (err)
+			tree_forget(f->tree, a.st.st_ino, 1);
+	}
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	e.ino = a.st.st_ino;
+	e.attr = a.st;
+	front_show(f, &e.attr);
+	e.attr_timeout = front_attr_timeout(&a);
+	front_file_opened(fi, file, &info);
+	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+		tree_file_release(file);
+		tree_forget(f->tree, a.st.st_ino, 1);
+	}
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	tree_file_release(file_of(fi));
+	front_reply_err(req, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct {
+		struct fuse_bufvec vec;
+		struct fuse_buf more[TREE_READ_PARTS - 1];
+	} reply = { .vec = FUSE_BUFVEC_INIT(0) };
+	struct tree_read r;
+	int err = tree_read_begin(file_of(fi), (uint64_t)off, size, &r);
+
+	(void)ino;
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	reply.vec.count = r.n ? r.n : 1;
+	for (unsigned i = 0; i < r.n; i++) {
+		const struct lease *l = &r.part[i];
+		struct fuse_buf *b = &reply.vec.buf[i];
+
+		*b = (struct fuse_buf){ .size = l->len_bytes };
+		if (l->ptr) {
+			b->mem = (void *)(uintptr_t)l->ptr;
+		} else {
+			b->flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
+			b->fd = l->fd;
+			b->pos = (off_t)l->fd_off_bytes;
+		}
+	}
+	fuse_reply_data(req, &reply.vec, FUSE_BUF_NO_SPLICE);
+	tree_read_end(&r);
+}
+
+/* A write whose answer waits until stale pages are gone. */
+struct pending_write {
+	fuse_req_t req;
+	size_t size;
+};
+
+static void answer_write(void *ctx)
+{
+	struct pending_write *p = ctx;
+
+	fuse_reply_write(p->req, p->size);
+	free(p);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct front *f = front_of(req);
+	struct tree_caller who = front_caller(req);
+	struct pending_write *p;
+	bool drop = false;
+	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, fi->writepage, &who, &drop);
+
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	p = drop ? malloc(sizeof(*p)) : NULL;
+	if (!p) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	*p = (struct pending_write){ req, size };
+	notify_drop_pages(f->notify, ino, off, (off_t)size, answer_write, p);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	front_reply_err(req, 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)datasync;
+	(void)fi;
+	front_reply_err(req, tree_sync(front_of(req)->tree));
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+{
+	(void)ino;
+	front_reply_err(req, off < 0 || len <= 0 ? -EINVAL : tree_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len));
+}
+
+struct pending_seek {
+	fuse_req_t req;
+	struct tree_file *file;
+	uint64_t off;
+	int whence;
+};
+
+static void answer_seek(void *ctx)
+{
+	struct pending_seek *p = ctx;
+	uint64_t at;
+	int err = tree_seek(p->file, p->off, p->whence, &at);
+
+	if (err)
+		front_reply_err(p->req, err);
+	else
+		fuse_reply_lseek(p->req, (off_t)at);
+	free(p);
+}
+
+/* Pages that a shared mapping has changed are known to the kernel alone: it writes them back when they
+ * are dropped, and only then is the question answered. */
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct pending_seek *p = malloc(sizeof(*p));
+
+	if (!p || off < 0) {
+		free(p);
+		front_reply_err(req, off < 0 ? -ENXIO : -ENOMEM);
+		return;
+	}
+	*p = (struct pending_seek){ req, file_of(fi), (uint64_t)off, whence };
+	if (tree_seek_needs_pages(p->file))
+		notify_drop_pages(front_of(req)->notify, ino, 0, 0, answer_seek, p);
+	else
+		answer_seek(p);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	size_t n;
+	int err = flags ? -EINVAL : tree_copy(file_of(fi_in), (uint64_t)off_in, file_of(fi_out), (uint64_t)off_out, len, &n);
+
+	(void)ino_in;
+	(void)ino_out;
+	if (err)
+		front_reply_err(req, err);
+	else
+		fuse_reply_write(req, n);
+}
+
+void front_ops_file(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = op_open;
+	ops->create = op_create;
+	ops->release = op_release;
+	ops->read = op_read;
+	ops->write = op_write;
+	ops->flush = op_flush;
+	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
+	ops->lseek = op_lseek;
+	ops->copy_file_range = op_copy_file_range;
+}

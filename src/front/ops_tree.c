@@ -1,0 +1,383 @@
+/*
+ * FUSE operations on names and attributes: decode, call tree/, answer.
+ */
+#include "front/priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "spillfs.h"
+#include "store/commit.h"
+#include "store/layers.h"
+#include "store/store.h"
+
+#define READDIR_BATCH 64u
+
+static void fill_entry(const struct front *f, const struct tree_attr *a, struct fuse_entry_param *e)
+{
+	memset(e, 0, sizeof(*e));
+	e->ino = a->st.st_ino;
+	e->generation = 1; /* inode numbers are never reused */
+	e->attr = a->st;
+	front_show(f, &e->attr);
+	e->attr_timeout = front_attr_timeout(a);
+	e->entry_timeout = FRONT_TIMEOUT_SECONDS;
+}
+
+static void reply_entry(fuse_req_t req, int err, const struct tree_attr *a)
+{
+	struct front *f = front_of(req);
+	struct fuse_entry_param e;
+
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	fill_entry(f, a, &e);
+	if (fuse_reply_entry(req, &e) == -ENOENT) /* interrupted: the kernel did not count it */
+		tree_forget(f->tree, e.ino, 1);
+}
+
+static void reply_attr(fuse_req_t req, int err, struct tree_attr *a)
+{
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	front_show(front_of(req), &a->st);
+	fuse_reply_attr(req, &a->st, front_attr_timeout(a));
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct tree_attr a;
+	int err = tree_lookup(front_of(req)->tree, parent, name, &a);
+
+	reply_entry(req, err, &a);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+	tree_forget(front_of(req)->tree, ino, nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *v)
+{
+	for (size_t i = 0; i < count; i++)
+		tree_forget(front_of(req)->tree, v[i].ino, v[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct tree_attr a;
+	int err = tree_getattr(front_of(req)->tree, ino, &a);
+
+	(void)fi;
+	reply_attr(req, err, &a);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
+{
+	static const struct {
+		int fuse;
+		unsigned tree;
+	} bits[] = {
+		{ FUSE_SET_ATTR_MODE, TREE_SET_MODE }, { FUSE_SET_ATTR_UID, TREE_SET_UID },
+		{ FUSE_SET_ATTR_GID, TREE_SET_GID }, { FUSE_SET_ATTR_SIZE, TREE_SET_SIZE },
+		{ FUSE_SET_ATTR_ATIME, TREE_SET_ATIME }, { FUSE_SET_ATTR_MTIME, TREE_SET_MTIME },
+		{ FUSE_SET_ATTR_ATIME_NOW, TREE_SET_ATIME_NOW }, { FUSE_SET_ATTR_MTIME_NOW, TREE_SET_MTIME_NOW },
+		{ FUSE_SET_ATTR_CTIME, TREE_SET_CTIME },
+	};
+	struct tree_attr a;
+	unsigned set = 0;
+	int err;
+
+	(void)fi;
+	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
+		if (to_set & bits[i].fuse)
+			set |= bits[i].tree;
+	}
+	err = tree_setattr(front_of(req)->tree, ino, set, st, &a);
+	reply_attr(req, err, &a);
+}
+
+static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target)
+{
+	struct tree_caller who = front_caller(req);
+	struct tree_attr a;
+	int err = tree_make(front_of(req)->tree, parent, name, mode, rdev, target, &who, &a);
+
+	reply_entry(req, err, &a);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	make(req, parent, name, mode, rdev, NULL);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	make(req, parent, name, S_IFDIR | (mode & 07777), 0, NULL);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	make(req, parent, name, S_IFLNK | 0777, 0, target);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+	struct tree_attr a;
+	int err = tree_link(front_of(req)->tree, ino, newparent, newname, &a);
+
+	reply_entry(req, err, &a);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	front_reply_err(req, tree_unlink(front_of(req)->tree, parent, name));
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	front_reply_err(req, tree_rmdir(front_of(req)->tree, parent, name));
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
+		      unsigned flags)
+{
+	front_reply_err(req, tree_rename(front_of(req)->tree, parent, name, newparent, newname, flags));
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char *target;
+	int err = tree_readlink(front_of(req)->tree, ino, &target);
+
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	fuse_reply_readlink(req, target);
+	free(target);
+}
+
+/* Directories. */
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	fuse_reply_open(req, fi);
+}
+
+static size_t add_dirent(fuse_req_t req, char *buf, size_t room, const struct tree_dirent *d, bool plus)
+{
+	struct fuse_entry_param e;
+
+	if (!plus)
+		return fuse_add_direntry(req, buf, room, d->name, &d->attr.st, (off_t)d->cookie);
+	fill_entry(front_of(req), &d->attr, &e);
+	if (!d->counted)
+		e.ino = 0; /* type and number only: the kernel looks it up when it is used */
+	return fuse_add_direntry_plus(req, buf, room, d->name, &e, (off_t)d->cookie);
+}
+
+/* Fills buf; entries that did not fit are given back. *full ends the listing of this request. */
+static size_t add_batch(fuse_req_t req, char *buf, size_t room, struct tree_dirent *v, size_t n, bool plus, bool *full)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = *full ? 0 : add_dirent(req, buf + used, room - used, &v[i], plus);
+
+		if (!*full && len <= room - used)
+			used += len;
+		else
+			*full = true;
+		if (*full && v[i].counted)
+			tree_forget(front_of(req)->tree, v[i].attr.st.st_ino, 1);
+	}
+	return used;
+}
+
+static void readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
+{
+	struct tree_dirent *v = malloc(READDIR_BATCH * sizeof(*v));
+	char *buf = malloc(size);
+	uint64_t cookie = (uint64_t)off;
+	size_t used = 0, n = 1;
+	bool full = false;
+	int err = v && buf ? 0 : -ENOMEM;
+
+	while (!err && !full && n) {
+		err = tree_readdir(front_of(req)->tree, ino, cookie, plus, v, READDIR_BATCH, &n);
+		if (err || !n)
+			break;
+		cookie = v[n - 1].cookie;
+		used += add_batch(req, buf + used, size - used, v, n, plus, &full);
+	}
+	/* What was counted already must reach the kernel: an error then waits for the next call. */
+	if (err && !used)
+		front_reply_err(req, err);
+	else
+		fuse_reply_buf(req, buf, used);
+	free(buf);
+	free(v);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	(void)fi;
+	readdir_any(req, ino, size, off, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	(void)fi;
+	readdir_any(req, ino, size, off, true);
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)datasync;
+	(void)fi;
+	front_reply_err(req, tree_sync(front_of(req)->tree));
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs st;
+	int err = tree_statfs(front_of(req)->tree, &st);
+
+	(void)ino;
+	if (err)
+		front_reply_err(req, err);
+	else
+		fuse_reply_statfs(req, &st);
+}
+
+/* Extended attributes. */
+
+static void reply_value(fuse_req_t req, int err, const void *value, size_t len, size_t size)
+{
+	if (err)
+		front_reply_err(req, err);
+	else if (!size)
+		fuse_reply_xattr(req, len);
+	else if (len > size)
+		front_reply_err(req, -ERANGE);
+	else
+		fuse_reply_buf(req, value, len);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	void *value = NULL;
+	size_t len = 0;
+	int err = tree_getxattr(front_of(req)->tree, ino, name, &value, &len);
+
+	reply_value(req, err, value, len, size);
+	free(value);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	char *names = NULL;
+	size_t len = 0;
+	int err = tree_listxattr(front_of(req)->tree, ino, &names, &len);
+
+	reply_value(req, err, names, len, size);
+	free(names);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	front_reply_err(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	front_reply_err(req, tree_removexattr(front_of(req)->tree, ino, name));
+}
+
+/* Control requests (spillfs.h). */
+
+static void control_info(fuse_req_t req)
+{
+	struct store *s = tree_store(front_of(req)->tree);
+	struct spillfs_info info = {
+		.pid = (uint64_t)getpid(),
+		.commit = commit_number(s->commit),
+		.newest_layer = layers_newest_sealed(s->layers),
+		.format = STORE_FORMAT_VERSION,
+	};
+
+	fuse_reply_ioctl(req, 0, &info, sizeof(info));
+}
+
+static void control_commit(fuse_req_t req)
+{
+	struct spillfs_commit c = { 0 };
+	bool sealed = false;
+	int err = tree_commit(front_of(req)->tree, &c.layer, &sealed);
+
+	c.sealed = sealed;
+	if (err)
+		front_reply_err(req, err);
+	else
+		fuse_reply_ioctl(req, 0, &c, sizeof(c));
+}
+
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
+		     const void *in, size_t in_len, size_t out_len)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	(void)arg;
+	(void)fi;
+	(void)flags;
+	(void)in;
+	(void)in_len;
+	if (ino != FUSE_ROOT_ID || (cmd != SPILLFS_IOC_INFO && cmd != SPILLFS_IOC_COMMIT))
+		front_reply_err(req, -ENOTTY);
+	else if (uid && uid != geteuid())
+		front_reply_err(req, -EPERM);
+	else if (out_len < _IOC_SIZE(cmd))
+		front_reply_err(req, -EINVAL);
+	else if (cmd == SPILLFS_IOC_INFO)
+		control_info(req);
+	else
+		control_commit(req);
+}
+
+void front_ops_tree(struct fuse_lowlevel_ops *ops)
+{
+	ops->lookup = op_lookup;
+	ops->forget = op_forget;
+	ops->forget_multi = op_forget_multi;
+	ops->getattr = op_getattr;
+	ops->setattr = op_setattr;
+	ops->mknod = op_mknod;
+	ops->mkdir = op_mkdir;
+	ops->symlink = op_symlink;
+	ops->link = op_link;
+	ops->unlink = op_unlink;
+	ops->rmdir = op_rmdir;
+	ops->rename = op_rename;
+	ops->readlink = op_readlink;
+	ops->opendir = op_opendir;
+	ops->readdir = op_readdir;
+	ops->readdirplus = op_readdirplus;
+	ops->fsyncdir = op_fsyncdir;
+	ops->statfs = op_statfs;
+	ops->getxattr = op_getxattr;
+	ops->listxattr = op_listxattr;
+	ops->setxattr = op_setxattr;
+	ops->removexattr = op_removexattr;
+	ops->ioctl = op_ioctl;
+}

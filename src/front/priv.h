@@ -1,0 +1,59 @@
+/*
+ * What the two halves of the FUSE operations share: names and attributes (ops_tree.c), open files
+ * (ops_file.c), the session (front.c).
+ */
+#ifndef SPILLFS_FRONT_PRIV_H
+#define SPILLFS_FRONT_PRIV_H
+
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 312
+#endif
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+
+#include "front/front.h"
+#include "tree/tree.h"
+
+/* The daemon is the only one who changes the tree, so what the kernel knows stays right. */
+#define FRONT_TIMEOUT_SECONDS 86400.0
+
+struct notify;
+
+struct front {
+	struct fuse_session *se;
+	struct tree *tree;
+	struct notify *notify;
+	struct front_config config;
+};
+
+static inline struct front *front_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static inline struct tree_caller front_caller(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	return (struct tree_caller){ ctx->uid, ctx->gid };
+}
+
+/* The only place where -errno becomes a reply. */
+static inline void front_reply_err(fuse_req_t req, int err)
+{
+	fuse_reply_err(req, err == -EUCLEAN ? EIO : -err);
+}
+
+/* Applies -o uid=, gid=, umask= to what is shown. */
+void front_show(const struct front *f, struct stat *st);
+double front_attr_timeout(const struct tree_attr *a);
+
+/* Each half fills in its operations. */
+void front_ops_tree(struct fuse_lowlevel_ops *ops);
+void front_ops_file(struct fuse_lowlevel_ops *ops);
+
+/* After tree_file_open: the reply's flags. */
+void front_file_opened(struct fuse_file_info *fi, struct tree_file *file, const struct tree_file_info *info);
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * The signal thread.
+ *
+ * Invariants:
+ * 1. The three signals are blocked in every thread; only this one takes them, by sigwaitinfo, so
+ *    that it may lock, log and wait.
+ * 2. A detach never closes the session's descriptor: open files go on being served.
+ * 3. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
+ *    read, and one signal could come between the loop's check and its sleep.
+ */
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 312
+#endif
+#include "front/stop.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "front/daemon.h"
+#include "front/mount.h"
+#include "tree/tree.h"
+#include "util/log.h"
+
+enum stage { STARTING, SERVING, OVER };
+
+struct stop {
+	pthread_t thread, loop;
+	sigset_t signals;
+	atomic_int stage;
+	struct tree *tree;
+	struct fuse_session *se;
+	struct mount *mount;
+};
+
+static void wake_only(int sig)
+{
+	(void)sig;
+}
+
+static void die_by(int sig)
+{
+	sigset_t one;
+
+	signal(sig, SIG_DFL);
+	sigemptyset(&one);
+	sigaddset(&one, sig);
+	pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+	raise(sig);
+}
+
+static void commit_all(struct stop *s)
+{
+	int err = tree_sync(s->tree);
+
+	if (err < 0)
+		log_error("cannot make everything durable: %s", strerror(-err));
+}
+
+static void end_loop(struct stop *s)
+{
+	static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+
+	fuse_session_exit(s->se);
+	while (atomic_load(&s->stage) != OVER) {
+		pthread_kill(s->loop, SIGUSR1);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void *stop_main(void *arg)
+{
+	struct stop *s = arg;
+	bool detached = false;
+
+	for (;;) {
+		int sig = sigwaitinfo(&s->signals, NULL);
+		int stage = atomic_load(&s->stage);
+
+		if (stage == OVER)
+			return NULL;
+		if (sig < 0)
+			continue;
+		if (stage == STARTING) {
+			die_by(sig);
+			continue;
+		}
+		log_info("%s: %s", strsignal(sig), detached ? "ending at once" : "unmounting");
+		daemon_stopping();
+		if (!detached && mount_detach(s->mount) == 0) {
+			detached = true;
+			commit_all(s);
+			continue;
+		}
+		commit_all(s);
+		end_loop(s);
+		return NULL;
+	}
+}
+
+int stop_new(struct stop **out)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	struct sigaction wake = { .sa_handler = wake_only }, old;
+	struct stop *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGUSR1, &wake, NULL);
+	sigemptyset(&s->signals);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		/* nohup ignores SIGHUP for us; that stands. */
+		if (signals[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+			continue;
+		sigaddset(&s->signals, signals[i]);
+	}
+	s->loop = pthread_self();
+	atomic_init(&s->stage, STARTING);
+	pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+	err = -pthread_create(&s->thread, NULL, stop_main, s);
+	if (err < 0) {
+		free(s);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+void stop_arm(struct stop *s, struct tree *tree, struct fuse_session *se, struct mount *m)
+{
+	s->tree = tree;
+	s->se = se;
+	s->mount = m;
+	atomic_store(&s->stage, SERVING);
+}
+
+void stop_free(struct stop *s)
+{
+	if (!s)
+		return;
+	atomic_store(&s->stage, OVER);
+	pthread_kill(s->thread, SIGTERM);
+	pthread_join(s->thread, NULL);
+	free(s);
+}

@@ -1,0 +1,266 @@
+/*
+ * A directory that fails on demand: a disk that dies at the n-th change, or a full one.
+ *
+ * Invariants: (1) from the n-th counted operation on nothing changes in `inner` any more, but for the
+ * first half of a torn write; what is not counted (making a file or directory, allocate) fails then
+ * too; (2) reads are never touched; (3) the lock is not held while inner works.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "io/io.h"
+#include "util/lock.h"
+
+struct fault_dir {
+	struct io_dir base;
+	struct io_dir *inner;
+	struct lock lock; /* all below */
+	uint64_t count, nth;
+	int err;
+	bool torn;
+};
+
+struct fault_file {
+	struct io base;
+	struct io *inner;
+	struct fault_dir *dir;
+};
+
+static struct fault_dir *to_dir(struct io_dir *d)
+{
+	return (struct fault_dir *)d;
+}
+
+static struct fault_file *to_file(struct io *io)
+{
+	return (struct fault_file *)io;
+}
+
+/* Counts one operation: 0, or the error it fails with; *torn for a write that is to move its half. */
+static int fault_count(struct fault_dir *d, bool *torn)
+{
+	int err = 0;
+
+	lock_acquire(&d->lock);
+	d->count++;
+	if (d->nth && d->count >= d->nth)
+		err = d->err;
+	if (torn)
+		*torn = err && d->torn && d->count == d->nth;
+	lock_release(&d->lock);
+	return err;
+}
+
+/* The error of an operation that is not counted. */
+static int fault_now(struct fault_dir *d)
+{
+	int err;
+
+	lock_acquire(&d->lock);
+	err = d->nth && d->count >= d->nth ? d->err : 0;
+	lock_release(&d->lock);
+	return err;
+}
+
+static int fault_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size_t *out)
+{
+	return io_pread_some(to_file(io)->inner, buf, n, off, out);
+}
+
+static int fault_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
+{
+	struct fault_file *f = to_file(io);
+	bool torn;
+	int err = fault_count(f->dir, &torn);
+
+	if (!err)
+		return io_pwrite(f->inner, buf, n, off);
+	if (torn)
+		io_pwrite(f->inner, buf, n / 2, off);
+	return err;
+}
+
+static int fault_sync(struct io *io)
+{
+	int err = fault_count(to_file(io)->dir, NULL);
+
+	return err ? err : io_sync(to_file(io)->inner);
+}
+
+static int fault_truncate(struct io *io, uint64_t size)
+{
+	int err = fault_count(to_file(io)->dir, NULL);
+
+	return err ? err : io_truncate(to_file(io)->inner, size);
+}
+
+static int fault_allocate(struct io *io, uint64_t off, uint64_t n)
+{
+	int err = fault_now(to_file(io)->dir);
+
+	return err ? err : io_allocate(to_file(io)->inner, off, n);
+}
+
+static int fault_punch(struct io *io, uint64_t off, uint64_t n)
+{
+	int err = fault_count(to_file(io)->dir, NULL);
+
+	return err ? err : io_punch(to_file(io)->inner, off, n);
+}
+
+static int fault_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+{
+	return io_size(to_file(io)->inner, size, stored_bytes);
+}
+
+static int fault_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
+{
+	return io_seek(to_file(io)->inner, off, hole, out);
+}
+
+static int fault_pin(struct io *io, int *fd)
+{
+	return io_pin(to_file(io)->inner, fd);
+}
+
+static void fault_unpin(struct io *io)
+{
+	io_unpin(to_file(io)->inner);
+}
+
+static void fault_close(struct io *io)
+{
+	io_close(to_file(io)->inner);
+	free(io);
+}
+
+static const struct io_ops fault_ops = {
+	.pread_some = fault_pread_some,
+	.pwrite = fault_pwrite,
+	.sync = fault_sync,
+	.truncate = fault_truncate,
+	.allocate = fault_allocate,
+	.punch = fault_punch,
+	.size = fault_size,
+	.seek_data = fault_seek_data,
+	.pin = fault_pin,
+	.unpin = fault_unpin,
+	.close = fault_close,
+};
+
+static int fault_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
+{
+	struct fault_dir *d = to_dir(dir);
+	struct fault_file *f = calloc(1, sizeof(*f));
+	int dead = flags & IO_CREATE ? fault_now(d) : 0;
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	err = dead && (flags & IO_EXCL) ? dead : io_open(d->inner, name, dead ? 0 : flags, &f->inner);
+	if (dead && err == -ENOENT)
+		err = dead;
+	if (err) {
+		free(f);
+		return err;
+	}
+	f->base.ops = &fault_ops;
+	f->dir = d;
+	*out = &f->base;
+	return 0;
+}
+
+static int fault_dir_unlink(struct io_dir *dir, const char *name)
+{
+	int err = fault_count(to_dir(dir), NULL);
+
+	return err ? err : io_unlink(to_dir(dir)->inner, name);
+}
+
+static int fault_dir_rename(struct io_dir *dir, const char *from, const char *to)
+{
+	int err = fault_count(to_dir(dir), NULL);
+
+	return err ? err : io_rename(to_dir(dir)->inner, from, to);
+}
+
+static int fault_dir_mkdir(struct io_dir *dir, const char *name)
+{
+	int err = fault_now(to_dir(dir));
+
+	return err ? err : io_mkdir(to_dir(dir)->inner, name);
+}
+
+static int fault_dir_sync(struct io_dir *dir, const char *name)
+{
+	int err = fault_count(to_dir(dir), NULL);
+
+	return err ? err : io_dir_sync(to_dir(dir)->inner, name);
+}
+
+static int fault_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
+			  void *ctx)
+{
+	return io_list(to_dir(dir)->inner, name, each, ctx);
+}
+
+static int fault_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
+{
+	return io_space(to_dir(dir)->inner, total, avail);
+}
+
+static void fault_dir_close(struct io_dir *dir)
+{
+	struct fault_dir *d = to_dir(dir);
+
+	io_dir_close(d->inner);
+	lock_fini(&d->lock);
+	free(d);
+}
+
+static const struct io_dir_ops fault_dir_ops = {
+	.open = fault_dir_open,
+	.unlink = fault_dir_unlink,
+	.rename = fault_dir_rename,
+	.mkdir = fault_dir_mkdir,
+	.sync = fault_dir_sync,
+	.list = fault_dir_list,
+	.space = fault_dir_space,
+	.close = fault_dir_close,
+};
+
+int io_fault_dir(struct io_dir *inner, struct io_dir **out)
+{
+	struct fault_dir *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->base.ops = &fault_dir_ops;
+	d->inner = inner;
+	lock_init(&d->lock, RANK_MEM);
+	*out = &d->base;
+	return 0;
+}
+
+void io_fault_arm(struct io_dir *dir, uint64_t n, int err, bool torn)
+{
+	struct fault_dir *d = to_dir(dir);
+
+	lock_acquire(&d->lock);
+	d->count = 0;
+	d->nth = n;
+	d->err = err > 0 ? -err : err;
+	d->torn = torn;
+	lock_release(&d->lock);
+}
+
+uint64_t io_fault_count(struct io_dir *dir)
+{
+	struct fault_dir *d = to_dir(dir);
+	uint64_t n;
+
+	lock_acquire(&d->lock);
+	n = d->count;
+	lock_release(&d->lock);
+	return n;
+}

@@ -1,0 +1,445 @@
+/*
+ * A real directory and its files.
+ *
+ * Invariants: (1) a descriptor is used between fd_get and fd_put only; (2) names change under `names`,
+ * which no transfer takes; (3) the space of a file is freed (which may take long) under no lock.
+ *
+ * Directories are not renamed while files in them are open.
+ */
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "io/filefd.h"
+
+#define FILE_FD_BUDGET 512
+
+static const struct io_dir_ops file_dir_ops;
+
+static struct file *to_file(struct io *io)
+{
+	return (struct file *)io;
+}
+
+static struct file_dir *to_dir(struct io_dir *d)
+{
+	return (struct file_dir *)d;
+}
+
+/* ---- files ---- */
+
+static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size_t *out)
+{
+	struct file *f = to_file(io);
+	struct direct_io x;
+	int err = fd_get_io(f, off, n, &x);
+
+	if (err)
+		return err;
+	err = direct_pread(&x, buf, n, off, out);
+	fd_put_io(f, &x);
+	return err;
+}
+
+static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
+{
+	struct file *f = to_file(io);
+	struct direct_io x;
+	int err;
+
+	if (f->rdonly)
+		return -EBADF;
+	err = fd_get_io(f, off, n, &x);
+	if (err)
+		return err;
+	atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
+	err = direct_pwrite(&x, buf, n, off);
+	fd_put_io(f, &x);
+	return err;
+}
+
+static int file_sync(struct io *io)
+{
+	struct file *f = to_file(io);
+	int fd, late, err = fd_get(f, &fd);
+
+	if (err)
+		return err;
+	/* Before the call: a write that comes after it is dirty again. */
+	atomic_store_explicit(&f->dirty, false, memory_order_relaxed);
+	do {
+		err = fdatasync(fd) ? -errno : 0;
+	} while (err == -EINTR);
+	late = fd_take_close_err(f);
+	if (!err)
+		err = late;
+	if (err)
+		atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
+	fd_put(f);
+	return err;
+}
+
+/* Changes a file through its descriptor: truncation (mode < 0, to off) or fallocate. */
+static int file_change(struct file *f, int mode, uint64_t off, uint64_t n)
+{
+	int fd, err;
+
+	if (f->rdonly)
+		return -EBADF;
+	err = fd_get(f, &fd);
+	if (err)
+		return err;
+	atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
+	do {
+		if (mode < 0)
+			err = ftruncate(fd, off) ? -errno : 0;
+		else
+			err = fallocate(fd, mode, off, n) ? -errno : 0;
+	} while (err == -EINTR);
+	fd_put(f);
+	return err == -ENOSYS ? -EOPNOTSUPP : err;
+}
+
+static int file_truncate(struct io *io, uint64_t size)
+{
+	return file_change(to_file(io), -1, size, 0);
+}
+
+static int file_allocate(struct io *io, uint64_t off, uint64_t n)
+{
+	return n ? file_change(to_file(io), FALLOC_FL_KEEP_SIZE, off, n) : 0;
+}
+
+static int file_punch(struct io *io, uint64_t off, uint64_t n)
+{
+	return n ? file_change(to_file(io), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, n) : 0;
+}
+
+static int file_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+{
+	struct file *f = to_file(io);
+	struct stat st;
+	int fd, err = fd_get(f, &fd);
+
+	if (err)
+		return err;
+	err = fstat(fd, &st) ? -errno : 0;
+	fd_put(f);
+	if (err)
+		return err;
+	if (size)
+		*size = st.st_size;
+	if (stored_bytes)
+		*stored_bytes = (uint64_t)st.st_blocks * 512;
+	return 0;
+}
+
+static int file_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
+{
+	struct file *f = to_file(io);
+	int fd, err = fd_get(f, &fd);
+	off_t r;
+
+	if (err)
+		return err;
+	r = lseek(fd, off, hole ? SEEK_HOLE : SEEK_DATA);
+	err = r < 0 ? -errno : 0;
+	fd_put(f);
+	if (!err)
+		*out = r;
+	return err;
+}
+
+static int file_pin(struct io *io, int *fd)
+{
+	return fd_get(to_file(io), fd);
+}
+
+static void file_unpin(struct io *io)
+{
+	fd_put(to_file(io));
+}
+
+static void file_close(struct io *io)
+{
+	struct file *f = to_file(io);
+	struct file_dir *d = f->dir;
+
+	lock_acquire(&d->names); /* waits for a name operation that holds the file */
+	fd_unregister(f);
+	lock_release(&d->names);
+	fd_close(f); /* frees the space of an unlinked file: may take long */
+	free(f->name);
+	free(f);
+}
+
+static const struct io_ops file_ops = {
+	.pread_some = file_pread_some,
+	.pwrite = file_pwrite,
+	.sync = file_sync,
+	.truncate = file_truncate,
+	.allocate = file_allocate,
+	.punch = file_punch,
+	.size = file_size,
+	.seek_data = file_seek_data,
+	.pin = file_pin,
+	.unpin = file_unpin,
+	.close = file_close,
+};
+
+/* ---- names ---- */
+
+static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
+{
+	struct stat st;
+	int err = fd_open(d, f->name, oflags, &f->fd);
+
+	if (err)
+		return err;
+	err = fstat(f->fd, &st) ? -errno : 0;
+	if (!err && !S_ISREG(st.st_mode))
+		err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	if (err) {
+		close(f->fd);
+		return err;
+	}
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
+	fd_register(f);
+	return 0;
+}
+
+static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
+{
+	int err, oflags = (flags & IO_RDONLY ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	struct file_dir *d = to_dir(dir);
+	struct file *f;
+
+	if (name[0] == '/' || ((flags & IO_RDONLY) && (flags & IO_CREATE)))
+		return -EINVAL;
+	if (flags & IO_CREATE)
+		oflags |= O_CREAT | (flags & IO_EXCL ? O_EXCL : 0);
+	f = calloc(1, sizeof(*f));
+	if (!f || !(f->name = strdup(name))) {
+		free(f);
+		return -ENOMEM;
+	}
+	f->base.ops = &file_ops;
+	f->dir = d;
+	f->fd = f->dfd = -1;
+	f->rdonly = flags & IO_RDONLY;
+	lock_acquire(&d->names);
+	err = name_open_locked(d, f, oflags);
+	lock_release(&d->names);
+	if (err) {
+		free(f->name);
+		free(f);
+		return err;
+	}
+	*out = &f->base;
+	return 0;
+}
+
+/* A reference that keeps the space of a file from being freed inside the system call that takes its
+ * last name: closing it, without the lock, does that. -1 where there is no such file. */
+static int name_keep(struct file_dir *d, const char *name)
+{
+	return openat(d->dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int file_dir_unlink(struct io_dir *dir, const char *name)
+{
+	struct file_dir *d = to_dir(dir);
+	int keep = name_keep(d, name);
+	int err;
+
+	lock_acquire(&d->names);
+	err = fd_hold_name(d, name);
+	if (!err)
+		err = unlinkat(d->dirfd, name, 0) ? -errno : 0;
+	fd_release_name(d, name, err ? NAME_STAYS : NAME_GONE, NULL);
+	lock_release(&d->names);
+	if (keep >= 0)
+		close(keep);
+	return err;
+}
+
+static int file_dir_rename(struct io_dir *dir, const char *from, const char *to)
+{
+	struct file_dir *d = to_dir(dir);
+	bool same = strcmp(from, to) == 0;
+	int keep = name_keep(d, to);
+	int err;
+
+	lock_acquire(&d->names);
+	err = fd_hold_name(d, from);
+	if (!err && !same)
+		err = fd_hold_name(d, to);
+	if (!err)
+		err = renameat(d->dirfd, from, d->dirfd, to) ? -errno : 0;
+	if (!same)
+		fd_release_name(d, to, err ? NAME_STAYS : NAME_GONE, NULL);
+	fd_release_name(d, from, err || same ? NAME_STAYS : NAME_MOVES, to);
+	lock_release(&d->names);
+	if (keep >= 0)
+		close(keep);
+	return err;
+}
+
+static int file_dir_mkdir(struct io_dir *dir, const char *name)
+{
+	struct file_dir *d = to_dir(dir);
+	struct stat st;
+
+	if (mkdirat(d->dirfd, name, 0700) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (fstatat(d->dirfd, name, &st, 0))
+		return -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
+static int file_dir_sync(struct io_dir *dir, const char *name)
+{
+	int fd = openat(to_dir(dir)->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	do {
+		err = fsync(fd) ? -errno : 0;
+	} while (err == -EINTR);
+	close(fd);
+	return err;
+}
+
+static int file_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
+			 void *ctx)
+{
+	int fd = openat(to_dir(dir)->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *e;
+	int err = 0;
+	DIR *s;
+
+	if (fd < 0)
+		return -errno;
+	s = fdopendir(fd);
+	if (!s) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	while (!err) {
+		errno = 0;
+		e = readdir(s);
+		if (!e) {
+			err = -errno;
+			break;
+		}
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			err = each(ctx, e->d_name);
+	}
+	closedir(s);
+	return err;
+}
+
+static int file_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
+{
+	struct statvfs v;
+
+	if (fstatvfs(to_dir(dir)->dirfd, &v))
+		return -errno;
+	*total = (uint64_t)v.f_blocks * v.f_frsize;
+	*avail = (uint64_t)v.f_bavail * v.f_frsize;
+	return 0;
+}
+
+static void file_dir_close(struct io_dir *dir)
+{
+	struct file_dir *d = to_dir(dir);
+
+	for (unsigned i = 0; i < FILE_HASH_SIZE; i++)
+		assert(!d->hash[i]);
+	assert(d->lru.next == &d->lru && d->idle_fds == 0);
+	close(d->dirfd);
+	lock_fini(&d->names);
+	lock_fini(&d->table);
+	free(d);
+}
+
+static const struct io_dir_ops file_dir_ops = {
+	.open = file_dir_open,
+	.unlink = file_dir_unlink,
+	.rename = file_dir_rename,
+	.mkdir = file_dir_mkdir,
+	.sync = file_dir_sync,
+	.list = file_dir_list,
+	.space = file_dir_space,
+	.close = file_dir_close,
+};
+
+static int file_dir_choose(struct file_dir *d, enum io_backing backing)
+{
+	struct statfs fs;
+
+	d->direct_min = backing == IO_BACKING_AUTO ? IO_DIRECT_MIN : DIRECT_ALIGN;
+	if (backing == IO_BACKING_BUFFERED) {
+		d->why = "as configured";
+		return 0;
+	}
+	if (backing == IO_BACKING_AUTO && fstatfs(d->dirfd, &fs) == 0 &&
+	    (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)) {
+		d->why = "the file system is in memory";
+		return 0;
+	}
+	d->direct = direct_probe(d->dirfd, &d->why);
+	return d->direct || backing == IO_BACKING_AUTO ? 0 : -EINVAL;
+}
+
+int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out)
+{
+	struct file_dir *d = calloc(1, sizeof(*d));
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	d->base.ops = &file_dir_ops;
+	d->dirfd = dirfd;
+	d->leases = leases;
+	d->budget = FILE_FD_BUDGET;
+	d->lru.prev = d->lru.next = &d->lru;
+	err = file_dir_choose(d, backing);
+	if (err) {
+		free(d);
+		return err;
+	}
+	lock_init(&d->names, RANK_FD);
+	lock_init(&d->table, RANK_FD);
+	*out = &d->base;
+	return 0;
+}
+
+const char *io_file_backing(struct io_dir *dir, const char **why)
+{
+	bool real = dir->ops == &file_dir_ops;
+
+	if (why)
+		*why = real ? to_dir(dir)->why : "not a real directory";
+	return real && to_dir(dir)->direct ? "direct" : "buffered";
+}
+
+void io_file_set_fd_budget(struct io_dir *dir, unsigned n)
+{
+	if (dir->ops == &file_dir_ops)
+		fd_set_budget(to_dir(dir), n);
+}

@@ -1,0 +1,341 @@
+/*
+ * Which files of a directory have a descriptor.
+ *
+ * A file without a transfer, pin or name operation in flight is idle and stands in the LRU; when the
+ * idle files have more descriptors than the budget, the oldest is closed and later reopened by its name.
+ *
+ * Invariants: (1) users > 0 or nameless: fd is open and the file is not in the LRU; (2) a file in the LRU
+ * has fd open; idle_fds counts the descriptors in the LRU and is at most the budget; (3) a file whose
+ * name is gone (unlinked, replaced by a rename) is nameless before it can become idle: unlink and
+ * rename hold the files of both names in use around the system call, reopening those that were closed,
+ * so that an unlinked file keeps its descriptor until io_close, outside the budget; (4) what is
+ * reopened is the same inode, or the transfer fails with -ESTALE; (5) a sync after a close by the LRU
+ * covers what was written before: fdatasync works on the inode, whose unreported writeback error the
+ * kernel hands to the next descriptor, and an error of close itself is kept for the next sync. Clean
+ * files are closed before dirty ones, where one of either is among the oldest.
+ *
+ * Opening and closing by the LRU happen under `table`.
+ */
+#include "io/filefd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+#define FILE_CLEAN_SCAN 8 /* how far from the oldest a clean file is looked for */
+
+/* ---- the table ---- */
+
+static struct file **hash_slot(struct file_dir *d, const char *name)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *name; name++)
+		h = (h ^ (unsigned char)*name) * 16777619u;
+	return &d->hash[(h ^ h >> 16) % FILE_HASH_SIZE];
+}
+
+static void hash_insert_locked(struct file *f)
+{
+	struct file **slot = hash_slot(f->dir, f->name);
+
+	f->hash_next = *slot;
+	*slot = f;
+}
+
+static void hash_remove_locked(struct file *f)
+{
+	struct file **p = hash_slot(f->dir, f->name);
+
+	while (*p != f)
+		p = &(*p)->hash_next;
+	*p = f->hash_next;
+}
+
+/* ---- the LRU ---- */
+
+static unsigned fd_count(const struct file *f)
+{
+	return (f->fd >= 0) + (f->dfd >= 0);
+}
+
+static struct file *link_file(struct file_link *l)
+{
+	return (struct file *)((char *)l - offsetof(struct file, link));
+}
+
+static void lru_remove_locked(struct file *f)
+{
+	if (!f->link.next)
+		return;
+	f->link.prev->next = f->link.next;
+	f->link.next->prev = f->link.prev;
+	f->link.next = f->link.prev = NULL;
+	f->dir->idle_fds -= fd_count(f);
+}
+
+static void lru_insert_locked(struct file *f)
+{
+	struct file_link *lru = &f->dir->lru;
+
+	assert(!f->link.next && f->fd >= 0);
+	f->link.prev = lru;
+	f->link.next = lru->next;
+	lru->next->prev = &f->link;
+	lru->next = &f->link;
+	f->dir->idle_fds += fd_count(f);
+}
+
+void fd_close(struct file *f)
+{
+	if (f->dfd >= 0)
+		close(f->dfd);
+	if (f->fd >= 0 && close(f->fd) && errno != EINTR)
+		f->close_err = -errno;
+	f->fd = f->dfd = -1;
+}
+
+static void fd_close_oldest_locked(struct file_dir *d)
+{
+	struct file_link *l = d->lru.prev;
+	struct file *f = link_file(l);
+
+	for (int i = 0; i < FILE_CLEAN_SCAN && l != &d->lru; i++, l = l->prev) {
+		if (!atomic_load_explicit(&link_file(l)->dirty, memory_order_relaxed)) {
+			f = link_file(l);
+			break;
+		}
+	}
+	lru_remove_locked(f);
+	fd_close(f);
+}
+
+static void fd_trim_locked(struct file_dir *d)
+{
+	while (d->idle_fds > d->budget)
+		fd_close_oldest_locked(d);
+}
+
+/* True when an open that failed with err may work now. */
+static bool fd_relieve_locked(struct file_dir *d, int err)
+{
+	if ((err != -EMFILE && err != -ENFILE) || d->lru.next == &d->lru)
+		return false;
+	fd_close_oldest_locked(d);
+	return true;
+}
+
+/* ---- descriptors ---- */
+
+static int fd_reopen_locked(struct file *f)
+{
+	int fd, err, flags = (f->rdonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	struct stat st;
+
+	do {
+		fd = openat(f->dir->dirfd, f->name, flags);
+		err = fd < 0 ? -errno : 0;
+	} while (err && fd_relieve_locked(f->dir, err));
+	if (err)
+		return err;
+	if (fstat(fd, &st) || st.st_dev != f->dev || st.st_ino != f->ino) {
+		close(fd);
+		return -ESTALE;
+	}
+	f->fd = fd;
+	return 0;
+}
+
+static int fd_get_locked(struct file *f)
+{
+	int err = 0;
+
+	lru_remove_locked(f);
+	if (f->fd < 0)
+		err = fd_reopen_locked(f);
+	if (!err)
+		f->users++;
+	return err;
+}
+
+static void fd_put_locked(struct file *f)
+{
+	assert(f->users > 0);
+	if (--f->users || f->nameless)
+		return;
+	lru_insert_locked(f);
+	fd_trim_locked(f->dir);
+}
+
+int fd_get(struct file *f, int *fd)
+{
+	int err;
+
+	lock_acquire(&f->dir->table);
+	err = fd_get_locked(f);
+	if (!err)
+		*fd = f->fd;
+	lock_release(&f->dir->table);
+	return err;
+}
+
+void fd_put(struct file *f)
+{
+	lock_acquire(&f->dir->table);
+	fd_put_locked(f);
+	lock_release(&f->dir->table);
+}
+
+int fd_take_close_err(struct file *f)
+{
+	int err;
+
+	lock_acquire(&f->dir->table);
+	err = f->close_err;
+	f->close_err = 0;
+	lock_release(&f->dir->table);
+	return err;
+}
+
+/* The second descriptor; without it the transfer is buffered. */
+static void fd_want_direct_locked(struct file *f)
+{
+	int err;
+
+	if (f->dfd >= 0 || f->no_direct)
+		return;
+	do {
+		err = direct_reopen(f->fd, f->rdonly, &f->dfd);
+	} while (fd_relieve_locked(f->dir, err));
+	if (err && err != -EMFILE && err != -ENFILE && err != -ENOMEM) {
+		f->no_direct = true;
+		log_warn("%s: no direct I/O: %s", f->name, strerror(-err));
+	}
+}
+
+int fd_get_io(struct file *f, uint64_t off, size_t n, struct direct_io *x)
+{
+	struct file_dir *d = f->dir;
+	bool direct = d->direct && direct_wanted(off, n, d->direct_min);
+	int err;
+
+	lock_acquire(&d->table);
+	err = fd_get_locked(f);
+	if (!err && direct)
+		fd_want_direct_locked(f);
+	if (!err)
+		*x = (struct direct_io){
+			.fd = f->fd,
+			.dfd = direct && !f->no_direct ? f->dfd : -1,
+			.leases = d->leases,
+		};
+	lock_release(&d->table);
+	return err;
+}
+
+void fd_put_io(struct file *f, const struct direct_io *x)
+{
+	lock_acquire(&f->dir->table);
+	if (x->refused)
+		f->no_direct = true;
+	fd_put_locked(f);
+	lock_release(&f->dir->table);
+}
+
+/* ---- registration ---- */
+
+void fd_register(struct file *f)
+{
+	lock_acquire_nested(&f->dir->table);
+	hash_insert_locked(f);
+	lru_insert_locked(f);
+	fd_trim_locked(f->dir);
+	lock_release(&f->dir->table);
+}
+
+void fd_unregister(struct file *f)
+{
+	lock_acquire_nested(&f->dir->table);
+	assert(f->users == 0);
+	lru_remove_locked(f);
+	hash_remove_locked(f);
+	lock_release(&f->dir->table);
+}
+
+void fd_set_budget(struct file_dir *d, unsigned n)
+{
+	lock_acquire(&d->table);
+	d->budget = n;
+	fd_trim_locked(d);
+	lock_release(&d->table);
+}
+
+/* ---- names ---- */
+
+int fd_open(struct file_dir *d, const char *name, int oflags, int *out)
+{
+	bool again;
+	int fd, err;
+
+	do {
+		fd = openat(d->dirfd, name, oflags, 0600);
+		err = fd < 0 ? -errno : 0;
+		again = false;
+		if (err) {
+			lock_acquire_nested(&d->table);
+			again = fd_relieve_locked(d, err);
+			lock_release(&d->table);
+		}
+	} while (again);
+	if (!err)
+		*out = fd;
+	return err;
+}
+
+/* Takes the open files of a name into use, so that (3) holds whatever the name operation does. */
+int fd_hold_name(struct file_dir *d, const char *name)
+{
+	int err = 0;
+
+	lock_acquire_nested(&d->table);
+	for (struct file *f = *hash_slot(d, name); f && !err; f = f->hash_next) {
+		if (f->nameless || f->held || strcmp(f->name, name))
+			continue;
+		err = fd_get_locked(f);
+		f->held = !err;
+		if (err == -ENOENT || err == -ESTALE)
+			err = 0; /* lost before, and not by us */
+	}
+	lock_release(&d->table);
+	return err;
+}
+
+void fd_release_name(struct file_dir *d, const char *name, enum name_fate fate, const char *to)
+{
+	struct file *f, *next;
+	char *copy;
+
+	lock_acquire_nested(&d->table);
+	for (f = *hash_slot(d, name); f; f = next) {
+		next = f->hash_next;
+		if (!f->held || strcmp(f->name, name))
+			continue;
+		f->held = false;
+		if (fate == NAME_MOVES && (copy = strdup(to))) {
+			hash_remove_locked(f);
+			free(f->name);
+			f->name = copy;
+			hash_insert_locked(f);
+		} else if (fate != NAME_STAYS) {
+			f->nameless = true; /* also where memory for the new name is out: it stays open */
+		}
+		fd_put_locked(f);
+	}
+	lock_release(&d->table);
+}

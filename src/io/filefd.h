@@ -1,0 +1,77 @@
+/*
+ * The descriptors of a directory's open files: shared by io/file.c (files and names) and io/filefd.c (which
+ * of them are open). Private to io/.
+ */
+#ifndef SPILLFS_IO_FILEFD_H
+#define SPILLFS_IO_FILEFD_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "io/direct.h"
+#include "io/io.h"
+#include "util/lock.h"
+
+#define FILE_HASH_SIZE 1024u
+
+struct file_link {
+	struct file_link *prev, *next;
+};
+
+struct file_dir {
+	struct io_dir base;
+	int dirfd;
+	bool direct;
+	size_t direct_min;
+	const char *why;
+	struct lease_pool *leases;
+	struct lock names;    /* RANK_FD: held by open, close, unlink and rename over their system calls */
+	struct lock table;    /* RANK_FD, after names: all below, and the files' fields */
+	struct file_link lru; /* next is the most recent */
+	unsigned idle_fds, budget;
+	struct file *hash[FILE_HASH_SIZE]; /* by name, all open files */
+};
+
+struct file {
+	struct io base;
+	struct file_link link; /* in the LRU when next is not NULL */
+	struct file_dir *dir;
+	struct file *hash_next;
+	char *name;
+	dev_t dev;
+	ino_t ino;
+	int fd, dfd; /* -1: closed */
+	unsigned users;
+	int close_err; /* of a close by the LRU, for the next sync */
+	bool rdonly, nameless, no_direct;
+	bool held; /* by the name operation under way */
+	atomic_bool dirty;
+};
+
+/* Puts a file whose fd is open under its name, idle; the caller holds `names`. */
+void fd_register(struct file *f);
+/* Takes it out; its descriptors stay for fd_close. The caller holds `names`. */
+void fd_unregister(struct file *f);
+void fd_close(struct file *f);
+void fd_set_budget(struct file_dir *d, unsigned n);
+
+/* Keeps the descriptor open until fd_put. */
+int fd_get(struct file *f, int *fd);
+void fd_put(struct file *f);
+/* The error of an earlier close by the LRU, once. */
+int fd_take_close_err(struct file *f);
+/* The same for one transfer, with the direct descriptor where the transfer is to use it. */
+int fd_get_io(struct file *f, uint64_t off, size_t n, struct direct_io *x);
+void fd_put_io(struct file *f, const struct direct_io *x);
+
+/* openat that closes idle files when the process has no descriptors left. */
+int fd_open(struct file_dir *d, const char *name, int oflags, int *out);
+
+/* What became of a name: nothing, no longer this file's, or it is `to` now. */
+enum name_fate { NAME_STAYS, NAME_GONE, NAME_MOVES };
+/* Takes the open files of a name into use around a name operation. The caller holds `names`, and calls
+ * fd_release_name also after a failure. */
+int fd_hold_name(struct file_dir *d, const char *name);
+void fd_release_name(struct file_dir *d, const char *name, enum name_fate fate, const char *to);
+
+#endif

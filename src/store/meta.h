@@ -1,0 +1,118 @@
+/*
+ * Metadata: the SQLite database meta.db (WAL mode), one connection behind one lock. Many operations
+ * share one transaction, which commit.c ends; reads see the open transaction.
+ *
+ * All functions named _locked are called between meta_lock and meta_unlock (RANK_META); statements run
+ * under it, but no fsync does: COMMIT only appends to the write-ahead log (synchronous=OFF there), and
+ * meta_sync makes the log durable afterwards, without the lock.
+ *
+ * A write statement that fails (disk full, I/O error) leaves the transaction in doubt: meta_failed is
+ * set, COMMIT is refused from then on and the store turns read-only.
+ */
+#ifndef SPILLFS_STORE_META_H
+#define SPILLFS_STORE_META_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block/extent.h"
+
+struct meta;
+
+#define META_NAME_MAX 255
+
+/* Fixed inode numbers; those of files begin at META_INO_FIRST. */
+enum meta_ino { META_INO_ROOT = 1, META_INO_BUCKETS = 2, META_INO_COLUMNS = 3, META_INO_LAYERS = 4, META_INO_FIRST = 64 };
+
+struct meta_inode {
+	uint64_t ino;
+	uint32_t kind; /* enum array_kind of the floor above; opaque here */
+	uint32_t mode, nlink, uid, gid;
+	uint64_t rdev;
+	uint64_t size_bytes, stored_bytes;
+	uint64_t file_id; /* columns: number of the physical file, 0: inline */
+	uint64_t parent;  /* directories: inode number of the parent; else 0 */
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+};
+
+/* What a blob row holds. */
+enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3 };
+
+/* dir_path names the store's directory through /proc/self/fd, so that it stays right after a mount on
+ * top of it. -EUCLEAN (logged) when the database is damaged. */
+int meta_open(const char *dir_path, struct meta **out);
+void meta_close(struct meta *m); /* an open transaction is rolled back */
+
+void meta_lock(struct meta *m);
+void meta_unlock(struct meta *m);
+
+/* The transaction. meta_pending_locked: something waits for a commit. */
+bool meta_pending_locked(struct meta *m);
+int meta_commit_locked(struct meta *m);
+int meta_sync(struct meta *m);
+bool meta_failed(struct meta *m);
+
+/* Small facts about the store, by key. -ENOENT. */
+int meta_fact_get_locked(struct meta *m, const char *key, int64_t *out);
+int meta_fact_set_locked(struct meta *m, const char *key, int64_t value);
+
+/* Inode rows. Numbers are never given twice. */
+int meta_inode_next_locked(struct meta *m, uint64_t *ino_out);
+int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out); /* -ENOENT */
+int meta_inode_insert_locked(struct meta *m, const struct meta_inode *in);
+int meta_inode_store_locked(struct meta *m, const struct meta_inode *in);
+/* Only what namespace operations change, so that it commits with the names: sizes stay as staged. */
+int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);
+/* The row and all that hangs on it except names. */
+int meta_inode_delete_locked(struct meta *m, uint64_t ino);
+/* Calls each for inodes without a name (left by a crash); ends at the first non-zero. */
+int meta_inode_orphans_locked(struct meta *m, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
+int meta_inode_count_locked(struct meta *m, uint64_t *out);
+/* Is there an inode with this column file? */
+int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);
+
+/* Names: blobs of 1..255 bytes. */
+int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out); /* -ENOENT */
+int meta_name_insert_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino); /* -EEXIST */
+int meta_name_delete_locked(struct meta *m, uint64_t parent, const char *name);
+int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out);
+/* Entries with a cookie above `after`, in cookie order; cookies never change while the name lives. A
+ * non-zero return of each ends the walk and is returned if negative. Each must not write. */
+int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
+			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx);
+/* One path of ino relative to the directory `top`, "" for top itself. -ENOENT, -ENAMETOOLONG. */
+int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap);
+
+/* Blobs. get: *out is malloc'd with a NUL behind it. -ENOENT. set with len 0 and p NULL deletes. */
+int meta_blob_get_locked(struct meta *m, uint64_t ino, enum meta_blob what, void **out, size_t *len_out);
+int meta_blob_set_locked(struct meta *m, uint64_t ino, enum meta_blob what, const void *p, size_t len);
+
+/* Extended attributes, full names. get as meta_blob_get, -ENODATA. remove: -ENODATA. */
+int meta_xattr_get_locked(struct meta *m, uint64_t ino, const char *name, void **out, size_t *len_out);
+int meta_xattr_set_locked(struct meta *m, uint64_t ino, const char *name, const void *p, size_t len);
+int meta_xattr_remove_locked(struct meta *m, uint64_t ino, const char *name);
+int meta_xattr_walk_locked(struct meta *m, uint64_t ino,
+			   int (*each)(void *ctx, const char *name, const void *value, size_t len), void *ctx);
+
+/* Extents. replace: what the map holds from file offset `from` on takes the place of the rows there. */
+int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *out);
+int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes);
+int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx);
+
+/* Layers. */
+struct meta_layer {
+	uint64_t number;
+	bool sealed;
+	uint64_t bytes;      /* committed length of the file */
+	uint64_t segment_off; /* open layer: its last segment */
+	uint64_t live_bytes; /* stored bytes that a live array still points to */
+	uint64_t raw_bytes;
+	uint64_t commit;
+	int64_t time_ns;
+};
+int meta_layer_put_locked(struct meta *m, const struct meta_layer *in);
+int meta_layer_delete_locked(struct meta *m, uint64_t number);
+int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct meta_layer *in), void *ctx);
+
+#endif

@@ -1,0 +1,377 @@
+/*
+ * Opening and closing a store.
+ *
+ * Invariants:
+ *  1. One daemon: the flock on `lock` is held from before anything is read until everything is closed.
+ *  2. A directory is a store if it holds SPILLFS; an empty one (lost+found aside) becomes a store, and
+ *     SPILLFS is its last file to appear.
+ *  3. Nothing outside meta.db says what is in use: pool space, column files and layers are derived from it.
+ */
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "block/cache.h"
+#include "block/pool.h"
+#include "store/commit.h"
+#include "store/layers.h"
+#include "store/meta.h"
+#include "util/log.h"
+#include "util/work.h"
+
+#define LEASE_BYTES ((1u << 20) + 8192u)
+
+/* Data writes stop when this much is left, so that the commit that frees space can still be written.
+ * Small file systems keep a sixteenth. */
+#define RESERVE_BYTES_MAX (32u << 20)
+
+static_assert(STORE_EHELD == -EBUSY && STORE_ENOTSTORE == -ENOTEMPTY && STORE_ENEWER == -EPROTONOSUPPORT, "errno");
+
+static int refuse(struct store_refusal *why, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(struct store_refusal *why, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+/* The lock file says "PID\n" or "PID closing\n". */
+static void write_lock(struct store *s, const char *state)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "%ld%s\n", (long)getpid(), state);
+
+	if (ftruncate(s->lock_fd, 0) || pwrite(s->lock_fd, text, (size_t)n, 0) != n)
+		log_warn("lock: cannot be written: %s", strerror(errno));
+}
+
+void store_closing(struct store *s)
+{
+	write_lock(s, " closing");
+}
+
+/* Invariant 1. A holder that is closing is waited for. */
+static int take_lock(struct store *s, int dirfd, const char *shown, struct store_refusal *why)
+{
+	char text[64];
+	ssize_t n;
+	int tries = 0;
+
+	s->lock_fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return refuse(why, -errno, "%s/lock: %s", shown, strerror(errno));
+	while (flock(s->lock_fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return refuse(why, -errno, "%s/lock: %s", shown, strerror(errno));
+		n = pread(s->lock_fd, text, sizeof(text) - 1, 0);
+		text[n > 0 ? n : 0] = '\0';
+		/* A daemon whose mount is gone needs a moment to notice. */
+		if (!strstr(text, "closing") && ++tries > 50)
+			return refuse(why, STORE_EHELD, "%s: the store is in use by the spillfs daemon with pid %ld",
+				      shown, atol(text));
+		nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+	}
+	write_lock(s, "");
+	return 0;
+}
+
+struct survey {
+	bool marked, other;
+};
+
+static int survey_entry(void *ctx, const char *name)
+{
+	static const char *const ours[] = { "lost+found", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "pool",
+					    "columns", "layers", "SPILLFS.tmp", "probe.tmp" };
+	struct survey *v = ctx;
+
+	if (!strcmp(name, "SPILLFS")) {
+		v->marked = true;
+		return 0;
+	}
+	/* What a making that was cut short leaves behind; with contents of somebody else it has more. */
+	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
+		if (!strcmp(name, ours[i]))
+			return 0;
+	}
+	v->other = true;
+	return 0;
+}
+
+static void uuid_to_text(const uint8_t u[16], char out[37])
+{
+	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3],
+		 u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+}
+
+static int uuid_from_text(const char *text, uint8_t out[16])
+{
+	for (int i = 0; i < 16; i++) {
+		unsigned byte;
+
+		text += *text == '-';
+		if (sscanf(text, "%2x", &byte) != 1)
+			return -EINVAL;
+		out[i] = (uint8_t)byte;
+		text += 2;
+	}
+	return 0;
+}
+
+static int read_marker(struct store *s, const char *shown, struct store_refusal *why)
+{
+	char text[256] = "", uuid[64] = "";
+	unsigned version = 0;
+	struct io *f;
+	size_t n = 0;
+	int err = io_open(s->dir, "SPILLFS", IO_RDONLY, &f);
+
+	if (!err) {
+		err = io_pread_some(f, text, sizeof(text) - 1, 0, &n);
+		io_close(f);
+	}
+	if (err)
+		return refuse(why, err, "%s/SPILLFS: %s", shown, strerror(-err));
+	if (sscanf(text, "spillfs %u\nuuid %63s\n", &version, uuid) < 1)
+		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: not the mark of a spillfs store", shown);
+	if (version > STORE_FORMAT_VERSION)
+		return refuse(why, STORE_ENEWER, "%s: the store has format %u, this spillfs knows up to %u", shown, version,
+			      STORE_FORMAT_VERSION);
+	if (uuid_from_text(uuid, s->uuid))
+		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: no valid uuid", shown);
+	uuid_to_text(s->uuid, s->uuid_text);
+	return 0;
+}
+
+static int write_marker(struct store *s)
+{
+	char text[256];
+	struct io *f;
+	int n, err;
+
+	if (getrandom(s->uuid, sizeof(s->uuid), 0) != sizeof(s->uuid))
+		return -errno;
+	s->uuid[6] = (s->uuid[6] & 0x0f) | 0x40;
+	s->uuid[8] = (s->uuid[8] & 0x3f) | 0x80;
+	uuid_to_text(s->uuid, s->uuid_text);
+	n = snprintf(text, sizeof(text), "spillfs %u\nuuid %s\n", STORE_FORMAT_VERSION, s->uuid_text);
+	err = io_open(s->dir, "SPILLFS.tmp", IO_CREATE, &f);
+	if (err)
+		return err;
+	err = io_truncate(f, 0);
+	if (!err)
+		err = io_pwrite(f, text, (size_t)n, 0);
+	if (!err)
+		err = io_sync(f);
+	io_close(f);
+	if (!err)
+		err = io_rename(s->dir, "SPILLFS.tmp", "SPILLFS");
+	return err ? err : io_dir_sync(s->dir, ".");
+}
+
+static int make_directories(struct store *s)
+{
+	static const char *const dirs[] = { "pool", "columns", "layers" };
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
+		int err = io_mkdir(s->dir, dirs[i]);
+
+		if (err)
+			return err;
+	}
+	return io_dir_sync(s->dir, ".");
+}
+
+static int mark_extent(void *ctx, const struct extent *e)
+{
+	return pool_mark_used(ctx, e->file, e->phys_bytes, e->len_bytes);
+}
+
+static int open_pool(struct store *s)
+{
+	int err = pool_open(s->dir, s->config.pool_files, &s->pool);
+
+	if (err)
+		return err;
+	meta_lock(s->meta);
+	err = meta_extents_walk_locked(s->meta, mark_extent, s->pool);
+	meta_unlock(s->meta);
+	return err ? err : pool_ready(s->pool);
+}
+
+static void fill_defaults(struct store_config *c)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (cpus < 1)
+		cpus = 1;
+	if (!c->pool_files)
+		c->pool_files = (unsigned)cpus;
+	if (!c->threads)
+		c->threads = (unsigned)cpus;
+	if (!c->leases)
+		c->leases = 16;
+	if (!c->layer_bytes)
+		c->layer_bytes = 1ull << 30;
+}
+
+/* The directory is looked at before anything is written into it (invariant 2). */
+static int identify(int dirfd, const char *shown, bool *fresh, struct store_refusal *why)
+{
+	struct survey v = { 0 };
+	struct io_dir *look;
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return refuse(why, -errno, "%s: %s", shown, strerror(errno));
+	err = io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &look);
+	if (err)
+		close(fd);
+	if (err)
+		return refuse(why, err, "%s: %s", shown, strerror(-err));
+	err = io_list(look, ".", survey_entry, &v);
+	io_dir_close(look);
+	if (err)
+		return refuse(why, err, "%s: %s", shown, strerror(-err));
+	if (!v.marked && v.other)
+		return refuse(why, STORE_ENOTSTORE, "%s: neither empty nor a spillfs store", shown);
+	*fresh = !v.marked;
+	return 0;
+}
+
+/* Everything behind the lock. */
+static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown, struct store_refusal *why)
+{
+	char fd_path[32];
+	int err;
+
+	snprintf(fd_path, sizeof(fd_path), "/proc/self/fd/%d", dirfd);
+	err = lease_pool_new(s->config.leases, LEASE_BYTES, &s->leases);
+	if (!err)
+		err = io_file_dir(dirfd, s->config.backing, s->leases, &s->dir);
+	if (err) {
+		close(dirfd);
+		return refuse(why, err, "%s: %s", shown,
+			      err == -EINVAL ? "its file system does not take direct I/O (backing=direct)" : strerror(-err));
+	}
+	if (!fresh) {
+		err = read_marker(s, shown, why);
+		if (err)
+			return err;
+	}
+	err = make_directories(s);
+	if (!err)
+		err = meta_open(fd_path, &s->meta);
+	if (!err && fresh)
+		err = write_marker(s);
+	if (!err)
+		err = work_pool_new(s->config.threads, "work", &s->work);
+	if (!err)
+		err = cache_new(s->config.cache_bytes, &s->cache);
+	if (!err)
+		err = open_pool(s);
+	if (!err)
+		err = commit_new(s, &s->commit);
+	if (!err)
+		err = layers_open(s, &s->layers);
+	if (err && !why->text[0])
+		refuse(why, err, "%s: the store cannot be opened: %s", shown,
+		       err == -EUCLEAN ? "its data is damaged, see the log" : strerror(-err));
+	return err;
+}
+
+/* Parts may be missing after a failed open. */
+static void close_parts(struct store *s)
+{
+	/* First, because prefetch jobs use layers and cache. */
+	if (s->work)
+		work_pool_free(s->work);
+	if (s->layers)
+		layers_close(s->layers);
+	if (s->commit)
+		commit_free(s->commit);
+	if (s->pool)
+		pool_close(s->pool);
+	if (s->cache)
+		cache_free(s->cache);
+	if (s->meta)
+		meta_close(s->meta);
+	if (s->dir)
+		io_dir_close(s->dir);
+	if (s->leases)
+		lease_pool_free(s->leases);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+	free(s);
+}
+
+int store_open(int dirfd, const char *shown, const struct store_config *config, struct store **out,
+	       struct store_refusal *why)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	bool fresh = false;
+	int err;
+
+	why->text[0] = '\0';
+	if (!s) {
+		close(dirfd);
+		return refuse(why, -ENOMEM, "%s: out of memory", shown);
+	}
+	s->lock_fd = -1;
+	s->config = *config;
+	fill_defaults(&s->config);
+	err = identify(dirfd, shown, &fresh, why);
+	if (!err)
+		err = take_lock(s, dirfd, shown, why);
+	if (err) {
+		close(dirfd);
+		close_parts(s);
+		return err;
+	}
+	err = open_parts(s, dirfd, fresh, shown, why);
+	if (err) {
+		close_parts(s);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+int store_close(struct store *s)
+{
+	int err = commit_stop(s->commit);
+
+	close_parts(s);
+	return err;
+}
+
+int store_may_write(struct store *s, uint64_t bytes)
+{
+	uint64_t total, avail, reserve;
+	int err;
+
+	if (atomic_load_explicit(&s->read_only, memory_order_relaxed))
+		return -EROFS;
+	err = io_space(s->dir, &total, &avail);
+	if (err)
+		return err;
+	reserve = total / 16 < RESERVE_BYTES_MAX ? total / 16 : RESERVE_BYTES_MAX;
+	return avail < bytes + reserve ? -ENOSPC : 0;
+}
+
+int store_space(struct store *s, uint64_t *total_bytes, uint64_t *avail_bytes)
+{
+	return io_space(s->dir, total_bytes, avail_bytes);
+}

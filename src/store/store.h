@@ -1,0 +1,78 @@
+/*
+ * The store: a directory that holds everything, opened by one daemon. Ties together its parts
+ * (metadata, commit thread, layers, pool, caches) and owns them; the floors above reach the parts
+ * through this structure.
+ */
+#ifndef SPILLFS_STORE_STORE_H
+#define SPILLFS_STORE_STORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/io.h"
+
+#define STORE_FORMAT_VERSION 1u
+
+struct store_config {
+	enum io_backing backing;
+	unsigned leases;         /* aligned buffers for direct I/O; 0: default 16 */
+	unsigned pool_files;     /* physical files of the bucket pool; 0: CPUs */
+	unsigned threads;        /* compression threads; 0: CPUs */
+	unsigned commit_seconds; /* 0: only on request */
+	uint64_t layer_bytes;    /* the open layer is sealed at this size; 0: 1 GiB */
+	size_t cache_bytes;      /* decoded-block cache */
+	size_t dirty_bytes;      /* dirty blocks */
+};
+
+/* Why a store was refused, for the user: one line without a newline, naming the directory. */
+struct store_refusal {
+	char text[512];
+};
+
+/* store_open, beyond I/O errors: */
+#define STORE_EHELD (-16)     /* -EBUSY: another daemon holds it (its pid is in the text) */
+#define STORE_ENOTSTORE (-39) /* -ENOTEMPTY: neither empty nor a store */
+#define STORE_ENEWER (-93)    /* -EPROTONOSUPPORT: a newer format */
+
+struct meta;
+struct commit;
+struct layers;
+struct pool;
+struct cache;
+struct work_pool;
+struct lease_pool;
+
+struct store {
+	struct io_dir *dir;
+	int lock_fd;
+	uint8_t uuid[16];
+	char uuid_text[37];
+	struct store_config config;
+	struct meta *meta;
+	struct commit *commit;
+	struct layers *layers;
+	struct pool *pool;
+	struct cache *cache;
+	struct work_pool *work;
+	struct lease_pool *leases;
+	atomic_bool read_only; /* set by a failed commit, until remounted */
+};
+
+/* Opens or, if the directory is empty, makes a store; takes dirfd over (also on failure). `shown` is
+ * how the user named it. Blocks while a daemon that is closing the store finishes. Starts threads: call
+ * it after the last fork. */
+int store_open(int dirfd, const char *shown, const struct store_config *config, struct store **out,
+	       struct store_refusal *why);
+/* Makes everything durable, seals the open layer, lets go of the store. 0 or the first failure. */
+int store_close(struct store *s);
+/* Tells in the lock file that the daemon is on its way out, so that a successor waits for it. */
+void store_closing(struct store *s);
+
+/* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve that commits need. */
+int store_may_write(struct store *s, uint64_t bytes);
+/* Shown in stats: space of the store's file system and a rough free count for statfs. */
+int store_space(struct store *s, uint64_t *total_bytes, uint64_t *avail_bytes);
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * stat: .spillfs/stats for people.
+ *
+ * Invariants:
+ * 1. A figure that the table knows is shown in it once; every other one follows as name and value, so
+ *    that nothing the daemon tells is hidden.
+ * 2. A figure that is missing shows as 0 and breaks nothing: daemon and tool may differ in age.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool/tool.h"
+
+struct figure {
+	char *name; /* without "spillfs_" and "_total" */
+	char *labels;
+	char *value;
+	bool shown;
+};
+
+struct figures {
+	struct figure *at;
+	size_t n;
+};
+
+static int read_all(int fd, char **out)
+{
+	size_t n = 0, cap = 0;
+	char *text = NULL;
+
+	for (;;) {
+		ssize_t got;
+
+		if (n + 4096 > cap) {
+			char *more = realloc(text, cap = cap * 2 + 8192);
+
+			if (!more)
+				break;
+			text = more;
+		}
+		got = read(fd, text + n, cap - n - 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			break;
+		if (got == 0) {
+			text[n] = '\0';
+			*out = text;
+			return 0;
+		}
+		n += (size_t)got;
+	}
+	free(text);
+	return errno ? -errno : -ENOMEM;
+}
+
+/* "name{labels} value [time]" */
+static int parse_figure(char *line, struct figure *out)
+{
+	char *open = strchr(line, '{'), *close = open ? strrchr(line, '}') : NULL;
+	char *space = strchr(close ? close : line, ' ');
+	struct figure f = { .labels = "" };
+	size_t len;
+
+	if (!space || (open && !close))
+		return -EINVAL;
+	*space = '\0';
+	f.value = space + 1 + strspn(space + 1, " ");
+	f.value[strcspn(f.value, " ")] = '\0';
+	if (open) {
+		*open = *close = '\0';
+		f.labels = open + 1;
+	}
+	f.name = strncmp(line, "spillfs_", 8) ? line : line + 8;
+	len = strlen(f.name);
+	if (len > 6 && !strcmp(f.name + len - 6, "_total"))
+		f.name[len - 6] = '\0';
+	*out = f;
+	return 0;
+}
+
+static int parse(char *text, struct figures *out)
+{
+	struct figures all = { 0 };
+	char *save, *line;
+	size_t lines = 1;
+
+	for (const char *c = text; *c; c++)
+		lines += *c == '\n';
+	all.at = calloc(lines, sizeof(*all.at));
+	if (!all.at)
+		return -ENOMEM;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (line[0] != '#' && parse_figure(line, &all.at[all.n]) == 0)
+			all.n++;
+	*out = all;
+	return 0;
+}
+
+static struct figure *find(struct figures *all, const char *name, const char *labels)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		struct figure *f = &all->at[i];
+
+		if (!strcmp(f->name, name) && (!labels || !strcmp(f->labels, labels))) {
+			f->shown = true;
+			return f;
+		}
+	}
+	return NULL;
+}
+
+static uint64_t number(struct figures *all, const char *name, const char *labels)
+{
+	struct figure *f = find(all, name, labels);
+
+	return f ? strtoull(f->value, NULL, 10) : 0;
+}
+
+/* Human sizes; a few static buffers, so that one printf may use several. */
+static const char *size_text(uint64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	static char texts[8][24];
+	static unsigned next;
+	char *text = texts[next++ % 8];
+	double n = (double)bytes;
+	size_t u = 0;
+
+	for (; n >= 1023.95 && u < 5; u++)
+		n /= 1024;
+	snprintf(text, sizeof(texts[0]), u ? "%.1f %s" : "%.0f %s", n, units[u]);
+	return text;
+}
+
+static void print_kinds(struct figures *all)
+{
+	static const struct {
+		const char *shown, *labels;
+	} kinds[] = {
+		{ "buckets", "kind=\"bucket\"" },
+		{ "columns", "kind=\"column\"" },
+		{ "layers", "kind=\"layered\"" },
+	};
+
+	printf("%-12s %12s %12s %12s %12s\n", "", "reads", "read", "writes", "written");
+	for (size_t i = 0; i < 3; i++) {
+		const char *l = kinds[i].labels;
+
+		printf("%-12s %12" PRIu64 " %12s %12" PRIu64 " %12s\n", kinds[i].shown, number(all, "read_ops", l),
+		       size_text(number(all, "read_bytes", l)), number(all, "write_ops", l),
+		       size_text(number(all, "write_bytes", l)));
+	}
+}
+
+static void print_cache(struct figures *all)
+{
+	uint64_t hits = number(all, "cache_hits", NULL), misses = number(all, "cache_misses", NULL);
+	uint64_t raw = number(all, "encode_raw_bytes", NULL);
+	uint64_t stored = number(all, "encode_stored_bytes", NULL);
+
+	printf("\n%-12s ", "cache");
+	if (hits + misses)
+		printf("%.1f %% hits", 100.0 * (double)hits / (double)(hits + misses));
+	else
+		printf("not used yet");
+	printf(", %s in memory, %" PRIu64 " blocks prefetched\n", size_text(number(all, "cache_bytes", NULL)),
+	       number(all, "cache_prefetched", NULL));
+	printf("%-12s ", "compression");
+	if (stored)
+		printf("%.2fx: %s became %s\n", (double)raw / (double)stored, size_text(raw), size_text(stored));
+	else
+		puts("nothing compressed yet");
+	printf("%-12s %s waiting to be compressed, %s read back\n", "layers",
+	       size_text(number(all, "dirty_bytes", NULL)), size_text(number(all, "frame_read_bytes", NULL)));
+}
+
+static void print_rest(struct figures *all)
+{
+	uint64_t failures = number(all, "commit_failures", NULL);
+	uint64_t corruptions = number(all, "corruptions", NULL);
+
+	printf("%-12s %s in use, %s free for reuse, %s given back\n", "pool",
+	       size_text(number(all, "pool_claimed_bytes", NULL)), size_text(number(all, "pool_free_bytes", NULL)),
+	       size_text(number(all, "pool_punched_bytes", NULL)));
+	printf("%-12s %s direct, %s buffered; %" PRIu64 " leases in use, %" PRIu64 " waits\n", "backing",
+	       size_text(number(all, "backing_direct_bytes", NULL)),
+	       size_text(number(all, "backing_buffered_bytes", NULL)), number(all, "leases_in_use", NULL),
+	       number(all, "lease_waits", NULL));
+	printf("%-12s %" PRIu64 " commits, %" PRIu64 " layers sealed\n", "durability",
+	       number(all, "commits", NULL), number(all, "layers_sealed", NULL));
+	if (failures)
+		printf("%-12s %" PRIu64 " commits FAILED: the store is read-only until it is mounted again\n", "",
+		       failures);
+	if (corruptions)
+		printf("%-12s %" PRIu64 " stored objects are DAMAGED: see the log\n", "", corruptions);
+	for (size_t i = 0, first = 1; i < all->n; i++) {
+		const struct figure *f = &all->at[i];
+
+		if (f->shown)
+			continue;
+		printf("%s%s%s%s%s %s\n", first ? "\n" : "", f->name, *f->labels ? " (" : "", f->labels,
+		       *f->labels ? ")" : "", f->value);
+		first = 0;
+	}
+}
+
+static enum tool_exit print_table(const struct tool_mount *m, char *text)
+{
+	struct figures all;
+
+	if (parse(text, &all) < 0)
+		return tool_fail(TOOL_FAILED, "out of memory");
+	printf("spillfs on %s", m->root);
+	if (m->has_info)
+		printf(" (pid %" PRIu64 ", commit %" PRIu64 ", newest layer %" PRIu64 ")", m->info.pid, m->info.commit,
+		       m->info.newest_layer);
+	fputs("\n\n", stdout);
+	print_kinds(&all);
+	print_cache(&all);
+	print_rest(&all);
+	free(all.at);
+	return TOOL_OK;
+}
+
+enum tool_exit cmd_stat(const struct tool_call *call)
+{
+	struct tool_mount m;
+	enum tool_exit code = tool_mount_open(call->args[0], false, &m);
+	char *text = NULL;
+	int fd, err;
+
+	if (code != TOOL_OK)
+		return code;
+	fd = openat(m.fd, ".spillfs/stats", O_RDONLY | O_CLOEXEC);
+	err = fd < 0 ? -errno : read_all(fd, &text);
+	if (fd >= 0)
+		close(fd);
+	if (err < 0)
+		code = tool_fail(err == -ENOENT ? TOOL_NOT_MOUNT : TOOL_FAILED, "%s/.spillfs/stats: %s", m.root,
+				 strerror(-err));
+	else if (tool_flag(call, 'r'))
+		fputs(text, stdout);
+	else
+		code = print_table(&m, text);
+	free(text);
+	tool_mount_close(&m);
+	return code;
+}

@@ -1,0 +1,60 @@
+/*
+ * spillctl: what its commands share. A command is a row of the table in tool/main.c and a function;
+ * functions of one kind share a file.
+ */
+#ifndef SPILLFS_TOOL_TOOL_H
+#define SPILLFS_TOOL_TOOL_H
+
+#include <stdbool.h>
+
+#include "spillfs.h"
+
+/* Documented in spillctl(1). */
+enum tool_exit {
+	TOOL_OK = 0,
+	TOOL_USAGE = 1,
+	TOOL_NOT_MOUNT = 2,
+	TOOL_FAILED = 3,
+};
+
+/* One command line: flags and arguments, already checked against the command's row. */
+struct tool_call {
+	const char *letters; /* the flags that were given, by their letters */
+	char **args;
+	int nargs;
+};
+
+struct tool_command {
+	const char *name;
+	const char *flags; /* letters allowed, each also by its name below; "" for none */
+	const char *args;  /* for people: "MNT" */
+	int min_args, max_args;
+	enum tool_exit (*run)(const struct tool_call *call);
+	const char *help;
+};
+
+bool tool_flag(const struct tool_call *call, char letter);
+
+/* Prints "spillctl: TEXT" on stderr; returns code. */
+enum tool_exit tool_fail(enum tool_exit code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A live mount, found from any path inside it. */
+struct tool_mount {
+	char *root;
+	int fd; /* the root directory, read-only */
+	bool has_info;
+	struct spillfs_info info;
+};
+
+/* TOOL_NOT_MOUNT (said on stderr) when path lies in no spillfs. has_info is false when the daemon
+ * does not answer this user; need_info makes that TOOL_FAILED. */
+enum tool_exit tool_mount_open(const char *path, bool need_info, struct tool_mount *out);
+void tool_mount_close(struct tool_mount *m);
+
+enum tool_exit cmd_umount(const struct tool_call *call);
+enum tool_exit cmd_sync(const struct tool_call *call);
+enum tool_exit cmd_commit(const struct tool_call *call);
+enum tool_exit cmd_info(const struct tool_call *call);
+enum tool_exit cmd_stat(const struct tool_call *call);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * Attributes and the state of the file system.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/edit.h"
+#include "tree/inode.h"
+#include "tree/special.h"
+
+int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+{
+	struct inode *i;
+	int err;
+
+	if (special_is(ino))
+		return special_getattr(t, ino, out);
+	err = inode_find(t, ino, &i);
+	if (!err)
+		inode_stat(i, out);
+	return err;
+}
+
+static int64_t to_ns(struct timespec ts)
+{
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void apply(struct inode *i, unsigned set, const struct stat *st)
+{
+	int64_t now = inode_now_ns();
+
+	lock_acquire(&i->attr);
+	if (set & TREE_SET_MODE)
+		i->mode = (i->mode & S_IFMT) | (st->st_mode & 07777);
+	if (set & TREE_SET_UID)
+		i->uid = st->st_uid;
+	if (set & TREE_SET_GID)
+		i->gid = st->st_gid;
+	if (set & (TREE_SET_ATIME | TREE_SET_ATIME_NOW))
+		i->atime_ns = set & TREE_SET_ATIME_NOW ? now : to_ns(st->st_atim);
+	if (set & (TREE_SET_MTIME | TREE_SET_MTIME_NOW)) {
+		i->mtime_ns = set & TREE_SET_MTIME_NOW ? now : to_ns(st->st_mtim);
+		i->times_set = true;
+	} else if (set & TREE_SET_SIZE) {
+		i->mtime_ns = now;
+		i->times_set = false;
+	}
+	i->ctime_ns = set & TREE_SET_CTIME ? to_ns(st->st_ctim) : now;
+	lock_release(&i->attr);
+	inode_mark_dirty(i);
+}
+
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out)
+{
+	struct inode *i;
+	int err;
+
+	if (special_is(ino))
+		return -EPERM;
+	err = inode_find(t, ino, &i);
+	if (!err && atomic_load(&t->store->read_only))
+		err = -EROFS;
+	if (!err && (set & TREE_SET_SIZE)) {
+		if (!S_ISREG(i->mode))
+			return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
+		if (st->st_size < 0)
+			return -EINVAL;
+		err = edit_resize(i, (uint64_t)st->st_size);
+	}
+	if (err)
+		return err;
+	apply(i, set, st);
+	inode_stat(i, out);
+	return 0;
+}
+
+int tree_statfs(struct tree *t, struct statvfs *out)
+{
+	uint64_t total, avail, inodes;
+	int err = store_space(t->store, &total, &avail);
+
+	if (err)
+		return err;
+	meta_lock(t->store->meta);
+	err = meta_inode_count_locked(t->store->meta, &inodes);
+	meta_unlock(t->store->meta);
+	if (err)
+		return err;
+	memset(out, 0, sizeof(*out));
+	out->f_bsize = 1 << 20;
+	out->f_frsize = 4096;
+	out->f_blocks = total / 4096;
+	out->f_bfree = out->f_bavail = avail / 4096;
+	/* Inodes are rows: as many as there is space for. */
+	out->f_files = inodes + avail / 512;
+	out->f_ffree = out->f_favail = avail / 512;
+	out->f_namemax = META_NAME_MAX;
+	return 0;
+}

@@ -1,0 +1,470 @@
+/*
+ * Open files: reading in leases, and everything that changes data.
+ *
+ * Invariants:
+ *  1. Leases are lent and returned under the inode's shared lock.
+ *  2. The inode is marked dirty under the exclusive lock before its data changes, so that a commit that
+ *     has staged it before has it again afterwards.
+ *  3. What is written around the kernel's cache leaves no stale page: pages of open files are dropped
+ *     before the writer is answered, pages of closed ones when the file is opened next.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/commit.h"
+#include "store/store.h"
+#include "tree/edit.h"
+#include "tree/inode.h"
+#include "tree/special.h"
+#include "util/buf.h"
+#include "util/stats.h"
+
+/* Commits that a change waits for before -ENOSPC is final: one frees what was deleted, and a layer takes
+ * a second one to go. */
+#define EDIT_COMMITS_MAX 3
+#define COPY_BYTES (1u << 20)
+#define RELATIME_NS (86400ll * 1000000000)
+
+struct tree_file {
+	struct tree *tree;
+	struct inode *inode; /* NULL: a special file */
+	uint64_t ino;
+	int flags;
+	bool cached;
+	atomic_bool grew;
+	struct special_file special;
+};
+
+int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
+{
+	struct store *s = i->tree->store;
+
+	for (int tries = 0;; tries++) {
+		struct array *a;
+		int err, wait;
+
+		if (atomic_load(&s->read_only))
+			return -EROFS;
+		rwlock_exclusive(&i->rw);
+		err = inode_need_array(i, &a);
+		if (!err) {
+			inode_mark_dirty(i);
+			err = fn(a, ctx);
+			inode_array_changed(i);
+		}
+		rwlock_release(&i->rw);
+		if (err != -EAGAIN && !(err == -ENOSPC && tries < EDIT_COMMITS_MAX))
+			return err;
+		wait = commit_wait(s->commit, false);
+		if (wait && wait != -ENOSPC)
+			return wait;
+		if (wait && err == -EAGAIN)
+			return wait;
+	}
+}
+
+static int do_resize(struct array *a, void *ctx)
+{
+	return array_resize(a, *(const uint64_t *)ctx);
+}
+
+int edit_resize(struct inode *i, uint64_t size_bytes)
+{
+	return edit_array(i, do_resize, &size_bytes);
+}
+
+/* A writer without privilege takes the set-id bits away, as on any file system. */
+static void drop_setid(struct inode *i, const struct tree_caller *who)
+{
+	uint32_t mode;
+	bool changed;
+
+	if (!who->uid)
+		return;
+	lock_acquire(&i->attr);
+	mode = i->mode & ~(uint32_t)(i->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+	changed = mode != i->mode;
+	i->mode = mode;
+	lock_release(&i->attr);
+	if (changed)
+		inode_mark_dirty(i);
+}
+
+static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
+{
+	struct inode *i;
+	struct array *a;
+	int acc = f->flags & O_ACCMODE, err = inode_find(f->tree, f->ino, &i);
+
+	if (err)
+		return err;
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	rwlock_release(&i->rw);
+	if (!err && (f->flags & O_TRUNC) && acc != O_RDONLY) {
+		err = edit_resize(i, 0);
+		if (!err) {
+			drop_setid(i, who);
+			inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+		}
+	}
+	if (err)
+		return err;
+	f->inode = i;
+	info->direct = acc == O_WRONLY;
+	f->cached = !info->direct;
+	if (f->cached) {
+		atomic_fetch_add(&i->ncached, 1);
+		if (acc == O_RDWR)
+			atomic_fetch_add(&i->nmappable, 1);
+		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+	}
+	inode_ref(i);
+	return 0;
+}
+
+int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
+		   struct tree_file_info *info)
+{
+	struct tree_file *f = calloc(1, sizeof(*f));
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	f->tree = t;
+	f->ino = ino;
+	f->flags = flags;
+	*info = (struct tree_file_info){ 0 };
+	if (special_is(ino)) {
+		err = special_open(t, ino, flags, &f->special);
+		info->direct = f->special.text != NULL;
+		info->keep_cache = !info->direct;
+	} else {
+		err = open_inode(f, who, info);
+	}
+	if (err) {
+		free(f);
+		return err;
+	}
+	*out = f;
+	return 0;
+}
+
+static int do_end_growth(struct array *a, void *ctx)
+{
+	(void)ctx;
+	array_end_growth(a);
+	return 0;
+}
+
+void tree_file_release(struct tree_file *f)
+{
+	struct inode *i = f->inode;
+
+	if (!i) {
+		special_close(f->tree, &f->special);
+		free(f);
+		return;
+	}
+	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
+		edit_array(i, do_end_growth, NULL);
+	if (f->cached) {
+		if ((f->flags & O_ACCMODE) == O_RDWR)
+			atomic_fetch_sub(&i->nmappable, 1);
+		atomic_fetch_sub(&i->ncached, 1);
+	}
+	inode_put(i, 1);
+	free(f);
+}
+
+uint64_t tree_file_ino(const struct tree_file *f)
+{
+	return f->ino;
+}
+
+bool tree_file_shared_cache(const struct tree_file *f)
+{
+	return f->inode && atomic_load(&f->inode->ncached) > 0;
+}
+
+/* relatime: a read counts when the file changed since the last one, or a day has passed. */
+static void note_read(struct inode *i)
+{
+	int64_t now;
+	bool due;
+
+	now = inode_now_ns();
+	lock_acquire(&i->attr);
+	due = i->atime_ns <= i->mtime_ns || i->atime_ns <= i->ctime_ns || now - i->atime_ns > RELATIME_NS;
+	lock_release(&i->attr);
+	if (due && !(atomic_load(&i->tree->store->read_only)))
+		inode_touch(i, TREE_SET_ATIME);
+}
+
+static void give_back_text(struct lease *l)
+{
+	free(l->owner);
+}
+
+static int read_special(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+{
+	void *buf;
+	size_t n;
+	int err = special_read(&f->special, off, len, &buf, &n);
+
+	if (err)
+		return err;
+	out->part[0] = (struct lease){ .ptr = buf, .len_bytes = n, .give_back = give_back_text, .owner = buf };
+	out->n = 1;
+	return 0;
+}
+
+/* So many small pieces that copying is cheaper than describing them. */
+static int read_copied(struct array *a, uint64_t off, size_t len, struct tree_read *out)
+{
+	void *buf = buf_alloc(len);
+	size_t n;
+	int err = buf ? array_read(a, buf, len, off, &n) : -ENOMEM;
+
+	if (err) {
+		buf_free(buf, len);
+		return err;
+	}
+	out->buf = buf;
+	out->buf_bytes = len;
+	out->part[0] = (struct lease){ .ptr = buf, .len_bytes = n };
+	out->n = 1;
+	return 0;
+}
+
+static void return_parts(struct tree_read *r)
+{
+	while (r->n)
+		lease_return(&r->part[--r->n]);
+}
+
+int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+{
+	struct inode *i = f->inode;
+	struct array *a;
+	size_t done = 0;
+	int err = 0;
+
+	out->file = f;
+	out->n = 0;
+	out->buf = NULL;
+	if (!i)
+		return read_special(f, off, len, out);
+	rwlock_shared(&i->rw);
+	a = i->array;
+	while (done < len && !err) {
+		struct lease l;
+
+		if (out->n == TREE_READ_PARTS) {
+			return_parts(out);
+			err = read_copied(a, off, len, out);
+			done = err ? 0 : out->part[0].len_bytes;
+			break;
+		}
+		err = array_borrow(a, off + done, len - done, out->n == 0, &l);
+		if (err)
+			break;
+		if (!l.len_bytes) {
+			lease_return(&l);
+			break;
+		}
+		out->part[out->n++] = l;
+		done += l.len_bytes;
+	}
+	if (err) {
+		tree_read_end(out);
+		return err;
+	}
+	stats_add(STAT_READ_OPS_BUCKET + i->kind - ARRAY_BUCKET, 1);
+	stats_add(STAT_READ_BYTES_BUCKET + i->kind - ARRAY_BUCKET, done);
+	note_read(i);
+	return 0;
+}
+
+void tree_read_end(struct tree_read *r)
+{
+	return_parts(r);
+	buf_free(r->buf, r->buf_bytes);
+	r->buf = NULL;
+	if (r->file->inode)
+		rwlock_release(&r->file->inode->rw);
+}
+
+struct piece {
+	const void *buf;
+	size_t len;
+	uint64_t off;
+	bool grew;
+};
+
+static int do_write(struct array *a, void *ctx)
+{
+	struct piece *p = ctx;
+	uint64_t before = a->size_bytes;
+	int err = array_write(a, p->buf, p->len, p->off);
+
+	p->grew |= a->size_bytes > before;
+	return err;
+}
+
+/* The times after a change of data. A page that is written back late does not undo utimens. */
+static void note_write(struct inode *i, bool paged)
+{
+	int64_t now = inode_now_ns();
+
+	lock_acquire(&i->attr);
+	if (!paged || !i->times_set) {
+		i->mtime_ns = i->ctime_ns = now;
+		i->times_set = false;
+	}
+	lock_release(&i->attr);
+}
+
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool paged,
+	       const struct tree_caller *who, bool *drop_cache)
+{
+	struct piece p = { .buf = buf, .len = len, .off = off };
+	struct inode *i = f->inode;
+	int err;
+
+	if (!i)
+		return -EBADF;
+	err = edit_array(i, do_write, &p);
+	if (p.grew)
+		atomic_store(&f->grew, true);
+	if (err)
+		return err;
+	note_write(i, paged);
+	*drop_cache = false;
+	if (!f->cached) {
+		if (!paged)
+			drop_setid(i, who);
+		if (atomic_load(&i->ncached) > 0)
+			*drop_cache = true;
+		else
+			atomic_store(&i->stale_pages, true);
+	}
+	return 0;
+}
+
+struct range {
+	uint64_t off, len;
+	bool keep_size;
+};
+
+static int do_allocate(struct array *a, void *ctx)
+{
+	struct range *r = ctx;
+
+	return array_allocate(a, r->off, r->len, r->keep_size);
+}
+
+static int do_zero(struct array *a, void *ctx)
+{
+	struct range *r = ctx;
+	int err = array_punch(a, r->off, r->len);
+
+	if (!err && !r->keep_size && r->off + r->len > a->size_bytes)
+		err = array_resize(a, r->off + r->len);
+	return err;
+}
+
+int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
+{
+	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE };
+	struct inode *i = f->inode;
+	int err;
+
+	if (!i)
+		return -EBADF;
+	if (!len)
+		return -EINVAL;
+	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
+		return -EFBIG;
+	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+	case 0:
+		err = edit_array(i, do_allocate, &r);
+		break;
+	case FALLOC_FL_PUNCH_HOLE:
+		err = r.keep_size ? edit_array(i, do_zero, &r) : -EOPNOTSUPP;
+		break;
+	case FALLOC_FL_ZERO_RANGE:
+		err = edit_array(i, do_zero, &r);
+		break;
+	default:
+		return -EOPNOTSUPP;
+	}
+	if (!err) {
+		note_write(i, false);
+		inode_mark_dirty(i);
+		if (mode & ~FALLOC_FL_KEEP_SIZE && atomic_load(&i->ncached) == 0)
+			atomic_store(&i->stale_pages, true);
+	}
+	return err;
+}
+
+bool tree_seek_needs_pages(struct tree_file *f)
+{
+	return f->inode && atomic_load(&f->inode->nmappable) > 0;
+}
+
+int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
+{
+	int err;
+
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	if (!f->inode) {
+		if (off >= f->special.len)
+			return -ENXIO;
+		*out = whence == SEEK_DATA ? off : f->special.len;
+		return 0;
+	}
+	rwlock_shared(&f->inode->rw);
+	err = array_seek(f->inode->array, off, whence == SEEK_HOLE, out);
+	rwlock_release(&f->inode->rw);
+	return err;
+}
+
+int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
+	      size_t *n_out)
+{
+	struct tree_caller root = { 0 };
+	size_t done = 0;
+	void *buf;
+	int err = 0;
+
+	if (!in->inode || !out->inode)
+		return -EOPNOTSUPP;
+	buf = buf_alloc(COPY_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	while (done < len && !err) {
+		size_t n = len - done < COPY_BYTES ? len - done : COPY_BYTES;
+		bool drop;
+
+		rwlock_shared(&in->inode->rw);
+		err = array_read(in->inode->array, buf, n, off_in + done, &n);
+		rwlock_release(&in->inode->rw);
+		if (!err && !n)
+			break;
+		if (!err)
+			err = tree_write(out, buf, n, off_out + done, false, &root, &drop);
+		if (!err)
+			done += n;
+	}
+	buf_free(buf, COPY_BYTES);
+	if (err && !done)
+		return err;
+	*n_out = done;
+	return 0;
+}

@@ -1,0 +1,96 @@
+/*
+ * Inodes in memory: a cache of the rows of meta.db, plus the array of an open file.
+ *
+ * What protects what: refs and dirty by RANK_ICACHE; mode, owner, link count and times by attr
+ * (RANK_ATTR); the array's data and size by rw (RANK_INODE); names, and the parent of a directory, by the meta
+ * lock. size_bytes is a copy of the array's size that stat reads without a lock.
+ */
+#ifndef SPILLFS_TREE_INODE_H
+#define SPILLFS_TREE_INODE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "array/array.h"
+#include "store/commit.h"
+#include "store/meta.h"
+#include "tree/tree.h"
+#include "util/lock.h"
+
+struct inode {
+	struct tree *tree;
+	uint64_t ino;
+	enum array_kind kind; /* a directory's: the class of what is made in it */
+	struct inode *hash_next;
+	uint64_t refs;
+	bool dirty;
+	struct inode *dirty_next, *staged_next;
+
+	struct rwlock rw;
+	_Atomic(struct array *) array;
+	_Atomic uint64_t size_bytes;
+	uint64_t row_stored_bytes; /* while there is no array */
+	uint64_t file_id;
+
+	struct lock attr;
+	uint32_t mode, nlink, uid, gid;
+	uint64_t rdev;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	bool times_set; /* utimens came after the last write */
+
+	uint64_t parent;
+	atomic_int ncached;      /* opens whose pages the kernel caches */
+	atomic_int nmappable;    /* of them, opens that can write through a mapping */
+	atomic_bool stale_pages; /* written around the cache while nobody had it open */
+	atomic_int has_xattrs;   /* -1: not known */
+};
+
+struct tree {
+	struct store *store;
+	struct arrays *arrays;
+	struct lock lock; /* RANK_ICACHE */
+	struct inode **table;
+	size_t nbuckets, ninodes;
+	struct inode *dirty_head, **dirty_tail;
+	struct inode *staged; /* the commit thread's */
+	int64_t mount_ns;
+};
+
+int64_t inode_now_ns(void);
+
+/* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
+int inode_find(struct tree *t, uint64_t ino, struct inode **out);
+/* As inode_find, and loads the row if it is not known; counts one reference. Holds the meta lock. */
+int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out);
+void inode_ref(struct inode *i);
+/* Takes n references; the last one frees the inode, and its storage if it has no name. May block on
+ * I/O; no lock may be held. */
+void inode_put(struct inode *i, uint64_t n);
+/* It has to be staged at the next commit. */
+void inode_mark_dirty(struct inode *i);
+
+/* The row as it is now (attributes; size and storage of the array if there is one). */
+void inode_row(struct inode *i, struct meta_inode *out);
+void inode_stat(struct inode *i, struct tree_attr *out);
+/* Now for the times in `which` (TREE_SET_MTIME, TREE_SET_CTIME, TREE_SET_ATIME); marks it dirty. */
+void inode_touch(struct inode *i, unsigned which);
+/* Opens the array if it is not; rw is held exclusively. */
+int inode_need_array(struct inode *i, struct array **out);
+/* After the array changed: size and stored bytes for stat. */
+void inode_array_changed(struct inode *i);
+
+/* Parameters of the array as its xattrs and its name give them. Holds the meta lock. */
+int inode_params_locked(struct inode *i, struct array_params *out);
+/* The element type's text, "" if there is none; *out is malloc'd. Holds the meta lock. */
+int inode_dtype_locked(struct inode *i, char **out);
+
+/* Forgets everything, at the end. */
+void inode_forget_all(struct tree *t);
+/* Deletes what a crash left without a name. */
+int inode_delete_orphans(struct tree *t);
+
+extern const struct commit_hooks inode_commit_hooks;
+
+#endif

@@ -1,0 +1,553 @@
+/*
+ * Names: lookup, making, linking, unlinking and renaming inodes, reading directories.
+ *
+ * Invariants:
+ *  1. Names, link counts and the parent of a directory change together, under the meta lock, in one
+ *     transaction (meta_inode_relink_locked with the name rows).
+ *  2. A file never leaves its storage class: the class is that of its directory.
+ *  3. An entry's cookie is its row number, so that a directory that is read while entries come and go
+ *     shows every entry that stays, once.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spillfs.h"
+#include "store/commit.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "tree/special.h"
+
+/* Cookies: "." and "..", then the root's special entries, then rows. */
+#define COOKIE_DOT 1u
+#define COOKIE_DOTDOT 2u
+#define COOKIE_SPECIAL 16u
+#define COOKIE_ROW 64u
+
+static int check_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > META_NAME_MAX ? -ENAMETOOLONG : len ? 0 : -ENOENT;
+}
+
+int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	struct meta *m = t->store->meta;
+	struct inode *i;
+	uint64_t ino;
+	int err = check_name(name);
+
+	if (err)
+		return err;
+	if (special_is(parent) || parent == META_INO_ROOT) {
+		err = special_lookup(t, parent, name, out);
+		if (err != -ENOENT || special_is(parent))
+			return err;
+	}
+	meta_lock(m);
+	err = meta_name_find_locked(m, parent, name, &ino);
+	if (!err)
+		err = inode_get_locked(t, ino, &i);
+	meta_unlock(m);
+	if (!err)
+		inode_stat(i, out);
+	return err;
+}
+
+void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
+{
+	struct inode *i;
+
+	if (!special_is(ino) && !inode_find(t, ino, &i))
+		inode_put(i, nlookup);
+}
+
+/* A directory in which names may be made or removed. */
+static int find_parent(struct tree *t, uint64_t ino, struct inode **out)
+{
+	if (special_is(ino) || ino == META_INO_ROOT)
+		return -EPERM;
+	return inode_find(t, ino, out);
+}
+
+/* Changes the link count and stores it with the names of this transaction. */
+static int relink_locked(struct inode *i, int delta, uint64_t parent)
+{
+	uint32_t nlink;
+	int64_t ctime;
+
+	lock_acquire(&i->attr);
+	nlink = i->nlink += (uint32_t)delta;
+	ctime = i->ctime_ns = inode_now_ns();
+	lock_release(&i->attr);
+	i->parent = parent;
+	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
+}
+
+/* The defaults that a directory gives to what is made in it. */
+struct inherit {
+	struct meta *m;
+	uint64_t ino;
+	char *name[8];
+	void *value[8];
+	size_t len[8], n;
+};
+
+static int collect_default(void *ctx, const char *name, const void *value, size_t len)
+{
+	struct inherit *h = ctx;
+
+	if (strncmp(name, "user.spillfs.", 13) || h->n == 8)
+		return 0;
+	h->name[h->n] = strdup(name);
+	h->value[h->n] = malloc(len + 1);
+	if (!h->name[h->n] || !h->value[h->n])
+		return -ENOMEM;
+	memcpy(h->value[h->n], value, len);
+	h->len[h->n++] = len;
+	return 0;
+}
+
+static int inherit_locked(struct inode *parent, uint64_t ino, bool *any)
+{
+	struct meta *m = parent->tree->store->meta;
+	struct inherit h = { .m = m, .ino = ino };
+	int err;
+
+	*any = false;
+	if (!atomic_load(&parent->has_xattrs))
+		return 0;
+	err = meta_xattr_walk_locked(m, parent->ino, collect_default, &h);
+	for (size_t k = 0; k < 8 && h.name[k]; k++) {
+		if (!err && k < h.n)
+			err = meta_xattr_set_locked(m, ino, h.name[k], h.value[k], h.len[k]);
+		free(h.name[k]);
+		free(h.value[k]);
+	}
+	*any = h.n != 0;
+	if (!err && !h.n)
+		atomic_store(&parent->has_xattrs, -1);
+	return err;
+}
+
+static int make_locked(struct inode *parent, const char *name, const struct meta_inode *row, const char *target,
+		       struct inode **out)
+{
+	struct tree *t = parent->tree;
+	struct meta *m = t->store->meta;
+	uint64_t there;
+	bool any;
+	int err = meta_name_find_locked(m, parent->ino, name, &there);
+
+	if (err != -ENOENT)
+		return err ? err : -EEXIST;
+	if (!parent->nlink)
+		return -ENOENT;
+	err = meta_inode_insert_locked(m, row);
+	if (!err && target)
+		err = meta_blob_set_locked(m, row->ino, META_BLOB_SYMLINK, target, strlen(target));
+	if (!err)
+		err = inherit_locked(parent, row->ino, &any);
+	if (!err)
+		err = meta_name_insert_locked(m, parent->ino, name, row->ino);
+	if (!err && S_ISDIR(row->mode))
+		err = relink_locked(parent, 1, parent->parent);
+	if (!err)
+		err = inode_get_locked(t, row->ino, out);
+	if (!err)
+		atomic_store(&(*out)->has_xattrs, any ? 1 : 0);
+	return err;
+}
+
+int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode, dev_t rdev, const char *target,
+	      const struct tree_caller *who, struct tree_attr *out)
+{
+	struct meta *m = t->store->meta;
+	struct meta_inode row = { .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = who->uid, .gid = who->gid, .rdev = rdev };
+	struct inode *parent, *i;
+	int err = check_name(name);
+
+	if (!err)
+		err = find_parent(t, parent_ino, &parent);
+	if (!err)
+		err = store_may_write(t->store, 0);
+	if (err)
+		return err;
+	lock_acquire(&parent->attr);
+	if (parent->mode & S_ISGID) {
+		row.gid = parent->gid;
+		if (S_ISDIR(mode))
+			row.mode |= S_ISGID;
+	}
+	lock_release(&parent->attr);
+	row.kind = S_ISDIR(mode) || S_ISREG(mode) ? parent->kind : ARRAY_NONE;
+	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_now_ns();
+	if (S_ISDIR(mode))
+		row.parent = parent_ino;
+	if (target)
+		row.size_bytes = strlen(target);
+	meta_lock(m);
+	meta_inode_next_locked(m, &row.ino);
+	err = make_locked(parent, name, &row, target, &i);
+	meta_unlock(m);
+	if (err)
+		return err;
+	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+	inode_stat(i, out);
+	return 0;
+}
+
+/* The class of what a directory entry stands for: directories and files have it themselves, the others
+ * take that of the directory they are in. */
+static bool same_class(const struct inode *i, const struct inode *from, const struct inode *to)
+{
+	return i->kind == ARRAY_NONE ? from->kind == to->kind : i->kind == to->kind;
+}
+
+int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *name, struct tree_attr *out)
+{
+	struct meta *m = t->store->meta;
+	struct inode *i, *parent;
+	uint64_t there;
+	int err = check_name(name);
+
+	if (special_is(ino))
+		return -EPERM;
+	if (!err)
+		err = find_parent(t, parent_ino, &parent);
+	if (!err)
+		err = inode_find(t, ino, &i);
+	if (!err && S_ISDIR(i->mode))
+		err = -EPERM;
+	if (!err && i->kind != ARRAY_NONE && i->kind != parent->kind)
+		err = -EXDEV;
+	if (err)
+		return err;
+	meta_lock(m);
+	err = meta_name_find_locked(m, parent_ino, name, &there);
+	err = err == -ENOENT ? 0 : err ? err : -EEXIST;
+	if (!err && (!i->nlink || !parent->nlink))
+		err = -ENOENT;
+	if (!err && i->nlink >= 65000)
+		err = -EMLINK;
+	if (!err)
+		err = meta_name_insert_locked(m, parent_ino, name, ino);
+	if (!err)
+		err = relink_locked(i, 1, 0);
+	meta_unlock(m);
+	if (err)
+		return err;
+	inode_ref(i);
+	inode_mark_dirty(i);
+	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+	inode_stat(i, out);
+	return 0;
+}
+
+/* The inode loses one name; a directory its last. */
+static int drop_name_locked(struct inode *parent, const char *name, struct inode *i)
+{
+	int err = meta_name_delete_locked(parent->tree->store->meta, parent->ino, name);
+
+	if (!err)
+		err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, i->parent);
+	if (!err && S_ISDIR(i->mode))
+		err = relink_locked(parent, -1, parent->parent);
+	return err;
+}
+
+static int check_removable_locked(struct inode *i, bool dir)
+{
+	bool empty;
+	int err;
+
+	if (!dir)
+		return S_ISDIR(i->mode) ? -EISDIR : 0;
+	if (!S_ISDIR(i->mode))
+		return -ENOTDIR;
+	err = meta_name_empty_locked(i->tree->store->meta, i->ino, &empty);
+	return err ? err : empty ? 0 : -ENOTEMPTY;
+}
+
+static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bool dir)
+{
+	struct meta *m = t->store->meta;
+	struct inode *parent, *i = NULL;
+	uint64_t ino;
+	int err = find_parent(t, parent_ino, &parent);
+
+	if (err)
+		return err;
+	meta_lock(m);
+	err = meta_name_find_locked(m, parent_ino, name, &ino);
+	if (!err)
+		err = inode_get_locked(t, ino, &i);
+	if (!err)
+		err = check_removable_locked(i, dir);
+	if (!err)
+		err = drop_name_locked(parent, name, i);
+	meta_unlock(m);
+	if (!err)
+		inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+	if (i)
+		inode_put(i, 1);
+	return err;
+}
+
+int tree_unlink(struct tree *t, uint64_t parent, const char *name)
+{
+	return remove_name(t, parent, name, false);
+}
+
+int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
+{
+	return remove_name(t, parent, name, true);
+}
+
+/* One half of a rename: i, until now in from, is called name in to. */
+static int move_locked(struct inode *i, struct inode *from, struct inode *to, const char *name)
+{
+	int err = meta_name_insert_locked(to->tree->store->meta, to->ino, name, i->ino);
+
+	if (!err)
+		err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : i->parent);
+	if (!err && S_ISDIR(i->mode) && from != to) {
+		err = relink_locked(from, -1, from->parent);
+		if (!err)
+			err = relink_locked(to, 1, to->parent);
+	}
+	return err;
+}
+
+struct rename {
+	struct inode *from, *to, *source, *target;
+	const char *name, *newname;
+	unsigned flags;
+};
+
+static int check_rename_locked(struct rename *r)
+{
+	struct tree *t = r->from->tree;
+	struct meta *m = t->store->meta;
+	uint64_t ino;
+	int err = meta_name_find_locked(m, r->from->ino, r->name, &ino);
+
+	if (!err)
+		err = inode_get_locked(t, ino, &r->source);
+	if (err)
+		return err;
+	err = meta_name_find_locked(m, r->to->ino, r->newname, &ino);
+	if (!err)
+		err = inode_get_locked(t, ino, &r->target);
+	else if (err == -ENOENT && !(r->flags & RENAME_EXCHANGE))
+		err = 0;
+	if (err)
+		return err;
+	if (!same_class(r->source, r->from, r->to) ||
+	    ((r->flags & RENAME_EXCHANGE) && !same_class(r->target, r->to, r->from)))
+		return -EXDEV;
+	if (!r->to->nlink)
+		return -ENOENT;
+	if (!r->target)
+		return 0;
+	if (r->flags & RENAME_NOREPLACE)
+		return -EEXIST;
+	if (r->source == r->target || (r->flags & RENAME_EXCHANGE))
+		return 0;
+	err = check_removable_locked(r->target, S_ISDIR(r->source->mode));
+	return err;
+}
+
+static int apply_rename_locked(struct rename *r)
+{
+	struct meta *m = r->from->tree->store->meta;
+	int err;
+
+	if (r->source == r->target)
+		return 0;
+	if (r->target && !(r->flags & RENAME_EXCHANGE))
+		err = drop_name_locked(r->to, r->newname, r->target);
+	else
+		err = r->target ? meta_name_delete_locked(m, r->to->ino, r->newname) : 0;
+	if (!err)
+		err = meta_name_delete_locked(m, r->from->ino, r->name);
+	if (!err)
+		err = move_locked(r->source, r->from, r->to, r->newname);
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = move_locked(r->target, r->to, r->from, r->name);
+	return err;
+}
+
+int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
+		unsigned flags)
+{
+	struct meta *m = t->store->meta;
+	struct rename r = { .name = name, .newname = newname, .flags = flags };
+	int err = check_name(newname);
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	if (!err)
+		err = find_parent(t, parent, &r.from);
+	if (!err)
+		err = find_parent(t, newparent, &r.to);
+	if (err)
+		return err;
+	/* What takes another file's name must not be durable before its data: between staging and COMMIT
+	 * the data may be newer than what was staged. */
+	commit_gate_enter(t->store->commit);
+	meta_lock(m);
+	err = check_rename_locked(&r);
+	if (!err)
+		err = apply_rename_locked(&r);
+	meta_unlock(m);
+	commit_gate_leave(t->store->commit);
+	if (!err) {
+		inode_touch(r.from, TREE_SET_MTIME | TREE_SET_CTIME);
+		inode_touch(r.to, TREE_SET_MTIME | TREE_SET_CTIME);
+	}
+	if (r.source)
+		inode_put(r.source, 1);
+	if (r.target)
+		inode_put(r.target, 1);
+	return err;
+}
+
+int tree_readlink(struct tree *t, uint64_t ino, char **out)
+{
+	struct meta *m = t->store->meta;
+	void *target;
+	size_t len;
+	int err;
+
+	if (special_is(ino))
+		return -EINVAL;
+	meta_lock(m);
+	err = meta_blob_get_locked(m, ino, META_BLOB_SYMLINK, &target, &len);
+	meta_unlock(m);
+	if (!err)
+		*out = target;
+	return err == -ENOENT ? -EINVAL : err;
+}
+
+/* Directories. */
+
+struct listing {
+	struct tree *tree;
+	struct tree_dirent *v;
+	size_t n, max;
+};
+
+static struct tree_dirent *add_entry(struct listing *l, uint64_t cookie, const char *name)
+{
+	struct tree_dirent *d = &l->v[l->n++];
+
+	memset(&d->attr, 0, sizeof(d->attr));
+	d->cookie = cookie;
+	d->counted = false;
+	snprintf(d->name, sizeof(d->name), "%s", name);
+	return d;
+}
+
+static int add_row(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct listing *l = ctx;
+
+	if (l->n == l->max)
+		return 1;
+	add_entry(l, COOKIE_ROW + cookie, name)->attr.st.st_ino = ino;
+	return 0;
+}
+
+/* Fills in the attributes of the rows; without count only their type. */
+static int fill_rows_locked(struct listing *l, size_t first, bool count)
+{
+	for (size_t k = first; k < l->n; k++) {
+		struct tree_dirent *d = &l->v[k];
+		struct inode *i;
+		struct meta_inode row;
+		int err;
+
+		if (count) {
+			err = inode_get_locked(l->tree, d->attr.st.st_ino, &i);
+			if (!err)
+				inode_stat(i, &d->attr);
+			d->counted = !err;
+		} else {
+			err = meta_inode_load_locked(l->tree->store->meta, d->attr.st.st_ino, &row);
+			if (!err)
+				d->attr.st.st_mode = row.mode;
+		}
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void add_dots(struct listing *l, uint64_t ino, uint64_t parent, uint64_t cookie)
+{
+	if (cookie < COOKIE_DOT && l->n < l->max) {
+		struct tree_dirent *d = add_entry(l, COOKIE_DOT, ".");
+
+		d->attr.st.st_ino = ino;
+		d->attr.st.st_mode = S_IFDIR;
+	}
+	if (cookie < COOKIE_DOTDOT && l->n < l->max) {
+		struct tree_dirent *d = add_entry(l, COOKIE_DOTDOT, "..");
+
+		d->attr.st.st_ino = parent;
+		d->attr.st.st_mode = S_IFDIR;
+	}
+}
+
+static int add_specials(struct listing *l, uint64_t ino, uint64_t cookie)
+{
+	uint64_t after = cookie < COOKIE_SPECIAL ? 0 : cookie - COOKIE_SPECIAL;
+	size_t n;
+	int err = special_readdir(l->tree, ino, after, l->v + l->n, l->max - l->n, &n);
+
+	for (size_t k = 0; !err && k < n; k++)
+		l->v[l->n + k].cookie += COOKIE_SPECIAL;
+	if (!err)
+		l->n += n;
+	return err;
+}
+
+int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
+		 size_t *n_out)
+{
+	struct listing l = { .tree = t, .v = v, .max = max };
+	struct meta *m = t->store->meta;
+	struct inode *dir = NULL;
+	int err = special_is(ino) ? 0 : inode_find(t, ino, &dir);
+	size_t first;
+
+	if (err)
+		return err;
+	add_dots(&l, ino, dir ? dir->parent : META_INO_ROOT, cookie);
+	if (!dir)
+		err = add_specials(&l, ino, cookie);
+	else if (ino == META_INO_ROOT && cookie < COOKIE_ROW)
+		err = add_specials(&l, ino, cookie);
+	first = l.n;
+	if (!err && dir) {
+		meta_lock(m);
+		err = meta_name_walk_locked(m, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, add_row, &l);
+		if (!err)
+			err = fill_rows_locked(&l, first, count);
+		meta_unlock(m);
+	}
+	if (err) {
+		for (size_t k = first; k < l.n; k++) {
+			if (l.v[k].counted)
+				tree_forget(t, l.v[k].attr.st.st_ino, 1);
+		}
+		return err;
+	}
+	*n_out = l.n;
+	return 0;
+}

@@ -1,0 +1,218 @@
+/*
+ * deltas/, snapshots/ and .spillfs/.
+ *
+ * Invariants:
+ *  1. deltas/ lists exactly the sealed layers; a delta that is open stays readable when it is dropped.
+ *  2. A text is made when the file is opened, so that one reader sees one moment. Such files have size 0 in
+ *     stat, as in /proc, and are read around the kernel's cache.
+ */
+#include "tree/special.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/layer.h"
+#include "io/io.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "tree/inode.h"
+
+static const struct special {
+	const char *name;
+	uint64_t parent, ino;
+	mode_t mode;
+	bool hidden;
+} specials[] = {
+	{ "deltas", META_INO_ROOT, SPECIAL_DELTAS, S_IFDIR | 0555, false },
+	{ "snapshots", META_INO_ROOT, SPECIAL_SNAPSHOTS, S_IFDIR | 0555, false },
+	{ ".spillfs", META_INO_ROOT, SPECIAL_CONTROL, S_IFDIR | 0555, true },
+	{ "stats", SPECIAL_CONTROL, SPECIAL_STATS, S_IFREG | 0444, false },
+	{ "config", SPECIAL_CONTROL, SPECIAL_CONFIG, S_IFREG | 0444, false },
+	{ "version", SPECIAL_CONTROL, SPECIAL_VERSION, S_IFREG | 0444, false },
+};
+#define NSPECIALS (sizeof(specials) / sizeof(*specials))
+
+bool special_is(uint64_t ino)
+{
+	return ino >= SPECIAL_DELTA_BASE || (ino >= SPECIAL_DELTAS && ino <= SPECIAL_VERSION);
+}
+
+static void fill_attr(struct tree *t, uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
+{
+	struct timespec ts = { .tv_sec = time_ns / 1000000000, .tv_nsec = time_ns % 1000000000 };
+
+	(void)t;
+	memset(out, 0, sizeof(*out));
+	out->st.st_ino = ino;
+	out->st.st_mode = mode;
+	out->st.st_nlink = S_ISDIR(mode) ? 2 : 1;
+	out->st.st_size = (off_t)size;
+	out->st.st_blocks = (blkcnt_t)((size + 511) / 512);
+	out->st.st_blksize = 1 << 20;
+	out->st.st_atim = out->st.st_mtim = out->st.st_ctim = ts;
+}
+
+static void fill_delta(struct tree *t, const struct layers_info *info, struct tree_attr *out)
+{
+	fill_attr(t, SPECIAL_DELTA_BASE + info->number, S_IFREG | 0444, info->bytes, info->time_ns, out);
+	/* The bytes are the store's, counted where the arrays are. */
+	out->st.st_blocks = 0;
+}
+
+int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+{
+	struct layers_info info;
+	int err;
+
+	if (ino >= SPECIAL_DELTA_BASE) {
+		err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
+		if (err || info.number != ino - SPECIAL_DELTA_BASE)
+			return -ESTALE;
+		fill_delta(t, &info, out);
+		return 0;
+	}
+	for (size_t i = 0; i < NSPECIALS; i++) {
+		if (specials[i].ino == ino) {
+			fill_attr(t, ino, specials[i].mode, 0, t->mount_ns, out);
+			return 0;
+		}
+	}
+	return -ESTALE;
+}
+
+int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	uint64_t number;
+
+	if (parent == SPECIAL_DELTAS) {
+		char canonical[LAYER_NAME_MAX];
+
+		if (layer_name_parse(name, &number))
+			return -ENOENT;
+		layer_name(number, canonical);
+		if (strcmp(canonical, name) || special_getattr(t, SPECIAL_DELTA_BASE + number, out))
+			return -ENOENT;
+		return 0;
+	}
+	for (size_t i = 0; i < NSPECIALS; i++) {
+		if (specials[i].parent == parent && !strcmp(specials[i].name, name))
+			return special_getattr(t, specials[i].ino, out);
+	}
+	return -ENOENT;
+}
+
+static int readdir_deltas(struct tree *t, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+{
+	struct layers_info info;
+	size_t n = 0;
+
+	while (n < max && !layers_next_sealed(t->store->layers, cookie + 1, &info)) {
+		struct tree_dirent *d = &v[n++];
+
+		memset(d, 0, sizeof(*d));
+		layer_name(info.number, d->name);
+		fill_delta(t, &info, &d->attr);
+		d->cookie = cookie = info.number;
+	}
+	*n_out = n;
+	return 0;
+}
+
+int special_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+{
+	size_t n = 0;
+
+	if (ino == SPECIAL_DELTAS)
+		return readdir_deltas(t, cookie, v, max, n_out);
+	for (size_t i = (size_t)cookie; i < NSPECIALS && n < max; i++) {
+		struct tree_dirent *d = &v[n];
+
+		if (specials[i].parent != ino || specials[i].hidden)
+			continue;
+		memset(d, 0, sizeof(*d));
+		strcpy(d->name, specials[i].name);
+		special_getattr(t, specials[i].ino, &d->attr);
+		d->cookie = i + 1;
+		n++;
+	}
+	*n_out = n;
+	return 0;
+}
+
+static char *config_text(struct tree *t)
+{
+	const struct store_config *c = &t->store->config;
+	const char *why, *way = io_file_backing(t->store->dir, &why);
+	static const char *const backing[] = { "auto", "buffered", "direct" };
+	char *text;
+
+	if (asprintf(&text,
+		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\npool %u\nthreads %u\ncommit %u\n"
+		     "layer %llu\ncache %zu\ndirty %zu\n",
+		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->pool_files,
+		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->cache_bytes, c->dirty_bytes) < 0)
+		return NULL;
+	return text;
+}
+
+int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *out)
+{
+	*out = (struct special_file){ 0 };
+	if ((flags & O_ACCMODE) != O_RDONLY)
+		return -EACCES;
+	if (ino >= SPECIAL_DELTA_BASE) {
+		struct layers_info info;
+		int err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
+
+		if (err || info.number != ino - SPECIAL_DELTA_BASE)
+			return -ESTALE;
+		err = layers_get(t->store->layers, info.number, &out->slot);
+		out->len = info.bytes;
+		return err;
+	}
+	if (ino == SPECIAL_STATS)
+		out->text = special_stats_text(t);
+	else if (ino == SPECIAL_CONFIG)
+		out->text = config_text(t);
+	else if (ino == SPECIAL_VERSION)
+		out->text = strdup("spillfs " SPILLFS_VERSION "\n");
+	if (!out->text)
+		return -ENOMEM;
+	out->len = strlen(out->text);
+	return 0;
+}
+
+void special_close(struct tree *t, struct special_file *f)
+{
+	free(f->text);
+	if (f->slot)
+		layers_put(t->store->layers, f->slot);
+}
+
+int special_read(struct special_file *f, uint64_t off, size_t len, void **buf_out, size_t *n_out)
+{
+	void *buf;
+	int err = 0;
+
+	if (off >= f->len)
+		len = 0;
+	else if (len > f->len - off)
+		len = (size_t)(f->len - off);
+	buf = malloc(len + 1);
+	if (!buf)
+		return -ENOMEM;
+	if (f->text)
+		memcpy(buf, f->text + off, len);
+	else if (len)
+		err = layer_read(layers_file(f->slot), off, buf, len);
+	if (err) {
+		free(buf);
+		return err;
+	}
+	*buf_out = buf;
+	*n_out = len;
+	return 0;
+}

@@ -1,0 +1,45 @@
+/*
+ * What the tree shows besides the store's files: deltas/, snapshots/ and .spillfs/. Read-only, owned by
+ * root, made up on the spot. Their inode numbers are fixed: they never meet those of files.
+ */
+#ifndef SPILLFS_TREE_SPECIAL_H
+#define SPILLFS_TREE_SPECIAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tree/tree.h"
+
+enum special_ino {
+	SPECIAL_DELTAS = 5,
+	SPECIAL_SNAPSHOTS = 6,
+	SPECIAL_CONTROL = 7, /* .spillfs */
+	SPECIAL_STATS = 8,
+	SPECIAL_CONFIG = 9,
+	SPECIAL_VERSION = 10,
+};
+#define SPECIAL_DELTA_BASE (1ull << 56) /* + number of the layer */
+
+bool special_is(uint64_t ino);
+/* Children of the root or of a special directory. -ENOENT. */
+int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
+/* Entries of a special directory, or the special entries of the root, with cookies from 1 on. */
+int special_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
+
+/* The content of an open special file: text (malloc'd), or a layer. */
+struct layers_slot;
+struct special_file {
+	char *text;
+	size_t len;
+	struct layers_slot *slot;
+};
+int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *out);
+void special_close(struct tree *t, struct special_file *f);
+/* *buf_out is malloc'd. */
+int special_read(struct special_file *f, uint64_t off, size_t len, void **buf_out, size_t *n_out);
+
+/* The text of .spillfs/stats, OpenMetrics 1.0. malloc'd; NULL when memory is out. */
+char *special_stats_text(struct tree *t);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * The text of .spillfs/stats: the counters of util/stats.h and a few facts of the store, in OpenMetrics
+ * 1.0 text (prometheus.io/docs/specs/om/open_metrics_spec).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/io.h"
+#include "store/commit.h"
+#include "store/layers.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "tree/special.h"
+#include "util/stats.h"
+
+static const struct row {
+	const char *name, *labels, *type, *help;
+} rows[] = {
+#define X(id, name, labels, type, help) { name, labels, type, help },
+	STATS_TABLE(X)
+#undef X
+};
+
+static void put_head(FILE *f, const char *name, const char *type, const char *help)
+{
+	fprintf(f, "# TYPE %s %s\n# HELP %s %s.\n", name, type, name, help);
+}
+
+static void put_counters(FILE *f)
+{
+	for (size_t i = 0; i < STATS_COUNT; i++) {
+		const struct row *r = &rows[i];
+
+		if (!i || strcmp(r->name, rows[i - 1].name))
+			put_head(f, r->name, r->type, r->help);
+		fprintf(f, "%s%s%s%s%s %" PRIu64 "\n", r->name, strcmp(r->type, "counter") ? "" : "_total",
+			*r->labels ? "{" : "", r->labels, *r->labels ? "}" : "", stats_read((enum stats_id)i));
+	}
+}
+
+static void put_gauge(FILE *f, const char *name, const char *help, uint64_t value)
+{
+	put_head(f, name, "gauge", help);
+	fprintf(f, "%s %" PRIu64 "\n", name, value);
+}
+
+static void put_store(FILE *f, struct tree *t)
+{
+	struct store *s = t->store;
+	uint64_t nlayers, bytes, live, inodes = 0;
+	const char *why, *way = io_file_backing(s->dir, &why);
+
+	layers_totals(s->layers, &nlayers, &bytes, &live);
+	meta_lock(s->meta);
+	meta_inode_count_locked(s->meta, &inodes);
+	meta_unlock(s->meta);
+	put_gauge(f, "spillfs_layers", "Layers in the store", nlayers);
+	put_gauge(f, "spillfs_layer_bytes", "Bytes of all layers", bytes);
+	put_gauge(f, "spillfs_layer_live_bytes", "Bytes of them that live arrays use", live);
+	put_gauge(f, "spillfs_inodes", "Inodes in the store", inodes);
+	put_gauge(f, "spillfs_commit", "Number of the last durable commit", commit_number(s->commit));
+	put_gauge(f, "spillfs_read_only", "1 after a failed commit, until the store is mounted again",
+		  atomic_load(&s->read_only));
+	put_head(f, "spillfs_backing", "info", "How the store's files are read and written, and why");
+	fprintf(f, "spillfs_backing_info{way=\"%s\",why=\"%s\"} 1\n", way, why);
+}
+
+static void put_ratio(FILE *f)
+{
+	uint64_t stored = stats_read(STAT_ENCODE_STORED_BYTES);
+
+	put_head(f, "spillfs_compression_ratio", "gauge", "Bytes compressed for each byte stored since mount");
+	fprintf(f, "spillfs_compression_ratio %.3f\n",
+		stored ? (double)stats_read(STAT_ENCODE_RAW_BYTES) / (double)stored : 1.0);
+}
+
+char *special_stats_text(struct tree *t)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	put_counters(f);
+	put_ratio(f);
+	put_store(f, t);
+	fputs("# EOF\n", f);
+	if (fclose(f)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

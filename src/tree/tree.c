@@ -1,0 +1,131 @@
+/*
+ * Opening and closing the tree: the fixed directories, the caches, the commit thread's hooks.
+ */
+#include "tree/tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/commit.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "tree/inode.h"
+
+static int make_root(struct meta *m, uint64_t ino, enum array_kind kind, const char *name)
+{
+	int64_t now = inode_now_ns();
+	struct meta_inode row = {
+		.ino = ino, .kind = kind, .mode = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777),
+		.nlink = ino == META_INO_ROOT ? 5 : 2, .uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
+		.atime_ns = now, .mtime_ns = now, .ctime_ns = now, .btime_ns = now,
+	};
+	struct meta_inode there;
+	int err = meta_inode_load_locked(m, ino, &there);
+
+	if (err != -ENOENT)
+		return err;
+	err = meta_inode_insert_locked(m, &row);
+	return !err && name ? meta_name_insert_locked(m, META_INO_ROOT, name, ino) : err;
+}
+
+static int make_roots(struct tree *t)
+{
+	struct meta *m = t->store->meta;
+	int err;
+
+	meta_lock(m);
+	err = make_root(m, META_INO_ROOT, ARRAY_NONE, NULL);
+	if (!err)
+		err = make_root(m, META_INO_BUCKETS, ARRAY_BUCKET, "buckets");
+	if (!err)
+		err = make_root(m, META_INO_COLUMNS, ARRAY_COLUMN, "columns");
+	if (!err)
+		err = make_root(m, META_INO_LAYERS, ARRAY_LAYERED, "layers");
+	meta_unlock(m);
+	return err;
+}
+
+/* The root and the class directories are always known: the kernel does not look up the root. */
+static int hold_root(struct tree *t)
+{
+	struct inode *root;
+	int err;
+
+	meta_lock(t->store->meta);
+	err = inode_get_locked(t, META_INO_ROOT, &root);
+	meta_unlock(t->store->meta);
+	return err;
+}
+
+int tree_open(struct store *s, struct tree **out)
+{
+	struct tree *t = calloc(1, sizeof(*t));
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	t->store = s;
+	t->mount_ns = inode_now_ns();
+	t->nbuckets = 1024;
+	t->dirty_tail = &t->dirty_head;
+	lock_init(&t->lock, RANK_ICACHE);
+	t->table = calloc(t->nbuckets, sizeof(*t->table));
+	err = t->table ? arrays_new(s, &t->arrays) : -ENOMEM;
+	if (!err)
+		err = make_roots(t);
+	if (!err)
+		err = hold_root(t);
+	if (!err)
+		err = inode_delete_orphans(t);
+	if (!err)
+		err = commit_start(s->commit, &inode_commit_hooks, t);
+	/* The fixed directories of a new store are there even if it is killed at once. */
+	if (!err)
+		err = commit_wait(s->commit, false);
+	if (err) {
+		tree_close(t);
+		return err;
+	}
+	*out = t;
+	return 0;
+}
+
+void tree_close(struct tree *t)
+{
+	if (t->table && t->arrays) {
+		inode_forget_all(t);
+		/* Ends with no inode in memory: the commit lets go of the dirty ones, and what had no name is
+		 * deleted then. */
+		commit_stop(t->store->commit);
+	}
+	if (t->arrays)
+		arrays_free(t->arrays);
+	free(t->table);
+	lock_fini(&t->lock);
+	free(t);
+}
+
+int tree_sync(struct tree *t)
+{
+	return commit_wait(t->store->commit, false);
+}
+
+int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out)
+{
+	uint64_t before = layers_newest_sealed(t->store->layers), after;
+	int err = commit_wait(t->store->commit, true);
+
+	if (err)
+		return err;
+	after = layers_newest_sealed(t->store->layers);
+	*newest_layer_out = after;
+	*sealed_out = after != before;
+	return 0;
+}
+
+struct store *tree_store(struct tree *t)
+{
+	return t->store;
+}

@@ -1,0 +1,127 @@
+/*
+ * The tree: inodes, names, attributes and open files. Everything that front/ calls is here, in terms of
+ * inode numbers; permissions are the kernel's (default_permissions).
+ *
+ * An inode that was handed to the kernel (by a function that says "counts a lookup") stays known until
+ * tree_forget has taken the count back.
+ *
+ * Every function may block on the locks named in util/lock.h and on I/O. Writes and truncations may
+ * also wait for the dirty budget, and for a commit when space has to be freed first.
+ */
+#ifndef SPILLFS_TREE_TREE_H
+#define SPILLFS_TREE_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+#include "io/lease.h"
+
+struct store;
+struct tree;
+struct tree_file;
+
+struct tree_caller {
+	uid_t uid;
+	gid_t gid;
+};
+
+/* settled: the attributes change only through the kernel, so that it may cache them. */
+struct tree_attr {
+	struct stat st;
+	bool settled;
+};
+
+int tree_open(struct store *s, struct tree **out);
+/* Nothing may be in use by the kernel any more; what it did not forget is forgotten. Commits. */
+void tree_close(struct tree *t);
+/* Makes everything durable; with seal the open layer is sealed. */
+int tree_sync(struct tree *t);
+int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out);
+struct store *tree_store(struct tree *t);
+
+/* Names. lookup, make and link count a lookup of the inode in out. */
+int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
+/* mode has the file type; target is for symbolic links. */
+int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
+	      const struct tree_caller *who, struct tree_attr *out);
+int tree_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
+int tree_unlink(struct tree *t, uint64_t parent, const char *name);
+int tree_rmdir(struct tree *t, uint64_t parent, const char *name);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. -EXDEV between storage classes. */
+int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
+		unsigned flags);
+int tree_readlink(struct tree *t, uint64_t ino, char **out); /* malloc'd */
+
+/* Directories: entries behind `cookie` (0: from the start), at most max; 0 at the end. With count, each
+ * inode gets a lookup and attributes. "." and ".." are included, uncounted. */
+struct tree_dirent {
+	uint64_t cookie;
+	bool counted;
+	struct tree_attr attr;
+	char name[256];
+};
+int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
+		 size_t *n_out);
+
+/* Attributes. */
+#define TREE_SET_MODE 0x01u
+#define TREE_SET_UID 0x02u
+#define TREE_SET_GID 0x04u
+#define TREE_SET_SIZE 0x08u
+#define TREE_SET_ATIME 0x10u
+#define TREE_SET_MTIME 0x20u
+#define TREE_SET_ATIME_NOW 0x40u
+#define TREE_SET_MTIME_NOW 0x80u
+#define TREE_SET_CTIME 0x100u
+int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out);
+int tree_statfs(struct tree *t, struct statvfs *out);
+
+/* Extended attributes. get: *out is malloc'd. list: names, each with its NUL. */
+int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
+int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
+int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
+int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
+
+/* Open files. flags as open(2); O_TRUNC truncates. */
+struct tree_file_info {
+	bool direct;     /* write-only: the kernel need not cache */
+	bool keep_cache; /* cached pages are still right */
+};
+int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
+		   struct tree_file_info *info);
+void tree_file_release(struct tree_file *f);
+
+/* A read in parts: begin borrows, end returns; between them the inode is locked shared. */
+#define TREE_READ_PARTS 64u
+struct tree_read {
+	struct tree_file *file;
+	unsigned n;
+	struct lease part[TREE_READ_PARTS];
+	void *buf; /* where the parts were too many */
+	size_t buf_bytes;
+};
+int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out);
+void tree_read_end(struct tree_read *r);
+
+/* paged: the kernel writes back a page that was written before; times that were set since stay.
+ * *drop_cache: pages cached by other opens must be dropped before the writer is answered. */
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool paged,
+	       const struct tree_caller *who, bool *drop_cache);
+int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
+/* whence: SEEK_DATA or SEEK_HOLE. */
+int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
+/* Must the kernel's dirty pages come first? A shared mapping may have changed pages without a write. */
+bool tree_seek_needs_pages(struct tree_file *f);
+int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
+	      size_t *n_out);
+uint64_t tree_file_ino(const struct tree_file *f);
+/* Another open may have pages of this file in the kernel's cache. */
+bool tree_file_shared_cache(const struct tree_file *f);
+
+#endif

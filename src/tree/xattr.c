@@ -1,0 +1,337 @@
+/*
+ * Extended attributes: kept as they are, except that user.spillfs.* settings are checked and the
+ * read-only ones are made up.
+ *
+ * Invariant: a stored user.spillfs setting is valid, whatever it was set on.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "array/dtype.h"
+#include "spillfs.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "tree/special.h"
+
+#define XATTR_VALUE_MAX 65536u
+#define SETTINGS "user.spillfs."
+
+static int check_dtype(const char *v)
+{
+	uint32_t bytes;
+
+	return dtype_size(v, &bytes);
+}
+
+static int check_block_size(const char *v)
+{
+	char *end;
+	unsigned long n = isdigit((unsigned char)*v) ? strtoul(v, &end, 10) : 0;
+
+	if (n < ARRAY_BLOCK_MIN || n > ARRAY_BLOCK_MAX || n % 4096 || *end)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_codec(const char *v)
+{
+	char *end;
+	long level;
+
+	if (!strcmp(v, "none"))
+		return 0;
+	if (strncmp(v, "zstd:", 5) || !isdigit((unsigned char)v[5]))
+		return -EINVAL;
+	level = strtol(v + 5, &end, 10);
+	return *end || level < 1 || level > 19 ? -EINVAL : 0;
+}
+
+static int check_filter(const char *v)
+{
+	return strcmp(v, "auto") && strcmp(v, "none") && strcmp(v, "shuffle") ? -EINVAL : 0;
+}
+
+static const struct setting {
+	const char *name;
+	int (*check)(const char *value);
+} settings[] = {
+	{ SPILLFS_XATTR_DTYPE, check_dtype },
+	{ SPILLFS_XATTR_SHAPE, dtype_shape_check },
+	{ SPILLFS_XATTR_BLOCK_SIZE, check_block_size },
+	{ SPILLFS_XATTR_CODEC, check_codec },
+	{ SPILLFS_XATTR_FILTER, check_filter },
+};
+
+static const char *const read_only[] = {
+	SPILLFS_XATTR_KIND, SPILLFS_XATTR_STORED_BYTES, SPILLFS_XATTR_LENGTH,
+	SPILLFS_XATTR_EXTENTS, SPILLFS_XATTR_RUNS, SPILLFS_XATTR_LAYERS,
+};
+
+static const struct setting *setting_find(const char *name)
+{
+	for (size_t k = 0; k < sizeof(settings) / sizeof(*settings); k++) {
+		if (!strcmp(settings[k].name, name))
+			return &settings[k];
+	}
+	return NULL;
+}
+
+static bool is_read_only(const char *name)
+{
+	for (size_t k = 0; k < sizeof(read_only) / sizeof(*read_only); k++) {
+		if (!strcmp(read_only[k], name))
+			return true;
+	}
+	return false;
+}
+
+/* The elements that a file holds: whole ones of its dtype. */
+static int length_text(struct inode *i, char **out)
+{
+	struct meta *m = i->tree->store->meta;
+	uint32_t bytes = 1;
+	char *dtype;
+	int err;
+
+	meta_lock(m);
+	err = inode_dtype_locked(i, &dtype);
+	meta_unlock(m);
+	if (err)
+		return err;
+	if (*dtype)
+		dtype_size(dtype, &bytes);
+	free(dtype);
+	return asprintf(out, "%llu", (unsigned long long)(atomic_load(&i->size_bytes) / bytes)) < 0 ? -ENOMEM : 0;
+}
+
+/* The text of a read-only attribute. */
+static int describe(struct inode *i, const char *name, char **out)
+{
+	struct array *a;
+	int err;
+
+	if (!S_ISREG(i->mode))
+		return -ENODATA;
+	if (!strcmp(name, SPILLFS_XATTR_KIND)) {
+		*out = strdup(array_kind_name(i->kind));
+		return *out ? 0 : -ENOMEM;
+	}
+	if (!strcmp(name, SPILLFS_XATTR_LENGTH))
+		return length_text(i, out);
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (!err && !strcmp(name, SPILLFS_XATTR_STORED_BYTES))
+		err = asprintf(out, "%llu", (unsigned long long)atomic_load(&a->stored_bytes)) < 0 ? -ENOMEM : 0;
+	else if (!err)
+		err = array_describe(a, name + strlen(SETTINGS), out);
+	rwlock_release(&i->rw);
+	return err;
+}
+
+static int check_namespace(const char *name)
+{
+	if (!strncmp(name, "system.", 7))
+		return -EOPNOTSUPP;
+	return strlen(name) > META_NAME_MAX ? -ERANGE : 0;
+}
+
+int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	struct meta *m = t->store->meta;
+	struct inode *i;
+	int err = check_namespace(name);
+
+	if (special_is(ino))
+		return -ENODATA;
+	if (!err)
+		err = inode_find(t, ino, &i);
+	if (err)
+		return err;
+	if (is_read_only(name)) {
+		char *text;
+
+		err = describe(i, name, &text);
+		if (!err) {
+			*out = text;
+			*len_out = strlen(text);
+		}
+		return err;
+	}
+	/* The kernel asks for security.capability before every write through its cache. */
+	if (!atomic_load(&i->has_xattrs))
+		return -ENODATA;
+	meta_lock(m);
+	err = meta_xattr_get_locked(m, ino, name, out, len_out);
+	meta_unlock(m);
+	return err;
+}
+
+/* A setting changed: the array follows. */
+static int reconfigure(struct inode *i)
+{
+	struct meta *m = i->tree->store->meta;
+	struct array_params params;
+	struct array *a;
+	int err;
+
+	if (!S_ISREG(i->mode))
+		return 0;
+	meta_lock(m);
+	err = inode_params_locked(i, &params);
+	meta_unlock(m);
+	if (err)
+		return err;
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (!err)
+		err = array_configure(a, &params);
+	rwlock_release(&i->rw);
+	return err;
+}
+
+static int check_setting(struct inode *i, const char *name, const void *value, size_t len)
+{
+	const struct setting *s = setting_find(name);
+	char text[DTYPE_TEXT_MAX + 1];
+
+	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
+		return 0;
+	if (!s)
+		return is_read_only(name) ? -EPERM : -EINVAL;
+	if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
+		return -EPERM;
+	if (len > DTYPE_TEXT_MAX || memchr(value, 0, len))
+		return -EINVAL;
+	memcpy(text, value, len);
+	text[len] = '\0';
+	if (s->check(text))
+		return -EINVAL;
+	/* Blocks that are stored keep their size. */
+	if (!strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && S_ISREG(i->mode) && atomic_load(&i->size_bytes))
+		return -EBUSY;
+	return 0;
+}
+
+static int set_locked(struct meta *m, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+{
+	void *old;
+	size_t n;
+	int err = meta_xattr_get_locked(m, ino, name, &old, &n);
+
+	if (err && err != -ENODATA)
+		return err;
+	if (!err)
+		free(old);
+	if ((flags & XATTR_CREATE) && !err)
+		return -EEXIST;
+	if ((flags & XATTR_REPLACE) && err)
+		return -ENODATA;
+	return meta_xattr_set_locked(m, ino, name, value, len);
+}
+
+int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+{
+	struct meta *m = t->store->meta;
+	struct inode *i;
+	int err = check_namespace(name);
+
+	if (special_is(ino))
+		return -EPERM;
+	if (!err && len > XATTR_VALUE_MAX)
+		err = -E2BIG;
+	if (!err)
+		err = inode_find(t, ino, &i);
+	if (!err)
+		err = store_may_write(t->store, 0);
+	if (!err)
+		err = check_setting(i, name, value, len);
+	if (err)
+		return err;
+	meta_lock(m);
+	err = set_locked(m, ino, name, value, len, flags);
+	if (!err)
+		atomic_store(&i->has_xattrs, 1);
+	meta_unlock(m);
+	if (err)
+		return err;
+	inode_touch(i, TREE_SET_CTIME);
+	return setting_find(name) ? reconfigure(i) : 0;
+}
+
+struct listing {
+	char *v;
+	size_t n;
+};
+
+static int add_name(void *ctx, const char *name, const void *value, size_t len)
+{
+	struct listing *l = ctx;
+	size_t n = strlen(name) + 1;
+	char *v = realloc(l->v, l->n + n);
+
+	(void)value;
+	(void)len;
+	if (!v)
+		return -ENOMEM;
+	memcpy(v + l->n, name, n);
+	l->v = v;
+	l->n += n;
+	return 0;
+}
+
+int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	struct meta *m = t->store->meta;
+	struct listing l = { 0 };
+	struct inode *i;
+	int err;
+
+	*out = NULL;
+	*len_out = 0;
+	if (special_is(ino))
+		return 0;
+	err = inode_find(t, ino, &i);
+	if (err)
+		return err;
+	meta_lock(m);
+	err = meta_xattr_walk_locked(m, ino, add_name, &l);
+	if (!err)
+		atomic_store(&i->has_xattrs, l.n != 0);
+	meta_unlock(m);
+	if (err) {
+		free(l.v);
+		return err;
+	}
+	*out = l.v;
+	*len_out = l.n;
+	return 0;
+}
+
+int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
+{
+	struct meta *m = t->store->meta;
+	struct inode *i;
+	int err = check_namespace(name);
+
+	if (special_is(ino) || is_read_only(name))
+		return -EPERM;
+	if (!err)
+		err = inode_find(t, ino, &i);
+	if (!err && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && S_ISREG(i->mode) && atomic_load(&i->size_bytes))
+		err = -EBUSY;
+	if (!err && atomic_load(&t->store->read_only))
+		err = -EROFS;
+	if (err)
+		return err;
+	meta_lock(m);
+	err = meta_xattr_remove_locked(m, ino, name);
+	meta_unlock(m);
+	if (err)
+		return err;
+	inode_touch(i, TREE_SET_CTIME);
+	return setting_find(name) ? reconfigure(i) : 0;
+}

@@ -1,0 +1,19 @@
+/*
+ * Errors. Every fallible function returns 0 or -errno and leaves its out-parameters untouched on
+ * failure. Only front/ turns codes into replies.
+ *
+ * Stored bytes that do not match their checksum or their format are reported through err_corrupt:
+ * -EUCLEAN travels inside the daemon, the caller of the file system sees EIO, and the log names the
+ * object and the byte offset.
+ */
+#ifndef SPILLFS_UTIL_ERR_H
+#define SPILLFS_UTIL_ERR_H
+
+#include <stdint.h>
+
+/* Logs "corrupt: OBJECT at byte OFF: WHAT" and returns -EUCLEAN. Thread-safe, never blocks on locks
+ * other than the log's. `what` is a printf format. */
+int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * Ranked locks. A thread takes locks in strictly rising rank; debug builds (SPILLFS_DEBUG) keep the
+ * held ranks of each thread and abort on a violation, so that a deadlock shows in the first test that
+ * could have met it and not in the thousandth.
+ *
+ * The lock table: rank, what the lock protects, what may happen under it.
+ */
+#ifndef SPILLFS_UTIL_LOCK_H
+#define SPILLFS_UTIL_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+enum lock_rank {
+	RANK_COMMIT,   /* store/commit: tickets of the commit thread; nothing blocks under it          */
+	RANK_GATE,     /* store/commit: shared by a rename over a file, exclusive from staging to COMMIT;
+	                  file system syncs happen under it, no reader takes it                      */
+	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
+	RANK_META,     /* store/meta: the SQLite connection and all names; statements, never an fsync */
+	RANK_ICACHE,   /* tree/inode: the table of known inodes and their reference counts; memory    */
+	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
+	RANK_ARRAY,    /* array/: dirty blocks and block map of one array; memory only. Column files
+	                  against the cuts that a commit runs; ftruncate happens under it          */
+	RANK_BUDGET,   /* array/: the dirty budget and its queue; memory only                         */
+	RANK_LAYERS,   /* store/layers: the open layer and the list of layers; appends happen under it */
+	RANK_POOL,     /* block/pool: free regions of one physical file; PUNCH_HOLE never under it;
+	                  block/layer: the end of one open layer; writes happen under it             */
+	RANK_CACHE,    /* block/cache: table and LRU; memory only                                     */
+	RANK_LEASE,    /* io/lease: free buffers; memory only                                         */
+	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
+	RANK_WORK,     /* util/work: the job queues; memory only                                      */
+	RANK_MEM,      /* io/mem, io/fault, util/buf: leaf locks of the innermost modules             */
+	RANK_NRANKS
+};
+
+struct lock {
+	pthread_mutex_t mutex;
+	enum lock_rank rank;
+};
+
+struct rwlock {
+	pthread_rwlock_t rwlock;
+	enum lock_rank rank;
+};
+
+/* lock_init and friends abort when the system is out of resources: nothing can work then. */
+void lock_init(struct lock *l, enum lock_rank rank);
+void lock_fini(struct lock *l);
+void lock_acquire(struct lock *l);
+/* As lock_acquire where a second lock of the same rank is held: the caller orders them itself. */
+void lock_acquire_nested(struct lock *l);
+void lock_release(struct lock *l);
+
+/* Waits on c with l released. In debug builds l must be the innermost lock held. */
+void lock_wait(struct lock *l, pthread_cond_t *c);
+/* As lock_wait; returns -ETIMEDOUT after `ms` milliseconds (CLOCK_MONOTONIC), else 0.
+ * c must come from lock_cond_init. */
+int lock_wait_ms(struct lock *l, pthread_cond_t *c, unsigned ms);
+void lock_cond_init(pthread_cond_t *c);
+
+void rwlock_init(struct rwlock *l, enum lock_rank rank);
+void rwlock_fini(struct rwlock *l);
+void rwlock_shared(struct rwlock *l);
+void rwlock_exclusive(struct rwlock *l);
+/* Second rwlock of the same rank; the caller orders them (by inode number). */
+void rwlock_shared_nested(struct rwlock *l);
+void rwlock_exclusive_nested(struct rwlock *l);
+void rwlock_release(struct rwlock *l);
+
+/* True when the calling thread holds no ranked lock; always true without SPILLFS_DEBUG. */
+bool lock_none_held(void);
+
+#endif

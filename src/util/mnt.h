@@ -1,0 +1,29 @@
+/*
+ * Mounts as the kernel lists them, and unmounting: by umount2 as root, by fusermount3 otherwise.
+ *
+ * Paths are absolute and without symbolic links. Nothing here touches the mounted file system itself,
+ * so that a daemon may ask about its own mount and a dead mount cannot hang the caller.
+ */
+#ifndef SPILLFS_UTIL_MNT_H
+#define SPILLFS_UTIL_MNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* How a spillfs mount calls its type in /proc/self/mountinfo. */
+#define MNT_TYPE "fuse.spillfs"
+
+struct mnt {
+	int id;        /* the kernel's, unique while the mount exists */
+	char type[64]; /* "ext4", "fuse.spillfs" */
+};
+
+/* The topmost mount on path itself. -ENOENT: path is no mountpoint. */
+int mnt_find(const char *path, struct mnt *out);
+/* True while the mount is attached anywhere in this namespace. */
+bool mnt_attached(int id);
+/* Lazy: detaches at once, the file system ends with its last open file. `said` receives one line of
+ * reason on failure. -EBUSY: in use. */
+int mnt_unmount(const char *path, bool lazy, char *said, size_t said_len);
+
+#endif

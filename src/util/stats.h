@@ -1,0 +1,69 @@
+/*
+ * Counters shown in .spillfs/stats. One process-wide table of relaxed atomics: counting never takes a
+ * lock. Monotonic counters and gauges alike are 64-bit.
+ */
+#ifndef SPILLFS_UTIL_STATS_H
+#define SPILLFS_UTIL_STATS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* X(enumerator, metric name, labels, type, help); rows of one metric stand together. */
+#define STATS_TABLE(X) \
+	X(STAT_READ_OPS_BUCKET, "spillfs_read_ops", "kind=\"bucket\"", "counter", "Read requests served") \
+	X(STAT_READ_OPS_COLUMN, "spillfs_read_ops", "kind=\"column\"", "counter", "") \
+	X(STAT_READ_OPS_LAYERED, "spillfs_read_ops", "kind=\"layered\"", "counter", "") \
+	X(STAT_READ_BYTES_BUCKET, "spillfs_read_bytes", "kind=\"bucket\"", "counter", "Bytes read") \
+	X(STAT_READ_BYTES_COLUMN, "spillfs_read_bytes", "kind=\"column\"", "counter", "") \
+	X(STAT_READ_BYTES_LAYERED, "spillfs_read_bytes", "kind=\"layered\"", "counter", "") \
+	X(STAT_WRITE_OPS_BUCKET, "spillfs_write_ops", "kind=\"bucket\"", "counter", "Write requests served") \
+	X(STAT_WRITE_OPS_COLUMN, "spillfs_write_ops", "kind=\"column\"", "counter", "") \
+	X(STAT_WRITE_OPS_LAYERED, "spillfs_write_ops", "kind=\"layered\"", "counter", "") \
+	X(STAT_WRITE_BYTES_BUCKET, "spillfs_write_bytes", "kind=\"bucket\"", "counter", "Bytes written") \
+	X(STAT_WRITE_BYTES_COLUMN, "spillfs_write_bytes", "kind=\"column\"", "counter", "") \
+	X(STAT_WRITE_BYTES_LAYERED, "spillfs_write_bytes", "kind=\"layered\"", "counter", "") \
+	X(STAT_CACHE_HITS, "spillfs_cache_hits", "", "counter", "Block reads served by the decoded-block cache") \
+	X(STAT_CACHE_MISSES, "spillfs_cache_misses", "", "counter", "Block reads that decoded a frame") \
+	X(STAT_CACHE_PREFETCHED, "spillfs_cache_prefetched", "", "counter", "Blocks decoded ahead of a reader") \
+	X(STAT_CACHE_BYTES, "spillfs_cache_bytes", "", "gauge", "Bytes of decoded blocks in memory") \
+	X(STAT_ENCODE_RAW_BYTES, "spillfs_encode_raw_bytes", "", "counter", "Bytes compressed") \
+	X(STAT_ENCODE_STORED_BYTES, "spillfs_encode_stored_bytes", "", "counter", "Bytes that compression produced") \
+	X(STAT_FRAME_READ_BYTES, "spillfs_frame_read_bytes", "", "counter", "Stored bytes of frames read from layers") \
+	X(STAT_DIRTY_BYTES, "spillfs_dirty_bytes", "", "gauge", "Bytes of blocks not yet in a layer") \
+	X(STAT_LEASES_IN_USE, "spillfs_leases_in_use", "", "gauge", "Aligned direct-I/O buffers lent out") \
+	X(STAT_LEASE_WAITS, "spillfs_lease_waits", "", "counter", "Borrowers that had to wait for a buffer") \
+	X(STAT_DIRECT_BYTES, "spillfs_backing_direct_bytes", "", "counter", "Bytes moved by direct I/O on the store") \
+	X(STAT_BUFFERED_BYTES, "spillfs_backing_buffered_bytes", "", "counter", "Bytes moved by buffered I/O on the store") \
+	X(STAT_POOL_CLAIMED_BYTES, "spillfs_pool_claimed_bytes", "", "gauge", "Bytes of bucket regions in use") \
+	X(STAT_POOL_FREE_BYTES, "spillfs_pool_free_bytes", "", "gauge", "Bytes of freed regions awaiting reuse") \
+	X(STAT_POOL_PUNCHED_BYTES, "spillfs_pool_punched_bytes", "", "counter", "Bytes given back to the store's file system") \
+	X(STAT_COMMITS, "spillfs_commits", "", "counter", "Metadata commits") \
+	X(STAT_COMMIT_FAILURES, "spillfs_commit_failures", "", "counter", "Commits that failed") \
+	X(STAT_LAYERS_SEALED, "spillfs_layers_sealed", "", "counter", "Layers sealed since mount") \
+	X(STAT_CORRUPTIONS, "spillfs_corruptions", "", "counter", "Stored objects that failed verification")
+
+enum stats_id {
+#define X(id, name, labels, type, help) id,
+	STATS_TABLE(X)
+#undef X
+	STATS_COUNT
+};
+
+extern _Atomic uint64_t stats_table[STATS_COUNT];
+
+static inline void stats_add(enum stats_id id, uint64_t n)
+{
+	atomic_fetch_add_explicit(&stats_table[id], n, memory_order_relaxed);
+}
+
+static inline void stats_sub(enum stats_id id, uint64_t n)
+{
+	atomic_fetch_sub_explicit(&stats_table[id], n, memory_order_relaxed);
+}
+
+static inline uint64_t stats_read(enum stats_id id)
+{
+	return atomic_load_explicit(&stats_table[id], memory_order_relaxed);
+}
+
+#endif

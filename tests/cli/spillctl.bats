@@ -1,0 +1,136 @@
+#!/usr/bin/env bats
+# spillctl: finding the mount, unmounting, sync, commit, statistics.
+load ../lib/common
+
+# "! command" alone fails no test.
+not() { if "$@"; then fail "should have failed: $*"; fi; }
+
+setup() {
+	spill_only
+	common_setup
+}
+
+ctl_fails() {
+	local code=$1 text=$2 rc=0
+	shift 2
+	LC_ALL=C "$SPILLCTL" "$@" >"$WORK/out" 2>"$WORK/err" || rc=$?
+	eq "$rc" "$code" || { cat "$WORK/err" >&2; return 1; }
+	grep -qF -- "$text" "$WORK/err" || fail "should have said '$text': $(cat "$WORK/err")"
+}
+
+@test "usage" {
+	ctl_fails 1 "usage:"
+	ctl_fails 1 "unknown command 'frob'" frob "$MNT"
+	ctl_fails 1 "usage: spillctl sync MNT" sync
+	ctl_fails 1 "usage: spillctl umount [options] MNT" umount a b
+	ctl_fails 1 "unknown option '-l'" sync -l "$MNT"
+	"$SPILLCTL" help | grep -q "umount"
+	"$SPILLCTL" --version | grep -q '^spillctl [0-9]'
+}
+
+@test "every command and flag of help is in the man page" {
+	local word
+	"$SPILLCTL" help | sed -nE 's/^  ([a-z]+) .*/\1/p; s/^ +-(.), --([a-z]+) .*/--\2/p' >"$WORK/words"
+	[ "$(wc -l <"$WORK/words")" -gt 7 ]
+	sed 's/\\-/-/g' "$TOP/man/spillctl.1" >"$WORK/man"
+	while read -r word; do
+		grep -qE -- "(^|[ \"])$word([ \"]|\$)" "$WORK/man" || fail "$word is not in the man page"
+	done <"$WORK/words"
+}
+
+@test "any path inside names the mount; others are refused by name" {
+	mkdir -p "$MNT/layers/a/b"
+	echo x >"$MNT/layers/a/b/c"
+	ln -s "$MNT/layers/a" "$WORK/link"
+	local p
+	for p in "$MNT" "$MNT/" "$MNT/layers" "$MNT/layers/a/b/c" "$WORK/link/b"; do
+		"$SPILLCTL" info "$p" | grep -qxF "mountpoint    $MNT"
+	done
+	(cd "$MNT/layers/a" && "$SPILLCTL" info . | grep -qxF "mountpoint    $MNT")
+	ctl_fails 2 "$WORK is not in a mounted spillfs" info "$WORK"
+	ctl_fails 2 "/proc is not" sync /proc
+	ctl_fails 2 "$WORK/missing: No such file" stat "$WORK/missing"
+}
+
+@test "umount waits until the daemon has gone and the store is free" {
+	echo x >"$MNT/layers/x"
+	"$SPILLCTL" umount "$MNT"
+	not mounted
+	wait_gone "$PID"
+	mount_again
+	eq "$(cat "$MNT/layers/x")" x
+	"$SPILLCTL" umount "$MNT/layers/x"
+	not mounted
+}
+
+@test "umount of a mount in use says so and leaves it; --lazy detaches it" {
+	exec 8<>"$MNT/buckets/x"
+	ctl_fails 3 "in use" umount "$MNT"
+	mounted
+	"$SPILLCTL" umount --lazy "$MNT"
+	not mounted
+	echo late >&8
+	kill -0 "$PID"
+	exec 8>&-
+	wait_gone "$PID"
+	mount_again
+	eq "$(cat "$MNT/buckets/x")" late
+}
+
+@test "umount detaches the mount of a dead daemon" {
+	kill -9 "$PID"
+	wait_gone "$PID"
+	ctl_fails 2 "dead" info "$MNT"
+	run "$SPILLCTL" umount "$MNT"
+	eq "$status" 0
+	not mounted
+	DAEMON_LOST=expected
+}
+
+@test "sync makes everything durable" {
+	local k
+	for k in $KINDS; do echo "$k" >"$MNT/$k/x"; done
+	"$SPILLCTL" sync "$MNT"
+	kill9
+	mount_again
+	for k in $KINDS; do eq "$(cat "$MNT/$k/x")" "$k"; done
+}
+
+@test "commit seals a layer once" {
+	noise 3000000 "$MNT/layers/x"
+	eq "$("$SPILLCTL" commit "$MNT")" "layer 1 sealed"
+	eq "$("$SPILLCTL" commit "$MNT")" "nothing to commit"
+	[ -s "$MNT/deltas/00000001.zst" ]
+	"$SPILLCTL" info "$MNT" | grep -qxF "newest layer  1"
+	echo y >"$MNT/layers/y"
+	eq "$("$SPILLCTL" commit "$MNT")" "layer 2 sealed"
+}
+
+@test "other users: commit and info are refused, stat works" {
+	require_root
+	local ctl="setpriv --reuid=65534 --regid=65534 --clear-groups $SPILLCTL"
+	run $ctl commit "$MNT"
+	eq "$status" 3
+	[[ $output == *"only root"* ]]
+	run $ctl stat "$MNT"
+	eq "$status" 0
+}
+
+@test "stat: figures for people, and raw as the daemon writes them" {
+	noise 1048576 "$WORK/in"
+	cp "$WORK/in" "$MNT/columns/x"
+	"$SPILLCTL" stat "$MNT" >"$WORK/table"
+	head -n1 "$WORK/table" | grep -q "^spillfs on $MNT (pid $PID, commit [0-9]*, newest layer 0)"
+	awk '$1 == "columns" && $6 " " $7 == "1.0 MiB" { found = 1 } END { exit !found }' "$WORK/table" ||
+		{ cat "$WORK/table" >&2; return 1; }
+	grep -q '^compression ' "$WORK/table"
+	"$SPILLCTL" stat --raw "$MNT" >"$WORK/raw"
+	grep -q '^# EOF$' "$WORK/raw"
+	grep -q '^spillfs_write_bytes_total{kind="column"} 1048576$' "$WORK/raw"
+}
+
+@test "a full pipe behind it is an error, not silence" {
+	local rc=0
+	"$SPILLCTL" stat "$MNT" >/dev/full 2>"$WORK/err" || rc=$?
+	eq "$rc" 3
+}

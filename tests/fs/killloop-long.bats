@@ -1,0 +1,24 @@
+#!/usr/bin/env bats
+# Many kills at random moments; see durability.bats and crash.py.
+
+load ../lib/common
+setup() { setup_work; }
+
+kills() { # FROM TO [options]
+	local seed from=$1 to=$2
+	shift 2
+	mount_store "$@"
+	RANDOM=$from
+	for seed in $(seq "$from" "$to"); do
+		echo "--- round $seed"
+		py crash run "$MNT" "$WORK/state" "$seed" $((RANDOM % 80 + 1)) "${PID:-0}"
+		kill9
+		mount_again
+		py crash check "$MNT" "$WORK/state"
+	done
+}
+
+@test "60 kills, nothing durable but by request" { kills 1001 1060 -o commit=0; }
+@test "60 kills, commits all the time, small budgets and layers" { kills 2001 2060 -o commit=1,dirty=1M,cache=1M,layer=512K; }
+@test "30 kills with direct I/O on the store" { spill_only; kills 3001 3030 -o backing=direct,leases=2; }
+@test "30 kills with -o writeback" { spill_only; kills 4001 4030 -o writeback; }

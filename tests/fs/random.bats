@@ -1,0 +1,49 @@
+#!/usr/bin/env bats
+# The same random operations on plain ext4 and on each kind; see fsops.c. FSOPS_N: how many.
+
+load ../lib/common
+
+setup() {
+	setup_work
+	need_prog FSOPS tests/fs/fsops.c tests/fs/fscompare.c
+	model_dir
+}
+
+dirs() {
+	for k in $KINDS; do mkdir -p "$MNT/$k/x"; done
+	set -- "$MODEL" "$MNT"/buckets/x "$MNT"/columns/x "$MNT"/layers/x
+	DIRS=("$@")
+}
+
+# rounds FIRST LAST: run, remount, compare, and on with the next seed in what is there.
+rounds() {
+	local seed
+	for seed in $(seq "$1" "$2"); do
+		dirs
+		"$FSOPS" -s "$seed" -n "${FSOPS_N:-2000}" -i 500 "${DIRS[@]}"
+		remount
+		"$FSOPS" -s "$seed" -c "${DIRS[@]}"
+	done
+}
+
+@test "random operations, compared with ext4, before and after a remount" {
+	mount_store
+	rounds 1 3
+}
+
+@test "the same with small budgets, small layers and frequent commits" {
+	mount_store -o dirty=1M,cache=1M,layer=256K,commit=1
+	rounds 11 12
+}
+
+@test "the same with -o writeback" {
+	spill_only
+	mount_store -o writeback
+	rounds 21 22
+}
+
+@test "the same with direct I/O on the store and two leases" {
+	spill_only
+	mount_store -o backing=direct,leases=2,pool=1
+	rounds 31 32
+}

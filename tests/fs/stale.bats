@@ -1,0 +1,39 @@
+#!/usr/bin/env bats
+# The kernel's cache: no reader sees what a write, by whatever descriptor, has replaced.
+
+load ../lib/common
+
+stale() { py stale "$1" "$D"; }
+
+@test "a direct write beside cached readers and a mapping leaves no stale page" { each_kind stale direct_write; }
+@test "a write while nobody has the file open leaves no stale page" { each_kind stale reopened; }
+@test "sizes: appends and truncations show in every descriptor at once" { each_kind stale sizes; }
+@test "copy_file_range, fallocate and O_TRUNC are seen by cached readers" { each_kind stale other_changes; }
+@test "readers that race with a direct writer end up with its last write" { each_kind stale racing; }
+
+@test "the same with -o writeback" {
+	spill_only
+	remount -o writeback
+	for check in direct_write reopened sizes other_changes; do
+		each_kind stale $check
+		for k in $KINDS; do rm -r "$MNT/$k/t$BATS_TEST_NUMBER"; done
+	done
+}
+
+@test "-o writeback: times set after a write stay, sizes and contents come through a remount" {
+	spill_only
+	remount -o writeback
+	py posix times_and_writes "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	py posix read_write "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	py posix append "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	for k in $KINDS; do
+		for i in $(seq 200); do printf '%05000d' "$i"; done >"$MNT/$k/f"
+		touch -d '2001-02-03 04:05:06.789 UTC' "$MNT/$k/f"
+	done
+	sum=$(sha "$MNT/columns/f")
+	remount
+	for k in $KINDS; do
+		eq "$(sha "$MNT/$k/f")" "$sum"
+		eq "$(stat -c %.Y "$MNT/$k/f" | cut -c1-14)" 981173106.789
+	done
+}

@@ -1,0 +1,137 @@
+/*
+ * Writes the golden layer layers/00000001.zst into the directory argv[1]. Needed only when the format
+ * changes; tests/unit/test_golden.c holds the values.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/codec.h"
+#include "block/layer.h"
+#include "io/io.h"
+
+static void must(int err)
+{
+	if (err) {
+		fprintf(stderr, "make_golden: %s\n", strerror(-err));
+		exit(1);
+	}
+}
+
+static struct index_record *record(struct index *ix, uint64_t ino, const char *path,
+				   const char *dtype, const char *shape, uint64_t block_bytes,
+				   uint64_t size_bytes)
+{
+	struct index_record *r;
+
+	must(index_add(ix, ino, &r));
+	must(index_record_set_names(r, path, dtype, shape));
+	r->block_bytes = block_bytes;
+	r->size_bytes = size_bytes;
+	r->mtime_ns = (int64_t)ino * 1000000000 + 5;
+	r->mode = 0100640;
+	r->uid = 1000;
+	r->gid = 1001;
+	return r;
+}
+
+static struct layer_block frame(struct layer *l, int level, enum codec_policy policy, uint32_t elem,
+				const void *raw, size_t n)
+{
+	struct codec_params p = { level, policy, elem };
+	struct layer_block b = { .frame_raw = (uint32_t)n,
+				 .raw_len = (uint32_t)n,
+				 .elem_bytes = (uint8_t)elem };
+	uint8_t bytes[4096];
+	enum codec_filter filter;
+	int hint = -1;
+	size_t len;
+
+	must(codec_encode(&p, raw, n, bytes, codec_bound(n), &hint, &len, &filter));
+	must(layer_append(l, bytes, len, n, &b.frame_off));
+	b.frame_len = (uint32_t)len;
+	b.filter = (uint8_t)filter;
+	return b;
+}
+
+/* A shuffled block with min and max, and a raw frame that holds the only blocks of two arrays. */
+static void first_segment(struct layer *l)
+{
+	int32_t numbers[256];
+	struct layer_block b;
+	struct index ix;
+	uint64_t off;
+
+	index_init(&ix);
+	for (int i = 0; i < 256; i++)
+		numbers[i] = i * 1000 - 5;
+	b = frame(l, 3, CODEC_POLICY_SHUFFLE, 4, numbers, sizeof(numbers));
+	b.has_minmax = 1;
+	b.min_bits = (uint32_t)numbers[0];
+	b.max_bits = (uint32_t)numbers[255];
+	must(index_record_put(record(&ix, 10, "a/numbers.i32", "i32", "259", 1024, 2060), &b));
+	b = frame(l, 0, CODEC_POLICY_NONE, 1, "hello goldlayers", 16);
+	b.raw_len = 10;
+	must(index_record_put(record(&ix, 11, "hello", "u8", "", 4096, 10), &b));
+	b.block = 3;
+	b.raw_off = 10;
+	b.raw_len = 6;
+	must(index_record_put(record(&ix, 12,
+				     "d\xc3\xa9"
+				     "but",
+				     "u8", "", 4096, 3 * 4096 + 6),
+			      &b));
+	must(layer_segment(l, &ix, 6, 1700000000000000000, &off));
+	index_fini(&ix);
+}
+
+/* A block of zeros, the array's short last block, tombstones, and an array that is gone. */
+static void second_segment(struct layer *l)
+{
+	static const int32_t tail[3] = { -1, 0, 1 };
+	struct index_record *r;
+	struct layer_block b;
+	struct index ix;
+	uint64_t off;
+
+	index_init(&ix);
+	b = frame(l, 3, CODEC_POLICY_NONE, 4, tail, sizeof(tail));
+	b.block = 2;
+	r = record(&ix, 10, "a/numbers.i32", "i32", "515", 1024, 2060);
+	must(index_record_put(r, &b));
+	must(index_record_put(
+		r, &(struct layer_block){ .block = 1, .raw_len = 1024, .frame_raw = 1024 }));
+	r = record(&ix, 12,
+		   "d\xc3\xa9"
+		   "but",
+		   "u8", "", 4096, 3 * 4096 + 6);
+	must(index_record_tomb(r, 0, 2));
+	must(index_record_tomb(r, 4, UINT64_MAX));
+	index_record_gone(record(&ix, 13, "old.f64", "f64", "", 4096, 0));
+	must(layer_segment(l, &ix, 7, 1700000000123456789, &off));
+	index_fini(&ix);
+}
+
+int main(int argc, char **argv)
+{
+	static const uint8_t uuid[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+	int fd = argc == 2 ? open(argv[1], O_RDONLY | O_DIRECTORY) : -1;
+	struct io_dir *d;
+	struct layer *l;
+
+	if (fd < 0) {
+		fprintf(stderr, "usage: make_golden DIRECTORY\n");
+		return 1;
+	}
+	must(io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &d));
+	must(io_mkdir(d, "layers"));
+	must(layer_create(d, 1, uuid, &l));
+	first_segment(l);
+	second_segment(l);
+	must(layer_seal(l, 7, 1700000000123456789));
+	must(layer_sync(l));
+	layer_close(l);
+	io_dir_close(d);
+	return 0;
+}

@@ -1,0 +1,335 @@
+/*
+ * block/codec and block/shuffle.
+ */
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/codec.h"
+#include "unit.h"
+
+static uint64_t rand_state = 1;
+
+static uint64_t below(uint64_t n)
+{
+	return unit_rand(&rand_state) % n;
+}
+
+static void *allot(size_t n)
+{
+	void *p = malloc(n ? n : 1);
+
+	if (!p)
+		abort();
+	return p;
+}
+
+/* Neither all alike nor all random. */
+static void fill(uint8_t *p, size_t n)
+{
+	uint64_t kind = below(3);
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (uint8_t)(kind == 0 ? below(256) : kind == 1 ? i / 9 : below(4));
+}
+
+static void naive_shuffle(const uint8_t *in, uint8_t *out, size_t n, size_t e)
+{
+	size_t nelems = n / e;
+
+	for (size_t i = 0; i < n; i++)
+		out[i < nelems * e ? i % e * nelems + i / e : i] = in[i];
+}
+
+UNIT_TEST(shuffle_equals_its_definition) /* shuffle (1) (2) */
+{
+	size_t max = 1200;
+	uint8_t *in = allot(max), *want = allot(max);
+
+	fill(in, max);
+	for (uint32_t e = 1; e <= 17; e++) {
+		for (size_t n = 0; n <= max; n += n < 600 ? 1 : 37) {
+			uint8_t *out = allot(n), *back = allot(n);
+
+			naive_shuffle(in, want, n, e);
+			codec_shuffle(in, out, n, e);
+			CHECK(!memcmp(out, want, n));
+			codec_unshuffle(out, back, n, e);
+			CHECK(!memcmp(back, in, n));
+			free(out);
+			free(back);
+		}
+	}
+	free(in);
+	free(want);
+}
+
+static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t n, int *hint)
+{
+	size_t cap = codec_bound(n), len = 0;
+	uint8_t *frame = allot(cap), *back = allot(n);
+	enum codec_filter filter = CODEC_FILTER_NONE;
+
+	CHECK_OK(codec_encode(p, raw, n, frame, cap, hint, &len, &filter));
+	CHECK(len <= cap);
+	if (p->policy == CODEC_POLICY_NONE || p->elem_bytes < 2 || p->elem_bytes > 16)
+		CHECK_EQ(filter, CODEC_FILTER_NONE);
+	else if (p->policy == CODEC_POLICY_SHUFFLE)
+		CHECK_EQ(filter, CODEC_FILTER_SHUFFLE);
+	CHECK_OK(codec_decode(frame, len, filter, p->elem_bytes, back, n));
+	CHECK(!memcmp(back, raw, n));
+	free(frame);
+	free(back);
+}
+
+UNIT_TEST(codec_round_trips) /* (1) (2) */
+{
+	static const int levels[] = { 0, 1, 3 };
+	size_t max = 70000;
+	uint8_t *raw = allot(max);
+	int hint = -1;
+
+	for (uint32_t e = 0; e <= 17; e++) {
+		for (size_t n = 1; n <= max; n += n < 40 ? 1 : 1 + below(n < 1000 ? 60 : 6000)) {
+			struct codec_params p = { levels[below(3)], below(3), e };
+
+			fill(raw, n);
+			round_trip(&p, raw, n, &hint);
+		}
+	}
+	for (int level = 4; level <= 19; level++) {
+		struct codec_params p = { level, CODEC_POLICY_AUTO, 8 };
+
+		fill(raw, 20000);
+		round_trip(&p, raw, 20000, &hint);
+	}
+	free(raw);
+}
+
+static void corruption(const struct codec_params *p, size_t n)
+{
+	uint8_t *raw = allot(n), *back = allot(n), *frame = allot(codec_bound(n));
+	enum codec_filter filter;
+	int hint = -1;
+	size_t len;
+
+	for (size_t i = 0; i < n; i++)
+		raw[i] = (uint8_t)(i % 13 * (i / 20));
+	CHECK_OK(codec_encode(p, raw, n, frame, codec_bound(n), &hint, &len, &filter));
+	for (size_t i = 0; i < len; i++) {
+		for (int flip = 1; flip < 256; flip++) {
+			int err;
+
+			frame[i] ^= (uint8_t)flip;
+			err = codec_decode(frame, len, filter, p->elem_bytes, back, n);
+			CHECK(err == -EUCLEAN || (!err && !memcmp(raw, back, n)));
+			frame[i] ^= (uint8_t)flip;
+		}
+	}
+	for (size_t short_len = 0; short_len < len; short_len++) {
+		uint8_t *cut = allot(short_len);
+
+		memcpy(cut, frame, short_len);
+		CHECK_EQ(codec_decode(cut, short_len, filter, p->elem_bytes, back, n), -EUCLEAN);
+		free(cut);
+	}
+	free(raw);
+	free(back);
+	free(frame);
+}
+
+UNIT_TEST(codec_rejects_damage) /* (3) */
+{
+	corruption(&(struct codec_params){ 0, CODEC_POLICY_NONE, 1 }, 150);
+	corruption(&(struct codec_params){ 3, CODEC_POLICY_NONE, 1 }, 300);
+	corruption(&(struct codec_params){ 3, CODEC_POLICY_SHUFFLE, 8 }, 403);
+	corruption(&(struct codec_params){ 19, CODEC_POLICY_NONE, 1 }, 77);
+}
+
+UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
+{
+	/* "AAAAAAAA" without checksum, as zstd --no-check writes it. */
+	static const uint8_t plain[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x20, 8,   0x41, 0,  0,
+					 'A',  'A',  'A',  'A',  'A',  'A', 'A',  'A' };
+	struct codec_params p = { 3, CODEC_POLICY_NONE, 1 };
+	uint8_t raw[1000] = "many bytes", back[2000], frame[4000],
+		skip[8] = { 0x53, 0x2a, 0x4d, 0x18 };
+	size_t cap = codec_bound(sizeof(raw)), len;
+	enum codec_filter filter;
+	int hint = -1;
+
+	CHECK(cap + 100 < sizeof(frame));
+	CHECK_OK(codec_encode(&p, raw, sizeof(raw), frame, cap, &hint, &len, &filter));
+	CHECK_EQ(codec_decode(frame, len, 0, 1, back, sizeof(raw) + 1), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, 0, 1, back, sizeof(raw) - 1), -EUCLEAN);
+	frame[len] = 0;
+	CHECK_EQ(codec_decode(frame, len + 1, 0, 1, back, sizeof(raw)), -EUCLEAN);
+	memcpy(frame + len, skip, sizeof(skip));
+	CHECK_EQ(codec_decode(frame, len + sizeof(skip), 0, 1, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(skip, sizeof(skip), 0, 1, back, 0), -EUCLEAN);
+	CHECK_EQ(codec_decode(plain, sizeof(plain), 0, 1, back, 8), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, 2, 8, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, CODEC_FILTER_SHUFFLE, 1, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, CODEC_FILTER_SHUFFLE, 17, back, sizeof(raw)), -EUCLEAN);
+	CHECK_OK(codec_decode(frame, len, 0, 0, back, sizeof(raw)));
+}
+
+#define NVALUES 32768
+
+static void prices(double *v, size_t n)
+{
+	double at = 100;
+
+	for (size_t i = 0; i < n; i++) {
+		at += (double)(int64_t)(below(2001) - 1000) / 1000.0;
+		v[i] = round(at * 100) / 100;
+	}
+}
+
+static void measurements(double *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		v[i] = 1000 + sin((double)i / 500) * 10 + (double)below(1u << 30) / (1u << 30);
+}
+
+static enum codec_filter chosen(const struct codec_params *p, const double *v, int *hint,
+				size_t *len)
+{
+	size_t n = NVALUES * sizeof(*v), cap = codec_bound(n);
+	uint8_t *frame = allot(cap);
+	enum codec_filter filter;
+
+	CHECK_OK(codec_encode(p, v, n, frame, cap, hint, len, &filter));
+	free(frame);
+	return filter;
+}
+
+UNIT_TEST(codec_auto_finds_the_better_filter)
+{
+	static const int levels[] = { 1, 3, 9 };
+	double *v = allot(NVALUES * sizeof(*v));
+
+	for (int round = 0; round < 6; round++) {
+		struct codec_params p = { levels[round % 3], CODEC_POLICY_AUTO, 8 };
+		struct codec_params plain = p, shuffled = p;
+		bool wants_shuffle = round >= 3;
+		size_t len, plain_len, shuffled_len;
+		int hint = -1;
+
+		plain.policy = CODEC_POLICY_NONE;
+		shuffled.policy = CODEC_POLICY_SHUFFLE;
+		if (wants_shuffle)
+			measurements(v, NVALUES);
+		else
+			prices(v, NVALUES);
+		chosen(&plain, v, &hint, &plain_len);
+		chosen(&shuffled, v, &hint, &shuffled_len);
+		CHECK_EQ(hint, -1);
+		CHECK_EQ(shuffled_len < plain_len, wants_shuffle);
+		CHECK_EQ(chosen(&p, v, &hint, &len), wants_shuffle);
+		CHECK_EQ(len, wants_shuffle ? shuffled_len : plain_len);
+	}
+	free(v);
+}
+
+UNIT_TEST(codec_auto_samples_every_16th_block)
+{
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8 };
+	double *good = allot(NVALUES * sizeof(*good)), *bad = allot(NVALUES * sizeof(*bad));
+	int hint = -1;
+	size_t len;
+
+	measurements(good, NVALUES);
+	prices(bad, NVALUES);
+	CHECK_EQ(chosen(&p, good, &hint, &len), CODEC_FILTER_SHUFFLE);
+	for (int i = 1; i < 16; i++)
+		CHECK_EQ(chosen(&p, bad, &hint, &len), CODEC_FILTER_SHUFFLE);
+	for (int i = 0; i < 16; i++)
+		CHECK_EQ(chosen(&p, i ? good : bad, &hint, &len), CODEC_FILTER_NONE);
+	CHECK_EQ(chosen(&p, good, &hint, &len), CODEC_FILTER_SHUFFLE);
+	free(good);
+	free(bad);
+}
+
+/* What the stock program makes of the frame equals raw. */
+static bool stock_zstd_reads(const uint8_t *frame, size_t len, const uint8_t *raw, size_t n)
+{
+	char path[400], command[500];
+	uint8_t *back = allot(n + 1);
+	bool same;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/frame.zst", unit_tmpdir());
+	f = fopen(path, "wb");
+	CHECK(f && fwrite(frame, 1, len, f) == len && !fclose(f));
+	snprintf(command, sizeof(command), "zstd -q -dc '%s'", path);
+	f = popen(command, "r");
+	CHECK(f);
+	same = fread(back, 1, n + 1, f) == n && !memcmp(back, raw, n);
+	same &= !pclose(f);
+	free(back);
+	return same;
+}
+
+UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
+{
+	static const size_t sizes[] = {
+		1, 255, 256, 65791, 131071, 131072, 131073, 262144, 1000003
+	};
+	uint8_t *raw = allot(1000003), *frame = allot(codec_bound(1000003));
+
+	if (system("zstd --version >/dev/null 2>&1")) {
+		free(raw);
+		free(frame);
+		return;
+	}
+	fill(raw, 1000003);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		for (int level = 0; level <= 3; level += 3) {
+			struct codec_params p = { level, CODEC_POLICY_NONE, 1 };
+			enum codec_filter filter;
+			int hint = -1;
+			size_t len;
+
+			CHECK_OK(codec_encode(&p, raw, sizes[i], frame, codec_bound(sizes[i]),
+					      &hint, &len, &filter));
+			CHECK(stock_zstd_reads(frame, len, raw, sizes[i]));
+		}
+	}
+	free(raw);
+	free(frame);
+}
+
+static void *thread_round_trips(void *arg)
+{
+	struct codec_params p = { 1, CODEC_POLICY_AUTO, 4 };
+	uint64_t state = (uint64_t)(uintptr_t)arg;
+	uint8_t raw[5000];
+	int hint = -1;
+
+	for (int i = 0; i < 50; i++) {
+		unit_rand_fill(&state, raw, sizeof(raw) / 2);
+		memset(raw + sizeof(raw) / 2, i, sizeof(raw) / 2);
+		round_trip(&p, raw, 1 + unit_rand(&state) % sizeof(raw), &hint);
+	}
+	if (state % 2)
+		codec_thread_fini();
+	return NULL;
+}
+
+UNIT_TEST(codec_contexts_are_per_thread) /* (4) */
+{
+	pthread_t t[8];
+
+	for (uintptr_t i = 0; i < 8; i++)
+		CHECK_OK(pthread_create(&t[i], NULL, thread_round_trips, (void *)(i + 1)));
+	for (int i = 0; i < 8; i++)
+		CHECK_OK(pthread_join(t[i], NULL));
+	codec_thread_fini();
+	codec_thread_fini();
+	thread_round_trips((void *)9);
+}

@@ -1,0 +1,785 @@
+/*
+ * io/: the same operations on all kinds of directory, descriptors, direct transfers, faults, leases.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "io/io.h"
+#include "unit.h"
+#include "util/buf.h"
+#include "util/stats.h"
+
+static struct io_dir *file_dir(enum io_backing backing, struct lease_pool *leases)
+{
+	struct io_dir *d = NULL;
+
+	CHECK_OK(io_file_dir(unit_tmpdir_fd(), backing, leases, &d));
+	return d;
+}
+
+/* ---- leases ---- */
+
+static struct lease_pool *pool;
+static atomic_int pool_busy, pool_most;
+
+static void *pool_user(void *arg)
+{
+	int spin = (int)(uintptr_t)arg % 5, most, now;
+	void *buf;
+
+	for (int i = 0; i < 300; i++) {
+		CHECK_OK(lease_pool_borrow(pool, &buf));
+		now = atomic_fetch_add(&pool_busy, 1) + 1;
+		most = atomic_load(&pool_most);
+		while (now > most && !atomic_compare_exchange_weak(&pool_most, &most, now))
+			;
+		*(volatile int *)buf = i;
+		for (int k = 0; k < spin; k++)
+			sched_yield();
+		CHECK_EQ(*(volatile int *)buf, i);
+		atomic_fetch_sub(&pool_busy, 1);
+		lease_pool_return(pool, buf);
+	}
+	return NULL;
+}
+
+UNIT_TEST(lease_64_threads_on_3_buffers) /* hangs if a wakeup is lost */
+{
+	pthread_t t[64];
+
+	CHECK_OK(lease_pool_new(3, 8192, &pool));
+	CHECK_EQ(lease_pool_buf_bytes(pool), 8192);
+	for (uintptr_t i = 0; i < 64; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, pool_user, (void *)i), 0);
+	for (int i = 0; i < 64; i++)
+		pthread_join(t[i], NULL);
+	CHECK(atomic_load(&pool_most) <= 3);
+	CHECK_EQ(lease_pool_outstanding(pool), 0);
+	CHECK_EQ(stats_read(STAT_LEASES_IN_USE), 0);
+	lease_pool_free(pool);
+}
+
+static atomic_int allocs_left;
+
+static void *scarce_alloc(size_t align, size_t size)
+{
+	return atomic_fetch_sub(&allocs_left, 1) > 0 ? aligned_alloc(align, size) : NULL;
+}
+
+static void *borrow_one(void *arg)
+{
+	void *buf = NULL;
+
+	(void)arg;
+	CHECK_OK(lease_pool_borrow(pool, &buf));
+	return buf;
+}
+
+UNIT_TEST(lease_failed_allocation)
+{
+	void *a, *b = NULL, *c = &b;
+	uint64_t waits;
+	pthread_t t;
+
+	CHECK_EQ(lease_pool_new(0, 4096, &pool), -EINVAL);
+	CHECK_EQ(lease_pool_new(1, 100, &pool), -EINVAL);
+	CHECK_OK(lease_pool_new(4, 4096, &pool));
+	lease_pool_set_alloc(pool, scarce_alloc);
+	CHECK_EQ(lease_pool_borrow(pool, &c), -ENOMEM); /* none outstanding: at once */
+	CHECK(c == &b);                                 /* untouched */
+	atomic_store(&allocs_left, 1);
+	CHECK_OK(lease_pool_borrow(pool, &a));
+	CHECK_EQ((uintptr_t)a % 4096, 0);
+	CHECK_EQ(lease_pool_try_borrow(pool, &c), -EAGAIN);
+	waits = stats_read(STAT_LEASE_WAITS);
+	CHECK_EQ(pthread_create(&t, NULL, borrow_one, NULL), 0);
+	while (stats_read(STAT_LEASE_WAITS) == waits) /* it waits for ours */
+		usleep(1000);
+	CHECK_EQ(stats_read(STAT_LEASES_IN_USE), 1);
+	lease_pool_return(pool, a);
+	pthread_join(t, &b);
+	CHECK(b == a);
+	lease_pool_return(pool, b);
+	CHECK_EQ(lease_pool_outstanding(pool), 0);
+	lease_pool_free(pool);
+}
+
+static void count_return(struct lease *l)
+{
+	++*(int *)l->owner;
+}
+
+UNIT_TEST(lease_returned_once_and_zeros)
+{
+	int n = 0;
+	struct lease l = { .give_back = count_return, .owner = &n };
+
+	lease_return(&l);
+	lease_return(&l);
+	CHECK_EQ(n, 1);
+	lease_zeros(&l, LEASE_ZERO_MAX);
+	CHECK_EQ(l.len_bytes, LEASE_ZERO_MAX);
+	CHECK(buf_is_zero(l.ptr, l.len_bytes));
+	lease_return(&l);
+}
+
+/* ---- io/file against io/mem ---- */
+
+#define SCRIPT_MAX (1u << 20)
+
+struct script {
+	struct io *a, *b; /* file, mem */
+	bool exact_holes;
+	uint64_t seed;
+	unsigned char *x, *y;
+};
+
+static void script_compare(struct script *s)
+{
+	uint64_t na, nb;
+	size_t ra = 0, rb = 0;
+
+	CHECK_OK(io_size(s->a, &na, NULL));
+	CHECK_OK(io_size(s->b, &nb, NULL));
+	CHECK_EQ(na, nb);
+	CHECK_OK(io_pread_some(s->a, s->x, SCRIPT_MAX * 2, 0, &ra));
+	CHECK_OK(io_pread_some(s->b, s->y, SCRIPT_MAX * 2, 0, &rb));
+	CHECK_EQ(ra, rb);
+	CHECK_EQ(ra, na);
+	CHECK(memcmp(s->x, s->y, ra) == 0);
+}
+
+/* Without exact holes: a file system may call more data, but never less. */
+static void script_seek(struct script *s, uint64_t off)
+{
+	for (int hole = 0; hole < 2; hole++) {
+		uint64_t pa = ~0ull, pb = ~0ull;
+		int ea = io_seek(s->a, off, hole, &pa), eb = io_seek(s->b, off, hole, &pb);
+
+		if (s->exact_holes) {
+			CHECK_EQ(ea, eb);
+			CHECK_EQ(pa, pb);
+		} else if (hole) {
+			CHECK_EQ(ea, eb);
+			CHECK(ea || pa >= pb);
+		} else {
+			CHECK(ea == 0 || eb == -ENXIO);
+			CHECK(ea || eb || pa <= pb);
+		}
+	}
+}
+
+static void script_step(struct script *s)
+{
+	uint64_t off = unit_rand(&s->seed) % SCRIPT_MAX;
+	size_t n = unit_rand(&s->seed) % (64 << 10) + 1;
+	uint64_t page_off = off / 4096 * 4096;
+	size_t page_n = (n + 4095) / 4096 * 4096, ra = 1, rb = 2;
+
+	switch (unit_rand(&s->seed) % 9) {
+	case 0:
+	case 1:
+	case 2:
+		unit_rand_fill(&s->seed, s->x, n);
+		CHECK_OK(io_pwrite(s->a, s->x, n, off));
+		CHECK_OK(io_pwrite(s->b, s->x, n, off));
+		break;
+	case 3:
+		CHECK_OK(io_pread_some(s->a, s->x, n, off, &ra));
+		CHECK_OK(io_pread_some(s->b, s->y, n, off, &rb));
+		CHECK_EQ(ra, rb);
+		CHECK(memcmp(s->x, s->y, ra) == 0);
+		CHECK_EQ(io_pread(s->a, s->x, n, off), io_pread(s->b, s->x, n, off));
+		break;
+	case 4:
+		CHECK_OK(io_truncate(s->a, off));
+		CHECK_OK(io_truncate(s->b, off));
+		break;
+	case 5:
+		CHECK_OK(io_punch(s->a, page_off, page_n));
+		CHECK_OK(io_punch(s->b, page_off, page_n));
+		break;
+	case 6:
+		if (s->exact_holes)
+			break;
+		CHECK_OK(io_punch(s->a, off, n));
+		CHECK_OK(io_punch(s->b, off, n));
+		CHECK_OK(io_allocate(s->a, page_off, page_n));
+		CHECK_OK(io_allocate(s->b, page_off, page_n));
+		break;
+	case 7:
+		CHECK_OK(io_sync(s->a));
+		CHECK_OK(io_sync(s->b));
+		break;
+	default:
+		script_seek(s, page_off);
+	}
+}
+
+static bool fs_has_page_holes(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	CHECK_EQ(fstatfs(fd, &fs), 0);
+	CHECK_EQ(fstat(fd, &st), 0);
+	return st.st_blksize == 4096 && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC ||
+					 fs.f_type == XFS_SUPER_MAGIC);
+}
+
+static void script_run(enum io_backing backing, bool exact_holes, uint64_t seed)
+{
+	struct lease_pool *leases;
+	struct io_dir *da, *db;
+	struct script s = { .exact_holes = exact_holes, .seed = seed };
+	int fd = unit_tmpdir_fd();
+
+	if (exact_holes && !fs_has_page_holes(fd)) {
+		close(fd);
+		return;
+	}
+	CHECK_OK(lease_pool_new(2, 16384, &leases));
+	CHECK_OK(io_file_dir(fd, backing, leases, &da));
+	CHECK_OK(io_mem_dir(&db));
+	CHECK_OK(io_open(da, "f", IO_CREATE, &s.a));
+	CHECK_OK(io_open(db, "f", IO_CREATE, &s.b));
+	s.x = malloc(SCRIPT_MAX * 2);
+	s.y = malloc(SCRIPT_MAX * 2);
+	for (int i = 0; i < 600; i++) {
+		script_step(&s);
+		if (i % 20 == 0)
+			script_compare(&s);
+	}
+	script_compare(&s);
+	free(s.x);
+	free(s.y);
+	io_close(s.a);
+	io_close(s.b);
+	io_dir_close(da);
+	io_dir_close(db);
+	lease_pool_free(leases);
+}
+
+UNIT_TEST(io_file_agrees_with_mem)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		script_run(IO_BACKING_BUFFERED, true, seed);
+		script_run(IO_BACKING_BUFFERED, false, seed * 77);
+		script_run(IO_BACKING_AUTO, false, seed * 1234567);
+	}
+}
+
+static int count_name(void *ctx, const char *name)
+{
+	(void)name;
+	++*(int *)ctx;
+	return 0;
+}
+
+static int stop_at_once(void *ctx, const char *name)
+{
+	(void)ctx, (void)name;
+	return -EINTR;
+}
+
+static void names_script(struct io_dir *d)
+{
+	struct io *f, *g = NULL;
+	uint64_t total, avail;
+	char c = 'x';
+	int n = 0;
+
+	CHECK_OK(io_mkdir(d, "sub"));
+	CHECK_OK(io_mkdir(d, "sub"));
+	CHECK_EQ(io_open(d, "no/f", IO_CREATE, &f), -ENOENT);
+	CHECK_EQ(io_open(d, "sub/f", 0, &f), -ENOENT);
+	CHECK_EQ(io_open(d, "/sub/f", IO_CREATE, &f), -EINVAL);
+	CHECK_EQ(io_open(d, "sub", 0, &f), -EISDIR);
+	CHECK_OK(io_open(d, "sub/f", IO_CREATE | IO_EXCL, &f));
+	CHECK_EQ(io_open(d, "sub/f", IO_CREATE | IO_EXCL, &g), -EEXIST);
+	CHECK_EQ(io_mkdir(d, "sub/f"), -ENOTDIR);
+	CHECK_OK(io_open(d, "sub/f", IO_RDONLY, &g));
+	CHECK_OK(io_pwrite(f, &c, 1, 0));
+	CHECK_EQ(io_pwrite(g, &c, 1, 0), -EBADF);
+	CHECK_EQ(io_truncate(g, 0), -EBADF);
+	CHECK_EQ(io_punch(g, 0, 1), -EBADF);
+	c = 0;
+	CHECK_OK(io_pread(g, &c, 1, 0));
+	CHECK_EQ(c, 'x');
+	CHECK_EQ(io_pread(g, &c, 1, 1), -ENODATA);
+	io_close(g);
+	CHECK_EQ(io_rename(d, "sub/none", "h"), -ENOENT);
+	CHECK_EQ(io_rename(d, "sub/f", "none/h"), -ENOENT);
+	CHECK_OK(io_rename(d, "sub/f", "sub/f"));
+	CHECK_OK(io_rename(d, "sub/f", "h"));
+	CHECK_EQ(io_open(d, "sub/f", 0, &g), -ENOENT);
+	CHECK_OK(io_pread(f, &c, 1, 0));
+	CHECK_OK(io_open(d, "i", IO_CREATE, &g));
+	CHECK_OK(io_rename(d, "h", "i")); /* over an open file */
+	CHECK_EQ(io_pread(g, &c, 1, 0), -ENODATA);
+	io_close(g);
+	CHECK_OK(io_open(d, "i", IO_RDONLY, &g));
+	CHECK_OK(io_pread(g, &c, 1, 0));
+	io_close(g);
+	CHECK_OK(io_list(d, ".", count_name, &n));
+	CHECK_EQ(n, 2);
+	n = 0;
+	CHECK_OK(io_list(d, "sub", count_name, &n));
+	CHECK_EQ(n, 0);
+	CHECK_EQ(io_list(d, "none", count_name, &n), -ENOENT);
+	CHECK_EQ(io_list(d, ".", stop_at_once, NULL), -EINTR);
+	CHECK_OK(io_dir_sync(d, "."));
+	CHECK_OK(io_dir_sync(d, "sub"));
+	CHECK_EQ(io_dir_sync(d, "none"), -ENOENT);
+	CHECK_OK(io_space(d, &total, &avail));
+	CHECK(avail <= total && total > 0);
+	CHECK_EQ(io_unlink(d, "sub"), -EISDIR);
+	CHECK_EQ(io_unlink(d, "none"), -ENOENT);
+	CHECK_OK(io_unlink(d, "i"));
+	CHECK_OK(io_pread(f, &c, 1, 0));
+	CHECK_OK(io_pwrite(f, "yz", 2, 0));
+	CHECK_OK(io_sync(f));
+	io_close(f);
+	CHECK_EQ(io_open(d, "i", 0, &f), -ENOENT);
+}
+
+UNIT_TEST(io_names)
+{
+	struct io_dir *d, *inner;
+
+	for (unsigned budget = 0; budget < 2; budget++) {
+		d = file_dir(IO_BACKING_BUFFERED, NULL);
+		io_file_set_fd_budget(d, budget); /* every idle file is closed: each step reopens */
+		names_script(d);
+		io_dir_close(d);
+	}
+	CHECK_OK(io_mem_dir(&d));
+	names_script(d);
+	io_dir_close(d);
+	CHECK_OK(io_mem_dir(&inner));
+	CHECK_OK(io_fault_dir(inner, &d));
+	names_script(d);
+	io_dir_close(d);
+}
+
+/* ---- direct transfers ---- */
+
+static void backing_script(struct io_dir *d, const unsigned char *model, size_t size, size_t skew)
+{
+	unsigned char *buf = buf_alloc(size + 8192);
+	uint64_t seed = 99;
+	struct io *f;
+	size_t got;
+
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	for (size_t off = 0; off < size;) {
+		size_t n = unit_rand(&seed) % 700000 + 1;
+
+		n = n < size - off ? n : size - off;
+		memcpy(buf + skew, model + off, n);
+		CHECK_OK(io_pwrite(f, buf + skew, n, off));
+		off += n;
+	}
+	for (int i = 0; i < 60; i++) {
+		uint64_t off = unit_rand(&seed) % size;
+		size_t n = unit_rand(&seed) % (i % 2 ? 9000 : 900000) + 1;
+		size_t want = n < size - off ? n : size - off;
+
+		if (i % 5 == 0)
+			off &= ~4095ull, want = n < size - off ? n : size - off;
+		CHECK_OK(io_pread_some(f, buf + skew, n < size ? n : size, off, &got));
+		CHECK_EQ(got, want);
+		CHECK(memcmp(buf + skew, model + off, want) == 0);
+	}
+	CHECK_OK(io_sync(f));
+	CHECK_OK(io_pread(f, buf + skew, size, 0));
+	CHECK(memcmp(buf + skew, model, size) == 0);
+	CHECK_EQ(io_pread(f, buf + skew, size + 1, 0), -ENODATA);
+	io_close(f);
+	buf_free(buf, size + 8192);
+}
+
+UNIT_TEST(io_backings_read_back_equal)
+{
+	static const enum io_backing backings[] = {
+		IO_BACKING_BUFFERED, IO_BACKING_AUTO, IO_BACKING_DIRECT,
+	};
+	const size_t size = (3 << 20) + 1234;
+	unsigned char *model = malloc(size);
+	struct lease_pool *leases;
+	uint64_t seed = 5;
+
+	unit_rand_fill(&seed, model, size);
+	CHECK_OK(lease_pool_new(2, 64 << 10, &leases)); /* smaller than the transfers */
+	for (int i = 0; i < 3; i++) {
+		for (size_t skew = 0; skew < 2; skew++) {
+			uint64_t direct = stats_read(STAT_DIRECT_BYTES);
+			uint64_t buffered = stats_read(STAT_BUFFERED_BYTES);
+			int err, fd = unit_tmpdir_fd();
+			const char *why = NULL;
+			struct io_dir *d;
+
+			err = io_file_dir(fd, backings[i], i ? leases : NULL, &d);
+			if (err == -EINVAL && backings[i] == IO_BACKING_DIRECT) { /* not here */
+				close(fd);
+				continue;
+			}
+			CHECK_OK(err);
+			backing_script(d, model, size, skew);
+			direct = stats_read(STAT_DIRECT_BYTES) - direct;
+			buffered = stats_read(STAT_BUFFERED_BYTES) - buffered;
+			if (strcmp(io_file_backing(d, &why), "direct") == 0)
+				CHECK(direct > size);
+			else
+				CHECK_EQ(direct, 0);
+			CHECK(why && *why);
+			CHECK(buffered > 0 && direct + buffered >= 2 * size);
+			io_dir_close(d);
+		}
+	}
+	CHECK_EQ(lease_pool_outstanding(leases), 0);
+	lease_pool_free(leases);
+	free(model);
+}
+
+UNIT_TEST(io_auto_keeps_small_transfers_buffered)
+{
+	const size_t big = IO_DIRECT_MIN;
+	unsigned char *buf = buf_alloc(big);
+	uint64_t before = stats_read(STAT_DIRECT_BYTES);
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	struct io *f;
+
+	memset(buf, 7, big);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(io_pwrite(f, buf, big - 4096, 0));
+	CHECK_OK(io_pwrite(f, buf, big, 4095)); /* its aligned middle is too small */
+	CHECK_EQ(stats_read(STAT_DIRECT_BYTES), before);
+	CHECK_OK(io_pwrite(f, buf, big, 8192));
+	if (strcmp(io_file_backing(d, NULL), "direct") == 0)
+		CHECK_EQ(stats_read(STAT_DIRECT_BYTES), before + big);
+	io_close(f);
+	io_dir_close(d);
+	buf_free(buf, big);
+}
+
+/* A thread that holds the only buffer must not wait for it. */
+UNIT_TEST(io_direct_does_not_wait_for_a_buffer)
+{
+	struct lease_pool *leases;
+	unsigned char *buf = buf_alloc(1 << 20);
+	struct io_dir *d;
+	struct io *f;
+	void *held;
+
+	CHECK_OK(lease_pool_new(1, 8192, &leases));
+	d = file_dir(IO_BACKING_AUTO, leases);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(lease_pool_borrow(leases, &held));
+	memset(buf, 9, 1 << 20);
+	CHECK_OK(io_pwrite(f, buf + 1, (1 << 20) - 1, 0));
+	CHECK_OK(io_pread(f, buf + 1, (1 << 20) - 1, 0));
+	lease_pool_return(leases, held);
+	io_close(f);
+	io_dir_close(d);
+	lease_pool_free(leases);
+	buf_free(buf, 1 << 20);
+}
+
+/* ---- descriptors ---- */
+
+static int count_fds(void)
+{
+	DIR *s = opendir("/proc/self/fd");
+	int n = 0;
+
+	CHECK(s != NULL);
+	while (readdir(s))
+		n++;
+	closedir(s);
+	return n;
+}
+
+UNIT_TEST(io_fd_budget)
+{
+	enum { N = 200, BUDGET = 8 };
+	const size_t big = 2 * IO_DIRECT_MIN;
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	unsigned char *buf = buf_alloc(big);
+	struct io *f[N];
+	int before, fd, got;
+	char name[16];
+
+	memset(buf, 1, big);
+	io_file_set_fd_budget(d, BUDGET);
+	before = count_fds();
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK_OK(io_open(d, name, IO_CREATE, &f[i]));
+		CHECK_OK(io_pwrite(f[i], &i, sizeof(i), 0));
+		if (i % 20 == 0) /* two descriptors each */
+			CHECK_OK(io_pwrite(f[i], buf, big, 4096));
+	}
+	CHECK(count_fds() <= before + BUDGET);
+	for (int i = 0; i < N; i++)
+		CHECK_OK(io_sync(f[i])); /* through a reopened descriptor */
+	for (int i = N; i-- > 0;) {
+		CHECK_OK(io_pread(f[i], &got, sizeof(got), 0));
+		CHECK_EQ(got, i);
+	}
+	CHECK_OK(io_pin(f[7], &fd));
+	for (int i = 0; i < N; i++)
+		CHECK_OK(io_pread(f[i], &got, sizeof(got), 0));
+	CHECK_EQ(pread(fd, &got, sizeof(got), 0), sizeof(got)); /* the pin survived all others */
+	CHECK_EQ(got, 7);
+	CHECK(count_fds() <= before + BUDGET + 1);
+	io_unpin(f[7]);
+	CHECK(count_fds() <= before + BUDGET);
+	io_file_set_fd_budget(d, 0);
+	CHECK_EQ(count_fds(), before);
+	for (int i = 0; i < N; i++)
+		io_close(f[i]);
+	io_dir_close(d);
+	buf_free(buf, big);
+}
+
+UNIT_TEST(io_unlinked_and_renamed_files_stay_usable)
+{
+	enum { N = 50 };
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	unsigned char *buf = buf_alloc(1 << 20);
+	struct io *f[N], *other;
+	char name[16], to[16];
+	int got;
+
+	memset(buf, 3, 1 << 20);
+	io_file_set_fd_budget(d, 2);
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK_OK(io_open(d, name, IO_CREATE, &f[i]));
+		CHECK_OK(io_pwrite(f[i], &i, sizeof(i), 0));
+	}
+	for (int i = 0; i < N; i++) { /* most are closed by now */
+		snprintf(name, sizeof(name), "f%d", i);
+		snprintf(to, sizeof(to), "g%d", i);
+		if (i % 2)
+			CHECK_OK(io_unlink(d, name));
+		else
+			CHECK_OK(io_rename(d, name, to));
+		CHECK_OK(io_open(d, name, IO_CREATE | IO_EXCL, &other)); /* another file of the name */
+		got = -1;
+		CHECK_OK(io_pwrite(other, &got, sizeof(got), 0));
+		io_close(other);
+	}
+	for (int i = 0; i < N; i++) {
+		CHECK_OK(io_pread(f[i], &got, sizeof(got), 0));
+		CHECK_EQ(got, i);
+		CHECK_OK(io_pwrite(f[i], buf, 1 << 20, 4096)); /* direct without a name, too */
+		CHECK_OK(io_sync(f[i]));
+	}
+	for (int i = 0; i < N; i++)
+		io_close(f[i]);
+	io_dir_close(d);
+	buf_free(buf, 1 << 20);
+}
+
+UNIT_TEST(io_reopened_file_must_be_the_same)
+{
+	const char *path = unit_tmpdir();
+	char name[400];
+	struct io_dir *d;
+	struct io *f;
+	char c;
+
+	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_BUFFERED, NULL, &d));
+	io_file_set_fd_budget(d, 0);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(io_pwrite(f, "a", 1, 0));
+	snprintf(name, sizeof(name), "%s/f", path);
+	CHECK_EQ(unlink(name), 0); /* behind our back */
+	CHECK_EQ(io_pread(f, &c, 1, 0), -ENOENT);
+	CHECK_EQ(close(open(name, O_CREAT | O_RDWR, 0600)), 0);
+	CHECK(io_pread(f, &c, 1, 0) != 0); /* another file; -ESTALE unless it got the same inode number */
+	io_close(f);
+	io_dir_close(d);
+}
+
+struct churn {
+	struct io_dir *d;
+	struct io **files;
+	unsigned nfiles, id;
+};
+
+static void *churn_thread(void *arg)
+{
+	struct churn *c = arg;
+	uint64_t seed = c->id + 1;
+	struct io *own;
+	char name[32];
+
+	for (int i = 0; i < 300; i++) {
+		unsigned k = unit_rand(&seed) % c->nfiles;
+		uint64_t v = k, off = 8 * (1 + unit_rand(&seed) % 1000);
+		int fd;
+
+		CHECK_OK(io_pwrite(c->files[k], &v, 8, off));
+		v = ~0ull;
+		CHECK_OK(io_pread(c->files[k], &v, 8, off));
+		CHECK_EQ(v, k);
+		if (i % 16 == 0) {
+			CHECK_OK(io_pin(c->files[k], &fd));
+			CHECK_EQ(pread(fd, &v, 8, off), 8);
+			io_unpin(c->files[k]);
+		}
+		if (i % 32 == 0) {
+			snprintf(name, sizeof(name), "own%u", c->id);
+			CHECK_OK(io_open(c->d, name, IO_CREATE, &own));
+			CHECK_OK(io_pwrite(own, &v, 8, 0));
+			CHECK_OK(io_rename(c->d, name, "shared"));
+			CHECK_OK(io_pread(own, &v, 8, 0));
+			CHECK_EQ(v, k);
+			io_close(own);
+			CHECK_OK(io_sync(c->files[k]));
+		}
+	}
+	return NULL;
+}
+
+UNIT_TEST(io_file_many_threads)
+{
+	enum { FILES = 24, THREADS = 8 };
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	struct churn c[THREADS];
+	struct io *files[FILES];
+	pthread_t t[THREADS];
+	char name[16];
+
+	io_file_set_fd_budget(d, 3);
+	for (int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK_OK(io_open(d, name, IO_CREATE, &files[i]));
+	}
+	for (int i = 0; i < THREADS; i++) {
+		c[i] = (struct churn){ d, files, FILES, i };
+		CHECK_EQ(pthread_create(&t[i], NULL, churn_thread, &c[i]), 0);
+	}
+	for (int i = 0; i < FILES; i++) { /* names change meanwhile */
+		snprintf(name, sizeof(name), "f%d", i);
+		if (i % 3 == 0)
+			CHECK_OK(io_unlink(d, name));
+		else
+			CHECK_OK(io_rename(d, name, "moved"));
+	}
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	for (int i = 0; i < FILES; i++)
+		io_close(files[i]);
+	io_dir_close(d);
+}
+
+/* ---- faults ---- */
+
+UNIT_TEST(io_fault_counts_and_fails)
+{
+	struct io_dir *inner, *d;
+	struct io *f, *g;
+	char buf[8] = { 0 };
+	uint64_t size;
+
+	CHECK_OK(io_mem_dir(&inner));
+	CHECK_OK(io_fault_dir(inner, &d));
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(io_pwrite(f, "abcd", 4, 0));
+	CHECK_OK(io_sync(f));
+	CHECK_OK(io_truncate(f, 3));
+	CHECK_OK(io_punch(f, 0, 1));
+	CHECK_OK(io_rename(d, "f", "g"));
+	CHECK_OK(io_dir_sync(d, "."));
+	CHECK_OK(io_pread(f, buf, 3, 0));
+	CHECK_OK(io_allocate(f, 0, 4096));
+	CHECK_EQ(io_fault_count(d), 6);
+
+	for (uint64_t n = 1; n <= 4; n++) {
+		uint64_t ok = 0;
+
+		io_fault_arm(d, n, -ENOSPC, false);
+		for (int i = 0; i < 8; i++) {
+			int err = io_pwrite(f, "x", 1, i);
+
+			CHECK(err == 0 || err == -ENOSPC);
+			CHECK_EQ(err == 0, ok == (uint64_t)i && ok < n - 1);
+			ok += err == 0;
+		}
+		CHECK_EQ(ok, n - 1);
+		CHECK_EQ(io_fault_count(d), 8);
+	}
+	CHECK_EQ(io_sync(f), -ENOSPC);
+	CHECK_EQ(io_rename(d, "g", "h"), -ENOSPC);
+	CHECK_EQ(io_unlink(d, "g"), -ENOSPC);
+	CHECK_EQ(io_dir_sync(d, "."), -ENOSPC);
+	CHECK_EQ(io_mkdir(d, "dir"), -ENOSPC);
+	CHECK_EQ(io_open(d, "new", IO_CREATE, &g), -ENOSPC);
+	CHECK_EQ(io_open(d, "new", 0, &g), -ENOENT);
+	CHECK_OK(io_open(d, "g", IO_CREATE, &g)); /* it is there: nothing changes */
+	CHECK_OK(io_pread(g, buf, 1, 0));
+	io_close(g);
+	io_fault_arm(d, 0, 0, false);
+	CHECK_OK(io_truncate(f, 0));
+	CHECK_OK(io_size(f, &size, NULL));
+	CHECK_EQ(size, 0);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(io_fault_torn_write)
+{
+	struct io_dir *inner, *d;
+	char buf[8] = { 0 };
+	struct io *f;
+
+	CHECK_OK(io_mem_dir(&inner));
+	CHECK_OK(io_fault_dir(inner, &d));
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	io_fault_arm(d, 2, -EIO, true);
+	CHECK_OK(io_pwrite(f, "aaaaaaaa", 8, 0));
+	CHECK_EQ(io_pwrite(f, "bbbbbbbb", 8, 0), -EIO); /* torn */
+	CHECK_EQ(io_pwrite(f, "cccccccc", 8, 0), -EIO); /* not at all */
+	CHECK_OK(io_pread(f, buf, 8, 0));
+	CHECK(memcmp(buf, "bbbbaaaa", 8) == 0);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(io_mem_sparse)
+{
+	struct io_dir *d;
+	struct io *f;
+	uint64_t size, stored, pos;
+	char c = 1;
+
+	CHECK_OK(io_mem_dir(&d));
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(io_pwrite(f, &c, 1, 1ull << 38));
+	CHECK_OK(io_size(f, &size, &stored));
+	CHECK_EQ(size, (1ull << 38) + 1);
+	CHECK_EQ(stored, 4096);
+	CHECK_OK(io_seek(f, 5, false, &pos));
+	CHECK_EQ(pos, 1ull << 38);
+	CHECK_EQ(io_seek(f, size, true, &pos), -ENXIO);
+	CHECK_OK(io_punch(f, 0, ~0ull));
+	CHECK_OK(io_size(f, &size, &stored));
+	CHECK_EQ(stored, 0);
+	CHECK_EQ(io_pin(f, NULL), -EOPNOTSUPP);
+	io_close(f);
+	io_dir_close(d);
+}

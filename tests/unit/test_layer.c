@@ -1,0 +1,514 @@
+/*
+ * block/layer and block/layer_open, on io/mem, io/fault and a real directory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/codec.h"
+#include "block/layer.h"
+#include "io/io.h"
+#include "unit.h"
+
+#define BLOCK 1024
+#define NAME "layers/00000001.zst"
+
+static const uint8_t uuid[16] = "sixteen bytes..";
+static uint64_t rand_state = 1;
+
+static struct io_dir *mem_dir(void)
+{
+	struct io_dir *d;
+
+	CHECK_OK(io_mem_dir(&d));
+	CHECK_OK(io_mkdir(d, "layers"));
+	return d;
+}
+
+static void block_bytes(uint64_t block, uint8_t out[BLOCK])
+{
+	for (size_t i = 0; i < BLOCK; i++)
+		out[i] = (uint8_t)(block * 31 + i / 7);
+}
+
+static enum codec_policy block_policy(uint64_t block)
+{
+	return block % 2 ? CODEC_POLICY_SHUFFLE : CODEC_POLICY_NONE;
+}
+
+/* Appends a block's frame and notes it in `added`. */
+static int append_block(struct layer *l, struct index *added, uint64_t ino, uint64_t block)
+{
+	struct codec_params p = { block % 3 ? 3 : 0, block_policy(block), 4 };
+	uint8_t raw[BLOCK], frame[BLOCK * 2];
+	struct layer_block b = {
+		.block = block, .frame_raw = BLOCK, .raw_len = BLOCK, .elem_bytes = 4
+	};
+	enum codec_filter filter;
+	struct index_record *r;
+	int hint = -1, err;
+	size_t len;
+
+	block_bytes(block, raw);
+	CHECK_OK(codec_encode(&p, raw, BLOCK, frame, sizeof(frame), &hint, &len, &filter));
+	err = layer_append(l, frame, len, BLOCK, &b.frame_off);
+	if (err)
+		return err;
+	b.frame_len = (uint32_t)len;
+	b.filter = (uint8_t)filter;
+	CHECK_OK(index_add(added, ino, &r));
+	r->block_bytes = BLOCK;
+	r->size_bytes = (block + 1) * BLOCK;
+	CHECK_OK(index_record_set_names(r, "prices.i32", "i32", ""));
+	CHECK_OK(index_record_put(r, &b));
+	return 0;
+}
+
+/* Every block of the index decodes to what was written. */
+static size_t blocks_match(struct layer *l)
+{
+	const struct index *ix = layer_index(l);
+	uint8_t want[BLOCK], got[BLOCK];
+	size_t n = 0;
+
+	for (size_t i = 0; i < ix->n; i++) {
+		for (size_t k = 0; k < ix->v[i]->nblocks; k++, n++) {
+			block_bytes(ix->v[i]->blocks[k].block, want);
+			CHECK_OK(layer_decode(l, &ix->v[i]->blocks[k], "test", got));
+			CHECK(!memcmp(want, got, BLOCK));
+		}
+	}
+	return n;
+}
+
+/* Blocks [first, end) and a segment behind them. */
+static int write_segment(struct layer *l, uint64_t first, uint64_t end, uint64_t *off)
+{
+	struct index added;
+	int err = 0;
+
+	index_init(&added);
+	for (uint64_t block = first; !err && block < end; block++)
+		err = append_block(l, &added, 10 + block % 2, block);
+	if (!err)
+		err = layer_segment(l, &added, 5, 1234567890, off);
+	index_fini(&added);
+	return err;
+}
+
+static struct layer *sealed_layer(struct io_dir *d)
+{
+	struct layer *l;
+	uint64_t off;
+
+	CHECK_OK(layer_create(d, 1, uuid, &l));
+	CHECK_OK(write_segment(l, 0, 5, &off));
+	CHECK_OK(write_segment(l, 5, 9, &off));
+	CHECK_OK(layer_seal(l, 6, 42));
+	CHECK_OK(layer_sync(l));
+	return l;
+}
+
+UNIT_TEST(layer_names)
+{
+	static const char *const bad[] = { "",
+					   "1.zst",
+					   "00000001.zs",
+					   "000000001.zst",
+					   "0000000a.zst",
+					   "HEAD",
+					   "-0000001.zst",
+					   "+0000001.zst",
+					   " 0000001.zst",
+					   "00000001.zst.tmp",
+					   "99999999999999999999999.zst",
+					   "0x000001.zst" };
+	static const uint64_t good[] = { 0, 1, 42, 99999999, 100000000, UINT64_MAX };
+	char name[LAYER_NAME_MAX];
+	uint64_t number;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		CHECK_EQ(layer_name_parse(bad[i], &number), -EINVAL);
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		layer_name(good[i], name);
+		CHECK_OK(layer_name_parse(name, &number));
+		CHECK_EQ(number, good[i]);
+	}
+	layer_name(42, name);
+	CHECK(!strcmp(name, "00000042.zst"));
+}
+
+UNIT_TEST(layer_is_written_and_read)
+{
+	struct io_dir *d = mem_dir();
+	struct layer *l = sealed_layer(d), *again;
+	struct io *io;
+
+	CHECK(layer_sealed(l));
+	CHECK_EQ(blocks_match(l), 9);
+	CHECK_OK(layer_open(d, 1, uuid, &again));
+	CHECK(layer_sealed(again));
+	CHECK_EQ(layer_number(again), 1);
+	CHECK_EQ(layer_bytes(again), layer_bytes(l));
+	CHECK_EQ(layer_frame_bytes(again), layer_frame_bytes(l));
+	CHECK_EQ(layer_head(again)->commit, 6);
+	CHECK_EQ(layer_head(again)->time_ns, 42);
+	CHECK_EQ(layer_head(again)->raw_bytes, 9 * BLOCK);
+	CHECK_EQ(layer_head(again)->stored_bytes, layer_frame_bytes(l));
+	CHECK_EQ(blocks_match(again), 9);
+	CHECK(!strcmp(index_find(layer_index(again), 10)->path, "prices.i32"));
+	layer_close(again);
+	layer_close(l);
+	/* A leftover of the same number is truncated. */
+	CHECK_OK(layer_create(d, 1, uuid, &l));
+	CHECK_EQ(layer_bytes(l), 56);
+	CHECK_EQ(layer_frame_bytes(l), 0);
+	CHECK_OK(layer_seal(l, 1, 1));
+	layer_close(l);
+	CHECK_OK(layer_open(d, 1, uuid, &l));
+	CHECK_EQ(layer_index(l)->n, 0);
+	layer_close(l);
+	CHECK_EQ(layer_open(d, 2, uuid, &l), -ENOENT);
+	CHECK_EQ(layer_recover(d, 2, uuid, 56, 0, &l), -ENOENT);
+	CHECK_EQ(layer_open(d, 1, (const uint8_t *)"another store...", &l), -EUCLEAN);
+	CHECK_OK(io_open(d, "layers/00000003.zst", IO_CREATE, &io));
+	io_close(io);
+	CHECK_EQ(layer_open(d, 3, uuid, &l), -EUCLEAN);
+	io_dir_close(d);
+}
+
+UNIT_TEST(layer_recovers_to_the_last_commit)
+{
+	struct io_dir *d = mem_dir();
+	uint64_t first, second, committed, frames, size, stored;
+	struct layer *l;
+	struct io *io;
+
+	CHECK_OK(layer_create(d, 1, uuid, &l));
+	CHECK_OK(write_segment(l, 0, 5, &first));
+	CHECK_OK(write_segment(l, 5, 9, &second));
+	committed = layer_bytes(l);
+	frames = layer_frame_bytes(l);
+	CHECK_OK(write_segment(l, 9, 30, &first));
+	layer_close(l);
+	CHECK_EQ(layer_recover(d, 1, uuid, committed + (1 << 20), second, &l), -EUCLEAN);
+	CHECK_EQ(layer_recover(d, 1, uuid, committed, second + 1, &l), -EUCLEAN);
+	CHECK_EQ(layer_recover(d, 1, uuid, committed, 56, &l), -EUCLEAN);
+	CHECK_EQ(layer_recover(d, 1, uuid, committed - 1, second, &l), -EUCLEAN);
+	CHECK_EQ(layer_recover(d, 1, uuid, 0, 0, &l), -EUCLEAN);
+	CHECK_EQ(layer_open(d, 1, uuid, &l), -EUCLEAN);
+	CHECK_OK(layer_recover(d, 1, uuid, committed, second, &l));
+	CHECK(!layer_sealed(l));
+	CHECK_EQ(layer_bytes(l), committed);
+	CHECK_EQ(layer_frame_bytes(l), frames);
+	CHECK_EQ(blocks_match(l), 9);
+	CHECK_OK(io_open(d, NAME, IO_RDONLY, &io));
+	CHECK_OK(io_size(io, &size, &stored));
+	CHECK_EQ(size, committed);
+	io_close(io);
+	/* And goes on as if nothing had been. */
+	CHECK_OK(write_segment(l, 9, 12, &second));
+	CHECK_OK(layer_seal(l, 8, 8));
+	layer_close(l);
+	CHECK_OK(layer_open(d, 1, uuid, &l));
+	CHECK_EQ(blocks_match(l), 12);
+	layer_close(l);
+	io_dir_close(d);
+}
+
+/* Flips bits in every byte of the file: it is refused, or the frame that was hit is. */
+UNIT_TEST(layer_damage_is_found) /* layer_open (1) (2) */
+{
+	struct io_dir *d = mem_dir();
+	struct layer *l = sealed_layer(d);
+	uint64_t size = layer_bytes(l), refused = 0;
+	struct io *io;
+
+	layer_close(l);
+	CHECK_OK(io_open(d, NAME, 0, &io));
+	for (uint64_t at = 0; at < size; at++) {
+		uint8_t byte, bad, got[BLOCK], want[BLOCK];
+		unsigned nbad = 0;
+
+		CHECK_OK(io_pread(io, &byte, 1, at));
+		bad = byte ^ (uint8_t)(1 + unit_rand(&rand_state) % 255);
+		CHECK_OK(io_pwrite(io, &bad, 1, at));
+		if (layer_open(d, 1, uuid, &l)) {
+			refused++;
+		} else {
+			const struct index *ix = layer_index(l);
+
+			for (size_t i = 0; i < ix->n; i++) {
+				for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
+					int err =
+						layer_decode(l, &ix->v[i]->blocks[k], "test", got);
+
+					CHECK(!err || err == -EUCLEAN);
+					nbad += err != 0;
+					block_bytes(ix->v[i]->blocks[k].block, want);
+					CHECK(err || !memcmp(got, want, BLOCK));
+				}
+			}
+			CHECK(nbad <= 1);
+			layer_close(l);
+		}
+		CHECK_OK(io_pwrite(io, &byte, 1, at));
+	}
+	CHECK(refused > 56 + 9);
+	for (uint64_t cut = size; cut-- > 0;) {
+		CHECK_OK(io_truncate(io, cut));
+		CHECK_EQ(layer_open(d, 1, uuid, &l), -EUCLEAN);
+	}
+	io_close(io);
+	io_dir_close(d);
+}
+
+UNIT_TEST(layer_recover_verifies_segments) /* layer_open (1) */
+{
+	struct io_dir *d = mem_dir();
+	uint64_t first, second, committed;
+	struct layer *l;
+	struct io *io;
+
+	CHECK_OK(layer_create(d, 1, uuid, &l));
+	CHECK_OK(write_segment(l, 0, 3, &first));
+	CHECK_OK(write_segment(l, 3, 5, &second));
+	committed = layer_bytes(l);
+	layer_close(l);
+	CHECK_OK(io_open(d, NAME, 0, &io));
+	for (uint64_t at = 0; at < committed; at++) {
+		uint8_t byte, bad;
+		int err;
+
+		if (at == 56)
+			at = first; /* the frames between are verified when they are read */
+		CHECK_OK(io_pread(io, &byte, 1, at));
+		bad = byte ^ (uint8_t)(1 + unit_rand(&rand_state) % 255);
+		CHECK_OK(io_pwrite(io, &bad, 1, at));
+		err = layer_recover(d, 1, uuid, committed, second, &l);
+		if (at < 56 || at >= second)
+			CHECK_EQ(err, -EUCLEAN);
+		CHECK(!err || err == -EUCLEAN);
+		if (!err)
+			layer_close(l);
+		CHECK_OK(io_pwrite(io, &byte, 1, at));
+	}
+	CHECK_OK(layer_recover(d, 1, uuid, committed, second, &l));
+	layer_close(l);
+	io_close(io);
+	io_dir_close(d);
+}
+
+/* What a writer was told before the disk died. */
+struct told {
+	uint64_t committed, segment_off, nblocks;
+	bool created, sealed;
+};
+
+static int write_all(struct io_dir *d, struct layer **l, struct told *t)
+{
+	uint64_t off;
+	int err = layer_create(d, 1, uuid, l);
+
+	if (!err)
+		err = layer_sync(*l);
+	if (err)
+		return err;
+	t->created = true;
+	t->committed = layer_bytes(*l);
+	for (uint64_t i = 0; i < 3; i++) {
+		err = write_segment(*l, i * 3, i * 3 + 3, &off);
+		if (!err)
+			err = layer_sync(*l);
+		if (err)
+			return err;
+		t->committed = layer_bytes(*l);
+		t->segment_off = off;
+		t->nblocks = i * 3 + 3;
+	}
+	err = layer_seal(*l, 9, 9);
+	if (!err)
+		err = layer_sync(*l);
+	t->sealed = !err;
+	return err;
+}
+
+static void fault_at(uint64_t n, bool torn, bool *fired)
+{
+	struct io_dir *d;
+	struct layer *l = NULL;
+	struct told t = { 0 };
+	int err;
+
+	CHECK_OK(io_fault_dir(mem_dir(), &d));
+	io_fault_arm(d, n, torn ? EIO : ENOSPC, torn);
+	err = write_all(d, &l, &t);
+	*fired = io_fault_count(d) >= n;
+	CHECK_EQ(err, *fired ? (torn ? -EIO : -ENOSPC) : 0);
+	if (err && l && !layer_sealed(l)) /* still readable up to the last segment */
+		CHECK(blocks_match(l) >= t.nblocks);
+	layer_close(l);
+	io_fault_arm(d, 0, 0, false);
+	if (t.sealed) {
+		CHECK_OK(layer_open(d, 1, uuid, &l));
+	} else if (t.created) {
+		CHECK_OK(layer_recover(d, 1, uuid, t.committed, t.segment_off, &l));
+	} else {
+		io_dir_close(d);
+		return;
+	}
+	CHECK_EQ(blocks_match(l), t.nblocks);
+	if (!t.sealed) { /* and writable again */
+		CHECK_OK(write_segment(l, 20, 22, &t.segment_off));
+		CHECK_OK(layer_seal(l, 10, 10));
+		layer_close(l);
+		CHECK_OK(layer_open(d, 1, uuid, &l));
+		CHECK_EQ(blocks_match(l), t.nblocks + 2);
+	}
+	layer_close(l);
+	io_dir_close(d);
+}
+
+UNIT_TEST(layer_survives_a_fault_at_every_step) /* (1) (5) */
+{
+	for (int torn = 0; torn <= 1; torn++) {
+		bool fired = true;
+
+		for (uint64_t n = 1; fired; n++) {
+			CHECK(n < 100);
+			fault_at(n, torn, &fired);
+		}
+	}
+}
+
+/* The disk fails once and is well again: the same layer goes on, with nothing of the failed write.
+ */
+UNIT_TEST(layer_goes_on_after_a_failed_write) /* (1) */
+{
+	for (uint64_t nth = 1; nth <= 3; nth++) {
+		struct io_dir *d;
+		struct layer *l;
+		uint64_t off, end;
+
+		CHECK_OK(io_fault_dir(mem_dir(), &d));
+		CHECK_OK(layer_create(d, 1, uuid, &l));
+		CHECK_OK(write_segment(l, 0, 3, &off));
+		end = layer_bytes(l);
+		io_fault_arm(d, nth, ENOSPC, true);
+		CHECK_EQ(layer_seal(l, 1, 1), nth == 3 ? 0 : -ENOSPC);
+		if (nth < 3) {
+			CHECK(!layer_sealed(l));
+			CHECK_EQ(layer_bytes(l), end);
+			CHECK_EQ(write_segment(l, 3, 4, &off), -ENOSPC);
+			CHECK_EQ(layer_bytes(l), end);
+			io_fault_arm(d, 0, 0, false);
+			CHECK_OK(write_segment(l, 3, 5, &off));
+			CHECK_OK(layer_seal(l, 2, 2));
+		}
+		CHECK_EQ(blocks_match(l), nth == 3 ? 3 : 5);
+		layer_close(l);
+		CHECK_OK(layer_open(d, 1, uuid, &l));
+		CHECK_EQ(blocks_match(l), nth == 3 ? 3 : 5);
+		layer_close(l);
+		io_dir_close(d);
+	}
+}
+
+struct appender {
+	pthread_t thread;
+	struct layer *layer;
+	struct index added;
+	uint64_t ino;
+};
+
+static void *appender_run(void *arg)
+{
+	struct appender *a = arg;
+	uint8_t want[BLOCK], got[BLOCK];
+
+	for (uint64_t block = 0; block < 100; block++) {
+		const struct index_record *r;
+
+		CHECK_OK(append_block(a->layer, &a->added, a->ino, block));
+		r = index_find(&a->added, a->ino);
+		CHECK_OK(layer_decode(a->layer, &r->blocks[r->nblocks - 1], "test", got));
+		block_bytes(block, want);
+		CHECK(!memcmp(got, want, BLOCK));
+	}
+	return NULL;
+}
+
+UNIT_TEST(layer_appends_of_many_threads) /* (1) (2) */
+{
+	struct io_dir *d = mem_dir();
+	struct appender a[4];
+	struct layer *l;
+	uint64_t off;
+
+	CHECK_OK(layer_create(d, 1, uuid, &l));
+	for (uint64_t i = 0; i < 4; i++) {
+		a[i].layer = l;
+		a[i].ino = i + 1;
+		index_init(&a[i].added);
+		CHECK_OK(pthread_create(&a[i].thread, NULL, appender_run, &a[i]));
+	}
+	for (int i = 0; i < 4; i++) {
+		CHECK_OK(pthread_join(a[i].thread, NULL));
+		CHECK_OK(layer_segment(l, &a[i].added, 1, 1, &off));
+		index_fini(&a[i].added);
+	}
+	CHECK_OK(layer_seal(l, 1, 1));
+	layer_close(l);
+	CHECK_OK(layer_open(d, 1, uuid, &l));
+	CHECK_EQ(blocks_match(l), 400);
+	layer_close(l);
+	io_dir_close(d);
+}
+
+static void make_empty(struct io_dir *d)
+{
+	struct layer *l;
+
+	CHECK_OK(layer_create(d, 2, uuid, &l));
+	CHECK_OK(layer_seal(l, 1, 1));
+	layer_close(l);
+}
+
+/* `zstd -dc` gives the blocks one after another, in the order they were appended,
+ * those that were shuffled still so. */
+UNIT_TEST(layer_is_stock_zstd)
+{
+	uint8_t want[BLOCK], mixed[BLOCK], got[BLOCK];
+	char command[600];
+	const char *path = unit_tmpdir();
+	struct io_dir *d;
+	FILE *f;
+	int fd;
+
+	if (system("zstd --version >/dev/null 2>&1"))
+		return;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_OK(io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &d));
+	CHECK_OK(io_mkdir(d, "layers"));
+	layer_close(sealed_layer(d));
+	make_empty(d);
+	io_dir_close(d);
+	snprintf(command, sizeof(command), "zstd -q -dc '%s'/" NAME, path);
+	f = popen(command, "r");
+	CHECK(f);
+	for (uint64_t block = 0; block < 9; block++) {
+		block_bytes(block, want);
+		codec_shuffle(want, mixed, BLOCK, 4);
+		CHECK_EQ(fread(got, 1, BLOCK, f), BLOCK);
+		CHECK(!memcmp(got, block_policy(block) == CODEC_POLICY_SHUFFLE ? mixed : want,
+			      BLOCK));
+	}
+	CHECK_EQ(fread(got, 1, 1, f), 0);
+	CHECK_OK(pclose(f));
+	snprintf(command, sizeof(command), "zstd -q -t '%s'/layers/*.zst", path);
+	CHECK_OK(system(command));
+}

@@ -1,0 +1,405 @@
+/*
+ * util/: ranks, workers, buffers, log, counters. Numbers are the invariants of the file under test.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "unit.h"
+#include "util/buf.h"
+#include "util/err.h"
+#include "util/lock.h"
+#include "util/log.h"
+#include "util/stats.h"
+#include "util/work.h"
+
+/* What fn writes to stderr, and how its process ends. */
+static int run_child(void (*fn)(void), char *text, size_t size)
+{
+	struct rlimit no_core = { 0, 0 };
+	int fds[2], status;
+	size_t n = 0;
+	ssize_t r;
+	pid_t pid;
+
+	CHECK_EQ(pipe(fds), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &no_core);
+		signal(SIGABRT, SIG_DFL);
+		dup2(fds[1], STDERR_FILENO);
+		fn();
+		_exit(0);
+	}
+	CHECK(pid > 0);
+	close(fds[1]);
+	while (n < size - 1 && (r = read(fds[0], text + n, size - 1 - n)) > 0)
+		n += r;
+	text[n] = '\0';
+	close(fds[0]);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static struct lock low, high, high2;
+static struct rwlock rw;
+
+static void locks_init(void)
+{
+	lock_init(&low, RANK_META);
+	lock_init(&high, RANK_CACHE);
+	lock_init(&high2, RANK_CACHE);
+	rwlock_init(&rw, RANK_INODE);
+}
+
+static void locks_fini(void)
+{
+	lock_fini(&low);
+	lock_fini(&high);
+	lock_fini(&high2);
+	rwlock_fini(&rw);
+}
+
+UNIT_TEST(lock_ranks_rise)
+{
+	locks_init();
+	CHECK(lock_none_held());
+	rwlock_shared(&rw);
+	lock_acquire(&low);
+	lock_acquire(&high);
+	lock_acquire_nested(&high2);
+	lock_release(&high); /* any order of release */
+	rwlock_release(&rw);
+	lock_release(&low);
+	lock_release(&high2);
+	CHECK(lock_none_held());
+	locks_fini();
+}
+
+#ifdef SPILLFS_DEBUG
+static void violate_order(void)
+{
+	lock_acquire(&high);
+	lock_acquire(&low);
+}
+
+static void violate_equal(void)
+{
+	lock_acquire(&high);
+	lock_acquire(&high2);
+}
+
+static void violate_rwlock(void)
+{
+	lock_acquire(&low);
+	rwlock_shared_nested(&rw);
+}
+
+static void violate_wait(void)
+{
+	pthread_cond_t c;
+
+	lock_cond_init(&c);
+	lock_acquire(&low);
+	lock_acquire(&high);
+	lock_wait_ms(&low, &c, 1);
+}
+
+static void violate_release(void)
+{
+	lock_release(&low);
+}
+
+UNIT_TEST(lock_violation_aborts) /* 1, 2, 3 */
+{
+	static const struct {
+		void (*fn)(void);
+		const char *first, *second;
+	} cases[] = {
+		{ violate_order, "taking RANK_META", "holding RANK_CACHE" },
+		{ violate_equal, "taking RANK_CACHE", "holding RANK_CACHE" },
+		{ violate_rwlock, "taking RANK_INODE", "holding RANK_META" },
+		{ violate_wait, "waiting on RANK_META", "RANK_CACHE" },
+		{ violate_release, "not held, RANK_META", "nothing" },
+	};
+	char text[4096];
+
+	locks_init();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int status = run_child(cases[i].fn, text, sizeof(text));
+
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+		CHECK(strstr(text, cases[i].first));
+		CHECK(strstr(text, cases[i].second));
+	}
+	locks_fini();
+}
+#endif
+
+UNIT_TEST(lock_wait_times_out)
+{
+	struct timespec a, b;
+	pthread_cond_t c;
+
+	locks_init();
+	lock_cond_init(&c);
+	lock_acquire(&low);
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	CHECK_EQ(lock_wait_ms(&low, &c, 30), -ETIMEDOUT);
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	lock_release(&low);
+	CHECK((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >= 29);
+	pthread_cond_destroy(&c);
+	locks_fini();
+}
+
+/* ---- work ---- */
+
+struct job {
+	struct work work;
+	int id;
+};
+
+static struct lock job_lock;
+static pthread_cond_t job_cond;
+static int job_order[64], job_count, job_open;
+static atomic_int job_total;
+
+static void job_block(struct work *w)
+{
+	(void)w;
+	lock_acquire(&job_lock);
+	while (!job_open)
+		lock_wait(&job_lock, &job_cond);
+	lock_release(&job_lock);
+}
+
+static void job_note(struct work *w)
+{
+	lock_acquire(&job_lock);
+	job_order[job_count++] = ((struct job *)w)->id;
+	lock_release(&job_lock);
+}
+
+UNIT_TEST(work_urgent_first_then_in_order) /* 1, 3 */
+{
+	struct job blocker = { .work.run = job_block }, jobs[40];
+	struct work_pool *p;
+
+	lock_init(&job_lock, RANK_ARRAY);
+	lock_cond_init(&job_cond);
+	CHECK_OK(work_pool_new(1, "test", &p));
+	CHECK_EQ(work_pool_nthreads(p), 1);
+	work_submit(p, &blocker.work, WORK_URGENT);
+	for (int i = 0; i < 40; i++) {
+		jobs[i] = (struct job){ .work.run = job_note, .id = i };
+		work_submit(p, &jobs[i].work, i % 2 ? WORK_URGENT : WORK_BACKGROUND);
+	}
+	lock_acquire(&job_lock);
+	job_open = 1;
+	pthread_cond_broadcast(&job_cond);
+	lock_release(&job_lock);
+	work_pool_free(p); /* drains */
+	CHECK_EQ(job_count, 40);
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(job_order[i], 2 * i + 1);
+		CHECK_EQ(job_order[20 + i], 2 * i);
+	}
+	pthread_cond_destroy(&job_cond);
+	lock_fini(&job_lock);
+}
+
+static void job_free_self(struct work *w)
+{
+	atomic_fetch_add(&job_total, 1);
+	free(w);
+}
+
+UNIT_TEST(work_jobs_free_themselves) /* 2 */
+{
+	struct work_pool *p;
+
+	CHECK_EQ(work_pool_new(0, "none", &p), -EINVAL);
+	for (int round = 0; round < 20; round++) {
+		CHECK_OK(work_pool_new(4, "a name longer than the kernel takes", &p));
+		for (int i = 0; i < 250; i++) {
+			struct work *w = malloc(sizeof(*w));
+
+			w->run = job_free_self;
+			work_submit(p, w, i % 3 ? WORK_URGENT : WORK_BACKGROUND);
+		}
+		work_pool_free(p);
+	}
+	CHECK_EQ(atomic_load(&job_total), 20 * 250);
+}
+
+/* ---- buffers ---- */
+
+UNIT_TEST(buf_aligned_and_recycled)
+{
+	static const size_t sizes[] = { 0, 1, 4096, 4097, 65536, 65537, 1 << 20, (4 << 20) + 1 };
+
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+			char *p = buf_alloc(sizes[i]), *q = buf_alloc(sizes[i]);
+
+			CHECK(p && q && p != q);
+			CHECK_EQ((uintptr_t)p % 4096, 0);
+			CHECK_EQ((uintptr_t)q % 4096, 0);
+			memset(p, 0x11, sizes[i]);
+			memset(q, 0x22, sizes[i]);
+			for (size_t k = 0; k < sizes[i]; k++)
+				if (p[k] != 0x11)
+					CHECK_EQ(k, -1);
+			buf_free(p, sizes[i]);
+			buf_free(q, sizes[i]);
+		}
+	}
+	buf_free(NULL, 4096);
+	buf_trim();
+}
+
+static size_t rss_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	CHECK(f && fscanf(f, "%*u %lu", &pages) == 1);
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+UNIT_TEST(buf_memory_goes_back) /* 1, 2, 3 */
+{
+	static const size_t sizes[] = { 64 << 10, 1 << 20, 16 << 20, 256 << 10 };
+	const size_t total = 128 << 20, slack = 6 << 20;
+	const char *preload = getenv("LD_PRELOAD");
+	size_t before;
+	void **bufs;
+
+	if (preload && strstr(preload, "vgpreload"))
+		return; /* the resident size would be valgrind's own */
+	bufs = calloc(total / sizes[0], sizeof(*bufs));
+	CHECK(bufs);
+	before = rss_bytes();
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		size_t n = total / sizes[s];
+
+		for (size_t i = 0; i < n; i++) {
+			bufs[i] = buf_alloc(sizes[s]);
+			CHECK(bufs[i]);
+			memset(bufs[i], 1, sizes[s]);
+		}
+		for (size_t i = 0; i < n; i++) /* every other one first: nothing is at an end */
+			buf_free(bufs[(i * 2) % n + (i * 2 >= n)], sizes[s]);
+		CHECK(rss_bytes() < before + (16 << 20) + slack);
+	}
+	buf_trim();
+	CHECK(rss_bytes() < before + slack);
+	free(bufs);
+}
+#endif
+
+static void *buf_hammer(void *arg)
+{
+	uint64_t seed = (uintptr_t)arg;
+	struct {
+		unsigned char *p;
+		size_t n;
+	} held[16] = { { 0 } };
+
+	for (int i = 0; i < 3000; i++) {
+		int k = unit_rand(&seed) % 16;
+
+		if (held[k].p) {
+			CHECK_EQ(held[k].p[0], (unsigned char)(uintptr_t)arg);
+			CHECK_EQ(held[k].p[held[k].n - 1], (unsigned char)(uintptr_t)arg);
+			buf_free(held[k].p, held[k].n);
+		}
+		held[k].n = (size_t)1 << (unit_rand(&seed) % 21);
+		held[k].p = buf_alloc(held[k].n);
+		held[k].p[0] = held[k].p[held[k].n - 1] = (uintptr_t)arg;
+	}
+	for (int k = 0; k < 16; k++)
+		buf_free(held[k].p, held[k].p ? held[k].n : 0);
+	return NULL;
+}
+
+UNIT_TEST(buf_many_threads)
+{
+	pthread_t t[8];
+
+	(void)rss_bytes;
+	for (uintptr_t i = 0; i < 8; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, buf_hammer, (void *)(i + 1)), 0);
+	for (int i = 0; i < 8; i++)
+		pthread_join(t[i], NULL);
+	buf_trim();
+}
+
+UNIT_TEST(buf_is_zero_every_position)
+{
+	unsigned char b[200];
+
+	for (size_t n = 0; n <= sizeof(b); n++) {
+		memset(b, 0, sizeof(b));
+		CHECK(buf_is_zero(b, n));
+		for (size_t i = 0; i < sizeof(b); i++) {
+			b[i] = 0x80;
+			CHECK_EQ(buf_is_zero(b, n), i >= n);
+			b[i] = 0;
+		}
+	}
+}
+
+/* ---- log, err, stats ---- */
+
+static void log_some(void)
+{
+	char longest[3000];
+
+	log_init(LOG_TO_STDERR, LOG_LEVEL_WARN);
+	log_info("not shown");
+	errno = EXDEV;
+	log_warn("a\nname\x1b[1m");
+	if (errno != EXDEV)
+		log_error("errno lost");
+	memset(longest, 'x', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	log_error("%s", longest);
+	if (err_corrupt("layers/00000001.zst", 4096, "bad %s", "magic") != -EUCLEAN)
+		log_error("wrong code");
+	if (stats_read(STAT_CORRUPTIONS) != 1)
+		log_error("not counted");
+}
+
+UNIT_TEST(log_one_line_each)
+{
+	char text[8192], *line2, *line3;
+
+	CHECK_EQ(run_child(log_some, text, sizeof(text)), 0);
+	CHECK(strncmp(text, "spillfs: warning: a?name?[1m\n", 29) == 0);
+	line2 = text + 29;
+	CHECK(strncmp(line2, "spillfs: error: xxx", 19) == 0);
+	line3 = strchr(line2, '\n') + 1;
+	CHECK(line3 - line2 <= 1024 && line3 - line2 > 1000);
+	CHECK(strcmp(line3, "spillfs: error: corrupt: layers/00000001.zst at byte 4096: bad magic\n") == 0);
+}
+
+UNIT_TEST(stats_add_and_sub)
+{
+	stats_add(STAT_DIRTY_BYTES, 10);
+	stats_sub(STAT_DIRTY_BYTES, 3);
+	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 7);
+}
