@@ -6,6 +6,8 @@
  *     at most one block of each writer that found the queue empty.
  *  2. A block is in the queue exactly if it is dirty, was touched and is not being flushed.
  *  3. Every end of a flush and every discard broadcasts under the lock, so that no waiter is lost.
+ *  4. Frames stand in a layer in the order in which their blocks were submitted: what a sequential writer
+ *     wrote reads back sequentially, and a layer of one array decodes to it.
  */
 #include "array/dirty.h"
 
@@ -27,6 +29,8 @@ struct dirty {
 	struct lock lock;
 	pthread_cond_t changed;
 	struct dirty_block queue; /* head of the ring */
+	struct dirty_block *line, **line_tail; /* submitted, in order */
+	bool appending;                        /* somebody is at work on the line */
 	size_t bytes, budget;
 	size_t nflushing;
 	uint64_t submitted, ended; /* flush jobs so far */
@@ -48,6 +52,7 @@ int dirty_new(struct store *s, struct dirty **out)
 	d->store = s;
 	d->budget = s->config.dirty_bytes;
 	d->queue.prev = d->queue.next = &d->queue;
+	d->line_tail = &d->line;
 	lock_init(&d->lock, RANK_BUDGET);
 	lock_cond_init(&d->changed);
 	*out = d;
@@ -117,41 +122,54 @@ static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
 	pthread_cond_broadcast(&d->changed);
 }
 
-/* Encodes a block and appends its frame. */
-static int encode(struct dirty_block *b, struct block_ref *ref)
+/* Encodes a block; what is all zeros gets no frame. */
+static int encode(struct dirty_block *b)
 {
 	struct layered *l = layered_of(b);
-	struct store *s = b->home->store;
-	size_t cap = codec_bound(b->len_bytes), len;
-	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED);
+	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED), err;
 	enum codec_filter filter;
-	uint64_t layer;
-	void *frame;
-	int err;
+	size_t len;
 
-	*ref = (struct block_ref){ 0 };
+	b->frame = NULL;
+	b->ref = (struct block_ref){ 0 };
 	if (buf_is_zero(b->data, b->len_bytes))
 		return 0;
-	frame = buf_alloc(cap);
-	if (!frame)
+	b->frame_cap = codec_bound(b->len_bytes);
+	b->frame = buf_alloc(b->frame_cap);
+	if (!b->frame)
 		return -ENOMEM;
-	err = codec_encode(&b->codec, b->data, b->len_bytes, frame, cap, &hint, &len, &filter);
-	if (!err)
-		err = store_may_write(s, len);
-	if (!err)
-		err = layers_append(s->layers, frame, len, b->len_bytes, &layer, &ref->frame_off);
-	buf_free(frame, cap);
+	err = codec_encode(&b->codec, b->data, b->len_bytes, b->frame, b->frame_cap, &hint, &len, &filter);
 	if (err)
 		return err;
 	__atomic_store_n(&l->filter_hint, hint, __ATOMIC_RELAXED);
-	ref->layer = (uint32_t)layer;
-	ref->frame_len = (uint32_t)len;
-	ref->frame_raw = ref->raw_len = b->len_bytes;
-	ref->filter = (uint8_t)filter;
-	ref->elem_bytes = (uint8_t)b->codec.elem_bytes;
+	b->ref.frame_len = (uint32_t)len;
+	b->ref.frame_raw = b->ref.raw_len = b->len_bytes;
+	b->ref.filter = (uint8_t)filter;
+	b->ref.elem_bytes = (uint8_t)b->codec.elem_bytes;
 	stats_add(STAT_ENCODE_RAW_BYTES, b->len_bytes);
 	stats_add(STAT_ENCODE_STORED_BYTES, len);
 	return 0;
+}
+
+/* Appends the frame and enters it in the array's map. */
+static int append(struct dirty_block *b)
+{
+	struct store *s = b->home->store;
+	uint64_t layer;
+	int err = b->encode_err;
+
+	if (!err && b->frame) {
+		err = store_may_write(s, b->ref.frame_len);
+		if (!err)
+			err = layers_append(s->layers, b->frame, b->ref.frame_len, b->len_bytes, &layer, &b->ref.frame_off);
+		if (!err)
+			b->ref.layer = (uint32_t)layer;
+	}
+	buf_free(b->frame, b->frame_cap);
+	b->frame = NULL;
+	if (!err)
+		layered_flushed(layered_of(b), b, &b->ref);
+	return err;
 }
 
 static void queue_locked(struct dirty_block *b, bool young)
@@ -164,28 +182,48 @@ static void queue_locked(struct dirty_block *b, bool young)
 	after->next = b;
 }
 
-static void run_flush(struct work *w)
+/* The end of a flush, good or bad. */
+static void end_flush_locked(struct dirty_block *b, int err)
 {
-	struct dirty_block *b = (struct dirty_block *)w;
 	struct dirty *d = b->home;
-	struct layered *l = layered_of(b);
-	struct block_ref ref;
-	int err = encode(b, &ref);
 
-	if (!err)
-		layered_flushed(l, b, &ref);
-	lock_acquire(&d->lock);
 	b->flushing = false;
 	d->nflushing--;
 	d->ended++;
-	l->nflushing--;
+	layered_of(b)->nflushing--;
 	d->error = err;
 	if (err) {
 		d->failures++;
 		queue_locked(b, false);
 		pthread_cond_broadcast(&d->changed);
 	} else {
-		clean_locked(b, &ref);
+		clean_locked(b, &b->ref);
+	}
+}
+
+/* Blocks are encoded in parallel and appended in the order of their submission (invariant 4): whoever
+ * finishes the first in line appends what is ready behind it. */
+static void run_flush(struct work *w)
+{
+	struct dirty_block *b = (struct dirty_block *)w;
+	struct dirty *d = b->home;
+
+	b->encode_err = encode(b);
+	lock_acquire(&d->lock);
+	b->encoded = true;
+	while (!d->appending && d->line && d->line->encoded) {
+		int err;
+
+		b = d->line;
+		d->line = b->line_next;
+		if (!d->line)
+			d->line_tail = &d->line;
+		d->appending = true;
+		lock_release(&d->lock);
+		err = append(b);
+		lock_acquire(&d->lock);
+		d->appending = false;
+		end_flush_locked(b, err);
 	}
 	lock_release(&d->lock);
 }
@@ -196,6 +234,10 @@ static void submit_locked(struct dirty_block *b)
 
 	unlink_block(b);
 	b->flushing = true;
+	b->encoded = false;
+	b->line_next = NULL;
+	*d->line_tail = b;
+	d->line_tail = &b->line_next;
 	d->nflushing++;
 	d->submitted++;
 	layered_of(b)->nflushing++;

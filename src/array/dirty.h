@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "array/blockmap.h"
 #include "block/codec.h"
 #include "util/work.h"
 
@@ -33,6 +34,13 @@ struct dirty_block {
 	bool flushing;
 	struct dirty *home;
 	struct dirty_block *prev, *next; /* DIRTY blocks, oldest write first */
+	/* While flushing. */
+	struct dirty_block *line_next;
+	bool encoded;
+	int encode_err;
+	void *frame; /* NULL: all zeros */
+	size_t frame_cap;
+	struct block_ref ref;
 };
 
 int dirty_new(struct store *s, struct dirty **out);

@@ -179,7 +179,7 @@ void inode_put(struct inode *i, uint64_t n)
 {
 	struct tree *t = i->tree;
 	struct meta *m = t->store->meta;
-	bool last;
+	bool last, named;
 
 	lock_acquire(&t->lock);
 	last = i->refs == n;
@@ -198,10 +198,11 @@ void inode_put(struct inode *i, uint64_t n)
 		t->ninodes--;
 	}
 	lock_release(&t->lock);
-	if (last && i->nlink)
+	named = !last || i->nlink;
+	if (last && named)
 		free_inode(i);
 	meta_unlock(m);
-	if (last && !i->nlink) {
+	if (!named) {
 		delete_inode(i);
 		free_inode(i);
 	}

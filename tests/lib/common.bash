@@ -1,0 +1,309 @@
+# Helpers for all .bats files: a store mounted in a directory of its own for each test, killed and
+# removed by teardown whatever happens. Load with:  load ../lib/common
+#
+#   SPILLFS, SPILLCTL   programs under test (default: $BUILDDIR/spillfs, $BUILDDIR/spillctl)
+#   BUILDDIR            where make ran (default: the top of the source tree)
+#   NATIVE=1            no spillfs: the tests of plain POSIX behaviour run on a directory (to test the
+#                       tests); those of spillfs alone are skipped
+#   CI=true             a missing tool, package or /dev/fuse is a failure instead of a skip
+#
+# In a test: $MNT (mounted), $STORE, $WORK (scratch, removed), $KINDS, and for each_kind $K and $D.
+
+# Debian packages that the tests need beyond those of the build.
+TEST_PACKAGES="bats python3 attr zstd fuse3 e2fsprogs mount util-linux procps \
+timgm6mb-soundfont proj-data wamerican-insane"
+
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TOP=$(cd "$LIB/../.." && pwd)
+: "${BUILDDIR:=$TOP}"
+BUILDDIR=$(cd "$BUILDDIR" && pwd)
+: "${SPILLFS:=$BUILDDIR/spillfs}"
+: "${SPILLCTL:=$BUILDDIR/spillctl}"
+: "${PYTHON:=/usr/bin/python3}"
+: "${NATIVE:=}"
+KINDS="buckets columns layers"
+export LIB TOP BUILDDIR SPILLFS SPILLCTL PYTHON NATIVE KINDS
+export PYTHONDONTWRITEBYTECODE=1
+
+# ---- what a test needs -------------------------------------------------------------------------
+
+# missing TEXT: a skip for people, a failure in CI.
+missing() {
+	if [ "${CI:-}" = true ]; then
+		echo "needed, and CI=true: $*" >&2
+		return 1
+	fi
+	echo "# SKIPPED, not tested: $*" >&3
+	skip "$*"
+}
+
+require_fuse() {
+	[ -n "$NATIVE" ] && return 0
+	[ -x "$SPILLFS" ] || { echo "no program at $SPILLFS" >&2; return 1; }
+	[ -r /dev/fuse ] && [ -w /dev/fuse ] || missing "/dev/fuse cannot be opened"
+}
+
+require_root() { [ "$(id -u)" = 0 ] || missing "must be root"; }
+require_tool() { command -v "$1" >/dev/null || missing "no $1 (Debian: ${2:-$1})"; }
+spill_only() { if [ -n "$NATIVE" ]; then skip "NATIVE: a test of spillfs alone"; fi; }
+
+# A sanitizer's own memory is not the daemon's.
+sanitized() { grep -qaE '__(asan|tsan|msan)_init' "$SPILLFS"; }
+
+# need_prog VAR SOURCE...: sets VAR to a test program: as made by make, else compiled here once.
+need_prog() {
+	local exe=$BUILDDIR/${2%.c} sources=("${@:2}")
+	sources=("${sources[@]/#/$TOP/}")
+	if [ ! -x "$exe" ]; then
+		exe=$BATS_RUN_TMPDIR/$(basename "${2%.c}")
+		[ -x "$exe" ] || ${CC:-cc} -D_GNU_SOURCE -std=gnu11 -O2 -o "$exe" "${sources[@]}" -lm
+	fi
+	printf -v "$1" %s "$exe"
+}
+
+py() { "$PYTHON" "$LIB/$1.py" "${@:2}"; }
+
+# ---- set-up and teardown -----------------------------------------------------------------------
+
+# Every test's scratch is readable by other users (the tests of permissions need the path).
+setup_work() {
+	require_fuse
+	WORK=$(mktemp -d "${TMPDIR:-/tmp}/spillfs-test.XXXXXX")
+	chmod 755 "$WORK"
+	STORE=$WORK/store
+	MNT=$WORK/mnt
+	DAEMON_LOG=
+	DAEMON_LOST=
+	MOUNT_OPTS=()
+	mkdir "$STORE" "$MNT"
+	: >"$WORK/.pids"
+	export WORK STORE MNT
+	local v
+	for v in ASAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS; do
+		export "$v=${!v:+${!v}:}log_path=$WORK/sanitizer"
+	done
+}
+
+mounted() { grep -qF " ${1:-$MNT} " /proc/self/mountinfo; }
+
+# mount_store [spillfs options...]: returns when the mount serves.
+mount_store() {
+	MOUNT_OPTS=("$@")
+	mount_again
+}
+
+# Under -f, with the log in $DAEMON_LOG. Returns when the daemon says READY.
+mount_logged() {
+	spill_only
+	MOUNT_OPTS=("$@")
+	DAEMON_LOG=$WORK/log
+	mount_again
+}
+
+mount_again() {
+	DAEMON_LOST=
+	if [ -n "$NATIVE" ]; then
+		mkdir -p "$MNT"/{buckets,columns,layers}
+		return
+	fi
+	if [ -n "${DAEMON_LOG:-}" ]; then
+		PID=$(py notify "$DAEMON_LOG" "$SPILLFS" -f "${MOUNT_OPTS[@]}" "$STORE" "$MNT")
+	else
+		# fd 3 is bats' own: a daemon that kept it would hold up the whole run
+		"$SPILLFS" "${MOUNT_OPTS[@]}" "$STORE" "$MNT" 3>&- </dev/null
+		PID=$(daemon_pid)
+	fi
+	echo "$PID" >>"$WORK/.pids"
+}
+
+daemon_pid() {
+	"$SPILLCTL" info "${1:-$MNT}" | sed -n 's/^daemon pid *//p'
+}
+
+umount_store() {
+	if [ -n "$NATIVE" ]; then sync; return; fi
+	"$SPILLCTL" umount "$MNT"
+	refute mounted
+	wait_gone "$PID"
+}
+
+# wait_gone PID: until that process has ended, whoever is its parent.
+wait_gone() { py proc wait "$1"; }
+
+# Kills the daemon as a crash would, and takes the dead mount away.
+kill9() {
+	[ -n "$NATIVE" ] && return 0
+	kill -9 "$PID"
+	wait_gone "$PID"
+	detach "$MNT"
+	DAEMON_LOST=expected
+}
+
+detach() { if [ "$(id -u)" = 0 ]; then umount -l "$1"; else fusermount3 -uz "$1"; fi; }
+
+# remount [options]: the same options as before when none are given.
+remount() {
+	if [ "$#" -gt 0 ]; then MOUNT_OPTS=("$@"); fi
+	if mounted; then umount_store; fi
+	mount_again
+}
+
+common_setup() {
+	setup_work
+	mount_store
+}
+setup() { common_setup; }
+
+# For files whose tests share one mount (mounted by setup_file): a fresh one if the last test killed it.
+revive() {
+	[ -z "$NATIVE" ] || return 0
+	PID=$(tail -n1 "$WORK/.pids")
+	if kill -0 "$PID" 2>/dev/null && mounted; then return; fi
+	echo "# the daemon is gone since the last test; mounting afresh" >&3
+	if mounted; then detach "$MNT"; fi
+	rm -rf "$STORE"
+	mkdir "$STORE"
+	mount_again
+}
+
+# Ends what the test started, in the order that loses nothing: mount, daemon, loop devices, files.
+teardown_work() {
+	local rc=0 pid m
+	PID=$(tail -n1 "$WORK/.pids" 2>/dev/null)
+	[ -n "${WORK:-}" ] && [ -d "$WORK" ] || return 0
+	cd /
+	if [ -z "$NATIVE" ] && mounted "$MNT"; then
+		if [ -z "${DAEMON_LOST:-}" ] && ! kill -0 "$PID" 2>/dev/null; then
+			echo "the daemon (pid $PID) died in this test" >&2
+			rc=1
+		fi
+		timeout 120 "$SPILLCTL" umount "$MNT" >&2 || rc=1
+	fi
+	while read -r pid; do
+		if is_ours "$pid"; then
+			if ! timeout 60 "$PYTHON" "$LIB/proc.py" wait "$pid"; then
+				echo "pid $pid had to be killed" >&2
+				kill -9 "$pid" && wait_gone "$pid"
+				rc=1
+			fi
+		fi
+	done <"$WORK/.pids"
+	for m in $(awk -v w="$WORK/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | tac); do
+		umount -l "$m" || detach "$m" || rc=1
+	done
+	if [ -n "${DAEMON_LOG:-}" ] && [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+		tail -n 40 "$DAEMON_LOG" >&2 || true
+	fi
+	for m in "$WORK"/sanitizer.*; do
+		[ -s "$m" ] || continue
+		cat "$m" >&2
+		rc=1
+	done
+	rm -rf --one-file-system "$WORK" || rc=1
+	return $rc
+}
+teardown() { teardown_work; }
+
+# Still the spillfs of this test, not another process that was given its number.
+is_ours() { tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$WORK"; }
+
+# ---- in tests ----------------------------------------------------------------------------------
+
+# each_kind CMD...: once for each class, in a directory of its own $D; says which one failed.
+each_kind() {
+	for K in $KINDS; do
+		echo "--- $K"
+		D=$MNT/$K/t$BATS_TEST_NUMBER
+		mkdir -p "$D"
+		export K D
+		"$@"
+	done
+}
+
+sha() { sha256sum <"$1" | cut -d' ' -f1; }
+
+# same FILE FILE: byte for byte.
+same() { cmp "$1" "$2"; }
+
+fail() { echo "$*" >&2; return 1; }
+
+# eq GOT WANTED
+eq() { [ "$1" = "$2" ] || fail "got '$1', wanted '$2'"; }
+
+# refute CMD...: the command fails (bash's -e overlooks a plain "! CMD").
+refute() { if "$@"; then fail "should have failed: $*"; fi; }
+
+# wait_all: for every background job, and fails if one did.
+wait_all() {
+	local job bad=0
+	for job in $(jobs -p); do wait "$job" || bad=1; done
+	return $bad
+}
+
+# fails_with TEXT CMD...: the command fails and says TEXT.
+fails_with() {
+	local text=$1 out
+	shift
+	if out=$(LC_ALL=C "$@" 2>&1); then fail "should have failed: $*"; return 1; fi
+	grep -qF -- "$text" <<<"$out" || fail "should have said '$text': $out"
+}
+
+# Drops what the kernel caches, as far as the user may.
+drop_caches() { sync; if [ -w /proc/sys/vm/drop_caches ]; then echo 3 >/proc/sys/vm/drop_caches; fi; }
+
+# stat_value NAME [LABELS]: one figure of .spillfs/stats.
+stat_value() {
+	awk -v n="$1" -v l="${2:-}" '
+		{ name = $1; lab = ""; i = index($1, "{")
+		  if (i) { name = substr($1, 1, i - 1); lab = substr($1, i + 1, length($1) - i - 1) }
+		  sub(/_total$/, "", name) }
+		name == n && (l == "" || lab == l) { print $2; exit }' "$MNT/.spillfs/stats"
+}
+
+xattr() { getfattr --only-values --absolute-names -n "user.spillfs.$2" "$1"; }
+set_xattr() { setfattr -n "user.spillfs.$2" -v "$3" "$1"; }
+blocks() { stat -c %b "$1"; }
+
+# noise BYTES FILE: the same incompressible bytes each time.
+noise() { py proc noise "$1" "${3:-1}" >"$2"; }
+
+# A plain ext4 directory in MODEL, to compare with: made on a loop device where the scratch is not ext4.
+model_dir() {
+	MODEL=$WORK/model
+	mkdir -p "$MODEL"
+	case $(stat -f -c %T "$WORK") in ext*) return ;; esac
+	require_root
+	small_ext4 "$MODEL" 2G
+}
+
+# small_ext4 DIR SIZE: a fresh ext4 of that size at DIR; teardown unmounts, which frees the device.
+small_ext4() {
+	require_root
+	require_tool mkfs.ext4 e2fsprogs
+	truncate -s "$2" "$WORK/$(basename "$1").img"
+	mkfs.ext4 -q -F -m 0 -O ^has_journal "$WORK/$(basename "$1").img"
+	mkdir -p "$1"
+	mount -o loop "$WORK/$(basename "$1").img" "$1" || missing "loop devices cannot be used here"
+	chmod 755 "$1"
+}
+
+# ---- real data ---------------------------------------------------------------------------------
+
+# real_data pcm|grid|words: sets DATA to a file of bytes that nobody here generated.
+#   pcm.i16     samples of a General MIDI soundfont         (timgm6mb-soundfont)
+#   grid.f32    the EGM96 geoid, 15' grid, little-endian    (proj-data)
+#   words.txt   a word list of 650,000 lines                (wamerican-insane)
+real_data() {
+	local dir=$BATS_RUN_TMPDIR/realdata name src
+	case $1 in
+	pcm) name=pcm.i16 src=/usr/share/sounds/sf2/TimGM6mb.sf2 ;;
+	grid) name=grid.f32 src=/usr/share/proj/egm96_15.gtx ;;
+	words) name=words.txt src=/usr/share/dict/american-english-insane ;;
+	*) fail "real_data $1?" ;;
+	esac
+	[ -r "$src" ] || missing "no $src (Debian: timgm6mb-soundfont proj-data wamerican-insane)"
+	DATA=$dir/$name
+	[ -s "$DATA" ] && return
+	mkdir -p "$dir"
+	py realdata "$1" "$src" "$DATA"
+}

@@ -1,0 +1,60 @@
+"""Small commands about processes and bytes for the shell tests: proc.py COMMAND ARGS."""
+import os
+import random
+import select
+import sys
+
+
+def wait(pid):
+    """Until the process has ended, whoever its parent is."""
+    try:
+        fd = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll()
+
+
+def noise(nbytes, seed):
+    """Incompressible bytes, the same for the same seed."""
+    left, rng = int(nbytes), random.Random(int(seed))
+    while left:
+        n = min(left, 1 << 20)
+        sys.stdout.buffer.write(rng.randbytes(n))
+        left -= n
+
+
+def numbers(count, seed):
+    """A random walk of float64 rounded to cents: compresses as prices do."""
+    import array
+    rng, x, out = random.Random(int(seed)), 100.0, array.array("d")
+    for _ in range(int(count)):
+        x = max(1.0, x + rng.randint(-50, 50) / 100)
+        out.append(round(x, 2))
+    sys.stdout.buffer.write(out.tobytes())
+
+
+def poke(path, off, byte):
+    """Flips the bits of `byte` at an offset of a file."""
+    fd = os.open(path, os.O_RDWR)
+    old = os.pread(fd, 1, int(off))
+    os.pwrite(fd, bytes([old[0] ^ int(byte, 0)]), int(off))
+    os.close(fd)
+
+
+def segments(path):
+    """Data ranges as SEEK_DATA and SEEK_HOLE tell them: first-last pairs, one a line."""
+    fd = os.open(path, os.O_RDONLY)
+    pos, end = 0, os.fstat(fd).st_size
+    while pos < end:
+        try:
+            data = os.lseek(fd, pos, os.SEEK_DATA)
+        except OSError:
+            break
+        pos = os.lseek(fd, data, os.SEEK_HOLE)
+        print(data, pos)
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (wait, noise, numbers, poke, segments)}[sys.argv[1]](*sys.argv[2:])

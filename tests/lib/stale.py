@@ -1,0 +1,151 @@
+"""stale.py CHECK DIR: no reader sees old bytes after a write has returned, whatever the descriptors."""
+import mmap
+import os
+import random
+import select
+import struct
+import sys
+import time
+
+from sysx import eq, get, pattern, put
+
+M = 1 << 20
+
+
+def _file(d, n=2 * M):
+    data = bytearray(pattern(n, 1))
+    return put(os.path.join(d, "f"), data), data
+
+
+def direct_write(d):
+    """O_WRONLY writes at odd places; a cached reader and a mapping see each of them at once."""
+    f, data = _file(d)
+    rd, wr, both = os.open(f, os.O_RDONLY), os.open(f, os.O_WRONLY), os.open(f, os.O_RDWR)
+    m = mmap.mmap(rd, len(data), prot=mmap.PROT_READ)
+    rng = random.Random(5)
+    eq(os.pread(rd, len(data), 0), bytes(data))
+    eq(m[:], bytes(data))
+    for i in range(200):
+        off = rng.randrange(len(data))
+        piece = rng.randbytes(min(rng.choice((1, 100, 4096, 70001, 300000)), len(data) - off))
+        os.pwrite(rng.choice((wr, wr, both)), piece, off)
+        data[off:off + len(piece)] = piece
+        lo, hi = max(0, off - 5000), off + len(piece) + 5000
+        eq(os.pread(rd, hi - lo, lo), bytes(data[lo:hi]))
+        eq(os.pread(both, hi - lo, lo), bytes(data[lo:hi]))
+        eq(m[lo:hi], bytes(data[lo:hi]))
+    m.close()
+    for fd in (rd, wr, both):
+        os.close(fd)
+    eq(get(f), bytes(data))
+
+
+def reopened(d):
+    """What a closed file left in the cache does not outlive a write while it was closed."""
+    f, data = _file(d)
+    rng = random.Random(6)
+    for i in range(60):
+        eq(get(f), bytes(data))
+        off = rng.randrange(len(data) - 5000)
+        fd = os.open(f, rng.choice((os.O_WRONLY, os.O_RDWR)))
+        os.pwrite(fd, b"%05d" % i * 1000, off)
+        os.close(fd)
+        data[off:off + 5000] = b"%05d" % i * 1000
+
+
+def sizes(d):
+    """Appends and truncations by one descriptor show in every other at once."""
+    f, data = _file(d, 10000)
+    rd, wr = os.open(f, os.O_RDONLY), os.open(f, os.O_WRONLY | os.O_APPEND)
+    rng = random.Random(7)
+    for i in range(100):
+        eq(os.pread(rd, 8 * M, 0), bytes(data))
+        if rng.random() < 0.5:
+            piece = rng.randbytes(rng.choice((1, 5000, 100000)))
+            os.write(wr, piece)
+            data += piece
+        else:
+            n = rng.randrange(len(data) + 5000)
+            os.truncate(f, n)
+            data = data[:n] + bytes(max(0, n - len(data)))
+        eq(os.fstat(rd).st_size, len(data))
+        eq(os.stat(f).st_size, len(data))
+    os.close(rd)
+    os.close(wr)
+
+
+def other_changes(d):
+    """copy_file_range, fallocate and O_TRUNC are seen by cached readers, too."""
+    from sysx import KEEP_SIZE, PUNCH_HOLE, fallocate
+    f, data = _file(d)
+    g = put(os.path.join(d, "g"), pattern(M, 9))
+    rd, wr, src = os.open(f, os.O_RDONLY), os.open(f, os.O_WRONLY), os.open(g, os.O_RDONLY)
+    m = mmap.mmap(rd, len(data), prot=mmap.PROT_READ)
+    eq(m[:], bytes(data))
+    done = 0
+    while done < 500000:
+        done += os.copy_file_range(src, wr, 500000 - done, done, 12345 + done)
+    data[12345:512345] = pattern(M, 9)[:500000]
+    eq(os.pread(rd, len(data), 0), bytes(data))
+    eq(m[:], bytes(data))
+    fallocate(wr, PUNCH_HOLE | KEEP_SIZE, 700000, 300000)
+    data[700000:1000000] = bytes(300000)
+    eq(os.pread(rd, len(data), 0), bytes(data))
+    eq(m[:], bytes(data))
+    m.close()
+    os.close(os.open(f, os.O_WRONLY | os.O_TRUNC))
+    eq(os.pread(rd, 100, 0), b"")
+    os.pwrite(wr, b"new", 4096)
+    eq(os.pread(rd, 5000, 0), bytes(4096) + b"new")
+    for fd in (rd, wr, src):
+        os.close(fd)
+
+
+def racing(d):
+    """Readers fill the cache while a direct writer works: when it is quiet, they read the last write."""
+    f = put(os.path.join(d, "f"), bytes(256 * 1024))
+    told = mmap.mmap(-1, 4096)  # version whose write has returned
+    stale_r, stale_w = os.pipe()
+
+    def reader():
+        fd, stale = os.open(f, os.O_RDONLY), 0
+        while True:
+            before = struct.unpack_from("<Q", told)[0]
+            if before == 1 << 60:
+                break
+            for page in (0, 17, 63):
+                got = os.pread(fd, 8, page * 4096)
+                stale += struct.unpack("<Q", got)[0] < before
+        # the write has returned; what the kernel still keeps is taken away without an answer to wait for
+        deadline = time.monotonic() + 20
+        want = struct.pack("<Q", 400) * (256 * 1024 // 8)
+        while os.pread(fd, 256 * 1024, 0) != want:
+            assert time.monotonic() < deadline, "a stale page stays"
+        os.write(stale_w, struct.pack("<Q", stale))
+
+    pids = []
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                reader()
+                code = 0
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    fd = os.open(f, os.O_WRONLY)
+    for version in range(1, 401):
+        os.pwrite(fd, struct.pack("<Q", version) * (256 * 1024 // 8), 0)
+        struct.pack_into("<Q", told, 0, version)
+    struct.pack_into("<Q", told, 0, 1 << 60)
+    for pid in pids:
+        eq(os.waitpid(pid, 0)[1], 0)
+    stale = 0
+    while select.select([stale_r], [], [], 0)[0]:
+        stale += struct.unpack("<Q", os.read(stale_r, 8))[0]
+    print("old pages seen right after a write: %d" % stale)
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing)}[sys.argv[1]](sys.argv[2])

@@ -1,0 +1,143 @@
+"""What the checks share: system calls that Python has no name for, and asserting errno."""
+import contextlib
+import ctypes
+import errno
+import os
+import random
+import signal
+
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD = -100
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+KEEP_SIZE, PUNCH_HOLE, COLLAPSE, ZERO_RANGE = 1, 2, 8, 16
+NATIVE = bool(os.environ.get("NATIVE"))
+ROOT = os.geteuid() == 0
+NOBODY = 65534
+SIGBUS = signal.SIGBUS
+
+
+def _call(f, *args):
+    r = f(*args)
+    if r < 0:
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e))
+    return r
+
+
+def rename2(a, b, flags):
+    return _call(libc.renameat2, AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), flags)
+
+
+def fallocate(fd, mode, off, length):
+    return _call(libc.fallocate, fd, mode, ctypes.c_int64(off), ctypes.c_int64(length))
+
+
+def setxattr_raw(path, name, value, size, flags):
+    return _call(libc.setxattr, os.fsencode(path), os.fsencode(name), value, ctypes.c_size_t(size), flags)
+
+
+def getxattr_raw(path, name, size):
+    buf = ctypes.create_string_buffer(max(size, 1))
+    return _call(libc.getxattr, os.fsencode(path), os.fsencode(name), buf, ctypes.c_size_t(size))
+
+
+def listxattr_raw(path, size):
+    buf = ctypes.create_string_buffer(max(size, 1))
+    return _call(libc.listxattr, os.fsencode(path), buf, ctypes.c_size_t(size))
+
+
+@contextlib.contextmanager
+def fails(*codes):
+    """The block must raise OSError with one of these errno values."""
+    want = "/".join(errno.errorcode[c] for c in codes)
+    try:
+        yield
+    except OSError as e:
+        got = errno.errorcode.get(e.errno, e.errno)
+        assert e.errno in codes, "errno %s, wanted %s (%s)" % (got, want, e)
+        return
+    raise AssertionError("succeeded, wanted %s" % want)
+
+
+def in_child(f, user=None):
+    """Runs f in a child process, as another user if told; its failure is ours."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            if user is not None:
+                os.setgroups([])
+                os.setresgid(user, user, user)
+                os.setresuid(user, user, user)
+            f()
+            code = 0
+        except BaseException:  # the child must never return into the test
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, "the child failed (status %d)" % status
+
+
+def children(n, f):
+    """f(0..n-1), each in a process, at the same time."""
+    pids = []
+    for i in range(n):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                f(i)
+                code = 0
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    for pid in pids:
+        _, status = os.waitpid(pid, 0)
+        assert status == 0, "a child failed (status %d)" % status
+
+
+def put(path, content=b"", mode=0o666, flags=0):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags, mode)
+    try:
+        done = 0
+        while done < len(content):
+            done += os.write(fd, content[done:])
+    finally:
+        os.close(fd)
+    return path
+
+
+def get(path):
+    with open(path, "rb", buffering=0) as f:
+        return f.readall()
+
+
+def eq(got, want):
+    if isinstance(got, bytes) and isinstance(want, bytes) and got != want:
+        at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
+        raise AssertionError("bytes differ at %d: %r, wanted %r; lengths %d, %d" % (
+            at, got[at:at + 16], want[at:at + 16], len(got), len(want)))
+    assert got == want, "got %r, wanted %r" % (got, want)
+
+
+def killed_by(f):
+    """The signal that ends a child doing f, 0: none."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            f()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+
+def pattern(n, seed):
+    """Incompressible bytes, the same for the same seed."""
+    return random.Random(seed).randbytes(n)
