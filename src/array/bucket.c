@@ -42,7 +42,8 @@ struct bucket {
 	uint64_t *runs; /* boundaries without the first, which is 0 */
 	size_t nruns, cap_runs;
 	bool runs_dirty;
-	struct region_list freed; /* pages to defer with the next stage */
+	struct region_list freed; /* pages to defer with the next stage; may overlap */
+	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
 };
 
 /* Regions on their way back to the pool. */
@@ -203,6 +204,33 @@ static int need_region(struct bucket *b, uint64_t want)
 	return 0;
 }
 
+static int list_add(struct region_list *l, const struct region *r)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 8;
+		void *v = realloc(l->v, cap * sizeof(*l->v));
+
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n++] = *r;
+	return 0;
+}
+
+/* The region has left a page that lost its extents before (invariant 3). */
+static void release_held(struct bucket *b)
+{
+	struct region r = { b->region.file, b->held_page - 1, POOL_ALIGN };
+
+	if (!b->held_page || b->region.off_bytes + b->next_bytes < r.off_bytes + POOL_ALIGN)
+		return;
+	b->held_page = 0;
+	if (!extent_map_touches(&b->map, r.file, r.off_bytes, POOL_ALIGN))
+		list_add(&b->freed, &r);
+}
+
 static void mark_dirty(struct bucket *b, uint64_t off)
 {
 	if (off < b->dirty_from)
@@ -231,6 +259,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 	if (err)
 		return err;
 	b->next_bytes += len;
+	release_held(b);
 	mark_dirty(b, off);
 	atomic_fetch_add(&b->array.stored_bytes, len);
 	*n_out = len;
@@ -271,21 +300,6 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	return err;
 }
 
-static int list_add(struct region_list *l, const struct region *r)
-{
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 8;
-		void *v = realloc(l->v, cap * sizeof(*l->v));
-
-		if (!v)
-			return -ENOMEM;
-		l->v = v;
-		l->cap = cap;
-	}
-	l->v[l->n++] = *r;
-	return 0;
-}
-
 /* Invariant 3: frees the pages of a removed piece that nothing else of this bucket touches. A page that
  * cannot be noted (no memory) stays claimed until the next mount. */
 static void free_piece(void *ctx, const struct extent *piece)
@@ -302,10 +316,12 @@ static void free_piece(void *ctx, const struct extent *piece)
 	if (first < end && end > piece->phys_bytes + piece->len_bytes &&
 	    extent_map_touches(&b->map, piece->file, end - POOL_ALIGN, POOL_ALIGN))
 		end -= POOL_ALIGN;
-	/* The page that the region appends to next stays. */
+	/* The page that the region appends to next stays for now. */
 	if (b->region.len_bytes && b->next_bytes < b->region.len_bytes && piece->file == b->region.file &&
-	    first <= next_page && next_page < end && b->next_bytes % POOL_ALIGN)
+	    first <= next_page && next_page < end && b->next_bytes % POOL_ALIGN) {
 		end = next_page;
+		b->held_page = next_page + 1;
+	}
 	if (first >= end)
 		return;
 	r.off_bytes = first;
@@ -390,6 +406,33 @@ static void run_freed(struct commit_deferred *d)
 	free(f);
 }
 
+static int compare_regions(const void *a, const void *b)
+{
+	const struct region *x = a, *y = b;
+
+	if (x->file != y->file)
+		return x->file < y->file ? -1 : 1;
+	return x->off_bytes < y->off_bytes ? -1 : x->off_bytes > y->off_bytes;
+}
+
+/* Two pieces that were removed at once can have had a page in common. */
+static void merge_regions(struct region_list *l)
+{
+	size_t n = 0;
+
+	qsort(l->v, l->n, sizeof(*l->v), compare_regions);
+	for (size_t i = 0; i < l->n; i++) {
+		struct region *last = n ? &l->v[n - 1] : NULL, *r = &l->v[i];
+		uint64_t end = r->off_bytes + r->len_bytes;
+
+		if (!last || last->file != r->file || r->off_bytes > last->off_bytes + last->len_bytes)
+			l->v[n++] = *r;
+		else if (end > last->off_bytes + last->len_bytes)
+			last->len_bytes = end - last->off_bytes;
+	}
+	l->n = n;
+}
+
 static int defer_freed_locked(struct bucket *b)
 {
 	struct freed_regions *f;
@@ -401,6 +444,7 @@ static int defer_freed_locked(struct bucket *b)
 		return -ENOMEM;
 	f->deferred.run = run_freed;
 	f->pool = pool_of(b);
+	merge_regions(&b->freed);
 	f->list = b->freed;
 	b->freed = (struct region_list){ 0 };
 	commit_defer_locked(b->array.home->store->commit, &f->deferred);

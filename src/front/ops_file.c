@@ -79,10 +79,11 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	struct {
+	union {
 		struct fuse_bufvec vec;
-		struct fuse_buf more[TREE_READ_PARTS - 1];
+		char room[sizeof(struct fuse_bufvec) + (TREE_READ_PARTS - 1) * sizeof(struct fuse_buf)];
 	} reply = { .vec = FUSE_BUFVEC_INIT(0) };
+	struct fuse_buf *v = reply.vec.buf;
 	struct tree_read r;
 	int err = tree_read_begin(file_of(fi), (uint64_t)off, size, &r);
 
@@ -94,7 +95,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	reply.vec.count = r.n ? r.n : 1;
 	for (unsigned i = 0; i < r.n; i++) {
 		const struct lease *l = &r.part[i];
-		struct fuse_buf *b = &reply.vec.buf[i];
+		struct fuse_buf *b = v + i;
 
 		*b = (struct fuse_buf){ .size = l->len_bytes };
 		if (l->ptr) {
@@ -129,7 +130,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct tree_caller who = front_caller(req);
 	struct pending_write *p;
 	bool drop = false;
-	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, fi->writepage, &who, &drop);
+	int err = tree_write(file_of(fi), buf, size, (uint64_t)off,
+			     fi->writepage && f->config.writeback, &who, &drop);
 
 	if (err) {
 		front_reply_err(req, err);
@@ -197,7 +199,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 		return;
 	}
 	*p = (struct pending_seek){ req, file_of(fi), (uint64_t)off, whence };
-	if (tree_seek_needs_pages(p->file))
+	if (tree_may_have_dirty_pages(front_of(req)->tree, ino))
 		notify_drop_pages(front_of(req)->notify, ino, 0, 0, answer_seek, p);
 	else
 		answer_seek(p);

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "front/notify.h"
 #include "spillfs.h"
 #include "store/commit.h"
 #include "store/layers.h"
@@ -80,6 +81,23 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	reply_attr(req, err, &a);
 }
 
+struct pending_setattr {
+	fuse_req_t req;
+	fuse_ino_t ino;
+	unsigned set;
+	struct stat st;
+};
+
+static void answer_setattr(void *ctx)
+{
+	struct pending_setattr *p = ctx;
+	struct tree_attr a;
+	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, &a);
+
+	reply_attr(p->req, err, &a);
+	free(p);
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
 {
 	static const struct {
@@ -92,17 +110,23 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 		{ FUSE_SET_ATTR_ATIME_NOW, TREE_SET_ATIME_NOW }, { FUSE_SET_ATTR_MTIME_NOW, TREE_SET_MTIME_NOW },
 		{ FUSE_SET_ATTR_CTIME, TREE_SET_CTIME },
 	};
-	struct tree_attr a;
-	unsigned set = 0;
-	int err;
+	struct pending_setattr *p = malloc(sizeof(*p));
 
 	(void)fi;
+	if (!p) {
+		front_reply_err(req, -ENOMEM);
+		return;
+	}
+	*p = (struct pending_setattr){ .req = req, .ino = ino, .st = *st };
 	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
 		if (to_set & bits[i].fuse)
-			set |= bits[i].tree;
+			p->set |= bits[i].tree;
 	}
-	err = tree_setattr(front_of(req)->tree, ino, set, st, &a);
-	reply_attr(req, err, &a);
+	/* Pages that a mapping has changed before must not come later and undo the times. */
+	if ((p->set & TREE_SET_MTIME) && tree_may_have_dirty_pages(front_of(req)->tree, ino))
+		notify_drop_pages(front_of(req)->notify, ino, 0, 0, answer_setattr, p);
+	else
+		answer_setattr(p);
 }
 
 static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target)

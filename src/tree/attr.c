@@ -39,18 +39,24 @@ static void apply(struct inode *i, unsigned set, const struct stat *st)
 		i->uid = st->st_uid;
 	if (set & TREE_SET_GID)
 		i->gid = st->st_gid;
-	if (set & (TREE_SET_ATIME | TREE_SET_ATIME_NOW))
-		i->atime_ns = set & TREE_SET_ATIME_NOW ? now : to_ns(st->st_atim);
-	if (set & (TREE_SET_MTIME | TREE_SET_MTIME_NOW)) {
-		i->mtime_ns = set & TREE_SET_MTIME_NOW ? now : to_ns(st->st_mtim);
-		i->times_set = true;
-	} else if (set & TREE_SET_SIZE) {
+	if (set & TREE_SET_ATIME)
+		i->atime_ns = to_ns(st->st_atim);
+	else if (set & TREE_SET_ATIME_NOW)
+		i->atime_ns = now;
+	if (set & TREE_SET_MTIME)
+		i->mtime_ns = to_ns(st->st_mtim);
+	else if (set & (TREE_SET_MTIME_NOW | TREE_SET_SIZE))
 		i->mtime_ns = now;
-		i->times_set = false;
-	}
 	i->ctime_ns = set & TREE_SET_CTIME ? to_ns(st->st_ctim) : now;
 	lock_release(&i->attr);
 	inode_mark_dirty(i);
+}
+
+bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+
+	return !special_is(ino) && !inode_find(t, ino, &i) && atomic_load(&i->nmappable) > 0;
 }
 
 int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out)

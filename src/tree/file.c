@@ -316,20 +316,16 @@ static int do_write(struct array *a, void *ctx)
 	return err;
 }
 
-/* The times after a change of data. A page that is written back late does not undo utimens. */
-static void note_write(struct inode *i, bool paged)
+static void note_write(struct inode *i)
 {
 	int64_t now = inode_now_ns();
 
 	lock_acquire(&i->attr);
-	if (!paged || !i->times_set) {
-		i->mtime_ns = i->ctime_ns = now;
-		i->times_set = false;
-	}
+	i->mtime_ns = i->ctime_ns = now;
 	lock_release(&i->attr);
 }
 
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool paged,
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
 	       const struct tree_caller *who, bool *drop_cache)
 {
 	struct piece p = { .buf = buf, .len = len, .off = off };
@@ -343,11 +339,11 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 		atomic_store(&f->grew, true);
 	if (err)
 		return err;
-	note_write(i, paged);
+	if (!keep_times)
+		note_write(i);
 	*drop_cache = false;
 	if (!f->cached) {
-		if (!paged)
-			drop_setid(i, who);
+		drop_setid(i, who);
 		if (atomic_load(&i->ncached) > 0)
 			*drop_cache = true;
 		else
@@ -404,17 +400,12 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
 		return -EOPNOTSUPP;
 	}
 	if (!err) {
-		note_write(i, false);
+		note_write(i);
 		inode_mark_dirty(i);
 		if (mode & ~FALLOC_FL_KEEP_SIZE && atomic_load(&i->ncached) == 0)
 			atomic_store(&i->stale_pages, true);
 	}
 	return err;
-}
-
-bool tree_seek_needs_pages(struct tree_file *f)
-{
-	return f->inode && atomic_load(&f->inode->nmappable) > 0;
 }
 
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)

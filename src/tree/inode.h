@@ -38,7 +38,6 @@ struct inode {
 	uint32_t mode, nlink, uid, gid;
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
-	bool times_set; /* utimens came after the last write */
 
 	uint64_t parent;
 	atomic_int ncached;      /* opens whose pages the kernel caches */

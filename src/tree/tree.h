@@ -80,6 +80,9 @@ int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, stru
 #define TREE_SET_CTIME 0x100u
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out);
+/* A shared mapping may have changed pages that the kernel has not written back. What depends on them, or on
+ * their not coming later (SEEK_HOLE, utimens), has them written back first. */
+bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino);
 int tree_statfs(struct tree *t, struct statvfs *out);
 
 /* Extended attributes. get: *out is malloc'd. list: names, each with its NUL. */
@@ -109,15 +112,13 @@ struct tree_read {
 int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out);
 void tree_read_end(struct tree_read *r);
 
-/* paged: the kernel writes back a page that was written before; times that were set since stay.
+/* keep_times: the kernel keeps the times and sends them (writeback cache).
  * *drop_cache: pages cached by other opens must be dropped before the writer is answered. */
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool paged,
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
 	       const struct tree_caller *who, bool *drop_cache);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
-/* Must the kernel's dirty pages come first? A shared mapping may have changed pages without a write. */
-bool tree_seek_needs_pages(struct tree_file *f);
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
 	      size_t *n_out);
 uint64_t tree_file_ino(const struct tree_file *f);

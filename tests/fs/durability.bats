@@ -54,8 +54,8 @@ appends() {
 	cp "$D/f" "$WORK/want"
 	for i in 1 2 3; do
 		for f in "$D/f" "$WORK/want"; do
-			noise 70001 /dev/stdout $i >>"$f"
-			noise 999 /dev/stdout $i | dd of="$f" bs=1 seek=$((i * 131000)) conv=notrunc status=none
+			noise 70001 - $i >>"$f"
+			noise 999 - $i | dd of="$f" bs=1 seek=$((i * 131000)) conv=notrunc status=none
 		done
 		synced "$D/f"
 		crash_and_mount

@@ -12,7 +12,10 @@ teardown_file() { teardown_work; }
 setup() { revive; }
 teardown() { :; }
 
-posix() { py posix "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers; }
+posix() {
+	py posix "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	[ -n "$NATIVE" ] || alive "$PID"
+}
 
 @test "create: O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, access modes and their errors" { posix create_flags; }
 @test "create: the umask applies" { posix umask_applies; }

@@ -237,6 +237,6 @@ tools() {
 	[ "$(find "$STORE/columns" -type f | wc -l)" = 1 ]
 	[ "$(find "$STORE/pool" -type f | wc -l)" -ge 1 ]
 	umount_store
-	eq "$(cat "$(find "$STORE/columns" -type f)" | sha256sum)" "$(noise 200000 /dev/stdout | sha256sum)"
+	eq "$(cat "$(find "$STORE/columns" -type f)" | sha256sum)" "$(noise 200000 - | sha256sum)"
 	mount_again
 }

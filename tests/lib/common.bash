@@ -127,6 +127,9 @@ umount_store() {
 	wait_gone "$PID"
 }
 
+# alive PID: runs, and is no zombie that nobody has waited for.
+alive() { [ -n "$1" ] && grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null; }
+
 # wait_gone PID: until that process has ended, whoever is its parent.
 wait_gone() { py proc wait "$1"; }
 
@@ -158,7 +161,7 @@ setup() { common_setup; }
 revive() {
 	[ -z "$NATIVE" ] || return 0
 	PID=$(tail -n1 "$WORK/.pids")
-	if kill -0 "$PID" 2>/dev/null && mounted; then return; fi
+	if alive "$PID" && mounted; then return; fi
 	echo "# the daemon is gone since the last test; mounting afresh" >&3
 	if mounted; then detach "$MNT"; fi
 	rm -rf "$STORE"
@@ -173,11 +176,11 @@ teardown_work() {
 	[ -n "${WORK:-}" ] && [ -d "$WORK" ] || return 0
 	cd /
 	if [ -z "$NATIVE" ] && mounted "$MNT"; then
-		if [ -z "${DAEMON_LOST:-}" ] && ! kill -0 "$PID" 2>/dev/null; then
+		if [ -z "${DAEMON_LOST:-}" ] && ! alive "$PID"; then
 			echo "the daemon (pid $PID) died in this test" >&2
 			rc=1
 		fi
-		timeout 120 "$SPILLCTL" umount "$MNT" >&2 || rc=1
+		if alive "$PID"; then timeout 120 "$SPILLCTL" umount "$MNT" >&2 || rc=1; fi
 	fi
 	while read -r pid; do
 		if is_ours "$pid"; then
@@ -264,8 +267,10 @@ xattr() { getfattr --only-values --absolute-names -n "user.spillfs.$2" "$1"; }
 set_xattr() { setfattr -n "user.spillfs.$2" -v "$3" "$1"; }
 blocks() { stat -c %b "$1"; }
 
-# noise BYTES FILE: the same incompressible bytes each time.
-noise() { py proc noise "$1" "${3:-1}" >"$2"; }
+# noise BYTES FILE [SEED]: the same incompressible bytes each time; FILE -: to stdout.
+noise() {
+	if [ "$2" = - ]; then py proc noise "$1" "${3:-1}"; else py proc noise "$1" "${3:-1}" >"$2"; fi
+}
 
 # A plain ext4 directory in MODEL, to compare with: made on a loop device where the scratch is not ext4.
 model_dir() {

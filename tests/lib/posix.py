@@ -1,5 +1,5 @@
-"""posix.py NAME DIR...: one check of POSIX behaviour in a fresh directory of each DIR (checks are the functions of
-posix_names.py, posix_attrs.py, posix_data.py). Run on any file system: what they ask for holds on ext4. -l lists."""
+"""posix.py NAME DIR...: one check of POSIX behaviour in a fresh directory of each DIR. Checks are the
+functions of posix_names.py, posix_attrs.py, posix_data.py; all hold on ext4. -l lists them."""
 import os
 import shutil
 import sys
