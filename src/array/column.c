@@ -287,6 +287,19 @@ static void reserve_ahead(struct column *c, uint64_t end)
 	c->reserved_bytes = end + ahead;
 }
 
+/* Before the column grows over a gap: what was reserved there would count as data once it is read. */
+static int give_back_reserve(struct column *c)
+{
+	int err = 0;
+
+	if (c->file && c->reserved_bytes > c->array.size_bytes) {
+		err = io_truncate(c->file, c->array.size_bytes);
+		if (!err)
+			c->reserved_bytes = c->array.size_bytes;
+	}
+	return err;
+}
+
 /* Makes room for a change that ends at `end`: inline memory or a file. */
 static int need_storage(struct column *c, uint64_t end)
 {
@@ -316,6 +329,8 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 		c->mem_dirty = true;
 	} else {
 		err = end > c->reserved_bytes ? store_may_write(a->home->store, len) : 0;
+		if (!err && off > a->size_bytes)
+			err = give_back_reserve(c);
 		if (!err)
 			err = io_pwrite(c->file, buf, len, off);
 		if (err)
@@ -357,6 +372,8 @@ static int column_resize(struct array *a, uint64_t size)
 		err = start_over(c);
 	} else if (size > a->size_bytes) {
 		err = need_storage(c, size);
+		if (!err)
+			err = give_back_reserve(c);
 		if (!err && c->file)
 			err = io_truncate(c->file, size);
 		if (!err && c->file) {

@@ -254,11 +254,12 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 	size_t done = 0;
 	int err = 0;
 
-	out->file = f;
+	out->inode = i;
 	out->n = 0;
 	out->buf = NULL;
 	if (!i)
 		return read_special(f, off, len, out);
+	inode_ref(i);
 	rwlock_shared(&i->rw);
 	a = i->array;
 	while (done < len && !err) {
@@ -295,8 +296,10 @@ void tree_read_end(struct tree_read *r)
 	return_parts(r);
 	buf_free(r->buf, r->buf_bytes);
 	r->buf = NULL;
-	if (r->file->inode)
-		rwlock_release(&r->file->inode->rw);
+	if (r->inode) {
+		rwlock_release(&r->inode->rw);
+		inode_put(r->inode, 1);
+	}
 }
 
 struct piece {

@@ -23,6 +23,7 @@
 struct store;
 struct tree;
 struct tree_file;
+struct inode;
 
 struct tree_caller {
 	uid_t uid;
@@ -100,10 +101,11 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 		   struct tree_file_info *info);
 void tree_file_release(struct tree_file *f);
 
-/* A read in parts: begin borrows, end returns; between them the inode is locked shared. */
+/* A read in parts: begin borrows, end returns; between them the inode is locked shared. The file may be
+ * released in between: once a reader has its answer it may close. */
 #define TREE_READ_PARTS 64u
 struct tree_read {
-	struct tree_file *file;
+	struct inode *inode;
 	unsigned n;
 	struct lease part[TREE_READ_PARTS];
 	void *buf; /* where the parts were too many */
