@@ -92,10 +92,16 @@ static uint64_t round_page(uint64_t n)
 /* Reserved space is not stored bytes. */
 static void update_stored(struct column *c)
 {
-	uint64_t size, stored = c->array.size_bytes;
+	uint64_t size, stored = c->array.size_bytes, ahead = 0;
 
-	if (c->file && !io_size(c->file, &size, &stored) && stored > round_page(c->array.size_bytes))
-		stored = round_page(c->array.size_bytes);
+	if (c->file && !io_size(c->file, &size, &stored)) {
+		if (round_page(c->reserved_bytes) > round_page(size))
+			ahead = round_page(c->reserved_bytes) - round_page(size);
+		stored = stored > ahead ? stored - ahead : 0;
+		/* A cut that waits for its commit is made as far as anybody can see. */
+		if (stored > round_page(c->array.size_bytes))
+			stored = round_page(c->array.size_bytes);
+	}
 	atomic_store(&c->array.stored_bytes, stored);
 }
 
@@ -282,7 +288,7 @@ static void reserve_ahead(struct column *c, uint64_t end)
 
 	if (end <= c->reserved_bytes)
 		return;
-	if (store_may_write(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
+	if (!ahead || store_may_write(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
 		ahead = 0;
 	c->reserved_bytes = end + ahead;
 }

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "front/options.h"
@@ -104,11 +105,13 @@ static int clear_stale(const char *shown, char *why, size_t why_len)
 
 int mount_resolve_dir(const char *shown, char **out, char *why, size_t why_len)
 {
+	struct statfs fs;
 	struct stat st;
 	char *path;
 	int err;
 
-	while (stat(shown, &st) < 0) {
+	/* The attributes of a dead mount may be cached; its statfs never is. */
+	while (stat(shown, &st) < 0 || statfs(shown, &fs) < 0) {
 		err = -errno;
 		if (err == -ENOTCONN) {
 			err = clear_stale(shown, why, why_len);

@@ -27,7 +27,8 @@ void front_file_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_caller who = front_caller(req);
-	struct tree_file_info info;
+	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
+	struct tree_file_info info = { .direct = !front_of(req)->config.writeback };
 	struct tree_file *file;
 	int err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
 
@@ -45,7 +46,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct front *f = front_of(req);
 	struct tree_caller who = front_caller(req);
 	struct fuse_entry_param e = { .generation = 1, .entry_timeout = FRONT_TIMEOUT_SECONDS };
-	struct tree_file_info info;
+	struct tree_file_info info = { .direct = !f->config.writeback };
 	struct tree_file *file;
 	struct tree_attr a;
 	int err = tree_make(f->tree, parent, name, S_IFREG | (mode & 07777), 0, NULL, &who, &a);

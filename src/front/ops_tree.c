@@ -122,8 +122,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 		if (to_set & bits[i].fuse)
 			p->set |= bits[i].tree;
 	}
-	/* Pages that a mapping has changed before must not come later and undo the times. */
-	if ((p->set & TREE_SET_MTIME) && tree_may_have_dirty_pages(front_of(req)->tree, ino))
+	/* Pages that a mapping has changed before must not come later and undo the times. Not in a truncation:
+	 * the kernel holds page writes back until that is answered. With the writeback cache it has written
+	 * them already. */
+	if ((p->set & (TREE_SET_MTIME | TREE_SET_SIZE)) == TREE_SET_MTIME && !front_of(req)->config.writeback && tree_may_have_dirty_pages(front_of(req)->tree, ino))
 		notify_drop_pages(front_of(req)->notify, ino, 0, 0, answer_setattr, p);
 	else
 		answer_setattr(p);

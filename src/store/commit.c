@@ -144,9 +144,9 @@ static int commit_once(struct commit *c, bool seal, bool *released)
 
 	if (atomic_load(&s->read_only))
 		return -EROFS;
+	err = c->hooks.flush(c->ctx);
 	if (seal)
 		layers_rotate(s->layers);
-	err = c->hooks.flush(c->ctx);
 	if (!err || err == -ENOSPC) {
 		rwlock_exclusive(&c->gate);
 		err = commit_transaction(c, &deferred, &empty, &left);
@@ -180,14 +180,16 @@ static int commit_once(struct commit *c, bool seal, bool *released)
 }
 
 /* A block that was encoded while a layer was being sealed is in the next layer already; it is staged by
- * a transaction of its own, so that what was asked for is durable all the same. */
+ * a transaction of its own, so that what was asked for is durable all the same. That one seals if the
+ * first had no layer to seal and has made one. */
 static int commit_run(struct commit *c, bool seal)
 {
+	uint64_t before = layers_newest_sealed(c->store->layers);
 	bool released = false;
 	int err = commit_once(c, seal, &released);
 
 	if (!err && seal)
-		err = commit_once(c, false, &released);
+		err = commit_once(c, layers_newest_sealed(c->store->layers) == before, &released);
 	/* There was no space for something, and there may be now. */
 	else if (err == -ENOSPC && released)
 		err = commit_once(c, false, &released);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "tool/tool.h"
@@ -82,10 +83,11 @@ enum tool_exit cmd_umount(const struct tool_call *call)
 	bool lazy = tool_flag(call, 'l');
 	enum tool_exit code;
 	struct tool_mount m;
+	struct statfs fs;
 	char said[256];
 	int pidfd, err;
 
-	if (access(call->args[0], F_OK) < 0 && errno == ENOTCONN)
+	if (statfs(call->args[0], &fs) < 0 && errno == ENOTCONN)
 		return umount_dead(call->args[0]);
 	code = tool_mount_open(call->args[0], false, &m);
 	if (code != TOOL_OK)

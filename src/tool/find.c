@@ -61,6 +61,7 @@ static int ask(int fd, struct spillfs_info *out)
 enum tool_exit tool_mount_open(const char *path, bool need_info, struct tool_mount *out)
 {
 	struct tool_mount m = { .fd = -1 };
+	struct statfs fs;
 	char root[PATH_MAX];
 	int err = 0;
 
@@ -68,6 +69,9 @@ enum tool_exit tool_mount_open(const char *path, bool need_info, struct tool_mou
 		err = -errno;
 	if (err == 0)
 		err = climb(root);
+	/* What is known of a dead mount may be cached; its statfs never is. */
+	if (err == 0 && statfs(root, &fs) < 0)
+		err = -errno;
 	if (err == -ENOTCONN)
 		return tool_fail(TOOL_NOT_MOUNT, "%s: the daemon behind this mount is dead; mount again, "
 				 "or spillctl umount it", path);

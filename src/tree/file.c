@@ -115,7 +115,7 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	if (err)
 		return err;
 	f->inode = i;
-	info->direct = acc == O_WRONLY;
+	info->direct &= acc == O_WRONLY;
 	f->cached = !info->direct;
 	if (f->cached) {
 		atomic_fetch_add(&i->ncached, 1);
@@ -138,7 +138,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	f->tree = t;
 	f->ino = ino;
 	f->flags = flags;
-	*info = (struct tree_file_info){ 0 };
+	info->keep_cache = false;
 	if (special_is(ino)) {
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;

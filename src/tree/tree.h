@@ -92,9 +92,10 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
 int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 
-/* Open files. flags as open(2); O_TRUNC truncates. */
+/* Open files. flags as open(2); O_TRUNC truncates. info->direct is in and out: may the file bypass the
+ * kernel's cache, does it. */
 struct tree_file_info {
-	bool direct;     /* write-only: the kernel need not cache */
+	bool direct;     /* nobody can map it: the kernel need not cache */
 	bool keep_cache; /* cached pages are still right */
 };
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,

@@ -134,9 +134,15 @@ static int describe(struct inode *i, const char *name, char **out)
 
 static int check_namespace(const char *name)
 {
-	if (!strncmp(name, "system.", 7))
-		return -EOPNOTSUPP;
-	return strlen(name) > META_NAME_MAX ? -ERANGE : 0;
+	static const char *const kept[] = { "user.", "trusted.", "security." };
+
+	if (strlen(name) > META_NAME_MAX)
+		return -ERANGE;
+	for (size_t k = 0; k < sizeof(kept) / sizeof(*kept); k++) {
+		if (!strncmp(name, kept[k], strlen(kept[k])))
+			return name[strlen(kept[k])] ? 0 : -EINVAL;
+	}
+	return -EOPNOTSUPP;
 }
 
 int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)

@@ -102,8 +102,7 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 	mkdir "$WORK/bin"
 	ln -s "$SPILLFS" "$WORK/bin/spillfs"
 	# mount.fuse3 looks only in the system's directories
-	unshare -m bash -euc '
-		mount --make-rprivate /
+	private_ns bash -euc '
 		mount --bind "$WORK/bin" /usr/local/bin
 		echo "$STORE $MNT fuse.spillfs noauto,cache=8M,x-y=z 0 0" >"$WORK/fstab"
 		mount -T "$WORK/fstab" "$MNT"
@@ -189,8 +188,7 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 @test "exit 7: FUSE is not available" {
 	require_root
 	# a /dev without fuse, in a mount namespace of its own
-	unshare -m bash -uc '
-		mount --make-rprivate /
+	private_ns bash -uc '
 		mount -t tmpfs none /dev
 		mknod -m 666 /dev/null c 1 3
 		"$SPILLFS" "$STORE" "$MNT" 2>"$WORK/err"
@@ -333,9 +331,11 @@ two"
 	require_root
 	[ -u "$(command -v fusermount3)" ] || missing "fusermount3 is not setuid"
 	chown nobody "$STORE" "$MNT"
+	# the build may lie where only root can look
+	cp "$SPILLFS" "$WORK/spillfs"
+	cp "$SPILLCTL" "$WORK/spillctl"
 	# the device's mode is the system's business; the namespace has one for everybody
-	run unshare -m bash -euc '
-		mount --make-rprivate /
+	SPILLFS=$WORK/spillfs SPILLCTL=$WORK/spillctl run private_ns bash -euc '
 		mknod -m 666 "$WORK/fuse" c 10 229
 		mount --bind "$WORK/fuse" /dev/fuse
 		setpriv --reuid=65534 --regid=65534 --clear-groups bash -euc "

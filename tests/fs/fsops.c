@@ -346,6 +346,7 @@ static void run_mmap_write(struct side *s, const struct op *op, struct result *r
 	memcpy(p, data, len);
 	done(r, msync(p, len, MS_SYNC));
 	munmap(p, len);
+	settle(s->fd[op->slot]); /* pages reach a FUSE daemon without the time of their change */
 }
 
 static void run_mmap_private(struct side *s, const struct op *op, struct result *r)

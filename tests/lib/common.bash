@@ -136,7 +136,7 @@ wait_gone() { py proc wait "$1"; }
 # Kills the daemon as a crash would, and takes the dead mount away.
 kill9() {
 	[ -n "$NATIVE" ] && return 0
-	kill -9 "$PID"
+	kill -9 "$PID" 2>/dev/null || true # crash.py may have done it
 	wait_gone "$PID"
 	detach "$MNT"
 	DAEMON_LOST=expected
@@ -290,6 +290,21 @@ small_ext4() {
 	mkdir -p "$1"
 	mount -o loop "$WORK/$(basename "$1").img" "$1" || missing "loop devices cannot be used here"
 	chmod 755 "$1"
+}
+
+# private_ns CMD...: in a mount namespace of its own, from which no mount spreads. Under a plain chroot the
+# root is no mount point, which unshare(1) refuses to make private: then each visible mount is.
+private_ns() {
+	if unshare -m true 2>/dev/null; then
+		unshare -m "$@"
+		return
+	fi
+	unshare -m --propagation unchanged bash -c '
+		while read -r m; do
+			mount --make-private "$m" || exit 1
+		done < <(awk "{ print \$5 }" /proc/self/mountinfo)
+		exec "$@"
+	' - "$@"
 }
 
 # ---- real data ---------------------------------------------------------------------------------
