@@ -245,6 +245,12 @@ int array_drop_locked(struct array *a)
 	return a->ops->drop_locked(a);
 }
 
+int array_evacuate(struct array *a, uint64_t victim, bool *more)
+{
+	*more = false;
+	return a->ops->evacuate ? a->ops->evacuate(a, victim, more) : 0;
+}
+
 void array_end_growth(struct array *a)
 {
 	if (a->ops->end_growth)

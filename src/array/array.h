@@ -4,7 +4,7 @@
  * may rely on what its comment in struct array_ops says.
  *
  * Locking: the caller holds the inode's rwlock: exclusively for write, resize, punch, allocate,
- * configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
+ * evacuate, configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
  * released. Functions named _locked need the meta lock too.
  *
  * Errors beyond I/O: -ENOSPC; -EROFS after a failed commit; -EUCLEAN for damaged stored bytes (logged);
@@ -92,6 +92,9 @@ struct array_ops {
 	/* The file is gone: frees its storage after the next commit; the inode's row goes in the same
 	 * transaction. dirty memory is dropped before, by resize to 0. */
 	int (*drop_locked)(struct array *a);
+	/* Moves some of what layer `victim` holds of it to the open layer; *more: call again. When all is
+	 * moved, nothing of the victim is needed any more once the next stage is committed. May be NULL. */
+	int (*evacuate)(struct array *a, uint64_t victim, bool *more);
 	/* Ends a growth (the close of a writer). May be NULL. */
 	void (*end_growth)(struct array *a);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
@@ -119,6 +122,7 @@ int array_flush(struct array *a);
 int array_stage_locked(struct array *a, const struct array_facts *facts, bool *more);
 int array_sync(struct array *a);
 int array_drop_locked(struct array *a);
+int array_evacuate(struct array *a, uint64_t victim, bool *more);
 void array_end_growth(struct array *a);
 int array_describe(struct array *a, const char *what, char **out);
 /* New parameters; -EBUSY when the block size would change under existing blocks. */

@@ -557,5 +557,6 @@ const struct array_ops layered_ops = {
 	.stage_locked = layered_stage_locked,
 	.sync = layered_sync,
 	.drop_locked = layered_drop_locked,
+	.evacuate = layered_evacuate,
 	.describe = layered_describe,
 };

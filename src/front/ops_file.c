@@ -138,7 +138,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		front_reply_err(req, err);
 		return;
 	}
-	p = drop ? malloc(sizeof(*p)) : NULL;
+	/* The kernel writing back a page holds it until it is answered; it cannot be stale. */
+	p = drop && !fi->writepage ? malloc(sizeof(*p)) : NULL;
 	if (!p) {
 		fuse_reply_write(req, size);
 		return;

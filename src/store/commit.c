@@ -22,6 +22,8 @@
 #include "util/log.h"
 #include "util/stats.h"
 
+#define MAINTAIN_ROUNDS_MAX 8
+
 struct commit {
 	struct store *store;
 	struct commit_hooks hooks;
@@ -196,6 +198,23 @@ static int commit_run(struct commit *c, bool seal)
 	return err;
 }
 
+/* Gives back what mostly dead layers hold: such a layer is sealed, emptied, staged, and dropped when it is
+ * not the newest sealed one, which takes up to four commits. Nobody waits for them. */
+static void maintain(struct commit *c)
+{
+	for (int round = 0; round < MAINTAIN_ROUNDS_MAX; round++) {
+		bool did = false, seal = layers_want_seal(c->store->layers);
+		int err = 0;
+
+		if (!seal)
+			err = c->hooks.compact(c->ctx, &did);
+		if (err && err != -ENOSPC)
+			log_warn("compaction: %s", strerror(-err));
+		if (err || (!seal && !did) || commit_run(c, seal))
+			return;
+	}
+}
+
 /* Waits for a request or the interval. Returns with the lock held. */
 static void wait_for_work(struct commit *c)
 {
@@ -232,6 +251,11 @@ static void *commit_thread(void *arg)
 		c->finished = ticket;
 		c->result = err;
 		pthread_cond_broadcast(&c->finished_cond);
+		if (!stop) {
+			lock_release(&c->lock);
+			maintain(c);
+			lock_acquire(&c->lock);
+		}
 	} while (!stop);
 	lock_release(&c->lock);
 	return NULL;

@@ -21,7 +21,7 @@
 struct store;
 struct commit;
 
-/* What the floors above do in a commit; called on the commit thread, in this order. Each returns 0 or
+/* What the floors above do in a commit; called on the commit thread, in this order (compact apart). Each returns 0 or
  * -errno; -ENOSPC and -ENOMEM leave everything as it was for the next try, other failures turn the store
  * read-only. stage may leave something behind that there is no space for (*left is its error): the rest is
  * committed, because that may be what frees space. done is always called last. */
@@ -30,6 +30,8 @@ struct commit_hooks {
 	int (*stage)(void *ctx, int *left);
 	int (*sync)(void *ctx);
 	void (*done)(void *ctx, int err);
+	/* Between commits: empties one layer that is mostly dead; *did says that there was one. */
+	int (*compact)(void *ctx, bool *did);
 };
 
 /* Work for after the commit that makes it safe; embedded in an owner, freed by run. */

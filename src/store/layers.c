@@ -25,12 +25,13 @@
 #include "util/log.h"
 #include "util/stats.h"
 
-/* Dead layers smaller than this can wait for the next seal. */
-#define LAYERS_WORTH_DROPPING (1u << 20)
+/* A layer is worth compacting when half of it is dead, and that is not little. */
+#define LAYERS_WORTH_BYTES (4u << 20)
 
 struct layers_slot {
 	struct meta_layer row;
 	bool row_dirty, unsynced;
+	bool evacuated; /* what it hides is hidden by newer layers too */
 	struct layer *file; /* NULL until first used */
 	struct index pending;
 	unsigned refs; /* users, plus one while it is in the set */
@@ -406,7 +407,7 @@ static int drop_dead(struct layers *ls)
 	for (size_t i = 0; i < ls->n;) {
 		struct meta_layer *row = &ls->v[i]->row;
 		bool drop = row->sealed && !row->live_bytes && row->number != ls->newest_sealed;
-		int err = drop ? is_droppable(ls, i, &drop) : 0;
+		int err = drop && !ls->v[i]->evacuated ? is_droppable(ls, i, &drop) : 0;
 
 		if (!err && drop)
 			err = drop_slot(ls, i);
@@ -570,19 +571,89 @@ int layers_publish(struct layers *ls)
 	return err;
 }
 
+static bool mostly_dead(const struct meta_layer *row)
+{
+	return row->bytes > LAYERS_WORTH_BYTES && row->live_bytes < row->bytes / 2;
+}
+
 bool layers_want_seal(struct layers *ls)
 {
 	bool want = __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= ls->store->config.layer_bytes;
 
 	lock_acquire(&ls->lock);
-	for (size_t i = 0; i < ls->n && !want; i++) {
-		const struct meta_layer *row = &ls->v[i]->row;
+	if (ls->open && mostly_dead(&ls->open->row))
+		want = true;
+	for (size_t i = 0; i < ls->n && ls->open && !want; i++) {
+		const struct layers_slot *slot = ls->v[i];
 
-		if (ls->v[i] == ls->open || row->number == ls->newest_sealed)
-			want = ls->open && !row->live_bytes && row->bytes > LAYERS_WORTH_DROPPING;
+		want = slot->row.number == ls->newest_sealed && !slot->row.live_bytes && slot->row.bytes > LAYERS_WORTH_BYTES;
 	}
 	lock_release(&ls->lock);
 	return want;
+}
+
+int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, size_t *n_out)
+{
+	struct layers_slot *slot = NULL;
+	const struct index *ix;
+	uint64_t *inos;
+	int err = -ENOENT;
+
+	lock_acquire(&ls->lock);
+	for (size_t i = 0; i < ls->n && !slot; i++) {
+		if (ls->v[i]->row.sealed && !ls->v[i]->evacuated && mostly_dead(&ls->v[i]->row))
+			slot = ls->v[i];
+	}
+	if (slot)
+		err = open_file(ls, slot);
+	if (!err) {
+		ix = layer_index(slot->file);
+		inos = malloc((ix->n + 1) * sizeof(*inos));
+		for (size_t r = 0; inos && r < ix->n; r++)
+			inos[r] = ix->v[r]->ino;
+		if (inos) {
+			*number_out = slot->row.number;
+			*inos_out = inos;
+			*n_out = ix->n;
+		} else {
+			err = -ENOMEM;
+		}
+	}
+	lock_release(&ls->lock);
+	return err;
+}
+
+void layers_evacuated(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot;
+
+	lock_acquire(&ls->lock);
+	slot = find_slot(ls, number);
+	if (slot)
+		slot->evacuated = true;
+	lock_release(&ls->lock);
+}
+
+int layers_restate_gone(struct layers *ls, uint64_t victim, uint64_t ino)
+{
+	struct index_record *r;
+	uint64_t number;
+	bool older = false;
+	int err = 0;
+
+	lock_acquire(&ls->lock);
+	for (size_t i = 0; i < ls->n && !err; i++) {
+		if (ls->v[i]->row.number == victim) {
+			err = find_record(ls, i, true, ino, &older);
+			break;
+		}
+	}
+	if (!err && older)
+		err = layers_pending_locked(ls, ino, &number, &r);
+	if (!err && older)
+		index_record_gone(r);
+	lock_release(&ls->lock);
+	return err;
 }
 
 uint64_t layers_newest_sealed(struct layers *ls)

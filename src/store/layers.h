@@ -60,6 +60,14 @@ int layers_publish(struct layers *ls);
 bool layers_want_seal(struct layers *ls);
 uint64_t layers_newest_sealed(struct layers *ls);
 
+/* Compaction. The oldest sealed layer that is mostly dead, and the inodes that it names (malloc'd). -ENOENT.
+ * Called on the commit thread between commits; layers_evacuated says that all of them have moved, so that the
+ * next commit may drop it. */
+int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, size_t *n_out);
+void layers_evacuated(struct layers *ls, uint64_t number);
+/* An inode that exists no more: what older layers hold of it stays hidden without the victim. */
+int layers_restate_gone(struct layers *ls, uint64_t victim, uint64_t ino);
+
 /* One sealed layer, for deltas/. */
 struct layers_info {
 	uint64_t number;

@@ -119,7 +119,7 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	f->cached = !info->direct;
 	if (f->cached) {
 		atomic_fetch_add(&i->ncached, 1);
-		if (acc == O_RDWR)
+		if (acc != O_RDONLY)
 			atomic_fetch_add(&i->nmappable, 1);
 		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
 	}
@@ -173,7 +173,7 @@ void tree_file_release(struct tree_file *f)
 	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
 		edit_array(i, do_end_growth, NULL);
 	if (f->cached) {
-		if ((f->flags & O_ACCMODE) == O_RDWR)
+		if ((f->flags & O_ACCMODE) != O_RDONLY)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}

@@ -537,4 +537,5 @@ const struct commit_hooks inode_commit_hooks = {
 	.stage = hook_stage,
 	.sync = hook_sync,
 	.done = hook_done,
+	.compact = inode_compact,
 };

@@ -41,7 +41,7 @@ struct inode {
 
 	uint64_t parent;
 	atomic_int ncached;      /* opens whose pages the kernel caches */
-	atomic_int nmappable;    /* of them, opens that can write through a mapping */
+	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
 };
@@ -89,6 +89,9 @@ int inode_dtype_locked(struct inode *i, char **out);
 void inode_forget_all(struct tree *t);
 /* Deletes what a crash left without a name. */
 int inode_delete_orphans(struct tree *t);
+
+/* The commit's compact hook (compact.c). */
+int inode_compact(void *ctx, bool *did);
 
 extern const struct commit_hooks inode_commit_hooks;
 

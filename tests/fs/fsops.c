@@ -1,12 +1,13 @@
 /*
  * Random operations, the same ones in several directories; the first is the model.
  *
- *   fsops [-s seed] [-n ops] [-i interval] [-x op]... [-v] [-c] MODEL DIR...
+ *   fsops [-s seed] [-n ops] [-i interval] [-x op]... [-p dir]... [-v] [-c] MODEL DIR...
  *
  * Every operation is drawn from the seed alone and done in each directory in turn; return value, errno
  * and what was seen must be equal. Every `interval` operations, and at the end, whole trees are
- * compared. -c compares only (after a remount), -x leaves an operation out, -v prints all. A
- * directory may hold what an earlier run left there, as long as all agree.
+ * compared. -c compares only (after a remount), -x leaves an operation out, -v prints all; -p: that
+ * directory allocates ahead, so that some of what was never written may be reported as data. A directory
+ * may hold what an earlier run left there, as long as all agree.
  *
  *  1. An operation's only input is the seed; no side sees what another one answered.
  *  2. What may rightly differ between file systems is made equal before it is compared.
@@ -658,15 +659,18 @@ int main(int argc, char **argv)
 {
 	uint64_t nops = 10000, interval = 1000;
 	bool compare_only = false, verbose = false;
+	const char *ahead[SIDES_MAX];
+	unsigned nahead = 0;
 	int c;
 
 	seed0 = 1;
-	while ((c = getopt(argc, argv, "s:n:i:x:vc")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:i:x:p:vc")) != -1) {
 		switch (c) {
 		case 's': seed0 = strtoull(optarg, NULL, 0); break;
 		case 'n': nops = strtoull(optarg, NULL, 0); break;
 		case 'i': interval = strtoull(optarg, NULL, 0); break;
 		case 'x': leave_out(optarg); break;
+		case 'p': ahead[nahead++ % SIDES_MAX] = optarg; break;
 		case 'v': verbose = true; break;
 		case 'c': compare_only = true; break;
 		default: return 2;
@@ -678,6 +682,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	start(argv + optind, argc - optind);
+	for (unsigned i = 0; i < nsides; i++)
+		for (unsigned a = 0; a < nahead && a < SIDES_MAX; a++)
+			sides[i].allocates_ahead |= !strcmp(ahead[a], sides[i].path);
 	rng_state = mix(seed0);
 	for (opno = 1; !compare_only && opno <= nops; opno++) {
 		struct op op;

@@ -5,6 +5,7 @@
 #define TESTS_FSOPS_H
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -13,11 +14,13 @@
 #define LEN_MAX (3u << 20)
 #define MAP_BYTES (1u << 20)
 #define HOLE_BYTES (4ll << 20) /* an aligned hole of this size must be seen as one */
+#define AHEAD_BYTES (32ll << 20) /* as much may be data where a side allocates ahead */
 #define EPOCH_NOW 1200000000ll
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 struct side {
 	const char *path;
+	bool allocates_ahead;
 	int dirfd;
 	int fd[SLOTS];
 	uint8_t *map[SLOTS]; /* MAP_BYTES, shared, read-only, kept while others write */

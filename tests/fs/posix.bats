@@ -13,7 +13,7 @@ setup() { revive; }
 teardown() { :; }
 
 posix() {
-	py posix "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	guarded 100 "$PYTHON" "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers
 	[ -n "$NATIVE" ] || alive "$PID"
 }
 
@@ -66,6 +66,7 @@ posix() {
 @test "mmap: shared mappings and read() see the same" { posix mmap_shared; }
 @test "mmap: private mappings do not reach the file" { posix mmap_private; }
 @test "mmap: truncation under a mapping; files written by mappings only" { posix mmap_edges; }
+@test "mmap: pages written back through another handle, beside readers" { posix mmap_other_handle; }
 @test "locks: flock between two processes" { posix flock_two_processes; }
 @test "locks: POSIX and OFD locks between two processes" { posix posix_locks; }
 

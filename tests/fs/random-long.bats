@@ -18,10 +18,10 @@ seeds() {
 		mkdir "$MODEL/$seed"
 		for k in $KINDS; do mkdir "$MNT/$k/$seed"; done
 		set -- "$MODEL/$seed" "$MNT/buckets/$seed" "$MNT/columns/$seed" "$MNT/layers/$seed"
-		"$FSOPS" -s "$seed" -n 5000 -i 1000 "$@"
+		guarded 200 "$FSOPS" -p "$MNT/columns/$seed" -s "$seed" -n 5000 -i 1000 "$@"
 		if [ $((seed % 4)) = 0 ]; then
 			remount
-			"$FSOPS" -s "$seed" -c "$@"
+			guarded 200 "$FSOPS" -p "$MNT/columns/$seed" -s "$seed" -c "$@"
 		fi
 		rm -r "$@"
 	done
@@ -36,7 +36,7 @@ seeds() {
 	for i in 1 2 3 4; do
 		mkdir "$MODEL/$i"
 		for k in $KINDS; do mkdir "$MNT/$k/$i"; done
-		"$FSOPS" -s 400$i -n 4000 "$MODEL/$i" "$MNT/buckets/$i" "$MNT/columns/$i" "$MNT/layers/$i" \
+		guarded 300 "$FSOPS" -p "$MNT/columns/$i" -s 400$i -n 4000 "$MODEL/$i" "$MNT/buckets/$i" "$MNT/columns/$i" "$MNT/layers/$i" \
 			>"$WORK/out$i" 2>&1 &
 		pids[i]=$!
 	done

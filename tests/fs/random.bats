@@ -20,9 +20,9 @@ rounds() {
 	local seed
 	for seed in $(seq "$1" "$2"); do
 		dirs
-		"$FSOPS" -s "$seed" -n "${FSOPS_N:-2000}" -i 500 "${DIRS[@]}"
+		guarded 100 "$FSOPS" -p "$MNT/columns/x" -s "$seed" -n "${FSOPS_N:-2000}" -i 500 "${DIRS[@]}"
 		remount
-		"$FSOPS" -s "$seed" -c "${DIRS[@]}"
+		guarded 100 "$FSOPS" -p "$MNT/columns/x" -s "$seed" -c "${DIRS[@]}"
 	done
 }
 

@@ -63,6 +63,9 @@ need_prog() {
 
 py() { "$PYTHON" "$LIB/$1.py" "${@:2}"; }
 
+# guarded SECONDS CMD...: CMD on the mount; if it hangs, the daemon is killed, and it fails.
+guarded() { DAEMON_PID=${PID:-} py guard "$@"; }
+
 # ---- set-up and teardown -----------------------------------------------------------------------
 
 # Every test's scratch is readable by other users (the tests of permissions need the path).

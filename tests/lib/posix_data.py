@@ -398,6 +398,34 @@ def mmap_edges(d):
     eq(get(j(d, "g")), bytes(want))
 
 
+def mmap_other_handle(d):
+    """A mapping's pages are written back through whatever handle can write, while others read."""
+    f = put(j(d, "f"), bytes(M))
+    both = os.open(f, os.O_RDWR)
+    m = mmap.mmap(both, M)
+    readers = [os.open(f, os.O_RDONLY) for _ in range(2)]
+    writer = os.open(f, os.O_WRONLY)
+    for i in range(1, 20):
+        m[i * 50000] = i
+        m.flush()
+        os.pwrite(writer, b"w", i * 50000 + 1)
+        eq(os.pread(readers[0], 2, i * 50000), bytes([i]) + b"w")
+        eq(m[i * 50000 + 1], ord("w"))
+    os.close(both)  # the mapping stays, the writer's handle is the only one that can write
+    for i in range(1, 20):
+        m[i * 50000] = i + 50
+        if i % 2:
+            m.flush()
+        os.pwrite(writer, b"W", i * 50000 + 1)
+        eq(os.pread(readers[1], 2, i * 50000), bytes([i + 50]) + b"W")
+    os.fsync(writer)
+    m.close()
+    for fd in readers + [writer]:
+        os.close(fd)
+    got = get(f)
+    eq([got[i * 50000] for i in range(1, 20)], [i + 50 for i in range(1, 20)])
+
+
 def flock_two_processes(d):
     f = put(j(d, "f"))
     fd = os.open(f, os.O_RDWR)
