@@ -13,6 +13,7 @@
 #include "array/dirty.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "util/buf.h"
 #include "util/log.h"
 #include "util/stats.h"
 
@@ -112,6 +113,37 @@ int array_borrow(struct array *a, uint64_t off, size_t len, bool first, struct l
 		return 0;
 	}
 	return a->ops->borrow(a, off, len, first, out);
+}
+
+static void give_back_fd(struct lease *l)
+{
+	io_unpin(l->owner);
+}
+
+static void give_back_buf(struct lease *l)
+{
+	buf_free(l->item, l->len_bytes);
+}
+
+int array_lend_range(struct io *f, uint64_t off, size_t len, struct lease *out)
+{
+	void *buf;
+	int fd, err = io_pin(f, &fd);
+
+	if (!err) {
+		*out = (struct lease){ .len_bytes = len, .fd = fd, .fd_off_bytes = off, .give_back = give_back_fd, .owner = f };
+		return 0;
+	}
+	if (err != -EOPNOTSUPP)
+		return err;
+	buf = buf_alloc(len);
+	err = buf ? io_pread(f, buf, len, off) : -ENOMEM;
+	if (err) {
+		buf_free(buf, len);
+		return err;
+	}
+	*out = (struct lease){ .ptr = buf, .len_bytes = len, .give_back = give_back_buf, .item = buf };
+	return 0;
 }
 
 /* The bytes of a lease, at dst. */

@@ -131,6 +131,10 @@ int array_configure(struct array *a, const struct array_params *params);
 /* Dirty bytes that stored_bytes only estimates: the attributes may change without a write. */
 bool array_unsettled(struct array *a);
 
+/* For the kinds: lends a range of a file, as a descriptor where there is one, else as a copy. */
+struct io;
+int array_lend_range(struct io *f, uint64_t off, size_t len, struct lease *out);
+
 const char *array_kind_name(enum array_kind kind);
 
 extern const struct array_ops bucket_ops, column_ops, layered_ops;

@@ -22,7 +22,6 @@
 #include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
-#include "util/buf.h"
 
 /* Text of an xattr. */
 #define DESCRIBE_MAX 65536u
@@ -129,38 +128,6 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static void give_back_fd(struct lease *l)
-{
-	io_unpin(l->owner);
-}
-
-static void give_back_buf(struct lease *l)
-{
-	buf_free(l->item, l->len_bytes);
-}
-
-/* A range of a physical file, as a descriptor where there is one. */
-static int lend_range(struct io *f, uint64_t off, size_t len, struct lease *out)
-{
-	void *buf;
-	int fd, err = io_pin(f, &fd);
-
-	if (!err) {
-		*out = (struct lease){ .len_bytes = len, .fd = fd, .fd_off_bytes = off, .give_back = give_back_fd, .owner = f };
-		return 0;
-	}
-	if (err != -EOPNOTSUPP)
-		return err;
-	buf = buf_alloc(len);
-	err = buf ? io_pread(f, buf, len, off) : -ENOMEM;
-	if (err) {
-		buf_free(buf, len);
-		return err;
-	}
-	*out = (struct lease){ .ptr = buf, .len_bytes = len, .give_back = give_back_buf, .item = buf };
-	return 0;
-}
-
 static int bucket_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
 {
 	struct bucket *b = bucket_of(a);
@@ -176,7 +143,7 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, bool first, 
 	}
 	if (len > e->off_bytes + e->len_bytes - off)
 		len = (size_t)(e->off_bytes + e->len_bytes - off);
-	return lend_range(pool_file(pool_of(b), e->file), e->phys_bytes + (off - e->off_bytes), len, out);
+	return array_lend_range(pool_file(pool_of(b), e->file), e->phys_bytes + (off - e->off_bytes), len, out);
 }
 
 /* Makes the region have room, claiming a new one: they double, so that a long bucket reads back in

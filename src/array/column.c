@@ -194,41 +194,14 @@ static int column_open(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static void give_back(struct lease *l)
-{
-	io_unpin(l->owner);
-}
-
-static void give_back_mem(struct lease *l)
-{
-	free(l->item);
-}
-
 static int column_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
 {
 	struct column *c = column_of(a);
-	void *copy;
-	int fd, err;
 
 	(void)first;
-	if (!c->file) {
-		*out = (struct lease){ .ptr = c->mem + off, .len_bytes = len };
-		return 0;
-	}
-	err = io_pin(c->file, &fd);
-	if (!err) {
-		*out = (struct lease){ .len_bytes = len, .fd = fd, .fd_off_bytes = off, .give_back = give_back, .owner = c->file };
-		return 0;
-	}
-	if (err != -EOPNOTSUPP)
-		return err;
-	copy = malloc(len);
-	err = copy ? io_pread(c->file, copy, len, off) : -ENOMEM;
-	if (err) {
-		free(copy);
-		return err;
-	}
-	*out = (struct lease){ .ptr = copy, .len_bytes = len, .give_back = give_back_mem, .item = copy };
+	if (c->file)
+		return array_lend_range(c->file, off, len, out);
+	*out = (struct lease){ .ptr = c->mem + off, .len_bytes = len };
 	return 0;
 }
 

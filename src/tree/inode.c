@@ -416,11 +416,6 @@ static int stage_inode(struct inode *i)
 
 	rwlock_shared(&i->rw);
 	a = i->array;
-	if (i->kind == ARRAY_LAYERED && !i->nlink && a) {
-		/* Nobody will find it again: its blocks need not be encoded. */
-		rwlock_release(&i->rw);
-		return 0;
-	}
 	if (a)
 		err = array_flush(a);
 	meta_lock(m);

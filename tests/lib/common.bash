@@ -211,7 +211,7 @@ teardown_work() {
 teardown() { teardown_work; }
 
 # Still the spillfs of this test, not another process that was given its number.
-is_ours() { tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$WORK"; }
+is_ours() { grep -qaF "$WORK" "/proc/$1/cmdline" 2>/dev/null; }
 
 # ---- in tests ----------------------------------------------------------------------------------
 
