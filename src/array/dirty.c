@@ -4,7 +4,8 @@
  * Invariants:
  *  1. d->bytes is the sum of cap_bytes over all blocks with the dirty reference; it exceeds the budget by
  *     at most one block of each writer that found the queue empty.
- *  2. A block is in the queue exactly if it is dirty, was touched and is not being flushed.
+ *  2. A block is in the queue exactly if it is dirty and neither being flushed nor claimed by its writer:
+ *     whoever takes blocks from the queue may flush them.
  *  3. Every end of a flush and every discard broadcasts under the lock, so that no waiter is lost.
  *  4. Frames stand in a layer in the order in which their blocks were submitted: what a sequential writer
  *     wrote reads back sequentially, and a layer of one array decodes to it.
@@ -317,7 +318,7 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_bl
 	return 0;
 }
 
-bool dirty_wait(struct dirty_block *b)
+bool dirty_claim(struct dirty_block *b)
 {
 	struct dirty *d = b->home;
 	bool dirty;
@@ -326,6 +327,7 @@ bool dirty_wait(struct dirty_block *b)
 	while (b->flushing)
 		lock_wait(&d->lock, &d->changed);
 	dirty = b->next != NULL;
+	unlink_block(b);
 	lock_release(&d->lock);
 	return dirty;
 }

@@ -49,13 +49,14 @@ void dirty_free(struct dirty *d);
 /* Makes room for `bytes` and allocates a block (len 0, one reference). Blocks. -ENOSPC, -ENOMEM, or the
  * error of a flush that had to make room. */
 int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_block **out);
-/* The block was written to: it is queued, or moves to the queue's young end. */
+/* The block was written to: it goes to the queue's young end. */
 void dirty_touch(struct dirty_block *b);
 /* Starts encoding it. */
 void dirty_submit(struct dirty_block *b);
-/* Waits until b is not being flushed; false if it is no longer dirty (b may be gone: look it up again). The
- * caller holds a reference taken by dirty_get. */
-bool dirty_wait(struct dirty_block *b);
+/* Waits until b is not being flushed and takes it out of the queue, so that nobody flushes it while it is
+ * changed: dirty_touch puts it back. False if it is no longer dirty (look it up again). The caller holds a
+ * reference taken by dirty_get. */
+bool dirty_claim(struct dirty_block *b);
 /* Drops a DIRTY or never queued block. */
 void dirty_discard(struct dirty_block *b);
 void dirty_get(struct dirty_block *b);

@@ -16,8 +16,8 @@ static struct layered *layered_of(struct array *a)
 	return (struct layered *)a;
 }
 
-/* The dirty block of `block` if there is one, not flushing; NULL otherwise. */
-static struct dirty_block *settled_dirty(struct layered *l, uint64_t block)
+/* The dirty block of `block` if there is one, claimed; NULL otherwise. */
+static struct dirty_block *claim_dirty(struct layered *l, uint64_t block)
 {
 	for (;;) {
 		struct blockmap_entry *e;
@@ -32,7 +32,7 @@ static struct dirty_block *settled_dirty(struct layered *l, uint64_t block)
 		lock_release(&l->lock);
 		if (!d)
 			return NULL;
-		still = dirty_wait(d);
+		still = dirty_claim(d);
 		dirty_put(d);
 		if (still)
 			return d;
@@ -57,7 +57,7 @@ static int load_dirty(struct layered *l, struct dirty_block *d, const struct blo
  * be replaced. */
 static int need_dirty(struct layered *l, uint64_t block, bool whole, struct dirty_block **out)
 {
-	struct dirty_block *d = settled_dirty(l, block);
+	struct dirty_block *d = claim_dirty(l, block);
 	struct blockmap_entry *e;
 	struct block_ref ref;
 	int err;
@@ -162,7 +162,7 @@ static int drop_blocks(struct layered *l, uint64_t first, uint64_t count)
 		if (!more)
 			break;
 		if (d)
-			d = settled_dirty(l, block);
+			d = claim_dirty(l, block);
 		lock_acquire(&l->lock);
 		e = blockmap_find(&l->map, block);
 		if (d) {
