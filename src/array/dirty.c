@@ -9,6 +9,8 @@
  *  3. Every end of a flush and every discard broadcasts under the lock, so that no waiter is lost.
  *  4. Frames stand in a layer in the order in which their blocks were submitted: what a sequential writer
  *     wrote reads back sequentially, and a layer of one array decodes to it.
+ *  5. At most flushing_max blocks are submitted at a time, so that frames which wait for their turn to be
+ *     appended stay few.
  */
 #include "array/dirty.h"
 
@@ -34,7 +36,9 @@ struct dirty {
 	bool appending;                        /* somebody is at work on the line */
 	size_t bytes, budget;
 	size_t nflushing;
-	uint64_t submitted, ended; /* flush jobs so far */
+	size_t flushing_max;
+	size_t nqueued, wanted; /* blocks in the queue; how many of them should be flushed soon */
+	uint64_t ended;         /* flush jobs so far */
 	int error;         /* of the last failed flush; cleared by the next good one */
 	uint64_t failures; /* counts them */
 };
@@ -52,6 +56,7 @@ int dirty_new(struct store *s, struct dirty **out)
 		return -ENOMEM;
 	d->store = s;
 	d->budget = s->config.dirty_bytes;
+	d->flushing_max = 2 * work_pool_nthreads(s->work);
 	d->queue.prev = d->queue.next = &d->queue;
 	d->line_tail = &d->line;
 	lock_init(&d->lock, RANK_BUDGET);
@@ -79,6 +84,7 @@ static void unlink_block(struct dirty_block *b)
 	b->prev->next = b->next;
 	b->next->prev = b->prev;
 	b->prev = b->next = NULL;
+	b->home->nqueued--;
 }
 
 static void put_locked(struct dirty_block *b)
@@ -181,6 +187,7 @@ static void queue_locked(struct dirty_block *b, bool young)
 	b->next = after->next;
 	after->next->prev = b;
 	after->next = b;
+	b->home->nqueued++;
 }
 
 /* The end of a flush, good or bad. */
@@ -200,6 +207,35 @@ static void end_flush_locked(struct dirty_block *b, int err)
 	} else {
 		clean_locked(b, &b->ref);
 	}
+}
+
+static void run_flush(struct work *w);
+
+static void submit_locked(struct dirty_block *b)
+{
+	struct dirty *d = b->home;
+
+	unlink_block(b);
+	b->flushing = true;
+	b->encoded = false;
+	b->line_next = NULL;
+	*d->line_tail = b;
+	d->line_tail = &b->line_next;
+	d->nflushing++;
+	layered_of(b)->nflushing++;
+	b->work.run = run_flush;
+	work_submit(d->store->work, &b->work, WORK_URGENT);
+}
+
+/* Submits the oldest blocks as long as more are wanted than the pool has at hand (invariant 5). */
+static void pump_locked(struct dirty *d)
+{
+	while (d->wanted && d->nflushing < d->flushing_max && d->queue.next != &d->queue) {
+		d->wanted--;
+		submit_locked(d->queue.next);
+	}
+	if (d->queue.next == &d->queue)
+		d->wanted = 0;
 }
 
 /* Blocks are encoded in parallel and appended in the order of their submission (invariant 4): whoever
@@ -225,33 +261,20 @@ static void run_flush(struct work *w)
 		lock_acquire(&d->lock);
 		d->appending = false;
 		end_flush_locked(b, err);
+		if (!err)
+			pump_locked(d);
 	}
 	lock_release(&d->lock);
 }
 
-static void submit_locked(struct dirty_block *b)
+void dirty_submit(struct dirty_block *b)
 {
 	struct dirty *d = b->home;
 
-	unlink_block(b);
-	b->flushing = true;
-	b->encoded = false;
-	b->line_next = NULL;
-	*d->line_tail = b;
-	d->line_tail = &b->line_next;
-	d->nflushing++;
-	d->submitted++;
-	layered_of(b)->nflushing++;
-	b->work.run = run_flush;
-	work_submit(d->store->work, &b->work, WORK_URGENT);
-}
-
-void dirty_submit(struct dirty_block *b)
-{
-	lock_acquire(&b->home->lock);
-	if (!b->flushing)
-		submit_locked(b);
-	lock_release(&b->home->lock);
+	lock_acquire(&d->lock);
+	d->wanted++;
+	pump_locked(d);
+	lock_release(&d->lock);
 }
 
 void dirty_touch(struct dirty_block *b)
@@ -270,12 +293,11 @@ static int make_room(struct dirty *d, size_t bytes)
 	uint64_t failures = d->failures;
 
 	while (d->bytes + bytes > d->budget && (d->queue.next != &d->queue || d->nflushing)) {
-		size_t enough = 2 * work_pool_nthreads(d->store->work);
-
 		if (d->failures != failures)
 			return d->error ? d->error : -EIO;
-		while (d->queue.next != &d->queue && d->nflushing < enough)
-			submit_locked(d->queue.next);
+		if (!d->wanted)
+			d->wanted = 1;
+		pump_locked(d);
 		lock_wait(&d->lock, &d->changed);
 	}
 	return 0;
@@ -343,18 +365,22 @@ void dirty_discard(struct dirty_block *b)
 	lock_release(&d->lock);
 }
 
-/* Blocks of a (of all arrays if NULL) that are not yet being flushed are submitted. */
-static void submit_all_locked(struct dirty *d, struct array *a)
+/* Submits blocks of a, as many as the pool may have at hand. False when none is left in the queue. */
+static bool submit_some_locked(struct dirty *d, struct array *a)
 {
 	struct dirty_block *b = d->queue.next;
 
 	while (b != &d->queue) {
 		struct dirty_block *next = b->next;
 
-		if (!a || b->array == a)
+		if (b->array == a) {
+			if (d->nflushing >= d->flushing_max)
+				return true;
 			submit_locked(b);
+		}
 		b = next;
 	}
+	return false;
 }
 
 int dirty_flush_array(struct dirty *d, struct array *a)
@@ -365,8 +391,7 @@ int dirty_flush_array(struct dirty *d, struct array *a)
 
 	lock_acquire(&d->lock);
 	failures = d->failures;
-	submit_all_locked(d, a);
-	while (*flushing && d->failures == failures)
+	while (d->failures == failures && (submit_some_locked(d, a) || *flushing))
 		lock_wait(&d->lock, &d->changed);
 	err = d->failures == failures ? 0 : d->error ? d->error : -EIO;
 	lock_release(&d->lock);
@@ -380,11 +405,13 @@ int dirty_flush_all(struct dirty *d)
 
 	lock_acquire(&d->lock);
 	failures = d->failures;
-	submit_all_locked(d, NULL);
-	/* As many ends as were asked for: under a steady stream of writers the queue is never empty. */
-	target = d->submitted;
-	while (d->ended < target && d->failures == failures)
+	/* As many ends as there is to flush now: under a steady stream of writers the queue is never empty. */
+	target = d->ended + d->nflushing + d->nqueued;
+	while (d->ended < target && d->failures == failures && (d->nqueued || d->nflushing)) {
+		d->wanted = d->nqueued;
+		pump_locked(d);
 		lock_wait(&d->lock, &d->changed);
+	}
 	err = d->failures == failures ? 0 : d->error ? d->error : -EIO;
 	lock_release(&d->lock);
 	return err;

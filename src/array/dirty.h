@@ -51,7 +51,7 @@ void dirty_free(struct dirty *d);
 int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_block **out);
 /* The block was written to: it goes to the queue's young end. */
 void dirty_touch(struct dirty_block *b);
-/* Starts encoding it. */
+/* The writer is done with it: it should be encoded soon. */
 void dirty_submit(struct dirty_block *b);
 /* Waits until b is not being flushed and takes it out of the queue, so that nobody flushes it while it is
  * changed: dirty_touch puts it back. False if it is no longer dirty (look it up again). The caller holds a

@@ -52,7 +52,7 @@ static const struct option_row options_table[] = {
 	{ "single", 's', OPT_FLAG, FIELD(single), 0, 0, NULL, "serve one request at a time" },
 	{ "store", 0, OPT_STRING, FIELD(store), 0, 0, "DIR", "where the data is kept" },
 	{ "backing", 0, OPT_CHOICE, FIELD(backing), 0, 0, "auto|buffered|direct", "I/O on the store (auto)" },
-	{ "leases", 0, OPT_NUMBER, FIELD(leases), 1, 4096, "N", "aligned buffers for direct I/O (16)" },
+	{ "leases", 0, OPT_NUMBER, FIELD(leases), 1, 4096, "N", "aligned buffers for direct I/O (8)" },
 	{ "pool", 0, OPT_NUMBER, FIELD(pool), 1, 256, "N", "physical files of all buckets (CPUs)" },
 	{ "threads", 0, OPT_NUMBER, FIELD(threads), 1, 256, "N", "compression threads (CPUs)" },
 	{ "commit", 0, OPT_NUMBER, FIELD(commit), 0, 86400, "SECONDS", "between commits; 0: on request (5)" },

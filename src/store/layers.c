@@ -45,7 +45,8 @@ struct layers {
 	size_t n, cap;
 	struct layers_slot *closing, *open;
 	uint64_t next_number;
-	uint64_t newest_sealed, published;
+	uint64_t newest_sealed;
+	uint64_t published; /* what HEAD says; 0: not known, it is written again */
 	uint64_t in_open; /* bytes of the open layer; read without the lock */
 };
 
@@ -175,7 +176,6 @@ int layers_open(struct store *s, struct layers **out)
 		layers_close(ls);
 		return err;
 	}
-	ls->published = ls->newest_sealed;
 	*out = ls;
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * The SQLite connection, its transaction, and the rows of every table.
+ * The SQLite connection, its transaction and its log, and the store's small facts. The rows are in meta_rows.c.
  *
  * Invariants:
  *  1. A write statement runs inside the open transaction; the first one begins it.
@@ -12,33 +12,19 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "store/sql.h"
+#include "store/meta_priv.h"
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
 
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
-
-struct meta {
-	struct lock lock;
-	sqlite3 *db;
-	sqlite3_stmt *stmt[SQL_COUNT];
-	bool in_transaction;
-	atomic_bool failed;
-	int wal_pages;
-	int wal_fd; /* for meta_sync; opened after the first commit */
-	char wal_path[64];
-	uint64_t next_ino;
-};
 
 /* The path goes through /proc/self/fd and must not be resolved: the result would lead into the mount. */
 static int keep_path(sqlite3_vfs *vfs, const char *name, int cap, char *out)
@@ -63,7 +49,7 @@ static const char *store_vfs(void)
 	return sqlite3_vfs_register(&vfs, 0) == SQLITE_OK ? vfs.zName : NULL;
 }
 
-static int sql_errno(struct meta *m, int rc)
+int meta_errno(struct meta *m, int rc)
 {
 	switch (rc & 0xff) {
 	case SQLITE_OK:
@@ -119,16 +105,16 @@ static int step(struct meta *m, enum sql id, sqlite3_stmt **row, const char *fmt
 	*row = rc == SQLITE_ROW ? s : NULL;
 	if (rc != SQLITE_ROW)
 		sqlite3_reset(s);
-	return sql_errno(m, rc);
+	return meta_errno(m, rc);
 }
 
-static void done(sqlite3_stmt *s)
+void meta_done(sqlite3_stmt *s)
 {
 	sqlite3_reset(s);
 }
 
 /* A query for at most one row: *row is NULL when there is none. */
-static int query(struct meta *m, enum sql id, sqlite3_stmt **row, const char *fmt, ...)
+int meta_query(struct meta *m, enum sql id, sqlite3_stmt **row, const char *fmt, ...)
 {
 	va_list ap;
 	int err;
@@ -148,14 +134,14 @@ static int begin(struct meta *m)
 		return -EROFS;
 	if (m->in_transaction)
 		return 0;
-	err = query(m, SQL_BEGIN, &row, "");
+	err = meta_query(m, SQL_BEGIN, &row, "");
 	if (!err)
 		m->in_transaction = true;
 	return err;
 }
 
 /* A write statement (invariants 1 and 3). */
-static int run(struct meta *m, enum sql id, const char *fmt, ...)
+int meta_run(struct meta *m, enum sql id, const char *fmt, ...)
 {
 	sqlite3_stmt *row;
 	va_list ap;
@@ -167,7 +153,7 @@ static int run(struct meta *m, enum sql id, const char *fmt, ...)
 	err = step(m, id, &row, fmt, ap);
 	va_end(ap);
 	if (row)
-		done(row);
+		meta_done(row);
 	if (err && err != -EEXIST && !atomic_exchange(&m->failed, true))
 		log_error("meta.db: write failed (%s); the store is read-only until it is mounted again", strerror(-err));
 	return err;
@@ -189,7 +175,7 @@ static int configure(struct meta *m)
 		rc = sqlite3_exec(m->db, SQL_SCHEMA, NULL, NULL, NULL);
 	for (int i = 0; i < SQL_COUNT && rc == SQLITE_OK; i++)
 		rc = sqlite3_prepare_v3(m->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &m->stmt[i], NULL);
-	return sql_errno(m, rc);
+	return meta_errno(m, rc);
 }
 
 static int wal_hook(void *ctx, sqlite3 *db, const char *name, int pages)
@@ -210,11 +196,11 @@ static int load_next_ino(struct meta *m)
 
 	if (err && err != -ENOENT)
 		return err;
-	err = query(m, SQL_INODE_MAX, &row, "");
+	err = meta_query(m, SQL_INODE_MAX, &row, "");
 	if (row) {
 		if (sqlite3_column_int64(row, 0) >= next)
 			next = sqlite3_column_int64(row, 0) + 1;
-		done(row);
+		meta_done(row);
 	}
 	m->next_ino = next < META_INO_FIRST ? META_INO_FIRST : (uint64_t)next;
 	return err;
@@ -232,10 +218,16 @@ int meta_open(const char *dir_path, struct meta **out)
 	lock_init(&m->lock, RANK_META);
 	m->wal_fd = -1;
 	snprintf(path, sizeof(path), "%s/meta.db", dir_path);
+	/* SQLite gives its other files the mode of the first. */
+	m->wal_fd = open(path, O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
+	if (m->wal_fd >= 0)
+		close(m->wal_fd);
+	m->wal_fd = -1;
+	snprintf(m->dir_path, sizeof(m->dir_path), "%s", dir_path);
 	snprintf(m->wal_path, sizeof(m->wal_path), "%s/meta.db-wal", dir_path);
 	rc = vfs ? sqlite3_open_v2(path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, vfs)
 		 : SQLITE_ERROR;
-	err = sql_errno(m, rc);
+	err = meta_errno(m, rc);
 	if (!err)
 		err = configure(m);
 	if (!err)
@@ -295,7 +287,7 @@ int meta_commit_locked(struct meta *m)
 		return 0;
 	err = meta_fact_set_locked(m, "next_ino", (int64_t)m->next_ino);
 	if (!err)
-		err = query(m, SQL_COMMIT, &row, "");
+		err = meta_query(m, SQL_COMMIT, &row, "");
 	if (err) {
 		atomic_store(&m->failed, true);
 		return err;
@@ -317,7 +309,7 @@ static int fold_wal(struct meta *m)
 		if (rc == SQLITE_OK)
 			rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
 		sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
-		err = sql_errno(m, rc);
+		err = meta_errno(m, rc);
 		if (!err)
 			m->wal_pages = 0;
 	}
@@ -325,13 +317,25 @@ static int fold_wal(struct meta *m)
 	return err;
 }
 
+/* The log is made by the first commit; its name must be durable too. */
+static int open_wal(struct meta *m)
+{
+	int dir = open(m->dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+
+	m->wal_fd = open(m->wal_path, O_RDONLY | O_CLOEXEC);
+	err = dir < 0 || m->wal_fd < 0 || fsync(dir) < 0 ? -errno : 0;
+	if (dir >= 0)
+		close(dir);
+	return err;
+}
+
 int meta_sync(struct meta *m)
 {
-	if (m->wal_fd < 0)
-		m->wal_fd = open(m->wal_path, O_RDONLY | O_CLOEXEC);
-	if (m->wal_fd < 0 || fdatasync(m->wal_fd) < 0) {
-		int err = -errno;
+	int err = m->wal_fd < 0 ? open_wal(m) : 0;
 
+	if (!err && fdatasync(m->wal_fd) < 0)
+		err = -errno;
+	if (err) {
 		atomic_store(&m->failed, true);
 		return err;
 	}
@@ -341,406 +345,16 @@ int meta_sync(struct meta *m)
 int meta_fact_get_locked(struct meta *m, const char *key, int64_t *out)
 {
 	sqlite3_stmt *row;
-	int err = query(m, SQL_FACT_GET, &row, "s", key);
+	int err = meta_query(m, SQL_FACT_GET, &row, "s", key);
 
 	if (err || !row)
 		return err ? err : -ENOENT;
 	*out = sqlite3_column_int64(row, 0);
-	done(row);
+	meta_done(row);
 	return 0;
 }
 
 int meta_fact_set_locked(struct meta *m, const char *key, int64_t value)
 {
-	return run(m, SQL_FACT_SET, "si", key, value);
-}
-
-int meta_inode_next_locked(struct meta *m, uint64_t *ino_out)
-{
-	*ino_out = m->next_ino++;
-	return 0;
-}
-
-static void inode_row(sqlite3_stmt *row, struct meta_inode *out)
-{
-	int c = 0;
-
-	out->ino = (uint64_t)sqlite3_column_int64(row, c++);
-	out->kind = (uint32_t)sqlite3_column_int64(row, c++);
-	out->mode = (uint32_t)sqlite3_column_int64(row, c++);
-	out->nlink = (uint32_t)sqlite3_column_int64(row, c++);
-	out->uid = (uint32_t)sqlite3_column_int64(row, c++);
-	out->gid = (uint32_t)sqlite3_column_int64(row, c++);
-	out->rdev = (uint64_t)sqlite3_column_int64(row, c++);
-	out->size_bytes = (uint64_t)sqlite3_column_int64(row, c++);
-	out->stored_bytes = (uint64_t)sqlite3_column_int64(row, c++);
-	out->file_id = (uint64_t)sqlite3_column_int64(row, c++);
-	out->parent = (uint64_t)sqlite3_column_int64(row, c++);
-	out->atime_ns = sqlite3_column_int64(row, c++);
-	out->mtime_ns = sqlite3_column_int64(row, c++);
-	out->ctime_ns = sqlite3_column_int64(row, c++);
-	out->btime_ns = sqlite3_column_int64(row, c++);
-}
-
-int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_INODE_LOAD, &row, "i", (int64_t)ino);
-
-	if (err || !row)
-		return err ? err : -ENOENT;
-	inode_row(row, out);
-	done(row);
-	return 0;
-}
-
-int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
-{
-	return run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
-		   (int64_t)in->nlink, (int64_t)in->uid, (int64_t)in->gid, (int64_t)in->rdev,
-		   (int64_t)in->size_bytes, (int64_t)in->stored_bytes, (int64_t)in->file_id,
-		   (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
-}
-
-int meta_inode_insert_locked(struct meta *m, const struct meta_inode *in)
-{
-	return meta_inode_store_locked(m, in);
-}
-
-int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)
-{
-	return run(m, SQL_INODE_RELINK, "iiii", (int64_t)nlink, (int64_t)parent, ctime_ns, (int64_t)ino);
-}
-
-int meta_inode_delete_locked(struct meta *m, uint64_t ino)
-{
-	static const enum sql by_ino[] = { SQL_INODE_DELETE, SQL_BLOBS_DELETE, SQL_XATTRS_DELETE };
-	int err = run(m, SQL_EXTENTS_CUT, "ii", (int64_t)ino, (int64_t)0);
-
-	for (size_t i = 0; i < sizeof(by_ino) / sizeof(*by_ino) && !err; i++)
-		err = run(m, by_ino[i], "i", (int64_t)ino);
-	return err;
-}
-
-int meta_inode_orphans_locked(struct meta *m, int (*each)(void *ctx, const struct meta_inode *in), void *ctx)
-{
-	sqlite3_stmt *row;
-	struct meta_inode in;
-	int err;
-
-	/* One at a time: each deletes the row that it is given. */
-	for (;;) {
-		err = query(m, SQL_INODE_ORPHANS, &row, "");
-		if (err || !row)
-			return err;
-		inode_row(row, &in);
-		done(row);
-		err = each(ctx, &in);
-		if (err)
-			return err;
-	}
-}
-
-int meta_inode_count_locked(struct meta *m, uint64_t *out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_INODE_COUNT, &row, "");
-
-	if (err)
-		return err;
-	*out = row ? (uint64_t)sqlite3_column_int64(row, 0) : 0;
-	if (row)
-		done(row);
-	return 0;
-}
-
-int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_COLUMN_EXISTS, &row, "i", (int64_t)file_id);
-
-	if (err)
-		return err;
-	*out = row != NULL;
-	if (row)
-		done(row);
-	return 0;
-}
-
-int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_NAME_FIND, &row, "ib", (int64_t)parent, name, strlen(name));
-
-	if (err || !row)
-		return err ? err : -ENOENT;
-	*ino_out = (uint64_t)sqlite3_column_int64(row, 0);
-	done(row);
-	return 0;
-}
-
-int meta_name_insert_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino)
-{
-	return run(m, SQL_NAME_INSERT, "ibi", (int64_t)parent, name, strlen(name), (int64_t)ino);
-}
-
-int meta_name_delete_locked(struct meta *m, uint64_t parent, const char *name)
-{
-	int err = run(m, SQL_NAME_DELETE, "ib", (int64_t)parent, name, strlen(name));
-
-	if (!err && sqlite3_changes(m->db) == 0)
-		return -ENOENT;
-	return err;
-}
-
-int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_NAME_ANY, &row, "i", (int64_t)parent);
-
-	if (err)
-		return err;
-	*out = row == NULL;
-	if (row)
-		done(row);
-	return 0;
-}
-
-/* The next row of a statement that query has started; ends it when there is none. */
-static int next_row(struct meta *m, sqlite3_stmt **row)
-{
-	int rc = sqlite3_step(*row);
-
-	if (rc == SQLITE_ROW)
-		return 0;
-	done(*row);
-	*row = NULL;
-	return sql_errno(m, rc);
-}
-
-/* Ends a walk: a positive return of the callback only stops it. */
-static int end_walk(sqlite3_stmt *row, int err)
-{
-	if (row)
-		done(row);
-	return err < 0 ? err : 0;
-}
-
-int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
-			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_NAME_WALK, &row, "ii", (int64_t)parent, (int64_t)after);
-
-	while (!err && row) {
-		char name[META_NAME_MAX + 1];
-		int len = sqlite3_column_bytes(row, 1);
-
-		if (len <= 0 || len > META_NAME_MAX) {
-			err = err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", len, (unsigned long long)parent);
-			break;
-		}
-		memcpy(name, sqlite3_column_blob(row, 1), (size_t)len);
-		name[len] = '\0';
-		err = each(ctx, (uint64_t)sqlite3_column_int64(row, 0), name, (uint64_t)sqlite3_column_int64(row, 2));
-		if (!err)
-			err = next_row(m, &row);
-	}
-	return end_walk(row, err);
-}
-
-int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap)
-{
-	char *path = out + cap - 1;
-
-	*path = '\0';
-	while (ino != top) {
-		sqlite3_stmt *row;
-		int err = query(m, SQL_NAME_OF, &row, "i", (int64_t)ino);
-		size_t len;
-
-		if (err || !row)
-			return err ? err : -ENOENT;
-		len = (size_t)sqlite3_column_bytes(row, 1);
-		if ((size_t)(path - out) < len + 1) {
-			done(row);
-			return -ENAMETOOLONG;
-		}
-		if (*path)
-			*--path = '/';
-		path -= len;
-		memcpy(path, sqlite3_column_blob(row, 1), len);
-		ino = (uint64_t)sqlite3_column_int64(row, 0);
-		done(row);
-	}
-	memmove(out, path, strlen(path) + 1);
-	return 0;
-}
-
-static int copy_blob(sqlite3_stmt *row, void **out, size_t *len_out)
-{
-	size_t len = (size_t)sqlite3_column_bytes(row, 0);
-	char *copy = malloc(len + 1);
-
-	if (copy) {
-		if (len)
-			memcpy(copy, sqlite3_column_blob(row, 0), len);
-		copy[len] = '\0';
-		*out = copy;
-		*len_out = len;
-	}
-	done(row);
-	return copy ? 0 : -ENOMEM;
-}
-
-int meta_blob_get_locked(struct meta *m, uint64_t ino, enum meta_blob what, void **out, size_t *len_out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_BLOB_GET, &row, "ii", (int64_t)ino, (int64_t)what);
-
-	if (err || !row)
-		return err ? err : -ENOENT;
-	return copy_blob(row, out, len_out);
-}
-
-int meta_blob_set_locked(struct meta *m, uint64_t ino, enum meta_blob what, const void *p, size_t len)
-{
-	if (!p)
-		return run(m, SQL_BLOB_DELETE, "ii", (int64_t)ino, (int64_t)what);
-	return run(m, SQL_BLOB_SET, "iib", (int64_t)ino, (int64_t)what, p, len);
-}
-
-int meta_xattr_get_locked(struct meta *m, uint64_t ino, const char *name, void **out, size_t *len_out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_XATTR_GET, &row, "is", (int64_t)ino, name);
-
-	if (err || !row)
-		return err ? err : -ENODATA;
-	return copy_blob(row, out, len_out);
-}
-
-int meta_xattr_set_locked(struct meta *m, uint64_t ino, const char *name, const void *p, size_t len)
-{
-	return run(m, SQL_XATTR_SET, "isb", (int64_t)ino, name, p, len);
-}
-
-int meta_xattr_remove_locked(struct meta *m, uint64_t ino, const char *name)
-{
-	int err = run(m, SQL_XATTR_REMOVE, "is", (int64_t)ino, name);
-
-	if (!err && sqlite3_changes(m->db) == 0)
-		return -ENODATA;
-	return err;
-}
-
-int meta_xattr_walk_locked(struct meta *m, uint64_t ino,
-			   int (*each)(void *ctx, const char *name, const void *value, size_t len), void *ctx)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_XATTR_WALK, &row, "i", (int64_t)ino);
-
-	while (!err && row) {
-		err = each(ctx, (const char *)sqlite3_column_text(row, 0), sqlite3_column_blob(row, 1),
-			   (size_t)sqlite3_column_bytes(row, 1));
-		if (!err)
-			err = next_row(m, &row);
-	}
-	return end_walk(row, err);
-}
-
-static void extent_row(sqlite3_stmt *row, struct extent *e)
-{
-	e->off_bytes = (uint64_t)sqlite3_column_int64(row, 0);
-	e->len_bytes = (uint64_t)sqlite3_column_int64(row, 1);
-	e->file = (uint32_t)sqlite3_column_int64(row, 2);
-	e->phys_bytes = (uint64_t)sqlite3_column_int64(row, 3);
-}
-
-int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *out)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_EXTENTS_LOAD, &row, "i", (int64_t)ino);
-
-	while (!err && row) {
-		struct extent e;
-
-		extent_row(row, &e);
-		err = extent_map_insert(out, &e);
-		if (err == -EEXIST || err == -EINVAL)
-			err = err_corrupt("meta.db", e.off_bytes, "bad extent of inode %llu", (unsigned long long)ino);
-		if (!err)
-			err = next_row(m, &row);
-	}
-	return end_walk(row, err);
-}
-
-int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes)
-{
-	/* The extent that holds `from` may begin before it. */
-	size_t first = extent_map_find(map, from_bytes);
-	int err;
-
-	if (first < map->n && map->v[first].off_bytes < from_bytes)
-		from_bytes = map->v[first].off_bytes;
-	err = run(m, SQL_EXTENTS_CUT, "ii", (int64_t)ino, (int64_t)from_bytes);
-	for (size_t i = first; i < map->n && !err; i++) {
-		const struct extent *e = &map->v[i];
-
-		err = run(m, SQL_EXTENT_INSERT, "iiiii", (int64_t)ino, (int64_t)e->off_bytes,
-			  (int64_t)e->len_bytes, (int64_t)e->file, (int64_t)e->phys_bytes);
-	}
-	return err;
-}
-
-int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_EXTENTS_ALL, &row, "");
-
-	while (!err && row) {
-		struct extent e;
-
-		extent_row(row, &e);
-		err = each(ctx, &e);
-		if (!err)
-			err = next_row(m, &row);
-	}
-	return end_walk(row, err);
-}
-
-int meta_layer_put_locked(struct meta *m, const struct meta_layer *in)
-{
-	return run(m, SQL_LAYER_PUT, "iiiiiiii", (int64_t)in->number, (int64_t)in->sealed, (int64_t)in->bytes,
-		   (int64_t)in->segment_off, (int64_t)in->live_bytes, (int64_t)in->raw_bytes,
-		   (int64_t)in->commit, in->time_ns);
-}
-
-int meta_layer_delete_locked(struct meta *m, uint64_t number)
-{
-	return run(m, SQL_LAYER_DELETE, "i", (int64_t)number);
-}
-
-int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct meta_layer *in), void *ctx)
-{
-	sqlite3_stmt *row;
-	int err = query(m, SQL_LAYER_WALK, &row, "");
-
-	while (!err && row) {
-		struct meta_layer in = {
-			.number = (uint64_t)sqlite3_column_int64(row, 0),
-			.sealed = sqlite3_column_int64(row, 1) != 0,
-			.bytes = (uint64_t)sqlite3_column_int64(row, 2),
-			.segment_off = (uint64_t)sqlite3_column_int64(row, 3),
-			.live_bytes = (uint64_t)sqlite3_column_int64(row, 4),
-			.raw_bytes = (uint64_t)sqlite3_column_int64(row, 5),
-			.commit = (uint64_t)sqlite3_column_int64(row, 6),
-			.time_ns = sqlite3_column_int64(row, 7),
-		};
-
-		err = each(ctx, &in);
-		if (!err)
-			err = next_row(m, &row);
-	}
-	return end_walk(row, err);
+	return meta_run(m, SQL_FACT_SET, "si", key, value);
 }

@@ -222,7 +222,7 @@ static void fill_defaults(struct store_config *c)
 	if (!c->threads)
 		c->threads = (unsigned)cpus;
 	if (!c->leases)
-		c->leases = 16;
+		c->leases = 8;
 	if (!c->layer_bytes)
 		c->layer_bytes = 1ull << 30;
 }

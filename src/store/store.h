@@ -17,7 +17,7 @@
 
 struct store_config {
 	enum io_backing backing;
-	unsigned leases;         /* aligned buffers for direct I/O; 0: default 16 */
+	unsigned leases;         /* aligned buffers for direct I/O; 0: default 8 */
 	unsigned pool_files;     /* physical files of the bucket pool; 0: CPUs */
 	unsigned threads;        /* compression threads; 0: CPUs */
 	unsigned commit_seconds; /* 0: only on request */

@@ -54,7 +54,7 @@ void buf_trim(void)
 #define BUF_MAX_SHIFT 22 /* larger ones are never kept */
 #define BUF_NCLASSES (BUF_MAX_SHIFT - BUF_MIN_SHIFT + 1)
 #define BUF_MMAP_MIN ((size_t)64 << 10)
-#define BUF_IDLE_MAX ((size_t)16 << 20)
+#define BUF_IDLE_MAX ((size_t)8 << 20)
 
 /* Lies in the first bytes of an idle buffer. */
 struct idle {

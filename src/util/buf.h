@@ -1,6 +1,6 @@
 /*
  * Page-aligned data buffers for blocks and frames, recycled in power-of-two classes so that a steady
- * load neither fragments the heap nor faults fresh pages in. The idle ones are bounded (16 MiB in all).
+ * load neither fragments the heap nor faults fresh pages in. The idle ones are bounded (8 MiB in all).
  */
 #ifndef SPILLFS_UTIL_BUF_H
 #define SPILLFS_UTIL_BUF_H

@@ -3,6 +3,7 @@
 #
 #   SPILLFS, SPILLCTL   programs under test (default: $BUILDDIR/spillfs, $BUILDDIR/spillctl)
 #   BUILDDIR            where make ran (default: the top of the source tree)
+#   SPILLFS_TEST_LOG=1  every daemon in the foreground mode; what it said is shown when a test fails
 #   NATIVE=1            no spillfs: the tests of plain POSIX behaviour run on a directory (to test the
 #                       tests); those of spillfs alone are skipped
 #   CI=true             a missing tool, package or /dev/fuse is a failure instead of a skip
@@ -75,7 +76,7 @@ setup_work() {
 	chmod 755 "$WORK"
 	STORE=$WORK/store
 	MNT=$WORK/mnt
-	DAEMON_LOG=
+	DAEMON_LOG=${SPILLFS_TEST_LOG:+$WORK/log}
 	DAEMON_LOST=
 	MOUNT_OPTS=()
 	mkdir "$STORE" "$MNT"

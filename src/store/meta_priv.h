@@ -1,0 +1,37 @@
+/*
+ * The inside of store/meta: the connection and how statements are run. All under the meta lock.
+ */
+#ifndef SPILLFS_STORE_META_PRIV_H
+#define SPILLFS_STORE_META_PRIV_H
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+#include "store/meta.h"
+#include "store/sql.h"
+#include "util/lock.h"
+
+struct meta {
+	struct lock lock;
+	sqlite3 *db;
+	sqlite3_stmt *stmt[SQL_COUNT];
+	bool in_transaction;
+	atomic_bool failed;
+	int wal_pages;
+	int wal_fd; /* for meta_sync; opened after the first commit */
+	char wal_path[64], dir_path[64];
+	uint64_t next_ino;
+};
+
+/* -errno of an SQLite result code; 0 for OK, ROW and DONE. Damage and I/O errors are logged. */
+int meta_errno(struct meta *m, int rc);
+
+/* Parameters: i int64_t, s text, b blob and its size_t length. */
+
+/* Steps a query once. *row is NULL when there is no row; else the caller ends it with meta_done. */
+int meta_query(struct meta *m, enum sql id, sqlite3_stmt **row, const char *fmt, ...);
+void meta_done(sqlite3_stmt *s);
+/* Runs a write statement inside the transaction, which it begins if there is none. */
+int meta_run(struct meta *m, enum sql id, const char *fmt, ...);
+
+#endif

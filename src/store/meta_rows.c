@@ -1,0 +1,403 @@
+/*
+ * The rows of meta.db: inodes, names, blobs, xattrs, extents, layers.
+ *
+ * Invariant: a walk ends its statement on every way out, so that no query is left open when the
+ * transaction commits.
+ */
+#include "store/meta_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/err.h"
+
+int meta_inode_next_locked(struct meta *m, uint64_t *ino_out)
+{
+	*ino_out = m->next_ino++;
+	return 0;
+}
+
+static void inode_row(sqlite3_stmt *row, struct meta_inode *out)
+{
+	int c = 0;
+
+	out->ino = (uint64_t)sqlite3_column_int64(row, c++);
+	out->kind = (uint32_t)sqlite3_column_int64(row, c++);
+	out->mode = (uint32_t)sqlite3_column_int64(row, c++);
+	out->nlink = (uint32_t)sqlite3_column_int64(row, c++);
+	out->uid = (uint32_t)sqlite3_column_int64(row, c++);
+	out->gid = (uint32_t)sqlite3_column_int64(row, c++);
+	out->rdev = (uint64_t)sqlite3_column_int64(row, c++);
+	out->size_bytes = (uint64_t)sqlite3_column_int64(row, c++);
+	out->stored_bytes = (uint64_t)sqlite3_column_int64(row, c++);
+	out->file_id = (uint64_t)sqlite3_column_int64(row, c++);
+	out->parent = (uint64_t)sqlite3_column_int64(row, c++);
+	out->atime_ns = sqlite3_column_int64(row, c++);
+	out->mtime_ns = sqlite3_column_int64(row, c++);
+	out->ctime_ns = sqlite3_column_int64(row, c++);
+	out->btime_ns = sqlite3_column_int64(row, c++);
+}
+
+int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_LOAD, &row, "i", (int64_t)ino);
+
+	if (err || !row)
+		return err ? err : -ENOENT;
+	inode_row(row, out);
+	meta_done(row);
+	return 0;
+}
+
+int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
+{
+	return meta_run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
+		   (int64_t)in->nlink, (int64_t)in->uid, (int64_t)in->gid, (int64_t)in->rdev,
+		   (int64_t)in->size_bytes, (int64_t)in->stored_bytes, (int64_t)in->file_id,
+		   (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
+}
+
+int meta_inode_insert_locked(struct meta *m, const struct meta_inode *in)
+{
+	return meta_inode_store_locked(m, in);
+}
+
+int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)
+{
+	return meta_run(m, SQL_INODE_RELINK, "iiii", (int64_t)nlink, (int64_t)parent, ctime_ns, (int64_t)ino);
+}
+
+int meta_inode_delete_locked(struct meta *m, uint64_t ino)
+{
+	static const enum sql by_ino[] = { SQL_INODE_DELETE, SQL_BLOBS_DELETE, SQL_XATTRS_DELETE };
+	int err = meta_run(m, SQL_EXTENTS_CUT, "ii", (int64_t)ino, (int64_t)0);
+
+	for (size_t i = 0; i < sizeof(by_ino) / sizeof(*by_ino) && !err; i++)
+		err = meta_run(m, by_ino[i], "i", (int64_t)ino);
+	return err;
+}
+
+int meta_inode_orphans_locked(struct meta *m, int (*each)(void *ctx, const struct meta_inode *in), void *ctx)
+{
+	sqlite3_stmt *row;
+	struct meta_inode in;
+	int err;
+
+	/* One at a time: each deletes the row that it is given. */
+	for (;;) {
+		err = meta_query(m, SQL_INODE_ORPHANS, &row, "");
+		if (err || !row)
+			return err;
+		inode_row(row, &in);
+		meta_done(row);
+		err = each(ctx, &in);
+		if (err)
+			return err;
+	}
+}
+
+int meta_inode_count_locked(struct meta *m, uint64_t *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_COUNT, &row, "");
+
+	if (err)
+		return err;
+	*out = row ? (uint64_t)sqlite3_column_int64(row, 0) : 0;
+	if (row)
+		meta_done(row);
+	return 0;
+}
+
+int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_COLUMN_EXISTS, &row, "i", (int64_t)file_id);
+
+	if (err)
+		return err;
+	*out = row != NULL;
+	if (row)
+		meta_done(row);
+	return 0;
+}
+
+int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_NAME_FIND, &row, "ib", (int64_t)parent, name, strlen(name));
+
+	if (err || !row)
+		return err ? err : -ENOENT;
+	*ino_out = (uint64_t)sqlite3_column_int64(row, 0);
+	meta_done(row);
+	return 0;
+}
+
+int meta_name_insert_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino)
+{
+	return meta_run(m, SQL_NAME_INSERT, "ibi", (int64_t)parent, name, strlen(name), (int64_t)ino);
+}
+
+int meta_name_delete_locked(struct meta *m, uint64_t parent, const char *name)
+{
+	int err = meta_run(m, SQL_NAME_DELETE, "ib", (int64_t)parent, name, strlen(name));
+
+	if (!err && sqlite3_changes(m->db) == 0)
+		return -ENOENT;
+	return err;
+}
+
+int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_NAME_ANY, &row, "i", (int64_t)parent);
+
+	if (err)
+		return err;
+	*out = row == NULL;
+	if (row)
+		meta_done(row);
+	return 0;
+}
+
+/* The next row of a statement that query has started; ends it when there is none. */
+static int next_row(struct meta *m, sqlite3_stmt **row)
+{
+	int rc = sqlite3_step(*row);
+
+	if (rc == SQLITE_ROW)
+		return 0;
+	meta_done(*row);
+	*row = NULL;
+	return meta_errno(m, rc);
+}
+
+/* Ends a walk: a positive return of the callback only stops it. */
+static int end_walk(sqlite3_stmt *row, int err)
+{
+	if (row)
+		meta_done(row);
+	return err < 0 ? err : 0;
+}
+
+int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
+			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_NAME_WALK, &row, "ii", (int64_t)parent, (int64_t)after);
+
+	while (!err && row) {
+		char name[META_NAME_MAX + 1];
+		int len = sqlite3_column_bytes(row, 1);
+
+		if (len <= 0 || len > META_NAME_MAX) {
+			err = err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", len, (unsigned long long)parent);
+			break;
+		}
+		memcpy(name, sqlite3_column_blob(row, 1), (size_t)len);
+		name[len] = '\0';
+		err = each(ctx, (uint64_t)sqlite3_column_int64(row, 0), name, (uint64_t)sqlite3_column_int64(row, 2));
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap)
+{
+	char *path = out + cap - 1;
+
+	*path = '\0';
+	while (ino != top) {
+		sqlite3_stmt *row;
+		int err = meta_query(m, SQL_NAME_OF, &row, "i", (int64_t)ino);
+		size_t len;
+
+		if (err || !row)
+			return err ? err : -ENOENT;
+		len = (size_t)sqlite3_column_bytes(row, 1);
+		if ((size_t)(path - out) < len + 1) {
+			meta_done(row);
+			return -ENAMETOOLONG;
+		}
+		if (*path)
+			*--path = '/';
+		path -= len;
+		memcpy(path, sqlite3_column_blob(row, 1), len);
+		ino = (uint64_t)sqlite3_column_int64(row, 0);
+		meta_done(row);
+	}
+	memmove(out, path, strlen(path) + 1);
+	return 0;
+}
+
+static int copy_blob(sqlite3_stmt *row, void **out, size_t *len_out)
+{
+	size_t len = (size_t)sqlite3_column_bytes(row, 0);
+	char *copy = malloc(len + 1);
+
+	if (copy) {
+		if (len)
+			memcpy(copy, sqlite3_column_blob(row, 0), len);
+		copy[len] = '\0';
+		*out = copy;
+		*len_out = len;
+	}
+	meta_done(row);
+	return copy ? 0 : -ENOMEM;
+}
+
+int meta_blob_get_locked(struct meta *m, uint64_t ino, enum meta_blob what, void **out, size_t *len_out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_BLOB_GET, &row, "ii", (int64_t)ino, (int64_t)what);
+
+	if (err || !row)
+		return err ? err : -ENOENT;
+	return copy_blob(row, out, len_out);
+}
+
+int meta_blob_set_locked(struct meta *m, uint64_t ino, enum meta_blob what, const void *p, size_t len)
+{
+	if (!p)
+		return meta_run(m, SQL_BLOB_DELETE, "ii", (int64_t)ino, (int64_t)what);
+	return meta_run(m, SQL_BLOB_SET, "iib", (int64_t)ino, (int64_t)what, p, len);
+}
+
+int meta_xattr_get_locked(struct meta *m, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_XATTR_GET, &row, "is", (int64_t)ino, name);
+
+	if (err || !row)
+		return err ? err : -ENODATA;
+	return copy_blob(row, out, len_out);
+}
+
+int meta_xattr_set_locked(struct meta *m, uint64_t ino, const char *name, const void *p, size_t len)
+{
+	return meta_run(m, SQL_XATTR_SET, "isb", (int64_t)ino, name, p, len);
+}
+
+int meta_xattr_remove_locked(struct meta *m, uint64_t ino, const char *name)
+{
+	int err = meta_run(m, SQL_XATTR_REMOVE, "is", (int64_t)ino, name);
+
+	if (!err && sqlite3_changes(m->db) == 0)
+		return -ENODATA;
+	return err;
+}
+
+int meta_xattr_walk_locked(struct meta *m, uint64_t ino,
+			   int (*each)(void *ctx, const char *name, const void *value, size_t len), void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_XATTR_WALK, &row, "i", (int64_t)ino);
+
+	while (!err && row) {
+		err = each(ctx, (const char *)sqlite3_column_text(row, 0), sqlite3_column_blob(row, 1),
+			   (size_t)sqlite3_column_bytes(row, 1));
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+static void extent_row(sqlite3_stmt *row, struct extent *e)
+{
+	e->off_bytes = (uint64_t)sqlite3_column_int64(row, 0);
+	e->len_bytes = (uint64_t)sqlite3_column_int64(row, 1);
+	e->file = (uint32_t)sqlite3_column_int64(row, 2);
+	e->phys_bytes = (uint64_t)sqlite3_column_int64(row, 3);
+}
+
+int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_EXTENTS_LOAD, &row, "i", (int64_t)ino);
+
+	while (!err && row) {
+		struct extent e;
+
+		extent_row(row, &e);
+		err = extent_map_insert(out, &e);
+		if (err == -EEXIST || err == -EINVAL)
+			err = err_corrupt("meta.db", e.off_bytes, "bad extent of inode %llu", (unsigned long long)ino);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes)
+{
+	/* The extent that holds `from` may begin before it. */
+	size_t first = extent_map_find(map, from_bytes);
+	int err;
+
+	if (first < map->n && map->v[first].off_bytes < from_bytes)
+		from_bytes = map->v[first].off_bytes;
+	err = meta_run(m, SQL_EXTENTS_CUT, "ii", (int64_t)ino, (int64_t)from_bytes);
+	for (size_t i = first; i < map->n && !err; i++) {
+		const struct extent *e = &map->v[i];
+
+		err = meta_run(m, SQL_EXTENT_INSERT, "iiiii", (int64_t)ino, (int64_t)e->off_bytes,
+			  (int64_t)e->len_bytes, (int64_t)e->file, (int64_t)e->phys_bytes);
+	}
+	return err;
+}
+
+int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_EXTENTS_ALL, &row, "");
+
+	while (!err && row) {
+		struct extent e;
+
+		extent_row(row, &e);
+		err = each(ctx, &e);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+int meta_layer_put_locked(struct meta *m, const struct meta_layer *in)
+{
+	return meta_run(m, SQL_LAYER_PUT, "iiiiiiii", (int64_t)in->number, (int64_t)in->sealed, (int64_t)in->bytes,
+		   (int64_t)in->segment_off, (int64_t)in->live_bytes, (int64_t)in->raw_bytes,
+		   (int64_t)in->commit, in->time_ns);
+}
+
+int meta_layer_delete_locked(struct meta *m, uint64_t number)
+{
+	return meta_run(m, SQL_LAYER_DELETE, "i", (int64_t)number);
+}
+
+int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct meta_layer *in), void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_LAYER_WALK, &row, "");
+
+	while (!err && row) {
+		struct meta_layer in = {
+			.number = (uint64_t)sqlite3_column_int64(row, 0),
+			.sealed = sqlite3_column_int64(row, 1) != 0,
+			.bytes = (uint64_t)sqlite3_column_int64(row, 2),
+			.segment_off = (uint64_t)sqlite3_column_int64(row, 3),
+			.live_bytes = (uint64_t)sqlite3_column_int64(row, 4),
+			.raw_bytes = (uint64_t)sqlite3_column_int64(row, 5),
+			.commit = (uint64_t)sqlite3_column_int64(row, 6),
+			.time_ns = sqlite3_column_int64(row, 7),
+		};
+
+		err = each(ctx, &in);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
