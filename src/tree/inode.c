@@ -31,9 +31,15 @@ int64_t inode_now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* nbuckets is a power of two. */
+static size_t hash_ino(uint64_t ino, size_t nbuckets)
+{
+	return (ino * 0x9E3779B97F4A7C15ull >> 32) & (nbuckets - 1);
+}
+
 static struct inode **slot_of(struct tree *t, uint64_t ino)
 {
-	struct inode **at = &t->table[(ino * 0x9E3779B97F4A7C15ull >> 32) & (t->nbuckets - 1)];
+	struct inode **at = &t->table[hash_ino(ino, t->nbuckets)];
 
 	while (*at && (*at)->ino != ino)
 		at = &(*at)->hash_next;
@@ -52,7 +58,7 @@ static void grow_table(struct tree *t)
 		struct inode *next;
 
 		for (struct inode *i = old[b]; i; i = next) {
-			struct inode **at = &table[(i->ino * 0x9E3779B97F4A7C15ull >> 32) & (n - 1)];
+			struct inode **at = &table[hash_ino(i->ino, n)];
 
 			next = i->hash_next;
 			i->hash_next = *at;
