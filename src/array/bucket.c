@@ -447,7 +447,12 @@ static int bucket_sync(struct array *a)
 
 static int bucket_drop_locked(struct array *a)
 {
-	return defer_freed_locked(bucket_of(a));
+	struct bucket *b = bucket_of(a);
+
+	/* The page that the region stopped in was still in use at the last commit: it goes the same way. */
+	b->next_bytes = (b->next_bytes + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
+	release_held(b);
+	return defer_freed_locked(b);
 }
 
 static void bucket_end_growth(struct array *a)

@@ -495,6 +495,7 @@ static int column_stage_locked(struct array *a, const struct array_facts *facts,
 {
 	struct column *c = column_of(a);
 	struct meta *m = a->home->store->meta;
+	bool again;
 	int err = 0;
 
 	(void)facts;
@@ -508,10 +509,13 @@ static int column_stage_locked(struct array *a, const struct array_facts *facts,
 		c->mem_dirty = false;
 	}
 	defer_retired_locked(c);
-	c->sync_file = NULL;
-	if (c->file && atomic_exchange(&c->file_dirty, false)) {
+	/* A commit that failed before its sync has left that to do. */
+	again = c->file && c->sync_file == c->file;
+	if (c->file && (atomic_exchange(&c->file_dirty, false) || again)) {
+		c->sync_made = atomic_exchange(&c->made, false) || (again && c->sync_made);
 		c->sync_file = c->file;
-		c->sync_made = atomic_exchange(&c->made, false);
+	} else {
+		c->sync_file = NULL;
 	}
 	if (c->file && atomic_load(&c->file_bytes) > a->size_bytes) {
 		struct cut *cut = calloc(1, sizeof(*cut));

@@ -39,7 +39,7 @@ struct dirty {
 	size_t flushing_max;
 	size_t nqueued, wanted; /* blocks in the queue; how many of them should be flushed soon */
 	uint64_t ended;         /* flush jobs so far */
-	int error;         /* of the last failed flush; cleared by the next good one */
+	int error;         /* of the last failed flush */
 	uint64_t failures; /* counts them */
 };
 
@@ -199,8 +199,8 @@ static void end_flush_locked(struct dirty_block *b, int err)
 	d->nflushing--;
 	d->ended++;
 	layered_of(b)->nflushing--;
-	d->error = err;
 	if (err) {
+		d->error = err;
 		d->failures++;
 		queue_locked(b, false);
 		pthread_cond_broadcast(&d->changed);
@@ -267,24 +267,21 @@ static void run_flush(struct work *w)
 	lock_release(&d->lock);
 }
 
-void dirty_submit(struct dirty_block *b)
+void dirty_touch(struct dirty_block *b, bool done)
 {
 	struct dirty *d = b->home;
 
 	lock_acquire(&d->lock);
-	d->wanted++;
-	pump_locked(d);
-	lock_release(&d->lock);
-}
-
-void dirty_touch(struct dirty_block *b)
-{
-	lock_acquire(&b->home->lock);
 	assert(!b->flushing);
 	b->codec = b->array->params.codec;
 	unlink_block(b);
 	queue_locked(b, true);
-	lock_release(&b->home->lock);
+	/* From here on b is anybody's: it may be encoded and gone when the lock is released. */
+	if (done) {
+		d->wanted++;
+		pump_locked(d);
+	}
+	lock_release(&d->lock);
 }
 
 /* Waits until `bytes` more fit, flushing the oldest blocks. */
@@ -294,7 +291,7 @@ static int make_room(struct dirty *d, size_t bytes)
 
 	while (d->bytes + bytes > d->budget && (d->queue.next != &d->queue || d->nflushing)) {
 		if (d->failures != failures)
-			return d->error ? d->error : -EIO;
+			return d->error;
 		if (!d->wanted)
 			d->wanted = 1;
 		pump_locked(d);
@@ -393,7 +390,7 @@ int dirty_flush_array(struct dirty *d, struct array *a)
 	failures = d->failures;
 	while (d->failures == failures && (submit_some_locked(d, a) || *flushing))
 		lock_wait(&d->lock, &d->changed);
-	err = d->failures == failures ? 0 : d->error ? d->error : -EIO;
+	err = d->failures == failures ? 0 : d->error;
 	lock_release(&d->lock);
 	return err;
 }
@@ -412,7 +409,7 @@ int dirty_flush_all(struct dirty *d)
 		pump_locked(d);
 		lock_wait(&d->lock, &d->changed);
 	}
-	err = d->failures == failures ? 0 : d->error ? d->error : -EIO;
+	err = d->failures == failures ? 0 : d->error;
 	lock_release(&d->lock);
 	return err;
 }

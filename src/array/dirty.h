@@ -49,10 +49,9 @@ void dirty_free(struct dirty *d);
 /* Makes room for `bytes` and allocates a block (len 0, one reference). Blocks. -ENOSPC, -ENOMEM, or the
  * error of a flush that had to make room. */
 int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_block **out);
-/* The block was written to: it goes to the queue's young end. */
-void dirty_touch(struct dirty_block *b);
-/* The writer is done with it: it should be encoded soon. */
-void dirty_submit(struct dirty_block *b);
+/* The block was written to: it goes to the queue's young end. done: its writer has filled it, it should be
+ * encoded soon. The caller must not use b afterwards. */
+void dirty_touch(struct dirty_block *b, bool done);
 /* Waits until b is not being flushed and takes it out of the queue, so that nobody flushes it while it is
  * changed: dirty_touch puts it back. False if it is no longer dirty (look it up again). The caller holds a
  * reference taken by dirty_get. */

@@ -9,6 +9,7 @@
  *  2. `changes` holds each block whose place differs from what was staged last, once, with that old
  *     place (ref.changed says so); `tombs` holds every range that was cut or punched since.
  *  3. A frame whose layer is not the one that a stage writes waits, unstaged, for the next transaction.
+ *     Blocks that are stored have the size that their record says, whatever an xattr says since.
  *  4. Bytes of a block behind its valid length are zeros, and so is all of it behind the size.
  */
 #include "array/layered.h"
@@ -27,6 +28,7 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/buf.h"
+#include "util/err.h"
 #include "util/log.h"
 #include "util/stats.h"
 
@@ -56,12 +58,17 @@ static int replay_record(void *ctx, uint64_t number, const struct index_record *
 	struct layered *l = ctx;
 
 	l->recorded = true;
+	if (r->nblocks)
+		l->array.params.block_bytes = (uint32_t)r->block_bytes;
 	for (size_t i = 0; i < r->ntombs; i++)
 		replay_tomb(l, &r->tombs[i]);
 	for (size_t i = 0; i < r->nblocks; i++) {
 		const struct layer_block *b = &r->blocks[i];
 		struct blockmap_entry *e;
-		int err = blockmap_need(&l->map, b->block, &e);
+		int err = b->raw_len > r->block_bytes || r->block_bytes > ARRAY_BLOCK_MAX ?
+			err_corrupt("layers", number, "block %llu of inode %llu is longer than its array's blocks",
+				    (unsigned long long)b->block, (unsigned long long)r->ino) :
+			blockmap_need(&l->map, b->block, &e);
 
 		if (err)
 			return err;

@@ -71,20 +71,23 @@ static int need_dirty(struct layered *l, uint64_t block, bool whole, struct dirt
 		return err;
 	lock_acquire(&l->lock);
 	err = blockmap_need(&l->map, block, &e);
-	if (!err)
-		err = layered_note_change_locked(l, block, e);
 	ref = err ? (struct block_ref){ 0 } : e->ref;
 	lock_release(&l->lock);
 	if (!err && ref.frame_off && !whole)
 		err = load_dirty(l, d, &ref);
+	if (!err) {
+		lock_acquire(&l->lock);
+		err = layered_note_change_locked(l, block, e);
+		if (!err) {
+			e->dirty = d;
+			atomic_fetch_add(&l->array.stored_bytes, d->len_bytes);
+		}
+		lock_release(&l->lock);
+	}
 	if (err) {
 		dirty_discard(d);
 		return err;
 	}
-	lock_acquire(&l->lock);
-	blockmap_find(&l->map, block)->dirty = d;
-	atomic_fetch_add(&l->array.stored_bytes, d->len_bytes);
-	lock_release(&l->lock);
 	*out = d;
 	return 0;
 }
@@ -108,10 +111,8 @@ static int write_block(struct layered *l, uint64_t block, uint32_t in, const voi
 	memcpy(d->data + in, buf, len);
 	if (in + len > d->len_bytes)
 		set_len(l, d, in + len);
-	dirty_touch(d);
-	/* A sequential writer is done with it: encode while it goes on. */
-	if (sequential && in + len == bs)
-		dirty_submit(d);
+	/* A sequential writer is done with a full block: it is encoded while the writer goes on. */
+	dirty_touch(d, sequential && in + len == bs);
 	return 0;
 }
 
@@ -210,7 +211,7 @@ static int zero_part(struct layered *l, uint64_t block, uint32_t in, uint32_t le
 		else
 			memset(d->data + in, 0, len);
 	}
-	dirty_touch(d);
+	dirty_touch(d, false);
 	return 0;
 }
 

@@ -134,6 +134,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	int err = tree_write(file_of(fi), buf, size, (uint64_t)off,
 			     fi->writepage && f->config.writeback, &who, &drop);
 
+	/* The kernel syncs after a write through its cache, not after a direct one. */
+	if (!err && (fi->flags & O_DSYNC))
+		err = tree_sync(f->tree);
 	if (err) {
 		front_reply_err(req, err);
 		return;

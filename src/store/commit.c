@@ -34,7 +34,7 @@ struct commit {
 	struct lock lock;
 	pthread_cond_t wake, finished_cond;
 	uint64_t requested, finished; /* tickets */
-	bool kicked, seal, stop, started;
+	bool kicked, seal, stop, started, busy, quiet;
 	int result;      /* of the last commit */
 	uint64_t number; /* of the last durable commit */
 
@@ -101,6 +101,24 @@ void commit_defer_locked(struct commit *c, struct commit_deferred *d)
 	c->deferred_tail = &d->next;
 }
 
+/* After a failed write back the kernel counts the pages as clean: trying again would succeed and prove
+ * nothing. So a failed sync is never one of the errors that are tried again. */
+static int final_error(int err)
+{
+	return err == -ENOSPC || err == -ENOMEM ? -EIO : err;
+}
+
+static int sync_data(struct commit *c)
+{
+	int err = pool_sync(c->store->pool);
+
+	if (!err)
+		err = layers_sync(c->store->layers);
+	if (!err)
+		err = c->hooks.sync(c->ctx);
+	return final_error(err);
+}
+
 /* Steps 2 to 4. *deferred is what the transaction freed. */
 static int commit_transaction(struct commit *c, struct commit_deferred **deferred, bool *empty, int *left)
 {
@@ -117,11 +135,7 @@ static int commit_transaction(struct commit *c, struct commit_deferred **deferre
 	*empty = !pending;
 	if (err || !pending)
 		return err;
-	err = pool_sync(s->pool);
-	if (!err)
-		err = layers_sync(s->layers);
-	if (!err)
-		err = c->hooks.sync(c->ctx);
+	err = sync_data(c);
 	if (err)
 		return err;
 	meta_lock(s->meta);
@@ -153,7 +167,7 @@ static int commit_once(struct commit *c, bool seal, bool *released)
 		rwlock_exclusive(&c->gate);
 		err = commit_transaction(c, &deferred, &empty, &left);
 		if (!err && !empty)
-			err = meta_sync(s->meta);
+			err = final_error(meta_sync(s->meta));
 		rwlock_release(&c->gate);
 	}
 	if (!err && !empty) {
@@ -188,7 +202,11 @@ static int commit_run(struct commit *c, bool seal)
 {
 	uint64_t before = layers_newest_sealed(c->store->layers);
 	bool released = false;
-	int err = commit_once(c, seal, &released);
+	int err;
+
+	/* A layer that was to be sealed and could not be has to go first: entries are staged for it alone. */
+	seal |= layers_have_closing(c->store->layers);
+	err = commit_once(c, seal, &released);
 
 	if (!err && seal)
 		err = commit_once(c, layers_newest_sealed(c->store->layers) == before, &released);
@@ -220,8 +238,8 @@ static void wait_for_work(struct commit *c)
 {
 	unsigned seconds = c->store->config.commit_seconds;
 
-	while (c->requested == c->finished && !c->kicked && !c->stop) {
-		if (!seconds)
+	while (!c->stop && (c->quiet || (c->requested == c->finished && !c->kicked))) {
+		if (!seconds || c->quiet)
 			lock_wait(&c->lock, &c->wake);
 		else if (lock_wait_ms(&c->lock, &c->wake, seconds * 1000) == -ETIMEDOUT)
 			return;
@@ -245,6 +263,7 @@ static void *commit_thread(void *arg)
 		stop = c->stop;
 		seal = c->seal || stop || layers_want_seal(c->store->layers);
 		c->seal = c->kicked = false;
+		c->busy = true;
 		lock_release(&c->lock);
 		err = commit_run(c, seal);
 		lock_acquire(&c->lock);
@@ -256,6 +275,8 @@ static void *commit_thread(void *arg)
 			maintain(c);
 			lock_acquire(&c->lock);
 		}
+		c->busy = false;
+		pthread_cond_broadcast(&c->finished_cond);
 	} while (!stop);
 	lock_release(&c->lock);
 	return NULL;
@@ -270,6 +291,15 @@ int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx)
 	err = -pthread_create(&c->thread, NULL, commit_thread, c);
 	c->started = !err;
 	return err;
+}
+
+void commit_quiesce(struct commit *c)
+{
+	lock_acquire(&c->lock);
+	c->quiet = true;
+	while (c->busy)
+		lock_wait(&c->lock, &c->finished_cond);
+	lock_release(&c->lock);
 }
 
 int commit_stop(struct commit *c)

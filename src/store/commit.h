@@ -43,6 +43,9 @@ struct commit_deferred {
 int commit_new(struct store *s, struct commit **out);
 /* Must be called before anything is written. Starts the thread. */
 int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx);
+/* Waits until the thread is at rest and keeps it there until commit_stop: what a running commit holds of
+ * the floors above is back. */
+void commit_quiesce(struct commit *c);
 /* A last commit that seals the open layer, then the thread ends. 0 or the commit's failure; again the same
  * when it has ended already. */
 int commit_stop(struct commit *c);

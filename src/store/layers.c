@@ -32,7 +32,9 @@ struct layers_slot {
 	struct meta_layer row;
 	bool row_dirty, unsynced;
 	bool evacuated; /* what it hides is hidden by newer layers too */
+	bool unmovable; /* it cannot be compacted */
 	struct layer *file; /* NULL until first used */
+	uint64_t frame_bytes; /* its frames as of the last segment; 0: not known */
 	struct index pending;
 	unsigned refs; /* users, plus one while it is in the set */
 	struct layers *set;
@@ -60,12 +62,17 @@ struct dropped_file {
 static int open_file(struct layers *ls, struct layers_slot *slot)
 {
 	struct store *s = ls->store;
+	int err;
 
 	if (slot->file)
 		return 0;
 	if (slot->row.sealed)
-		return layer_open(s->dir, slot->row.number, s->uuid, &slot->file);
-	return layer_recover(s->dir, slot->row.number, s->uuid, slot->row.bytes, slot->row.segment_off, &slot->file);
+		err = layer_open(s->dir, slot->row.number, s->uuid, &slot->file);
+	else
+		err = layer_recover(s->dir, slot->row.number, s->uuid, slot->row.bytes, slot->row.segment_off, &slot->file);
+	if (!err)
+		slot->frame_bytes = layer_frame_bytes(slot->file);
+	return err;
 }
 
 static int add_slot(struct layers *ls, const struct meta_layer *row, struct layers_slot **out)
@@ -328,6 +335,16 @@ void layers_rotate(struct layers *ls)
 	lock_release(&ls->lock);
 }
 
+bool layers_have_closing(struct layers *ls)
+{
+	bool have;
+
+	lock_acquire(&ls->lock);
+	have = ls->closing != NULL;
+	lock_release(&ls->lock);
+	return have;
+}
+
 static void run_drop(struct commit_deferred *d)
 {
 	struct dropped_file *f = (struct dropped_file *)d;
@@ -402,12 +419,13 @@ static int drop_slot(struct layers *ls, size_t at)
 	return 0;
 }
 
-static int drop_dead(struct layers *ls)
+/* complete: nothing was left out of this transaction, so that what takes a layer's place is in it. */
+static int drop_dead(struct layers *ls, bool complete)
 {
 	for (size_t i = 0; i < ls->n;) {
 		struct meta_layer *row = &ls->v[i]->row;
 		bool drop = row->sealed && !row->live_bytes && row->number != ls->newest_sealed;
-		int err = drop && !ls->v[i]->evacuated ? is_droppable(ls, i, &drop) : 0;
+		int err = drop && !(ls->v[i]->evacuated && complete) ? is_droppable(ls, i, &drop) : 0;
 
 		if (!err && drop)
 			err = drop_slot(ls, i);
@@ -431,6 +449,7 @@ static int write_segment(struct layers_slot *slot, uint64_t commit, int64_t time
 	index_fini(&slot->pending);
 	index_init(&slot->pending);
 	slot->row.bytes = layer_bytes(slot->file);
+	slot->frame_bytes = layer_frame_bytes(slot->file);
 	slot->row.commit = commit;
 	slot->row.time_ns = time_ns;
 	slot->row_dirty = slot->unsynced = true;
@@ -500,7 +519,7 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, boo
 	if (!err && may_seal)
 		err = seal_closing(ls, commit, time_ns);
 	if (!err)
-		err = drop_dead(ls);
+		err = drop_dead(ls, may_seal);
 	if (!err)
 		err = store_rows(ls);
 	lock_release(&ls->lock);
@@ -509,20 +528,22 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, boo
 
 int layers_sync(struct layers *ls)
 {
+	uint64_t done = 0;
 	int err = 0;
 	bool any = false;
 
-	/* Only the commit thread seals and drops; appends may go on while a file is synced. */
+	/* Each once: appends go on while a file is synced, and what was staged came before them. */
 	for (;;) {
 		struct layers_slot *slot = NULL;
 
 		lock_acquire(&ls->lock);
 		for (size_t i = 0; i < ls->n && !slot; i++) {
-			if (ls->v[i]->unsynced)
+			if (ls->v[i]->unsynced && ls->v[i]->row.number > done)
 				slot = ls->v[i];
 		}
 		if (slot) {
 			slot->unsynced = false;
+			done = slot->row.number;
 			slot->refs++;
 		}
 		lock_release(&ls->lock);
@@ -571,9 +592,12 @@ int layers_publish(struct layers *ls)
 	return err;
 }
 
-static bool mostly_dead(const struct meta_layer *row)
+/* Counts frames alone where they are known: records of many small files are no garbage. */
+static bool mostly_dead(const struct layers_slot *slot)
 {
-	return row->bytes > LAYERS_WORTH_BYTES && row->live_bytes < row->bytes / 2;
+	uint64_t bytes = slot->frame_bytes ? slot->frame_bytes : slot->row.bytes;
+
+	return bytes > LAYERS_WORTH_BYTES && slot->row.live_bytes < bytes / 2;
 }
 
 bool layers_want_seal(struct layers *ls)
@@ -581,7 +605,7 @@ bool layers_want_seal(struct layers *ls)
 	bool want = __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= ls->store->config.layer_bytes;
 
 	lock_acquire(&ls->lock);
-	if (ls->open && mostly_dead(&ls->open->row))
+	if (ls->open && mostly_dead(ls->open))
 		want = true;
 	for (size_t i = 0; i < ls->n && ls->open && !want; i++) {
 		const struct layers_slot *slot = ls->v[i];
@@ -597,15 +621,20 @@ int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, 
 	struct layers_slot *slot = NULL;
 	const struct index *ix;
 	uint64_t *inos;
-	int err = -ENOENT;
+	int err = 0;
 
 	lock_acquire(&ls->lock);
-	for (size_t i = 0; i < ls->n && !slot; i++) {
-		if (ls->v[i]->row.sealed && !ls->v[i]->evacuated && mostly_dead(&ls->v[i]->row))
-			slot = ls->v[i];
+	for (size_t i = 0; i < ls->n && !slot && !err; i++) {
+		struct layers_slot *s = ls->v[i];
+
+		if (!s->row.sealed || s->evacuated || s->unmovable || !mostly_dead(s))
+			continue;
+		err = open_file(ls, s);
+		if (!err && mostly_dead(s))
+			slot = s;
 	}
-	if (slot)
-		err = open_file(ls, slot);
+	if (!err && !slot)
+		err = -ENOENT;
 	if (!err) {
 		ix = layer_index(slot->file);
 		inos = malloc((ix->n + 1) * sizeof(*inos));
@@ -621,6 +650,17 @@ int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, 
 	}
 	lock_release(&ls->lock);
 	return err;
+}
+
+void layers_unmovable(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot;
+
+	lock_acquire(&ls->lock);
+	slot = find_slot(ls, number);
+	if (slot)
+		slot->unmovable = true;
+	lock_release(&ls->lock);
 }
 
 void layers_evacuated(struct layers *ls, uint64_t number)

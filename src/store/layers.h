@@ -51,6 +51,8 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
 /* Commit, in order: rotate (only to seal: later appends go to a new layer), stage (segments, rows,
  * sealing what was rotated out, dropping layers that nothing needs), sync, publish (HEAD names the newest sealed). */
 void layers_rotate(struct layers *ls);
+/* A layer that was rotated out waits to be sealed. */
+bool layers_have_closing(struct layers *ls);
 int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, bool may_seal);
 int layers_sync(struct layers *ls);
 int layers_publish(struct layers *ls);
@@ -65,6 +67,8 @@ uint64_t layers_newest_sealed(struct layers *ls);
  * next commit may drop it. */
 int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, size_t *n_out);
 void layers_evacuated(struct layers *ls, uint64_t number);
+/* It cannot be emptied (damage): left alone until the next mount. */
+void layers_unmovable(struct layers *ls, uint64_t number);
 /* An inode that exists no more: what older layers hold of it stays hidden without the victim. */
 int layers_restate_gone(struct layers *ls, uint64_t victim, uint64_t ino);
 

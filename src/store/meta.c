@@ -5,7 +5,8 @@
  *  1. A write statement runs inside the open transaction; the first one begins it.
  *  2. COMMIT never syncs; durability is meta_sync, after the data it points to is durable.
  *  3. After a failed write statement nothing is committed any more (meta_failed).
- *  4. The log is folded into the database only right after a COMMIT whose log is durable.
+ *  4. The log is folded into the database only right after a COMMIT; what that points to is durable
+ *     already, and SQLite makes the log durable first.
  */
 #include "store/meta.h"
 
@@ -276,6 +277,20 @@ bool meta_failed(struct meta *m)
 	return atomic_load(&m->failed);
 }
 
+/* Folds a long log into the database (invariant 4). The one place where syncs run under the lock: once in
+ * 64 MiB of log, because a log that is never rewound would grow for ever under a steady load. */
+static int fold_wal_locked(struct meta *m)
+{
+	int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		m->wal_pages = 0;
+	return meta_errno(m, rc);
+}
+
 int meta_commit_locked(struct meta *m)
 {
 	sqlite3_stmt *row;
@@ -293,28 +308,7 @@ int meta_commit_locked(struct meta *m)
 		return err;
 	}
 	m->in_transaction = false;
-	return 0;
-}
-
-/* Folds a long log into the database (invariant 4). The one place where syncs run under the lock: once
- * in 64 MiB of log, because a log that is never rewound would grow for ever under a steady load. */
-static int fold_wal(struct meta *m)
-{
-	int err = 0;
-
-	meta_lock(m);
-	if (!m->in_transaction && m->wal_pages > META_WAL_PAGES_MAX) {
-		int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
-
-		if (rc == SQLITE_OK)
-			rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
-		sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
-		err = meta_errno(m, rc);
-		if (!err)
-			m->wal_pages = 0;
-	}
-	meta_unlock(m);
-	return err;
+	return m->wal_pages > META_WAL_PAGES_MAX ? fold_wal_locked(m) : 0;
 }
 
 /* The log is made by the first commit; its name must be durable too. */
@@ -335,11 +329,9 @@ int meta_sync(struct meta *m)
 
 	if (!err && fdatasync(m->wal_fd) < 0)
 		err = -errno;
-	if (err) {
+	if (err)
 		atomic_store(&m->failed, true);
-		return err;
-	}
-	return fold_wal(m);
+	return err;
 }
 
 int meta_fact_get_locked(struct meta *m, const char *key, int64_t *out)

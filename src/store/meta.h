@@ -66,8 +66,8 @@ int meta_inode_store_locked(struct meta *m, const struct meta_inode *in);
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);
 /* The row and all that hangs on it except names. */
 int meta_inode_delete_locked(struct meta *m, uint64_t ino);
-/* Calls each for inodes without a name (left by a crash); ends at the first non-zero. */
-int meta_inode_orphans_locked(struct meta *m, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
+/* Calls each for inodes above `after` without a name (left by a crash), as the walks below. */
+int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
 int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);

@@ -79,25 +79,6 @@ int meta_inode_delete_locked(struct meta *m, uint64_t ino)
 	return err;
 }
 
-int meta_inode_orphans_locked(struct meta *m, int (*each)(void *ctx, const struct meta_inode *in), void *ctx)
-{
-	sqlite3_stmt *row;
-	struct meta_inode in;
-	int err;
-
-	/* One at a time: each deletes the row that it is given. */
-	for (;;) {
-		err = meta_query(m, SQL_INODE_ORPHANS, &row, "");
-		if (err || !row)
-			return err;
-		inode_row(row, &in);
-		meta_done(row);
-		err = each(ctx, &in);
-		if (err)
-			return err;
-	}
-}
-
 int meta_inode_count_locked(struct meta *m, uint64_t *out)
 {
 	sqlite3_stmt *row;
@@ -181,6 +162,23 @@ static int end_walk(sqlite3_stmt *row, int err)
 	if (row)
 		meta_done(row);
 	return err < 0 ? err : 0;
+}
+
+int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			      void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_ORPHANS, &row, "i", (int64_t)after);
+
+	while (!err && row) {
+		struct meta_inode in;
+
+		inode_row(row, &in);
+		err = each(ctx, &in);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
 }
 
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,

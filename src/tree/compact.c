@@ -62,6 +62,8 @@ int inode_compact(void *ctx, bool *did)
 	free(inos);
 	if (!err)
 		layers_evacuated(t->store->layers, victim);
+	else if (err != -ENOSPC && err != -ENOMEM)
+		layers_unmovable(t->store->layers, victim);
 	*did = !err;
 	return err;
 }

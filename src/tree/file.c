@@ -326,6 +326,7 @@ static void note_write(struct inode *i)
 	lock_acquire(&i->attr);
 	i->mtime_ns = i->ctime_ns = now;
 	lock_release(&i->attr);
+	inode_mark_dirty(i);
 }
 
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
@@ -347,10 +348,9 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 	*drop_cache = false;
 	if (!f->cached) {
 		drop_setid(i, who);
-		if (atomic_load(&i->ncached) > 0)
-			*drop_cache = true;
-		else
-			atomic_store(&i->stale_pages, true);
+		/* In this order: an open in between sees the mark, or is seen. */
+		atomic_store(&i->stale_pages, true);
+		*drop_cache = atomic_load(&i->ncached) > 0;
 	}
 	return 0;
 }
@@ -404,7 +404,6 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
 	}
 	if (!err) {
 		note_write(i);
-		inode_mark_dirty(i);
 		if (mode & ~FALLOC_FL_KEEP_SIZE && atomic_load(&i->ncached) == 0)
 			atomic_store(&i->stale_pages, true);
 	}

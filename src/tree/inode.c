@@ -138,6 +138,9 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	err = meta_inode_load_locked(t->store->meta, ino, &row);
 	if (err)
 		return err;
+	/* Without a name and not in memory: it is being deleted. */
+	if (!row.nlink && !t->deleting_orphans)
+		return -ENOENT;
 	i = new_inode(t, &row);
 	if (!i)
 		return -ENOMEM;
@@ -516,21 +519,25 @@ static int take_first(void *ctx, const struct meta_inode *row)
 int inode_delete_orphans(struct tree *t)
 {
 	struct meta *m = t->store->meta;
+	struct meta_inode row = { 0 };
+	int err;
 
-	for (;;) {
-		struct meta_inode row = { 0 };
+	t->deleting_orphans = true;
+	do {
+		uint64_t after = row.ino;
 		struct inode *i;
-		int err;
 
+		row.ino = 0;
 		meta_lock(m);
-		err = meta_inode_orphans_locked(m, take_first, &row);
-		if (err >= 0)
-			err = row.ino ? inode_get_locked(t, row.ino, &i) : 0;
+		err = meta_inode_orphans_locked(m, after, take_first, &row);
+		if (!err && row.ino)
+			err = inode_get_locked(t, row.ino, &i);
 		meta_unlock(m);
-		if (err || !row.ino)
-			return err;
-		inode_put(i, 1);
-	}
+		if (!err && row.ino)
+			inode_put(i, 1);
+	} while (!err && row.ino);
+	t->deleting_orphans = false;
+	return err;
 }
 
 const struct commit_hooks inode_commit_hooks = {

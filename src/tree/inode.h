@@ -54,6 +54,7 @@ struct tree {
 	size_t nbuckets, ninodes;
 	struct inode *dirty_head, **dirty_tail;
 	struct inode *staged; /* the commit thread's */
+	bool deleting_orphans; /* at mount, before anything else runs */
 	int64_t mount_ns;
 };
 

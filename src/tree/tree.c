@@ -95,6 +95,7 @@ int tree_open(struct store *s, struct tree **out)
 void tree_close(struct tree *t)
 {
 	if (t->table && t->arrays) {
+		commit_quiesce(t->store->commit);
 		inode_forget_all(t);
 		/* Ends with no inode in memory: the commit lets go of the dirty ones, and what had no name is
 		 * deleted then. */

@@ -265,7 +265,13 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_CTIME);
-	return setting_find(name) ? reconfigure(i) : 0;
+	err = setting_find(name) ? reconfigure(i) : 0;
+	if (err) { /* somebody wrote meanwhile */
+		meta_lock(m);
+		meta_xattr_remove_locked(m, ino, name);
+		meta_unlock(m);
+	}
+	return err;
 }
 
 struct listing {
