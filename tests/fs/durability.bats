@@ -221,6 +221,57 @@ crash_rounds() { # FROM TO
 	done
 }
 
+@test "a write-only handle with O_DSYNC: each write is durable" {
+	each_kind dsync_and_crash
+}
+dsync_and_crash() {
+	noise 300000 "$WORK/want" 5
+	dd if="$WORK/want" of="$D/f" bs=100000 oflag=dsync status=none
+	crash_and_mount
+	same "$WORK/want" "$D/f"
+}
+
+@test "a small file replaced without fsync, then a crash: it is the old or the new one" {
+	each_kind replace_small_and_crash
+}
+replace_small_and_crash() {
+	for n in 100 5000 70000; do
+		noise $n "$D/f" 1
+		synced "$D/f"
+		cp "$D/f" "$WORK/old"
+		noise $n "$D/tmp" 2
+		cp "$D/tmp" "$WORK/new"
+		mv "$D/tmp" "$D/f"
+		noise 400000 "$D/other" 3 # wants the space that the old one had
+		crash_and_mount
+		cmp -s "$WORK/old" "$D/f" || same "$WORK/new" "$D/f"
+		rm -f "$D/tmp" "$D/other"
+	done
+}
+
+@test "unmounting while commits run, again and again" {
+	umount_store
+	for i in 1 2 3 4 5; do
+		mount_store -o commit=1,layer=1M
+		for k in $KINDS; do
+			mkdir -p "$MNT/$k/d"
+			noise 3000000 "$MNT/$k/d/f$i" $i &
+		done
+		for j in 1 2 3; do "$SPILLCTL" sync "$MNT"; done
+		wait
+		exec 9>"$MNT/layers/d/gone$i"
+		noise 300000 - $i >&9
+		rm "$MNT/layers/d/gone$i"
+		exec 9>&-
+		umount_store
+	done
+	mount_again
+	for i in 1 2 3 4 5; do
+		noise 3000000 "$WORK/want" $i
+		for k in $KINDS; do same "$WORK/want" "$MNT/$k/d/f$i"; done
+	done
+}
+
 @test "20 kills at random moments, with promises kept by hand" {
 	RANDOM=20
 	crash_rounds 1 20

@@ -366,3 +366,39 @@ array.array("d", (math.sin(i / 1000) * 1e3 for i in range(300000))).tofile(sys.s
 	wait_all
 	eq "$(stat_value spillfs_leases_in_use)" 0
 }
+
+@test "compaction: a mostly dead layer goes, what is live stays, holes stay holes" {
+	mkdir "$MNT/layers/c"
+	noise 2000000 "$MNT/layers/c/keep" 1
+	noise 1000000 "$MNT/layers/c/holes" 2
+	noise 20000000 "$MNT/layers/c/big" 3
+	"$SPILLCTL" commit "$MNT"
+	fallocate -p -o 262144 -l 262144 "$MNT/layers/c/holes"
+	noise 1000 - 9 | dd of="$MNT/layers/c/keep" bs=1000 seek=700 conv=notrunc status=none
+	cp "$MNT/layers/c/keep" "$WORK/keep"
+	cp "$MNT/layers/c/holes" "$WORK/holes"
+	"$SPILLCTL" commit "$MNT"
+	before=$(du -sk "$STORE/layers" | cut -f1)
+	rm "$MNT/layers/c/big"
+	for i in 1 2 3 4 5 6; do "$SPILLCTL" sync "$MNT"; done
+	"$SPILLCTL" commit "$MNT"
+	"$SPILLCTL" sync "$MNT"
+	[ "$(du -sk "$STORE/layers" | cut -f1)" -lt $((before / 2)) ]
+	[ ! -e "$STORE/layers/00000001.zst" ]
+	same "$WORK/keep" "$MNT/layers/c/keep"
+	same "$WORK/holes" "$MNT/layers/c/holes"
+	remount
+	same "$WORK/keep" "$MNT/layers/c/keep"
+	same "$WORK/holes" "$MNT/layers/c/holes"
+	rm -r "$MNT/layers/c"
+}
+
+@test "an unlinked file that is open outlives seals" {
+	exec 8<>"$MNT/layers/gone"
+	noise 6000000 - 4 >&8
+	rm "$MNT/layers/gone"
+	for i in 1 2 3; do "$SPILLCTL" commit "$MNT"; done
+	noise 6000000 "$WORK/want" 4
+	cmp "$WORK/want" /proc/self/fd/8 || cmp "$WORK/want" <(dd bs=1M status=none <"/proc/$$/fd/8")
+	exec 8>&-
+}
