@@ -16,7 +16,8 @@ enum lock_rank {
 	RANK_GATE,     /* store/commit: shared by a rename over a file, exclusive from staging to COMMIT;
 	                  file system syncs happen under it, no reader takes it                      */
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
-	RANK_META,     /* store/meta: the SQLite connection and all names; statements, never an fsync */
+	RANK_META,     /* store/meta: the SQLite connection and all names; statements; an fsync only
+	                  when a log of 64 MiB is folded                                          */
 	RANK_ICACHE,   /* tree/inode: the table of known inodes and their reference counts; memory    */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
 	RANK_ARRAY,    /* array/: dirty blocks and block map of one array; memory only. Column files
