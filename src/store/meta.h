@@ -2,9 +2,10 @@
  * Metadata: the SQLite database meta.db (WAL mode), one connection behind one lock. Many operations
  * share one transaction, which commit.c ends; reads see the open transaction.
  *
- * All functions named _locked are called between meta_lock and meta_unlock (RANK_META); statements run
- * under it, but no fsync does: COMMIT only appends to the write-ahead log (synchronous=OFF there), and
- * meta_sync makes the log durable afterwards, without the lock.
+ * All functions named _locked are called between meta_lock and meta_unlock (RANK_META). COMMIT only
+ * appends to the write-ahead log (synchronous=OFF); meta_sync makes the log durable afterwards, without
+ * the lock, so that no lookup waits for the disk. The exception is a log of over 64 MiB, which COMMIT
+ * folds into the database.
  *
  * A write statement that fails (disk full, I/O error) leaves the transaction in doubt: meta_failed is
  * set, COMMIT is refused from then on and the store turns read-only.
