@@ -226,15 +226,20 @@ int array_punch(struct array *a, uint64_t off, uint64_t len)
 
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size)
 {
+	uint64_t size = a->size_bytes;
 	int err;
 
 	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
 		return -EFBIG;
 	err = store_may_write(a->home->store, len);
-	if (!err)
-		err = a->ops->allocate(a, off, len);
-	if (!err && !keep_size && off + len > a->size_bytes)
+	/* First, because growing gives back what is reserved ahead. */
+	if (!err && !keep_size && off + len > size)
 		err = array_resize(a, off + len);
+	if (!err) {
+		err = a->ops->allocate(a, off, len);
+		if (err && a->size_bytes != size)
+			array_resize(a, size);
+	}
 	return err;
 }
 
