@@ -241,7 +241,7 @@ static void wait_for_work(struct commit *c)
 	while (!c->stop && (c->quiet || (c->requested == c->finished && !c->kicked))) {
 		if (!seconds || c->quiet)
 			lock_wait(&c->lock, &c->wake);
-		else if (lock_wait_ms(&c->lock, &c->wake, seconds * 1000) == -ETIMEDOUT)
+		else if (lock_wait_ms(&c->lock, &c->wake, seconds * 1000) == -ETIMEDOUT && !c->quiet)
 			return;
 	}
 }
