@@ -1,0 +1,83 @@
+/*
+ * Element types, shapes and the sparse block map.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "array/blockmap.h"
+#include "array/dtype.h"
+#include "unit.h"
+
+UNIT_TEST(dtype_sizes)
+{
+	static const struct {
+		const char *text;
+		uint32_t bytes; /* 0: refused */
+	} cases[] = {
+		{ "i8", 1 }, { "f16", 2 }, { "f64", 8 }, { "c128", 16 }, { "bool", 1 }, { "pos:u32,lcp:u32", 8 },
+		{ "a:u8,b:i64,c_1:f16", 11 }, { "", 0 }, { "f65", 0 }, { "pos:", 0 }, { ":u32", 0 }, { "1a:u32", 0 },
+		{ "a:u32,", 0 }, { ",a:u32", 0 }, { "a:u32;b:u32", 0 }, { "a b:u32", 0 }, { "u32,u32", 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		uint32_t bytes = 0;
+		int err = dtype_size(cases[i].text, &bytes);
+
+		CHECK_EQ(err, cases[i].bytes ? 0 : -EINVAL);
+		CHECK_EQ(bytes, cases[i].bytes);
+	}
+}
+
+UNIT_TEST(dtype_from_name)
+{
+	CHECK(!strcmp(dtype_of_name("prices.f64"), "f64"));
+	CHECK(!strcmp(dtype_of_name("a.b.u8"), "u8"));
+	CHECK(!dtype_of_name("prices"));
+	CHECK(!dtype_of_name("prices.txt"));
+	CHECK(!dtype_of_name("f64"));
+	CHECK(!dtype_of_name("prices."));
+}
+
+UNIT_TEST(dtype_shapes)
+{
+	CHECK_OK(dtype_shape_check("1"));
+	CHECK_OK(dtype_shape_check("1000,3"));
+	CHECK_OK(dtype_shape_check("9223372036854775807"));
+	CHECK_EQ(dtype_shape_check(""), -EINVAL);
+	CHECK_EQ(dtype_shape_check("0"), -EINVAL);
+	CHECK_EQ(dtype_shape_check("3,"), -EINVAL);
+	CHECK_EQ(dtype_shape_check("-3"), -EINVAL);
+	CHECK_EQ(dtype_shape_check("3, 4"), -EINVAL);
+	CHECK_EQ(dtype_shape_check("4294967296,4294967296"), -EINVAL);
+	CHECK_EQ(dtype_shape_check("9223372036854775808"), -EINVAL);
+}
+
+UNIT_TEST(blockmap_is_sparse)
+{
+	static const uint64_t blocks[] = { 0, 255, 256, 1000000, 4294967295ull };
+	struct blockmap_entry *e;
+	struct blockmap m;
+	uint64_t at = 0;
+	size_t found = 0;
+
+	blockmap_init(&m);
+	CHECK(!blockmap_find(&m, 0));
+	CHECK(!blockmap_next(&m, 0, &at, &e));
+	for (size_t i = 0; i < 5; i++) {
+		CHECK_OK(blockmap_need(&m, blocks[i], &e));
+		e->ref.frame_off = blocks[i] + 1;
+	}
+	CHECK_EQ(blockmap_need(&m, 1ull << 40, &e), -EFBIG);
+	for (at = 0; blockmap_next(&m, at, &at, &e); at++) {
+		if (!e->ref.frame_off)
+			continue;
+		CHECK(found < 5);
+		CHECK_EQ(at, blocks[found]);
+		CHECK_EQ(e->ref.frame_off, at + 1);
+		found++;
+	}
+	CHECK_EQ(found, 5);
+	CHECK(!blockmap_find(&m, 500000));
+	CHECK(blockmap_find(&m, 257) && !blockmap_find(&m, 257)->ref.frame_off);
+	blockmap_fini(&m);
+}

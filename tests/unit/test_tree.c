@@ -1,0 +1,209 @@
+/*
+ * Store, arrays and tree without FUSE: written, crashed, opened again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/tree.h"
+#include "unit.h"
+
+#define BYTES 700001u
+
+static const uint64_t class_dirs[] = { META_INO_BUCKETS, META_INO_COLUMNS, META_INO_LAYERS };
+
+struct world {
+	struct store *store;
+	struct tree *tree;
+};
+
+static int world_open(const char *dir, struct world *w)
+{
+	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20 };
+	struct store_refusal why;
+	static const char *const classes[] = { "buckets", "columns", "layers" };
+	int fd = open(dir, O_RDONLY | O_DIRECTORY), err;
+	struct tree_attr a;
+
+	err = fd < 0 ? -errno : store_open(fd, dir, &config, &w->store, &why);
+	if (!err)
+		err = tree_open(w->store, &w->tree);
+	/* As the kernel does before it names anything in them. */
+	for (size_t k = 0; k < 3 && !err; k++)
+		err = tree_lookup(w->tree, META_INO_ROOT, classes[k], &a);
+	return err;
+}
+
+static int world_close(struct world *w)
+{
+	tree_close(w->tree);
+	return store_close(w->store);
+}
+
+static void fill(unsigned char *p, size_t n, unsigned seed)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)((i * 31 + i / 977 + seed) & 0x3f);
+}
+
+/* Makes and writes a file in each class. */
+static int write_all(struct world *w, const char *name, unsigned seed)
+{
+	struct tree_caller me = { 0 };
+	unsigned char *p = malloc(BYTES);
+	int err = p ? 0 : -ENOMEM;
+
+	if (p)
+		fill(p, BYTES, seed);
+	for (size_t k = 0; k < 3 && !err; k++) {
+		struct tree_file_info info = { .direct = true };
+		struct tree_file *f;
+		struct tree_attr a;
+		bool drop;
+
+		err = tree_make(w->tree, class_dirs[k], name, S_IFREG | 0644, 0, NULL, &me, &a);
+		if (!err)
+			err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
+		for (size_t done = 0; !err && done < BYTES; done += 100000)
+			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, false, &me, &drop);
+		if (!err)
+			tree_file_release(f);
+		tree_forget(w->tree, a.st.st_ino, 1);
+	}
+	free(p);
+	return err;
+}
+
+/* Reads a part of f as front/ does; *equal says whether it is what fill(seed) wrote. */
+static int compare_part(struct tree_file *f, const unsigned char *want, size_t off, size_t len, bool *equal)
+{
+	struct tree_read r;
+	size_t done = 0;
+	int err = tree_read_begin(f, off, len, &r);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < r.n; i++) {
+		const struct lease *l = &r.part[i];
+		unsigned char *copy = malloc(l->len_bytes + 1);
+
+		if (l->ptr)
+			memcpy(copy, l->ptr, l->len_bytes);
+		else if (pread(l->fd, copy, l->len_bytes, (off_t)l->fd_off_bytes) != (ssize_t)l->len_bytes)
+			err = -EIO;
+		if (!err && memcmp(copy, want + off + done, l->len_bytes))
+			*equal = false;
+		done += l->len_bytes;
+		free(copy);
+	}
+	if (done != (BYTES - off < len ? BYTES - off : len))
+		*equal = false;
+	tree_read_end(&r);
+	return err;
+}
+
+static int check_all(struct world *w, const char *name, unsigned seed, bool *equal)
+{
+	struct tree_caller me = { 0 };
+	unsigned char *want = malloc(BYTES);
+	int err = want ? 0 : -ENOMEM;
+
+	*equal = true;
+	if (want)
+		fill(want, BYTES, seed);
+	for (size_t k = 0; k < 3 && !err; k++) {
+		struct tree_file_info info = { 0 };
+		struct tree_file *f;
+		struct tree_attr a;
+
+		err = tree_lookup(w->tree, class_dirs[k], name, &a);
+		if (err)
+			break;
+		*equal &= a.st.st_size == BYTES;
+		err = tree_file_open(w->tree, a.st.st_ino, O_RDONLY, &me, &f, &info);
+		for (size_t off = 0; !err && off < BYTES; off += 131072)
+			err = compare_part(f, want, off, 131072, equal);
+		if (!err)
+			tree_file_release(f);
+		tree_forget(w->tree, a.st.st_ino, 1);
+	}
+	free(want);
+	return err;
+}
+
+UNIT_TEST(tree_keeps_what_was_written)
+{
+	const char *dir = unit_tmpdir();
+	struct world w;
+	bool equal;
+
+	CHECK_OK(world_open(dir, &w));
+	CHECK_OK(write_all(&w, "a.u8", 1));
+	CHECK_OK(check_all(&w, "a.u8", 1, &equal));
+	CHECK(equal);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(world_open(dir, &w));
+	CHECK_OK(check_all(&w, "a.u8", 1, &equal));
+	CHECK(equal);
+	CHECK_EQ(write_all(&w, "a.u8", 2), -EEXIST);
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(tree_after_a_crash_has_what_was_synced)
+{
+	const char *dir = unit_tmpdir();
+	struct world w;
+	bool equal;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (world_open(dir, &w) || write_all(&w, "synced", 3) || tree_sync(w.tree) || write_all(&w, "lost", 4))
+			_exit(1);
+		_exit(0); /* nothing is closed */
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+	CHECK_OK(world_open(dir, &w));
+	CHECK_OK(check_all(&w, "synced", 3, &equal));
+	CHECK(equal);
+	/* Without a commit the names of the others are not there; their space is used again. */
+	CHECK_EQ(check_all(&w, "lost", 4, &equal), -ENOENT);
+	CHECK_OK(write_all(&w, "lost", 5));
+	CHECK_OK(check_all(&w, "synced", 3, &equal));
+	CHECK(equal);
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_refuses_what_is_not_its_own)
+{
+	const char *dir = unit_tmpdir();
+	struct store_config config = { .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20 };
+	struct store_refusal why;
+	struct store *s;
+	struct world w;
+	int fd = openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY), file;
+
+	file = openat(fd, "something", O_CREAT | O_WRONLY, 0600);
+	CHECK(file >= 0);
+	close(file);
+	CHECK_EQ(store_open(fd, dir, &config, &s, &why), STORE_ENOTSTORE);
+	CHECK(strstr(why.text, dir));
+	fd = open(dir, O_RDONLY | O_DIRECTORY);
+	CHECK_OK(unlinkat(fd, "something", 0));
+	close(fd);
+	CHECK_OK(world_open(dir, &w));
+	fd = open(dir, O_RDONLY | O_DIRECTORY);
+	CHECK_EQ(store_open(fd, dir, &config, &s, &why), STORE_EHELD);
+	CHECK(strstr(why.text, "pid"));
+	CHECK_OK(world_close(&w));
+	fd = open(dir, O_RDONLY | O_DIRECTORY);
+	file = openat(fd, "SPILLFS", O_WRONLY | O_TRUNC);
+	CHECK(write(file, "spillfs 99\nuuid 0\n", 18) == 18);
+	close(file);
+	CHECK_EQ(store_open(fd, dir, &config, &s, &why), STORE_ENEWER);
+}
