@@ -67,8 +67,9 @@ static int write_all(struct world *w, const char *name, unsigned seed)
 		bool drop;
 
 		err = tree_make(w->tree, class_dirs[k], name, S_IFREG | 0644, 0, NULL, &me, &a);
-		if (!err)
-			err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
+		if (err)
+			break;
+		err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
 		for (size_t done = 0; !err && done < BYTES; done += 100000)
 			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, false, &me, &drop);
 		if (!err)
