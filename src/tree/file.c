@@ -257,6 +257,7 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 	out->inode = i;
 	out->n = 0;
 	out->buf = NULL;
+	out->buf_bytes = 0;
 	if (!i)
 		return read_special(f, off, len, out);
 	inode_ref(i);
