@@ -28,7 +28,8 @@ struct spillfs_commit {
 };
 #define SPILLFS_IOC_COMMIT _IOR('S', 2, struct spillfs_commit)
 
-/* Settable, on a file or as the default of what is created in a directory. */
+/* Settable, on a file or as the default of what is created in a directory. Where it is not set, reading the
+ * dtype or the block size of a file gives the value in effect. */
 #define SPILLFS_XATTR_DTYPE "user.spillfs.dtype"           /* "f64", or "pos:u32,lcp:u32" */
 #define SPILLFS_XATTR_SHAPE "user.spillfs.shape"           /* "1000,3" */
 #define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; while the array is empty */

@@ -132,6 +132,33 @@ static int describe(struct inode *i, const char *name, char **out)
 	return err;
 }
 
+/* The value in effect of a setting that is not set: from the name, or the default. */
+static int default_locked(struct inode *i, const char *name, void **out, size_t *len_out)
+{
+	struct array_params params;
+	char *text = NULL;
+	int err = 0;
+
+	if (!S_ISREG(i->mode))
+		return -ENODATA;
+	if (!strcmp(name, SPILLFS_XATTR_DTYPE)) {
+		err = inode_dtype_locked(i, &text);
+	} else if (!strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->kind == ARRAY_LAYERED) {
+		err = inode_params_locked(i, &params);
+		if (!err && asprintf(&text, "%u", params.block_bytes) < 0)
+			return -ENOMEM;
+	}
+	if (err)
+		return err;
+	if (!text || !*text) {
+		free(text);
+		return -ENODATA;
+	}
+	*out = text;
+	*len_out = strlen(text);
+	return 0;
+}
+
 static int check_namespace(const char *name)
 {
 	static const char *const kept[] = { "user.", "trusted.", "security." };
@@ -168,10 +195,12 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 		return err;
 	}
 	/* The kernel asks for security.capability before every write through its cache. */
-	if (!atomic_load(&i->has_xattrs))
+	if (!atomic_load(&i->has_xattrs) && !setting_find(name))
 		return -ENODATA;
 	meta_lock(m);
 	err = meta_xattr_get_locked(m, ino, name, out, len_out);
+	if (err == -ENODATA)
+		err = default_locked(i, name, out, len_out);
 	meta_unlock(m);
 	return err;
 }

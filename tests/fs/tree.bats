@@ -240,3 +240,18 @@ tools() {
 	eq "$(cat "$(find "$STORE/columns" -type f)" | sha256sum)" "$(noise 200000 - | sha256sum)"
 	mount_again
 }
+
+@test "settings that are not set show the value in effect, and are not listed" {
+	mkdir -p "$MNT/layers/in" "$MNT/columns/in"
+	echo x >"$MNT/layers/in/prices.f64"
+	echo x >"$MNT/columns/in/notes"
+	get() { getfattr --only-values --absolute-names -n "user.spillfs.$1" "$2"; }
+	eq "$(get dtype "$MNT/layers/in/prices.f64")" f64
+	eq "$(get block_size "$MNT/layers/in/prices.f64")" 262144
+	run get dtype "$MNT/columns/in/notes"
+	[ "$status" -ne 0 ]
+	eq "$(getfattr --absolute-names "$MNT/layers/in/prices.f64")" ""
+	setfattr -n user.spillfs.dtype -v i64 "$MNT/layers/in/prices.f64"
+	eq "$(get dtype "$MNT/layers/in/prices.f64")" i64
+	eq "$(get length "$MNT/layers/in/prices.f64")" 0
+}
