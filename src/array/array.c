@@ -102,7 +102,7 @@ void array_close(struct array *a)
 	a->ops->close(a);
 }
 
-int array_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+int array_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
 {
 	if (off >= a->size_bytes)
 		len = 0;
@@ -112,7 +112,7 @@ int array_borrow(struct array *a, uint64_t off, size_t len, bool first, struct l
 		*out = (struct lease){ .ptr = "" };
 		return 0;
 	}
-	return a->ops->borrow(a, off, len, first, out);
+	return a->ops->borrow(a, off, len, out);
 }
 
 static void give_back_fd(struct lease *l)
@@ -174,7 +174,7 @@ int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_o
 
 	while (done < len) {
 		struct lease l;
-		int err = array_borrow(a, off + done, len - done, true, &l);
+		int err = array_borrow(a, off + done, len - done, &l);
 		size_t n;
 
 		if (err)

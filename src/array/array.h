@@ -70,9 +70,9 @@ struct array_ops {
 	int (*open)(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct array **out);
 	/* Memory only; nothing is dirty. */
 	void (*close)(struct array *a);
-	/* Lends a prefix of [off, off + len), inside the size, len > 0. first: no lease of this request is
-	 * outstanding, so a bounded buffer may be waited for. */
-	int (*borrow)(struct array *a, uint64_t off, size_t len, bool first, struct lease *out);
+	/* Lends a prefix of [off, off + len), inside the size, len > 0. A request holds many leases at once, so
+	 * this must not wait for a bounded buffer. */
+	int (*borrow)(struct array *a, uint64_t off, size_t len, struct lease *out);
 	/* All of it or an error; grows the size. */
 	int (*write)(struct array *a, const void *buf, size_t len, uint64_t off);
 	int (*resize)(struct array *a, uint64_t size);
@@ -110,7 +110,7 @@ int array_open(struct arrays *home, const struct meta_inode *row, const struct a
 	       struct array **out);
 void array_close(struct array *a);
 /* off and len are cut to the size; out->len_bytes is 0 at the end of the array. */
-int array_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out);
+int array_borrow(struct array *a, uint64_t off, size_t len, struct lease *out);
 /* Copies up to len bytes; *n_out is short only at the end of the array. */
 int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out);
 int array_write(struct array *a, const void *buf, size_t len, uint64_t off); /* -EFBIG */

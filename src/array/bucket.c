@@ -128,13 +128,12 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static int bucket_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+static int bucket_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
 {
 	struct bucket *b = bucket_of(a);
 	size_t i = extent_map_find(&b->map, off);
 	const struct extent *e = i < b->map.n ? &b->map.v[i] : NULL;
 
-	(void)first;
 	if (!e || e->off_bytes > off) {
 		if (e && len > e->off_bytes - off)
 			len = (size_t)(e->off_bytes - off);

@@ -194,11 +194,10 @@ static int column_open(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static int column_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+static int column_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
 {
 	struct column *c = column_of(a);
 
-	(void)first;
 	if (c->file)
 		return array_lend_range(c->file, off, len, out);
 	*out = (struct lease){ .ptr = c->mem + off, .len_bytes = len };

@@ -259,7 +259,7 @@ static void give_back_cached(struct lease *lease)
 	cache_put(lease->owner, lease->item);
 }
 
-static int layered_borrow(struct array *a, uint64_t off, size_t len, bool first, struct lease *out)
+static int layered_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
 {
 	struct layered *l = layered_of(a);
 	uint32_t bs = a->params.block_bytes, in = (uint32_t)(off % bs);
@@ -271,7 +271,6 @@ static int layered_borrow(struct array *a, uint64_t off, size_t len, bool first,
 	uint32_t valid;
 	int err;
 
-	(void)first;
 	if (len > bs - in)
 		len = bs - in;
 	lock_acquire(&l->lock);

@@ -14,7 +14,7 @@ static struct tree_file *file_of(struct fuse_file_info *fi)
 	return (struct tree_file *)(uintptr_t)fi->fh;
 }
 
-void front_file_opened(struct fuse_file_info *fi, struct tree_file *file, const struct tree_file_info *info)
+static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const struct tree_file_info *info)
 {
 	fi->fh = (uintptr_t)file;
 	fi->direct_io = info->direct;
@@ -36,7 +36,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		front_reply_err(req, err);
 		return;
 	}
-	front_file_opened(fi, file, &info);
+	set_opened(fi, file, &info);
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		tree_file_release(file);
 }
@@ -64,7 +64,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	e.attr = a.st;
 	front_show(f, &e.attr);
 	e.attr_timeout = front_attr_timeout(&a);
-	front_file_opened(fi, file, &info);
+	set_opened(fi, file, &info);
 	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
 		tree_file_release(file);
 		tree_forget(f->tree, a.st.st_ino, 1);

@@ -53,7 +53,4 @@ double front_attr_timeout(const struct tree_attr *a);
 void front_ops_tree(struct fuse_lowlevel_ops *ops);
 void front_ops_file(struct fuse_lowlevel_ops *ops);
 
-/* After tree_file_open: the reply's flags. */
-void front_file_opened(struct fuse_file_info *fi, struct tree_file *file, const struct tree_file_info *info);
-
 #endif

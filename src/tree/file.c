@@ -181,16 +181,6 @@ void tree_file_release(struct tree_file *f)
 	free(f);
 }
 
-uint64_t tree_file_ino(const struct tree_file *f)
-{
-	return f->ino;
-}
-
-bool tree_file_shared_cache(const struct tree_file *f)
-{
-	return f->inode && atomic_load(&f->inode->ncached) > 0;
-}
-
 /* relatime: a read counts when the file changed since the last one, or a day has passed. */
 static void note_read(struct inode *i)
 {
@@ -272,7 +262,7 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 			done = err ? 0 : out->part[0].len_bytes;
 			break;
 		}
-		err = array_borrow(a, off + done, len - done, out->n == 0, &l);
+		err = array_borrow(a, off + done, len - done, &l);
 		if (err)
 			break;
 		if (!l.len_bytes) {

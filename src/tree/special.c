@@ -40,11 +40,10 @@ bool special_is(uint64_t ino)
 	return ino >= SPECIAL_DELTA_BASE || (ino >= SPECIAL_DELTAS && ino <= SPECIAL_VERSION);
 }
 
-static void fill_attr(struct tree *t, uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
+static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
 {
 	struct timespec ts = { .tv_sec = time_ns / 1000000000, .tv_nsec = time_ns % 1000000000 };
 
-	(void)t;
 	memset(out, 0, sizeof(*out));
 	out->st.st_ino = ino;
 	out->st.st_mode = mode;
@@ -55,9 +54,9 @@ static void fill_attr(struct tree *t, uint64_t ino, mode_t mode, uint64_t size, 
 	out->st.st_atim = out->st.st_mtim = out->st.st_ctim = ts;
 }
 
-static void fill_delta(struct tree *t, const struct layers_info *info, struct tree_attr *out)
+static void fill_delta(const struct layers_info *info, struct tree_attr *out)
 {
-	fill_attr(t, SPECIAL_DELTA_BASE + info->number, S_IFREG | 0444, info->bytes, info->time_ns, out);
+	fill_attr(SPECIAL_DELTA_BASE + info->number, S_IFREG | 0444, info->bytes, info->time_ns, out);
 	/* The bytes are the store's, counted where the arrays are. */
 	out->st.st_blocks = 0;
 }
@@ -71,12 +70,12 @@ int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
 		if (err || info.number != ino - SPECIAL_DELTA_BASE)
 			return -ESTALE;
-		fill_delta(t, &info, out);
+		fill_delta(&info, out);
 		return 0;
 	}
 	for (size_t i = 0; i < NSPECIALS; i++) {
 		if (specials[i].ino == ino) {
-			fill_attr(t, ino, specials[i].mode, 0, t->mount_ns, out);
+			fill_attr(ino, specials[i].mode, 0, t->mount_ns, out);
 			return 0;
 		}
 	}
@@ -114,7 +113,7 @@ static int readdir_deltas(struct tree *t, uint64_t cookie, struct tree_dirent *v
 
 		memset(d, 0, sizeof(*d));
 		layer_name(info.number, d->name);
-		fill_delta(t, &info, &d->attr);
+		fill_delta(&info, &d->attr);
 		d->cookie = cookie = info.number;
 	}
 	*n_out = n;

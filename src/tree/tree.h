@@ -124,8 +124,5 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
 	      size_t *n_out);
-uint64_t tree_file_ino(const struct tree_file *f);
-/* Another open may have pages of this file in the kernel's cache. */
-bool tree_file_shared_cache(const struct tree_file *f);
 
 #endif
