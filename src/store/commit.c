@@ -34,7 +34,7 @@ struct commit {
 	struct lock lock;
 	pthread_cond_t wake, finished_cond;
 	uint64_t requested, finished; /* tickets */
-	bool kicked, seal, stop, started, busy, quiet;
+	bool seal, stop, started, busy, quiet;
 	int result;      /* of the last commit */
 	uint64_t number; /* of the last durable commit */
 
@@ -238,7 +238,7 @@ static void wait_for_work(struct commit *c)
 {
 	unsigned seconds = c->store->config.commit_seconds;
 
-	while (!c->stop && (c->quiet || (c->requested == c->finished && !c->kicked))) {
+	while (!c->stop && (c->quiet || c->requested == c->finished)) {
 		if (!seconds || c->quiet)
 			lock_wait(&c->lock, &c->wake);
 		else if (lock_wait_ms(&c->lock, &c->wake, seconds * 1000) == -ETIMEDOUT && !c->quiet)
@@ -262,7 +262,7 @@ static void *commit_thread(void *arg)
 		ticket = c->requested;
 		stop = c->stop;
 		seal = c->seal || stop || layers_want_seal(c->store->layers);
-		c->seal = c->kicked = false;
+		c->seal = false;
 		c->busy = true;
 		lock_release(&c->lock);
 		err = commit_run(c, seal);
@@ -330,14 +330,6 @@ int commit_wait(struct commit *c, bool seal)
 	err = c->finished < ticket ? -ESHUTDOWN : c->result;
 	lock_release(&c->lock);
 	return err;
-}
-
-void commit_kick(struct commit *c)
-{
-	lock_acquire(&c->lock);
-	c->kicked = true;
-	pthread_cond_signal(&c->wake);
-	lock_release(&c->lock);
 }
 
 uint64_t commit_number(struct commit *c)

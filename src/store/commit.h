@@ -53,8 +53,6 @@ void commit_free(struct commit *c);
 
 /* Blocks until everything done before the call is durable; with seal the open layer is sealed too. */
 int commit_wait(struct commit *c, bool seal);
-/* Asks for a commit soon and returns. */
-void commit_kick(struct commit *c);
 /* Number of the last durable commit. */
 uint64_t commit_number(struct commit *c);
 

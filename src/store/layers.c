@@ -652,25 +652,16 @@ int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, 
 	return err;
 }
 
-void layers_unmovable(struct layers *ls, uint64_t number)
+void layers_victim_done(struct layers *ls, uint64_t number, bool moved)
 {
 	struct layers_slot *slot;
 
 	lock_acquire(&ls->lock);
 	slot = find_slot(ls, number);
-	if (slot)
-		slot->unmovable = true;
-	lock_release(&ls->lock);
-}
-
-void layers_evacuated(struct layers *ls, uint64_t number)
-{
-	struct layers_slot *slot;
-
-	lock_acquire(&ls->lock);
-	slot = find_slot(ls, number);
-	if (slot)
+	if (slot && moved)
 		slot->evacuated = true;
+	else if (slot)
+		slot->unmovable = true;
 	lock_release(&ls->lock);
 }
 

@@ -63,12 +63,11 @@ bool layers_want_seal(struct layers *ls);
 uint64_t layers_newest_sealed(struct layers *ls);
 
 /* Compaction. The oldest sealed layer that is mostly dead, and the inodes that it names (malloc'd). -ENOENT.
- * Called on the commit thread between commits; layers_evacuated says that all of them have moved, so that the
- * next commit may drop it. */
+ * Called on the commit thread between commits. */
 int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, size_t *n_out);
-void layers_evacuated(struct layers *ls, uint64_t number);
-/* It cannot be emptied (damage): left alone until the next mount. */
-void layers_unmovable(struct layers *ls, uint64_t number);
+/* moved: all of them have moved, so that the next commit may drop it. Otherwise it cannot be emptied (damage)
+ * and is left alone until the next mount. */
+void layers_victim_done(struct layers *ls, uint64_t number, bool moved);
 /* An inode that exists no more: what older layers hold of it stays hidden without the victim. */
 int layers_restate_gone(struct layers *ls, uint64_t victim, uint64_t ino);
 

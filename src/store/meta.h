@@ -61,7 +61,7 @@ int meta_fact_set_locked(struct meta *m, const char *key, int64_t value);
 /* Inode rows. Numbers are never given twice. */
 int meta_inode_next_locked(struct meta *m, uint64_t *ino_out);
 int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out); /* -ENOENT */
-int meta_inode_insert_locked(struct meta *m, const struct meta_inode *in);
+/* Inserts the row, or replaces it whole. */
 int meta_inode_store_locked(struct meta *m, const struct meta_inode *in);
 /* Only what namespace operations change, so that it commits with the names: sizes stay as staged. */
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);

@@ -59,11 +59,6 @@ int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
 		   (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
 }
 
-int meta_inode_insert_locked(struct meta *m, const struct meta_inode *in)
-{
-	return meta_inode_store_locked(m, in);
-}
-
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)
 {
 	return meta_run(m, SQL_INODE_RELINK, "iiii", (int64_t)nlink, (int64_t)parent, ctime_ns, (int64_t)ino);

@@ -60,10 +60,8 @@ int inode_compact(void *ctx, bool *did)
 	for (size_t k = 0; k < n && !err; k++)
 		err = evacuate(t, victim, inos[k]);
 	free(inos);
-	if (!err)
-		layers_evacuated(t->store->layers, victim);
-	else if (err != -ENOSPC && err != -ENOMEM)
-		layers_unmovable(t->store->layers, victim);
+	if (err != -ENOSPC && err != -ENOMEM)
+		layers_victim_done(t->store->layers, victim, !err);
 	*did = !err;
 	return err;
 }

@@ -90,8 +90,6 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 
 /* The defaults that a directory gives to what is made in it. */
 struct inherit {
-	struct meta *m;
-	uint64_t ino;
 	char *name[8];
 	void *value[8];
 	size_t len[8], n;
@@ -115,7 +113,7 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 static int inherit_locked(struct inode *parent, uint64_t ino, bool *any)
 {
 	struct meta *m = parent->tree->store->meta;
-	struct inherit h = { .m = m, .ino = ino };
+	struct inherit h = { 0 };
 	int err;
 
 	*any = false;
@@ -147,7 +145,7 @@ static int make_locked(struct inode *parent, const char *name, const struct meta
 		return err ? err : -EEXIST;
 	if (!parent->nlink)
 		return -ENOENT;
-	err = meta_inode_insert_locked(m, row);
+	err = meta_inode_store_locked(m, row);
 	if (!err && target)
 		err = meta_blob_set_locked(m, row->ino, META_BLOB_SYMLINK, target, strlen(target));
 	if (!err)

@@ -26,7 +26,7 @@ static int make_root(struct meta *m, uint64_t ino, enum array_kind kind, const c
 
 	if (err != -ENOENT)
 		return err;
-	err = meta_inode_insert_locked(m, &row);
+	err = meta_inode_store_locked(m, &row);
 	return !err && name ? meta_name_insert_locked(m, META_INO_ROOT, name, ino) : err;
 }
 
