@@ -28,6 +28,40 @@ struct spillfs_commit {
 };
 #define SPILLFS_IOC_COMMIT _IOR('S', 2, struct spillfs_commit)
 
+/* Compaction. start 1: begin one unless one runs; it goes on in the background. 0: only ask. Never waits for
+ * the end: ask again. */
+struct spillfs_compact {
+	uint64_t start;
+	uint64_t running;      /* 1: not yet done */
+	uint64_t done_bytes;   /* of frames copied, */
+	uint64_t total_bytes;  /* of so many */
+	uint64_t finished;     /* compactions that have ended since mount: higher than before means yours is done */
+	int64_t error;         /* of the last that ended: 0 or -errno */
+	uint64_t layers;       /* layer files now */
+	uint64_t bytes;        /* their bytes */
+};
+#define SPILLFS_IOC_COMPACT _IOWR('S', 3, struct spillfs_compact)
+
+/* What is stored of a layered array: an ioctl on the file, for everybody who may open it. Blocks that were
+ * written and not yet compressed have neither place nor statistics. */
+struct spillfs_block {
+	uint64_t block;
+	uint64_t layer, frame_off; /* file and offset of its frame; frame_off 0: not compressed yet */
+	uint32_t frame_len, frame_raw, raw_off, raw_len; /* as in docs/FORMAT.md */
+	uint8_t filter, elem_bytes, stat_type, zero;
+	uint32_t nan_count;
+	uint64_t min_bits, max_bits;
+};
+#define SPILLFS_BLOCKS_MAX 64
+struct spillfs_blocks {
+	uint64_t first;       /* in: the first block wanted; out: the next one to ask for */
+	uint64_t size_bytes;  /* of the file */
+	uint32_t block_bytes;
+	uint32_t n;           /* entries that follow, blocks that are all zeros left out; 0: the end */
+	struct spillfs_block v[SPILLFS_BLOCKS_MAX];
+};
+#define SPILLFS_IOC_BLOCKS _IOWR('S', 4, struct spillfs_blocks)
+
 /* Settable, on a file or as the default of what is created in a directory. Where it is not set, reading the
  * dtype or the block size of a file gives the value in effect. */
 #define SPILLFS_XATTR_DTYPE "user.spillfs.dtype"           /* "f64", or "pos:u32,lcp:u32" */

@@ -2,7 +2,7 @@
  * The block map of one layered array: block number to frame, sparse, in pages of 256 entries. Pure data
  * structure; the caller holds the array's lock (RANK_ARRAY).
  *
- * Memory: 48 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
+ * Memory: 72 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
  */
 #ifndef SPILLFS_ARRAY_BLOCKMAP_H
 #define SPILLFS_ARRAY_BLOCKMAP_H
@@ -19,7 +19,10 @@ struct block_ref {
 	uint32_t frame_len, frame_raw;
 	uint32_t raw_off, raw_len;
 	uint8_t filter, elem_bytes;
-	uint8_t changed; /* since the last stage: it stands in the array's list of changes */
+	uint8_t changed;   /* since the last stage: it stands in the array's list of changes */
+	uint8_t stat_type; /* enum summary_type of the fields below; 0: none */
+	uint32_t nan_count;
+	uint64_t min_bits, max_bits;
 };
 
 struct blockmap_entry {
