@@ -50,8 +50,8 @@ int layered_write(struct array *a, const void *buf, size_t len, uint64_t off);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
 
-/* Compaction (layered_move.c). */
-int layered_evacuate(struct array *a, uint64_t victim, bool *more);
+/* Compaction (layered_remap.c). */
+int layered_remap(struct array *a, const struct compact *c);
 
 /* A flush has ended: b is at `ref` now (frame_off 0: it is all zeros). Takes RANK_ARRAY. */
 void layered_flushed(struct layered *l, struct dirty_block *b, const struct block_ref *ref);

@@ -82,6 +82,9 @@ static inline int io_pin(struct io *f, int *fd) { return f->ops->pin(f, fd); }
 static inline void io_unpin(struct io *f) { f->ops->unpin(f); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
 
+/* A small file gets new contents at once: written to tmp, synced, renamed. The directory is not synced. */
+int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *p, size_t n);
+
 /* io/file: how aligned transfers reach the disk. AUTO means direct where the file system takes it and
  * the transfer is large (IO_DIRECT_MIN), buffered otherwise; DIRECT uses it for every aligned piece. */
 enum io_backing { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };

@@ -259,12 +259,14 @@ void meta_close(struct meta *m)
 
 void meta_lock(struct meta *m)
 {
-	lock_acquire(&m->lock);
+	if (m)
+		lock_acquire(&m->lock);
 }
 
 void meta_unlock(struct meta *m)
 {
-	lock_release(&m->lock);
+	if (m)
+		lock_release(&m->lock);
 }
 
 bool meta_pending_locked(struct meta *m)

@@ -45,6 +45,7 @@ enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3
 int meta_open(const char *dir_path, struct meta **out);
 void meta_close(struct meta *m); /* an open transaction is rolled back */
 
+/* m may be NULL here: a follower has no database, and nothing to lock. */
 void meta_lock(struct meta *m);
 void meta_unlock(struct meta *m);
 
@@ -102,18 +103,36 @@ int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct exten
 int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx);
 
 /* Layers. */
+enum meta_layer_state { META_LAYER_OPEN = 0, META_LAYER_DELTA = 1, META_LAYER_FULL = 2 };
+
+/* A list of layer numbers, malloc'd. */
+struct meta_numbers {
+	uint64_t *v;
+	size_t n;
+};
+
 struct meta_layer {
 	uint64_t number;
-	bool sealed;
-	uint64_t bytes;      /* committed length of the file */
-	uint64_t segment_off; /* open layer: its last segment */
-	uint64_t live_bytes; /* stored bytes that a live array still points to */
-	uint64_t raw_bytes;
+	uint32_t state;        /* enum meta_layer_state */
+	uint64_t bytes;        /* committed length of the file */
+	uint64_t segment_off;  /* open layer: its last segment */
+	uint64_t live_bytes;   /* stored bytes that a live array still points to */
+	uint64_t raw_bytes, stored_bytes; /* sealed: of the blocks in it, decoded and as frames */
+	uint64_t arrays;       /* sealed: files that it changes */
 	uint64_t commit;
 	int64_t time_ns;
+	struct meta_numbers chain; /* sealed: the layers whose replay gives its state, itself last */
+	struct meta_numbers refs;  /* full: the layers that its entries point into, rising */
 };
 int meta_layer_put_locked(struct meta *m, const struct meta_layer *in);
 int meta_layer_delete_locked(struct meta *m, uint64_t number);
+/* each takes the two lists over. */
 int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct meta_layer *in), void *ctx);
+
+/* Snapshots: names of sealed layers. */
+int meta_snapshot_put_locked(struct meta *m, const char *name, uint64_t layer, int64_t time_ns);
+int meta_snapshot_delete_locked(struct meta *m, const char *name);
+int meta_snapshot_walk_locked(struct meta *m, int (*each)(void *ctx, const char *name, uint64_t layer, int64_t time_ns),
+			      void *ctx);
 
 #endif

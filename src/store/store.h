@@ -13,7 +13,7 @@
 
 #include "io/io.h"
 
-#define STORE_FORMAT_VERSION 1u
+#define STORE_FORMAT_VERSION 2u
 
 struct store_config {
 	enum io_backing backing;
@@ -22,6 +22,9 @@ struct store_config {
 	unsigned threads;        /* compression threads; 0: CPUs */
 	unsigned commit_seconds; /* 0: only on request */
 	uint64_t layer_bytes;    /* the open layer is sealed at this size; 0: 1 GiB */
+	unsigned keep;           /* commits whose state stays readable; 0: 1 */
+	uint64_t compact_bytes;  /* copied by compaction in a second; 0: no bound */
+	bool follow;             /* read-only: sees what another daemon seals */
 	size_t cache_bytes;      /* decoded-block cache */
 	size_t dirty_bytes;      /* dirty blocks */
 };

@@ -30,10 +30,11 @@ struct tree_caller {
 	gid_t gid;
 };
 
-/* settled: the attributes change only through the kernel, so that it may cache them. */
+/* settled: the attributes change only through the kernel, so that it may cache them. moving: the name can come to mean
+ * something else without the kernel's doing. */
 struct tree_attr {
 	struct stat st;
-	bool settled;
+	bool settled, moving;
 };
 
 int tree_open(struct store *s, struct tree **out);
