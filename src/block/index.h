@@ -77,7 +77,8 @@ int index_record_tomb(struct index_record *r, uint64_t first, uint64_t count);
 /* Turns the record into GONE: no entries, tombstones, target, xattrs, data. */
 void index_record_gone(struct index_record *r);
 
-/* Names. put adds or replaces; it moves what stands behind. -ENOMEM. find: true if the index says something of it; *ino_out 0: gone. */
+/* Names. put adds or replaces; it moves what stands behind. -ENOMEM. find: true if the index says something
+ * of it; *ino_out 0: gone. */
 int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t ino);
 bool index_name_find(const struct index *ix, uint64_t parent, const char *name, uint64_t *ino_out);
 /* Positions [*first_out, *end_out) in ix->names of the directory's names. */

@@ -3,8 +3,8 @@
  * older one.
  *
  * Invariants: (1) block entries are sorted, one for each block; (2) tombstones are sorted, disjoint
- * and not adjacent, and apply before the entries; (3) a record of type GONE has neither; (4) the four texts are never NULL; (5) merging a record gives what replaying its
- * changes would give.
+ * and not adjacent, and apply before the entries; (3) a record of type GONE has neither; (4) the four
+ * texts are never NULL; (5) merging a record gives what replaying its changes would give.
  */
 #include <errno.h>
 #include <stdbool.h>
