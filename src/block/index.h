@@ -3,8 +3,8 @@
  * decoded for its segments and its final index. No I/O, no locks.
  *
  * Invariants: (1) records are sorted by ino, one each; (2) block entries of a record are sorted, one
- * for each block; (3) tombstones are sorted and disjoint and apply before the entries; (4) names are sorted
- * by (parent, name as bytes), one each.
+ * for each block; (3) tombstones are sorted, disjoint and not adjacent, and apply before the entries; (4)
+ * names are sorted by (parent, name as bytes), one each.
  */
 #ifndef SPILLFS_BLOCK_INDEX_H
 #define SPILLFS_BLOCK_INDEX_H
@@ -48,7 +48,7 @@ struct index {
 
 void index_init(struct index *ix);
 void index_fini(struct index *ix);
-/* Nothing in it. */
+/* No record and no name; a chain alone says nothing new. */
 bool index_empty(const struct index *ix);
 
 /* The record of ino, or NULL. */
@@ -58,7 +58,7 @@ int index_add(struct index *ix, uint64_t ino, struct index_record **out);
 /* Replaces the text fields; each may be NULL for "". -ENOMEM, -ENAMETOOLONG (over 65535). */
 int index_record_set_names(struct index_record *r, const char *path, const char *dtype, const char *shape);
 int index_record_set_target(struct index_record *r, const char *target);
-/* Copies. -ENOMEM. */
+/* Copies. -ENOMEM, -EFBIG (over 2^32 - 1). */
 int index_record_set_xattrs(struct index_record *r, const void *xattrs, size_t len);
 int index_record_set_data(struct index_record *r, const void *data, size_t len);
 /* The xattr of this name, not NUL-terminated; false if there is none. */
@@ -74,27 +74,32 @@ struct layer_block *index_record_block(const struct index_record *r, uint64_t bl
 bool index_record_hides(const struct index_record *r, uint64_t block);
 /* Drops the entries in [first, first + count) and adds the range to the tombstones, merged. -ENOMEM. */
 int index_record_tomb(struct index_record *r, uint64_t first, uint64_t count);
-/* Turns the record into GONE: no entries, no tombstones. */
+/* Turns the record into GONE: no entries, tombstones, target, xattrs, data. */
 void index_record_gone(struct index_record *r);
 
-/* Names. put adds or replaces. -ENOMEM. find: true if the index says something of it; *ino_out 0: gone. */
+/* Names. put adds or replaces; it moves what stands behind. -ENOMEM. find: true if the index says something
+ * of it; *ino_out 0: gone. */
 int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t ino);
 bool index_name_find(const struct index *ix, uint64_t parent, const char *name, uint64_t *ino_out);
 /* Positions [*first_out, *end_out) in ix->names of the directory's names. */
 void index_name_range(const struct index *ix, uint64_t parent, size_t *first_out, size_t *end_out);
+/* A copy of n numbers in place of the chain. -ENOMEM. */
 int index_set_chain(struct index *ix, const uint64_t *chain, size_t n);
 
 /* Applies the newer index on top of ix, so that ix equals both replayed in order: newer facts and
- * names win, newer tombstones drop older entries, newer entries replace, GONE replaces all; the chain is the newer's. -ENOMEM (ix undefined). */
+ * names win, newer tombstones drop older entries, newer entries replace, GONE replaces all; the chain
+ * is the newer's. -ENOMEM: ix is only good for index_fini. */
 int index_merge(struct index *ix, const struct index *newer);
-/* Makes a merged index a full picture: gone records and names, tombstones, and entries that say "all zeros" go. */
+/* Makes a merged index a full picture: gone records and names, tombstones, and entries that say "all
+ * zeros" go. */
 void index_flatten(struct index *ix);
 
 /* The bytes of head + body, xxh64 set. Fields of *head other than magic, version, counts, body_bytes,
- * raw_bytes (sum of raw_len of entries with layer == head->layer) and xxh64 are the caller's. *out is malloc'd. */
+ * raw_bytes (sum of raw_len of the entries with a frame in head->layer) and xxh64 are the caller's. *out is
+ * malloc'd. -EINVAL for what index_decode would refuse, -EFBIG (body over 2^32 - 1), -ENOMEM. */
 int index_encode(const struct index *ix, struct layer_index_head *head, void **out, size_t *len_out);
-/* Parses n bytes written by index_encode. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths (not logged), -ENOMEM. Safe on
- * hostile input. */
+/* Parses n bytes written by index_encode. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths
+ * (not logged), -ENOMEM. Safe on hostile input; memory is bounded by n times some 10^5. */
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out, struct index *ix_out);
 
 #endif
