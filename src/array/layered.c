@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "array/dirty.h"
+#include "spillfs.h"
 #include "block/cache.h"
 #include "block/index.h"
 #include "block/layer.h"
@@ -132,6 +133,7 @@ static int layered_open(struct arrays *home, const struct meta_inode *row, const
 	l->array = (struct array){ .ops = &layered_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
 				   .params = *params };
 	l->filter_hint = -1;
+	l->facts_staged = true;
 	l->last_read = UINT64_MAX;
 	lock_init(&l->lock, RANK_ARRAY);
 	blockmap_init(&l->map);
@@ -540,6 +542,34 @@ static int layered_describe(struct array *a, const char *what, char **out)
 	}
 	lock_release(&l->lock);
 	return asprintf(out, "%zu", n) < 0 ? -ENOMEM : 0;
+}
+
+void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
+{
+	struct layered *l = layered_of(a);
+	struct blockmap_entry *e;
+	uint64_t block = first;
+
+	*out = (struct spillfs_blocks){ .size_bytes = a->size_bytes, .block_bytes = a->params.block_bytes };
+	lock_acquire(&l->lock);
+	for (; out->n < SPILLFS_BLOCKS_MAX && blockmap_next(&l->map, block, &block, &e); block++) {
+		const struct block_ref *r = &e->ref;
+		struct spillfs_block *b = &out->v[out->n];
+
+		if (!e->dirty && !r->frame_off)
+			continue;
+		b->block = block;
+		if (!e->dirty)
+			*b = (struct spillfs_block){
+				.block = block, .layer = r->layer, .frame_off = r->frame_off, .frame_len = r->frame_len,
+				.frame_raw = r->frame_raw, .raw_off = r->raw_off, .raw_len = r->raw_len, .filter = r->filter,
+				.elem_bytes = r->elem_bytes, .stat_type = r->stat_type, .nan_count = r->nan_count,
+				.min_bits = r->min_bits, .max_bits = r->max_bits,
+			};
+		out->n++;
+	}
+	lock_release(&l->lock);
+	out->first = block;
 }
 
 const struct array_ops layered_ops = {

@@ -5,6 +5,8 @@
  * picture of the staged state has it. The inode is held exclusively.
  */
 #include "array/layered.h"
+
+#include "block/format.h"
 #include "store/compact.h"
 
 int layered_remap(struct array *a, const struct compact *c)

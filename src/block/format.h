@@ -88,16 +88,17 @@ struct layer_record {
 	uint64_t rdev;
 	uint64_t file_id;    /* columns: number of the file in columns/, 0: data holds the bytes */
 	uint32_t mode, uid, gid;
-	uint32_t block_bytes;
+	uint32_t block_bytes; /* 0: as in older records */
 	uint16_t path_len;   /* bytes of one path when it was written, relative to its class; no NUL */
 	uint16_t dtype_len;  /* bytes of dtype text */
 	uint16_t shape_len;  /* bytes of shape text */
 	uint16_t target_len; /* symbolic links: bytes of the target */
 	uint32_t xattrs_len; /* bytes of struct layer_xattr entries */
 	uint32_t data_len;   /* inline columns: bytes of the content */
+	uint64_t stored_bytes; /* what the data takes in the store */
 	/* then: blocks, tombs, path, dtype, shape, target, xattrs, data, zero padding to 8 */
 };
-static_assert(sizeof(struct layer_record) == 120, "format");
+static_assert(sizeof(struct layer_record) == 128, "format");
 
 /* In the xattrs of a record, one behind another: head, full name, value. */
 struct layer_xattr {

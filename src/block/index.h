@@ -19,7 +19,7 @@ struct index_record {
 	uint64_t ino;
 	uint16_t type; /* enum layer_record_type */
 	uint16_t kind;
-	uint64_t version, size_bytes, rdev, file_id;
+	uint64_t version, size_bytes, stored_bytes, rdev, file_id;
 	int64_t mtime_ns, ctime_ns, btime_ns;
 	uint32_t mode, uid, gid, block_bytes;
 	char *path, *dtype, *shape, *target; /* NUL-terminated, owned; never NULL in a parsed record */

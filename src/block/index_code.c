@@ -123,6 +123,7 @@ static void record_encode(const struct index_record *r, uint8_t *p, size_t len)
 		.btime_ns = r->btime_ns,
 		.rdev = r->rdev,
 		.file_id = r->file_id,
+		.stored_bytes = r->stored_bytes,
 		.mode = r->mode,
 		.uid = r->uid,
 		.gid = r->gid,
@@ -387,6 +388,7 @@ static void record_take_facts(const struct layer_record *rec, struct index_recor
 	r->size_bytes = rec->size_bytes;
 	r->rdev = rec->rdev;
 	r->file_id = rec->file_id;
+	r->stored_bytes = rec->stored_bytes;
 	r->mtime_ns = rec->mtime_ns;
 	r->ctime_ns = rec->ctime_ns;
 	r->btime_ns = rec->btime_ns;

@@ -364,13 +364,15 @@ static int record_take_facts(struct index_record *r, const struct index_record *
 	r->size_bytes = newer->size_bytes;
 	r->rdev = newer->rdev;
 	r->file_id = newer->file_id;
+	r->stored_bytes = newer->stored_bytes;
 	r->mtime_ns = newer->mtime_ns;
 	r->ctime_ns = newer->ctime_ns;
 	r->btime_ns = newer->btime_ns;
 	r->mode = newer->mode;
 	r->uid = newer->uid;
 	r->gid = newer->gid;
-	r->block_bytes = newer->block_bytes;
+	if (newer->block_bytes || newer->type == LAYER_REC_GONE)
+		r->block_bytes = newer->block_bytes;
 	return 0;
 }
 

@@ -345,6 +345,7 @@ int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, st
 	r->size_bytes = f->size_bytes;
 	r->rdev = f->rdev;
 	r->file_id = f->file_id;
+	r->stored_bytes = f->stored_bytes;
 	r->mode = f->mode;
 	r->uid = f->uid;
 	r->gid = f->gid;

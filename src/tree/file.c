@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "array/layered.h"
 #include "store/commit.h"
 #include "store/store.h"
 #include "tree/edit.h"
@@ -441,6 +442,18 @@ int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
 	err = array_seek(f->inode->array, off, whence == SEEK_HOLE, out);
 	rwlock_release(&f->inode->rw);
 	return err;
+}
+
+int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
+{
+	struct inode *i = f->inode;
+
+	if (!i || i->kind != ARRAY_LAYERED)
+		return -ENOTTY;
+	rwlock_shared(&i->rw);
+	layered_blocks(i->array, first, out);
+	rwlock_release(&i->rw);
+	return 0;
 }
 
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,

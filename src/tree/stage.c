@@ -87,7 +87,7 @@ static int gather_locked(struct inode *i, const struct meta_inode *row, struct g
 	if (err)
 		return err;
 	g->facts = (struct layers_facts){
-		.ino = row->ino, .size_bytes = row->size_bytes, .rdev = row->rdev, .file_id = row->file_id,
+		.ino = row->ino, .size_bytes = row->size_bytes, .stored_bytes = row->stored_bytes, .rdev = row->rdev, .file_id = row->file_id,
 		.kind = row->kind, .mode = row->mode, .uid = row->uid, .gid = row->gid, .mtime_ns = row->mtime_ns,
 		.ctime_ns = row->ctime_ns, .btime_ns = row->btime_ns, .path = g->path,
 		.dtype = g->dtype ? g->dtype : "", .shape = g->shape ? g->shape : "",
