@@ -34,6 +34,8 @@ static const struct tool_command tool_commands[] = {
 	  { { 0 } } },
 	{ "stat", "MNT", 1, 1, cmd_stat, "what the daemon has counted: operations, cache, space",
 	  { { 'r', "raw", NULL, "as the daemon writes them (OpenMetrics)" } } },
+	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of a layered array: layer, bytes, smallest, largest, NaNs",
+	  { { 's', "summary", NULL, "of the array as a whole, without the table" } } },
 	{ "info", "MNT", 1, 1, cmd_info, "the daemon, its commit and its newest layer", { { 0 } } },
 };
 
@@ -64,7 +66,7 @@ bool tool_flag(const struct tool_call *call, char letter)
 
 static void print_help(FILE *to)
 {
-	fputs("usage: spillctl COMMAND [options] MNT ...\n\n"
+	fputs("usage: spillctl COMMAND [options] MNT|FILE ...\n\n"
 	      "MNT is the mountpoint of a spillfs or any path inside it.\n\n", to);
 	for (size_t i = 0; i < NCOMMANDS; i++) {
 		const struct tool_command *c = &tool_commands[i];
@@ -80,7 +82,8 @@ static void print_help(FILE *to)
 	}
 	fputs("  help              this text\n"
 	      "  version           the version\n\n"
-	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs, 3 failed.\n", to);
+	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: no layered array on one),\n"
+	      "3 failed.\n", to);
 }
 
 static const struct tool_option *find_option(const struct tool_command *c, int letter)

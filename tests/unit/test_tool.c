@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "block/summary.h"
+#include "tool/blocks.h"
 #include "tool/history.h"
 #include "tool/progress.h"
 #include "tool/text.h"
@@ -199,6 +201,198 @@ UNIT_TEST(tool_diff_groups_ranges)
 	free(out);
 	free(print_diff("?\t0\t0\tx\n", -EINVAL, 1));
 	free(print_diff("+\t0\t0\tx\n+\t1\t18446744073709551615\ty\n", -EINVAL, 2));
+}
+
+/* ---- blocks ---- */
+
+/* Answers from a list, a few blocks at a time. */
+struct fake {
+	const struct spillfs_block *v;
+	size_t n;
+	uint64_t size_bytes;
+	uint32_t block_bytes, at_once;
+	bool stuck;
+};
+
+static int fake_ask(void *ctx, struct spillfs_blocks *io)
+{
+	const struct fake *f = ctx;
+	uint64_t first = io->first;
+
+	io->size_bytes = f->size_bytes;
+	io->block_bytes = f->block_bytes;
+	io->n = 0;
+	for (size_t i = 0; i < f->n && io->n < f->at_once; i++) {
+		if (f->v[i].block < first)
+			continue;
+		io->v[io->n++] = f->v[i];
+		if (!f->stuck)
+			io->first = f->v[i].block + 1;
+	}
+	return 0;
+}
+
+static char *print_blocks(struct fake *f, const char *dtype, bool summary_only, int err)
+{
+	struct blocks_source from = { .ask = fake_ask, .ctx = f };
+	char *out;
+	size_t n;
+	FILE *to = open_memstream(&out, &n);
+
+	if (!f->at_once)
+		f->at_once = SPILLFS_BLOCKS_MAX;
+	CHECK_EQ(blocks_print(to, &from, "a", dtype, summary_only), err);
+	fclose(to);
+	return out;
+}
+
+/* A stored block of 4096 bytes of i32, shuffled, in layer 7. */
+#define STORED(nr, low, high)                                                                             \
+	{ .block = (nr), .layer = 7, .frame_off = 56, .frame_len = 1024, .frame_raw = 4096, .raw_len = 4096, \
+	  .filter = 1, .elem_bytes = 4, .stat_type = SUMMARY_I32, .min_bits = (uint32_t)(low),             \
+	  .max_bits = (uint32_t)(high) }
+
+/* Invariants of blocks.c: every block once; zeros count. */
+UNIT_TEST(tool_blocks_table)
+{
+	static const struct spillfs_block v[] = {
+		STORED(0, -5, 100), STORED(1, 3, 12345), { .block = 5 },
+		{ .block = 7, .layer = 12, .frame_off = 9, .frame_len = 1000, .frame_raw = 4000, .raw_off = 3000,
+		  .raw_len = 400, .stat_type = SUMMARY_I32, .min_bits = 1, .max_bits = 2 },
+	};
+	struct fake f = { .v = v, .n = 4, .size_bytes = 7 * 4096 + 400, .block_bytes = 4096 };
+	const char *should =
+		"a: i32, 7268 elements, 28.4 KiB in 8 blocks of 4.0 KiB, stored 2.1 KiB (4.00x)\n\n"
+		"block  elements      layer  stored  filter     min    max  NaNs\n"
+		"    0  [0, 1024)         7    1024  shuffle:4   -5    100     -\n"
+		"    1  [1024, 2048)      7    1024  shuffle:4    3  12345     -\n"
+		" 2..4  [2048, 5120)  zeros       0  -            0      0     -\n"
+		"    5  [5120, 6144)  dirty       -  -            -      -     -\n"
+		"    6  [6144, 7168)  zeros       0  -            0      0     -\n"
+		"    7  [7168, 7268)     12     100  none         1      2     -  packed\n\n"
+		"min   -5\nmax   12345\nnot counted: 1 dirty blocks\n";
+
+	for (f.at_once = 1; f.at_once < 6; f.at_once++) {
+		char *out = print_blocks(&f, "i32", false, 0), *again = print_blocks(&f, "", false, 0);
+
+		CHECK_TEXT(out, should);
+		CHECK_TEXT(again, should); /* the type of the statistics */
+		free(out);
+		free(again);
+	}
+}
+
+UNIT_TEST(tool_blocks_zeros_are_values)
+{
+	static const struct spillfs_block v[] = { STORED(0, 3, 9), STORED(1, 4, 5) };
+	struct fake f = { .v = v, .n = 2, .size_bytes = 8192, .block_bytes = 4096 };
+	struct spillfs_block cut = STORED(0, 3, 9);
+	char *out = print_blocks(&f, "i32", true, 0);
+
+	CHECK_TEXT(out, "a: i32, 2048 elements, 8.0 KiB in 2 blocks of 4.0 KiB, stored 2.0 KiB (4.00x)\n"
+			"min   3\nmax   9\n");
+	free(out);
+	f.size_bytes = 8192 + 3; /* a hole, but of no whole element */
+	out = print_blocks(&f, "i32", true, 0);
+	CHECK(strstr(out, "min   3\n"));
+	CHECK(strstr(out, " 2048 elements, "));
+	free(out);
+	f.size_bytes = 8192 + 4;
+	out = print_blocks(&f, "i32", true, 0);
+	CHECK(strstr(out, "min   0\n"));
+	free(out);
+	f = (struct fake){ .v = &cut, .n = 1, .size_bytes = 4096, .block_bytes = 4096 };
+	cut.raw_len = 2048; /* zeros behind its end */
+	out = print_blocks(&f, "i32", true, 0);
+	CHECK(strstr(out, "min   0\n"));
+	free(out);
+	cut.raw_len = 2047; /* half an element before them */
+	out = print_blocks(&f, "i32", true, 0);
+	CHECK(strstr(out, "min   -\nmax   -\nnot counted: 1 blocks without"));
+	free(out);
+}
+
+UNIT_TEST(tool_blocks_of_floats)
+{
+	static const double one = 1, inf = 1e308 * 10;
+	struct spillfs_block v[2] = { STORED(0, 0, 0), STORED(1, 0, 0) };
+	struct fake f = { .v = v, .n = 2, .size_bytes = 8192, .block_bytes = 4096 };
+	double minus = -inf;
+	char *out;
+
+	/* All NaN; then -0.0 to 1. */
+	v[0].stat_type = v[1].stat_type = SUMMARY_F64;
+	v[0].nan_count = 512;
+	memcpy(&v[0].min_bits, &inf, 8);
+	memcpy(&v[0].max_bits, &minus, 8);
+	v[1].nan_count = 1;
+	v[1].min_bits = 1ull << 63;
+	memcpy(&v[1].max_bits, &one, 8);
+	out = print_blocks(&f, "f64", false, 0);
+	CHECK(strstr(out, "    -    -   512\n"));
+	CHECK(strstr(out, "\nmin   -0"));
+	CHECK(strstr(out, "\nmax   1"));
+	CHECK(strstr(out, "\nNaNs  513\n"));
+	free(out);
+	/* A hole's 0.0 does not hide the -0.0. */
+	f.size_bytes = 3 * 4096;
+	out = print_blocks(&f, "f64", true, 0);
+	CHECK(strstr(out, "\nmin   -0"));
+	free(out);
+	f.n = 1;
+	f.size_bytes = 4096;
+	out = print_blocks(&f, "f64", true, 0);
+	CHECK(strstr(out, "\nmin   -\nmax   -\nNaNs  512\n"));
+	free(out);
+	/* The type was set to another one since. */
+	out = print_blocks(&f, "u16", true, 0);
+	CHECK(strstr(out, "min   -\nmax   -\nnot counted: 1 blocks without"));
+	free(out);
+}
+
+UNIT_TEST(tool_blocks_without_type)
+{
+	static const struct spillfs_block v[] = {
+		{ .block = 0, .layer = 1, .frame_off = 9, .frame_len = 100, .frame_raw = 4096, .raw_len = 4096 },
+	};
+	struct fake f = { .v = v, .n = 1, .size_bytes = 5000, .block_bytes = 4096 };
+	char *out = print_blocks(&f, "", false, 0);
+
+	CHECK_TEXT(out, "a: no type, 5000 elements, 4.9 KiB in 2 blocks of 4.0 KiB, stored 100 B (40.96x)\n\n"
+			"block  elements      layer  stored  filter  min  max  NaNs\n"
+			"    0  [0, 4096)         1     100  none      -    -     -\n"
+			"    1  [4096, 5000)  zeros       0  -         -    -     -\n\n"
+			"no statistics: they are kept for single numbers only\n");
+	free(out);
+	out = print_blocks(&f, "x:u32,y:u64", false, 0); /* 4096 = 341 * 12 + 4 */
+	CHECK(strstr(out, "416 elements"));
+	CHECK(strstr(out, "[0, 342) "));
+	CHECK(strstr(out, "[342, 416) "));
+	free(out);
+	f = (struct fake){ .block_bytes = 4096 };
+	out = print_blocks(&f, "f64", false, 0);
+	CHECK(strstr(out, "a: f64, 0 elements, 0 B in 0 blocks"));
+	CHECK(strstr(out, "min   -\n"));
+	free(out);
+}
+
+UNIT_TEST(tool_blocks_answers_without_sense)
+{
+	static const struct spillfs_block v[] = { STORED(0, 1, 2), STORED(1, 1, 2), STORED(2, 1, 2) };
+	static const struct spillfs_block backward[] = { STORED(1, 1, 2), STORED(0, 1, 2) };
+	struct fake f = { .v = v, .n = 3, .size_bytes = 4096, .block_bytes = 4096 };
+	char *out = print_blocks(&f, "i32", true, 0);
+
+	CHECK(strstr(out, "1024 elements")); /* what is behind the size does not count */
+	free(out);
+	f.stuck = true;
+	f.size_bytes = 8192;
+	free(print_blocks(&f, "i32", true, -EPROTO));
+	f.stuck = false;
+	f.block_bytes = 0;
+	free(print_blocks(&f, "i32", true, -EPROTO));
+	f = (struct fake){ .v = backward, .n = 2, .size_bytes = 8192, .block_bytes = 4096 };
+	free(print_blocks(&f, "i32", true, -EPROTO));
 }
 
 /* ---- progress ---- */
