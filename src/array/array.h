@@ -37,6 +37,7 @@ enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYE
 struct array_params {
 	uint32_t block_bytes; /* layered: a multiple of 4096, ARRAY_BLOCK_MIN..MAX */
 	struct codec_params codec;
+	uint8_t stat_type; /* enum summary_type of the elements */
 };
 
 /* The facts that a layer's index names besides blocks. Strings may be empty, not NULL. */
