@@ -2,7 +2,9 @@
  * Compaction of a layered array: its live frames leave a layer that is mostly dead.
  *
  * Frames are copied as they are, without decoding, to the open layer; the map changes as after a flush,
- * and the next commit stages the new places. Until that is durable the old layer stays.
+ * and the next commit stages the new places. Blocks that share their frame become dirty instead: what is
+ * live of them is packed anew by the flush that the next commit begins with. Until the new places are
+ * durable the old layer stays.
  *
  * Invariant: when an evacuation is staged, replaying the layers without the victim gives the same map: each
  * block of the victim is entered again, and each block that only the victim's tombstones or dead entries
@@ -57,8 +59,11 @@ static bool next_in(struct layered *l, uint64_t victim, uint64_t *block, struct 
 static int move_block(struct layered *l, struct layers *ls, struct layer *from, uint64_t block, struct block_ref *ref)
 {
 	struct blockmap_entry *e;
-	int err = copy_frame(ls, from, ref);
+	int err;
 
+	if (ref->raw_len < ref->frame_raw)
+		return layered_rewrite(l, block);
+	err = copy_frame(ls, from, ref);
 	if (err)
 		return err;
 	lock_acquire(&l->lock);
