@@ -40,6 +40,7 @@ enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYE
 struct array_params {
 	uint32_t block_bytes; /* layered: a multiple of 4096, ARRAY_BLOCK_MIN..MAX */
 	struct codec_params codec;
+	uint8_t stat_type; /* enum summary_type of the elements */
 	struct history *past;     /* layered: the state that it is read from, which outlives it; NULL: the present */
 };
 

@@ -2,7 +2,7 @@
  * The block map of one layered array: block number to frame, sparse, in pages of 256 entries. Pure data
  * structure; the caller holds the array's lock (RANK_ARRAY).
  *
- * Memory: 72 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
+ * Memory: 64 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
  */
 #ifndef SPILLFS_ARRAY_BLOCKMAP_H
 #define SPILLFS_ARRAY_BLOCKMAP_H
@@ -12,6 +12,9 @@
 
 struct dirty_block;
 
+/* Blocks that share a frame begin at multiples of this in what it decodes to. */
+#define BLOCK_REF_ALIGN 16u
+
 /* Where a block is stored; frame_off 0: it is all zeros. */
 struct block_ref {
 	uint64_t frame_off;
@@ -20,10 +23,25 @@ struct block_ref {
 	uint32_t raw_off, raw_len;
 	uint8_t filter, elem_bytes;
 	uint8_t changed;   /* since the last stage: it stands in the array's list of changes */
-	uint8_t stat_type; /* enum summary_type of the fields below; 0: none */
+	/* enum summary_type of the fields below; 0: none. They are about the whole elements in raw_len bytes: zeros
+	 * behind them, and an element that raw_len cuts, do not count. */
+	uint8_t stat_type;
 	uint32_t nan_count;
 	uint64_t min_bits, max_bits;
 };
+
+/* Stored bytes that the block accounts for: of a frame that it shares, by what it takes of the decoded
+ * bytes, padding included. Rounded up, so that the frame of live blocks is never counted as partly dead. */
+static inline uint64_t block_ref_share(const struct block_ref *r)
+{
+	uint64_t taken = ((uint64_t)r->raw_len + BLOCK_REF_ALIGN - 1) / BLOCK_REF_ALIGN * BLOCK_REF_ALIGN;
+
+	if (!r->frame_off)
+		return 0;
+	if (taken >= r->frame_raw)
+		return r->frame_len;
+	return taken ? (r->frame_len * taken + r->frame_raw - 1) / r->frame_raw : 1;
+}
 
 struct blockmap_entry {
 	struct block_ref ref;

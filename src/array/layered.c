@@ -101,8 +101,7 @@ static uint64_t stored_bytes(struct layered *l)
 	uint64_t block = 0, sum = 0;
 
 	while (blockmap_next(&l->map, block, &block, &e)) {
-		if (e->ref.frame_off)
-			sum += e->ref.frame_len;
+		sum += block_ref_share(&e->ref);
 		block++;
 	}
 	return sum;
@@ -345,7 +344,7 @@ int layered_note_change_locked(struct layered *l, uint64_t block, struct blockma
 	l->changes[l->nchanges++] = (struct layered_change){
 		.block = block,
 		.old_layer = e->ref.frame_off ? e->ref.layer : 0,
-		.old_len = e->ref.frame_off ? e->ref.frame_len : 0,
+		.old_len = (uint32_t)block_ref_share(&e->ref),
 	};
 	e->ref.changed = 1;
 	return 0;
@@ -355,8 +354,8 @@ void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const s
 {
 	uint8_t changed = e->ref.changed;
 
-	atomic_fetch_add(&l->array.stored_bytes, ref->frame_len);
-	atomic_fetch_sub(&l->array.stored_bytes, e->ref.frame_off ? e->ref.frame_len : 0);
+	atomic_fetch_add(&l->array.stored_bytes, block_ref_share(ref));
+	atomic_fetch_sub(&l->array.stored_bytes, block_ref_share(&e->ref));
 	e->ref = *ref;
 	e->ref.changed = changed;
 }
@@ -459,7 +458,7 @@ static int stage_changes(struct layered *l, struct layers *ls, struct index_reco
 		}
 		layers_account_locked(ls, c->old_layer, -(int64_t)c->old_len);
 		if (e->ref.frame_off)
-			layers_account_locked(ls, e->ref.layer, e->ref.frame_len);
+			layers_account_locked(ls, e->ref.layer, (int64_t)block_ref_share(&e->ref));
 		e->ref.changed = 0;
 	}
 	l->nchanges = kept;

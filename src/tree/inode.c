@@ -496,6 +496,7 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 			.codec.policy = !filter || !strcmp(filter, "auto") ? CODEC_POLICY_AUTO :
 					!strcmp(filter, "none") ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE,
 			.codec.elem_bytes = 1,
+			.stat_type = dtype_summary(dtype),
 		};
 		if (*dtype)
 			dtype_size(dtype, &out->codec.elem_bytes);
