@@ -19,19 +19,22 @@ int layered_remap(struct array *a, const struct compact *c)
 	lock_acquire(&l->lock);
 	for (; !err && blockmap_next(&l->map, block, &block, &e); block++) {
 		struct layer_block to;
+		struct block_ref ref;
 
 		if (!e->ref.frame_off || !compact_moved(c, e->ref.layer))
 			continue;
 		err = compact_find(c, a->ino, block, &to);
 		if (err)
 			break;
-		e->ref.layer = (uint32_t)to.layer;
-		e->ref.frame_off = to.frame_off;
-		e->ref.frame_len = to.frame_len;
-		e->ref.frame_raw = to.frame_raw;
-		e->ref.raw_off = to.raw_off;
-		e->ref.filter = to.filter;
-		e->ref.elem_bytes = to.elem_bytes;
+		ref = e->ref;
+		ref.layer = (uint32_t)to.layer;
+		ref.frame_off = to.frame_off;
+		ref.frame_len = to.frame_len;
+		ref.frame_raw = to.frame_raw;
+		ref.raw_off = to.raw_off;
+		ref.filter = to.filter;
+		ref.elem_bytes = to.elem_bytes;
+		layered_set_ref_locked(l, e, &ref);
 	}
 	lock_release(&l->lock);
 	return err;

@@ -15,6 +15,20 @@
 
 #include "block/format.h"
 
+/* Blocks that share a frame begin at multiples of this in what it decodes to. */
+#define INDEX_PACK_ALIGN 16u
+
+/* The bytes of a frame that a block of raw_len in it accounts for, by what it takes of the decoded bytes, padding
+ * included. Rounded up, so that the frame of live blocks is never counted as partly dead. */
+static inline uint64_t index_share(uint32_t frame_len, uint32_t frame_raw, uint32_t raw_len)
+{
+	uint64_t taken = ((uint64_t)raw_len + INDEX_PACK_ALIGN - 1) / INDEX_PACK_ALIGN * INDEX_PACK_ALIGN;
+
+	if (taken >= frame_raw)
+		return frame_len;
+	return taken ? (frame_len * taken + frame_raw - 1) / frame_raw : 1;
+}
+
 struct index_record {
 	uint64_t ino;
 	uint16_t type; /* enum layer_record_type */

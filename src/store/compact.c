@@ -106,13 +106,6 @@ static int compare_live(const void *a, const void *b)
 	return x->layer < y->layer ? -1 : x->layer > y->layer;
 }
 
-static uint64_t share(const struct layer_block *b)
-{
-	uint64_t bytes = b->frame_raw ? (uint64_t)b->frame_len * b->raw_len / b->frame_raw : b->frame_len;
-
-	return bytes ? bytes : 1;
-}
-
 static struct live *live_find(struct live *v, size_t n, uint64_t layer)
 {
 	struct live key = { .layer = layer };
@@ -146,7 +139,8 @@ static int count_live(const struct index *full, const struct index *pending, str
 		bool gone = later && later->type == LAYER_REC_GONE;
 
 		for (size_t k = 0; k < r->nblocks; k++) {
-			uint64_t layer = r->blocks[k].layer;
+			const struct layer_block *b = &r->blocks[k];
+			uint64_t layer = b->layer;
 
 			if (!l || l->layer != layer) {
 				/* Layers are few, and neighbours mostly alike. */
@@ -159,7 +153,7 @@ static int count_live(const struct index *full, const struct index *pending, str
 				free(v);
 				return -ENOMEM;
 			}
-			l->bytes += gone ? 0 : share(&r->blocks[k]);
+			l->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
 		}
 	}
 	if (n)
@@ -386,7 +380,7 @@ static int flush_pack(struct compact *c)
 static int pack_block(struct compact *c, struct layer_block *b, const unsigned char *raw)
 {
 	struct pack *p = &c->pack;
-	uint32_t at = (p->len + 15) & ~15u;
+	uint32_t at = (p->len + INDEX_PACK_ALIGN - 1) & ~(INDEX_PACK_ALIGN - 1);
 	int err = 0;
 
 	if (!p->data) {
