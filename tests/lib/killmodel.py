@@ -1,6 +1,6 @@
 """The tree as it should be: every change is made on the mount and in memory, and the states that a crash may
 show are kept. A state is the whole tree; a crash must show one of them, none older than the last that was
-acknowledged. Where this is not exact:"""
+acknowledged. Where this is not exact: IN_PLACE."""
 import os
 
 import sysx
@@ -100,17 +100,20 @@ class Model:
         os.link(self.at(old), self.at(new))
 
     def take_snapshot(self, name):
-        """Of what is there now; whether that is durable at once is for the caller to know."""
+        """May commit: first what is there now, then the snapshot of it."""
+        self.may_commit()
         top = "snapshots/%s/" % name
         for path, node in list(self.names.items()):
             if path.startswith("layers"):
                 self.names[top + path] = Node(node.data) if isinstance(node, Node) else node
+        self.may_commit()
         os.mkdir(self.at(top))
 
     def drop_snapshot(self, name):
         top = "snapshots/%s/" % name
         for path in [p for p in self.names if p.startswith(top)]:
             del self.names[path]
+        self.may_commit()
         os.rmdir(self.at(top))
 
     def _may_be_seen(self, path, off, data):

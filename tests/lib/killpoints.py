@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 import killmodel
+import sysx
 
 SPILLFS, SPILLCTL = os.environ["SPILLFS"], os.environ["SPILLCTL"]
 BLOCK = 65536
@@ -268,7 +269,6 @@ def kill_most_of_a_layer(r):
 
 def take_snapshot(r):
     if "snapshots" in r.features:
-        r.tree.may_commit()  # of what is to be in it
         r.tree.take_snapshot("x")
         r.commit()
 
@@ -282,6 +282,7 @@ def change_under_snapshot(r):
 def compact(r):
     if "compact" in r.features:
         r.daemon.ctl("compact")
+        r.settle()
 
 
 def drop_snapshot(r):
@@ -396,7 +397,7 @@ class Driver:
         """New data must not land on what is there."""
         for k in killmodel.CLASSES:
             data = noise(400000, (k, "after"))
-            killmodel.sysx.put(os.path.join(self.mnt, k, "after"), data)
+            sysx.put(os.path.join(self.mnt, k, "after"), data)
             got[k + "/after"] = data
         d.ctl("commit")
 
