@@ -107,6 +107,8 @@ static int open_store(struct program *p)
 		.follow = o->ro,
 		.cache_bytes = (size_t)o->cache,
 		.dirty_bytes = (size_t)o->dirty,
+		.fault = getenv("SPILLFS_FAULT"),
+		.fault_armed_by = getenv("SPILLFS_FAULT_ARM"),
 	};
 	struct store_refusal why = { "" };
 	int fd = p->store_fd, err;

@@ -19,6 +19,7 @@
 
 #include "block/extent.h"
 
+struct io_dir;
 struct meta;
 
 #define META_NAME_MAX 255
@@ -41,8 +42,9 @@ struct meta_inode {
 enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3 };
 
 /* dir_path names the store's directory through /proc/self/fd, so that it stays right after a mount on
- * top of it. -EUCLEAN (logged) when the database is damaged. */
-int meta_open(const char *dir_path, struct meta **out);
+ * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
+ * nobody does. -EUCLEAN (logged) when the database is damaged. */
+int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out);
 void meta_close(struct meta *m); /* an open transaction is rolled back */
 
 /* m may be NULL here: a follower has no database, and nothing to lock. */

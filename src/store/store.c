@@ -253,12 +253,36 @@ static int open_written(struct store *s, const char *fd_path, bool fresh)
 	int err = make_directories(s);
 
 	if (!err)
-		err = meta_open(fd_path, &s->meta);
+		err = meta_open(fd_path, s->faults, &s->meta);
 	if (!err && fresh)
 		err = write_marker(s);
 	if (!err)
 		err = open_pool(s);
 	return err ? err : commit_new(s, &s->commit);
+}
+
+/* What the tests of crashes ask for: from here on everything goes through io/fault. */
+static int inject_faults(struct store *s, const char *shown, struct store_refusal *why)
+{
+	const char *text = s->config.fault;
+	unsigned long long n = 0;
+	int err = 0, end = 0;
+	bool torn;
+
+	if (!text)
+		return 0;
+	torn = !strncmp(text, "kill-torn:", 10);
+	if (strcmp(text, "count") &&
+	    (sscanf(text, torn ? "kill-torn:%llu%n" : "kill:%llu%n", &n, &end) != 1 || text[end] || !n))
+		err = -EINVAL;
+	if (!err)
+		err = io_fault_dir(s->dir, &s->faults);
+	if (err)
+		return refuse(why, err, "%s: fault '%s': %s", shown, text, strerror(-err));
+	s->dir = s->faults;
+	io_fault_kill_at(s->dir, n, torn, s->config.fault_armed_by);
+	log_warn("fault: '%s', for a test", text);
+	return 0;
 }
 
 /* Everything behind the lock. */
@@ -276,11 +300,11 @@ static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown,
 		return refuse(why, err, "%s: %s", shown,
 			      err == -EINVAL ? "its file system does not take direct I/O (backing=direct)" : strerror(-err));
 	}
-	if (!fresh) {
+	err = inject_faults(s, shown, why);
+	if (!err && !fresh)
 		err = read_marker(s, shown, why);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	err = work_pool_new(s->config.threads, "work", &s->work);
 	if (!err)
 		err = cache_new(s->config.cache_bytes, &s->cache);
@@ -310,6 +334,8 @@ static void close_parts(struct store *s)
 		cache_free(s->cache);
 	if (s->meta)
 		meta_close(s->meta);
+	if (s->faults)
+		log_info("fault: %llu operations", (unsigned long long)io_fault_count(s->faults));
 	if (s->dir)
 		io_dir_close(s->dir);
 	if (s->leases)

@@ -27,6 +27,8 @@ struct store_config {
 	bool follow;             /* read-only: sees what another daemon seals */
 	size_t cache_bytes;      /* decoded-block cache */
 	size_t dirty_bytes;      /* dirty blocks */
+	/* For tests of crashes; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. */
+	const char *fault, *fault_armed_by;
 };
 
 /* Why a store was refused, for the user: one line without a newline, naming the directory. */
@@ -49,6 +51,7 @@ struct lease_pool;
 
 struct store {
 	struct io_dir *dir;
+	struct io_dir *faults; /* dir if it injects faults, else NULL */
 	int lock_fd;
 	uint8_t uuid[16];
 	char uuid_text[37];
