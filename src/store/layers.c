@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "block/layer.h"
 #include "store/commit.h"
@@ -185,6 +186,7 @@ int layers_open(struct store *s, struct layers **out)
 		return -ENOMEM;
 	lock_init(&ls->lock, RANK_LAYERS);
 	index_init(&ls->pending);
+	index_init(&ls->later);
 	ls->store = s;
 	err = s->config.follow ? layers_follow_open(ls) : open_from_meta(ls);
 	if (err) {
@@ -203,6 +205,7 @@ void layers_close(struct layers *ls)
 	free(ls->snapshots);
 	free(ls->dropped);
 	index_fini(&ls->pending);
+	index_fini(&ls->later);
 	lock_fini(&ls->lock);
 	free(ls);
 }
@@ -325,10 +328,10 @@ int layers_replay(struct layers *ls, uint64_t ino, int (*each)(void *ctx, const 
 	return err;
 }
 
-int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, struct index_record **out)
+static int note_inode(struct index *ix, const struct layers_facts *f, struct index_record **out)
 {
 	struct index_record *r;
-	int err = index_add(&ls->pending, f->ino, &r);
+	int err = index_add(ix, f->ino, &r);
 
 	if (!err)
 		err = index_record_set_names(r, f->path, f->dtype, f->shape);
@@ -343,9 +346,9 @@ int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, st
 	r->type = LAYER_REC_INODE;
 	r->kind = (uint16_t)f->kind;
 	r->size_bytes = f->size_bytes;
+	r->stored_bytes = f->stored_bytes;
 	r->rdev = f->rdev;
 	r->file_id = f->file_id;
-	r->stored_bytes = f->stored_bytes;
 	r->mode = f->mode;
 	r->uid = f->uid;
 	r->gid = f->gid;
@@ -357,14 +360,34 @@ int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, st
 	return 0;
 }
 
-int layers_note_gone_locked(struct layers *ls, uint64_t ino)
+int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, struct index_record **out)
+{
+	return note_inode(&ls->pending, facts, out);
+}
+
+int layers_note_later_locked(struct layers *ls, const struct layers_facts *facts)
+{
+	return note_inode(&ls->later, facts, NULL);
+}
+
+static int note_gone(struct index *ix, uint64_t ino)
 {
 	struct index_record *r;
-	int err = index_add(&ls->pending, ino, &r);
+	int err = index_add(ix, ino, &r);
 
 	if (!err)
 		index_record_gone(r);
 	return err;
+}
+
+int layers_note_gone_locked(struct layers *ls, uint64_t ino)
+{
+	return note_gone(&ls->pending, ino);
+}
+
+int layers_note_gone_later_locked(struct layers *ls, uint64_t ino)
+{
+	return note_gone(&ls->later, ino);
 }
 
 int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino)
@@ -375,6 +398,30 @@ int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint6
 	err = index_name_put(&ls->pending, parent, name, ino);
 	lock_release(&ls->lock);
 	return err;
+}
+
+int layers_note_name_later(struct layers *ls, uint64_t parent, const char *name, uint64_t ino)
+{
+	int err;
+
+	lock_acquire(&ls->lock);
+	err = index_name_put(&ls->later, parent, name, ino);
+	lock_release(&ls->lock);
+	return err;
+}
+
+int layers_lost_notes_locked(struct layers *ls, bool *lost)
+{
+	struct meta *m = ls->store->meta;
+	int64_t commit = 0, logged = 0;
+	int err = meta_fact_get_locked(m, "commit", &commit);
+
+	if (!err || err == -ENOENT)
+		err = meta_fact_get_locked(m, "logged", &logged);
+	if (err && err != -ENOENT)
+		return err;
+	*lost = commit != logged;
+	return 0;
 }
 
 void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_bytes)
@@ -426,11 +473,18 @@ int layers_slot_drop_locked(struct layers *ls, struct layers_slot *slot)
 }
 
 /* Writes what is pending. */
-static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns)
+static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bool seal)
 {
 	struct layers_slot *slot;
-	int err;
+	int err = 0;
 
+	if ((seal || !index_empty(&ls->pending)) && !index_empty(&ls->later)) {
+		err = index_merge(&ls->pending, &ls->later);
+		if (err)
+			return err;
+		index_fini(&ls->later);
+		index_init(&ls->later);
+	}
 	if (index_empty(&ls->pending))
 		return 0;
 	err = need_open(ls);
@@ -480,11 +534,23 @@ uint64_t layers_count_files(const struct index *ix)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < ix->n; i++)
-		n += ix->v[i]->type == LAYER_REC_GONE || (ix->v[i]->mode & 0170000) == 0100000;
+		n += ix->v[i]->type == LAYER_REC_GONE || (ix->v[i]->mode & S_IFMT) == S_IFREG;
 	return n;
 }
 
-static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns)
+/* Nothing but deletions of files that no state shows: they had lost their names before. */
+static bool nothing_to_see(struct layer *file)
+{
+	const struct index *ix = layer_index(file);
+
+	for (size_t i = 0; i < ix->n; i++) {
+		if (ix->v[i]->type != LAYER_REC_GONE)
+			return false;
+	}
+	return !ix->nnames && !layer_frame_bytes(file);
+}
+
+static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how)
 {
 	struct layers_slot *slot = ls->open;
 	struct meta_numbers chain;
@@ -497,6 +563,8 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns)
 		ls->open = NULL;
 		return layers_slot_drop_locked(ls, slot);
 	}
+	if (how == LAYERS_SEAL && nothing_to_see(slot->file))
+		return 0;
 	err = longer_chain(ls, slot->row.number, &chain);
 	if (err)
 		return err;
@@ -543,9 +611,9 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enu
 	int err;
 
 	lock_acquire(&ls->lock);
-	err = write_segment(ls, commit, time_ns);
+	err = write_segment(ls, commit, time_ns, how != LAYERS_STAGE);
 	if (!err && how != LAYERS_STAGE)
-		err = seal_open(ls, commit, time_ns);
+		err = seal_open(ls, commit, time_ns, how);
 	if (!err && how != LAYERS_STAGE)
 		err = layers_snapshots_name_locked(ls, time_ns);
 	if (!err && how == LAYERS_SEAL_RESERVE)
@@ -554,6 +622,8 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enu
 		err = layers_retain_locked(ls);
 	if (!err)
 		err = store_rows(ls);
+	if (!err && index_empty(&ls->later) && meta_pending_locked(ls->store->meta))
+		err = meta_fact_set_locked(ls->store->meta, "logged", (int64_t)commit);
 	lock_release(&ls->lock);
 	return err;
 }
@@ -618,7 +688,7 @@ bool layers_unsealed(struct layers *ls)
 	bool any;
 
 	lock_acquire(&ls->lock);
-	any = ls->open || !index_empty(&ls->pending);
+	any = ls->open || !index_empty(&ls->pending) || !index_empty(&ls->later);
 	lock_release(&ls->lock);
 	return any;
 }

@@ -62,6 +62,13 @@ int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts
 int layers_note_gone_locked(struct layers *ls, uint64_t ino);
 /* A name changed: ino 0 is its removal. Takes the lock itself. */
 int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino);
+/* The same of what is under columns/, for layers_rebuild: it waits for the next segment that is written anyway, so that the
+ * fsync of a column costs no write to a layer. What a crash has taken is noted again by the next mount, if
+ * layers_lost_notes_locked says so. */
+int layers_note_later_locked(struct layers *ls, const struct layers_facts *facts);
+int layers_note_gone_later_locked(struct layers *ls, uint64_t ino);
+int layers_note_name_later(struct layers *ls, uint64_t parent, const char *name, uint64_t ino);
+int layers_lost_notes_locked(struct layers *ls, bool *lost);
 /* Stored bytes of layer `number` that live arrays point to: += delta. */
 void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_bytes);
 

@@ -29,6 +29,7 @@ struct layers {
 	struct layers_slot *open;   /* in v; NULL: none */
 	struct layers_slot *newest; /* sealed; NULL: none */
 	struct index pending;       /* for the next segment */
+	struct index later;         /* for one that is written anyway */
 	uint64_t next_number;
 	uint64_t reserved; /* number for the full layer that is about to be installed */
 	struct layers_snapshot *snapshots; /* by name; layer 0: waits for the next seal */

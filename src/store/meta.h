@@ -72,6 +72,9 @@ int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint6
 int meta_inode_delete_locked(struct meta *m, uint64_t ino);
 /* Calls each for inodes above `after` without a name (left by a crash), as the walks below. */
 int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
+/* The same for all with a name of one kind. */
+int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			   void *ctx);
 int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);

@@ -159,12 +159,9 @@ static int end_walk(sqlite3_stmt *row, int err)
 	return err < 0 ? err : 0;
 }
 
-int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
-			      void *ctx)
+static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(void *ctx, const struct meta_inode *in),
+		       void *ctx)
 {
-	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_INODE_ORPHANS, &row, "i", (int64_t)after);
-
 	while (!err && row) {
 		struct meta_inode in;
 
@@ -174,6 +171,24 @@ int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *
 			err = next_row(m, &row);
 	}
 	return end_walk(row, err);
+}
+
+int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			      void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_ORPHANS, &row, "i", (int64_t)after);
+
+	return walk_inodes(m, row, err, each, ctx);
+}
+
+int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			   void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_KIND, &row, "ii", (int64_t)kind, (int64_t)after);
+
+	return walk_inodes(m, row, err, each, ctx);
 }
 
 static int name_column(sqlite3_stmt *row, int column, char name[META_NAME_MAX + 1])

@@ -46,6 +46,7 @@
 	X(SQL_INODE_RELINK, "UPDATE inodes SET nlink=?, parent=?, ctime=? WHERE ino=?") \
 	X(SQL_INODE_DELETE, "DELETE FROM inodes WHERE ino=?") \
 	X(SQL_INODE_ORPHANS, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE nlink=0 AND ino>? ORDER BY ino") \
+	X(SQL_INODE_KIND, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE kind=? AND nlink>0 AND ino>? ORDER BY ino") \
 	X(SQL_INODE_COUNT, "SELECT count(*) FROM inodes") \
 	X(SQL_INODE_MAX, "SELECT max(ino) FROM inodes") \
 	X(SQL_COLUMN_EXISTS, "SELECT 1 FROM inodes WHERE file=? AND file > 0") \

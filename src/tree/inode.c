@@ -196,11 +196,12 @@ static int delete_locked(struct inode *i, struct array *a)
 	struct store *s = i->tree->store;
 	int err = a ? array_drop_locked(a) : 0;
 
-	if (!err && i->kind == ARRAY_LAYERED) {
-		layers_lock(s->layers);
+	layers_lock(s->layers);
+	if (!err && i->kind == ARRAY_LAYERED)
 		err = layers_note_gone_locked(s->layers, i->ino);
-		layers_unlock(s->layers);
-	}
+	else if (!err && i->kind == ARRAY_COLUMN)
+		err = layers_note_gone_later_locked(s->layers, i->ino);
+	layers_unlock(s->layers);
 	return err ? err : meta_inode_delete_locked(s->meta, i->ino);
 }
 
@@ -230,13 +231,13 @@ static void delete_inode(struct inode *i)
 
 void inode_log_enter(struct inode *i)
 {
-	if (i->kind == ARRAY_LAYERED)
+	if (i->kind != ARRAY_BUCKET)
 		commit_gate_enter(i->tree->store->commit);
 }
 
 void inode_log_leave(struct inode *i)
 {
-	if (i->kind == ARRAY_LAYERED)
+	if (i->kind != ARRAY_BUCKET)
 		commit_gate_leave(i->tree->store->commit);
 }
 

@@ -91,26 +91,35 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	ctime = i->ctime_ns = inode_now_ns();
 	lock_release(&i->attr);
 	i->parent = parent;
-	if (i->kind == ARRAY_LAYERED)
+	if (i->kind != ARRAY_BUCKET)
 		inode_mark_changed(i);
 	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
 }
 
-/* A name comes or goes: its row, and what the layers' log says of it. */
+/* What the layers' log says of a name. */
+static int note_name(struct inode *dir, const char *name, uint64_t ino)
+{
+	struct layers *ls = dir->tree->store->layers;
+
+	switch (dir->kind) {
+	case ARRAY_LAYERED: return layers_note_name(ls, dir->ino, name, ino);
+	case ARRAY_COLUMN: return layers_note_name_later(ls, dir->ino, name, ino);
+	default: return 0;
+	}
+}
+
 static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)
 {
-	struct store *s = dir->tree->store;
-	int err = meta_name_insert_locked(s->meta, dir->ino, name, ino);
+	int err = meta_name_insert_locked(dir->tree->store->meta, dir->ino, name, ino);
 
-	return !err && dir->kind == ARRAY_LAYERED ? layers_note_name(s->layers, dir->ino, name, ino) : err;
+	return err ? err : note_name(dir, name, ino);
 }
 
 static int remove_name_locked(struct inode *dir, const char *name)
 {
-	struct store *s = dir->tree->store;
-	int err = meta_name_delete_locked(s->meta, dir->ino, name);
+	int err = meta_name_delete_locked(dir->tree->store->meta, dir->ino, name);
 
-	return !err && dir->kind == ARRAY_LAYERED ? layers_note_name(s->layers, dir->ino, name, 0) : err;
+	return err ? err : note_name(dir, name, 0);
 }
 
 /* The defaults that a directory gives to what is made in it. */
@@ -220,7 +229,7 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	meta_inode_next_locked(m, &row.ino);
 	err = make_locked(parent, name, &row, target, &i);
 	meta_unlock(m);
-	if (!err && i->kind == ARRAY_LAYERED)
+	if (!err && i->kind != ARRAY_BUCKET)
 		inode_mark_changed(i);
 	inode_log_leave(parent);
 	if (err)

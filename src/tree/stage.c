@@ -96,31 +96,41 @@ static int gather_locked(struct inode *i, const struct meta_inode *row, struct g
 	return 0;
 }
 
-static int note_facts(struct layers *ls, const struct layers_facts *facts)
+/* An inode without an open array: a directory, a link, or a file of which only the facts changed. A column's bytes, while
+ * they are few, are in the log as they are in meta.db. */
+static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 {
-	int err;
+	struct store *s = i->tree->store;
+	void *data = NULL;
+	size_t len = 0;
+	int err = 0;
 
-	layers_lock(ls);
-	err = layers_note_inode_locked(ls, facts, NULL);
-	layers_unlock(ls);
+	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !facts->file_id)
+		err = meta_blob_get_locked(s->meta, i->ino, META_BLOB_INLINE, &data, &len);
+	if (err && err != -ENOENT)
+		return err;
+	facts->data = data;
+	facts->data_len = len;
+	layers_lock(s->layers);
+	err = i->kind == ARRAY_COLUMN ? layers_note_later_locked(s->layers, facts) :
+					layers_note_inode_locked(s->layers, facts, NULL);
+	layers_unlock(s->layers);
+	free(data);
 	return err;
 }
 
 /* What the log has to know, and the array's own rows. */
 static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
 {
-	bool changed = atomic_exchange(&i->facts_changed, false);
-	struct gathered g;
-	int err;
+	bool changed = atomic_exchange(&i->facts_changed, false), layered = a && i->kind == ARRAY_LAYERED;
+	struct gathered g = { 0 };
+	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
 
-	if (i->kind != ARRAY_LAYERED)
-		return a ? array_stage_locked(a, NULL, changed) : 0;
-	if (!a && !changed)
-		return 0;
-	memset(&g, 0, sizeof(g));
+	if (err || i->kind == ARRAY_BUCKET || (!layered && !changed))
+		return err;
 	err = gather_locked(i, row, &g);
 	if (!err)
-		err = a ? array_stage_locked(a, &g.facts, changed) : note_facts(i->tree->store->layers, &g.facts);
+		err = layered ? array_stage_locked(a, &g.facts, changed) : note_facts_locked(i, &g.facts);
 	gathered_fini(&g);
 	if (err)
 		atomic_store(&i->facts_changed, true);
@@ -256,3 +266,64 @@ const struct commit_hooks inode_commit_hooks = {
 	.done = hook_done,
 	.remap = hook_remap,
 };
+
+/* After a crash: all that is under columns/ goes to the log again. */
+
+struct relog {
+	struct tree *tree;
+	uint64_t dir;
+};
+
+static int relog_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct relog *r = ctx;
+
+	(void)cookie;
+	return layers_note_name_later(r->tree->store->layers, r->dir, name, ino);
+}
+
+static int next_column(void *ctx, const struct meta_inode *row)
+{
+	*(struct meta_inode *)ctx = *row;
+	return 1;
+}
+
+static int relog_locked(struct tree *t, const struct meta_inode *row)
+{
+	struct relog r = { .tree = t, .dir = row->ino };
+	struct inode *i;
+	int err = S_ISDIR(row->mode) ? meta_name_walk_locked(t->store->meta, row->ino, 0, relog_name, &r) : 0;
+
+	if (!err)
+		err = inode_get_locked(t, row->ino, &i);
+	if (!err)
+		inode_mark_changed(i);
+	return err;
+}
+
+int inode_relog_columns(struct tree *t)
+{
+	struct meta *m = t->store->meta;
+	struct meta_inode row = { 0 };
+	bool lost = false;
+	int err;
+
+	meta_lock(m);
+	err = layers_lost_notes_locked(t->store->layers, &lost);
+	while (!err && lost) {
+		uint64_t after = row.ino;
+		struct inode *i;
+
+		row.ino = 0;
+		err = meta_inode_kind_locked(m, ARRAY_COLUMN, after, next_column, &row);
+		if (err || !row.ino)
+			break;
+		err = relog_locked(t, &row);
+		meta_unlock(m);
+		if (!err && !inode_find(t, row.ino, &i))
+			inode_put(i, 1);
+		meta_lock(m);
+	}
+	meta_unlock(m);
+	return err;
+}
