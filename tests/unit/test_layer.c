@@ -554,12 +554,22 @@ UNIT_TEST(layer_adopted_file_is_reopened)
 	io_dir_close(d);
 }
 
+static uint64_t file_bytes(struct io_dir *d)
+{
+	uint64_t size, stored;
+	struct io *io;
+
+	CHECK_OK(io_open(d, NAME, IO_RDONLY, &io));
+	CHECK_OK(io_size(io, &size, &stored));
+	io_close(io);
+	return size;
+}
+
 /* What salvage gives is what recovery gives with its values. Returns the blocks that are left; 0: no segment. */
 static size_t salvage(struct io_dir *d)
 {
-	uint64_t committed = 0, segment_off = 0, size, stored, later;
+	uint64_t committed = 0, segment_off = 0, later, size = file_bytes(d);
 	struct layer *l, *again;
-	struct io *io;
 	size_t n;
 	int err = layer_salvage(d, 1, uuid, &l, &committed, &segment_off);
 
@@ -569,10 +579,7 @@ static size_t salvage(struct io_dir *d)
 	CHECK(!layer_sealed(l));
 	CHECK_EQ(layer_bytes(l), committed);
 	n = blocks_match(l);
-	CHECK_OK(io_open(d, NAME, 0, &io));
-	CHECK_OK(io_size(io, &size, &stored));
-	CHECK(size >= committed);
-	io_close(io);
+	CHECK_EQ(file_bytes(d), size);
 	CHECK_OK(layer_recover(d, 1, uuid, committed, segment_off, &again));
 	CHECK_EQ(layer_frame_bytes(again), layer_frame_bytes(l));
 	CHECK_EQ(blocks_match(again), n);
@@ -629,6 +636,19 @@ UNIT_TEST(layer_is_salvaged) /* layer_recover (3) */
 		flip(d, seg[i] + 60);
 		CHECK_EQ(salvage(d), 3 * (size_t)i);
 	}
+	memset(bytes + end[3], 0, sizeof(bytes) - end[3]); /* more than what is written next */
+	put_file(d, bytes, sizeof(bytes));
+	CHECK_OK(layer_salvage(d, 1, uuid, &l, &committed, &off));
+	CHECK_EQ(file_bytes(d), sizeof(bytes));
+	CHECK_OK(write_segment(l, 30, 32, &off));
+	CHECK_EQ(file_bytes(d), layer_bytes(l));
+	CHECK_OK(layer_seal(l, 8, 8));
+	layer_close(l);
+	CHECK_OK(layer_open(d, 1, uuid, &l));
+	layer_close(l);
+	memcpy(bytes + end[2], bytes + seg[2], end[2] - seg[2]); /* a segment that continues none */
+	put_file(d, bytes, 2 * end[2] - seg[2]);
+	CHECK_EQ(salvage(d), 9);
 	put_file(d, bytes, end[3]);
 	flip(d, 20);
 	CHECK_EQ(layer_salvage(d, 1, uuid, &l, &committed, &off), -EUCLEAN);
@@ -636,6 +656,117 @@ UNIT_TEST(layer_is_salvaged) /* layer_recover (3) */
 	/* A sealed one that has lost its seek table. */
 	layer_close(sealed_layer(d));
 	CHECK_EQ(salvage(d), 9);
+	io_dir_close(d);
+}
+
+/* Puts another index into the sealed layer, with right checksum and seek table. */
+static void reseal(struct io_dir *d, const struct index *ix, struct layer_index_head head)
+{
+	struct layer_skip skip = { LAYER_SKIP_MAGIC, 0 };
+	struct layer_seek_footer footer;
+	struct layer_seek_entry seek[64];
+	uint64_t size, stored, table, at;
+	struct io *io;
+	void *bytes;
+	size_t len;
+
+	CHECK_OK(index_encode(ix, &head, &bytes, &len));
+	CHECK_OK(io_open(d, NAME, 0, &io));
+	CHECK_OK(io_size(io, &size, &stored));
+	CHECK_OK(io_pread(io, &footer, sizeof(footer), size - sizeof(footer)));
+	CHECK(footer.nframes <= 64);
+	table = size - sizeof(footer) - footer.nframes * sizeof(*seek);
+	CHECK_OK(io_pread(io, seek, footer.nframes * sizeof(*seek), table));
+	at = table - sizeof(skip) - seek[footer.nframes - 1].stored_bytes;
+	skip.len_bytes = (uint32_t)len;
+	seek[footer.nframes - 1].stored_bytes = (uint32_t)(sizeof(skip) + len);
+	CHECK_OK(io_truncate(io, at));
+	CHECK_OK(io_pwrite(io, &skip, sizeof(skip), at));
+	CHECK_OK(io_pwrite(io, bytes, len, at + sizeof(skip)));
+	at += sizeof(skip) + len;
+	skip.magic = LAYER_SEEK_MAGIC;
+	skip.len_bytes = (uint32_t)(footer.nframes * sizeof(*seek) + sizeof(footer));
+	CHECK_OK(io_pwrite(io, &skip, sizeof(skip), at));
+	CHECK_OK(io_pwrite(io, seek, footer.nframes * sizeof(*seek), at + sizeof(skip)));
+	CHECK_OK(io_pwrite(io, &footer, sizeof(footer), at + sizeof(skip) + footer.nframes * sizeof(*seek)));
+	io_close(io);
+	free(bytes);
+}
+
+/* 0: opened and sound, 1: opened, but verifying finds something, -EUCLEAN: refused. */
+static int reopened(struct io_dir *d)
+{
+	struct layer *l;
+	int err = layer_open(d, 1, uuid, &l);
+
+	if (err)
+		return err;
+	err = layer_verify(l, false, NULL, NULL);
+	CHECK(!err || err == -EUCLEAN);
+	layer_close(l);
+	return err ? 1 : 0;
+}
+
+/* Indexes with a right checksum that are not of this file. */
+UNIT_TEST(layer_hostile_indexes_are_refused) /* layer_open (1) (2) (4), layer_check (1) */
+{
+	struct io_dir *d = mem_dir();
+	struct layer *l = sealed_layer(d), *frames;
+	struct layer_index_head good = *layer_head(l), head = good;
+	struct layer_block *b;
+	struct index ix;
+
+	index_init(&ix);
+	CHECK_OK(index_merge(&ix, layer_index(l)));
+	layer_close(l);
+	b = &index_find(&ix, 10)->blocks[1];
+	reseal(d, &ix, good);
+	CHECK_EQ(reopened(d), 0);
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 1, 7 }, 2));
+	reseal(d, &ix, good);
+	CHECK_EQ(reopened(d), -EUCLEAN);
+	head.kind = LAYER_FULL;
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 7, 1 }, 2));
+	reseal(d, &ix, head);
+	CHECK_EQ(reopened(d), -EUCLEAN);
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 1 }, 1));
+	reseal(d, &ix, head);
+	CHECK_EQ(reopened(d), 0);
+	b->layer = 9; /* FULL may, DELTA may not */
+	reseal(d, &ix, head);
+	CHECK_EQ(reopened(d), 0);
+	reseal(d, &ix, good);
+	CHECK_EQ(reopened(d), -EUCLEAN);
+	b->layer = 1;
+	b->frame_off += 1 << 20;
+	reseal(d, &ix, head);
+	CHECK_EQ(reopened(d), -EUCLEAN);
+	b->frame_off -= (1 << 20) - 1; /* inside the file, but no frame */
+	reseal(d, &ix, good);
+	CHECK_EQ(reopened(d), 1);
+	b->frame_off--;
+	b->frame_len--;
+	reseal(d, &ix, good);
+	CHECK_EQ(reopened(d), 1);
+	b->frame_len++;
+	for (int i = 0; i < 3; i++) { /* of another kind, layer, length */
+		head = good;
+		head.kind = i == 0 ? LAYER_SEGMENT : LAYER_DELTA;
+		head.layer = i == 1 ? 2 : 1;
+		head.stored_bytes += i == 2;
+		reseal(d, &ix, head);
+		CHECK_EQ(reopened(d), -EUCLEAN);
+	}
+	reseal(d, &ix, good); /* another one between the two steps */
+	CHECK_OK(layer_open_frames(d, 1, uuid, &frames));
+	head = good;
+	head.commit++;
+	reseal(d, &ix, head);
+	CHECK_EQ(layer_load_index(frames), -EUCLEAN);
+	CHECK(!layer_has_index(frames));
+	layer_close(frames);
+	CHECK_EQ(reopened(d), 0);
+	index_fini(&ix);
 	io_dir_close(d);
 }
 
