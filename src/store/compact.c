@@ -94,75 +94,6 @@ bool compact_due(struct layers *ls, enum compact_effort effort)
 	return due;
 }
 
-/* Bytes of each layer that the picture points to. */
-struct live {
-	uint64_t layer, bytes;
-};
-
-static int compare_live(const void *a, const void *b)
-{
-	const struct live *x = a, *y = b;
-
-	return x->layer < y->layer ? -1 : x->layer > y->layer;
-}
-
-static struct live *live_find(struct live *v, size_t n, uint64_t layer)
-{
-	struct live key = { .layer = layer };
-
-	return n ? bsearch(&key, v, n, sizeof(*v), compare_live) : NULL;
-}
-
-static struct live *live_add(struct live **v, size_t *n, size_t *cap, uint64_t layer)
-{
-	if (*n == *cap) {
-		size_t more = *cap ? *cap * 2 : 16;
-		void *p = realloc(*v, more * sizeof(**v));
-
-		if (!p)
-			return NULL;
-		*v = p;
-		*cap = more;
-	}
-	(*v)[*n] = (struct live){ .layer = layer };
-	return &(*v)[(*n)++];
-}
-
-/* Counts what the picture holds of each layer; inodes that are being deleted do not count. *v_out is malloc'd. */
-static int count_live(const struct index *full, const struct index *pending, struct live **v_out, size_t *n_out)
-{
-	struct live *v = NULL, *l = NULL;
-	size_t n = 0, cap = 0;
-
-	for (size_t i = 0; i < full->n; i++) {
-		const struct index_record *r = full->v[i], *later = index_find(pending, r->ino);
-		bool gone = later && later->type == LAYER_REC_GONE;
-
-		for (size_t k = 0; k < r->nblocks; k++) {
-			const struct layer_block *b = &r->blocks[k];
-			uint64_t layer = b->layer;
-
-			if (!l || l->layer != layer) {
-				/* Layers are few, and neighbours mostly alike. */
-				for (l = v; l < v + n && l->layer != layer; l++)
-					;
-				if (l == v + n)
-					l = live_add(&v, &n, &cap, layer);
-			}
-			if (!l) {
-				free(v);
-				return -ENOMEM;
-			}
-			l->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
-		}
-	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_live);
-	*v_out = v;
-	*n_out = n;
-	return 0;
-}
-
 static bool is_small(const struct layers_slot *slot, enum compact_effort effort)
 {
 	return slot->row.stored_bytes < (effort == COMPACT_ALL ? SMALL_ALL_BYTES : SMALL_BYTES);
@@ -172,12 +103,12 @@ static bool is_small(const struct layers_slot *slot, enum compact_effort effort)
 static int choose_victims(struct compact *c, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
-	struct live *live;
+	struct layers_live *live;
 	size_t n, nsmall = 0;
 	int err;
 
 	lock_acquire(&ls->lock);
-	err = count_live(&c->full, &ls->pending, &live, &n);
+	err = layers_live_count(&c->full, &ls->pending, &live, &n);
 	c->victims = err ? NULL : calloc(ls->n + 1, sizeof(*c->victims));
 	if (!err && !c->victims)
 		err = -ENOMEM;
@@ -185,7 +116,7 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 	for (int pass = 0; pass < 2 && !err; pass++) {
 		for (size_t i = 0; i < ls->n; i++) {
 			struct layers_slot *slot = ls->v[i];
-			struct live *l = live_find(live, n, slot->row.number);
+			struct layers_live *l = layers_live_find(live, n, slot->row.number);
 			bool small = is_small(slot, effort);
 
 			if (slot->needed || !layers_slot_sealed(slot) || !l)
@@ -517,9 +448,9 @@ static void place_here(struct index *full, uint64_t number)
 static int settle_live(struct compact *c, struct meta_layer *row)
 {
 	struct layers *ls = c->ls;
-	struct live *live;
+	struct layers_live *live;
 	size_t n;
-	int err = count_live(layer_index(c->file), &ls->pending, &live, &n);
+	int err = layers_live_count(layer_index(c->file), &ls->pending, &live, &n);
 
 	row->refs.v = err ? NULL : malloc((n + 1) * sizeof(uint64_t));
 	if (!err && !row->refs.v) {
@@ -536,7 +467,7 @@ static int settle_live(struct compact *c, struct meta_layer *row)
 	}
 	for (size_t i = 0; i < ls->n; i++) {
 		struct layers_slot *slot = ls->v[i];
-		struct live *l = live_find(live, n, slot->row.number);
+		struct layers_live *l = layers_live_find(live, n, slot->row.number);
 
 		if (!layers_slot_sealed(slot))
 			continue;

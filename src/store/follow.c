@@ -256,6 +256,58 @@ int layers_follow(struct layers *ls, bool *changed)
 	return err;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Does the file end as a sealed layer does? */
+static bool looks_sealed(struct layers *ls, uint64_t number)
+{
+	struct layer_seek_footer footer = { 0 };
+	uint64_t size, stored;
+	char path[LAYER_NAME_MAX];
+	struct io *f;
+	bool sealed;
+
+	layer_path(number, path);
+	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
+		return false;
+	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
+		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
+	io_close(f);
+	return sealed;
+}
+
+int layers_follow_best(struct layers *ls, uint64_t *bad_out)
+{
+	struct listing l = { .ls = ls };
+	uint64_t head = 0, bad = 0;
+	int err;
+
+	lock_acquire(&ls->lock);
+	if (read_head(ls, &head))
+		head = 0;
+	err = io_list(ls->store->dir, "layers", list_layer, &l);
+	if (!err && l.n)
+		qsort(l.v, l.n, sizeof(*l.v), compare_numbers);
+	for (size_t i = 0; i < l.n && !err; i++) {
+		/* A file behind HEAD may be the open layer, or what a crash has left. */
+		if ((l.v[i] <= head || looks_sealed(ls, l.v[i])) && !move_to(ls, l.v[i]))
+			break;
+		if (!bad && l.v[i] <= head)
+			bad = l.v[i];
+	}
+	if (!err)
+		err = read_refs(ls);
+	lock_release(&ls->lock);
+	free(l.v);
+	*bad_out = bad;
+	return err;
+}
+
 int layers_follow_open(struct layers *ls)
 {
 	bool changed;

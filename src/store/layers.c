@@ -156,10 +156,17 @@ static int delete_unknown(void *ctx, const char *name)
 static int open_from_meta(struct layers *ls)
 {
 	struct store *s = ls->store;
-	int64_t next = 1;
+	int64_t next = 1, commit;
+	struct io *head;
 	int err;
 
 	meta_lock(s->meta);
+	/* A rebuild that was cut short: everything would be deleted as unknown. */
+	if (meta_fact_get_locked(s->meta, "commit", &commit) == -ENOENT && !io_open(s->dir, "layers/HEAD", IO_RDONLY, &head)) {
+		io_close(head);
+		meta_unlock(s->meta);
+		return err_corrupt("meta.db", 0, "it is empty, and there are layers: run spillctl rebuild --force");
+	}
 	err = meta_fact_get_locked(s->meta, "next_layer", &next);
 	ls->next_number = (uint64_t)next;
 	if (!err || err == -ENOENT)

@@ -63,6 +63,14 @@ void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot);
 /* Files that an index changes. */
 uint64_t layers_count_files(const struct index *ix);
 
+/* Bytes of a layer that an index points to. */
+struct layers_live {
+	uint64_t layer, bytes;
+};
+/* By layer; *v_out is malloc'd. Inodes that `pending` says are gone do not count. */
+int layers_live_count(const struct index *ix, const struct index *pending, struct layers_live **v_out, size_t *n_out);
+struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer);
+
 /* retain.c: drops what is not needed; fills `retained`. Meta lock. */
 int layers_retain_locked(struct layers *ls);
 /* Names that wait get the newest sealed layer. Meta lock. */
@@ -75,5 +83,8 @@ int layers_snapshots_publish(struct layers *ls);
 
 /* follow.c */
 int layers_follow_open(struct layers *ls);
+/* The newest state whose layers are all there and whole, whatever HEAD says; *bad_out: a newer layer that is sealed and cannot be
+ * used, 0: none. */
+int layers_follow_best(struct layers *ls, uint64_t *bad_out);
 
 #endif

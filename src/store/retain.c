@@ -258,6 +258,71 @@ int layers_snapshots_publish(struct layers *ls)
 	return !err && any ? io_dir_sync(ls->store->dir, "layers/refs") : err;
 }
 
+/* Counting. */
+
+static int compare_live(const void *a, const void *b)
+{
+	const struct layers_live *x = a, *y = b;
+
+	return x->layer < y->layer ? -1 : x->layer > y->layer;
+}
+
+struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer)
+{
+	struct layers_live key = { .layer = layer };
+
+	return n ? bsearch(&key, v, n, sizeof(*v), compare_live) : NULL;
+}
+
+static struct layers_live *live_add(struct layers_live **v, size_t *n, size_t *cap, uint64_t layer)
+{
+	if (*n == *cap) {
+		size_t more = *cap ? *cap * 2 : 16;
+		void *p = realloc(*v, more * sizeof(**v));
+
+		if (!p)
+			return NULL;
+		*v = p;
+		*cap = more;
+	}
+	(*v)[*n] = (struct layers_live){ .layer = layer };
+	return &(*v)[(*n)++];
+}
+
+int layers_live_count(const struct index *full, const struct index *pending, struct layers_live **v_out, size_t *n_out)
+{
+	struct layers_live *v = NULL, *l = NULL;
+	size_t n = 0, cap = 0;
+
+	for (size_t i = 0; i < full->n; i++) {
+		const struct index_record *r = full->v[i], *later = index_find(pending, r->ino);
+		bool gone = later && later->type == LAYER_REC_GONE;
+
+		for (size_t k = 0; k < r->nblocks; k++) {
+			const struct layer_block *b = &r->blocks[k];
+			uint64_t layer = b->layer;
+
+			if (!l || l->layer != layer) {
+				/* Layers are few, and neighbours mostly alike. */
+				for (l = v; l < v + n && l->layer != layer; l++)
+					;
+				if (l == v + n)
+					l = live_add(&v, &n, &cap, layer);
+			}
+			if (!l) {
+				free(v);
+				return -ENOMEM;
+			}
+			l->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
+		}
+	}
+	if (n)
+		qsort(v, n, sizeof(*v), compare_live);
+	*v_out = v;
+	*n_out = n;
+	return 0;
+}
+
 /* Dropping. */
 
 static void mark_numbers(struct layers *ls, const struct meta_numbers *list)
