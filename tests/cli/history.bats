@@ -4,7 +4,8 @@ load ../lib/common
 
 setup() {
 	spill_only
-	common_setup
+	setup_work
+	mount_store -o keep=20
 }
 
 ctl_fails() {

@@ -504,9 +504,7 @@ PY
 	cp "$WORK"/c/* "$MNT/layers/c/"
 	"$SPILLCTL" commit "$MNT"
 	for i in $(seq 500); do [ $((i % 5)) = 0 ] || rm "$MNT/layers/c/$i" "$WORK/c/$i"; done
-	for i in 1 2 3 4 5 6; do "$SPILLCTL" sync "$MNT"; done
-	"$SPILLCTL" commit "$MNT"
-	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" compact "$MNT"
 	[ ! -e "$STORE/layers/00000001.zst" ]
 	live=$(stat_value spillfs_layer_live_bytes)
 	echo "live $live"
