@@ -303,6 +303,8 @@ void layers_mark_history(struct layers *ls)
 		if (slot)
 			mark_state(ls, slot);
 	}
+	if (ls->newest)
+		ls->newest->retained = true;
 }
 
 int layers_retain_locked(struct layers *ls)
