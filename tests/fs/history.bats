@@ -9,9 +9,9 @@ setup() {
 	mkdir "$WORK/model"
 }
 
-@test "40 commits of random edits: each reads back, before and after a compaction and a remount" {
+@test "30 commits of random edits: each reads back, before and after a compaction and a remount" {
 	mount_store -o keep=100,commit=1
-	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 40 1 20
+	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 30 1 15
 	guarded 100 "$PYTHON" "$LIB/history.py" check "$MNT" "$WORK/model"
 	"$SPILLCTL" compact "$MNT"
 	drop_caches
@@ -23,12 +23,12 @@ setup() {
 }
 
 @test "keep=N: the last N commits and those with a name, after each commit, a compaction and a remount" {
-	mount_store -o keep=7,commit=1
+	mount_store -o keep=5,commit=1
 	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 25 2 10
-	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 7
+	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5
 	"$SPILLCTL" compact "$MNT"
-	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 7
+	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5
 	remount
-	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 7
+	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5
 	guarded 100 "$PYTHON" "$LIB/history.py" live "$MNT" "$WORK/model"
 }

@@ -316,6 +316,7 @@ def kept(mnt, top, n):
     model = Model(top).load()
     for k, (layer, name, facts) in enumerate(model.states):
         path = os.path.join(mnt, "snapshots/@%d" % layer)
+        # The commits that have a name are held by it.
         there = k >= len(model.states) - int(n) or bool(name)
         assert os.path.isdir(path) == there, "%s: %s" % (path, "missing" if there else "still there")
         if there:
