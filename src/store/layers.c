@@ -568,6 +568,7 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum l
 	if (index_empty(layer_index(slot->file))) {
 		/* Written and deleted between two seals: nobody will miss it. */
 		ls->open = NULL;
+		__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
 		return layers_slot_drop_locked(ls, slot);
 	}
 	if (how == LAYERS_SEAL && nothing_to_see(slot->file))

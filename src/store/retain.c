@@ -5,8 +5,8 @@
  *  1. A layer is dropped only in a transaction, when no live array points into it, and the state of no
  *     retained layer needs it: neither its records (it is in the state's chain) nor its frames (the full layer that the chain
  *     begins with points into it).
- *  2. Retained are the newest sealed layer, the `keep` - 1 before it that were not made by a compaction, and
- *     those that have a name.
+ *  2. Retained are the newest sealed layer, those that have a name, and the last `keep` that were not made by a
+ *     compaction; but keep = 1 is the newest layer alone, whatever made it, so that nothing holds back what it replaces.
  *  3. The rows of the snapshots count; the files in layers/refs follow them after the commit.
  */
 #include <errno.h>
@@ -351,6 +351,10 @@ void layers_mark_history(struct layers *ls)
 {
 	unsigned kept = 1;
 
+	/* Made by a compaction it is the same state as the commit before it. */
+	if (ls->newest && ls->newest->row.state == META_LAYER_FULL && ls->store->config.keep > 1)
+		kept = 0;
+
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->needed = ls->v[i]->retained = false;
 	for (size_t i = ls->n; i-- > 0 && kept < ls->store->config.keep;) {
@@ -368,6 +372,8 @@ void layers_mark_history(struct layers *ls)
 		if (slot)
 			mark_state(ls, slot);
 	}
+	if (ls->newest)
+		ls->newest->retained = true;
 }
 
 int layers_retain_locked(struct layers *ls)

@@ -223,13 +223,33 @@ static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_dirent
 	return 0;
 }
 
+/* Before the first layer there is nothing that a name could stand for: layers/ itself makes one. */
+static int need_layer(struct tree *t)
+{
+	struct inode *dir;
+	int err;
+
+	if (layers_newest_sealed(t->store->layers))
+		return 0;
+	meta_lock(t->store->meta);
+	err = inode_get_locked(t, META_INO_LAYERS, &dir);
+	meta_unlock(t->store->meta);
+	if (err)
+		return err;
+	inode_mark_changed(dir);
+	inode_put(dir, 1);
+	return 0;
+}
+
 int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
 	int err = t->store->config.follow ? -EROFS : layers_snapshot_want(t->store->layers, name);
 
 	if (err)
 		return err;
-	err = commit_wait(t->store->commit, COMMIT_SEAL);
+	err = need_layer(t);
+	if (!err)
+		err = commit_wait(t->store->commit, COMMIT_SEAL);
 	layers_snapshot_unwant(t->store->layers, name);
 	return err ? err : past_snapshot(t, name, out);
 }

@@ -49,8 +49,8 @@ layer() { # FILE...: new noise in each, sealed
 	TZ=UTC "$SPILLCTL" log "$MNT" >"$WORK/log"
 	cat "$WORK/log"
 	eq "$(wc -l <"$WORK/log")" 2
-	grep -qE '^@2  20[0-9-]{8} [0-9:]{8}  1 array   [0-9.]+ KiB -> [0-9.]+ KiB$' "$WORK/log"
-	grep -qE '^@1  20[0-9-]{8} [0-9:]{8}  2 arrays  1\.1 MiB -> .*  first day$' "$WORK/log"
+	grep -qE '^@2  20[0-9-]{8} [0-9:]{8}  1 array +[0-9.]+ KiB -> +[0-9.]+ KiB$' "$WORK/log"
+	grep -qE '^@1  20[0-9-]{8} [0-9:]{8}  2 arrays +1\.1 MiB -> .*  first day$' "$WORK/log"
 	head -n1 "$WORK/log" | grep -q '^@2 '
 	eq "$("$SPILLCTL" log -n 1 "$MNT" | cut -c1-3)" "@2 "
 	eq "$("$SPILLCTL" log --number=0 "$MNT")" ""
@@ -63,6 +63,20 @@ layer() { # FILE...: new noise in each, sealed
 	eq "$("$SPILLCTL" log -r "$MNT")" "$(cat "$MNT/.spillfs/log")"
 	rmdir "$MNT/snapshots/first day"
 	if "$SPILLCTL" log "$MNT" | grep -q first; then fail "the snapshot is still there"; fi
+}
+
+@test "log shows the newest layer at once and later, whatever compaction looks at" {
+	local i
+	remount -o keep=3
+	for i in 1 2 3 4 5; do
+		layer a
+		"$SPILLCTL" sync "$MNT"
+		"$SPILLCTL" log "$MNT" | head -n1 | grep -q "^@$i "
+		sleep 0.05
+		"$SPILLCTL" log "$MNT" | head -n1 | grep -q "^@$i "
+		"$SPILLCTL" log "$MNT" >"$WORK/log"
+		eq "$(wc -l <"$WORK/log")" $((i < 3 ? i : 3))
+	done
 }
 
 @test "diff: new, gone, changed, attributes, and where" {
