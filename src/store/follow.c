@@ -16,6 +16,9 @@
 #include "store/store.h"
 #include "util/log.h"
 
+/* Looks at HEAD before the names are looked at as well. */
+#define REFS_EVERY 3u
+
 /* A sealed layer becomes known, with what its index says. */
 static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
 {
@@ -246,7 +249,8 @@ int layers_follow(struct layers *ls, bool *changed)
 		err = move_to(ls, head);
 		*changed = !err;
 	}
-	if (!err)
+	/* A name can come or go without a new layer. */
+	if (!err && (*changed || ls->follow_looks++ % REFS_EVERY == 0))
 		err = read_refs(ls);
 	lock_release(&ls->lock);
 	/* A copy under way, or a writer that is faster: the next look will do. Once is worth a line. */

@@ -16,7 +16,8 @@ struct layers_slot {
 	uint64_t moved_to;     /* compacted into that layer; 0: not */
 	struct layer *file;    /* NULL until first used */
 	unsigned refs;         /* users, plus one while it is in the set */
-	bool needed;           /* mark of retain.c */
+	bool needed;           /* mark of retain.c, */
+	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
 	struct layers *set;
 };
@@ -40,6 +41,7 @@ struct layers {
 	bool retain_dirty;  /* something may be dropped */
 	uint64_t published; /* what HEAD says; 0: not known, it is written again */
 	int follow_error;   /* the last, so that it is said once */
+	unsigned follow_looks;
 	uint64_t in_open;   /* bytes of the open layer; read without the lock */
 };
 

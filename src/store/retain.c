@@ -325,26 +325,33 @@ int layers_live_count(const struct index *full, const struct index *pending, str
 
 /* Dropping. */
 
-static void mark_numbers(struct layers *ls, const struct meta_numbers *list)
+static void mark_numbers(struct layers *ls, const struct meta_numbers *list, uint64_t base)
 {
 	for (size_t i = 0; i < list->n; i++) {
 		struct layers_slot *slot = layers_slot_find(ls, list->v[i]);
 
-		if (slot)
+		if (slot) {
 			slot->needed = true;
+			slot->needed_from = base;
+		}
 	}
 }
 
-/* What the state of a sealed layer needs (invariant 1). */
+/* What the state of a sealed layer needs (invariant 1). Newest first: the chain of a layer that stands in one with
+ * the same base is a part of that, so that many states cost as much as the layers they share. */
 static void mark_state(struct layers *ls, struct layers_slot *slot)
 {
 	const struct meta_numbers *chain = &slot->row.chain;
-	struct layers_slot *base = chain->n ? layers_slot_find(ls, chain->v[0]) : NULL;
+	uint64_t base = chain->n ? chain->v[0] : 0;
+	struct layers_slot *first;
 
 	slot->retained = true;
-	mark_numbers(ls, chain);
-	if (base)
-		mark_numbers(ls, &base->row.refs);
+	if (slot->needed && slot->needed_from == base)
+		return;
+	first = layers_slot_find(ls, base);
+	if (first)
+		mark_numbers(ls, &first->row.refs, 0);
+	mark_numbers(ls, chain, base);
 }
 
 void layers_mark_history(struct layers *ls)

@@ -14,6 +14,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 
 static int hook_flush(void *ctx)
 {
@@ -209,6 +210,8 @@ static void hook_done(void *ctx, int err)
 			inode_mark_dirty(i);
 		inode_put(i, 1);
 	}
+	/* Layers that are dropped keep their files as long as a state that has them is held. */
+	past_forget_states(t);
 }
 
 /* The known inodes with an open array, each with a reference; malloc'd. */
