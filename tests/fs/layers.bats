@@ -336,10 +336,11 @@ records() {
 	"$PYTHON" - "$@" <<'PY'
 import os, random, sys
 d, seed, first, last = sys.argv[1], *map(int, sys.argv[2:])
+lines = ["temperature=%.1f status=%s\n" % (t / 10, status) for t in range(150, 300)
+         for status in ("ok", "warming up", "out of range")]
 for i in range(first, last):
-    rng = random.Random(seed * 1000000 + i)
-    data = "".join("sensor-%03d temperature=%.1f status=%s\n" % (i % 100, rng.randrange(150, 300) / 10,
-                   rng.choice(("ok", "warming up", "out of range"))) for _ in range(40))[:1024]
+    rng, sensor = random.Random(seed * 1000000 + i), "sensor-%03d " % (i % 100)
+    data = "".join(sensor + line for line in rng.choices(lines, k=40))[:1024]
     fd = os.open("%s/%05d" % (d, i), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
     assert os.write(fd, data.encode()) == 1024
     os.close(fd)
@@ -412,19 +413,20 @@ PY
 		mkdir "$MNT/layers/$c" "$WORK/$c"
 		set_xattr "$MNT/layers/$c" codec $c
 	done
-	for i in $(seq 60); do
-		for c in none zstd:3 zstd:9; do
-			for t in u8 f64 i16; do
-				noise $((i * 37)) "$WORK/$c/$i.$t" $i
-				[ $((i % 7)) != 0 ] || head -c $((i * 100)) /dev/zero >"$WORK/$c/$i.$t"
-				cp "$WORK/$c/$i.$t" "$MNT/layers/$c/$i.$t"
-			done
+	noise 3000 "$WORK/noise"
+	for i in $(seq 40); do
+		for t in u8 f64 i16; do
+			for c in none zstd:3 zstd:9; do tail -c $((i * 73)) "$WORK/noise" >"$WORK/$c/$i.$t"; done
+			[ $((i % 7)) != 0 ] || head -c $((i * 100)) /dev/zero >"$WORK/zstd:3/$i.$t"
 		done
 	done
+	truncate -s 0 "$WORK/none/7.u8"
+	truncate -s 10000 "$WORK/none/7.u8"
+	for c in none zstd:3 zstd:9; do cp "$WORK/$c"/* "$MNT/layers/$c"; done
 	"$SPILLCTL" commit "$MNT"
 	eq "$(xattr "$MNT/layers/none/7.u8" stored_bytes)" 0
-	[ "$(xattr "$MNT/layers/none/60.f64" stored_bytes)" -ge 2220 ]
-	[ "$(xattr "$MNT/layers/none/60.f64" stored_bytes)" -lt 2300 ]
+	[ "$(xattr "$MNT/layers/none/40.f64" stored_bytes)" -ge 2920 ]
+	[ "$(xattr "$MNT/layers/none/40.f64" stored_bytes)" -lt 2960 ]
 	zstd -tq "$MNT/deltas/00000001.zst"
 	drop_caches
 	for c in none zstd:3 zstd:9; do diff -r "$WORK/$c" "$MNT/layers/$c"; done
@@ -500,10 +502,11 @@ PY
 	spill_only
 	remount -o commit=1000
 	mkdir "$MNT/layers/c" "$WORK/c"
-	for i in $(seq 500); do noise 20000 "$WORK/c/$i" $i; done
+	noise 10000000 "$WORK/noise"
+	split -a 3 -d -b 20000 "$WORK/noise" "$WORK/c/f"
 	cp "$WORK"/c/* "$MNT/layers/c/"
 	"$SPILLCTL" commit "$MNT"
-	for i in $(seq 500); do [ $((i % 5)) = 0 ] || rm "$MNT/layers/c/$i" "$WORK/c/$i"; done
+	rm "$WORK"/c/*[1-46-9] "$MNT"/layers/c/*[1-46-9] # four of five
 	for i in 1 2 3 4 5 6; do "$SPILLCTL" sync "$MNT"; done
 	"$SPILLCTL" commit "$MNT"
 	"$SPILLCTL" sync "$MNT"
