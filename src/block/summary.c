@@ -59,7 +59,7 @@ struct range {
 #define DEFINE_SCAN(T)                                                                                          \
 	static ALWAYS_INLINE void scan_##T(const void *p, size_t n, enum form form, T inf, struct range *r)     \
 	{                                                                                                       \
-		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                                                 \
+		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		T lo = (T)r->lo, hi = (T)r->hi;                                                                 \
 		uint32_t nans = 0;                                                                              \
                                                                                                                 \
@@ -101,7 +101,7 @@ DEFINE_SCAN(int64_t)
 	static ALWAYS_INLINE void vstep_##T(const char *p, enum form form, T inf, vec_##T *lo, vec_##T *hi,     \
 					    vec_##T *nans)                                                      \
 	{                                                                                                       \
-		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                               \
+		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		vec_##T bits, key, low, high, m;                                                                \
                                                                                                                 \
 		memcpy(&bits, p, sizeof(bits));                                                                 \
