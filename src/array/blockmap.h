@@ -10,10 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct dirty_block;
+#include "block/index.h"
 
-/* Blocks that share a frame begin at multiples of this in what it decodes to. */
-#define BLOCK_REF_ALIGN 16u
+struct dirty_block;
 
 /* Where a block is stored; frame_off 0: it is all zeros. */
 struct block_ref {
@@ -30,17 +29,10 @@ struct block_ref {
 	uint64_t min_bits, max_bits;
 };
 
-/* Stored bytes that the block accounts for: of a frame that it shares, by what it takes of the decoded
- * bytes, padding included. Rounded up, so that the frame of live blocks is never counted as partly dead. */
+/* Stored bytes that the block accounts for. */
 static inline uint64_t block_ref_share(const struct block_ref *r)
 {
-	uint64_t taken = ((uint64_t)r->raw_len + BLOCK_REF_ALIGN - 1) / BLOCK_REF_ALIGN * BLOCK_REF_ALIGN;
-
-	if (!r->frame_off)
-		return 0;
-	if (taken >= r->frame_raw)
-		return r->frame_len;
-	return taken ? (r->frame_len * taken + r->frame_raw - 1) / r->frame_raw : 1;
+	return r->frame_off ? index_share(r->frame_len, r->frame_raw, r->raw_len) : 0;
 }
 
 struct blockmap_entry {

@@ -88,7 +88,7 @@ void dirty_encode_drop(struct dirty_block *job);
 /* Where the next block of a pack may begin: aligned for any element. */
 static inline uint32_t dirty_pack_align(uint32_t bytes)
 {
-	return (bytes + BLOCK_REF_ALIGN - 1) & ~(BLOCK_REF_ALIGN - 1);
+	return (bytes + INDEX_PACK_ALIGN - 1) & ~(INDEX_PACK_ALIGN - 1);
 }
 
 #endif

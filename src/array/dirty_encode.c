@@ -6,7 +6,7 @@
  *
  * Invariants:
  *  1. A block of zeros has no place in a frame; its ref is all zero.
- *  2. The others stand in the frame in their order, each at a multiple of BLOCK_REF_ALIGN, zeros between
+ *  2. The others stand in the frame in their order, each at a multiple of INDEX_PACK_ALIGN, zeros between
  *     them. One without company is a frame of its own, encoded with its array's memory of filters.
  */
 #include <errno.h>

@@ -52,8 +52,12 @@ int layered_punch(struct array *a, uint64_t off, uint64_t len);
 /* Makes a stored block dirty, unchanged: it gets a new frame. Errors as a write. */
 int layered_rewrite(struct layered *l, uint64_t block);
 
-/* Compaction (layered_move.c). */
-int layered_evacuate(struct array *a, uint64_t victim, bool *more);
+/* Compaction (layered_remap.c). */
+int layered_remap(struct array *a, const struct compact *c);
+
+/* Where the blocks from `first` on are (spillfs.h). */
+struct spillfs_blocks;
+void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out);
 
 /* A flush has ended: b is at `ref` now (frame_off 0: it is all zeros). Takes RANK_ARRAY. */
 void layered_flushed(struct layered *l, struct dirty_block *b, const struct block_ref *ref);

@@ -115,9 +115,7 @@ PY
 	cp "$WORK"/c/* "$MNT/layers/c/"
 	"$SPILLCTL" commit "$MNT"
 	rm "$WORK"/c/*[1-46-9] "$MNT"/layers/c/*[1-46-9] # four of five
-	for i in 1 2 3 4 5 6; do "$SPILLCTL" sync "$MNT"; done
-	"$SPILLCTL" commit "$MNT"
-	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" compact "$MNT"
 	[ ! -e "$STORE/layers/00000001.zst" ]
 	live=$(stat_value spillfs_layer_live_bytes)
 	echo "live $live"
