@@ -14,6 +14,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 
 static int hook_flush(void *ctx)
 {
@@ -199,6 +200,8 @@ static void hook_done(void *ctx, int err)
 			inode_mark_dirty(i);
 		inode_put(i, 1);
 	}
+	/* What the commit has dropped goes with its last user. */
+	past_forget_states(t);
 }
 
 /* The known inodes with an open array, each with a reference; malloc'd. */
