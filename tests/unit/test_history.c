@@ -646,6 +646,41 @@ UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
 	world_close(&w);
 }
 
+/* Each layer has one small array that stays, and one that the next layer replaces. */
+UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
+{
+	struct world w = world_open(unit_tmpdir(), 3, false);
+	static unsigned char p[50000];
+	struct layers_totals t = { 0 };
+	struct layers_info info;
+	char name[16];
+
+	for (unsigned k = 0; k < 24; k++) {
+		for (unsigned j = 0; j < 2; j++) {
+			struct tree_file *f;
+			struct tree_attr a;
+
+			snprintf(name, sizeof(name), j ? "big" : "small%u", k);
+			if (tree_lookup(w.tree, META_INO_LAYERS, name, &a))
+				CHECK_OK(tree_make(w.tree, META_INO_LAYERS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+			f = open_file(w.tree, a.st.st_ino, O_WRONLY);
+			unit_rand_fill(&rand_state, p, sizeof(p));
+			write_at(f, p, j ? sizeof(p) : 100, 0);
+			tree_file_release(f);
+			tree_forget(w.tree, a.st.st_ino, 1);
+		}
+		seal(&w);
+		if (k % 3 == 2)
+			compact(&w);
+		CHECK_OK(layers_prev_sealed(w.store->layers, UINT64_MAX, &info));
+		CHECK(info.retained && info.full == (k % 3 == 2));
+	}
+	layers_totals(w.store->layers, &t);
+	CHECK(t.nlayers < 9 && t.bytes < 8 * sizeof(p));
+	check_live(&w);
+	world_close(&w);
+}
+
 /* ---- following ---- */
 
 UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
