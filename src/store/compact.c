@@ -3,7 +3,9 @@
  *
  * Invariants:
  *  1. Until it is installed nothing refers to what was copied.
- *  2. A layer that a past state holds is no victim: moving its frames would give nothing back.
+ *  2. A layer that a named state holds is no victim: moving its frames would give nothing back. The states of the last
+ *     commits pass: what only they hold is one, or every full layer would point into it and hold it for the next ones. Not so
+ *     when space is wanted now.
  *  3. An entry of the picture that was moved says PLACED_HERE until the layer has its number.
  *  4. A frame is copied whole, as it is, unless less than half of it is live: then its live blocks are packed anew.
  */
@@ -79,7 +81,7 @@ bool compact_due(struct layers *ls, enum compact_effort effort)
 	lock_acquire(&ls->lock);
 	if (ls->newest && ls->newest->row.chain.n >= CHAIN_MAX)
 		due = true;
-	layers_mark_history(ls);
+	layers_mark_history(ls, true);
 	for (size_t i = 0; i < ls->n && !due; i++) {
 		struct layers_slot *slot = ls->v[i];
 		uint64_t bytes = layers_slot_sealed(slot) ? slot->row.stored_bytes : layer_frame_bytes(slot->file);
@@ -99,7 +101,7 @@ static bool is_small(const struct layers_slot *slot, enum compact_effort effort)
 	return slot->row.stored_bytes < (effort == COMPACT_ALL ? SMALL_ALL_BYTES : SMALL_BYTES);
 }
 
-/* Sealed layers, no past state needs them, with something to be saved. */
+/* Sealed layers, no named state needs them, with something to be saved. */
 static int choose_victims(struct compact *c, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
@@ -112,7 +114,7 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 	c->victims = err ? NULL : calloc(ls->n + 1, sizeof(*c->victims));
 	if (!err && !c->victims)
 		err = -ENOMEM;
-	layers_mark_history(ls);
+	layers_mark_history(ls, effort == COMPACT_SPACE);
 	for (int pass = 0; pass < 2 && !err; pass++) {
 		for (size_t i = 0; i < ls->n; i++) {
 			struct layers_slot *slot = ls->v[i];

@@ -3,8 +3,11 @@
  * another machine. Nothing is written.
  *
  * Invariants:
- *  1. `newest` changes only to a layer whose whole chain could be opened: never a half of a commit is seen.
- *  2. Layers that the writer has deleted leave the set when HEAD has moved on; who reads from them keeps their files open.
+ *  1. `newest` changes only to a layer whose whole chain could be opened, with all layers that it points into: never a
+ *     half of a commit is seen.
+ *  2. Layers that the writer has deleted leave the set when HEAD has moved on, unless the newest state needs them; who
+ *     reads from them keeps their files open.
+ *  3. `retained` are the states up to the newest whose layers are all known.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +21,36 @@
 
 /* Looks at HEAD before the names are looked at as well. */
 #define REFS_EVERY 3u
+
+/* The other layers that the entries of a full index point into, rising. malloc'd, also on failure. */
+static int list_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
+{
+	uint64_t last = self;
+
+	for (size_t i = 0; i < ix->n; i++) {
+		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
+			uint64_t layer = ix->v[i]->blocks[k].layer, *v;
+			size_t at = 0;
+
+			/* Neighbours are mostly alike. */
+			if (layer == last || layer == self)
+				continue;
+			last = layer;
+			while (at < out->n && out->v[at] < layer)
+				at++;
+			if (at < out->n && out->v[at] == layer)
+				continue;
+			v = realloc(out->v, (out->n + 1) * sizeof(*v));
+			if (!v)
+				return -ENOMEM;
+			memmove(&v[at + 1], &v[at], (out->n - at) * sizeof(*v));
+			v[at] = layer;
+			out->v = v;
+			out->n++;
+		}
+	}
+	return 0;
+}
 
 /* A sealed layer becomes known, with what its index says. */
 static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
@@ -45,14 +78,16 @@ static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **ou
 	if (row.chain.v && ix->nchain)
 		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
 	row.chain.n = ix->nchain;
-	err = row.chain.v ? layers_slot_add(ls, &row, &slot) : -ENOMEM;
+	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? list_refs(ix, number, &row.refs) : 0;
+	if (!err)
+		err = layers_slot_add(ls, &row, &slot);
 	if (err) {
 		free(row.chain.v);
+		free(row.refs.v);
 		layer_close(file);
 		return err;
 	}
 	slot->file = file;
-	slot->retained = true;
 	*out = slot;
 	return 0;
 }
@@ -131,6 +166,46 @@ static bool listed(const struct listing *l, uint64_t number)
 	return false;
 }
 
+static bool contains(const struct meta_numbers *list, uint64_t number)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->v[i] == number)
+			return true;
+	}
+	return false;
+}
+
+/* The layer that the chain begins with; NULL if it is not known. */
+static struct layers_slot *base_of(struct layers *ls, const struct layers_slot *slot)
+{
+	return slot->row.chain.n ? layers_slot_find(ls, slot->row.chain.v[0]) : NULL;
+}
+
+/* Is the layer a part of the newest state? The writer may have deleted it since HEAD was read. */
+static bool in_newest(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *base = base_of(ls, ls->newest);
+
+	return number == ls->newest->row.number || contains(&ls->newest->row.chain, number) ||
+	       (base && contains(&base->row.refs, number));
+}
+
+/* Is everything known that the state of this layer needs? */
+static bool is_whole(struct layers *ls, const struct layers_slot *slot)
+{
+	const struct layers_slot *base = base_of(ls, slot);
+
+	for (size_t i = 0; i < slot->row.chain.n; i++) {
+		if (!layers_slot_find(ls, slot->row.chain.v[i]))
+			return false;
+	}
+	for (size_t i = 0; base && i < base->row.refs.n; i++) {
+		if (!layers_slot_find(ls, base->row.refs.v[i]))
+			return false;
+	}
+	return base != NULL;
+}
+
 /* All layers up to the newest are known, those that are gone are not. */
 static int refresh(struct layers *ls, uint64_t newest)
 {
@@ -140,7 +215,7 @@ static int refresh(struct layers *ls, uint64_t newest)
 	for (size_t i = 0; i < ls->n && !err;) {
 		struct layers_slot *slot = ls->v[i];
 
-		if (slot == ls->newest || listed(&l, slot->row.number)) {
+		if (in_newest(ls, slot->row.number) || listed(&l, slot->row.number)) {
 			i++;
 			continue;
 		}
@@ -155,13 +230,15 @@ static int refresh(struct layers *ls, uint64_t newest)
 		if (l.v[i] < newest)
 			need_layer(ls, l.v[i], &slot);
 	}
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->retained = ls->v[i]->row.number <= newest && is_whole(ls, ls->v[i]);
 	free(l.v);
 	return err;
 }
 
 static int move_to(struct layers *ls, uint64_t number)
 {
-	struct layers_slot *slot, *link;
+	struct layers_slot *slot, *link, *base;
 	int err = need_layer(ls, number, &slot);
 
 	for (size_t k = 0; !err && k < slot->row.chain.n; k++) {
@@ -169,6 +246,9 @@ static int move_to(struct layers *ls, uint64_t number)
 		if (!err)
 			err = layers_slot_load(ls, link, true);
 	}
+	base = err ? NULL : base_of(ls, slot);
+	for (size_t k = 0; base && !err && k < base->row.refs.n; k++)
+		err = need_layer(ls, base->row.refs.v[k], &link);
 	if (err)
 		return err;
 	ls->newest = slot;
@@ -246,8 +326,10 @@ int layers_follow(struct layers *ls, bool *changed)
 	lock_acquire(&ls->lock);
 	err = read_head(ls, &head);
 	if (!err && head && (!ls->newest || head != ls->newest->row.number)) {
+		struct layers_slot *before = ls->newest;
+
 		err = move_to(ls, head);
-		*changed = !err;
+		*changed = ls->newest != before;
 	}
 	/* A name can come or go without a new layer. */
 	if (!err && (*changed || ls->follow_looks++ % REFS_EVERY == 0))

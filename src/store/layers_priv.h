@@ -77,8 +77,9 @@ struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t l
 int layers_retain_locked(struct layers *ls);
 /* Names that wait get the newest sealed layer. Meta lock. */
 int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns);
-/* Would `slot` be needed if the newest state had a chain of its own? By a named or kept state, that is. */
-void layers_mark_history(struct layers *ls);
+/* Marks what would be needed if the newest state had a chain of its own: by named states, and with `window` by those of the
+ * last commits. */
+void layers_mark_history(struct layers *ls, bool window);
 int layers_snapshots_load_locked(struct layers *ls);
 int layers_refs_clean(struct layers *ls);
 int layers_snapshots_publish(struct layers *ls);

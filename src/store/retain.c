@@ -354,7 +354,7 @@ static void mark_state(struct layers *ls, struct layers_slot *slot)
 	mark_numbers(ls, chain, base);
 }
 
-void layers_mark_history(struct layers *ls)
+void layers_mark_history(struct layers *ls, bool window)
 {
 	unsigned kept = 1;
 
@@ -364,6 +364,8 @@ void layers_mark_history(struct layers *ls)
 
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->needed = ls->v[i]->retained = false;
+	if (ls->newest)
+		ls->newest->retained = true;
 	for (size_t i = ls->n; i-- > 0 && kept < ls->store->config.keep;) {
 		struct layers_slot *slot = ls->v[i];
 
@@ -371,7 +373,9 @@ void layers_mark_history(struct layers *ls)
 		if (slot == ls->newest || slot->row.state != META_LAYER_DELTA)
 			continue;
 		kept++;
-		mark_state(ls, slot);
+		slot->retained = true;
+		if (window)
+			mark_state(ls, slot);
 	}
 	for (size_t i = 0; i < ls->nsnapshots; i++) {
 		struct layers_slot *slot = layers_slot_find(ls, ls->snapshots[i].layer);
@@ -387,7 +391,7 @@ int layers_retain_locked(struct layers *ls)
 {
 	size_t i = 0;
 
-	layers_mark_history(ls);
+	layers_mark_history(ls, true);
 	if (ls->newest)
 		mark_state(ls, ls->newest);
 	while (i < ls->n) {
