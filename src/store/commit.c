@@ -290,7 +290,7 @@ static int begin_job(struct commit *c, enum compact_effort effort)
 	int err = 0;
 
 	if (layers_unsealed(c->store->layers))
-		err = commit_run(c, LAYERS_SEAL);
+		err = commit_run(c, LAYERS_SEAL_ALL);
 	return err ? err : compact_plan(c->store->layers, effort, &c->job);
 }
 

@@ -123,7 +123,7 @@ static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 /* What the log has to know, and the array's own rows. */
 static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
 {
-	bool changed = atomic_exchange(&i->facts_changed, false), layered = a && i->kind == ARRAY_LAYERED;
+	bool changed = atomic_exchange(&i->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
 	struct gathered g = { 0 };
 	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
 
