@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tool/check.h"
 #include "tool/tool.h"
 
 #ifndef PACKAGE_VERSION
@@ -68,7 +69,8 @@ static void print_help(FILE *to)
 				fprintf(to, "           -%c, --%-6s %s\n", tool_flags[f].letter,
 					tool_flags[f].name, tool_flags[f].help);
 	}
-	fputs("  help          this text\n"
+	fputs("  check    STORE look at a store that is not mounted, and mend it: spillctl check --help\n"
+	      "  help          this text\n"
 	      "  version       the version\n\n"
 	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs, 3 failed.\n", to);
 }
@@ -120,6 +122,11 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	/* As fsck(8) wants it: other options, other exit codes. */
+	if (!strcmp(basename(argv[0]), "fsck.spillfs"))
+		return check_main("fsck.spillfs", argc, argv);
+	if (!strcmp(name, "check"))
+		return check_main("spillctl check", argc - 1, argv + 1);
 	for (size_t i = 0; i < NCOMMANDS; i++) {
 		enum tool_exit code;
 
