@@ -20,35 +20,13 @@
 #include <unistd.h>
 
 #include "store/meta_priv.h"
+#include "store/meta_vfs.h"
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
 
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
-
-/* The path goes through /proc/self/fd and must not be resolved: the result would lead into the mount. */
-static int keep_path(sqlite3_vfs *vfs, const char *name, int cap, char *out)
-{
-	(void)vfs;
-	return snprintf(out, (size_t)cap, "%s", name) < cap ? SQLITE_OK : SQLITE_CANTOPEN;
-}
-
-static const char *store_vfs(void)
-{
-	static sqlite3_vfs vfs;
-	sqlite3_vfs *unix_vfs = sqlite3_vfs_find("unix");
-
-	if (!unix_vfs)
-		return NULL;
-	if (!vfs.zName) {
-		vfs = *unix_vfs;
-		vfs.xFullPathname = keep_path;
-		vfs.zName = "spillfs";
-		vfs.pNext = NULL;
-	}
-	return sqlite3_vfs_register(&vfs, 0) == SQLITE_OK ? vfs.zName : NULL;
-}
 
 int meta_errno(struct meta *m, int rc)
 {
@@ -69,6 +47,10 @@ int meta_errno(struct meta *m, int rc)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return -EBUSY;
+	case SQLITE_IOERR:
+		if (m->db && sqlite3_extended_errcode(m->db) == SQLITE_IOERR_DATA)
+			return -EUCLEAN; /* logged by the VFS */
+		/* fall through */
 	default:
 		log_error("meta.db: %s", m->db ? sqlite3_errmsg(m->db) : sqlite3_errstr(rc));
 		return -EIO;
@@ -170,8 +152,10 @@ static int configure(struct meta *m)
 		SQL_STATEMENTS(X)
 #undef X
 	};
-	int rc = sqlite3_exec(m->db, text, NULL, NULL, NULL);
+	int rc = meta_vfs_prepare(m->db);
 
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(m->db, text, NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(m->db, SQL_SCHEMA, NULL, NULL, NULL);
 	for (int i = 0; i < SQL_COUNT && rc == SQLITE_OK; i++)
@@ -210,7 +194,7 @@ static int load_next_ino(struct meta *m)
 int meta_open(const char *dir_path, struct meta **out)
 {
 	struct meta *m = calloc(1, sizeof(*m));
-	const char *vfs = store_vfs();
+	const char *vfs = meta_vfs();
 	char path[64];
 	int rc, err;
 

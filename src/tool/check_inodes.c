@@ -126,10 +126,7 @@ static int find_places(struct check *c)
 		" SELECT n.ino, t.class FROM t JOIN inodes i ON i.ino=t.ino AND (i.mode & 61440)=16384"
 		" JOIN names n ON n.parent=t.ino) SELECT ino, class FROM t ORDER BY ino, class;";
 
-	if (sqlite3_exec(c->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL) != SQLITE_OK ||
-	    sqlite3_exec(c->db, text, NULL, NULL, NULL) != SQLITE_OK)
-		return check_db_fail(c);
-	return 0;
+	return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
 
 /* The class of a file whose kind is not that of the place where it stands (0: nowhere). */

@@ -9,8 +9,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "store/meta.h"
+#include "store/meta_vfs.h"
 #include "store/sql.h"
 #include "tool/check.h"
 
@@ -33,6 +35,37 @@ static int sqlite_said(struct check *c, int rc)
 	return 0;
 }
 
+/* The checksum of every page: also of those that are not in use. */
+static int check_pages(struct check *c)
+{
+	const char *path = sqlite3_db_filename(c->db, "main");
+	uint8_t page[META_PAGE_BYTES];
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	bool sums = true;
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		err = check_fail(c, -errno, "meta.db: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	for (off_t at = 0; !err && sums && (n = pread(fd, page, sizeof(page), at)) > 0; at += n) {
+		if (!at && n >= 100)
+			sums = meta_page_has_sums(page);
+		if (sums && n == sizeof(page) && !meta_page_is_right(page))
+			check_found(c, "meta.db: the checksum of page %lld is wrong", (long long)(at / META_PAGE_BYTES + 1));
+		err = check_tick(c, (uint64_t)at, (uint64_t)st.st_size);
+	}
+	if (!sums)
+		check_note(c, "meta.db: its pages have no checksums");
+	if (!err && n < 0)
+		check_found(c, "meta.db cannot be read: %s", strerror(errno));
+	close(fd);
+	return err;
+}
+
 int check_pass_database(struct check *c)
 {
 	sqlite3_stmt *s;
@@ -45,7 +78,9 @@ int check_pass_database(struct check *c)
 		return 0;
 	}
 	err = check_db_read(c);
-	if (err)
+	if (!err)
+		err = check_pages(c);
+	if (err || c->nfound > c->nmended)
 		return err;
 	snprintf(sql, sizeof(sql), "PRAGMA integrity_check(%d)", INTEGRITY_LINES);
 	rc = sqlite3_prepare_v2(c->db, sql, -1, &s, NULL);

@@ -154,24 +154,17 @@ static int find_reached(struct check *c)
 	return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
 
-/* ino, kind of a directory with a name that does not hang on the root. Followed upwards as far as the
- * number of such directories, it is in a circle if that comes to it again. */
+/* ino, kind of a directory with a name that does not hang on the root. It is in a circle if it stands above
+ * itself; each circle is told of once, at its lowest member, and what hangs on one is reached with it. */
 static int unreached_dir(struct check *c, sqlite3_value **v)
 {
-	int64_t ino = check_int(v[0]), at = ino, lowest = ino, reached;
+	int64_t ino = check_int(v[0]), first;
 	const char *who;
-	int err;
+	int err = check_number(c, 0, &first, "WITH RECURSIVE up(ino) AS (SELECT parent FROM names WHERE ino=?1 UNION SELECT"
+			       " n.parent FROM up JOIN names n ON n.ino=up.ino) SELECT max(ino=?1) AND min(ino)=?1 FROM up"
+			       " WHERE NOT EXISTS(SELECT 1 FROM temp.reached WHERE ino=?1)", "i", ino);
 
-	/* One that was met before has been moved. */
-	err = check_number(c, 0, &reached, "SELECT 1 FROM temp.reached WHERE ino=?", "i", ino);
-	if (err || reached)
-		return err;
-	do {
-		err = check_number(c, 0, &at, "SELECT parent FROM names WHERE ino=? LIMIT 1", "i", at);
-		lowest = at < lowest ? at : lowest;
-	} while (!err && at && at != ino && lowest == ino);
-	/* Each circle is told of once, at its lowest member; what hangs on one is reached with it. */
-	if (err || at != ino || lowest != ino)
+	if (err || !first)
 		return err;
 	who = check_who(c, ino);
 	err = check_lose(c, ino, check_int(v[1]));
