@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tool/check.h"
 #include "tool/tool.h"
 
 #ifndef PACKAGE_VERSION
@@ -82,7 +83,8 @@ static void print_help(FILE *to)
 			fprintf(to, "           -%c, --%-10s %s\n", o->letter, spelled, o->help);
 		}
 	}
-	fputs("  help              this text\n"
+	fputs("  check    STORE    look at a store that is not mounted, and mend it: spillctl check --help\n"
+	      "  help              this text\n"
 	      "  version           the version\n\n"
 	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: no layered array on one),\n"
 	      "3 failed.\n", to);
@@ -151,6 +153,11 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	/* As fsck(8) wants it: other options, other exit codes. */
+	if (!strcmp(basename(argv[0]), "fsck.spillfs"))
+		return check_main("fsck.spillfs", argc, argv);
+	if (!strcmp(name, "check"))
+		return check_main("spillctl check", argc - 1, argv + 1);
 	for (size_t i = 0; i < NCOMMANDS; i++) {
 		enum tool_exit code;
 

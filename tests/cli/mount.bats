@@ -176,6 +176,7 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 }
 
 @test "exit 5: a newer format" {
+	STORE_DAMAGED=1
 	up "$STORE" "$MNT"
 	umount_store
 	sed -i -E '1,2s/([^0-9]|^)2([^0-9]|$)/\1999\2/' "$STORE/SPILLFS"
