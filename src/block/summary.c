@@ -101,7 +101,7 @@ DEFINE_SCAN(int64_t, uint64_t)
 	static ALWAYS_INLINE void vstep_##T(const char *p, enum form form, T inf, vec_##T *lo, vec_##T *hi,     \
 					    vec_##T *nans)                                                      \
 	{                                                                                                       \
-		const T rest = (T)~((T)1 << (sizeof(T) * 8 - 1));                                               \
+		const T rest = (T)~(1ull << (sizeof(T) * 8 - 1));                                               \
 		vec_##T bits, key, low, high, m;                                                                \
                                                                                                                 \
 		memcpy(&bits, p, sizeof(bits));                                                                 \
