@@ -3,7 +3,8 @@
  * another machine. Nothing is written.
  *
  * Invariants:
- *  1. `newest` changes only to a layer whose whole chain could be opened: never a half of a commit is seen.
+ *  1. `newest` changes only to a layer whose whole chain could be opened, with the layers that hold its frames: never a half
+ *     of a commit is seen.
  *  2. Layers that the writer has deleted leave the set when HEAD has moved on; who reads from them keeps their files open.
  */
 #include <errno.h>
@@ -15,6 +16,47 @@
 #include "store/layers_priv.h"
 #include "store/store.h"
 #include "util/log.h"
+
+static int compare_numbers(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The other layers that a full one points into: what its row says in the writer's database. */
+static int find_refs(const struct index *ix, uint64_t number, struct meta_numbers *out)
+{
+	size_t n = 0, cap = 0;
+	uint64_t *v = NULL;
+
+	for (size_t i = 0; i < ix->n; i++) {
+		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
+			uint64_t layer = ix->v[i]->blocks[k].layer;
+
+			if (!layer || layer == number || (n && v[n - 1] == layer))
+				continue;
+			if (n == cap) {
+				void *p = realloc(v, (cap = cap ? cap * 2 : 64) * sizeof(*v));
+
+				if (!p) {
+					free(v);
+					return -ENOMEM;
+				}
+				v = p;
+			}
+			v[n++] = layer;
+		}
+	}
+	if (n)
+		qsort(v, n, sizeof(*v), compare_numbers);
+	*out = (struct meta_numbers){ .v = v };
+	for (size_t i = 0; i < n; i++) {
+		if (!i || v[i] != v[i - 1])
+			v[out->n++] = v[i];
+	}
+	return 0;
+}
 
 /* A sealed layer becomes known, with what its index says. */
 static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
@@ -42,9 +84,14 @@ static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **ou
 	if (row.chain.v && ix->nchain)
 		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
 	row.chain.n = ix->nchain;
-	err = row.chain.v ? layers_slot_add(ls, &row, &slot) : -ENOMEM;
+	err = row.chain.v ? 0 : -ENOMEM;
+	if (!err && head->kind == LAYER_FULL)
+		err = find_refs(ix, number, &row.refs);
+	if (!err)
+		err = layers_slot_add(ls, &row, &slot);
 	if (err) {
 		free(row.chain.v);
+		free(row.refs.v);
 		layer_close(file);
 		return err;
 	}
@@ -141,8 +188,7 @@ static int refresh(struct layers *ls, uint64_t newest)
 			i++;
 			continue;
 		}
-		memmove(&ls->v[i], &ls->v[i + 1], (ls->n - i - 1) * sizeof(*ls->v));
-		ls->n--;
+		layers_slot_leave(ls, slot);
 		layers_slot_unref(slot);
 	}
 	for (size_t i = 0; i < l.n && !err; i++) {
@@ -156,16 +202,29 @@ static int refresh(struct layers *ls, uint64_t newest)
 	return err;
 }
 
-static int move_to(struct layers *ls, uint64_t number)
+/* The layers of the chain, and those with frames that its first one points into. */
+static int need_chain(struct layers *ls, const struct meta_numbers *chain)
 {
-	struct layers_slot *slot, *link;
-	int err = need_layer(ls, number, &slot);
+	struct layers_slot *link, *other;
+	int err = 0;
 
-	for (size_t k = 0; !err && k < slot->row.chain.n; k++) {
-		err = need_layer(ls, slot->row.chain.v[k], &link);
+	for (size_t k = 0; !err && k < chain->n; k++) {
+		err = need_layer(ls, chain->v[k], &link);
 		if (!err)
 			err = layers_slot_load(ls, link, true);
+		for (size_t i = 0; !err && !k && i < link->row.refs.n; i++)
+			err = need_layer(ls, link->row.refs.v[i], &other);
 	}
+	return err;
+}
+
+static int move_to(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot;
+	int err = need_layer(ls, number, &slot);
+
+	if (!err)
+		err = need_chain(ls, &slot->row.chain);
 	if (err)
 		return err;
 	ls->newest = slot;
