@@ -66,7 +66,8 @@ int arrays_new(struct store *s, struct arrays **out)
 	lock_init(&h->lock, RANK_ARRAY);
 	atomic_store(&h->next_column, 1);
 	err = dirty_new(s, &h->dirty);
-	if (!err)
+	/* A follower makes no columns, and a copy may have none. */
+	if (!err && !s->config.follow)
 		err = io_list(s->dir, "columns", survey_column, h);
 	if (err) {
 		arrays_free(h);

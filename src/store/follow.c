@@ -219,8 +219,7 @@ static int refresh(struct layers *ls, uint64_t newest)
 			i++;
 			continue;
 		}
-		memmove(&ls->v[i], &ls->v[i + 1], (ls->n - i - 1) * sizeof(*ls->v));
-		ls->n--;
+		layers_slot_leave(ls, slot);
 		layers_slot_unref(slot);
 	}
 	for (size_t i = 0; i < l.n && !err; i++) {

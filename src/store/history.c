@@ -31,6 +31,8 @@ struct history {
 	int64_t time_ns;
 	struct layers_slot **chain; /* oldest first */
 	size_t n;
+	struct layers_slot **others; /* with frames that a full layer at the beginning points into */
+	size_t nothers;
 	struct lock lock; /* RANK_CACHE: the listing */
 	struct listing listing;
 };
@@ -56,6 +58,27 @@ static int pin_chain(struct history *h, const struct meta_numbers *chain)
 	return 0;
 }
 
+/* What the first layer of the chain points into stays as well: its frames are read as long as the state is held. */
+static int pin_others(struct history *h)
+{
+	const struct meta_numbers *refs = h->n ? &h->chain[0]->row.refs : NULL;
+
+	if (!refs || !refs->n)
+		return 0;
+	h->others = calloc(refs->n, sizeof(*h->others));
+	if (!h->others)
+		return -ENOMEM;
+	for (size_t i = 0; i < refs->n; i++) {
+		struct layers_slot *slot = layers_slot_find(h->set, refs->v[i]);
+
+		if (!slot) /* its blocks say so when they are read */
+			continue;
+		slot->refs++;
+		h->others[h->nothers++] = slot;
+	}
+	return 0;
+}
+
 int history_open(struct layers *ls, uint64_t number, struct history **out)
 {
 	struct history *h = calloc(1, sizeof(*h));
@@ -73,6 +96,8 @@ int history_open(struct layers *ls, uint64_t number, struct history **out)
 		h->number = slot->row.number;
 		h->time_ns = slot->row.time_ns;
 		err = pin_chain(h, &slot->row.chain);
+		if (!err)
+			err = pin_others(h);
 	} else if (number) {
 		err = -ENOENT;
 	}
@@ -97,7 +122,10 @@ void history_put(struct history *h)
 		return;
 	for (size_t i = 0; i < h->n; i++)
 		layers_put(h->set, h->chain[i]);
+	for (size_t i = 0; i < h->nothers; i++)
+		layers_put(h->set, h->others[i]);
 	free(h->chain);
+	free(h->others);
 	free(h->listing.v);
 	lock_fini(&h->lock);
 	free(h);
