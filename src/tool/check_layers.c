@@ -35,7 +35,8 @@ static int check_layer(struct check *c, sqlite3_value **v)
 	if (!sealed && !check_int(v[5]))
 		check_found(c, "%s is open, but not the newest", path);
 	if (bytes < 8 + (int64_t)sizeof(struct layer_header) || segment < 0 || segment >= bytes)
-		check_found(c, "%s: a length of %" PRId64 " bytes with a segment at %" PRId64 " cannot be", path, bytes, segment);
+		check_found(c, "%s: a length of %" PRId64 " bytes with a segment at %" PRId64 " cannot be", path, bytes,
+			    segment);
 	else if (st.st_size < bytes)
 		check_found(c, "%s has %lld bytes, %" PRId64 " are committed", path, (long long)st.st_size, bytes);
 	else if (sealed && st.st_size > bytes)
@@ -82,7 +83,8 @@ static int check_head(struct check *c)
 	if (!end || end[1] || layer_name_parse(text, &number))
 		check_found(c, "layers/HEAD names no layer: %s", check_quote(text, strlen(text)));
 	else {
-		err = check_number(c, 0, &sealed, "SELECT 1 FROM layers WHERE number=? AND sealed=1", "i", (int64_t)number);
+		err = check_number(c, 0, &sealed, "SELECT 1 FROM layers WHERE number=? AND sealed=1", "i",
+				   (int64_t)number);
 		if (!err && !sealed)
 			check_note(c, "layers/HEAD names layer %" PRIu64 ", the newest is %" PRId64, number, newest);
 	}
@@ -92,8 +94,8 @@ static int check_head(struct check *c)
 
 int check_pass_layers(struct check *c)
 {
-	int err = check_rows(c, "SELECT number, sealed, bytes, segment, live, number=(SELECT max(number) FROM layers) FROM layers"
-			     " ORDER BY number", check_layer);
+	int err = check_rows(c, "SELECT number, sealed, bytes, segment, live, number=(SELECT max(number)"
+			     " FROM layers) FROM layers ORDER BY number", check_layer);
 
 	if (!err)
 		err = check_list(c, "layers", unknown_file);
