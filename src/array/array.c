@@ -267,9 +267,9 @@ int array_flush(struct array *a)
 	return a->ops->flush(a);
 }
 
-int array_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+int array_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
-	return a->ops->stage_locked(a, facts, more);
+	return a->ops->stage_locked(a, facts, changed);
 }
 
 int array_sync(struct array *a)
@@ -282,10 +282,9 @@ int array_drop_locked(struct array *a)
 	return a->ops->drop_locked(a);
 }
 
-int array_evacuate(struct array *a, uint64_t victim, bool *more)
+int array_remap(struct array *a, const struct compact *c)
 {
-	*more = false;
-	return a->ops->evacuate ? a->ops->evacuate(a, victim, more) : 0;
+	return a->ops->remap ? a->ops->remap(a, c) : 0;
 }
 
 void array_end_growth(struct array *a)

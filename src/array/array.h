@@ -4,7 +4,7 @@
  * may rely on what its comment in struct array_ops says.
  *
  * Locking: the caller holds the inode's rwlock: exclusively for write, resize, punch, allocate,
- * evacuate, configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
+ * remap, configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
  * released. Functions named _locked need the meta lock too.
  *
  * Errors beyond I/O: -ENOSPC; -EROFS after a failed commit; -EUCLEAN for damaged stored bytes (logged);
@@ -24,6 +24,9 @@
 
 struct store;
 struct dirty;
+struct compact;
+struct history;
+struct layers_facts;
 struct meta_inode;
 
 enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYERED = 3 };
@@ -37,13 +40,8 @@ enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYE
 struct array_params {
 	uint32_t block_bytes; /* layered: a multiple of 4096, ARRAY_BLOCK_MIN..MAX */
 	struct codec_params codec;
-};
-
-/* The facts that a layer's index names besides blocks. Strings may be empty, not NULL. */
-struct array_facts {
-	uint32_t mode, uid, gid;
-	int64_t mtime_ns;
-	const char *path, *dtype, *shape;
+	uint8_t stat_type; /* enum summary_type of the elements */
+	struct history *past;     /* layered: the state that it is read from, which outlives it; NULL: the present */
 };
 
 /* What all arrays of a mounted store share. */
@@ -84,17 +82,15 @@ struct array_ops {
 	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);
 	/* Dirty memory goes to the store's files. May wait for the work pool. */
 	int (*flush)(struct array *a);
-	/* Rows and index entries of what has changed since the last stage. *more: some of it has to wait for
-	 * the next transaction. */
-	int (*stage_locked)(struct array *a, const struct array_facts *facts, bool *more);
+	/* Rows and index entries of what has changed since the last stage; changed: so have the facts. */
+	int (*stage_locked)(struct array *a, const struct layers_facts *facts, bool changed);
 	/* Makes durable what the staged rows point to and the store does not sync by itself. */
 	int (*sync)(struct array *a);
 	/* The file is gone: frees its storage after the next commit; the inode's row goes in the same
 	 * transaction. dirty memory is dropped before, by resize to 0. */
 	int (*drop_locked)(struct array *a);
-	/* Moves some of what layer `victim` holds of it to the open layer; *more: call again. When all is
-	 * moved, nothing of the victim is needed any more once the next stage is committed. May be NULL. */
-	int (*evacuate)(struct array *a, uint64_t victim, bool *more);
+	/* A compaction is installed: what it has moved is looked for in the new place from now on. May be NULL. */
+	int (*remap)(struct array *a, const struct compact *c);
 	/* Ends a growth (the close of a writer). May be NULL. */
 	void (*end_growth)(struct array *a);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
@@ -119,10 +115,10 @@ int array_punch(struct array *a, uint64_t off, uint64_t len);
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size);
 int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out); /* -ENXIO */
 int array_flush(struct array *a);
-int array_stage_locked(struct array *a, const struct array_facts *facts, bool *more);
+int array_stage_locked(struct array *a, const struct layers_facts *facts, bool changed);
 int array_sync(struct array *a);
 int array_drop_locked(struct array *a);
-int array_evacuate(struct array *a, uint64_t victim, bool *more);
+int array_remap(struct array *a, const struct compact *c);
 void array_end_growth(struct array *a);
 int array_describe(struct array *a, const char *what, char **out);
 /* New parameters; -EBUSY when the block size would change under existing blocks. */

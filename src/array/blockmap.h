@@ -2,13 +2,15 @@
  * The block map of one layered array: block number to frame, sparse, in pages of 256 entries. Pure data
  * structure; the caller holds the array's lock (RANK_ARRAY).
  *
- * Memory: 72 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
+ * Memory: 64 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
  */
 #ifndef SPILLFS_ARRAY_BLOCKMAP_H
 #define SPILLFS_ARRAY_BLOCKMAP_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "block/index.h"
 
 struct dirty_block;
 
@@ -20,10 +22,18 @@ struct block_ref {
 	uint32_t raw_off, raw_len;
 	uint8_t filter, elem_bytes;
 	uint8_t changed;   /* since the last stage: it stands in the array's list of changes */
-	uint8_t stat_type; /* enum summary_type of the fields below; 0: none */
+	/* enum summary_type of the fields below; 0: none. They are about the whole elements in raw_len bytes: zeros
+	 * behind them, and an element that raw_len cuts, do not count. */
+	uint8_t stat_type;
 	uint32_t nan_count;
 	uint64_t min_bits, max_bits;
 };
+
+/* Stored bytes that the block accounts for. */
+static inline uint64_t block_ref_share(const struct block_ref *r)
+{
+	return r->frame_off ? index_share(r->frame_len, r->frame_raw, r->raw_len) : 0;
+}
 
 struct blockmap_entry {
 	struct block_ref ref;

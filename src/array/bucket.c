@@ -417,14 +417,14 @@ static int defer_freed_locked(struct bucket *b)
 	return 0;
 }
 
-static int bucket_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+static int bucket_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
 	struct bucket *b = bucket_of(a);
 	struct meta *m = a->home->store->meta;
 	int err = 0;
 
 	(void)facts;
-	(void)more;
+	(void)changed;
 	if (b->dirty_from != UINT64_MAX) {
 		err = meta_extents_replace_locked(m, a->ino, &b->map, b->dirty_from);
 		if (!err)

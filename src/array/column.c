@@ -490,7 +490,7 @@ static void defer_retired_locked(struct column *c)
 	}
 }
 
-static int column_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+static int column_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
 	struct column *c = column_of(a);
 	struct meta *m = a->home->store->meta;
@@ -498,7 +498,7 @@ static int column_stage_locked(struct array *a, const struct array_facts *facts,
 	int err = 0;
 
 	(void)facts;
-	(void)more;
+	(void)changed;
 	if (c->mem_dirty) {
 		const void *mem = c->file || !a->size_bytes ? NULL : c->mem;
 

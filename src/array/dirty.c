@@ -1,16 +1,20 @@
 /*
- * Dirty blocks and the flush jobs that encode them.
+ * Dirty blocks, their budget, and the flush jobs that encode and append them.
  *
  * Invariants:
- *  1. d->bytes is the sum of cap_bytes over all blocks with the dirty reference; it exceeds the budget by
- *     at most one block of each writer that found the queue empty.
+ *  1. d->bytes is the sum of cap_bytes over all blocks with the dirty reference (of both buffers of one that
+ *     grows); it exceeds the budget by at most one block of each writer that found the queue empty.
  *  2. A block is in the queue exactly if it is dirty and neither being flushed nor claimed by its writer:
- *     whoever takes blocks from the queue may flush them.
- *  3. Every end of a flush and every discard broadcasts under the lock, so that no waiter is lost.
- *  4. Frames stand in a layer in the order in which their blocks were submitted: what a sequential writer
+ *     whoever takes blocks from the queue may flush them. What is in the queue does not change.
+ *  3. Every end of a flush, every discard and every growth broadcasts under the lock, so that no waiter is
+ *     lost.
+ *  4. Frames stand in a layer in the order in which their jobs were submitted: what a sequential writer
  *     wrote reads back sequentially, and a layer of one array decodes to it.
- *  5. At most flushing_max blocks are submitted at a time, so that frames which wait for their turn to be
+ *  5. At most jobs_max jobs are submitted at a time, so that frames which wait for their turn to be
  *     appended stay few.
+ *  6. A job is one block, or several small ones with the same codec parameters that fit a pack: the others
+ *     join the first, the oldest first. It ends as a whole: all of its blocks are clean, or all are dirty and
+ *     back in the queue, in the order of the job.
  */
 #include "array/dirty.h"
 
@@ -32,13 +36,14 @@ struct dirty {
 	struct lock lock;
 	pthread_cond_t changed;
 	struct dirty_block queue; /* head of the ring */
-	struct dirty_block *line, **line_tail; /* submitted, in order */
+	struct dirty_block *line, **line_tail; /* submitted jobs, in order */
 	bool appending;                        /* somebody is at work on the line */
 	size_t bytes, budget;
-	size_t nflushing;
-	size_t flushing_max;
+	size_t njobs, jobs_max;
+	size_t nflushing;       /* blocks of these jobs */
 	size_t nqueued, wanted; /* blocks in the queue; how many of them should be flushed soon */
-	uint64_t ended;         /* flush jobs so far */
+	uint64_t small_bytes;   /* what the small ones in the queue take in packs */
+	uint64_t ended;         /* blocks flushed so far, well or not */
 	int error;         /* of the last failed flush */
 	uint64_t failures; /* counts them */
 };
@@ -56,7 +61,7 @@ int dirty_new(struct store *s, struct dirty **out)
 		return -ENOMEM;
 	d->store = s;
 	d->budget = s->config.dirty_bytes;
-	d->flushing_max = 2 * work_pool_nthreads(s->work);
+	d->jobs_max = 2 * work_pool_nthreads(s->work);
 	d->queue.prev = d->queue.next = &d->queue;
 	d->line_tail = &d->line;
 	lock_init(&d->lock, RANK_BUDGET);
@@ -77,6 +82,11 @@ void dirty_free(struct dirty *d)
 	free(d);
 }
 
+static bool is_small(const struct dirty_block *b)
+{
+	return b->len_bytes <= DIRTY_PACK_BLOCK_MAX;
+}
+
 static void unlink_block(struct dirty_block *b)
 {
 	if (!b->next)
@@ -85,6 +95,20 @@ static void unlink_block(struct dirty_block *b)
 	b->next->prev = b->prev;
 	b->prev = b->next = NULL;
 	b->home->nqueued--;
+	if (is_small(b))
+		b->home->small_bytes -= dirty_pack_align(b->len_bytes);
+}
+
+/* Into the queue, behind `after`. */
+static void queue_locked(struct dirty_block *b, struct dirty_block *after)
+{
+	b->prev = after;
+	b->next = after->next;
+	after->next->prev = b;
+	after->next = b;
+	b->home->nqueued++;
+	if (is_small(b))
+		b->home->small_bytes += dirty_pack_align(b->len_bytes);
 }
 
 static void put_locked(struct dirty_block *b)
@@ -111,156 +135,188 @@ void dirty_put(struct dirty_block *b)
 	lock_release(&d->lock);
 }
 
+static void account_locked(struct dirty *d, size_t more, size_t less)
+{
+	d->bytes += more - less;
+	stats_add(STAT_DIRTY_BYTES, more);
+	stats_sub(STAT_DIRTY_BYTES, less);
+	if (less)
+		pthread_cond_broadcast(&d->changed);
+}
+
 /* The block leaves the dirty state (invariant 1). ref: where it is stored now; what was just written is
  * likely to be read, so an undisturbed buffer goes to the cache. */
 static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
 {
 	struct dirty *d = b->home;
+	bool whole = ref && ref->frame_off && ref->raw_len == ref->frame_raw;
 
-	if (ref && ref->frame_off && b->refs == 1 && b->len_bytes == b->cap_bytes) {
+	if (whole && b->refs == 1 && b->len_bytes == b->cap_bytes) {
 		cache_insert(d->store->cache, (struct cache_key){ ref->layer, ref->frame_off }, b->data, b->cap_bytes);
 		b->data = NULL;
 	}
-
-	d->bytes -= b->cap_bytes;
-	stats_sub(STAT_DIRTY_BYTES, b->cap_bytes);
+	account_locked(d, 0, b->cap_bytes);
 	layered_of(b)->ndirty--;
 	put_locked(b);
-	pthread_cond_broadcast(&d->changed);
 }
 
-/* Encodes a block; what is all zeros gets no frame. */
-static int encode(struct dirty_block *b)
+/* Appends a job's frame; what a pack decodes to goes to the cache for the readers of any of its blocks. */
+static int append_frame(struct dirty *d, struct dirty_block *job)
 {
-	struct layered *l = layered_of(b);
-	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED), err;
-	enum codec_filter filter;
-	size_t len;
+	struct store *s = d->store;
+	uint64_t layer, off;
+	int err = store_may_write(s, job->frame_len);
 
-	b->frame = NULL;
-	b->ref = (struct block_ref){ 0 };
-	if (buf_is_zero(b->data, b->len_bytes))
-		return 0;
-	b->frame_cap = codec_bound(b->len_bytes);
-	b->frame = buf_alloc(b->frame_cap);
-	if (!b->frame)
-		return -ENOMEM;
-	err = codec_encode(&b->codec, b->data, b->len_bytes, b->frame, b->frame_cap, &hint, &len, &filter);
+	if (!err)
+		err = layers_append(s->layers, job->frame, job->frame_len, job->frame_raw, &layer, &off);
 	if (err)
 		return err;
-	__atomic_store_n(&l->filter_hint, hint, __ATOMIC_RELAXED);
-	b->ref.frame_len = (uint32_t)len;
-	b->ref.frame_raw = b->ref.raw_len = b->len_bytes;
-	b->ref.filter = (uint8_t)filter;
-	b->ref.elem_bytes = (uint8_t)b->codec.elem_bytes;
-	stats_add(STAT_ENCODE_RAW_BYTES, b->len_bytes);
-	stats_add(STAT_ENCODE_STORED_BYTES, len);
+	for (struct dirty_block *b = job; b; b = b->pack_next) {
+		if (b->ref.raw_len) {
+			b->ref.layer = (uint32_t)layer;
+			b->ref.frame_off = off;
+		}
+	}
+	if (job->pack)
+		cache_insert(s->cache, (struct cache_key){ layer, off }, job->pack, job->frame_raw);
+	job->pack = NULL;
 	return 0;
 }
 
-/* Appends the frame and enters it in the array's map. */
-static int append(struct dirty_block *b)
+/* Appends the frame and enters its blocks in their arrays' maps. */
+static int append(struct dirty *d, struct dirty_block *job)
 {
-	struct store *s = b->home->store;
-	uint64_t layer;
-	int err = b->encode_err;
+	int err = job->encode_err;
 
-	if (!err && b->frame) {
-		err = store_may_write(s, b->ref.frame_len);
-		if (!err)
-			err = layers_append(s->layers, b->frame, b->ref.frame_len, b->len_bytes, &layer, &b->ref.frame_off);
-		if (!err)
-			b->ref.layer = (uint32_t)layer;
-	}
-	buf_free(b->frame, b->frame_cap);
-	b->frame = NULL;
-	if (!err)
+	if (!err && job->frame)
+		err = append_frame(d, job);
+	dirty_encode_drop(job);
+	for (struct dirty_block *b = job; b && !err; b = b->pack_next)
 		layered_flushed(layered_of(b), b, &b->ref);
 	return err;
 }
 
-static void queue_locked(struct dirty_block *b, bool young)
+/* The end of a job, good or bad (invariant 6). */
+static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 {
-	struct dirty_block *head = &b->home->queue, *after = young ? head->prev : head;
+	struct dirty_block *after = &d->queue, *next;
 
-	b->prev = after;
-	b->next = after->next;
-	after->next->prev = b;
-	after->next = b;
-	b->home->nqueued++;
-}
-
-/* The end of a flush, good or bad. */
-static void end_flush_locked(struct dirty_block *b, int err)
-{
-	struct dirty *d = b->home;
-
-	b->flushing = false;
-	d->nflushing--;
-	d->ended++;
-	layered_of(b)->nflushing--;
+	d->njobs--;
 	if (err) {
 		d->error = err;
 		d->failures++;
-		queue_locked(b, false);
 		pthread_cond_broadcast(&d->changed);
-	} else {
-		clean_locked(b, &b->ref);
+	}
+	for (struct dirty_block *b = job; b; b = next) {
+		next = b->pack_next;
+		b->flushing = false;
+		d->nflushing--;
+		d->ended++;
+		layered_of(b)->nflushing--;
+		if (err) {
+			queue_locked(b, after);
+			after = b;
+		} else {
+			clean_locked(b, &b->ref);
+		}
 	}
 }
 
-static void run_flush(struct work *w);
+static void run_job(struct work *w);
 
-static void submit_locked(struct dirty_block *b)
+/* Takes a block out of the queue for a job. */
+static void take_locked(struct dirty_block *b)
 {
-	struct dirty *d = b->home;
-
 	unlink_block(b);
 	b->flushing = true;
+	b->pack_next = NULL;
+	b->home->nflushing++;
+	layered_of(b)->nflushing++;
+}
+
+static bool same_codec(const struct codec_params *a, const struct codec_params *b)
+{
+	return a->level == b->level && a->policy == b->policy && a->elem_bytes == b->elem_bytes;
+}
+
+/* Other small blocks join a small one, oldest first, until one would not fit. */
+static size_t fill_pack_locked(struct dirty *d, struct dirty_block *first)
+{
+	struct dirty_block *b = d->queue.next, *last = first;
+	uint32_t bytes = first->len_bytes;
+	size_t n = 1;
+
+	while (d->small_bytes && b != &d->queue) {
+		struct dirty_block *next = b->next;
+
+		if (is_small(b) && same_codec(&b->codec, &first->codec)) {
+			if (dirty_pack_align(bytes) + b->len_bytes > DIRTY_PACK_BYTES)
+				break;
+			bytes = dirty_pack_align(bytes) + b->len_bytes;
+			take_locked(b);
+			last->pack_next = b;
+			last = b;
+			n++;
+		}
+		b = next;
+	}
+	return n;
+}
+
+/* Submits a job that begins with b, which is in the queue; the number of its blocks. */
+static size_t submit_locked(struct dirty_block *b)
+{
+	struct dirty *d = b->home;
+	size_t n = 1;
+
+	take_locked(b);
+	if (is_small(b))
+		n = fill_pack_locked(d, b);
 	b->encoded = false;
 	b->line_next = NULL;
 	*d->line_tail = b;
 	d->line_tail = &b->line_next;
-	d->nflushing++;
-	layered_of(b)->nflushing++;
-	b->work.run = run_flush;
+	d->njobs++;
+	b->work.run = run_job;
 	work_submit(d->store->work, &b->work, WORK_URGENT);
+	return n;
 }
 
 /* Submits the oldest blocks as long as more are wanted than the pool has at hand (invariant 5). */
 static void pump_locked(struct dirty *d)
 {
-	while (d->wanted && d->nflushing < d->flushing_max && d->queue.next != &d->queue) {
-		d->wanted--;
-		submit_locked(d->queue.next);
+	while (d->wanted && d->njobs < d->jobs_max && d->queue.next != &d->queue) {
+		size_t n = submit_locked(d->queue.next);
+
+		d->wanted -= n < d->wanted ? n : d->wanted;
 	}
 	if (d->queue.next == &d->queue)
 		d->wanted = 0;
 }
 
-/* Blocks are encoded in parallel and appended in the order of their submission (invariant 4): whoever
+/* Jobs are encoded in parallel and appended in the order of their submission (invariant 4): whoever
  * finishes the first in line appends what is ready behind it. */
-static void run_flush(struct work *w)
+static void run_job(struct work *w)
 {
-	struct dirty_block *b = (struct dirty_block *)w;
-	struct dirty *d = b->home;
+	struct dirty_block *job = (struct dirty_block *)w;
+	struct dirty *d = job->home;
 
-	b->encode_err = encode(b);
+	job->encode_err = dirty_encode(job);
 	lock_acquire(&d->lock);
-	b->encoded = true;
+	job->encoded = true;
 	while (!d->appending && d->line && d->line->encoded) {
 		int err;
 
-		b = d->line;
-		d->line = b->line_next;
+		job = d->line;
+		d->line = job->line_next;
 		if (!d->line)
 			d->line_tail = &d->line;
 		d->appending = true;
 		lock_release(&d->lock);
-		err = append(b);
+		err = append(d, job);
 		lock_acquire(&d->lock);
 		d->appending = false;
-		end_flush_locked(b, err);
+		end_job_locked(d, job, err);
 		if (!err)
 			pump_locked(d);
 	}
@@ -274,10 +330,12 @@ void dirty_touch(struct dirty_block *b, bool done)
 	lock_acquire(&d->lock);
 	assert(!b->flushing);
 	b->codec = b->array->params.codec;
+	b->stat_type = b->array->params.stat_type;
 	unlink_block(b);
-	queue_locked(b, true);
-	/* From here on b is anybody's: it may be encoded and gone when the lock is released. */
-	if (done) {
+	queue_locked(b, d->queue.prev);
+	/* From here on b is anybody's: it may be encoded and gone when the lock is released. A small one waits
+	 * for company. */
+	if (done && (!is_small(b) || d->small_bytes >= DIRTY_PACK_BYTES)) {
 		d->wanted++;
 		pump_locked(d);
 	}
@@ -300,10 +358,39 @@ static int make_room(struct dirty *d, size_t bytes)
 	return 0;
 }
 
-int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_block **out)
+/* The size of the buffer for so many bytes of a block. */
+static uint32_t capacity(const struct array *a, uint32_t bytes)
 {
+	uint32_t cap = ARRAY_BLOCK_MIN;
+
+	assert(bytes <= a->params.block_bytes);
+	while (cap < bytes)
+		cap *= 2;
+	return cap < a->params.block_bytes ? cap : a->params.block_bytes;
+}
+
+/* Waits for room for a buffer, allocates and accounts it: under the lock, so that memory in use and d->bytes
+ * agree. */
+static int alloc_locked(struct dirty *d, uint32_t bytes, unsigned char **out)
+{
+	unsigned char *data;
+	int err = make_room(d, bytes);
+
+	if (err)
+		return err;
+	data = buf_alloc(bytes);
+	if (!data)
+		return -ENOMEM;
+	account_locked(d, bytes, 0);
+	*out = data;
+	return 0;
+}
+
+int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes, struct dirty_block **out)
+{
+	uint32_t cap = capacity(a, bytes);
 	struct dirty_block *b;
-	int err = store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + a->params.block_bytes);
+	int err = store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap);
 
 	if (err)
 		return err;
@@ -314,26 +401,45 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_bl
 	b->array = a;
 	b->block = block;
 	b->refs = 1;
-	b->cap_bytes = a->params.block_bytes;
+	b->cap_bytes = cap;
 	lock_acquire(&d->lock);
-	err = make_room(d, b->cap_bytes);
-	if (!err) {
-		/* Allocated here, so that memory in use and d->bytes agree. */
-		b->data = buf_alloc(b->cap_bytes);
-		if (!b->data)
-			err = -ENOMEM;
-	}
-	if (!err) {
-		d->bytes += b->cap_bytes;
-		stats_add(STAT_DIRTY_BYTES, b->cap_bytes);
+	err = alloc_locked(d, cap, &b->data);
+	if (!err)
 		((struct layered *)a)->ndirty++;
-	}
 	lock_release(&d->lock);
 	if (err) {
 		free(b);
 		return err;
 	}
 	*out = b;
+	return 0;
+}
+
+int dirty_grow(struct dirty_block *b, uint32_t bytes)
+{
+	struct dirty *d = b->home;
+	uint32_t cap = capacity(b->array, bytes), old = b->cap_bytes;
+	unsigned char *data;
+	int err;
+
+	if (bytes <= old)
+		return 0;
+	assert(!b->flushing && !b->next);
+	err = store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap - old);
+	if (err)
+		return err;
+	lock_acquire(&d->lock);
+	err = alloc_locked(d, cap, &data);
+	lock_release(&d->lock);
+	if (err)
+		return err;
+	memcpy(data, b->data, b->len_bytes);
+	buf_free(b->data, old);
+	b->data = data;
+	b->cap_bytes = cap;
+	lock_acquire(&d->lock);
+	account_locked(d, 0, old);
+	lock_release(&d->lock);
 	return 0;
 }
 
@@ -365,17 +471,18 @@ void dirty_discard(struct dirty_block *b)
 /* Submits blocks of a, as many as the pool may have at hand. False when none is left in the queue. */
 static bool submit_some_locked(struct dirty *d, struct array *a)
 {
+	const struct layered *l = (struct layered *)a;
 	struct dirty_block *b = d->queue.next;
 
-	while (b != &d->queue) {
-		struct dirty_block *next = b->next;
-
-		if (b->array == a) {
-			if (d->nflushing >= d->flushing_max)
-				return true;
-			submit_locked(b);
+	while (l->ndirty > l->nflushing && b != &d->queue) {
+		if (b->array != a) {
+			b = b->next;
+			continue;
 		}
-		b = next;
+		if (d->njobs >= d->jobs_max)
+			return true;
+		submit_locked(b);
+		b = d->queue.next; /* those before and behind it may have joined it */
 	}
 	return false;
 }

@@ -1,7 +1,8 @@
 /*
- * Dirty blocks of layered arrays: whole decoded blocks in memory that are not yet in a layer, within a
- * budget shared by all arrays. A full budget makes writers wait for the work pool, which encodes the
- * blocks that were written longest ago; the pool never waits for a writer.
+ * Dirty blocks of layered arrays: decoded blocks in memory that are not yet in a layer, within a budget
+ * shared by all arrays. A full budget makes writers wait for the work pool, which encodes the blocks that
+ * were written longest ago; the pool never waits for a writer. Small blocks, of whatever arrays, that are
+ * flushed together share a frame: a pack.
  *
  * A block is DIRTY (only its writer, who holds the inode exclusively, changes it) or FLUSHING (nobody
  * changes it; readers may read). A failed flush makes it DIRTY again: nothing is lost, the error goes to
@@ -14,41 +15,53 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "array/array.h"
 #include "array/blockmap.h"
 #include "block/codec.h"
 #include "util/work.h"
 
-struct array;
 struct dirty;
 struct store;
+
+/* A pack holds at most this many decoded bytes, of blocks no longer than the second. */
+#define DIRTY_PACK_BYTES ARRAY_BLOCK_DEFAULT
+#define DIRTY_PACK_BLOCK_MAX (64u << 10)
 
 struct dirty_block {
 	struct work work;
 	struct array *array;
 	uint64_t block;
-	unsigned char *data;  /* params.block_bytes of them */
-	uint32_t cap_bytes;   /* size that data was allocated with */
-	uint32_t len_bytes;   /* valid bytes; what follows is undefined and means zeros */
-	struct codec_params codec; /* as of the last write */
-	unsigned refs;        /* readers, plus one while it is dirty; RANK_BUDGET */
+	unsigned char *data;
+	uint32_t cap_bytes;   /* size that data was allocated with; grows up to params.block_bytes */
+	uint32_t len_bytes;   /* valid bytes; what follows means zeros */
+	struct codec_params codec; /* as of the last write, like stat_type */
+	uint8_t stat_type;
 	bool flushing;
+	unsigned refs;        /* readers, plus one while it is dirty; RANK_BUDGET */
 	struct dirty *home;
 	struct dirty_block *prev, *next; /* DIRTY blocks, oldest write first */
 	/* While flushing. */
+	struct dirty_block *pack_next; /* the others of its job */
+	struct block_ref ref;
+	/* Of the first block of a job, for all of it. */
 	struct dirty_block *line_next;
 	bool encoded;
 	int encode_err;
+	void *pack;  /* what the frame decodes to; NULL: that is a block's data */
 	void *frame; /* NULL: all zeros */
 	size_t frame_cap;
-	struct block_ref ref;
+	uint32_t frame_len, frame_raw;
 };
 
 int dirty_new(struct store *s, struct dirty **out);
 void dirty_free(struct dirty *d);
 
-/* Makes room for `bytes` and allocates a block (len 0, one reference). Blocks. -ENOSPC, -ENOMEM, or the
- * error of a flush that had to make room. */
-int dirty_make(struct dirty *d, struct array *a, uint64_t block, struct dirty_block **out);
+/* Makes room for a block that holds `bytes` and allocates it (len 0, one reference). Blocks. -ENOSPC, -ENOMEM,
+ * or the error of a flush that had to make room. */
+int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes, struct dirty_block **out);
+/* Makes a claimed or new block hold `bytes`, at most the array's block size. Blocks and fails as dirty_make; the
+ * block is as before then. */
+int dirty_grow(struct dirty_block *b, uint32_t bytes);
 /* The block was written to: it goes to the queue's young end. done: its writer has filled it, it should be
  * encoded soon. The caller must not use b afterwards. */
 void dirty_touch(struct dirty_block *b, bool done);
@@ -61,10 +74,21 @@ void dirty_discard(struct dirty_block *b);
 void dirty_get(struct dirty_block *b);
 void dirty_put(struct dirty_block *b);
 
-/* Encodes all dirty blocks (of one array) and waits. 0, or the error of one that stayed dirty. */
+/* Encodes all dirty blocks (of one array, and what shares their packs) and waits. 0, or the error of one that
+ * stayed dirty. */
 int dirty_flush_array(struct dirty *d, struct array *a);
 int dirty_flush_all(struct dirty *d);
 /* Has the array dirty or flushing blocks? */
 bool dirty_has(struct array *a);
+
+/* For dirty.c (dirty_encode.c): the frame of a job that was taken out of the queue, and the refs of its
+ * blocks without their place in a layer. -ENOMEM, -EIO. dirty_encode_drop frees what is left of either. */
+int dirty_encode(struct dirty_block *job);
+void dirty_encode_drop(struct dirty_block *job);
+/* Where the next block of a pack may begin: aligned for any element. */
+static inline uint32_t dirty_pack_align(uint32_t bytes)
+{
+	return (bytes + INDEX_PACK_ALIGN - 1) & ~(INDEX_PACK_ALIGN - 1);
+}
 
 #endif

@@ -8,12 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/summary.h"
+
 static const struct {
 	const char *name;
-	uint32_t bytes;
+	uint8_t bytes;
+	uint8_t summary; /* enum summary_type */
 } scalars[] = {
-	{ "i8", 1 }, { "i16", 2 }, { "i32", 4 }, { "i64", 8 }, { "u8", 1 }, { "u16", 2 }, { "u32", 4 }, { "u64", 8 },
-	{ "f16", 2 }, { "f32", 4 }, { "f64", 8 }, { "c64", 8 }, { "c128", 16 }, { "bool", 1 },
+	{ "i8", 1, SUMMARY_I8 }, { "i16", 2, SUMMARY_I16 }, { "i32", 4, SUMMARY_I32 }, { "i64", 8, SUMMARY_I64 },
+	{ "u8", 1, SUMMARY_U8 }, { "u16", 2, SUMMARY_U16 }, { "u32", 4, SUMMARY_U32 }, { "u64", 8, SUMMARY_U64 },
+	{ "f16", 2, SUMMARY_F16 }, { "f32", 4, SUMMARY_F32 }, { "f64", 8, SUMMARY_F64 }, { "c64", 8, SUMMARY_NONE },
+	{ "c128", 16, SUMMARY_NONE }, { "bool", 1, SUMMARY_BOOL },
 };
 
 static int scalar_find(const char *s, size_t len)
@@ -63,6 +68,13 @@ int dtype_size(const char *text, uint32_t *bytes_out)
 	}
 	*bytes_out = bytes;
 	return 0;
+}
+
+uint8_t dtype_summary(const char *text)
+{
+	int i = scalar_find(text, strlen(text));
+
+	return i < 0 ? SUMMARY_NONE : scalars[i].summary;
 }
 
 const char *dtype_of_name(const char *name)

@@ -8,7 +8,7 @@
  *  1. The content of a block is its dirty block if there is one, else its frame, else zeros.
  *  2. `changes` holds each block whose place differs from what was staged last, once, with that old
  *     place (ref.changed says so); `tombs` holds every range that was cut or punched since.
- *  3. A frame whose layer is not the one that a stage writes waits, unstaged, for the next transaction.
+ *  3. What is staged points into the open layer: a layer is sealed only when all that it holds is staged.
  *     Blocks that are stored have the size that their record says, whatever an xattr says since.
  *  4. Bytes of a block behind its valid length are zeros, and so is all of it behind the size.
  */
@@ -21,9 +21,11 @@
 #include <string.h>
 
 #include "array/dirty.h"
+#include "spillfs.h"
 #include "block/cache.h"
 #include "block/index.h"
 #include "block/layer.h"
+#include "store/history.h"
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -53,11 +55,14 @@ static void replay_tomb(struct layered *l, const struct layer_tomb *t)
 	}
 }
 
-static int replay_record(void *ctx, uint64_t number, const struct index_record *r)
+static int replay_record(void *ctx, const struct index_record *r)
 {
+	static const struct layer_tomb all = { 0, UINT64_MAX };
 	struct layered *l = ctx;
 
 	l->recorded = true;
+	if (r->type == LAYER_REC_GONE)
+		replay_tomb(l, &all);
 	if (r->nblocks)
 		l->array.params.block_bytes = (uint32_t)r->block_bytes;
 	for (size_t i = 0; i < r->ntombs; i++)
@@ -66,7 +71,7 @@ static int replay_record(void *ctx, uint64_t number, const struct index_record *
 		const struct layer_block *b = &r->blocks[i];
 		struct blockmap_entry *e;
 		int err = b->raw_len > r->block_bytes || r->block_bytes > ARRAY_BLOCK_MAX ?
-			err_corrupt("layers", number, "block %llu of inode %llu is longer than its array's blocks",
+			err_corrupt("layers", b->layer, "block %llu of inode %llu is longer than its array's blocks",
 				    (unsigned long long)b->block, (unsigned long long)r->ino) :
 			blockmap_need(&l->map, b->block, &e);
 
@@ -74,13 +79,17 @@ static int replay_record(void *ctx, uint64_t number, const struct index_record *
 			return err;
 		e->ref = (struct block_ref){
 			.frame_off = b->frame_off,
-			.layer = (uint32_t)number,
+			.layer = (uint32_t)b->layer,
 			.frame_len = b->frame_len,
 			.frame_raw = b->frame_raw,
 			.raw_off = b->raw_off,
 			.raw_len = b->raw_len,
 			.filter = b->filter,
 			.elem_bytes = b->elem_bytes,
+			.stat_type = b->stat_type,
+			.nan_count = b->nan_count,
+			.min_bits = b->min_bits,
+			.max_bits = b->max_bits,
 		};
 	}
 	return 0;
@@ -92,8 +101,7 @@ static uint64_t stored_bytes(struct layered *l)
 	uint64_t block = 0, sum = 0;
 
 	while (blockmap_next(&l->map, block, &block, &e)) {
-		if (e->ref.frame_off)
-			sum += e->ref.frame_len;
+		sum += block_ref_share(&e->ref);
 		block++;
 	}
 	return sum;
@@ -124,10 +132,12 @@ static int layered_open(struct arrays *home, const struct meta_inode *row, const
 	l->array = (struct array){ .ops = &layered_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
 				   .params = *params };
 	l->filter_hint = -1;
+	l->facts_staged = true;
 	l->last_read = UINT64_MAX;
 	lock_init(&l->lock, RANK_ARRAY);
 	blockmap_init(&l->map);
-	err = layers_replay(home->store->layers, row->ino, replay_record, l);
+	err = params->past ? history_replay(params->past, row->ino, replay_record, l) :
+			     layers_replay(home->store->layers, row->ino, replay_record, l);
 	if (err) {
 		layered_close(&l->array);
 		return err;
@@ -175,11 +185,17 @@ static int report(struct layered *l, const struct block_ref *r, uint64_t block, 
 	struct meta *m = l->array.home->store->meta;
 	char path[4096] = "?";
 
+	if (err == -ESTALE)
+		err = err_corrupt("layers", r->layer, "the layer is missing");
 	if (err != -EUCLEAN)
 		return err;
-	meta_lock(m);
-	meta_path_locked(m, META_INO_LAYERS, l->array.ino, path, sizeof(path));
-	meta_unlock(m);
+	if (m && !l->array.params.past) {
+		meta_lock(m);
+		meta_path_locked(m, META_INO_LAYERS, l->array.ino, path, sizeof(path));
+		meta_unlock(m);
+	} else {
+		snprintf(path, sizeof(path), "(inode %llu)", (unsigned long long)l->array.ino);
+	}
 	log_error("layers/%s: block %llu cannot be read: layer %u is damaged at byte %llu", path,
 		  (unsigned long long)block, r->layer, (unsigned long long)r->frame_off);
 	return err;
@@ -328,7 +344,7 @@ int layered_note_change_locked(struct layered *l, uint64_t block, struct blockma
 	l->changes[l->nchanges++] = (struct layered_change){
 		.block = block,
 		.old_layer = e->ref.frame_off ? e->ref.layer : 0,
-		.old_len = e->ref.frame_off ? e->ref.frame_len : 0,
+		.old_len = (uint32_t)block_ref_share(&e->ref),
 	};
 	e->ref.changed = 1;
 	return 0;
@@ -338,8 +354,8 @@ void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const s
 {
 	uint8_t changed = e->ref.changed;
 
-	atomic_fetch_add(&l->array.stored_bytes, ref->frame_len);
-	atomic_fetch_sub(&l->array.stored_bytes, e->ref.frame_off ? e->ref.frame_len : 0);
+	atomic_fetch_add(&l->array.stored_bytes, block_ref_share(ref));
+	atomic_fetch_sub(&l->array.stored_bytes, block_ref_share(&e->ref));
 	e->ref = *ref;
 	e->ref.changed = changed;
 }
@@ -415,15 +431,16 @@ static int layered_flush(struct array *a)
 static int put_entry(struct index_record *r, uint64_t block, const struct block_ref *ref)
 {
 	struct layer_block b = {
-		.block = block, .frame_off = ref->frame_off, .frame_len = ref->frame_len, .frame_raw = ref->frame_raw,
-		.raw_off = ref->raw_off, .raw_len = ref->raw_len, .filter = ref->filter, .elem_bytes = ref->elem_bytes,
+		.block = block, .layer = ref->layer, .frame_off = ref->frame_off, .frame_len = ref->frame_len,
+		.frame_raw = ref->frame_raw, .raw_off = ref->raw_off, .raw_len = ref->raw_len, .filter = ref->filter,
+		.elem_bytes = ref->elem_bytes, .stat_type = ref->stat_type, .nan_count = ref->nan_count,
+		.min_bits = ref->min_bits, .max_bits = ref->max_bits,
 	};
 
 	return index_record_put(r, &b);
 }
 
-/* Entries of the changed blocks whose frames are in layer `target`; the others stay (invariant 3). */
-static int stage_changes(struct layered *l, struct layers *ls, uint64_t target, struct index_record *r)
+static int stage_changes(struct layered *l, struct layers *ls, struct index_record *r)
 {
 	size_t kept = 0;
 	int err = 0;
@@ -431,67 +448,52 @@ static int stage_changes(struct layered *l, struct layers *ls, uint64_t target, 
 	for (size_t i = 0; i < l->nchanges; i++) {
 		struct layered_change *c = &l->changes[i];
 		struct blockmap_entry *e = blockmap_find(&l->map, c->block);
-		bool wait = e->dirty || (e->ref.frame_off && e->ref.layer != target);
 
-		if (err || wait) {
-			l->changes[kept++] = *c;
-			continue;
-		}
-		if (e->ref.frame_off)
-			err = put_entry(r, c->block, &e->ref);
-		else
-			err = index_record_tomb(r, c->block, 1);
+		assert(!e->dirty);
+		if (!err)
+			err = e->ref.frame_off ? put_entry(r, c->block, &e->ref) : index_record_tomb(r, c->block, 1);
 		if (err) {
 			l->changes[kept++] = *c;
 			continue;
 		}
 		layers_account_locked(ls, c->old_layer, -(int64_t)c->old_len);
 		if (e->ref.frame_off)
-			layers_account_locked(ls, target, e->ref.frame_len);
+			layers_account_locked(ls, e->ref.layer, (int64_t)block_ref_share(&e->ref));
 		e->ref.changed = 0;
 	}
 	l->nchanges = kept;
 	return err;
 }
 
-static int stage_record(struct layered *l, struct layers *ls, const struct array_facts *facts)
+static int stage_record(struct layered *l, struct layers *ls, const struct layers_facts *facts)
 {
 	struct index_record *r;
-	uint64_t target;
-	int err = layers_pending_locked(ls, l->array.ino, &target, &r);
+	int err = layers_note_inode_locked(ls, facts, &r);
 
 	if (err)
 		return err;
-	r->type = LAYER_REC_ARRAY;
-	r->size_bytes = l->array.size_bytes;
 	r->block_bytes = l->array.params.block_bytes;
-	r->mode = facts->mode;
-	r->uid = facts->uid;
-	r->gid = facts->gid;
-	r->mtime_ns = facts->mtime_ns;
-	err = index_record_set_names(r, facts->path, facts->dtype, facts->shape);
 	for (size_t i = 0; i < l->ntombs && !err; i++)
 		err = index_record_tomb(r, l->tombs[i].first, l->tombs[i].count);
 	if (err)
 		return err;
 	l->ntombs = 0;
 	l->recorded = l->facts_staged = true;
-	return stage_changes(l, ls, target, r);
+	return stage_changes(l, ls, r);
 }
 
-static int layered_stage_locked(struct array *a, const struct array_facts *facts, bool *more)
+static int layered_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
 	struct layered *l = layered_of(a);
 	struct layers *ls = a->home->store->layers;
 	int err = 0;
 
 	lock_acquire(&l->lock);
-	if (!l->facts_staged || l->nchanges || l->ntombs) {
+	if (changed || !l->facts_staged || l->nchanges || l->ntombs) {
 		layers_lock(ls);
 		err = stage_record(l, ls, facts);
 		layers_unlock(ls);
 	}
-	*more = l->nchanges != 0;
 	lock_release(&l->lock);
 	return err;
 }
@@ -502,28 +504,20 @@ static int layered_sync(struct array *a)
 	return 0; /* the commit syncs the layers */
 }
 
-/* Every frame goes; a record says so to whoever replays the layers. */
+/* Every frame goes; the tree says so to whoever replays the layers. */
 static int layered_drop_locked(struct array *a)
 {
 	struct layered *l = layered_of(a);
 	struct layers *ls = a->home->store->layers;
-	struct index_record *r;
-	uint64_t target;
-	int err = 0;
 
 	lock_acquire(&l->lock);
 	layers_lock(ls);
 	for (size_t i = 0; i < l->nchanges; i++)
 		layers_account_locked(ls, l->changes[i].old_layer, -(int64_t)l->changes[i].old_len);
 	l->nchanges = 0;
-	if (l->recorded) {
-		err = layers_pending_locked(ls, a->ino, &target, &r);
-		if (!err)
-			index_record_gone(r);
-	}
 	layers_unlock(ls);
 	lock_release(&l->lock);
-	return err;
+	return 0;
 }
 
 static int layered_describe(struct array *a, const char *what, char **out)
@@ -549,6 +543,34 @@ static int layered_describe(struct array *a, const char *what, char **out)
 	return asprintf(out, "%zu", n) < 0 ? -ENOMEM : 0;
 }
 
+void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
+{
+	struct layered *l = layered_of(a);
+	struct blockmap_entry *e;
+	uint64_t block = first;
+
+	*out = (struct spillfs_blocks){ .size_bytes = a->size_bytes, .block_bytes = a->params.block_bytes };
+	lock_acquire(&l->lock);
+	for (; out->n < SPILLFS_BLOCKS_MAX && blockmap_next(&l->map, block, &block, &e); block++) {
+		const struct block_ref *r = &e->ref;
+		struct spillfs_block *b = &out->v[out->n];
+
+		if (!e->dirty && !r->frame_off)
+			continue;
+		b->block = block;
+		if (!e->dirty)
+			*b = (struct spillfs_block){
+				.block = block, .layer = r->layer, .frame_off = r->frame_off, .frame_len = r->frame_len,
+				.frame_raw = r->frame_raw, .raw_off = r->raw_off, .raw_len = r->raw_len, .filter = r->filter,
+				.elem_bytes = r->elem_bytes, .stat_type = r->stat_type, .nan_count = r->nan_count,
+				.min_bits = r->min_bits, .max_bits = r->max_bits,
+			};
+		out->n++;
+	}
+	lock_release(&l->lock);
+	out->first = block;
+}
+
 const struct array_ops layered_ops = {
 	.kind = ARRAY_LAYERED,
 	.open = layered_open,
@@ -563,6 +585,6 @@ const struct array_ops layered_ops = {
 	.stage_locked = layered_stage_locked,
 	.sync = layered_sync,
 	.drop_locked = layered_drop_locked,
-	.evacuate = layered_evacuate,
+	.remap = layered_remap,
 	.describe = layered_describe,
 };

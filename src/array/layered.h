@@ -12,7 +12,7 @@
 struct layered_change {
 	uint64_t block;
 	uint32_t old_layer; /* 0: nowhere */
-	uint32_t old_len;
+	uint32_t old_len;   /* its share of the frame */
 };
 
 struct layered_tomb {
@@ -50,8 +50,12 @@ int layered_write(struct array *a, const void *buf, size_t len, uint64_t off);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
 
-/* Compaction (layered_move.c). */
-int layered_evacuate(struct array *a, uint64_t victim, bool *more);
+/* Compaction (layered_remap.c). */
+int layered_remap(struct array *a, const struct compact *c);
+
+/* Where the blocks from `first` on are (spillfs.h). */
+struct spillfs_blocks;
+void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out);
 
 /* A flush has ended: b is at `ref` now (frame_off 0: it is all zeros). Takes RANK_ARRAY. */
 void layered_flushed(struct layered *l, struct dirty_block *b, const struct block_ref *ref);

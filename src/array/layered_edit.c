@@ -53,27 +53,26 @@ static int load_dirty(struct layered *l, struct dirty_block *d, const struct blo
 	return 0;
 }
 
-/* A dirty block for `block`, holding its present content unless `whole` says that all of it is about to
- * be replaced. */
-static int need_dirty(struct layered *l, uint64_t block, bool whole, struct dirty_block **out)
+/* A new dirty block, empty if `whole` says that all of it is about to be replaced, for `bytes` or for what
+ * the block holds now. */
+static int make_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool whole, struct dirty_block **out)
 {
-	struct dirty_block *d = claim_dirty(l, block);
 	struct blockmap_entry *e;
-	struct block_ref ref;
+	struct dirty_block *d;
+	struct block_ref ref = { 0 };
 	int err;
 
-	if (d) {
-		*out = d;
-		return 0;
-	}
-	err = dirty_make(l->array.home->dirty, &l->array, block, &d);
-	if (err)
-		return err;
 	lock_acquire(&l->lock);
 	err = blockmap_need(&l->map, block, &e);
-	ref = err ? (struct block_ref){ 0 } : e->ref;
+	if (!err && e->ref.frame_off && !whole)
+		ref = e->ref;
 	lock_release(&l->lock);
-	if (!err && ref.frame_off && !whole)
+	if (err)
+		return err;
+	err = dirty_make(l->array.home->dirty, &l->array, block, ref.raw_len > bytes ? ref.raw_len : bytes, &d);
+	if (err)
+		return err;
+	if (ref.frame_off)
 		err = load_dirty(l, d, &ref);
 	if (!err) {
 		lock_acquire(&l->lock);
@@ -92,6 +91,23 @@ static int need_dirty(struct layered *l, uint64_t block, bool whole, struct dirt
 	return 0;
 }
 
+/* A dirty block for `block` that has room for `bytes`, holding its present content unless it is whole. */
+static int need_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool whole, struct dirty_block **out)
+{
+	struct dirty_block *d = claim_dirty(l, block);
+	int err;
+
+	if (!d)
+		return make_dirty(l, block, bytes, whole, out);
+	err = dirty_grow(d, bytes);
+	if (err) {
+		dirty_touch(d, false);
+		return err;
+	}
+	*out = d;
+	return 0;
+}
+
 static void set_len(struct layered *l, struct dirty_block *d, uint32_t len)
 {
 	atomic_fetch_add(&l->array.stored_bytes, (uint64_t)len - d->len_bytes);
@@ -102,7 +118,7 @@ static int write_block(struct layered *l, uint64_t block, uint32_t in, const voi
 {
 	uint32_t bs = l->array.params.block_bytes;
 	struct dirty_block *d;
-	int err = need_dirty(l, block, in == 0 && len == bs, &d);
+	int err = need_dirty(l, block, in + len, in == 0 && len == bs, &d);
 
 	if (err)
 		return err;
@@ -202,7 +218,7 @@ static int zero_part(struct layered *l, uint64_t block, uint32_t in, uint32_t le
 	lock_release(&l->lock);
 	if (nothing)
 		return 0;
-	err = need_dirty(l, block, false, &d);
+	err = need_dirty(l, block, 0, false, &d);
 	if (err)
 		return err;
 	if (in < d->len_bytes) {

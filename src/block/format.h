@@ -4,9 +4,10 @@
  *   file    := header frame* (segment frame*)* [index seektable]
  *   header  := skippable frame (magic LAYER_SKIP_MAGIC) holding struct layer_header
  *   frame   := a zstd frame with content size and checksum: one block, or several packed small ones
- *   segment := skippable frame holding struct layer_index_head (kind SEGMENT) and records: what was
+ *   segment := skippable frame holding struct layer_index_head (kind SEGMENT) and its body: what was
  *              added since the last segment; written when the open layer is made durable
- *   index   := the same with kind INDEX: the records of the whole layer; written when it is sealed
+ *   index   := the same with kind DELTA (all of what the layer changes) or FULL (the whole state);
+ *              written when it is sealed
  *   seektable := zstd seekable format 0.1.0 (zstd contrib/seekable_format): skippable frame
  *              0x184D2A5E, one entry per frame of the file in order, skippable ones with
  *              decompressed size 0, checksum flag off, footer magic 0x8F92EAB1
@@ -27,7 +28,7 @@
 #define LAYER_SKIP_MAGIC 0x184D2A53u
 #define LAYER_SEEK_MAGIC 0x184D2A5Eu
 #define LAYER_SEEK_FOOTER_MAGIC 0x8F92EAB1u
-#define LAYER_FORMAT_VERSION 1u
+#define LAYER_FORMAT_VERSION 2u
 
 struct layer_skip { /* before header, segment, index and seek table */
 	uint32_t magic;
@@ -45,7 +46,11 @@ struct layer_header {
 };
 static_assert(sizeof(struct layer_header) == 48, "format");
 
-enum layer_index_kind { LAYER_SEGMENT = 1, LAYER_INDEX = 2 };
+enum layer_index_kind {
+	LAYER_SEGMENT = 1, /* what was added since the segment before */
+	LAYER_DELTA = 2,   /* of a sealed layer: what it changes */
+	LAYER_FULL = 3,    /* of a sealed layer: the whole state, with entries that point into other layers */
+};
 
 struct layer_index_head {
 	char magic[8]; /* "SPILLIDX" */
@@ -55,40 +60,69 @@ struct layer_index_head {
 	uint64_t prev_off_bytes;  /* SEGMENT: file offset of the segment before (its layer_skip), 0: none */
 	uint64_t commit;          /* commit number that made it durable */
 	int64_t time_ns;          /* CLOCK_REALTIME of that commit */
-	uint64_t raw_bytes;       /* sum over the block entries */
+	uint64_t raw_bytes;       /* sum over the block entries whose frames are in this layer */
 	uint64_t stored_bytes;    /* frames, without index */
-	uint64_t nrecords;
-	uint64_t records_bytes;   /* records follow the head, each 8-aligned */
-	uint64_t xxh64;           /* of head (this field zero) and records */
+	uint64_t nrecords, nnames, nchain;
+	uint64_t body_bytes;      /* records, names and chain, decoded; 0: no body follows */
+	uint64_t xxh64;           /* of head (this field zero) and the body as stored */
+	/* then the body, one zstd frame: records, names, chain (u64 layer numbers) */
 };
-static_assert(sizeof(struct layer_index_head) == 88, "format");
+static_assert(sizeof(struct layer_index_head) == 104, "format");
 
 enum layer_record_type {
-	LAYER_REC_ARRAY = 1, /* an array's facts, tombstones and new blocks */
-	LAYER_REC_GONE = 2,  /* an array that was unlinked: everything older is dead */
+	LAYER_REC_INODE = 1, /* an inode's facts; tombstones and new blocks of an array */
+	LAYER_REC_GONE = 2,  /* an inode that was deleted: everything older is dead */
 };
 
-/* Records are sorted by (ino, type); one ino has at most one record in an index. */
+/* Records are sorted by ino; one ino has at most one record in an index. */
 struct layer_record {
 	uint32_t len_bytes; /* of the whole record, padded to 8 */
 	uint16_t type;      /* enum layer_record_type; readers skip what they do not know */
-	uint16_t path_len;  /* bytes of path, relative to layers/, no NUL */
+	uint16_t kind;      /* enum array_kind of the floor above; directories: the class of what is in them */
 	uint64_t ino;
-	uint64_t size_bytes; /* logical length of the array */
-	uint64_t block_bytes;
+	uint64_t version;    /* the layer in which the inode last changed */
+	uint64_t size_bytes; /* logical length of the array; of a symbolic link's target */
 	uint64_t nblocks;    /* entries of struct layer_block */
 	uint64_t ntombs;     /* entries of struct layer_tomb */
-	int64_t mtime_ns;
+	int64_t mtime_ns, ctime_ns, btime_ns;
+	uint64_t rdev;
+	uint64_t file_id;    /* columns: number of the file in columns/, 0: data holds the bytes */
 	uint32_t mode, uid, gid;
+	uint32_t block_bytes; /* 0: as in older records */
+	uint16_t path_len;   /* bytes of one path when it was written, relative to its class; no NUL */
 	uint16_t dtype_len;  /* bytes of dtype text */
 	uint16_t shape_len;  /* bytes of shape text */
-	/* then: blocks, tombs, path, dtype, shape, zero padding to 8 */
+	uint16_t target_len; /* symbolic links: bytes of the target */
+	uint32_t xattrs_len; /* bytes of struct layer_xattr entries */
+	uint32_t data_len;   /* inline columns: bytes of the content */
+	uint64_t stored_bytes; /* what the data takes in the store */
+	/* then: blocks, tombs, path, dtype, shape, target, xattrs, data, zero padding to 8 */
 };
-static_assert(sizeof(struct layer_record) == 72, "format");
+static_assert(sizeof(struct layer_record) == 128, "format");
 
-/* One block as stored in this layer; entries sorted by block. Tombstones apply before the entries. */
+/* In the xattrs of a record, one behind another: head, full name, value. */
+struct layer_xattr {
+	uint16_t name_len;
+	uint16_t zero;
+	uint32_t value_len;
+};
+static_assert(sizeof(struct layer_xattr) == 8, "format");
+
+/* A name that changed. Sorted by (parent, name); one for each pair. */
+struct layer_name {
+	uint32_t len_bytes; /* with the name, padded to 8 */
+	uint16_t name_len;  /* bytes of name, 1..255, no NUL, no '/' */
+	uint16_t zero;
+	uint64_t parent;    /* directory */
+	uint64_t ino;       /* 0: the name is gone */
+	/* then: name, zero padding to 8 */
+};
+static_assert(sizeof(struct layer_name) == 24, "format");
+
+/* One block; entries sorted by block. Tombstones apply before the entries. */
 struct layer_block {
 	uint64_t block;         /* number of the block in its array */
+	uint64_t layer;         /* whose file the frame is in: this one, or in a full index any */
 	uint64_t frame_off;     /* file offset of the frame; 0: the block is all zeros */
 	uint32_t frame_len;
 	uint32_t frame_raw;     /* decoded size of the frame */
@@ -96,12 +130,13 @@ struct layer_block {
 	uint32_t raw_len;       /* bytes of the block; less than the block size at the array's end */
 	uint8_t filter;         /* enum codec_filter */
 	uint8_t elem_bytes;     /* element size used by the filter */
-	uint8_t has_minmax;
-	uint8_t zero[5];
-	uint64_t min_bits;      /* the dtype's own bits, zero-extended */
-	uint64_t max_bits;
+	uint8_t stat_type;      /* enum summary_type of the three fields below; 0: they do not count */
+	uint8_t zero;
+	uint32_t nan_count;     /* floats: elements that are NaN; they are in neither bound */
+	uint64_t min_bits;      /* smallest element, its own bits, zero-extended */
+	uint64_t max_bits;      /* largest; min > max: no element that is a number */
 };
-static_assert(sizeof(struct layer_block) == 56, "format");
+static_assert(sizeof(struct layer_block) == 64, "format");
 
 /* A read barrier: blocks [first, first + count) show nothing older than this layer. */
 struct layer_tomb {

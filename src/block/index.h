@@ -1,60 +1,119 @@
 /*
- * The records of a layer's index in memory: built while a layer is written, parsed when it is read,
- * encoded and decoded for its segments and its final index. No I/O, no locks.
+ * The index of a layer in memory: built while a layer is written, parsed when it is read, encoded and
+ * decoded for its segments and its final index. No I/O, no locks.
  *
  * Invariants: (1) records are sorted by ino, one each; (2) block entries of a record are sorted, one
- * for each block; (3) tombstones are sorted and disjoint and apply before the entries.
+ * for each block; (3) tombstones are sorted, disjoint and not adjacent, and apply before the entries; (4)
+ * names are sorted by (parent, name as bytes), one each.
  */
 #ifndef SPILLFS_BLOCK_INDEX_H
 #define SPILLFS_BLOCK_INDEX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "block/format.h"
 
+/* Blocks that share a frame begin at multiples of this in what it decodes to. */
+#define INDEX_PACK_ALIGN 16u
+
+/* The bytes of a frame that a block of raw_len in it accounts for, by what it takes of the decoded bytes, padding
+ * included. Rounded up, so that the frame of live blocks is never counted as partly dead. */
+static inline uint64_t index_share(uint32_t frame_len, uint32_t frame_raw, uint32_t raw_len)
+{
+	uint64_t taken = ((uint64_t)raw_len + INDEX_PACK_ALIGN - 1) / INDEX_PACK_ALIGN * INDEX_PACK_ALIGN;
+
+	if (taken >= frame_raw)
+		return frame_len;
+	return taken ? (frame_len * taken + frame_raw - 1) / frame_raw : 1;
+}
+
 struct index_record {
 	uint64_t ino;
 	uint16_t type; /* enum layer_record_type */
-	uint64_t size_bytes, block_bytes;
-	int64_t mtime_ns;
-	uint32_t mode, uid, gid;
-	char *path, *dtype, *shape; /* NUL-terminated, owned; never NULL in a parsed record */
+	uint16_t kind;
+	uint64_t version, size_bytes, stored_bytes, rdev, file_id;
+	int64_t mtime_ns, ctime_ns, btime_ns;
+	uint32_t mode, uid, gid, block_bytes;
+	char *path, *dtype, *shape, *target; /* NUL-terminated, owned; never NULL in a parsed record */
+	void *xattrs, *data;                 /* owned; NULL when empty */
+	uint32_t xattrs_len, data_len;
 	struct layer_block *blocks;
 	size_t nblocks, cap_blocks;
 	struct layer_tomb *tombs;
 	size_t ntombs, cap_tombs;
 };
 
+struct index_name {
+	uint64_t parent;
+	uint64_t ino; /* 0: gone */
+	char *name;   /* NUL-terminated, owned */
+};
+
 struct index {
 	struct index_record **v; /* sorted by ino */
 	size_t n, cap;
+	struct index_name *names;
+	size_t nnames, cap_names;
+	uint64_t *chain; /* layers to be replayed for the state of this one, in order, itself last */
+	size_t nchain;
 };
 
 void index_init(struct index *ix);
 void index_fini(struct index *ix);
+/* No record and no name; a chain alone says nothing new. */
+bool index_empty(const struct index *ix);
 
 /* The record of ino, or NULL. */
 struct index_record *index_find(const struct index *ix, uint64_t ino);
-/* The record of ino, made empty (type ARRAY, strings "") if missing. -ENOMEM. */
+/* The record of ino, made empty (type INODE, strings "") if missing. -ENOMEM. */
 int index_add(struct index *ix, uint64_t ino, struct index_record **out);
 /* Replaces the text fields; each may be NULL for "". -ENOMEM, -ENAMETOOLONG (over 65535). */
 int index_record_set_names(struct index_record *r, const char *path, const char *dtype, const char *shape);
+int index_record_set_target(struct index_record *r, const char *target);
+/* Copies. -ENOMEM, -EFBIG (over 2^32 - 1). */
+int index_record_set_xattrs(struct index_record *r, const void *xattrs, size_t len);
+int index_record_set_data(struct index_record *r, const void *data, size_t len);
+/* The xattr of this name, not NUL-terminated; false if there is none. */
+bool index_record_xattr(const struct index_record *r, const char *name, const void **value_out, size_t *len_out);
+/* Calls each for every xattr (name NUL-terminated); a non-zero return ends the walk and is returned. */
+int index_record_xattr_walk(const struct index_record *r,
+			    int (*each)(void *ctx, const char *name, const void *value, size_t len), void *ctx);
 /* Adds or replaces the entry of b->block. -ENOMEM. */
 int index_record_put(struct index_record *r, const struct layer_block *b);
+/* The entry of the block, or NULL. */
+struct layer_block *index_record_block(const struct index_record *r, uint64_t block);
+/* Do the tombstones cover the block? */
+bool index_record_hides(const struct index_record *r, uint64_t block);
 /* Drops the entries in [first, first + count) and adds the range to the tombstones, merged. -ENOMEM. */
 int index_record_tomb(struct index_record *r, uint64_t first, uint64_t count);
-/* Turns the record into GONE: no entries, no tombstones. */
+/* Turns the record into GONE: no entries, tombstones, target, xattrs, data. */
 void index_record_gone(struct index_record *r);
-/* Applies the newer index on top of ix, so that ix equals both replayed in order: newer facts and
- * names win, newer tombstones drop older entries, newer entries replace, GONE replaces all. -ENOMEM (ix undefined). */
-int index_merge(struct index *ix, const struct index *newer);
 
-/* The bytes of head + records, xxh64 set. Fields of *head other than magic, version, nrecords,
- * records_bytes, raw_bytes (sum of raw_len) and xxh64 are the caller's. *out is malloc'd. */
+/* Names. put adds or replaces; it moves what stands behind. -ENOMEM. find: true if the index says something
+ * of it; *ino_out 0: gone. */
+int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t ino);
+bool index_name_find(const struct index *ix, uint64_t parent, const char *name, uint64_t *ino_out);
+/* Positions [*first_out, *end_out) in ix->names of the directory's names. */
+void index_name_range(const struct index *ix, uint64_t parent, size_t *first_out, size_t *end_out);
+/* A copy of n numbers in place of the chain. -ENOMEM. */
+int index_set_chain(struct index *ix, const uint64_t *chain, size_t n);
+
+/* Applies the newer index on top of ix, so that ix equals both replayed in order: newer facts and
+ * names win, newer tombstones drop older entries, newer entries replace, GONE replaces all; the chain
+ * is the newer's. -ENOMEM: ix is only good for index_fini. */
+int index_merge(struct index *ix, const struct index *newer);
+/* Makes a merged index a full picture: gone records and names, tombstones, and entries that say "all
+ * zeros" go. */
+void index_flatten(struct index *ix);
+
+/* The bytes of head + body, xxh64 set. Fields of *head other than magic, version, counts, body_bytes,
+ * raw_bytes (sum of raw_len of the entries with a frame in head->layer) and xxh64 are the caller's. *out is
+ * malloc'd. -EINVAL for what index_decode would refuse, -EFBIG (body over 2^32 - 1), -ENOMEM. */
 int index_encode(const struct index *ix, struct layer_index_head *head, void **out, size_t *len_out);
-/* Parses n bytes written by index_encode. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths (not logged), -ENOMEM. Safe on
- * hostile input. */
+/* Parses n bytes written by index_encode. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths
+ * (not logged), -ENOMEM. Safe on hostile input; memory is bounded by n times some 10^5. */
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out, struct index *ix_out);
 
 #endif

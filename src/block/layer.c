@@ -5,7 +5,8 @@
  * what a failed write left behind is cut off at once or, if that fails too, before the next write;
  * (2) end_bytes only grows; (3) no frame is longer, stored or decoded, than 2^32 - 1; (4) a
  * segment's stored_bytes are those of the frames since the segment before; (5) the index holds what
- * the segments say, no more; (6) a sealed layer is never written.
+ * the segments say, no more, but for the chain; (6) a sealed layer is never written; (7) a layer without
+ * a number has no segment.
  */
 #include "block/layer.h"
 
@@ -50,7 +51,7 @@ void layer_path(uint64_t number, char out[LAYER_NAME_MAX])
 	snprintf(out, LAYER_NAME_MAX, "layers/%08" PRIu64 ".zst", number);
 }
 
-int layer_new(struct io *io, uint64_t number, struct layer **out)
+int layer_new(struct io *io, uint64_t number, const uint8_t store_uuid[16], struct layer **out)
 {
 	struct layer *l = calloc(1, sizeof(*l));
 
@@ -58,7 +59,9 @@ int layer_new(struct io *io, uint64_t number, struct layer **out)
 		return -ENOMEM;
 	l->io = io;
 	l->number = number;
+	memcpy(l->uuid, store_uuid, sizeof(l->uuid));
 	layer_path(number, l->name);
+	atomic_store(&l->has_index, true);
 	index_init(&l->ix);
 	lock_init(&l->lock, RANK_POOL);
 	*out = l;
@@ -104,7 +107,7 @@ void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes)
 		atomic_fetch_add(&l->frame_bytes, stored_bytes);
 }
 
-void layer_seek_drop(struct layer *l)
+static void layer_seek_drop(struct layer *l)
 {
 	free(l->seek);
 	l->seek = NULL;
@@ -137,18 +140,24 @@ static int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64
 	return err;
 }
 
-static int write_header(struct layer *l, const uint8_t store_uuid[16])
+static void fill_header(const struct layer *l, uint64_t number, uint8_t bytes[LAYER_HEADER_FRAME_BYTES])
 {
 	struct layer_skip skip = { LAYER_SKIP_MAGIC, sizeof(struct layer_header) };
-	struct layer_header h = { .version = LAYER_FORMAT_VERSION, .layer = l->number };
-	uint8_t bytes[LAYER_HEADER_FRAME_BYTES];
-	int err;
+	struct layer_header h = { .version = LAYER_FORMAT_VERSION, .layer = number };
 
 	memcpy(h.magic, "SPILLHDR", 8);
-	memcpy(h.store_uuid, store_uuid, 16);
+	memcpy(h.store_uuid, l->uuid, sizeof(h.store_uuid));
 	h.xxh64 = XXH64(&h, offsetof(struct layer_header, xxh64), 0);
 	memcpy(bytes, &skip, sizeof(skip));
 	memcpy(bytes + sizeof(skip), &h, sizeof(h));
+}
+
+static int write_header(struct layer *l)
+{
+	uint8_t bytes[LAYER_HEADER_FRAME_BYTES];
+	int err;
+
+	fill_header(l, l->number, bytes);
 	lock_acquire(&l->lock);
 	err = layer_seek_reserve(l);
 	if (!err)
@@ -159,42 +168,84 @@ static int write_header(struct layer *l, const uint8_t store_uuid[16])
 	return err;
 }
 
-int layer_create(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16],
-		 struct layer **out)
+/* An empty file, whatever was there. */
+static int make_file(struct io_dir *d, const char *path, struct io **out)
 {
-	char name[LAYER_NAME_MAX];
-	struct layer *l;
 	struct io *io;
-	int err;
+	int err = io_open(d, path, IO_CREATE | IO_EXCL, &io);
 
-	layer_path(number, name);
-	err = io_open(d, name, IO_CREATE | IO_EXCL, &io);
 	if (err == -EEXIST) {
-		err = io_open(d, name, IO_CREATE, &io);
+		err = io_open(d, path, IO_CREATE, &io);
 		if (err)
 			return err;
 		err = io_truncate(io, 0);
-		if (err) {
+		if (err)
 			io_close(io);
-			return err;
-		}
 	}
+	if (!err)
+		*out = io;
+	return err;
+}
+
+static int make_layer(struct io_dir *d, const char *path, uint64_t number, const uint8_t store_uuid[16],
+		      struct layer **out)
+{
+	struct layer *l;
+	struct io *io;
+	int err = make_file(d, path, &io);
+
 	if (err)
 		return err;
-	err = layer_new(io, number, &l);
+	err = layer_new(io, number, store_uuid, &l);
 	if (err) {
 		io_close(io);
-		io_unlink(d, name);
+		io_unlink(d, path);
 		return err;
 	}
-	err = write_header(l, store_uuid);
+	snprintf(l->name, sizeof(l->name), "%s", path);
+	err = write_header(l);
 	if (err) {
 		layer_close(l);
-		io_unlink(d, name);
+		io_unlink(d, path);
 		return err;
 	}
 	*out = l;
 	return 0;
+}
+
+int layer_create(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16],
+		 struct layer **out)
+{
+	char path[LAYER_NAME_MAX];
+
+	layer_path(number, path);
+	return make_layer(d, path, number, store_uuid, out);
+}
+
+int layer_create_as(struct io_dir *d, const char *path, const uint8_t store_uuid[16], struct layer **out)
+{
+	return make_layer(d, path, 0, store_uuid, out);
+}
+
+int layer_adopt(struct layer *l, struct io_dir *d, const char *path, uint64_t number)
+{
+	uint8_t bytes[LAYER_HEADER_FRAME_BYTES];
+	char to[LAYER_NAME_MAX];
+	int err;
+
+	assert(!l->number && number && !layer_sealed(l));
+	fill_header(l, number, bytes);
+	layer_path(number, to);
+	lock_acquire(&l->lock);
+	err = l->broken ? l->broken : io_pwrite(l->io, bytes, sizeof(bytes), 0);
+	if (!err)
+		err = io_rename(d, path, to);
+	if (!err) {
+		l->number = number;
+		layer_path(number, l->name);
+	}
+	lock_release(&l->lock);
+	return err;
 }
 
 uint64_t layer_number(const struct layer *l)
@@ -217,8 +268,14 @@ uint64_t layer_frame_bytes(struct layer *l)
 	return atomic_load(&l->frame_bytes);
 }
 
+bool layer_has_index(const struct layer *l)
+{
+	return atomic_load(&l->has_index);
+}
+
 const struct index *layer_index(const struct layer *l)
 {
+	assert(layer_has_index(l));
 	return &l->ix;
 }
 
@@ -249,7 +306,7 @@ int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len,
 	return err;
 }
 
-/* The bytes of a skippable frame that holds head and records. */
+/* The bytes of a skippable frame that holds head and body. */
 static int frame_index(const struct index *ix, struct layer_index_head *head, uint8_t **out,
 		       size_t *len_out)
 {
@@ -285,6 +342,8 @@ static int segment_append_locked(struct layer *l, const struct index *added,
 	size_t len;
 	int err;
 
+	if (layer_bad_block(l, added, head->kind, atomic_load(&l->end_bytes)))
+		return -EINVAL;
 	head->prev_off_bytes = l->segment_off;
 	head->stored_bytes = frame_bytes - l->segment_frame_bytes;
 	err = frame_index(added, head, &frame, &len);
@@ -321,7 +380,7 @@ int layer_segment(struct layer *l, const struct index *added, uint64_t commit, i
 	uint64_t off;
 	int err;
 
-	assert(!layer_sealed(l));
+	assert(!layer_sealed(l) && l->number);
 	lock_acquire(&l->lock);
 	err = segment_append_locked(l, added, &head);
 	off = l->segment_off;
@@ -356,14 +415,29 @@ static int frame_seek_table(const struct layer *l, size_t index_len, uint8_t **o
 	return 0;
 }
 
-static int seal_locked(struct layer *l, struct layer_index_head *head)
+int layer_set_chain(struct layer *l, const uint64_t *chain, size_t n)
+{
+	int err;
+
+	assert(!layer_sealed(l) && l->number);
+	if (n && chain[n - 1] != l->number)
+		return -EINVAL;
+	lock_acquire(&l->lock);
+	err = index_set_chain(&l->ix, chain, n);
+	lock_release(&l->lock);
+	return err;
+}
+
+static int seal_locked(struct layer *l, const struct index *ix, struct layer_index_head *head)
 {
 	uint8_t *frame, *table;
 	size_t frame_len, table_len;
 	int err;
 
+	if (ix->nchain && ix->chain[ix->nchain - 1] != l->number)
+		return -EINVAL;
 	head->stored_bytes = atomic_load(&l->frame_bytes);
-	err = frame_index(&l->ix, head, &frame, &frame_len);
+	err = frame_index(ix, head, &frame, &frame_len);
 	if (err)
 		return err;
 	err = layer_seek_reserve(l);
@@ -380,9 +454,12 @@ static int seal_locked(struct layer *l, struct layer_index_head *head)
 	free(table);
 	if (err)
 		return err;
-	atomic_fetch_add(&l->end_bytes, frame_len + table_len);
-	layer_seek_drop(l);
 	l->head = *head;
+	l->index_off = atomic_load(&l->end_bytes);
+	l->table_off = l->index_off + frame_len;
+	l->nframes = (uint32_t)l->nseek + 1;
+	atomic_store(&l->end_bytes, l->table_off + table_len);
+	layer_seek_drop(l);
 	atomic_store(&l->sealed, true);
 	return 0;
 }
@@ -390,16 +467,50 @@ static int seal_locked(struct layer *l, struct layer_index_head *head)
 int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
 {
 	struct layer_index_head head = {
-		.kind = LAYER_INDEX,
+		.kind = LAYER_DELTA,
 		.layer = l->number,
 		.commit = commit,
 		.time_ns = time_ns,
 	};
 	int err;
 
-	assert(!layer_sealed(l));
+	assert(!layer_sealed(l) && l->number);
 	lock_acquire(&l->lock);
-	err = seal_locked(l, &head);
+	err = seal_locked(l, &l->ix, &head);
+	lock_release(&l->lock);
+	return err;
+}
+
+int layer_seal_full(struct layer *l, struct index *full, uint64_t commit, int64_t time_ns)
+{
+	struct layer_index_head head = {
+		.kind = LAYER_FULL,
+		.layer = l->number,
+		.commit = commit,
+		.time_ns = time_ns,
+	};
+	uint64_t *chain = malloc(sizeof(*chain));
+	struct index ix = *full;
+	int err;
+
+	assert(!layer_sealed(l) && l->number);
+	if (!chain)
+		return -ENOMEM;
+	*chain = l->number;
+	ix.chain = chain;
+	ix.nchain = 1;
+	lock_acquire(&l->lock);
+	err = layer_bad_block(l, &ix, head.kind, atomic_load(&l->end_bytes)) ? -EINVAL : 0;
+	if (!err)
+		err = seal_locked(l, &ix, &head);
+	if (!err) {
+		free(full->chain);
+		index_init(full);
+		index_fini(&l->ix);
+		l->ix = ix;
+	} else {
+		free(chain);
+	}
 	lock_release(&l->lock);
 	return err;
 }

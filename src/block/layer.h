@@ -27,29 +27,54 @@ int layer_name_parse(const char *name, uint64_t *number_out);
 /* d is the store's directory. Makes the file (a leftover of the same number is truncated) and writes its
  * header; durable after layer_sync and a sync of the directory. */
 int layer_create(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out);
+/* The same under a name of the caller's choice, with number 0: it takes frames, but no segment, until
+ * layer_adopt gives it its number. */
+int layer_create_as(struct io_dir *d, const char *path, const uint8_t store_uuid[16], struct layer **out);
+/* Gives the layer at `path` its number and its name, replacing a leftover of that name. Nobody else may use l
+ * meanwhile. After a failure it is as before, and can be adopted again. */
+int layer_adopt(struct layer *l, struct io_dir *d, const char *path, uint64_t number);
 /* Opens the open layer after a crash: cuts it back to committed_bytes and reads the segment chain that
  * ends at segment_off (0: none) into its index. -EUCLEAN (logged) if it is shorter or damaged. */
 int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], uint64_t committed_bytes,
 		  uint64_t segment_off, struct layer **out);
+/* The same when what was committed is not known: up to the last segment that is whole, with all before it. What is
+ * behind it is left in the file until the next write. -ENODATA: no segment; -EUCLEAN, logged: no layer of ours. */
+int layer_salvage(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out,
+		  uint64_t *committed_bytes_out, uint64_t *segment_off_out);
 /* Opens a sealed layer: checks footer, seek table, header and index. -EUCLEAN, logged. */
 int layer_open(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out);
+/* The same in two steps. layer_open_frames checks footer and header only: frames can be read then, and what
+ * layer_head says is checked as far as its own bounds. */
+int layer_open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out);
+/* Does nothing when the index is there. The caller excludes other calls of this one. */
+int layer_load_index(struct layer *l);
+bool layer_has_index(const struct layer *l);
 void layer_close(struct layer *l);
 
 uint64_t layer_number(const struct layer *l);
 bool layer_sealed(const struct layer *l);
 uint64_t layer_bytes(struct layer *l);        /* length of the file so far */
 uint64_t layer_frame_bytes(struct layer *l);  /* of its frames alone */
-/* The records of a sealed or recovered layer, or of the open one up to the last segment. Owned by l;
- * of an open layer only stable while the caller excludes layer_segment and layer_seal. */
+/* The index of a sealed (layer_has_index) or recovered layer, or of the open one up to the last segment. Owned by
+ * l; of an open layer only stable while the caller excludes layer_segment, layer_set_chain and sealing. */
 const struct index *layer_index(const struct layer *l);
 const struct layer_index_head *layer_head(const struct layer *l); /* sealed layers only */
 
 /* Appends one frame of raw_len decoded bytes. -ENOSPC etc: nothing was appended. Open layers only. */
 int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, uint64_t *off_out);
-/* Appends a segment with the records of `added`, merges them into the index; *segment_off_out is what layer_recover wants. */
-int layer_segment(struct layer *l, const struct index *added, uint64_t commit, int64_t time_ns, uint64_t *segment_off_out);
-/* Writes index and seek table. The caller syncs afterwards. After a failure the layer is open as before. */
+/* Appends a segment of what was added and merges it into the index; *segment_off_out is what layer_recover
+ * wants. -EINVAL: a block entry is not of this layer, or the index is none. */
+int layer_segment(struct layer *l, const struct index *added, uint64_t commit, int64_t time_ns,
+		  uint64_t *segment_off_out);
+/* The chain of the index to be sealed (n 0: none), itself last; a later segment's chain replaces it. -EINVAL,
+ * -ENOMEM. */
+int layer_set_chain(struct layer *l, const uint64_t *chain, size_t n);
+/* Writes index (DELTA: the segments merged) and seek table. The caller syncs afterwards. After a failure the
+ * layer is open as before. */
 int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns);
+/* The same with kind FULL and *full as the index; its chain becomes the layer alone. What is in *full is
+ * the layer's after success, and left alone after a failure. -EINVAL: an entry of this layer names no frame of it. */
+int layer_seal_full(struct layer *l, struct index *full, uint64_t commit, int64_t time_ns);
 int layer_sync(struct layer *l);
 
 /* Reads the stored bytes of a frame into frame (frame_len of them). -EUCLEAN, logged, when the file is shorter. */
@@ -57,5 +82,9 @@ int layer_read(struct layer *l, uint64_t off, void *frame, size_t frame_len);
 /* Reads and decodes the frame of b, whole (b->frame_raw bytes) into out; damage is logged with layer and offset plus `who`
  * (the array and block, as text for the log) and is -EUCLEAN. */
 int layer_decode(struct layer *l, const struct layer_block *b, const char *who, void *out);
+/* Compares every frame of a sealed layer with the seek table and the index and, with data, decodes all.
+ * Each damage is logged and does not end the walk; -EUCLEAN if there was any. progress (may be NULL) is told how far
+ * it is; its return, if not 0, ends the walk and is returned. */
+int layer_verify(struct layer *l, bool data, int (*progress)(void *ctx, uint64_t done_bytes), void *ctx);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * What layer.c (writing, reading) and layer_open.c (opening, recovery) share. For these two only.
+ * What layer.c (writing, reading), layer_open.c (opening), layer_recover.c and layer_check.c share. For these
+ * only.
  */
 #ifndef SPILLFS_BLOCK_LAYER_PRIV_H
 #define SPILLFS_BLOCK_LAYER_PRIV_H
@@ -15,13 +16,17 @@
 
 struct layer {
 	struct io *io;
-	uint64_t number;
-	char name[LAYER_NAME_MAX + 8]; /* for the log: layers/NNNNNNNN.zst */
-	_Atomic bool sealed;
+	uint64_t number; /* 0: not adopted yet */
+	uint8_t uuid[16];
+	char name[LAYER_NAME_MAX + 32]; /* for the log: layers/NNNNNNNN.zst */
+	bool quiet;                     /* damage is expected and not logged; while it is salvaged */
+	_Atomic bool sealed, has_index;
 	_Atomic uint64_t end_bytes;   /* of the whole frames */
 	_Atomic uint64_t frame_bytes; /* of the zstd frames among them */
 	struct index ix;
-	struct layer_index_head head; /* when sealed */
+	struct layer_index_head head; /* when sealed; and the next three */
+	uint64_t index_off, table_off;
+	uint32_t nframes; /* entries of the seek table */
 
 	struct lock lock;              /* serialises appends; what follows is under it */
 	struct layer_seek_entry *seek; /* of every frame so far, until the layer is sealed */
@@ -32,10 +37,29 @@ struct layer {
 	int broken;                   /* -errno for all later writes */
 };
 
-int layer_new(struct io *io, uint64_t number, struct layer **out); /* takes io over on success */
+/* Takes io over on success. */
+int layer_new(struct io *io, uint64_t number, const uint8_t store_uuid[16], struct layer **out);
+int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uint8_t store_uuid[16],
+		    struct layer **out);
 int layer_seek_reserve(struct layer *l);
 /* Notes one more frame at the end; the room is reserved. raw_bytes 0: skippable. */
 void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes);
-void layer_seek_drop(struct layer *l);
+
+/* Logs damage of the file unless the layer is quiet; -EUCLEAN. */
+int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Like io_pread; a file that ends too early is damage. */
+int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off);
+int layer_read_header(struct layer *l);
+/* Reads and verifies the index at off, of which [off, limit) may be read: a segment, or what stands behind them
+ * in a sealed layer. */
+int layer_read_index(struct layer *l, uint64_t off, uint64_t limit, bool sealed, struct layer_index_head *head_out,
+		     struct index *ix_out, uint64_t *end_out);
+/* The seek table of a sealed layer; checked against the file's length. *out is malloc'd. */
+int layer_read_table(struct layer *l, struct layer_seek_entry **out);
+/* The first block entry that an index of this kind may not have in l, where frames end at limit; NULL: none. */
+const struct layer_block *layer_bad_block(const struct layer *l, const struct index *ix, uint32_t kind,
+					  uint64_t limit);
+/* Measures the frame at off. *raw_out is 0 for a skippable one. */
+int layer_walk_frame(struct layer *l, uint64_t off, uint64_t limit, uint64_t *stored_out, uint64_t *raw_out);
 
 #endif

@@ -102,8 +102,13 @@ static int open_store(struct program *p)
 		.threads = (unsigned)o->threads,
 		.commit_seconds = (unsigned)o->commit,
 		.layer_bytes = (uint64_t)o->layer,
+		.keep = (unsigned)o->keep,
+		.compact_bytes = (uint64_t)o->compact,
+		.follow = o->ro,
 		.cache_bytes = (size_t)o->cache,
 		.dirty_bytes = (size_t)o->dirty,
+		.fault = getenv("SPILLFS_FAULT"),
+		.fault_armed_by = getenv("SPILLFS_FAULT_ARM"),
 	};
 	struct store_refusal why = { "" };
 	int fd = p->store_fd, err;

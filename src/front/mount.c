@@ -173,6 +173,8 @@ int mount_args(const struct options *o, const char *source, struct fuse_args *ou
 		err = add_option(&list, "allow_other", NULL);
 	if (err == 0 && o->allow_root)
 		err = add_option(&list, "allow_root", NULL);
+	if (err == 0 && o->ro)
+		err = add_option(&list, "ro", NULL);
 	snprintf(max_read, sizeof(max_read), "%lld", (long long)o->max_read);
 	if (err == 0 && o->max_read)
 		err = add_option(&list, "max_read", max_read);

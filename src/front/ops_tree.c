@@ -24,7 +24,7 @@ static void fill_entry(const struct front *f, const struct tree_attr *a, struct 
 	e->attr = a->st;
 	front_show(f, &e->attr);
 	e->attr_timeout = front_attr_timeout(a);
-	e->entry_timeout = FRONT_TIMEOUT_SECONDS;
+	e->entry_timeout = a->moving ? 0 : FRONT_TIMEOUT_SECONDS;
 }
 
 static void reply_entry(fuse_req_t req, int err, const struct tree_attr *a)
@@ -338,7 +338,7 @@ static void control_info(fuse_req_t req)
 	struct store *s = tree_store(front_of(req)->tree);
 	struct spillfs_info info = {
 		.pid = (uint64_t)getpid(),
-		.commit = commit_number(s->commit),
+		.commit = s->commit ? commit_number(s->commit) : 0,
 		.newest_layer = layers_newest_sealed(s->layers),
 		.format = STORE_FORMAT_VERSION,
 	};
@@ -359,26 +359,63 @@ static void control_commit(fuse_req_t req)
 		fuse_reply_ioctl(req, 0, &c, sizeof(c));
 }
 
+static void control_compact(fuse_req_t req, const struct spillfs_compact *in)
+{
+	struct store *s = tree_store(front_of(req)->tree);
+	struct spillfs_compact out = { .start = in->start };
+	struct commit_compaction c;
+	struct layers_totals totals;
+
+	if (!s->commit) {
+		front_reply_err(req, -EROFS);
+		return;
+	}
+	commit_compact(s->commit, in->start != 0, &c);
+	layers_totals(s->layers, &totals);
+	out.running = c.running;
+	out.done_bytes = c.done_bytes;
+	out.total_bytes = c.total_bytes;
+	out.finished = c.finished;
+	out.error = c.error;
+	out.layers = totals.nlayers;
+	out.bytes = totals.bytes;
+	fuse_reply_ioctl(req, 0, &out, sizeof(out));
+}
+
+static void file_blocks(fuse_req_t req, struct fuse_file_info *fi, const struct spillfs_blocks *in)
+{
+	struct spillfs_blocks *out = calloc(1, sizeof(*out));
+	int err = out ? tree_blocks((struct tree_file *)(uintptr_t)fi->fh, in->first, out) : -ENOMEM;
+
+	if (err)
+		front_reply_err(req, err);
+	else
+		fuse_reply_ioctl(req, 0, out, sizeof(*out));
+	free(out);
+}
+
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
 		     const void *in, size_t in_len, size_t out_len)
 {
 	uid_t uid = fuse_req_ctx(req)->uid;
+	bool root = ino == FUSE_ROOT_ID && (cmd == SPILLFS_IOC_INFO || cmd == SPILLFS_IOC_COMMIT || cmd == SPILLFS_IOC_COMPACT);
+	bool file = ino != FUSE_ROOT_ID && cmd == SPILLFS_IOC_BLOCKS && !(flags & FUSE_IOCTL_DIR);
 
 	(void)arg;
-	(void)fi;
-	(void)flags;
-	(void)in;
-	(void)in_len;
-	if (ino != FUSE_ROOT_ID || (cmd != SPILLFS_IOC_INFO && cmd != SPILLFS_IOC_COMMIT))
+	if (!root && !file)
 		front_reply_err(req, -ENOTTY);
-	else if (uid && uid != geteuid())
+	else if (root && uid && uid != geteuid())
 		front_reply_err(req, -EPERM);
-	else if (out_len < _IOC_SIZE(cmd))
+	else if (out_len < _IOC_SIZE(cmd) || ((_IOC_DIR(cmd) & _IOC_WRITE) && in_len < _IOC_SIZE(cmd)))
 		front_reply_err(req, -EINVAL);
+	else if (file)
+		file_blocks(req, fi, in);
 	else if (cmd == SPILLFS_IOC_INFO)
 		control_info(req);
-	else
+	else if (cmd == SPILLFS_IOC_COMMIT)
 		control_commit(req);
+	else
+		control_compact(req, in);
 }
 
 void front_ops_tree(struct fuse_lowlevel_ops *ops)

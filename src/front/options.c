@@ -18,6 +18,7 @@
 
 enum option_type {
 	OPT_FLAG,   /* bool: true */
+	OPT_UNFLAG, /* bool: false, its default */
 	OPT_NUMBER, /* int64_t within min and max */
 	OPT_SIZE,   /* the same with a suffix K, M, G or T */
 	OPT_OCTAL,  /* the same in octal */
@@ -57,8 +58,11 @@ static const struct option_row options_table[] = {
 	{ "threads", 0, OPT_NUMBER, FIELD(threads), 1, 256, "N", "compression threads (CPUs)" },
 	{ "commit", 0, OPT_NUMBER, FIELD(commit), 0, 86400, "SECONDS", "between commits; 0: on request (5)" },
 	{ "layer", 0, OPT_SIZE, FIELD(layer), 64 * KIB, SIZE_MAX_BYTES, "SIZE", "seal the open layer at this size (1G)" },
+	{ "keep", 0, OPT_NUMBER, FIELD(keep), 1, 1000000, "N", "commits whose state stays in snapshots/@N (1)" },
+	{ "compact", 0, OPT_SIZE, FIELD(compact), 0, SIZE_MAX_BYTES, "SIZE", "copied by compaction in a second; 0: no bound (64M)" },
 	{ "cache", 0, OPT_SIZE, FIELD(cache), MIB, SIZE_MAX_BYTES, "SIZE", "memory for decoded blocks (256M)" },
 	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M)" },
+	{ "ro", 0, OPT_FLAG, FIELD(ro), 0, 0, NULL, "follow what another daemon commits under layers/" },
 	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes" },
 	{ "uid", 0, OPT_NUMBER, FIELD(uid), 0, UINT32_MAX - 1, "N", "show every file as owned by this user" },
 	{ "gid", 0, OPT_NUMBER, FIELD(gid), 0, UINT32_MAX - 1, "N", "show every file as owned by this group" },
@@ -70,8 +74,7 @@ static const struct option_row options_table[] = {
 	{ "fsname", 0, OPT_STRING, FIELD(fsname), 0, 0, "NAME", "source shown by mount and df (the store)" },
 	{ "subtype", 0, OPT_STRING, FIELD(subtype), 0, 0, "NAME", "type shown after \"fuse.\" (spillfs)" },
 
-	{ .name = "ro", .type = OPT_PASS },
-	{ .name = "rw", .type = OPT_PASS },
+	{ .name = "rw", .type = OPT_UNFLAG, .field = FIELD(ro) },
 	{ .name = "suid", .type = OPT_PASS },
 	{ .name = "nosuid", .type = OPT_PASS },
 	{ .name = "dev", .type = OPT_PASS },
@@ -249,7 +252,7 @@ static int add_passed(struct parser *p, const char *text)
 static int set_option(struct parser *p, const struct option_row *row, const char *text, const char *value)
 {
 	void *field = (char *)p->o + row->field;
-	bool takes_value = row->type != OPT_FLAG && row->type != OPT_PASS && row->type != OPT_IGNORE;
+	bool takes_value = row->type != OPT_FLAG && row->type != OPT_UNFLAG && row->type != OPT_PASS && row->type != OPT_IGNORE;
 
 	if (row->type == OPT_IGNORE_PREFIX)
 		return 0;
@@ -260,6 +263,9 @@ static int set_option(struct parser *p, const struct option_row *row, const char
 	switch (row->type) {
 	case OPT_FLAG:
 		*(bool *)field = true;
+		return 0;
+	case OPT_UNFLAG:
+		*(bool *)field = false;
 		return 0;
 	case OPT_NUMBER:
 	case OPT_SIZE:
@@ -385,7 +391,7 @@ static int take_words(struct parser *p, const char *words[3], int nwords)
 int options_parse(int argc, char **argv, struct options *out, char *why, size_t why_len)
 {
 	struct options o = {
-		.backing = IO_BACKING_AUTO, .commit = 5,
+		.backing = IO_BACKING_AUTO, .commit = 5, .keep = 1, .compact = 64 * MIB,
 		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
 		.uid = -1, .gid = -1, .umask = -1,
 	};
@@ -463,7 +469,8 @@ void options_print_help(FILE *to)
 	}
 	fputs("\nMount options handed to the kernel:\n", to);
 	print_names(to, OPT_PASS, OPT_PASS_VALUE);
-	fputs("\nAccepted and ignored, for fstab:\n", to);
+	fputs("\nAccepted, for fstab, without an effect of their own:\n", to);
 	print_names(to, OPT_IGNORE, OPT_IGNORE_PREFIX);
+	print_names(to, OPT_UNFLAG, OPT_UNFLAG);
 	fputs("\nspillctl(1) unmounts, commits and shows statistics. See spillfs(1) for the exit codes.\n", to);
 }

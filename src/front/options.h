@@ -20,7 +20,8 @@ struct options {
 	int64_t backing; /* enum io_backing */
 	int64_t leases, pool, threads, commit;
 	int64_t layer, cache, dirty; /* bytes */
-	bool writeback;
+	int64_t keep, compact;       /* states; bytes in a second */
+	bool ro, writeback;
 	int64_t max_read;        /* bytes; 0: not given */
 	int64_t uid, gid, umask; /* -1: not given */
 	bool allow_other, allow_root, default_permissions;

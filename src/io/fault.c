@@ -1,12 +1,16 @@
 /*
- * A directory that fails on demand: a disk that dies at the n-th change, or a full one.
+ * A directory that fails on demand: a disk that dies at the n-th change, or a full one, or a daemon that
+ * is killed there.
  *
  * Invariants: (1) from the n-th counted operation on nothing changes in `inner` any more, but for the
- * first half of a torn write; what is not counted (making a file or directory, allocate) fails then
- * too; (2) reads are never touched; (3) the lock is not held while inner works.
+ * first half of a torn write and for what other threads had begun; what is not counted (making a file or
+ * directory, allocate) fails then too; (2) reads are never touched; (3) the lock is not held while inner
+ * works, and for ever by whoever kills the process: nobody counts on.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "io/io.h"
 #include "util/lock.h"
@@ -18,6 +22,8 @@ struct fault_dir {
 	uint64_t count, nth;
 	int err;
 	bool torn;
+	bool kill;            /* the process ends at the n-th; everything is counted */
+	const char *armed_by; /* counting waits for this file; NULL: it has begun */
 };
 
 struct fault_file {
@@ -36,30 +42,62 @@ static struct fault_file *to_file(struct io *io)
 	return (struct fault_file *)io;
 }
 
-/* Counts one operation: 0, or the error it fails with; *torn for a write that is to move its half. */
-static int fault_count(struct fault_dir *d, bool *torn)
+static void __attribute__((noreturn)) die(void)
 {
+	kill(getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
+static bool has_begun_locked(struct fault_dir *d)
+{
+	if (d->armed_by && access(d->armed_by, F_OK) == 0)
+		d->armed_by = NULL;
+	return !d->armed_by;
+}
+
+int io_fault_tick(struct io_dir *dir, bool *torn)
+{
+	struct fault_dir *d = to_dir(dir);
+	bool tear = false;
 	int err = 0;
 
 	lock_acquire(&d->lock);
-	d->count++;
-	if (d->nth && d->count >= d->nth)
+	if (has_begun_locked(d))
+		d->count++;
+	if (d->nth && d->count >= d->nth) {
 		err = d->err;
-	if (torn)
-		*torn = err && d->torn && d->count == d->nth;
+		tear = torn && d->torn && d->count == d->nth;
+		/* Later ones stop here, too, until the one that tears its write has killed them. */
+		if (d->kill && d->count > d->nth && d->torn)
+			for (;;)
+				pause();
+		if (d->kill && !tear)
+			die();
+	}
 	lock_release(&d->lock);
+	if (torn)
+		*torn = tear;
 	return err;
 }
 
-/* The error of an operation that is not counted. */
-static int fault_now(struct fault_dir *d)
+void io_fault_torn(struct io_dir *dir)
 {
+	if (to_dir(dir)->kill)
+		die();
+}
+
+/* The making of a file or directory, and allocate: counted only where the process is to be killed. */
+static int fault_make(struct fault_dir *d)
+{
+	bool counted;
 	int err;
 
 	lock_acquire(&d->lock);
+	counted = d->kill;
 	err = d->nth && d->count >= d->nth ? d->err : 0;
 	lock_release(&d->lock);
-	return err;
+	return counted ? io_fault_tick(&d->base, NULL) : err;
 }
 
 static int fault_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size_t *out)
@@ -71,39 +109,41 @@ static int fault_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
 {
 	struct fault_file *f = to_file(io);
 	bool torn;
-	int err = fault_count(f->dir, &torn);
+	int err = io_fault_tick(&f->dir->base, &torn);
 
 	if (!err)
 		return io_pwrite(f->inner, buf, n, off);
-	if (torn)
+	if (torn) {
 		io_pwrite(f->inner, buf, n / 2, off);
+		io_fault_torn(&f->dir->base);
+	}
 	return err;
 }
 
 static int fault_sync(struct io *io)
 {
-	int err = fault_count(to_file(io)->dir, NULL);
+	int err = io_fault_tick(&to_file(io)->dir->base, NULL);
 
 	return err ? err : io_sync(to_file(io)->inner);
 }
 
 static int fault_truncate(struct io *io, uint64_t size)
 {
-	int err = fault_count(to_file(io)->dir, NULL);
+	int err = io_fault_tick(&to_file(io)->dir->base, NULL);
 
 	return err ? err : io_truncate(to_file(io)->inner, size);
 }
 
 static int fault_allocate(struct io *io, uint64_t off, uint64_t n)
 {
-	int err = fault_now(to_file(io)->dir);
+	int err = fault_make(to_file(io)->dir);
 
 	return err ? err : io_allocate(to_file(io)->inner, off, n);
 }
 
 static int fault_punch(struct io *io, uint64_t off, uint64_t n)
 {
-	int err = fault_count(to_file(io)->dir, NULL);
+	int err = io_fault_tick(&to_file(io)->dir->base, NULL);
 
 	return err ? err : io_punch(to_file(io)->inner, off, n);
 }
@@ -152,7 +192,7 @@ static int fault_dir_open(struct io_dir *dir, const char *name, unsigned flags, 
 {
 	struct fault_dir *d = to_dir(dir);
 	struct fault_file *f = calloc(1, sizeof(*f));
-	int dead = flags & IO_CREATE ? fault_now(d) : 0;
+	int dead = flags & IO_CREATE ? fault_make(d) : 0;
 	int err;
 
 	if (!f)
@@ -172,28 +212,28 @@ static int fault_dir_open(struct io_dir *dir, const char *name, unsigned flags, 
 
 static int fault_dir_unlink(struct io_dir *dir, const char *name)
 {
-	int err = fault_count(to_dir(dir), NULL);
+	int err = io_fault_tick(dir, NULL);
 
 	return err ? err : io_unlink(to_dir(dir)->inner, name);
 }
 
 static int fault_dir_rename(struct io_dir *dir, const char *from, const char *to)
 {
-	int err = fault_count(to_dir(dir), NULL);
+	int err = io_fault_tick(dir, NULL);
 
 	return err ? err : io_rename(to_dir(dir)->inner, from, to);
 }
 
 static int fault_dir_mkdir(struct io_dir *dir, const char *name)
 {
-	int err = fault_now(to_dir(dir));
+	int err = fault_make(to_dir(dir));
 
 	return err ? err : io_mkdir(to_dir(dir)->inner, name);
 }
 
 static int fault_dir_sync(struct io_dir *dir, const char *name)
 {
-	int err = fault_count(to_dir(dir), NULL);
+	int err = io_fault_tick(dir, NULL);
 
 	return err ? err : io_dir_sync(to_dir(dir)->inner, name);
 }
@@ -251,7 +291,28 @@ void io_fault_arm(struct io_dir *dir, uint64_t n, int err, bool torn)
 	d->nth = n;
 	d->err = err > 0 ? -err : err;
 	d->torn = torn;
+	d->kill = false;
+	d->armed_by = NULL;
 	lock_release(&d->lock);
+}
+
+void io_fault_kill_at(struct io_dir *dir, uint64_t n, bool torn, const char *armed_by)
+{
+	struct fault_dir *d = to_dir(dir);
+
+	lock_acquire(&d->lock);
+	d->count = 0;
+	d->nth = n;
+	d->err = -EIO;
+	d->torn = torn;
+	d->kill = true;
+	d->armed_by = armed_by;
+	lock_release(&d->lock);
+}
+
+struct io_dir *io_fault_inner(struct io_dir *dir)
+{
+	return dir->ops == &fault_dir_ops ? to_dir(dir)->inner : dir;
 }
 
 uint64_t io_fault_count(struct io_dir *dir)

@@ -431,8 +431,10 @@ int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, s
 
 const char *io_file_backing(struct io_dir *dir, const char **why)
 {
-	bool real = dir->ops == &file_dir_ops;
+	bool real;
 
+	dir = io_fault_inner(dir);
+	real = dir->ops == &file_dir_ops;
 	if (why)
 		*why = real ? to_dir(dir)->why : "not a real directory";
 	return real && to_dir(dir)->direct ? "direct" : "buffered";
@@ -440,6 +442,7 @@ const char *io_file_backing(struct io_dir *dir, const char **why)
 
 void io_file_set_fd_budget(struct io_dir *dir, unsigned n)
 {
+	dir = io_fault_inner(dir);
 	if (dir->ops == &file_dir_ops)
 		fd_set_budget(to_dir(dir), n);
 }

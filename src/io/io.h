@@ -1,7 +1,7 @@
 /*
  * Files and directories of the store, behind one vtable: io/file (a real directory), io/mem (a
- * directory in memory, for unit tests) and io/fault (wraps another and fails or stops at the n-th
- * write or sync).
+ * directory in memory, for unit tests) and io/fault (wraps another, and fails or kills the process at
+ * the n-th write or sync).
  *
  * All offsets and lengths are bytes. All functions return 0 or -errno and are thread-safe; pread and
  * pwrite move everything asked for or fail: a pread that meets the end of the file returns -ENODATA
@@ -82,6 +82,9 @@ static inline int io_pin(struct io *f, int *fd) { return f->ops->pin(f, fd); }
 static inline void io_unpin(struct io *f) { f->ops->unpin(f); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
 
+/* A small file gets new contents at once: written to tmp, synced, renamed. The directory is not synced. */
+int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *p, size_t n);
+
 /* io/file: how aligned transfers reach the disk. AUTO means direct where the file system takes it and
  * the transfer is large (IO_DIRECT_MIN), buffered otherwise; DIRECT uses it for every aligned piece. */
 enum io_backing { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };
@@ -105,5 +108,15 @@ int io_mem_dir(struct io_dir **out);
 int io_fault_dir(struct io_dir *inner, struct io_dir **out);
 void io_fault_arm(struct io_dir *d, uint64_t n, int err, bool torn);
 uint64_t io_fault_count(struct io_dir *d);
+/* Instead of failing, the process kills itself (SIGKILL) before the n-th operation, or with torn in the middle of it
+ * if it is a write. The making of files and directories and allocate count as well. n = 0 only counts. Counting
+ * begins when there is a file of the name armed_by (not copied); NULL: at once. */
+void io_fault_kill_at(struct io_dir *d, uint64_t n, bool torn, const char *armed_by);
+/* Counts a change that does not go through d (SQLite's) as one of d's: 0, or the error that it fails with. *torn
+ * (NULL: no write): half of it is to be made all the same, and io_fault_torn called then. */
+int io_fault_tick(struct io_dir *d, bool *torn);
+void io_fault_torn(struct io_dir *d);
+/* The directory that d wraps; any other d itself. */
+struct io_dir *io_fault_inner(struct io_dir *d);
 
 #endif

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "block/pool.h"
+#include "store/compact.h"
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -22,21 +23,30 @@
 #include "util/log.h"
 #include "util/stats.h"
 
-#define MAINTAIN_ROUNDS_MAX 8
+/* Copied by compaction before requests are looked at. */
+#define STEP_BYTES (1u << 20)
+/* Commits after a compaction that failed before the next one is begun by itself. */
+#define BACKOFF_COMMITS 16u
 
 struct commit {
 	struct store *store;
 	struct commit_hooks hooks;
 	void *ctx;
 	pthread_t thread;
-	struct rwlock gate;
+	struct rwlock freeze, gate;
 
 	struct lock lock;
 	pthread_cond_t wake, finished_cond;
 	uint64_t requested, finished; /* tickets */
-	bool seal, stop, started, busy, quiet;
+	bool seal, space, stop, started, busy, quiet;
 	int result;      /* of the last commit */
 	uint64_t number; /* of the last durable commit */
+
+	bool compact_wanted;              /* somebody has asked for one */
+	struct commit_compaction shown;   /* under lock */
+	struct compact *job;              /* the thread's */
+	int64_t next_step_ns;             /* pacing, CLOCK_MONOTONIC */
+	uint64_t backoff_until;           /* commit number */
 
 	struct commit_deferred *deferred, **deferred_tail; /* under the meta lock */
 };
@@ -46,6 +56,14 @@ static int64_t now_ns(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
@@ -68,6 +86,7 @@ int commit_new(struct store *s, struct commit **out)
 	c->number = (uint64_t)number;
 	c->deferred_tail = &c->deferred;
 	lock_init(&c->lock, RANK_COMMIT);
+	rwlock_init(&c->freeze, RANK_FREEZE);
 	rwlock_init(&c->gate, RANK_GATE);
 	lock_cond_init(&c->wake);
 	lock_cond_init(&c->finished_cond);
@@ -81,6 +100,7 @@ void commit_free(struct commit *c)
 	pthread_cond_destroy(&c->finished_cond);
 	lock_fini(&c->lock);
 	rwlock_fini(&c->gate);
+	rwlock_fini(&c->freeze);
 	free(c);
 }
 
@@ -92,6 +112,16 @@ void commit_gate_enter(struct commit *c)
 void commit_gate_leave(struct commit *c)
 {
 	rwlock_release(&c->gate);
+}
+
+void commit_freeze_enter(struct commit *c)
+{
+	rwlock_shared(&c->freeze);
+}
+
+void commit_freeze_leave(struct commit *c)
+{
+	rwlock_release(&c->freeze);
 }
 
 void commit_defer_locked(struct commit *c, struct commit_deferred *d)
@@ -119,23 +149,27 @@ static int sync_data(struct commit *c)
 	return final_error(err);
 }
 
-/* Steps 2 to 4. *deferred is what the transaction freed. */
-static int commit_transaction(struct commit *c, struct commit_deferred **deferred, bool *empty, int *left)
+/* Step 2. Frozen if it is to seal: then nothing is left out of the layer, or it is not sealed. */
+static int stage(struct commit *c, enum layers_stage how, bool *empty, int *left)
 {
 	struct store *s = c->store;
-	bool pending;
 	int err = c->hooks.stage(c->ctx, left);
 
 	if (err)
 		return err;
 	meta_lock(s->meta);
-	err = layers_stage_locked(s->layers, c->number + 1, now_ns(), *left == 0);
-	pending = meta_pending_locked(s->meta);
+	err = layers_stage_locked(s->layers, c->number + 1, now_ns(), *left ? LAYERS_STAGE : how);
+	*empty = !meta_pending_locked(s->meta);
 	meta_unlock(s->meta);
-	*empty = !pending;
-	if (err || !pending)
-		return err;
-	err = sync_data(c);
+	return err;
+}
+
+/* Steps 3 and 4. *deferred is what the transaction freed. */
+static int transact(struct commit *c, struct commit_deferred **deferred)
+{
+	struct store *s = c->store;
+	int err = sync_data(c);
+
 	if (err)
 		return err;
 	meta_lock(s->meta);
@@ -148,137 +182,240 @@ static int commit_transaction(struct commit *c, struct commit_deferred **deferre
 		c->deferred_tail = &c->deferred;
 	}
 	meta_unlock(s->meta);
+	return err ? err : final_error(meta_sync(s->meta));
+}
+
+static int gated(struct commit *c, enum layers_stage how, struct commit_deferred **deferred, bool *empty, int *left)
+{
+	bool freeze = how != LAYERS_STAGE;
+	int err;
+
+	if (freeze)
+		rwlock_exclusive(&c->freeze);
+	rwlock_exclusive(&c->gate);
+	err = stage(c, how, empty, left);
+	if (freeze)
+		rwlock_release(&c->freeze);
+	if (!err && !*empty)
+		err = transact(c, deferred);
+	rwlock_release(&c->gate);
 	return err;
 }
 
-static int commit_once(struct commit *c, bool seal, bool *released)
+static void failed(struct commit *c, int err)
+{
+	struct store *s = c->store;
+
+	stats_add(STAT_COMMIT_FAILURES, 1);
+	if ((err == -ENOSPC || err == -ENOMEM) && !meta_failed(s->meta))
+		log_warn("commit failed: %s; it is tried again", strerror(-err));
+	else if (!atomic_exchange(&s->read_only, true))
+		log_error("commit failed: %s; the store is read-only until it is mounted again", strerror(-err));
+}
+
+static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 {
 	struct store *s = c->store;
 	struct commit_deferred *deferred = NULL;
 	bool empty = true;
 	int err, left = 0;
 
+	*released = false;
 	if (atomic_load(&s->read_only))
 		return -EROFS;
 	err = c->hooks.flush(c->ctx);
-	if (seal)
-		layers_rotate(s->layers);
-	if (!err || err == -ENOSPC) {
-		rwlock_exclusive(&c->gate);
-		err = commit_transaction(c, &deferred, &empty, &left);
-		if (!err && !empty)
-			err = final_error(meta_sync(s->meta));
-		rwlock_release(&c->gate);
-	}
+	if (!err || err == -ENOSPC)
+		err = gated(c, how, &deferred, &empty, &left);
 	if (!err && !empty) {
 		__atomic_add_fetch(&c->number, 1, __ATOMIC_RELAXED);
 		stats_add(STAT_COMMITS, 1);
+	}
+	if (!err)
 		err = layers_publish(s->layers);
-		while (deferred) {
-			struct commit_deferred *d = deferred;
+	while (!err && deferred) {
+		struct commit_deferred *d = deferred;
 
-			deferred = d->next;
-			d->run(d);
-		}
+		deferred = d->next;
+		d->run(d);
 	}
 	c->hooks.done(c->ctx, err);
-	if (err) {
-		stats_add(STAT_COMMIT_FAILURES, 1);
-		if ((err != -ENOSPC && err != -ENOMEM) || meta_failed(s->meta)) {
-			if (!atomic_exchange(&s->read_only, true))
-				log_error("commit failed: %s; the store is read-only until it is mounted again", strerror(-err));
-		} else {
-			log_warn("commit failed: %s; it is tried again", strerror(-err));
-		}
-	}
+	if (err)
+		failed(c, err);
 	*released = !err && !empty;
 	return err ? err : left;
 }
 
-/* A block that was encoded while a layer was being sealed is in the next layer already; it is staged by
- * a transaction of its own, so that what was asked for is durable all the same. That one seals if the
- * first had no layer to seal and has made one. */
-static int commit_run(struct commit *c, bool seal)
+static int commit_run(struct commit *c, enum layers_stage how)
 {
-	uint64_t before = layers_newest_sealed(c->store->layers);
-	bool released = false;
-	int err;
+	bool released;
+	int err = commit_once(c, how, &released);
 
-	/* A layer that was to be sealed and could not be has to go first: entries are staged for it alone. */
-	seal |= layers_have_closing(c->store->layers);
-	err = commit_once(c, seal, &released);
-
-	if (!err && seal)
-		err = commit_once(c, layers_newest_sealed(c->store->layers) == before, &released);
 	/* There was no space for something, and there may be now. */
-	else if (err == -ENOSPC && released)
-		err = commit_once(c, false, &released);
+	if (err == -ENOSPC && released)
+		err = commit_once(c, how, &released);
 	return err;
 }
 
-/* Gives back what mostly dead layers hold: such a layer is sealed, emptied, staged, and dropped when it is
- * not the newest sealed one, which takes up to four commits. Nobody waits for them. */
-static void maintain(struct commit *c)
-{
-	for (int round = 0; round < MAINTAIN_ROUNDS_MAX; round++) {
-		bool did = false, seal = layers_want_seal(c->store->layers);
-		int err = 0;
+/* Compaction. */
 
-		if (!seal)
-			err = c->hooks.compact(c->ctx, &did);
-		if (err && err != -ENOSPC)
-			log_warn("compaction: %s", strerror(-err));
-		if (err || (!seal && !did) || commit_run(c, seal))
-			return;
-	}
+static void show_progress(struct commit *c)
+{
+	lock_acquire(&c->lock);
+	c->shown.running = c->job != NULL;
+	if (c->job)
+		compact_progress(c->job, &c->shown.done_bytes, &c->shown.total_bytes);
+	lock_release(&c->lock);
 }
 
-/* Waits for a request or the interval. Returns with the lock held. */
-static void wait_for_work(struct commit *c)
+static void end_job(struct commit *c, int err)
 {
-	unsigned seconds = c->store->config.commit_seconds;
+	if (c->job)
+		compact_free(c->job);
+	c->job = NULL;
+	if (err && err != -ENOENT)
+		log_warn("compaction: %s", strerror(-err));
+	if (err)
+		c->backoff_until = c->number + (err == -ENOENT ? 1 : BACKOFF_COMMITS);
+	lock_acquire(&c->lock);
+	c->shown.error = err == -ENOENT ? 0 : err;
+	c->shown.finished++;
+	c->shown.running = false;
+	pthread_cond_broadcast(&c->finished_cond);
+	lock_release(&c->lock);
+}
 
-	while (!c->stop && (c->quiet || c->requested == c->finished)) {
-		if (!seconds || c->quiet)
-			lock_wait(&c->lock, &c->wake);
-		else if (lock_wait_ms(&c->lock, &c->wake, seconds * 1000) == -ETIMEDOUT && !c->quiet)
-			return;
+/* All that is dead has to be in the picture: what is open is sealed first. */
+static int begin_job(struct commit *c, enum compact_effort effort)
+{
+	int err = 0;
+
+	if (layers_unsealed(c->store->layers))
+		err = commit_run(c, LAYERS_SEAL_ALL);
+	return err ? err : compact_plan(c->store->layers, effort, &c->job);
+}
+
+static int install_job(struct commit *c)
+{
+	int err = commit_run(c, LAYERS_SEAL_RESERVE);
+
+	if (!err)
+		err = compact_install(c->job, c->number + 1, now_ns());
+	if (!err)
+		err = c->hooks.remap(c->ctx, c->job);
+	return err ? err : commit_run(c, LAYERS_STAGE);
+}
+
+/* One step of a compaction, if there is something to do. */
+static bool maintain_step(struct commit *c, enum compact_effort effort)
+{
+	bool more = false;
+	int err = 0;
+
+	if (!c->job) {
+		if (atomic_load(&c->store->read_only) || !compact_due(c->store->layers, effort))
+			return false;
+		err = begin_job(c, effort);
+	} else {
+		err = compact_step(c->job, STEP_BYTES, &more);
+		if (!err && !more)
+			err = install_job(c);
 	}
+	if (err || (c->job && !more && compact_installed(c->job)))
+		end_job(c, err);
+	show_progress(c);
+	return !err;
+}
+
+static void maintain(struct commit *c)
+{
+	uint64_t per_second = c->store->config.compact_bytes;
+	enum compact_effort effort = COMPACT_WORTH;
+
+	lock_acquire(&c->lock);
+	if (c->compact_wanted && !c->job) {
+		effort = COMPACT_ALL;
+		c->compact_wanted = false;
+	}
+	lock_release(&c->lock);
+	if (effort == COMPACT_WORTH && !c->job && c->number < c->backoff_until)
+		return;
+	maintain_step(c, effort);
+	if (c->job)
+		c->next_step_ns = monotonic_ns() + (per_second ? (int64_t)(STEP_BYTES * 1000000000ull / per_second) : 0);
+}
+
+/* Somebody waits for space: everything that gives some back, now. */
+static void make_space(struct commit *c)
+{
+	bool began = c->job != NULL;
+
+	while (maintain_step(c, COMPACT_SPACE) && (c->job || !began))
+		began = true;
+}
+
+/* Waits for a request, the interval, or the next step of a compaction. With the lock held. */
+static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
+{
+	while (!c->stop && (c->quiet || c->requested == c->finished)) {
+		int64_t now = monotonic_ns(), until = commit_due_ns;
+		bool compact = !c->quiet && (c->job || c->compact_wanted);
+
+		if (compact && (!until || c->next_step_ns < until))
+			until = c->job ? c->next_step_ns : now;
+		if (c->quiet || !until)
+			lock_wait(&c->lock, &c->wake);
+		else if (now >= until)
+			return commit_due_ns && now >= commit_due_ns;
+		else
+			lock_wait_ms(&c->lock, &c->wake, (unsigned)((until - now + 999999) / 1000000));
+	}
+	return true;
+}
+
+/* One round with the lock held on entry and exit; false after the last. */
+static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
+{
+	bool commit = wait_for_work(c, *commit_due_ns), stop = c->stop, space = c->space;
+	enum layers_stage how = c->seal || stop || layers_want_seal(c->store->layers) ? LAYERS_SEAL : LAYERS_STAGE;
+	uint64_t ticket = c->requested;
+	int err;
+
+	c->busy = true;
+	if (commit) {
+		c->seal = c->space = false;
+		lock_release(&c->lock);
+		err = commit_run(c, how);
+		if (space && (!err || err == -ENOSPC))
+			make_space(c);
+		*commit_due_ns = c->store->config.commit_seconds ?
+				 monotonic_ns() + c->store->config.commit_seconds * 1000000000ll : 0;
+		lock_acquire(&c->lock);
+		c->finished = ticket;
+		c->result = err;
+		pthread_cond_broadcast(&c->finished_cond);
+	}
+	if (!stop) {
+		lock_release(&c->lock);
+		maintain(c);
+		lock_acquire(&c->lock);
+	}
+	c->busy = false;
+	pthread_cond_broadcast(&c->finished_cond);
+	return !stop;
 }
 
 static void *commit_thread(void *arg)
 {
 	struct commit *c = arg;
-	bool stop;
+	int64_t due = c->store->config.commit_seconds ? monotonic_ns() + c->store->config.commit_seconds * 1000000000ll : 0;
 
 	pthread_setname_np(pthread_self(), "commit");
 	lock_acquire(&c->lock);
-	do {
-		uint64_t ticket;
-		bool seal;
-		int err;
-
-		wait_for_work(c);
-		ticket = c->requested;
-		stop = c->stop;
-		seal = c->seal || stop || layers_want_seal(c->store->layers);
-		c->seal = false;
-		c->busy = true;
-		lock_release(&c->lock);
-		err = commit_run(c, seal);
-		lock_acquire(&c->lock);
-		c->finished = ticket;
-		c->result = err;
-		pthread_cond_broadcast(&c->finished_cond);
-		if (!stop) {
-			lock_release(&c->lock);
-			maintain(c);
-			lock_acquire(&c->lock);
-		}
-		c->busy = false;
-		pthread_cond_broadcast(&c->finished_cond);
-	} while (!stop);
+	while (round_of_work(c, &due))
+		;
 	lock_release(&c->lock);
+	if (c->job)
+		compact_free(c->job);
 	return NULL;
 }
 
@@ -315,7 +452,7 @@ int commit_stop(struct commit *c)
 	return c->result;
 }
 
-int commit_wait(struct commit *c, bool seal)
+int commit_wait(struct commit *c, enum commit_want want)
 {
 	uint64_t ticket;
 	int err;
@@ -323,13 +460,26 @@ int commit_wait(struct commit *c, bool seal)
 	lock_acquire(&c->lock);
 	/* Invariant 1: a running commit has taken its ticket already, so this one is the next's. */
 	ticket = ++c->requested;
-	c->seal |= seal;
+	c->seal |= want == COMMIT_SEAL;
+	c->space |= want == COMMIT_SPACE;
 	pthread_cond_signal(&c->wake);
 	while (c->finished < ticket && !c->stop)
 		lock_wait(&c->lock, &c->finished_cond);
 	err = c->finished < ticket ? -ESHUTDOWN : c->result;
 	lock_release(&c->lock);
 	return err;
+}
+
+void commit_compact(struct commit *c, bool start, struct commit_compaction *out)
+{
+	lock_acquire(&c->lock);
+	if (start && !c->compact_wanted) {
+		c->compact_wanted = true;
+		pthread_cond_signal(&c->wake);
+	}
+	*out = c->shown;
+	out->running |= c->compact_wanted;
+	lock_release(&c->lock);
 }
 
 uint64_t commit_number(struct commit *c)

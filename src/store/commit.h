@@ -4,13 +4,14 @@
  *
  * The order, which the crash safety of the whole store rests on:
  *   1. flush   dirty blocks are encoded and appended to the open layer (no lock held)
- *   2. stage   the facts of dirty inodes become rows of the open transaction; new block entries become
- *              a segment of the open layer
+ *   2. stage   the facts of dirty inodes become rows of the open transaction; new block entries, facts and names
+ *              become a segment of the open layer; to seal, it gets its index
  *   3. sync    what those rows point to is made durable: pool files, column files, layers
  *   4. COMMIT  the rows go to the log, then the log is made durable
  *   5. release regions, files and layers that the transaction freed are reused, punched and deleted
- * The gate is held exclusively from 2 to 4: an operation that makes names point to data which may have
- * changed after it was staged (a rename over a file) holds it shared.
+ * The gate is held exclusively from 2 to 4: an operation whose rows must not get ahead of what is staged (names, xattrs
+ * and deletions under layers/, a rename over a file) holds it shared. To seal, the freeze is held exclusively during 2:
+ * changes of layered arrays hold it shared, so that a sealed layer is one moment of the whole tree.
  */
 #ifndef SPILLFS_STORE_COMMIT_H
 #define SPILLFS_STORE_COMMIT_H
@@ -20,8 +21,9 @@
 
 struct store;
 struct commit;
+struct compact;
 
-/* What the floors above do in a commit; called on the commit thread, in this order (compact apart). Each returns 0 or
+/* What the floors above do in a commit; called on the commit thread, in this order (remap apart). Each returns 0 or
  * -errno; -ENOSPC and -ENOMEM leave everything as it was for the next try, other failures turn the store
  * read-only. stage may leave something behind that there is no space for (*left is its error): the rest is
  * committed, because that may be what frees space. done is always called last. */
@@ -30,8 +32,8 @@ struct commit_hooks {
 	int (*stage)(void *ctx, int *left);
 	int (*sync)(void *ctx);
 	void (*done)(void *ctx, int err);
-	/* Between commits: empties one layer that is mostly dead; *did says that there was one. */
-	int (*compact)(void *ctx, bool *did);
+	/* A compaction has moved frames: open arrays have to look there (store/compact.h). */
+	int (*remap)(void *ctx, const struct compact *c);
 };
 
 /* Work for after the commit that makes it safe; embedded in an owner, freed by run. */
@@ -51,13 +53,25 @@ void commit_quiesce(struct commit *c);
 int commit_stop(struct commit *c);
 void commit_free(struct commit *c);
 
-/* Blocks until everything done before the call is durable; with seal the open layer is sealed too. */
-int commit_wait(struct commit *c, bool seal);
+/* Blocks until everything done before the call is durable. SEAL: and the open layer is sealed. SPACE: and what can be
+ * given back is, as far as compaction gets. */
+enum commit_want { COMMIT_SYNC, COMMIT_SEAL, COMMIT_SPACE };
+int commit_wait(struct commit *c, enum commit_want want);
 /* Number of the last durable commit. */
 uint64_t commit_number(struct commit *c);
 
+/* Compaction, which the thread runs between commits. start: begin a thorough one soon. */
+struct commit_compaction {
+	bool running;
+	uint64_t done_bytes, total_bytes, finished;
+	int error; /* of the last that ended */
+};
+void commit_compact(struct commit *c, bool start, struct commit_compaction *out);
+
 void commit_gate_enter(struct commit *c); /* shared */
 void commit_gate_leave(struct commit *c);
+void commit_freeze_enter(struct commit *c); /* shared; before the gate and any inode */
+void commit_freeze_leave(struct commit *c);
 
 /* Runs d after the transaction that is open now is durable. The caller holds the meta lock and has
  * written the rows that free the thing in the same critical section. */

@@ -1,83 +1,54 @@
 /*
- * The set of layers of a store.
+ * The set of layers of a store: the open one, staging and sealing it.
  *
  * Invariants:
  *  1. Slots are sorted by number; numbers are never reused.
- *  2. At most two layers are unsealed: `closing`, which the next commit seals, and `open`, behind it.
- *     Entries are staged for the older one only, so that a committed state has one unsealed layer.
- *  3. A sealed layer is dropped only when no live array points to its frames and no older layer holds
- *     anything that its tombstones hide; the newest sealed layer always stays.
- *  4. layers/ holds no file without a row after layers_open.
+ *  2. At most one layer is unsealed; it has the highest number.
+ *  3. A layer is sealed when all that was appended to it is staged, in the transaction that stages the last of it.
+ *  4. layers/ holds no layer file without a row after layers_open.
  */
 #include "store/layers.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "block/layer.h"
 #include "store/commit.h"
-#include "store/meta.h"
+#include "store/layers_priv.h"
 #include "store/store.h"
 #include "util/err.h"
-#include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
-
-/* A layer is worth compacting when half of it is dead, and that is not little. */
-#define LAYERS_WORTH_BYTES (4u << 20)
-
-struct layers_slot {
-	struct meta_layer row;
-	bool row_dirty, unsynced;
-	bool evacuated; /* what it hides is hidden by newer layers too */
-	bool unmovable; /* it cannot be compacted */
-	struct layer *file; /* NULL until first used */
-	uint64_t frame_bytes; /* its frames as of the last segment; 0: not known */
-	struct index pending;
-	unsigned refs; /* users, plus one while it is in the set */
-	struct layers *set;
-};
-
-struct layers {
-	struct lock lock;
-	struct store *store;
-	struct layers_slot **v;
-	size_t n, cap;
-	struct layers_slot *closing, *open;
-	uint64_t next_number;
-	uint64_t newest_sealed;
-	uint64_t published; /* what HEAD says; 0: not known, it is written again */
-	uint64_t in_open; /* bytes of the open layer; read without the lock */
-};
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
 struct dropped_file {
 	struct commit_deferred deferred;
-	struct store *store;
-	uint64_t number;
+	struct layers_slot *slot;
 };
 
-static int open_file(struct layers *ls, struct layers_slot *slot)
+int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index)
 {
 	struct store *s = ls->store;
-	int err;
+	int err = 0;
 
-	if (slot->file)
-		return 0;
-	if (slot->row.sealed)
-		err = layer_open(s->dir, slot->row.number, s->uuid, &slot->file);
-	else
-		err = layer_recover(s->dir, slot->row.number, s->uuid, slot->row.bytes, slot->row.segment_off, &slot->file);
-	if (!err)
-		slot->frame_bytes = layer_frame_bytes(slot->file);
-	return err;
+	if (!slot->file) {
+		if (layers_slot_sealed(slot))
+			err = layer_open_frames(s->dir, slot->row.number, s->uuid, &slot->file);
+		else
+			err = layer_recover(s->dir, slot->row.number, s->uuid, slot->row.bytes, slot->row.segment_off,
+					    &slot->file);
+	}
+	return !err && index ? layer_load_index(slot->file) : err;
 }
 
-static int add_slot(struct layers *ls, const struct meta_layer *row, struct layers_slot **out)
+int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct layers_slot **out)
 {
 	struct layers_slot *slot = calloc(1, sizeof(*slot));
+	size_t at = ls->n;
 
 	if (slot && ls->n == ls->cap) {
 		size_t cap = ls->cap ? ls->cap * 2 : 16;
@@ -95,23 +66,40 @@ static int add_slot(struct layers *ls, const struct meta_layer *row, struct laye
 	slot->row = *row;
 	slot->refs = 1;
 	slot->set = ls;
-	index_init(&slot->pending);
-	ls->v[ls->n++] = slot;
+	while (at && ls->v[at - 1]->row.number > row->number)
+		at--;
+	memmove(&ls->v[at + 1], &ls->v[at], (ls->n - at) * sizeof(*ls->v));
+	ls->v[at] = slot;
+	ls->n++;
 	*out = slot;
 	return 0;
 }
 
-static void slot_unref(struct layers_slot *slot)
+static void delete_file(struct layers_slot *slot)
+{
+	char path[LAYER_NAME_MAX];
+	int err;
+
+	layer_path(slot->row.number, path);
+	err = io_unlink(slot->set->store->dir, path);
+	if (err)
+		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
+}
+
+void layers_slot_unref(struct layers_slot *slot)
 {
 	if (--slot->refs)
 		return;
 	if (slot->file)
 		layer_close(slot->file);
-	index_fini(&slot->pending);
+	if (slot->doomed)
+		delete_file(slot);
+	free(slot->row.chain.v);
+	free(slot->row.refs.v);
 	free(slot);
 }
 
-static struct layers_slot *find_slot(struct layers *ls, uint64_t number)
+struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number)
 {
 	size_t lo = 0, hi = ls->n;
 
@@ -130,18 +118,20 @@ static int load_row(void *ctx, const struct meta_layer *row)
 {
 	struct layers *ls = ctx;
 	struct layers_slot *slot;
-	int err = add_slot(ls, row, &slot);
+	int err = layers_slot_add(ls, row, &slot);
 
 	if (err)
 		return err;
-	if (row->sealed) {
-		ls->newest_sealed = row->number;
+	if (layers_slot_sealed(slot)) {
+		ls->newest = slot;
 	} else {
-		err = open_file(ls, slot);
 		if (ls->open)
 			return err_corrupt("meta.db", 0, "layers %llu and %llu are both open",
 					   (unsigned long long)ls->open->row.number, (unsigned long long)row->number);
+		err = layers_slot_load(ls, slot, true);
 		ls->open = slot;
+		if (!err)
+			ls->in_open = layer_bytes(slot->file);
 	}
 	if (row->number >= ls->next_number)
 		ls->next_number = row->number + 1;
@@ -154,31 +144,58 @@ static int delete_unknown(void *ctx, const char *name)
 	char path[LAYER_NAME_MAX];
 	uint64_t number;
 
-	if (layer_name_parse(name, &number) || find_slot(ls, number))
+	if (!strcmp(name, "compact.tmp"))
+		return io_unlink(ls->store->dir, "layers/compact.tmp");
+	if (layer_name_parse(name, &number) || layers_slot_find(ls, number))
 		return 0;
 	layer_path(number, path);
 	log_info("%s: not part of any commit, deleted", path);
 	return io_unlink(ls->store->dir, path);
 }
 
+static int open_from_meta(struct layers *ls)
+{
+	struct store *s = ls->store;
+	int64_t next = 1, commit;
+	struct io *head;
+	int err;
+
+	meta_lock(s->meta);
+	/* A rebuild that was cut short: everything would be deleted as unknown. */
+	if (meta_fact_get_locked(s->meta, "commit", &commit) == -ENOENT && !io_open(s->dir, "layers/HEAD", IO_RDONLY, &head)) {
+		io_close(head);
+		meta_unlock(s->meta);
+		return err_corrupt("meta.db", 0, "it is empty, and there are layers: run spillctl rebuild --force");
+	}
+	err = meta_fact_get_locked(s->meta, "next_layer", &next);
+	ls->next_number = (uint64_t)next;
+	if (!err || err == -ENOENT)
+		err = meta_layer_walk_locked(s->meta, load_row, ls);
+	if (!err)
+		err = layers_snapshots_load_locked(ls);
+	meta_unlock(s->meta);
+	if (!err)
+		err = io_mkdir(s->dir, "layers/refs");
+	if (!err)
+		err = io_list(s->dir, "layers", delete_unknown, ls);
+	if (!err)
+		err = layers_refs_clean(ls);
+	ls->retain_dirty = true;
+	return err;
+}
+
 int layers_open(struct store *s, struct layers **out)
 {
 	struct layers *ls = calloc(1, sizeof(*ls));
-	int64_t next = 1;
 	int err;
 
 	if (!ls)
 		return -ENOMEM;
 	lock_init(&ls->lock, RANK_LAYERS);
+	index_init(&ls->pending);
+	index_init(&ls->later);
 	ls->store = s;
-	meta_lock(s->meta);
-	err = meta_fact_get_locked(s->meta, "next_layer", &next);
-	ls->next_number = (uint64_t)next;
-	if (!err || err == -ENOENT)
-		err = meta_layer_walk_locked(s->meta, load_row, ls);
-	meta_unlock(s->meta);
-	if (!err)
-		err = io_list(s->dir, "layers", delete_unknown, ls);
+	err = s->config.follow ? layers_follow_open(ls) : open_from_meta(ls);
 	if (err) {
 		layers_close(ls);
 		return err;
@@ -190,8 +207,12 @@ int layers_open(struct store *s, struct layers **out)
 void layers_close(struct layers *ls)
 {
 	for (size_t i = 0; i < ls->n; i++)
-		slot_unref(ls->v[i]);
+		layers_slot_unref(ls->v[i]);
 	free(ls->v);
+	free(ls->snapshots);
+	free(ls->dropped);
+	index_fini(&ls->pending);
+	index_fini(&ls->later);
 	lock_fini(&ls->lock);
 	free(ls);
 }
@@ -219,7 +240,7 @@ static int need_open(struct layers *ls)
 	err = layer_create(ls->store->dir, row.number, ls->store->uuid, &file);
 	if (err)
 		return err;
-	err = add_slot(ls, &row, &slot);
+	err = layers_slot_add(ls, &row, &slot);
 	if (err) {
 		layer_close(file);
 		return err;
@@ -254,8 +275,8 @@ int layers_get(struct layers *ls, uint64_t number, struct layers_slot **out)
 	int err;
 
 	lock_acquire(&ls->lock);
-	slot = find_slot(ls, number);
-	err = slot ? open_file(ls, slot) : err_corrupt("meta.db", 0, "layer %llu is missing", (unsigned long long)number);
+	slot = layers_slot_find(ls, number);
+	err = slot ? layers_slot_load(ls, slot, false) : -ESTALE;
 	if (!err) {
 		slot->refs++;
 		*out = slot;
@@ -267,7 +288,7 @@ int layers_get(struct layers *ls, uint64_t number, struct layers_slot **out)
 void layers_put(struct layers *ls, struct layers_slot *slot)
 {
 	lock_acquire(&ls->lock);
-	slot_unref(slot);
+	layers_slot_unref(slot);
 	lock_release(&ls->lock);
 }
 
@@ -276,214 +297,203 @@ struct layer *layers_file(struct layers_slot *slot)
 	return slot->file;
 }
 
-int layers_replay(struct layers *ls, uint64_t ino,
-		  int (*each)(void *ctx, uint64_t number, const struct index_record *r), void *ctx)
+/* One sealed layer of the newest state's chain, by position. */
+static int chain_index(struct layers *ls, size_t k, const struct index **out)
 {
-	int err = 0;
+	uint64_t number = ls->newest->row.chain.v[k];
+	struct layers_slot *slot = layers_slot_find(ls, number);
+	int err = slot ? layers_slot_load(ls, slot, true) :
+		  err_corrupt("meta.db", 0, "layer %llu is missing", (unsigned long long)number);
 
-	lock_acquire(&ls->lock);
-	for (size_t i = 0; i < ls->n && !err; i++) {
-		const struct index_record *r;
-
-		err = open_file(ls, ls->v[i]);
-		if (err)
-			break;
-		r = index_find(layer_index(ls->v[i]->file), ino);
-		if (r)
-			err = each(ctx, ls->v[i]->row.number, r);
-		/* A failed commit leaves entries that are staged and not yet in a segment. */
-		r = err ? NULL : index_find(&ls->v[i]->pending, ino);
-		if (r)
-			err = each(ctx, ls->v[i]->row.number, r);
-	}
-	lock_release(&ls->lock);
+	if (!err)
+		*out = layer_index(slot->file);
 	return err;
 }
 
-int layers_pending_locked(struct layers *ls, uint64_t ino, uint64_t *number_out, struct index_record **out)
+int layers_replay(struct layers *ls, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx)
 {
-	struct layers_slot *slot;
-	int err = ls->closing ? 0 : need_open(ls);
+	const struct index_record *r;
+	int err = 0;
 
-	if (err)
-		return err;
-	slot = ls->closing ? ls->closing : ls->open;
-	err = index_add(&slot->pending, ino, out);
-	if (!err)
-		*number_out = slot->row.number;
+	lock_acquire(&ls->lock);
+	for (size_t k = 0; ls->newest && k < ls->newest->row.chain.n && !err; k++) {
+		const struct index *ix;
+
+		err = chain_index(ls, k, &ix);
+		r = err ? NULL : index_find(ix, ino);
+		if (r)
+			err = each(ctx, r);
+	}
+	r = err || !ls->open ? NULL : index_find(layer_index(ls->open->file), ino);
+	if (r)
+		err = each(ctx, r);
+	/* A failed commit leaves entries that are staged and not yet in a segment. */
+	r = err ? NULL : index_find(&ls->pending, ino);
+	if (r)
+		err = each(ctx, r);
+	lock_release(&ls->lock);
 	return err;
 }
 
 void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_bytes)
 {
-	struct layers_slot *slot = find_slot(ls, number);
+	struct layers_slot *slot = layers_slot_find(ls, number);
+	uint64_t less = delta_bytes < 0 ? (uint64_t)-delta_bytes : 0;
 
-	if (slot && delta_bytes) {
+	if (slot && slot->moved_to)
+		slot = layers_slot_find(ls, slot->moved_to);
+	if (!slot || !delta_bytes)
+		return;
+	/* What a compaction has packed anew has other shares than the map of an open array knows. */
+	if (less > slot->row.live_bytes)
+		slot->row.live_bytes = 0;
+	else
 		slot->row.live_bytes += (uint64_t)delta_bytes;
-		slot->row_dirty = true;
-	}
-}
-
-void layers_rotate(struct layers *ls)
-{
-	lock_acquire(&ls->lock);
-	if (!ls->closing && ls->open) {
-		ls->closing = ls->open;
-		ls->open = NULL;
-		__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
-	}
-	lock_release(&ls->lock);
-}
-
-bool layers_have_closing(struct layers *ls)
-{
-	bool have;
-
-	lock_acquire(&ls->lock);
-	have = ls->closing != NULL;
-	lock_release(&ls->lock);
-	return have;
+	slot->row_dirty = true;
 }
 
 static void run_drop(struct commit_deferred *d)
 {
 	struct dropped_file *f = (struct dropped_file *)d;
-	char path[LAYER_NAME_MAX];
-	int err;
 
-	layer_path(f->number, path);
-	err = io_unlink(f->store->dir, path);
-	if (err)
-		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
+	lock_acquire(&f->slot->set->lock);
+	f->slot->doomed = true;
+	lock_release(&f->slot->set->lock);
+	layers_put(f->slot->set, f->slot);
 	free(f);
 }
 
-/* Has a layer before `at` (older) or behind it a record of ino? */
-static int find_record(struct layers *ls, size_t at, bool older, uint64_t ino, bool *out)
+int layers_slot_drop_locked(struct layers *ls, struct layers_slot *slot)
 {
-	size_t from = older ? 0 : at + 1, to = older ? at : ls->n;
-
-	*out = false;
-	for (size_t i = from; i < to && !*out; i++) {
-		int err = open_file(ls, ls->v[i]);
-
-		if (err)
-			return err;
-		*out = index_find(layer_index(ls->v[i]->file), ino) || index_find(&ls->v[i]->pending, ino);
-	}
-	return 0;
-}
-
-/* A dead layer can go if nothing is lost by it (invariant 3): its records hide nothing older, and what
- * they say of arrays is said again by newer layers. */
-static int is_droppable(struct layers *ls, size_t at, bool *out)
-{
-	const struct index *ix;
-	int err = open_file(ls, ls->v[at]);
-
-	*out = false;
-	if (err || ls->v[at]->row.live_bytes)
-		return err;
-	ix = layer_index(ls->v[at]->file);
-	for (size_t r = 0; r < ix->n; r++) {
-		bool hides, repeated = true;
-
-		err = find_record(ls, at, true, ix->v[r]->ino, &hides);
-		if (!err && ix->v[r]->type != LAYER_REC_GONE)
-			err = find_record(ls, at, false, ix->v[r]->ino, &repeated);
-		if (err || hides || !repeated)
-			return err;
-	}
-	*out = true;
-	return 0;
-}
-
-/* Drops the slot at `at`: its row now, its file after the commit. */
-static int drop_slot(struct layers *ls, size_t at)
-{
-	struct layers_slot *slot = ls->v[at];
 	struct dropped_file *f = calloc(1, sizeof(*f));
 	int err = f ? meta_layer_delete_locked(ls->store->meta, slot->row.number) : -ENOMEM;
+	size_t at = 0;
 
 	if (err) {
 		free(f);
 		return err;
 	}
 	f->deferred.run = run_drop;
-	f->store = ls->store;
-	f->number = slot->row.number;
+	f->slot = slot; /* the set's reference */
 	commit_defer_locked(ls->store->commit, &f->deferred);
+	while (ls->v[at] != slot)
+		at++;
 	memmove(&ls->v[at], &ls->v[at + 1], (ls->n - at - 1) * sizeof(*ls->v));
 	ls->n--;
-	slot_unref(slot);
 	return 0;
 }
 
-/* complete: nothing was left out of this transaction, so that what takes a layer's place is in it. */
-static int drop_dead(struct layers *ls, bool complete)
+/* Writes what is pending. */
+static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bool seal)
 {
-	for (size_t i = 0; i < ls->n;) {
-		struct meta_layer *row = &ls->v[i]->row;
-		bool drop = row->sealed && !row->live_bytes && row->number != ls->newest_sealed;
-		int err = drop && !(ls->v[i]->evacuated && complete) ? is_droppable(ls, i, &drop) : 0;
+	struct layers_slot *slot;
+	int err = 0;
 
-		if (!err && drop)
-			err = drop_slot(ls, i);
+	if ((seal || !index_empty(&ls->pending)) && !index_empty(&ls->later)) {
+		err = index_merge(&ls->pending, &ls->later);
 		if (err)
 			return err;
-		i += !drop;
+		index_fini(&ls->later);
+		index_init(&ls->later);
 	}
-	return 0;
-}
-
-/* Writes what is pending for an unsealed layer. */
-static int write_segment(struct layers_slot *slot, uint64_t commit, int64_t time_ns)
-{
-	int err;
-
-	if (!slot->pending.n)
+	if (index_empty(&ls->pending))
 		return 0;
-	err = layer_segment(slot->file, &slot->pending, commit, time_ns, &slot->row.segment_off);
+	err = need_open(ls);
 	if (err)
 		return err;
-	index_fini(&slot->pending);
-	index_init(&slot->pending);
+	slot = ls->open;
+	for (size_t i = 0; i < ls->pending.n; i++)
+		ls->pending.v[i]->version = slot->row.number;
+	err = layer_segment(slot->file, &ls->pending, commit, time_ns, &slot->row.segment_off);
+	if (err)
+		return err;
+	index_fini(&ls->pending);
+	index_init(&ls->pending);
 	slot->row.bytes = layer_bytes(slot->file);
-	slot->frame_bytes = layer_frame_bytes(slot->file);
 	slot->row.commit = commit;
 	slot->row.time_ns = time_ns;
 	slot->row_dirty = slot->unsynced = true;
 	return 0;
 }
 
-static int seal_closing(struct layers *ls, uint64_t commit, int64_t time_ns)
+void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot)
 {
-	struct layers_slot *slot = ls->closing;
-	bool drop;
-	size_t at = 0;
+	slot->row.bytes = layer_bytes(slot->file);
+	slot->row.stored_bytes = layer_frame_bytes(slot->file);
+	slot->row_dirty = slot->unsynced = true;
+	ls->newest = slot;
+	ls->retain_dirty = true;
+}
+
+/* The chain of the newest state, and `number` behind it; malloc'd. */
+static int longer_chain(struct layers *ls, uint64_t number, struct meta_numbers *out)
+{
+	size_t n = ls->newest ? ls->newest->row.chain.n : 0;
+	uint64_t *v = malloc((n + 1) * sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	if (n)
+		memcpy(v, ls->newest->row.chain.v, n * sizeof(*v));
+	v[n] = number;
+	*out = (struct meta_numbers){ v, n + 1 };
+	return 0;
+}
+
+uint64_t layers_count_files(const struct index *ix)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < ix->n; i++)
+		n += ix->v[i]->type == LAYER_REC_GONE || (ix->v[i]->mode & S_IFMT) == S_IFREG;
+	return n;
+}
+
+/* Nothing but deletions of files that no state shows: they had lost their names before. */
+static bool nothing_to_see(struct layer *file)
+{
+	const struct index *ix = layer_index(file);
+
+	for (size_t i = 0; i < ix->n; i++) {
+		if (ix->v[i]->type != LAYER_REC_GONE)
+			return false;
+	}
+	return !ix->nnames && !layer_frame_bytes(file);
+}
+
+static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how)
+{
+	struct layers_slot *slot = ls->open;
+	struct meta_numbers chain;
 	int err;
 
 	if (!slot)
 		return 0;
-	while (ls->v[at] != slot)
-		at++;
-	err = is_droppable(ls, at, &drop);
-	if (!err && drop) {
+	if (index_empty(layer_index(slot->file))) {
 		/* Written and deleted between two seals: nobody will miss it. */
-		ls->closing = NULL;
-		return drop_slot(ls, at);
+		ls->open = NULL;
+		__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
+		return layers_slot_drop_locked(ls, slot);
 	}
+	if (how == LAYERS_SEAL && nothing_to_see(slot->file))
+		return 0;
+	err = longer_chain(ls, slot->row.number, &chain);
 	if (err)
 		return err;
-	err = layer_seal(slot->file, commit, time_ns);
-	if (err)
+	err = layer_set_chain(slot->file, chain.v, chain.n);
+	if (!err)
+		err = layer_seal(slot->file, commit, time_ns);
+	if (err) {
+		free(chain.v);
 		return err;
-	slot->row.sealed = true;
-	slot->row.bytes = layer_bytes(slot->file);
+	}
+	slot->row.chain = chain;
+	slot->row.state = META_LAYER_DELTA;
 	slot->row.raw_bytes = layer_head(slot->file)->raw_bytes;
-	slot->row_dirty = slot->unsynced = true;
-	ls->newest_sealed = slot->row.number;
-	ls->closing = NULL;
+	slot->row.arrays = layers_count_files(layer_index(slot->file));
+	layers_slot_sealed_now(ls, slot);
+	ls->open = NULL;
+	__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
 	stats_add(STAT_LAYERS_SEALED, 1);
 	return 0;
 }
@@ -495,7 +505,8 @@ static int store_rows(struct layers *ls)
 	int err = 0;
 
 	for (size_t i = 0; i < ls->n && !err; i++) {
-		if (!ls->v[i]->row_dirty)
+		/* An open layer without a segment is nothing yet. */
+		if (!ls->v[i]->row_dirty || !ls->v[i]->row.bytes)
 			continue;
 		any = true;
 		err = meta_layer_put_locked(m, &ls->v[i]->row);
@@ -507,21 +518,24 @@ static int store_rows(struct layers *ls)
 	return err;
 }
 
-int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, bool may_seal)
+int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how)
 {
-	int err = 0;
+	int err;
 
 	lock_acquire(&ls->lock);
-	if (ls->closing)
-		err = write_segment(ls->closing, commit, time_ns);
-	if (!err && ls->open)
-		err = write_segment(ls->open, commit, time_ns);
-	if (!err && may_seal)
-		err = seal_closing(ls, commit, time_ns);
-	if (!err)
-		err = drop_dead(ls, may_seal);
+	err = write_segment(ls, commit, time_ns, how != LAYERS_STAGE);
+	if (!err && how != LAYERS_STAGE)
+		err = seal_open(ls, commit, time_ns, how);
+	if (!err && how != LAYERS_STAGE)
+		err = layers_snapshots_name_locked(ls, time_ns);
+	if (!err && how == LAYERS_SEAL_RESERVE)
+		ls->reserved = ls->next_number++;
+	if (!err && ls->retain_dirty)
+		err = layers_retain_locked(ls);
 	if (!err)
 		err = store_rows(ls);
+	if (!err && index_empty(&ls->later) && meta_pending_locked(ls->store->meta))
+		err = meta_fact_set_locked(ls->store->meta, "logged", (int64_t)commit);
 	lock_release(&ls->lock);
 	return err;
 }
@@ -554,7 +568,7 @@ int layers_sync(struct layers *ls)
 		lock_acquire(&ls->lock);
 		if (err)
 			slot->unsynced = true;
-		slot_unref(slot);
+		layers_slot_unref(slot);
 		lock_release(&ls->lock);
 		if (err)
 			return err;
@@ -567,124 +581,33 @@ int layers_publish(struct layers *ls)
 	struct io_dir *dir = ls->store->dir;
 	char name[LAYER_NAME_MAX + 1];
 	uint64_t newest = layers_newest_sealed(ls);
-	struct io *f;
-	int err;
+	int err = 0;
 
-	if (newest == ls->published)
-		return 0;
-	layer_name(newest, name);
-	strcat(name, "\n");
-	err = io_open(dir, "layers/HEAD.tmp", IO_CREATE, &f);
-	if (err)
-		return err;
-	err = io_truncate(f, 0);
-	if (!err)
-		err = io_pwrite(f, name, strlen(name), 0);
-	if (!err)
-		err = io_sync(f);
-	io_close(f);
-	if (!err)
-		err = io_rename(dir, "layers/HEAD.tmp", "layers/HEAD");
-	if (!err)
-		err = io_dir_sync(dir, "layers");
-	if (!err)
-		ls->published = newest;
-	return err;
+	if (newest && newest != ls->published) {
+		layer_name(newest, name);
+		strcat(name, "\n");
+		err = io_replace(dir, "layers/HEAD", "layers/HEAD.tmp", name, strlen(name));
+		if (!err)
+			err = io_dir_sync(dir, "layers");
+		if (!err)
+			ls->published = newest;
+	}
+	return err ? err : layers_snapshots_publish(ls);
 }
 
-/* Counts frames alone where they are known: records of many small files are no garbage. */
-static bool mostly_dead(const struct layers_slot *slot)
+bool layers_unsealed(struct layers *ls)
 {
-	uint64_t bytes = slot->frame_bytes ? slot->frame_bytes : slot->row.bytes;
+	bool any;
 
-	return bytes > LAYERS_WORTH_BYTES && slot->row.live_bytes < bytes / 2;
+	lock_acquire(&ls->lock);
+	any = ls->open || !index_empty(&ls->pending) || !index_empty(&ls->later);
+	lock_release(&ls->lock);
+	return any;
 }
 
 bool layers_want_seal(struct layers *ls)
 {
-	bool want = __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= ls->store->config.layer_bytes;
-
-	lock_acquire(&ls->lock);
-	if (ls->open && mostly_dead(ls->open))
-		want = true;
-	for (size_t i = 0; i < ls->n && ls->open && !want; i++) {
-		const struct layers_slot *slot = ls->v[i];
-
-		want = slot->row.number == ls->newest_sealed && !slot->row.live_bytes && slot->row.bytes > LAYERS_WORTH_BYTES;
-	}
-	lock_release(&ls->lock);
-	return want;
-}
-
-int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, size_t *n_out)
-{
-	struct layers_slot *slot = NULL;
-	const struct index *ix;
-	uint64_t *inos;
-	int err = 0;
-
-	lock_acquire(&ls->lock);
-	for (size_t i = 0; i < ls->n && !slot && !err; i++) {
-		struct layers_slot *s = ls->v[i];
-
-		if (!s->row.sealed || s->evacuated || s->unmovable || !mostly_dead(s))
-			continue;
-		err = open_file(ls, s);
-		if (!err && mostly_dead(s))
-			slot = s;
-	}
-	if (!err && !slot)
-		err = -ENOENT;
-	if (!err) {
-		ix = layer_index(slot->file);
-		inos = malloc((ix->n + 1) * sizeof(*inos));
-		for (size_t r = 0; inos && r < ix->n; r++)
-			inos[r] = ix->v[r]->ino;
-		if (inos) {
-			*number_out = slot->row.number;
-			*inos_out = inos;
-			*n_out = ix->n;
-		} else {
-			err = -ENOMEM;
-		}
-	}
-	lock_release(&ls->lock);
-	return err;
-}
-
-void layers_victim_done(struct layers *ls, uint64_t number, bool moved)
-{
-	struct layers_slot *slot;
-
-	lock_acquire(&ls->lock);
-	slot = find_slot(ls, number);
-	if (slot && moved)
-		slot->evacuated = true;
-	else if (slot)
-		slot->unmovable = true;
-	lock_release(&ls->lock);
-}
-
-int layers_restate_gone(struct layers *ls, uint64_t victim, uint64_t ino)
-{
-	struct index_record *r;
-	uint64_t number;
-	bool older = false;
-	int err = 0;
-
-	lock_acquire(&ls->lock);
-	for (size_t i = 0; i < ls->n && !err; i++) {
-		if (ls->v[i]->row.number == victim) {
-			err = find_record(ls, i, true, ino, &older);
-			break;
-		}
-	}
-	if (!err && older)
-		err = layers_pending_locked(ls, ino, &number, &r);
-	if (!err && older)
-		index_record_gone(r);
-	lock_release(&ls->lock);
-	return err;
+	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= ls->store->config.layer_bytes;
 }
 
 uint64_t layers_newest_sealed(struct layers *ls)
@@ -692,9 +615,20 @@ uint64_t layers_newest_sealed(struct layers *ls)
 	uint64_t number;
 
 	lock_acquire(&ls->lock);
-	number = ls->newest_sealed;
+	number = ls->newest ? ls->newest->row.number : 0;
 	lock_release(&ls->lock);
 	return number;
+}
+
+static void fill_info(const struct layers_slot *slot, struct layers_info *out)
+{
+	const struct meta_layer *row = &slot->row;
+
+	*out = (struct layers_info){
+		.number = row->number, .bytes = row->bytes, .time_ns = row->time_ns, .arrays = row->arrays,
+		.raw_bytes = row->raw_bytes, .stored_bytes = row->stored_bytes, .full = row->state == META_LAYER_FULL,
+		.retained = slot->retained,
+	};
 }
 
 int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out)
@@ -703,27 +637,42 @@ int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out
 
 	lock_acquire(&ls->lock);
 	for (size_t i = 0; i < ls->n && err; i++) {
-		const struct meta_layer *row = &ls->v[i]->row;
-
-		if (!row->sealed || row->number < from)
+		if (ls->v[i]->row.number < from || !layers_slot_sealed(ls->v[i]))
 			continue;
-		*out = (struct layers_info){ .number = row->number, .bytes = row->bytes, .time_ns = row->time_ns };
+		fill_info(ls->v[i], out);
 		err = 0;
 	}
 	lock_release(&ls->lock);
 	return err;
 }
 
-void layers_totals(struct layers *ls, uint64_t *nlayers, uint64_t *bytes, uint64_t *live_bytes)
+int layers_prev_sealed(struct layers *ls, uint64_t below, struct layers_info *out)
 {
-	*nlayers = *bytes = *live_bytes = 0;
+	int err = -ENOENT;
+
+	lock_acquire(&ls->lock);
+	for (size_t i = ls->n; i-- > 0 && err;) {
+		if (ls->v[i]->row.number >= below || !layers_slot_sealed(ls->v[i]))
+			continue;
+		fill_info(ls->v[i], out);
+		err = 0;
+	}
+	lock_release(&ls->lock);
+	return err;
+}
+
+void layers_totals(struct layers *ls, struct layers_totals *out)
+{
+	*out = (struct layers_totals){ 0 };
 	lock_acquire(&ls->lock);
 	for (size_t i = 0; i < ls->n; i++) {
 		struct layers_slot *slot = ls->v[i];
 
-		++*nlayers;
-		*bytes += slot->row.sealed ? slot->row.bytes : layer_bytes(slot->file);
-		*live_bytes += slot->row.live_bytes;
+		out->nlayers++;
+		out->bytes += layers_slot_sealed(slot) ? slot->row.bytes : layer_bytes(slot->file);
+		out->live_bytes += slot->row.live_bytes;
 	}
+	out->chain = (ls->newest ? ls->newest->row.chain.n : 0) + (ls->open != NULL);
+	out->snapshots = ls->nsnapshots;
 	lock_release(&ls->lock);
 }

@@ -1,10 +1,15 @@
 /*
- * The set of layers: the open one that frames are appended to, and the sealed ones, oldest first.
- * Newest wins per block.
+ * The set of layers: the open one that frames are appended to, and the sealed ones. The sealed ones are a
+ * log: each says what changed since the one before, or, made by a compaction, the whole state. The state
+ * at a sealed layer is the replay of its chain (block/index.h); newest wins per block.
  *
  * A frame is found through the block entry of some index, so what an array appends becomes durable in
  * two steps: layers_append places the frame, and at the next commit the array puts its entries into the
- * pending index of the frame's layer, which layers_stage_locked writes as a segment.
+ * pending index, which layers_stage_locked writes as a segment of the open layer. Facts and names of what is
+ * under layers/ go the same way.
+ *
+ * Retention: states that can be looked at are the newest, the last `keep` commits, and those with a
+ * name. Layers that neither they nor the live arrays need are dropped.
  *
  * Locks: RANK_LAYERS inside; layers_*_locked need the meta lock as well.
  */
@@ -22,7 +27,7 @@ struct layers;
 struct layers_slot;
 struct store;
 
-/* Recovers the open layer, deletes files that no commit knows. */
+/* Recovers the open layer, deletes files that no commit knows. For a follower (store.h): reads HEAD. */
 int layers_open(struct store *s, struct layers **out);
 void layers_close(struct layers *ls);
 
@@ -30,56 +35,93 @@ void layers_close(struct layers *ls);
 int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, uint64_t *number_out,
 		  uint64_t *off_out);
 
-/* Pins a layer so that its file stays open. -EUCLEAN (logged) if there is no such layer. */
+/* Pins a layer so that its file stays. -ESTALE if there is no such layer (any more). */
 int layers_get(struct layers *ls, uint64_t number, struct layers_slot **out);
 void layers_put(struct layers *ls, struct layers_slot *slot);
 struct layer *layers_file(struct layers_slot *slot);
 
-/* Calls each with the committed records of ino, oldest layer first, under the lock. */
-int layers_replay(struct layers *ls, uint64_t ino,
-		  int (*each)(void *ctx, uint64_t number, const struct index_record *r), void *ctx);
+/* Calls each with the records of ino that make up its present state, oldest first, under the lock. */
+int layers_replay(struct layers *ls, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx);
 
-/* Staging: between layers_lock and layers_unlock, the pending record of ino in the layer that this
- * transaction writes: the oldest unsealed one, made if there is none. Only blocks whose frame is in that
- * layer may be entered; the others wait for the next transaction. */
+/* What an index says of an inode besides its blocks. Strings are "" where there is none, not NULL. */
+struct layers_facts {
+	uint64_t ino, size_bytes, stored_bytes, rdev, file_id;
+	uint32_t kind, mode, uid, gid;
+	int64_t mtime_ns, ctime_ns, btime_ns;
+	const char *path, *dtype, *shape, *target;
+	const void *xattrs, *data; /* as in struct layer_record */
+	size_t xattrs_len, data_len;
+};
+
+/* Staging: between layers_lock and layers_unlock. note_inode makes or updates the pending record of an inode;
+ * blocks may be entered into it (out may be NULL). */
 void layers_lock(struct layers *ls);
 void layers_unlock(struct layers *ls);
-int layers_pending_locked(struct layers *ls, uint64_t ino, uint64_t *number_out, struct index_record **out);
+int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, struct index_record **out);
+/* The inode is deleted. */
+int layers_note_gone_locked(struct layers *ls, uint64_t ino);
+/* A name changed: ino 0 is its removal. Takes the lock itself. */
+int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino);
+/* The same of what is under columns/, for layers_rebuild: it waits for the next segment that is written anyway, so that the
+ * fsync of a column costs no write to a layer. What a crash has taken is noted again by the next mount, if
+ * layers_lost_notes_locked says so. */
+int layers_note_later_locked(struct layers *ls, const struct layers_facts *facts);
+int layers_note_gone_later_locked(struct layers *ls, uint64_t ino);
+int layers_note_name_later(struct layers *ls, uint64_t parent, const char *name, uint64_t ino);
+int layers_lost_notes_locked(struct layers *ls, bool *lost);
 /* Stored bytes of layer `number` that live arrays point to: += delta. */
 void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_bytes);
 
-/* Commit, in order: rotate (only to seal: later appends go to a new layer), stage (segments, rows,
- * sealing what was rotated out, dropping layers that nothing needs), sync, publish (HEAD names the newest sealed). */
-void layers_rotate(struct layers *ls);
-/* A layer that was rotated out waits to be sealed. */
-bool layers_have_closing(struct layers *ls);
-int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, bool may_seal);
+/* Commit, in order: stage (a segment, rows; with SEAL the open layer is sealed, snapshots that wait for it get
+ * it, and layers that nothing needs are dropped; ALL: even if it has
+ * nothing but deletions of files that no state shows; RESERVE: and the next number is kept for a full layer), sync, publish (HEAD,
+ * and files for the snapshots' names). Sealing needs everything that was appended to be staged: no array may change
+ * meanwhile. */
+enum layers_stage { LAYERS_STAGE, LAYERS_SEAL, LAYERS_SEAL_ALL, LAYERS_SEAL_RESERVE };
+int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how);
 int layers_sync(struct layers *ls);
 int layers_publish(struct layers *ls);
-
-/* The open layer has reached its threshold, or sealing gives space back: it, or the newest sealed one,
- * is dead. */
-bool layers_want_seal(struct layers *ls);
 uint64_t layers_newest_sealed(struct layers *ls);
+/* Something would be sealed. */
+bool layers_unsealed(struct layers *ls);
+/* The open layer has reached its size. */
+bool layers_want_seal(struct layers *ls);
 
-/* Compaction. The oldest sealed layer that is mostly dead, and the inodes that it names (malloc'd). -ENOENT.
- * Called on the commit thread between commits. */
-int layers_victim(struct layers *ls, uint64_t *number_out, uint64_t **inos_out, size_t *n_out);
-/* moved: all of them have moved, so that the next commit may drop it. Otherwise it cannot be emptied (damage)
- * and is left alone until the next mount. */
-void layers_victim_done(struct layers *ls, uint64_t number, bool moved);
-/* An inode that exists no more: what older layers hold of it stays hidden without the victim. */
-int layers_restate_gone(struct layers *ls, uint64_t victim, uint64_t ino);
+/* Snapshots. want: a name for the layer that the next sealing commit ends with; -EEXIST. unwant takes it back when that
+ * failed. find: -ENOENT. drop: the layer may go with the next commit. Names: 1..255 bytes, not beginning with '@'. */
+int layers_snapshot_want(struct layers *ls, const char *name);
+void layers_snapshot_unwant(struct layers *ls, const char *name);
+int layers_snapshot_drop_locked(struct layers *ls, const char *name);
+struct layers_snapshot {
+	char name[256];
+	uint64_t layer;
+	int64_t time_ns;
+	bool published; /* its file in layers/refs is there */
+};
+int layers_snapshot_find(struct layers *ls, const char *name, struct layers_snapshot *out);
+/* The first with a name behind `after` ("" for the first of all), in byte order. -ENOENT. */
+int layers_snapshot_next(struct layers *ls, const char *after, struct layers_snapshot *out);
 
-/* One sealed layer, for deltas/. */
+/* One sealed layer. */
 struct layers_info {
 	uint64_t number;
 	uint64_t bytes;
 	int64_t time_ns;
+	uint64_t arrays, raw_bytes, stored_bytes;
+	bool full;     /* made by a compaction */
+	bool retained; /* its state can be looked at */
 };
 /* The first sealed layer with a number of at least `from`; -ENOENT. */
 int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out);
-/* Sums over the sealed layers and the open one. */
-void layers_totals(struct layers *ls, uint64_t *nlayers, uint64_t *bytes, uint64_t *live_bytes);
+/* The last one with a number below `below`; -ENOENT. */
+int layers_prev_sealed(struct layers *ls, uint64_t below, struct layers_info *out);
+/* Sums over the sealed layers and the open one; chain: layers that opening an array looks into. */
+struct layers_totals {
+	uint64_t nlayers, bytes, live_bytes, chain, snapshots;
+};
+void layers_totals(struct layers *ls, struct layers_totals *out);
+
+/* A follower looks for a newer HEAD; *changed if there was one. */
+int layers_follow(struct layers *ls, bool *changed);
 
 #endif

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/io.h"
 #include "store/meta_priv.h"
 #include "store/meta_vfs.h"
 #include "util/err.h"
@@ -191,16 +192,17 @@ static int load_next_ino(struct meta *m)
 	return err;
 }
 
-int meta_open(const char *dir_path, struct meta **out)
+int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 {
 	struct meta *m = calloc(1, sizeof(*m));
-	const char *vfs = meta_vfs();
+	const char *vfs = meta_vfs(faults);
 	char path[64];
 	int rc, err;
 
 	if (!m)
 		return -ENOMEM;
 	lock_init(&m->lock, RANK_META);
+	m->faults = faults;
 	m->wal_fd = -1;
 	snprintf(path, sizeof(path), "%s/meta.db", dir_path);
 	/* SQLite gives its other files the mode of the first. */
@@ -243,12 +245,14 @@ void meta_close(struct meta *m)
 
 void meta_lock(struct meta *m)
 {
-	lock_acquire(&m->lock);
+	if (m)
+		lock_acquire(&m->lock);
 }
 
 void meta_unlock(struct meta *m)
 {
-	lock_release(&m->lock);
+	if (m)
+		lock_release(&m->lock);
 }
 
 bool meta_pending_locked(struct meta *m)
@@ -295,13 +299,21 @@ int meta_commit_locked(struct meta *m)
 	return m->wal_pages > META_WAL_PAGES_MAX ? fold_wal_locked(m) : 0;
 }
 
+/* A sync as a change that faults may stop. */
+static int may_sync(struct meta *m)
+{
+	return m->faults ? io_fault_tick(m->faults, NULL) : 0;
+}
+
 /* The log is made by the first commit; its name must be durable too. */
 static int open_wal(struct meta *m)
 {
 	int dir = open(m->dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
 
 	m->wal_fd = open(m->wal_path, O_RDONLY | O_CLOEXEC);
-	err = dir < 0 || m->wal_fd < 0 || fsync(dir) < 0 ? -errno : 0;
+	err = dir < 0 || m->wal_fd < 0 ? -errno : may_sync(m);
+	if (!err && fsync(dir) < 0)
+		err = -errno;
 	if (dir >= 0)
 		close(dir);
 	return err;
@@ -311,6 +323,8 @@ int meta_sync(struct meta *m)
 {
 	int err = m->wal_fd < 0 ? open_wal(m) : 0;
 
+	if (!err)
+		err = may_sync(m);
 	if (!err && fdatasync(m->wal_fd) < 0)
 		err = -errno;
 	if (err)

@@ -19,6 +19,7 @@
 
 #include "block/extent.h"
 
+struct io_dir;
 struct meta;
 
 #define META_NAME_MAX 255
@@ -41,10 +42,12 @@ struct meta_inode {
 enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3 };
 
 /* dir_path names the store's directory through /proc/self/fd, so that it stays right after a mount on
- * top of it. -EUCLEAN (logged) when the database is damaged. */
-int meta_open(const char *dir_path, struct meta **out);
+ * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
+ * nobody does. -EUCLEAN (logged) when the database is damaged. */
+int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out);
 void meta_close(struct meta *m); /* an open transaction is rolled back */
 
+/* m may be NULL here: a follower has no database, and nothing to lock. */
 void meta_lock(struct meta *m);
 void meta_unlock(struct meta *m);
 
@@ -69,6 +72,9 @@ int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint6
 int meta_inode_delete_locked(struct meta *m, uint64_t ino);
 /* Calls each for inodes above `after` without a name (left by a crash), as the walks below. */
 int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
+/* The same for all with a name of one kind. */
+int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			   void *ctx);
 int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);
@@ -102,18 +108,36 @@ int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct exten
 int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx);
 
 /* Layers. */
+enum meta_layer_state { META_LAYER_OPEN = 0, META_LAYER_DELTA = 1, META_LAYER_FULL = 2 };
+
+/* A list of layer numbers, malloc'd. */
+struct meta_numbers {
+	uint64_t *v;
+	size_t n;
+};
+
 struct meta_layer {
 	uint64_t number;
-	bool sealed;
-	uint64_t bytes;      /* committed length of the file */
-	uint64_t segment_off; /* open layer: its last segment */
-	uint64_t live_bytes; /* stored bytes that a live array still points to */
-	uint64_t raw_bytes;
+	uint32_t state;        /* enum meta_layer_state */
+	uint64_t bytes;        /* committed length of the file */
+	uint64_t segment_off;  /* open layer: its last segment */
+	uint64_t live_bytes;   /* stored bytes that a live array still points to */
+	uint64_t raw_bytes, stored_bytes; /* sealed: of the blocks in it, decoded and as frames */
+	uint64_t arrays;       /* sealed: files that it changes */
 	uint64_t commit;
 	int64_t time_ns;
+	struct meta_numbers chain; /* sealed: the layers whose replay gives its state, itself last */
+	struct meta_numbers refs;  /* full: the layers that its entries point into, rising */
 };
 int meta_layer_put_locked(struct meta *m, const struct meta_layer *in);
 int meta_layer_delete_locked(struct meta *m, uint64_t number);
+/* each takes the two lists over. */
 int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct meta_layer *in), void *ctx);
+
+/* Snapshots: names of sealed layers. */
+int meta_snapshot_put_locked(struct meta *m, const char *name, uint64_t layer, int64_t time_ns);
+int meta_snapshot_delete_locked(struct meta *m, const char *name);
+int meta_snapshot_walk_locked(struct meta *m, int (*each)(void *ctx, const char *name, uint64_t layer, int64_t time_ns),
+			      void *ctx);
 
 #endif

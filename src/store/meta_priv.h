@@ -17,6 +17,7 @@ struct meta {
 	sqlite3_stmt *stmt[SQL_COUNT];
 	bool in_transaction;
 	atomic_bool failed;
+	struct io_dir *faults; /* NULL but in tests */
 	int wal_pages;
 	int wal_fd; /* for meta_sync; opened after the first commit */
 	char wal_path[64], dir_path[64];

@@ -159,12 +159,9 @@ static int end_walk(sqlite3_stmt *row, int err)
 	return err < 0 ? err : 0;
 }
 
-int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
-			      void *ctx)
+static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(void *ctx, const struct meta_inode *in),
+		       void *ctx)
 {
-	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_INODE_ORPHANS, &row, "i", (int64_t)after);
-
 	while (!err && row) {
 		struct meta_inode in;
 
@@ -176,6 +173,35 @@ int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *
 	return end_walk(row, err);
 }
 
+int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			      void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_ORPHANS, &row, "i", (int64_t)after);
+
+	return walk_inodes(m, row, err, each, ctx);
+}
+
+int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+			   void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_KIND, &row, "ii", (int64_t)kind, (int64_t)after);
+
+	return walk_inodes(m, row, err, each, ctx);
+}
+
+static int name_column(sqlite3_stmt *row, int column, char name[META_NAME_MAX + 1])
+{
+	int len = sqlite3_column_bytes(row, column);
+
+	if (len <= 0 || len > META_NAME_MAX)
+		return -EUCLEAN;
+	memcpy(name, sqlite3_column_blob(row, column), (size_t)len);
+	name[len] = '\0';
+	return 0;
+}
+
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
 {
@@ -184,14 +210,12 @@ int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 
 	while (!err && row) {
 		char name[META_NAME_MAX + 1];
-		int len = sqlite3_column_bytes(row, 1);
 
-		if (len <= 0 || len > META_NAME_MAX) {
-			err = err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", len, (unsigned long long)parent);
+		if (name_column(row, 1, name)) {
+			err = err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", sqlite3_column_bytes(row, 1),
+					  (unsigned long long)parent);
 			break;
 		}
-		memcpy(name, sqlite3_column_blob(row, 1), (size_t)len);
-		name[len] = '\0';
 		err = each(ctx, (uint64_t)sqlite3_column_int64(row, 0), name, (uint64_t)sqlite3_column_int64(row, 2));
 		if (!err)
 			err = next_row(m, &row);
@@ -361,14 +385,30 @@ int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct
 
 int meta_layer_put_locked(struct meta *m, const struct meta_layer *in)
 {
-	return meta_run(m, SQL_LAYER_PUT, "iiiiiiii", (int64_t)in->number, (int64_t)in->sealed, (int64_t)in->bytes,
-		   (int64_t)in->segment_off, (int64_t)in->live_bytes, (int64_t)in->raw_bytes,
-		   (int64_t)in->commit, in->time_ns);
+	return meta_run(m, SQL_LAYER_PUT, "iiiiiiiiiibb", (int64_t)in->number, (int64_t)in->state, (int64_t)in->bytes,
+		   (int64_t)in->segment_off, (int64_t)in->live_bytes, (int64_t)in->raw_bytes, (int64_t)in->stored_bytes,
+		   (int64_t)in->arrays, (int64_t)in->commit, in->time_ns, in->chain.v, in->chain.n * sizeof(uint64_t),
+		   in->refs.v, in->refs.n * sizeof(uint64_t));
 }
 
 int meta_layer_delete_locked(struct meta *m, uint64_t number)
 {
 	return meta_run(m, SQL_LAYER_DELETE, "i", (int64_t)number);
+}
+
+static int numbers_column(sqlite3_stmt *row, int column, struct meta_numbers *out)
+{
+	size_t bytes = (size_t)sqlite3_column_bytes(row, column);
+
+	*out = (struct meta_numbers){ 0 };
+	if (!bytes)
+		return 0;
+	out->v = malloc(bytes);
+	if (!out->v)
+		return -ENOMEM;
+	memcpy(out->v, sqlite3_column_blob(row, column), bytes);
+	out->n = bytes / sizeof(uint64_t);
+	return 0;
 }
 
 int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct meta_layer *in), void *ctx)
@@ -379,16 +419,54 @@ int meta_layer_walk_locked(struct meta *m, int (*each)(void *ctx, const struct m
 	while (!err && row) {
 		struct meta_layer in = {
 			.number = (uint64_t)sqlite3_column_int64(row, 0),
-			.sealed = sqlite3_column_int64(row, 1) != 0,
+			.state = (uint32_t)sqlite3_column_int64(row, 1),
 			.bytes = (uint64_t)sqlite3_column_int64(row, 2),
 			.segment_off = (uint64_t)sqlite3_column_int64(row, 3),
 			.live_bytes = (uint64_t)sqlite3_column_int64(row, 4),
 			.raw_bytes = (uint64_t)sqlite3_column_int64(row, 5),
-			.commit = (uint64_t)sqlite3_column_int64(row, 6),
-			.time_ns = sqlite3_column_int64(row, 7),
+			.stored_bytes = (uint64_t)sqlite3_column_int64(row, 6),
+			.arrays = (uint64_t)sqlite3_column_int64(row, 7),
+			.commit = (uint64_t)sqlite3_column_int64(row, 8),
+			.time_ns = sqlite3_column_int64(row, 9),
 		};
 
-		err = each(ctx, &in);
+		err = numbers_column(row, 10, &in.chain);
+		if (!err)
+			err = numbers_column(row, 11, &in.refs);
+		if (err)
+			free(in.chain.v);
+		else
+			err = each(ctx, &in);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+int meta_snapshot_put_locked(struct meta *m, const char *name, uint64_t layer, int64_t time_ns)
+{
+	return meta_run(m, SQL_SNAPSHOT_PUT, "bii", name, strlen(name), (int64_t)layer, time_ns);
+}
+
+int meta_snapshot_delete_locked(struct meta *m, const char *name)
+{
+	return meta_run(m, SQL_SNAPSHOT_DELETE, "b", name, strlen(name));
+}
+
+int meta_snapshot_walk_locked(struct meta *m, int (*each)(void *ctx, const char *name, uint64_t layer, int64_t time_ns),
+			      void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_SNAPSHOT_WALK, &row, "");
+
+	while (!err && row) {
+		char name[META_NAME_MAX + 1];
+
+		err = name_column(row, 0, name);
+		if (err)
+			err = err_corrupt("meta.db", 0, "a snapshot's name is of %d bytes", sqlite3_column_bytes(row, 0));
+		else
+			err = each(ctx, name, (uint64_t)sqlite3_column_int64(row, 1), sqlite3_column_int64(row, 2));
 		if (!err)
 			err = next_row(m, &row);
 	}

@@ -1,35 +1,51 @@
 /*
- * The VFS of meta.db.
+ * The VFS of meta.db: SQLite's unix VFS behind a thin wrapper.
  *
  * Invariants:
- *  1. Only the database file itself is wrapped; log and temporary files are the ordinary VFS's own.
+ *  1. A path is not resolved: it goes through /proc/self/fd, and the result would lead into the mount.
  *  2. A page of a database with checksums is written only with its checksum right, and read only if it is:
- *     SQLITE_IOERR_DATA otherwise.
+ *     SQLITE_IOERR_DATA otherwise. Log and temporary files are left as they are.
  *  3. Two marks in the header say that there are checksums, so that no single damaged byte turns them off.
+ *  4. With faults every write, truncation, sync, deletion and making of a file is counted before it is made.
+ *     Reads, locks and the shared memory (derived from the log, and made anew after a crash) are not.
  */
 #include "store/meta_vfs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "io/io.h"
 #include "util/err.h"
 
 #define HEADER_BYTES 100
 #define HEADER_RESERVED 20
 #define HEADER_APPLICATION_ID 68
 
-struct sum_file {
-	sqlite3_file file;
+struct meta_file {
+	sqlite3_file base;
+	bool database; /* not a log or a temporary file */
 	bool sums;
-	sqlite3_file *inner; /* behind this structure */
+	sqlite3_file *real; /* right behind this structure */
 };
 
-static sqlite3_vfs *inner_vfs;
+static sqlite3_vfs *unix_vfs;
+static struct io_dir *counter; /* NULL: no faults */
 
-static sqlite3_file *inner(sqlite3_file *f)
+static sqlite3_file *real_of(sqlite3_file *f)
 {
-	return ((struct sum_file *)f)->inner;
+	return ((struct meta_file *)f)->real;
 }
+
+/* Counts a change: SQLITE_OK if it may be made. */
+static int tick(bool *torn)
+{
+	int err = counter ? io_fault_tick(counter, torn) : 0;
+
+	return !err ? SQLITE_OK : err == -ENOSPC ? SQLITE_FULL : SQLITE_IOERR;
+}
+
+/* Checksums. */
 
 static void compute(const uint8_t *page, uint32_t sum[2])
 {
@@ -75,20 +91,20 @@ static int damaged(sqlite3_int64 off)
 }
 
 /* The header is read before it is known whether there are checksums; it may be torn where the log has page 1. */
-static int read_header(struct sum_file *f, void *buf, int n)
+static int read_header(struct meta_file *f, void *buf, int n)
 {
-	int rc = f->inner->pMethods->xRead(f->inner, buf, n, 0);
+	int rc = f->real->pMethods->xRead(f->real, buf, n, 0);
 
 	if (rc == SQLITE_OK)
 		f->sums = meta_page_has_sums(buf);
 	return rc;
 }
 
-static int read_part(struct sum_file *f, void *buf, int n, sqlite3_int64 off)
+static int read_part(struct meta_file *f, void *buf, int n, sqlite3_int64 off)
 {
 	sqlite3_int64 begin = off - off % META_PAGE_BYTES;
 	uint8_t page[META_PAGE_BYTES];
-	int rc = f->inner->pMethods->xRead(f->inner, page, sizeof(page), begin);
+	int rc = f->real->pMethods->xRead(f->real, page, sizeof(page), begin);
 
 	if (rc != SQLITE_OK)
 		return rc;
@@ -98,16 +114,18 @@ static int read_part(struct sum_file *f, void *buf, int n, sqlite3_int64 off)
 	return SQLITE_OK;
 }
 
-static int sum_read(sqlite3_file *file, void *buf, int n, sqlite3_int64 off)
+static int vfs_read(sqlite3_file *file, void *buf, int n, sqlite3_int64 off)
 {
-	struct sum_file *f = (struct sum_file *)file;
+	struct meta_file *f = (struct meta_file *)file;
 	int rc;
 
+	if (!f->database)
+		return f->real->pMethods->xRead(f->real, buf, n, off);
 	if (!off && n >= HEADER_BYTES && n < META_PAGE_BYTES)
 		return read_header(f, buf, n);
 	if (f->sums && off % META_PAGE_BYTES + n <= META_PAGE_BYTES && n < META_PAGE_BYTES)
 		return read_part(f, buf, n, off);
-	rc = f->inner->pMethods->xRead(f->inner, buf, n, off);
+	rc = f->real->pMethods->xRead(f->real, buf, n, off);
 	if (rc == SQLITE_OK && !off && n == META_PAGE_BYTES)
 		f->sums = meta_page_has_sums(buf);
 	if (rc == SQLITE_OK && f->sums && n == META_PAGE_BYTES && !meta_page_is_right(buf))
@@ -115,129 +133,177 @@ static int sum_read(sqlite3_file *file, void *buf, int n, sqlite3_int64 off)
 	return rc;
 }
 
-static int sum_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 off)
+static int write_counted(sqlite3_file *real, const void *buf, int n, sqlite3_int64 off)
 {
-	struct sum_file *f = (struct sum_file *)file;
-	uint8_t page[META_PAGE_BYTES];
+	bool torn = false;
+	int rc = tick(&torn);
 
-	if (!off && n >= HEADER_BYTES)
-		f->sums = meta_page_has_sums(buf);
-	if (!f->sums || n != META_PAGE_BYTES)
-		return f->inner->pMethods->xWrite(f->inner, buf, n, off);
-	memcpy(page, buf, sizeof(page));
-	meta_page_sum(page);
-	return f->inner->pMethods->xWrite(f->inner, page, n, off);
-}
-
-static int sum_close(sqlite3_file *f)
-{
-	return inner(f)->pMethods->xClose(inner(f));
-}
-
-static int sum_truncate(sqlite3_file *f, sqlite3_int64 size)
-{
-	return inner(f)->pMethods->xTruncate(inner(f), size);
-}
-
-static int sum_sync(sqlite3_file *f, int flags)
-{
-	return inner(f)->pMethods->xSync(inner(f), flags);
-}
-
-static int sum_size(sqlite3_file *f, sqlite3_int64 *size)
-{
-	return inner(f)->pMethods->xFileSize(inner(f), size);
-}
-
-static int sum_lock(sqlite3_file *f, int level)
-{
-	return inner(f)->pMethods->xLock(inner(f), level);
-}
-
-static int sum_unlock(sqlite3_file *f, int level)
-{
-	return inner(f)->pMethods->xUnlock(inner(f), level);
-}
-
-static int sum_check_reserved(sqlite3_file *f, int *out)
-{
-	return inner(f)->pMethods->xCheckReservedLock(inner(f), out);
-}
-
-static int sum_control(sqlite3_file *f, int op, void *arg)
-{
-	return inner(f)->pMethods->xFileControl(inner(f), op, arg);
-}
-
-static int sum_sector(sqlite3_file *f)
-{
-	return inner(f)->pMethods->xSectorSize(inner(f));
-}
-
-static int sum_device(sqlite3_file *f)
-{
-	return inner(f)->pMethods->xDeviceCharacteristics(inner(f));
-}
-
-static int sum_shm_map(sqlite3_file *f, int page, int bytes, int extend, void volatile **out)
-{
-	return inner(f)->pMethods->xShmMap(inner(f), page, bytes, extend, out);
-}
-
-static int sum_shm_lock(sqlite3_file *f, int off, int n, int flags)
-{
-	return inner(f)->pMethods->xShmLock(inner(f), off, n, flags);
-}
-
-static void sum_shm_barrier(sqlite3_file *f)
-{
-	inner(f)->pMethods->xShmBarrier(inner(f));
-}
-
-static int sum_shm_unmap(sqlite3_file *f, int drop)
-{
-	return inner(f)->pMethods->xShmUnmap(inner(f), drop);
-}
-
-/* Version 2: without xFetch, by which SQLite would map the file and read around us. */
-static const sqlite3_io_methods sum_methods = {
-	2, sum_close, sum_read, sum_write, sum_truncate, sum_sync, sum_size, sum_lock, sum_unlock, sum_check_reserved,
-	sum_control, sum_sector, sum_device, sum_shm_map, sum_shm_lock, sum_shm_barrier, sum_shm_unmap, NULL, NULL,
-};
-
-static int open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *flags_out)
-{
-	struct sum_file *f = (struct sum_file *)file;
-	int rc;
-
-	(void)vfs;
-	if (!(flags & SQLITE_OPEN_MAIN_DB))
-		return inner_vfs->xOpen(inner_vfs, name, file, flags, flags_out);
-	*f = (struct sum_file){ .inner = (sqlite3_file *)(f + 1) };
-	rc = inner_vfs->xOpen(inner_vfs, name, f->inner, flags, flags_out);
-	if (f->inner->pMethods)
-		f->file.pMethods = &sum_methods;
+	if (rc == SQLITE_OK)
+		return real->pMethods->xWrite(real, buf, n, off);
+	if (torn) {
+		real->pMethods->xWrite(real, buf, n / 2, off);
+		io_fault_torn(counter);
+	}
 	return rc;
 }
 
-/* The path goes through /proc/self/fd and must not be resolved: the result would lead into the mount. */
+static int vfs_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 off)
+{
+	struct meta_file *f = (struct meta_file *)file;
+	uint8_t page[META_PAGE_BYTES];
+
+	if (f->database && !off && n >= HEADER_BYTES)
+		f->sums = meta_page_has_sums(buf);
+	if (!f->sums || n != META_PAGE_BYTES)
+		return write_counted(f->real, buf, n, off);
+	memcpy(page, buf, sizeof(page));
+	meta_page_sum(page);
+	return write_counted(f->real, page, n, off);
+}
+
+static int vfs_close(sqlite3_file *f)
+{
+	return real_of(f)->pMethods->xClose(real_of(f));
+}
+
+static int vfs_truncate(sqlite3_file *f, sqlite3_int64 size)
+{
+	int rc = tick(NULL);
+
+	return rc ? rc : real_of(f)->pMethods->xTruncate(real_of(f), size);
+}
+
+static int vfs_sync(sqlite3_file *f, int flags)
+{
+	int rc = tick(NULL);
+
+	return rc ? rc : real_of(f)->pMethods->xSync(real_of(f), flags);
+}
+
+static int vfs_size(sqlite3_file *f, sqlite3_int64 *out)
+{
+	return real_of(f)->pMethods->xFileSize(real_of(f), out);
+}
+
+static int vfs_lock(sqlite3_file *f, int level)
+{
+	return real_of(f)->pMethods->xLock(real_of(f), level);
+}
+
+static int vfs_unlock(sqlite3_file *f, int level)
+{
+	return real_of(f)->pMethods->xUnlock(real_of(f), level);
+}
+
+static int vfs_check_lock(sqlite3_file *f, int *out)
+{
+	return real_of(f)->pMethods->xCheckReservedLock(real_of(f), out);
+}
+
+static int vfs_control(sqlite3_file *f, int op, void *arg)
+{
+	return real_of(f)->pMethods->xFileControl(real_of(f), op, arg);
+}
+
+static int vfs_sector(sqlite3_file *f)
+{
+	return real_of(f)->pMethods->xSectorSize(real_of(f));
+}
+
+static int vfs_traits(sqlite3_file *f)
+{
+	return real_of(f)->pMethods->xDeviceCharacteristics(real_of(f));
+}
+
+static int vfs_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
+{
+	return real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, out);
+}
+
+static int vfs_shm_lock(sqlite3_file *f, int off, int n, int flags)
+{
+	return real_of(f)->pMethods->xShmLock(real_of(f), off, n, flags);
+}
+
+static void vfs_shm_barrier(sqlite3_file *f)
+{
+	real_of(f)->pMethods->xShmBarrier(real_of(f));
+}
+
+static int vfs_shm_unmap(sqlite3_file *f, int delete)
+{
+	return real_of(f)->pMethods->xShmUnmap(real_of(f), delete);
+}
+
+/* Version 2: without xFetch, by which SQLite would map the file and read around us. */
+static const sqlite3_io_methods vfs_methods = {
+	.iVersion = 2,
+	.xClose = vfs_close,
+	.xRead = vfs_read,
+	.xWrite = vfs_write,
+	.xTruncate = vfs_truncate,
+	.xSync = vfs_sync,
+	.xFileSize = vfs_size,
+	.xLock = vfs_lock,
+	.xUnlock = vfs_unlock,
+	.xCheckReservedLock = vfs_check_lock,
+	.xFileControl = vfs_control,
+	.xSectorSize = vfs_sector,
+	.xDeviceCharacteristics = vfs_traits,
+	.xShmMap = vfs_shm_map,
+	.xShmLock = vfs_shm_lock,
+	.xShmBarrier = vfs_shm_barrier,
+	.xShmUnmap = vfs_shm_unmap,
+};
+
+/* Files. */
+
+static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
+{
+	struct meta_file *f = (struct meta_file *)file;
+	int rc = flags & SQLITE_OPEN_CREATE ? tick(NULL) : SQLITE_OK;
+
+	(void)vfs;
+	*f = (struct meta_file){ .database = flags & SQLITE_OPEN_MAIN_DB, .real = (sqlite3_file *)(f + 1) };
+	f->real->pMethods = NULL;
+	if (rc == SQLITE_OK)
+		rc = unix_vfs->xOpen(unix_vfs, name, f->real, flags, out_flags);
+	if (rc == SQLITE_OK && f->real->pMethods->iVersion < vfs_methods.iVersion)
+		rc = SQLITE_CANTOPEN;
+	if (rc == SQLITE_OK)
+		f->base.pMethods = &vfs_methods;
+	else if (f->real->pMethods)
+		vfs_close(file);
+	return rc;
+}
+
+static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
+{
+	int rc = tick(NULL);
+
+	(void)vfs;
+	return rc ? rc : unix_vfs->xDelete(unix_vfs, name, sync_dir);
+}
+
 static int keep_path(sqlite3_vfs *vfs, const char *name, int cap, char *out)
 {
 	(void)vfs;
 	return snprintf(out, (size_t)cap, "%s", name) < cap ? SQLITE_OK : SQLITE_CANTOPEN;
 }
 
-const char *meta_vfs(void)
+const char *meta_vfs(struct io_dir *faults)
 {
 	static sqlite3_vfs vfs;
 
+	counter = faults;
 	if (!vfs.zName) {
-		inner_vfs = sqlite3_vfs_find("unix");
-		if (!inner_vfs)
+		unix_vfs = sqlite3_vfs_find("unix");
+		if (!unix_vfs)
 			return NULL;
-		vfs = *inner_vfs;
-		vfs.szOsFile += (int)sizeof(struct sum_file);
-		vfs.xOpen = open_file;
+		vfs = *unix_vfs;
+		vfs.szOsFile += (int)sizeof(struct meta_file);
+		vfs.xOpen = vfs_open;
+		vfs.xDelete = vfs_delete;
 		vfs.xFullPathname = keep_path;
 		vfs.zName = "spillfs";
 		vfs.pNext = NULL;

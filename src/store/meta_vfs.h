@@ -16,8 +16,11 @@
 /* PRAGMA application_id of a database with checksums: "SPIL". */
 #define META_APPLICATION_ID 0x5350494c
 
-/* The name of the VFS, registered on the first call; NULL when that fails. */
-const char *meta_vfs(void);
+struct io_dir;
+
+/* The name of the VFS, registered; NULL when that fails. With `faults` (an io/fault directory, for tests) every change
+ * counts as one of its operations; the last `faults` given holds for all databases of the process. */
+const char *meta_vfs(struct io_dir *faults);
 /* For a new database, before anything is stored in it; does nothing to another one. An SQLite code. */
 int meta_vfs_prepare(sqlite3 *db);
 

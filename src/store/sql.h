@@ -23,12 +23,18 @@
 	" PRIMARY KEY(ino, name));" \
 	"CREATE TABLE IF NOT EXISTS extents(ino INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NOT NULL," \
 	" file INTEGER NOT NULL, phys INTEGER NOT NULL, PRIMARY KEY(ino, off)) WITHOUT ROWID;" \
-	"CREATE TABLE IF NOT EXISTS layers(number INTEGER PRIMARY KEY, sealed INTEGER NOT NULL, bytes INTEGER NOT NULL," \
-	" segment INTEGER NOT NULL, live INTEGER NOT NULL, raw INTEGER NOT NULL, commit_number INTEGER NOT NULL," \
-	" time INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS layers(number INTEGER PRIMARY KEY, state INTEGER NOT NULL, bytes INTEGER NOT NULL," \
+	" segment INTEGER NOT NULL, live INTEGER NOT NULL, raw INTEGER NOT NULL, stored INTEGER NOT NULL," \
+	" arrays INTEGER NOT NULL, commit_number INTEGER NOT NULL, time INTEGER NOT NULL, chain BLOB NOT NULL," \
+	" refs BLOB NOT NULL);" \
+	"CREATE TABLE IF NOT EXISTS snapshots(name BLOB PRIMARY KEY, layer INTEGER NOT NULL, time INTEGER NOT NULL)" \
+	" WITHOUT ROWID;"
 
 #define SQL_INODE_COLUMNS \
 	"ino, kind, mode, nlink, uid, gid, rdev, size, stored, file, parent, atime, mtime, ctime, btime"
+
+#define SQL_LAYER_COLUMNS \
+	"number, state, bytes, segment, live, raw, stored, arrays, commit_number, time, chain, refs"
 
 #define SQL_STATEMENTS(X) \
 	X(SQL_BEGIN, "BEGIN IMMEDIATE") \
@@ -40,6 +46,7 @@
 	X(SQL_INODE_RELINK, "UPDATE inodes SET nlink=?, parent=?, ctime=? WHERE ino=?") \
 	X(SQL_INODE_DELETE, "DELETE FROM inodes WHERE ino=?") \
 	X(SQL_INODE_ORPHANS, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE nlink=0 AND ino>? ORDER BY ino") \
+	X(SQL_INODE_KIND, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE kind=? AND nlink>0 AND ino>? ORDER BY ino") \
 	X(SQL_INODE_COUNT, "SELECT count(*) FROM inodes") \
 	X(SQL_INODE_MAX, "SELECT max(ino) FROM inodes") \
 	X(SQL_COLUMN_EXISTS, "SELECT 1 FROM inodes WHERE file=? AND file > 0") \
@@ -62,11 +69,12 @@
 	X(SQL_EXTENTS_CUT, "DELETE FROM extents WHERE ino=? AND off>=?") \
 	X(SQL_EXTENT_INSERT, "INSERT INTO extents(ino, off, len, file, phys) VALUES(?,?,?,?,?)") \
 	X(SQL_EXTENTS_ALL, "SELECT off, len, file, phys FROM extents") \
-	X(SQL_LAYER_PUT, "REPLACE INTO layers(number, sealed, bytes, segment, live, raw, commit_number, time)" \
-			 " VALUES(?,?,?,?,?,?,?,?)") \
+	X(SQL_LAYER_PUT, "REPLACE INTO layers(" SQL_LAYER_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?)") \
 	X(SQL_LAYER_DELETE, "DELETE FROM layers WHERE number=?") \
-	X(SQL_LAYER_WALK, "SELECT number, sealed, bytes, segment, live, raw, commit_number, time FROM layers" \
-			  " ORDER BY number")
+	X(SQL_LAYER_WALK, "SELECT " SQL_LAYER_COLUMNS " FROM layers ORDER BY number") \
+	X(SQL_SNAPSHOT_PUT, "REPLACE INTO snapshots(name, layer, time) VALUES(?,?,?)") \
+	X(SQL_SNAPSHOT_DELETE, "DELETE FROM snapshots WHERE name=?") \
+	X(SQL_SNAPSHOT_WALK, "SELECT name, layer, time FROM snapshots ORDER BY name")
 
 enum sql {
 #define X(id, text) id,

@@ -2,7 +2,8 @@
  * Opening and closing a store.
  *
  * Invariants:
- *  1. One daemon: the flock on `lock` is held from before anything is read until everything is closed.
+ *  1. One daemon writes: the flock on `lock` is held from before anything is read until everything is closed. A
+ *     follower takes no lock and writes nothing.
  *  2. A directory is a store if it holds SPILLFS; an empty one (lost+found aside) becomes a store, and
  *     SPILLFS is its last file to appear.
  *  3. Nothing outside meta.db says what is in use: pool space, column files and layers are derived from it.
@@ -59,7 +60,8 @@ static void write_lock(struct store *s, const char *state)
 
 void store_closing(struct store *s)
 {
-	write_lock(s, " closing");
+	if (s->lock_fd >= 0)
+		write_lock(s, " closing");
 }
 
 /* Invariant 1. A holder that is closing is waited for. */
@@ -146,6 +148,9 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 		return refuse(why, err, "%s/SPILLFS: %s", shown, strerror(-err));
 	if (sscanf(text, "spillfs %u\nuuid %63s\n", &version, uuid) < 1)
 		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: not the mark of a spillfs store", shown);
+	if (version < STORE_FORMAT_VERSION)
+		return refuse(why, STORE_ENEWER, "%s: the store has format %u, which was never released; this spillfs knows %u",
+			      shown, version, STORE_FORMAT_VERSION);
 	if (version > STORE_FORMAT_VERSION)
 		return refuse(why, STORE_ENEWER, "%s: the store has format %u, this spillfs knows up to %u", shown, version,
 			      STORE_FORMAT_VERSION);
@@ -158,7 +163,6 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 static int write_marker(struct store *s)
 {
 	char text[256];
-	struct io *f;
 	int n, err;
 
 	if (getrandom(s->uuid, sizeof(s->uuid), 0) != sizeof(s->uuid))
@@ -167,17 +171,7 @@ static int write_marker(struct store *s)
 	s->uuid[8] = (s->uuid[8] & 0x3f) | 0x80;
 	uuid_to_text(s->uuid, s->uuid_text);
 	n = snprintf(text, sizeof(text), "spillfs %u\nuuid %s\n", STORE_FORMAT_VERSION, s->uuid_text);
-	err = io_open(s->dir, "SPILLFS.tmp", IO_CREATE, &f);
-	if (err)
-		return err;
-	err = io_truncate(f, 0);
-	if (!err)
-		err = io_pwrite(f, text, (size_t)n, 0);
-	if (!err)
-		err = io_sync(f);
-	io_close(f);
-	if (!err)
-		err = io_rename(s->dir, "SPILLFS.tmp", "SPILLFS");
+	err = io_replace(s->dir, "SPILLFS", "SPILLFS.tmp", text, (size_t)n);
 	return err ? err : io_dir_sync(s->dir, ".");
 }
 
@@ -225,6 +219,8 @@ static void fill_defaults(struct store_config *c)
 		c->leases = 8;
 	if (!c->layer_bytes)
 		c->layer_bytes = 1ull << 30;
+	if (!c->keep)
+		c->keep = 1;
 }
 
 /* The directory is looked at before anything is written into it (invariant 2). */
@@ -251,13 +247,58 @@ static int identify(int dirfd, const char *shown, bool *fresh, struct store_refu
 	return 0;
 }
 
+/* What only the one daemon that writes has. */
+static int open_written(struct store *s, bool fresh, const char *shown, struct store_refusal *why)
+{
+	struct io *f;
+	int err = fresh ? 0 : io_open(s->dir, "meta.db", IO_RDONLY, &f);
+
+	/* With a new one everything would be deleted as unknown. */
+	if (err == -ENOENT)
+		return refuse(why, -EUCLEAN, "%s: meta.db is lost; spillctl rebuild %s makes a new one from the layers", shown, shown);
+	if (!err && !fresh)
+		io_close(f);
+	if (!err)
+		err = make_directories(s);
+	if (!err)
+		err = meta_open(s->fd_path, s->faults, &s->meta);
+	if (!err && fresh)
+		err = write_marker(s);
+	if (!err)
+		err = open_pool(s);
+	return err ? err : commit_new(s, &s->commit);
+}
+
+/* What the tests of crashes ask for: from here on everything goes through io/fault. */
+static int inject_faults(struct store *s, const char *shown, struct store_refusal *why)
+{
+	const char *text = s->config.fault;
+	unsigned long long n = 0;
+	int err = 0, end = 0;
+	bool torn;
+
+	if (!text)
+		return 0;
+	torn = !strncmp(text, "kill-torn:", 10);
+	if (strcmp(text, "count") &&
+	    (sscanf(text, torn ? "kill-torn:%llu%n" : "kill:%llu%n", &n, &end) != 1 || text[end] || !n))
+		err = -EINVAL;
+	if (!err)
+		err = io_fault_dir(s->dir, &s->faults);
+	if (err)
+		return refuse(why, err, "%s: fault '%s': %s", shown, text, strerror(-err));
+	s->dir = s->faults;
+	io_fault_kill_at(s->dir, n, torn, s->config.fault_armed_by);
+	log_warn("fault: '%s', for a test", text);
+	return 0;
+}
+
 /* Everything behind the lock. */
 static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown, struct store_refusal *why)
 {
-	char fd_path[32];
 	int err;
 
-	snprintf(fd_path, sizeof(fd_path), "/proc/self/fd/%d", dirfd);
+	snprintf(s->fd_path, sizeof(s->fd_path), "/proc/self/fd/%d", dirfd);
 	err = lease_pool_new(s->config.leases, LEASE_BYTES, &s->leases);
 	if (!err)
 		err = io_file_dir(dirfd, s->config.backing, s->leases, &s->dir);
@@ -266,24 +307,16 @@ static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown,
 		return refuse(why, err, "%s: %s", shown,
 			      err == -EINVAL ? "its file system does not take direct I/O (backing=direct)" : strerror(-err));
 	}
-	if (!fresh) {
+	err = inject_faults(s, shown, why);
+	if (!err && !fresh)
 		err = read_marker(s, shown, why);
-		if (err)
-			return err;
-	}
-	err = make_directories(s);
-	if (!err)
-		err = meta_open(fd_path, &s->meta);
-	if (!err && fresh)
-		err = write_marker(s);
-	if (!err)
-		err = work_pool_new(s->config.threads, "work", &s->work);
+	if (err)
+		return err;
+	err = work_pool_new(s->config.threads, "work", &s->work);
 	if (!err)
 		err = cache_new(s->config.cache_bytes, &s->cache);
-	if (!err)
-		err = open_pool(s);
-	if (!err)
-		err = commit_new(s, &s->commit);
+	if (!err && !s->config.follow)
+		err = open_written(s, fresh, shown, why);
 	if (!err)
 		err = layers_open(s, &s->layers);
 	if (err && !why->text[0])
@@ -308,6 +341,8 @@ static void close_parts(struct store *s)
 		cache_free(s->cache);
 	if (s->meta)
 		meta_close(s->meta);
+	if (s->faults)
+		log_info("fault: %llu operations", (unsigned long long)io_fault_count(s->faults));
 	if (s->dir)
 		io_dir_close(s->dir);
 	if (s->leases)
@@ -333,7 +368,9 @@ int store_open(int dirfd, const char *shown, const struct store_config *config, 
 	s->config = *config;
 	fill_defaults(&s->config);
 	err = identify(dirfd, shown, &fresh, why);
-	if (!err)
+	if (!err && fresh && s->config.follow)
+		err = refuse(why, STORE_ENOTSTORE, "%s: not a spillfs store, and with ro none is made", shown);
+	if (!err && (!s->config.follow || s->config.alone))
 		err = take_lock(s, dirfd, shown, why);
 	if (err) {
 		close(dirfd);
@@ -351,7 +388,7 @@ int store_open(int dirfd, const char *shown, const struct store_config *config, 
 
 int store_close(struct store *s)
 {
-	int err = commit_stop(s->commit);
+	int err = s->commit ? commit_stop(s->commit) : 0;
 
 	close_parts(s);
 	return err;

@@ -13,7 +13,7 @@
 
 #include "io/io.h"
 
-#define STORE_FORMAT_VERSION 1u
+#define STORE_FORMAT_VERSION 2u
 
 struct store_config {
 	enum io_backing backing;
@@ -22,8 +22,14 @@ struct store_config {
 	unsigned threads;        /* compression threads; 0: CPUs */
 	unsigned commit_seconds; /* 0: only on request */
 	uint64_t layer_bytes;    /* the open layer is sealed at this size; 0: 1 GiB */
+	unsigned keep;           /* commits whose state stays readable; 0: 1 */
+	uint64_t compact_bytes;  /* copied by compaction in a second; 0: no bound */
+	bool follow;             /* read-only: sees what another daemon seals */
+	bool alone;              /* with follow: nobody may write meanwhile */
 	size_t cache_bytes;      /* decoded-block cache */
 	size_t dirty_bytes;      /* dirty blocks */
+	/* For tests of crashes; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. */
+	const char *fault, *fault_armed_by;
 };
 
 /* Why a store was refused, for the user: one line without a newline, naming the directory. */
@@ -46,6 +52,8 @@ struct lease_pool;
 
 struct store {
 	struct io_dir *dir;
+	char fd_path[32]; /* the directory for those who need a path, through /proc/self/fd */
+	struct io_dir *faults; /* dir if it injects faults, else NULL */
 	int lock_fd;
 	uint8_t uuid[16];
 	char uuid_text[37];

@@ -112,7 +112,7 @@ int check_db_read(struct check *c)
 		return err;
 	if (asprintf(&copy, "%s/meta.db", c->copy_dir) < 0)
 		return -ENOMEM;
-	err = open_db(c, copy, SQLITE_OPEN_READWRITE, meta_vfs());
+	err = open_db(c, copy, SQLITE_OPEN_READWRITE, meta_vfs(NULL));
 	free(copy);
 	/* So that each page stands once, in the copy. What a crash has left of this in the store is mended by it. */
 	if (!err && sqlite3_exec(c->db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL) == SQLITE_INTERRUPT)
@@ -127,7 +127,7 @@ int check_db_write(struct check *c)
 
 	check_db_close(c);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/meta.db", c->dirfd);
-	err = open_db(c, path, SQLITE_OPEN_READWRITE, meta_vfs());
+	err = open_db(c, path, SQLITE_OPEN_READWRITE, meta_vfs(NULL));
 	/* The log goes into the database, so that a copy of that is all there is to be saved. */
 	if (!err && sqlite3_exec(c->db, "PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL))
 		err = check_db_fail(c);

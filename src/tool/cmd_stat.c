@@ -7,13 +7,12 @@
  * 2. A figure that is missing shows as 0 and breaks nothing: daemon and tool may differ in age.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "tool/text.h"
 #include "tool/tool.h"
 
 struct figure {
@@ -27,37 +26,6 @@ struct figures {
 	struct figure *at;
 	size_t n;
 };
-
-static int read_all(int fd, char **out)
-{
-	size_t n = 0, cap = 0;
-	char *text = NULL;
-
-	for (;;) {
-		ssize_t got;
-
-		if (n + 4096 > cap) {
-			char *more = realloc(text, cap = cap * 2 + 8192);
-
-			if (!more)
-				break;
-			text = more;
-		}
-		got = read(fd, text + n, cap - n - 1);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			break;
-		if (got == 0) {
-			text[n] = '\0';
-			*out = text;
-			return 0;
-		}
-		n += (size_t)got;
-	}
-	free(text);
-	return errno ? -errno : -ENOMEM;
-}
 
 /* "name{labels} value [time]" */
 static int parse_figure(char *line, struct figure *out)
@@ -122,22 +90,6 @@ static uint64_t number(struct figures *all, const char *name, const char *labels
 	return f ? strtoull(f->value, NULL, 10) : 0;
 }
 
-/* Human sizes; a few static buffers, so that one printf may use several. */
-static const char *size_text(uint64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	static char texts[8][24];
-	static unsigned next;
-	char *text = texts[next++ % 8];
-	double n = (double)bytes;
-	size_t u = 0;
-
-	for (; n >= 1023.95 && u < 5; u++)
-		n /= 1024;
-	snprintf(text, sizeof(texts[0]), u ? "%.1f %s" : "%.0f %s", n, units[u]);
-	return text;
-}
-
 static void print_kinds(struct figures *all)
 {
 	static const struct {
@@ -153,8 +105,8 @@ static void print_kinds(struct figures *all)
 		const char *l = kinds[i].labels;
 
 		printf("%-12s %12" PRIu64 " %12s %12" PRIu64 " %12s\n", kinds[i].shown, number(all, "read_ops", l),
-		       size_text(number(all, "read_bytes", l)), number(all, "write_ops", l),
-		       size_text(number(all, "write_bytes", l)));
+		       text_size(number(all, "read_bytes", l)), number(all, "write_ops", l),
+		       text_size(number(all, "write_bytes", l)));
 	}
 }
 
@@ -169,15 +121,15 @@ static void print_cache(struct figures *all)
 		printf("%.1f %% hits", 100.0 * (double)hits / (double)(hits + misses));
 	else
 		printf("not used yet");
-	printf(", %s in memory, %" PRIu64 " blocks prefetched\n", size_text(number(all, "cache_bytes", NULL)),
+	printf(", %s in memory, %" PRIu64 " blocks prefetched\n", text_size(number(all, "cache_bytes", NULL)),
 	       number(all, "cache_prefetched", NULL));
 	printf("%-12s ", "compression");
 	if (stored)
-		printf("%.2fx: %s became %s\n", (double)raw / (double)stored, size_text(raw), size_text(stored));
+		printf("%.2fx: %s became %s\n", (double)raw / (double)stored, text_size(raw), text_size(stored));
 	else
 		puts("nothing compressed yet");
 	printf("%-12s %s waiting to be compressed, %s read back\n", "layers",
-	       size_text(number(all, "dirty_bytes", NULL)), size_text(number(all, "frame_read_bytes", NULL)));
+	       text_size(number(all, "dirty_bytes", NULL)), text_size(number(all, "frame_read_bytes", NULL)));
 }
 
 static void print_rest(struct figures *all)
@@ -186,11 +138,11 @@ static void print_rest(struct figures *all)
 	uint64_t corruptions = number(all, "corruptions", NULL);
 
 	printf("%-12s %s in use, %s free for reuse, %s given back\n", "pool",
-	       size_text(number(all, "pool_claimed_bytes", NULL)), size_text(number(all, "pool_free_bytes", NULL)),
-	       size_text(number(all, "pool_punched_bytes", NULL)));
+	       text_size(number(all, "pool_claimed_bytes", NULL)), text_size(number(all, "pool_free_bytes", NULL)),
+	       text_size(number(all, "pool_punched_bytes", NULL)));
 	printf("%-12s %s direct, %s buffered; %" PRIu64 " leases in use, %" PRIu64 " waits\n", "backing",
-	       size_text(number(all, "backing_direct_bytes", NULL)),
-	       size_text(number(all, "backing_buffered_bytes", NULL)), number(all, "leases_in_use", NULL),
+	       text_size(number(all, "backing_direct_bytes", NULL)),
+	       text_size(number(all, "backing_buffered_bytes", NULL)), number(all, "leases_in_use", NULL),
 	       number(all, "lease_waits", NULL));
 	printf("%-12s %" PRIu64 " commits, %" PRIu64 " layers sealed\n", "durability",
 	       number(all, "commits", NULL), number(all, "layers_sealed", NULL));
@@ -233,20 +185,13 @@ enum tool_exit cmd_stat(const struct tool_call *call)
 	struct tool_mount m;
 	enum tool_exit code = tool_mount_open(call->args[0], false, &m);
 	char *text = NULL;
-	int fd, err;
 
 	if (code != TOOL_OK)
 		return code;
-	fd = openat(m.fd, ".spillfs/stats", O_RDONLY | O_CLOEXEC);
-	err = fd < 0 ? -errno : read_all(fd, &text);
-	if (fd >= 0)
-		close(fd);
-	if (err < 0)
-		code = tool_fail(err == -ENOENT ? TOOL_NOT_MOUNT : TOOL_FAILED, "%s/.spillfs/stats: %s", m.root,
-				 strerror(-err));
-	else if (tool_flag(call, 'r'))
+	code = tool_mount_read(&m, ".spillfs/stats", &text);
+	if (code == TOOL_OK && tool_flag(call, 'r'))
 		fputs(text, stdout);
-	else
+	else if (code == TOOL_OK)
 		code = print_table(&m, text);
 	free(text);
 	tool_mount_close(&m);

@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "tool/text.h"
 #include "tool/tool.h"
 
 #define FUSE_SUPER_MAGIC 0x65735546
@@ -42,16 +43,23 @@ static int climb(char *path)
 	}
 }
 
-/* 0, or the errno with which it is not a spillfs; -EPERM: it is one that does not answer us. */
-static int ask(int fd, struct spillfs_info *out)
+int tool_need_fuse(int fd)
 {
-	struct spillfs_info info = { 0 };
 	struct statfs fs;
 
 	if (fstatfs(fd, &fs) < 0)
 		return -errno;
-	if ((unsigned long)fs.f_type != FUSE_SUPER_MAGIC)
-		return -ENOTTY;
+	return (unsigned long)fs.f_type == FUSE_SUPER_MAGIC ? 0 : -ENOTTY;
+}
+
+/* 0, or the errno with which it is not a spillfs; -EPERM: it is one that does not answer us. */
+static int ask(int fd, struct spillfs_info *out)
+{
+	struct spillfs_info info = { 0 };
+	int err = tool_need_fuse(fd);
+
+	if (err < 0)
+		return err;
 	if (ioctl(fd, SPILLFS_IOC_INFO, &info) < 0)
 		return -errno;
 	*out = info;
@@ -105,4 +113,14 @@ void tool_mount_close(struct tool_mount *m)
 	free(m->root);
 	m->fd = -1;
 	m->root = NULL;
+}
+
+enum tool_exit tool_mount_read(const struct tool_mount *m, const char *path, char **out)
+{
+	int err = text_read_at(m->fd, path, out);
+
+	if (err == 0)
+		return TOOL_OK;
+	return tool_fail(err == -ENOENT && !m->has_info ? TOOL_NOT_MOUNT : TOOL_FAILED, "%s/%s: %s", m->root, path,
+			 strerror(-err));
 }

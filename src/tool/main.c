@@ -3,9 +3,11 @@
  *
  * Invariants:
  * 1. What is accepted stands in tool_commands; help prints the table.
- * 2. A command runs only with flags and a number of arguments that its row allows.
+ * 2. A command runs only with options and a number of arguments that its row allows.
  */
+#include <assert.h>
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,26 +19,30 @@
 #define PACKAGE_VERSION "unknown"
 #endif
 
-#define FLAGS_MAX 8
+#define OPTIONS_MAX (sizeof(((struct tool_command *)0)->options) / sizeof(struct tool_option))
 
 static const struct tool_command tool_commands[] = {
-	{ "umount", "l", "MNT", 1, 1, cmd_umount, "unmount, and wait until the daemon has gone" },
-	{ "sync", "", "MNT", 1, 1, cmd_sync, "make everything written durable" },
-	{ "commit", "", "MNT", 1, 1, cmd_commit, "the same, and seal the open layer" },
-	{ "stat", "r", "MNT", 1, 1, cmd_stat, "statistics as a table" },
-	{ "info", "", "MNT", 1, 1, cmd_info, "the daemon, its commit and its newest layer" },
-};
-
-static const struct {
-	char letter;
-	const char *name, *help;
-} tool_flags[] = {
-	{ 'l', "lazy", "detach now; the daemon ends with its last open file" },
-	{ 'r', "raw", "as the daemon writes them (OpenMetrics)" },
+	{ "umount", "MNT", 1, 1, cmd_umount, "unmount, and wait until the daemon has gone",
+	  { { 'l', "lazy", NULL, "detach now; the daemon ends with its last open file" } } },
+	{ "sync", "MNT", 1, 1, cmd_sync, "make everything written durable", { { 0 } } },
+	{ "commit", "MNT", 1, 1, cmd_commit, "the same, and seal the open layer", { { 0 } } },
+	{ "log", "MNT", 1, 1, cmd_log, "the layers that are kept, newest first",
+	  { { 'n', "number", "N", "only the newest N" },
+	    { 'r', "raw", NULL, "as the daemon writes them, tab-separated" } } },
+	{ "diff", "MNT A B", 3, 3, cmd_diff, "what changed from A to B, each a snapshot's name or @LAYER",
+	  { { 'r', "raw", NULL, "as the daemon writes it, tab-separated" } } },
+	{ "compact", "MNT", 1, 1, cmd_compact, "merge the layers into one as far as snapshots allow, and wait",
+	  { { 0 } } },
+	{ "rebuild", "STORE", 1, 1, cmd_rebuild, "a new meta.db from the layers, for a store that lost it",
+	  { { 'f', "force", NULL, "even if there is one; it is kept as meta.db.before-rebuild-TIME" } } },
+	{ "stat", "MNT", 1, 1, cmd_stat, "what the daemon has counted: operations, cache, space",
+	  { { 'r', "raw", NULL, "as the daemon writes them (OpenMetrics)" } } },
+	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of a layered array: layer, bytes, smallest, largest, NaNs",
+	  { { 's', "summary", NULL, "of the array as a whole, without the table" } } },
+	{ "info", "MNT", 1, 1, cmd_info, "the daemon, its commit and its newest layer", { { 0 } } },
 };
 
 #define NCOMMANDS (sizeof(tool_commands) / sizeof(tool_commands[0]))
-#define NFLAGS (sizeof(tool_flags) / sizeof(tool_flags[0]))
 
 enum tool_exit tool_fail(enum tool_exit code, const char *fmt, ...)
 {
@@ -51,70 +57,95 @@ enum tool_exit tool_fail(enum tool_exit code, const char *fmt, ...)
 	return code;
 }
 
+const char *tool_value(const struct tool_call *call, char letter)
+{
+	return call->values[(unsigned char)letter & 127];
+}
+
 bool tool_flag(const struct tool_call *call, char letter)
 {
-	return strchr(call->letters, letter) != NULL;
+	return tool_value(call, letter) != NULL;
 }
 
 static void print_help(FILE *to)
 {
-	fputs("usage: spillctl COMMAND [options] MNT\n\n"
+	fputs("usage: spillctl COMMAND [options] MNT|FILE ...\n\n"
 	      "MNT is the mountpoint of a spillfs or any path inside it.\n\n", to);
 	for (size_t i = 0; i < NCOMMANDS; i++) {
 		const struct tool_command *c = &tool_commands[i];
 
-		fprintf(to, "  %-8s %-4s %s\n", c->name, c->args, c->help);
-		for (size_t f = 0; f < NFLAGS; f++)
-			if (strchr(c->flags, tool_flags[f].letter))
-				fprintf(to, "           -%c, --%-6s %s\n", tool_flags[f].letter,
-					tool_flags[f].name, tool_flags[f].help);
+		fprintf(to, "  %-8s %-8s %s\n", c->name, c->args, c->help);
+		for (const struct tool_option *o = c->options; o->letter; o++) {
+			char spelled[32];
+
+			snprintf(spelled, sizeof(spelled), "%s%s%s", o->name, o->value ? " " : "",
+				 o->value ? o->value : "");
+			fprintf(to, "           -%c, --%-10s %s\n", o->letter, spelled, o->help);
+		}
 	}
-	fputs("  check    STORE look at a store that is not mounted, and mend it: spillctl check --help\n"
-	      "  help          this text\n"
-	      "  version       the version\n\n"
-	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs, 3 failed.\n", to);
+	fputs("  check    STORE    look at a store that is not mounted, and mend it: spillctl check --help\n"
+	      "  help              this text\n"
+	      "  version           the version\n\n"
+	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: no layered array on one),\n"
+	      "3 failed.\n", to);
 }
 
-/* The letter of "-l" or "--lazy" if the command takes it, else 0. */
-static char find_flag(const struct tool_command *c, const char *text)
+static const struct tool_option *find_option(const struct tool_command *c, int letter)
 {
-	for (size_t f = 0; f < NFLAGS; f++) {
-		if (!strchr(c->flags, tool_flags[f].letter))
-			continue;
-		if (text[1] == '-' ? !strcmp(text + 2, tool_flags[f].name)
-				   : text[1] == tool_flags[f].letter && !text[2])
-			return tool_flags[f].letter;
-	}
-	return 0;
+	for (const struct tool_option *o = c->options; o->letter; o++)
+		if (o->letter == letter)
+			return o;
+	return NULL;
 }
 
+/* The options of a row as getopt_long wants them. */
+static void getopt_tables(const struct tool_command *c, char *shorts, struct option *longs)
+{
+	size_t n = 0;
+
+	*shorts++ = ':';
+	for (const struct tool_option *o = c->options; o->letter; o++, n++) {
+		assert(n + 1 < OPTIONS_MAX);
+		*shorts++ = o->letter;
+		if (o->value)
+			*shorts++ = ':';
+		longs[n] = (struct option){ o->name, o->value ? required_argument : no_argument, NULL, o->letter };
+	}
+	*shorts = '\0';
+	longs[n] = (struct option){ 0 };
+}
+
+/* What getopt_long has refused. */
+static enum tool_exit bad_option(const struct tool_command *c, int said, char **argv)
+{
+	if (said == ':')
+		return tool_fail(TOOL_USAGE, "%s: option '-%c' needs a value", c->name, optopt);
+	if (find_option(c, optopt)) /* only a long one can be known and wrong */
+		return tool_fail(TOOL_USAGE, "%s: '%s': this option takes no value", c->name, argv[optind - 1]);
+	if (optopt)
+		return tool_fail(TOOL_USAGE, "%s: unknown option '-%c'", c->name, optopt);
+	return tool_fail(TOOL_USAGE, "%s: unknown option '%s'", c->name, argv[optind - 1]);
+}
+
+/* argv begins with the command's name. */
 static enum tool_exit run_command(const struct tool_command *c, int argc, char **argv)
 {
-	char letters[FLAGS_MAX + 1] = "";
-	struct tool_call call = { .letters = letters, .args = argv };
-	bool only_args = false;
-	size_t nletters = 0;
+	struct tool_call call = { 0 };
+	struct option longs[OPTIONS_MAX];
+	char shorts[2 * OPTIONS_MAX + 2];
+	int letter;
 
-	for (int i = 0; i < argc; i++) {
-		char letter;
-
-		if (only_args || argv[i][0] != '-' || !argv[i][1]) {
-			argv[call.nargs++] = argv[i];
-			continue;
-		}
-		if (!strcmp(argv[i], "--")) {
-			only_args = true;
-			continue;
-		}
-		letter = find_flag(c, argv[i]);
-		if (!letter)
-			return tool_fail(TOOL_USAGE, "%s: unknown option '%s'", c->name, argv[i]);
-		if (!strchr(letters, letter) && nletters < FLAGS_MAX)
-			letters[nletters++] = letter;
+	getopt_tables(c, shorts, longs);
+	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		if (letter == ':' || letter == '?')
+			return bad_option(c, letter, argv);
+		call.values[letter & 127] = optarg ? optarg : "";
 	}
+	call.args = argv + optind;
+	call.nargs = argc - optind;
 	if (call.nargs < c->min_args || call.nargs > c->max_args)
-		return tool_fail(TOOL_USAGE, "usage: spillctl %s%s %s", c->name, *c->flags ? " [options]" : "",
-				 c->args);
+		return tool_fail(TOOL_USAGE, "usage: spillctl %s%s %s", c->name,
+				 c->options[0].letter ? " [options]" : "", c->args);
 	return c->run(&call);
 }
 
@@ -132,7 +163,7 @@ int main(int argc, char **argv)
 
 		if (strcmp(name, tool_commands[i].name))
 			continue;
-		code = run_command(&tool_commands[i], argc - 2, argv + 2);
+		code = run_command(&tool_commands[i], argc - 1, argv + 1);
 		if (fflush(stdout) || ferror(stdout))
 			return tool_fail(TOOL_FAILED, "cannot write the output: %s", strerror(errno));
 		return code;

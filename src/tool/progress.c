@@ -41,19 +41,19 @@ static unsigned terminal_width(void)
 void progress_line(char *out, size_t size, unsigned width, const char *what, uint64_t done_bytes,
 		   uint64_t total_bytes, uint64_t bytes_per_s)
 {
-	char figures[128], bar[BAR_MAX + 1] = "";
+	char figures[128], rate[32] = "", bar[BAR_MAX + 1] = "";
 	double share = total_bytes ? (double)done_bytes / (double)total_bytes : 0;
 	size_t n = 0, room;
 
 	if (share > 1)
 		share = 1;
-	if (total_bytes)
-		n = (size_t)snprintf(figures, sizeof(figures), "%3d %%  %s of %s", (int)(share * 100),
-				     text_size(done_bytes), text_size(total_bytes));
-	else
-		n = (size_t)snprintf(figures, sizeof(figures), "%s", text_size(done_bytes));
 	if (bytes_per_s)
-		n += (size_t)snprintf(figures + n, sizeof(figures) - n, "  %s/s", text_size(bytes_per_s));
+		snprintf(rate, sizeof(rate), "%9s/s", text_size(bytes_per_s));
+	if (total_bytes) /* of constant width, as a rule, so that the bar does not jump */
+		n = (size_t)snprintf(figures, sizeof(figures), "%3d %%  %9s of %s  %11s", (int)(share * 100),
+				     text_size(done_bytes), text_size(total_bytes), rate);
+	else
+		snprintf(figures, sizeof(figures), "%s  %s", text_size(done_bytes), rate);
 	/* "WHAT [BAR] FIGURES", and one column stays free. */
 	room = strlen(what) + n + 5;
 	room = room < width ? width - room : 0;
@@ -68,9 +68,19 @@ void progress_line(char *out, size_t size, unsigned width, const char *what, uin
 	snprintf(out, size < width ? size : width, "%s [%s] %s", what, bar, figures);
 }
 
+/* Over what was there. */
+static void draw(struct progress *p, const char *line, unsigned width)
+{
+	fprintf(stderr, "\r%-*.*s", (int)width - 1, (int)width - 1, line);
+	fflush(stderr);
+	p->drawn = true;
+}
+
 void progress_begin(struct progress *p, const char *what)
 {
 	*p = (struct progress){ .what = what, .on = isatty(STDERR_FILENO) };
+	if (p->on)
+		draw(p, what, terminal_width());
 }
 
 void progress_update(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
@@ -87,16 +97,14 @@ void progress_update(struct progress *p, uint64_t done_bytes, uint64_t total_byt
 		p->begun_ns = now;
 		p->begun_bytes = done_bytes;
 	}
-	if (p->drawn && now - p->drawn_ns < REDRAW_NS)
+	if (p->drawn_ns && now - p->drawn_ns < REDRAW_NS)
 		return;
 	/* What the first moments show is no rate. */
 	if (now - p->begun_ns > REDRAW_NS * 5 && done_bytes > p->begun_bytes)
 		rate = (uint64_t)((double)(done_bytes - p->begun_bytes) * 1e9 / (double)(now - p->begun_ns));
 	width = terminal_width();
 	progress_line(line, sizeof(line), width, p->what, done_bytes, total_bytes, rate);
-	fprintf(stderr, "\r%-*s", (int)width - 1, line);
-	fflush(stderr);
-	p->drawn = true;
+	draw(p, line, width);
 	p->drawn_ns = now;
 }
 

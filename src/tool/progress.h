@@ -12,9 +12,9 @@
 struct progress {
 	const char *what; /* "checking" */
 	bool on, drawn;
-	bool begun;              /* there has been an update */
+	bool begun;           /* there has been an update */
 	uint64_t begun_ns, drawn_ns;
-	uint64_t begun_bytes;    /* done at the first update: the rate counts from there */
+	uint64_t begun_bytes; /* done at the first update: the rate counts from there */
 };
 
 void progress_begin(struct progress *p, const char *what);

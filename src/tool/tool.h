@@ -17,23 +17,32 @@ enum tool_exit {
 	TOOL_FAILED = 3,
 };
 
-/* One command line: flags and arguments, already checked against the command's row. */
+/* One command line: options and arguments, already checked against the command's row. */
 struct tool_call {
-	const char *letters; /* the flags that were given, by their letters */
+	const char *values[128]; /* by the option's letter: its value, "" for a flag, NULL when not given */
 	char **args;
 	int nargs;
 };
 
-struct tool_command {
-	const char *name;
-	const char *flags; /* letters allowed, each also by its name below; "" for none */
-	const char *args;  /* for people: "MNT" */
-	int min_args, max_args;
-	enum tool_exit (*run)(const struct tool_call *call);
+struct tool_option {
+	char letter;       /* 0 ends the list */
+	const char *name;  /* "--name" means the same */
+	const char *value; /* what its value is, for people: "N"; NULL: a flag */
 	const char *help;
 };
 
+struct tool_command {
+	const char *name;
+	const char *args; /* for people: "MNT" */
+	int min_args, max_args;
+	enum tool_exit (*run)(const struct tool_call *call);
+	const char *help;
+	struct tool_option options[4]; /* the last one stays empty */
+};
+
 bool tool_flag(const struct tool_call *call, char letter);
+/* The value of an option, NULL when it was not given. */
+const char *tool_value(const struct tool_call *call, char letter);
 
 /* Prints "spillctl: TEXT" on stderr; returns code. */
 enum tool_exit tool_fail(enum tool_exit code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -50,11 +59,20 @@ struct tool_mount {
  * does not answer this user; need_info makes that TOOL_FAILED. */
 enum tool_exit tool_mount_open(const char *path, bool need_info, struct tool_mount *out);
 void tool_mount_close(struct tool_mount *m);
+/* All of a file, by its path below the root; *out is malloc'd. Failure is said on stderr. */
+enum tool_exit tool_mount_read(const struct tool_mount *m, const char *path, char **out);
+/* -ENOTTY for what lies on another kind of file system: it is sent no request. */
+int tool_need_fuse(int fd);
 
 enum tool_exit cmd_umount(const struct tool_call *call);
 enum tool_exit cmd_sync(const struct tool_call *call);
 enum tool_exit cmd_commit(const struct tool_call *call);
 enum tool_exit cmd_info(const struct tool_call *call);
+enum tool_exit cmd_rebuild(const struct tool_call *call);
 enum tool_exit cmd_stat(const struct tool_call *call);
+enum tool_exit cmd_stats(const struct tool_call *call);
+enum tool_exit cmd_log(const struct tool_call *call);
+enum tool_exit cmd_diff(const struct tool_call *call);
+enum tool_exit cmd_compact(const struct tool_call *call);
 
 #endif

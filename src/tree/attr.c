@@ -8,6 +8,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 #include "tree/special.h"
 
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
@@ -15,9 +16,11 @@ int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	struct inode *i;
 	int err;
 
-	if (special_is(ino))
+	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return special_getattr(t, ino, out);
 	err = inode_find(t, ino, &i);
+	if (err && past_is(ino))
+		return past_getattr(t, ino, out);
 	if (!err)
 		inode_stat(i, out);
 	return err;
@@ -49,7 +52,7 @@ static void apply(struct inode *i, unsigned set, const struct stat *st)
 		i->mtime_ns = now;
 	i->ctime_ns = set & TREE_SET_CTIME ? to_ns(st->st_ctim) : now;
 	lock_release(&i->attr);
-	inode_mark_dirty(i);
+	inode_mark_changed(i);
 }
 
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
@@ -66,6 +69,8 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 
 	if (special_is(ino))
 		return -EPERM;
+	if (past_is(ino) || t->store->config.follow)
+		return -EROFS;
 	err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
@@ -85,14 +90,14 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 
 int tree_statfs(struct tree *t, struct statvfs *out)
 {
-	uint64_t total, avail, inodes;
+	uint64_t total, avail, inodes = 0;
 	int err = store_space(t->store, &total, &avail);
 
-	if (err)
-		return err;
-	meta_lock(t->store->meta);
-	err = meta_inode_count_locked(t->store->meta, &inodes);
-	meta_unlock(t->store->meta);
+	if (!err && t->store->meta) {
+		meta_lock(t->store->meta);
+		err = meta_inode_count_locked(t->store->meta, &inodes);
+		meta_unlock(t->store->meta);
+	}
 	if (err)
 		return err;
 	memset(out, 0, sizeof(*out));

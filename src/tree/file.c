@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "array/layered.h"
 #include "store/commit.h"
 #include "store/store.h"
 #include "tree/edit.h"
@@ -23,9 +24,8 @@
 #include "util/buf.h"
 #include "util/stats.h"
 
-/* Commits that a change waits for before -ENOSPC is final: one frees what was deleted, and a layer takes
- * a second one to go. */
-#define EDIT_COMMITS_MAX 3
+/* Commits that a change waits for before -ENOSPC is final: others may take what the first one has freed. */
+#define EDIT_COMMITS_MAX 2
 #define COPY_BYTES (1u << 20)
 #define RELATIME_NS (86400ll * 1000000000)
 
@@ -39,27 +39,40 @@ struct tree_file {
 	struct special_file special;
 };
 
+static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
+{
+	struct array *a;
+	int err;
+
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (!err) {
+		inode_mark_dirty(i);
+		err = fn(a, ctx);
+		inode_array_changed(i);
+	}
+	rwlock_release(&i->rw);
+	return err;
+}
+
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
 {
 	struct store *s = i->tree->store;
+	bool freezes = i->kind == ARRAY_LAYERED;
 
 	for (int tries = 0;; tries++) {
-		struct array *a;
 		int err, wait;
 
 		if (atomic_load(&s->read_only))
 			return -EROFS;
-		rwlock_exclusive(&i->rw);
-		err = inode_need_array(i, &a);
-		if (!err) {
-			inode_mark_dirty(i);
-			err = fn(a, ctx);
-			inode_array_changed(i);
-		}
-		rwlock_release(&i->rw);
+		if (freezes)
+			commit_freeze_enter(s->commit);
+		err = edit_once(i, fn, ctx);
+		if (freezes)
+			commit_freeze_leave(s->commit);
 		if (err != -EAGAIN && !(err == -ENOSPC && tries < EDIT_COMMITS_MAX))
 			return err;
-		wait = commit_wait(s->commit, false);
+		wait = commit_wait(s->commit, err == -ENOSPC ? COMMIT_SPACE : COMMIT_SYNC);
 		if (wait && wait != -ENOSPC)
 			return wait;
 		if (wait && err == -EAGAIN)
@@ -91,7 +104,7 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 	i->mode = mode;
 	lock_release(&i->attr);
 	if (changed)
-		inode_mark_dirty(i);
+		inode_mark_changed(i);
 }
 
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
@@ -102,23 +115,28 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 
 	if (err)
 		return err;
+	if (i->past && (acc != O_RDONLY || (f->flags & O_TRUNC)))
+		return -EROFS;
+	info->direct &= acc == O_WRONLY;
+	f->cached = !info->direct;
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
+	if (!err && f->cached)
+		atomic_fetch_add(&i->ncached, 1);
 	rwlock_release(&i->rw);
 	if (!err && (f->flags & O_TRUNC) && acc != O_RDONLY) {
 		err = edit_resize(i, 0);
 		if (!err) {
 			drop_setid(i, who);
 			inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+		} else if (f->cached) {
+			atomic_fetch_sub(&i->ncached, 1);
 		}
 	}
 	if (err)
 		return err;
 	f->inode = i;
-	info->direct &= acc == O_WRONLY;
-	f->cached = !info->direct;
 	if (f->cached) {
-		atomic_fetch_add(&i->ncached, 1);
 		if (acc != O_RDONLY)
 			atomic_fetch_add(&i->nmappable, 1);
 		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
@@ -177,6 +195,11 @@ void tree_file_release(struct tree_file *f)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}
+	if (i->past) {
+		rwlock_exclusive(&i->rw);
+		inode_idle_array(i);
+		rwlock_release(&i->rw);
+	}
 	inode_put(i, 1);
 	free(f);
 }
@@ -187,6 +210,8 @@ static void note_read(struct inode *i)
 	int64_t now;
 	bool due;
 
+	if (i->past)
+		return;
 	now = inode_now_ns();
 	lock_acquire(&i->attr);
 	due = i->atime_ns <= i->mtime_ns || i->atime_ns <= i->ctime_ns || now - i->atime_ns > RELATIME_NS;
@@ -317,7 +342,7 @@ static void note_write(struct inode *i)
 	lock_acquire(&i->attr);
 	i->mtime_ns = i->ctime_ns = now;
 	lock_release(&i->attr);
-	inode_mark_dirty(i);
+	inode_mark_changed(i);
 }
 
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
@@ -417,6 +442,18 @@ int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
 	err = array_seek(f->inode->array, off, whence == SEEK_HOLE, out);
 	rwlock_release(&f->inode->rw);
 	return err;
+}
+
+int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
+{
+	struct inode *i = f->inode;
+
+	if (!i || i->kind != ARRAY_LAYERED)
+		return -ENOTTY;
+	rwlock_shared(&i->rw);
+	layered_blocks(i->array, first, out);
+	rwlock_release(&i->rw);
+	return 0;
 }
 
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,

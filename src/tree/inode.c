@@ -1,5 +1,5 @@
 /*
- * The cache of inodes, and what a commit does with the dirty ones.
+ * The cache of inodes.
  *
  * Invariants:
  *  1. A row is loaded only under the meta lock, so that one inode number has one struct inode.
@@ -17,8 +17,12 @@
 #include <time.h>
 
 #include "array/dtype.h"
+#include "block/index.h"
 #include "store/commit.h"
+#include "store/history.h"
+#include "store/layers.h"
 #include "store/store.h"
+#include "tree/past.h"
 #include "util/log.h"
 
 #include "spillfs.h"
@@ -115,6 +119,8 @@ static void free_inode(struct inode *i)
 {
 	if (i->array)
 		array_close(i->array);
+	if (i->past)
+		past_free(i->past);
 	rwlock_fini(&i->rw);
 	lock_fini(&i->attr);
 	free(i);
@@ -153,6 +159,31 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
+int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct inode **out)
+{
+	struct inode *made = new_inode(t, row), *i;
+
+	if (!made)
+		return -ENOMEM;
+	lock_acquire(&t->lock);
+	i = *slot_of(t, row->ino);
+	if (i) {
+		i->refs++;
+	} else {
+		made->past = past;
+		if (t->ninodes++ > t->nbuckets * 2)
+			grow_table(t);
+		*slot_of(t, row->ino) = made;
+	}
+	lock_release(&t->lock);
+	if (i) {
+		free_inode(made);
+		past_free(past);
+	}
+	*out = i ? i : made;
+	return 0;
+}
+
 void inode_ref(struct inode *i)
 {
 	lock_acquire(&i->tree->lock);
@@ -160,10 +191,24 @@ void inode_ref(struct inode *i)
 	lock_release(&i->tree->lock);
 }
 
+static int delete_locked(struct inode *i, struct array *a)
+{
+	struct store *s = i->tree->store;
+	int err = a ? array_drop_locked(a) : 0;
+
+	layers_lock(s->layers);
+	if (!err && i->kind == ARRAY_LAYERED)
+		err = layers_note_gone_locked(s->layers, i->ino);
+	else if (!err && i->kind == ARRAY_COLUMN)
+		err = layers_note_gone_later_locked(s->layers, i->ino);
+	layers_unlock(s->layers);
+	return err ? err : meta_inode_delete_locked(s->meta, i->ino);
+}
+
 /* Invariant 4. Nobody else knows the inode any more. */
 static void delete_inode(struct inode *i)
 {
-	struct meta *m = i->tree->store->meta;
+	struct store *s = i->tree->store;
 	struct array *a = NULL;
 	int err = 0;
 
@@ -174,14 +219,43 @@ static void delete_inode(struct inode *i)
 			err = array_resize(a, 0);
 		rwlock_release(&i->rw);
 	}
-	meta_lock(m);
-	if (!err && a)
-		err = array_drop_locked(a);
+	inode_log_enter(i);
+	meta_lock(s->meta);
 	if (!err)
-		err = meta_inode_delete_locked(m, i->ino);
-	meta_unlock(m);
+		err = delete_locked(i, a);
+	meta_unlock(s->meta);
+	inode_log_leave(i);
 	if (err)
 		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->ino, strerror(-err));
+}
+
+void inode_log_enter(struct inode *i)
+{
+	if (i->kind != ARRAY_BUCKET)
+		commit_gate_enter(i->tree->store->commit);
+}
+
+void inode_log_leave(struct inode *i)
+{
+	if (i->kind != ARRAY_BUCKET)
+		commit_gate_leave(i->tree->store->commit);
+}
+
+static void put_past(struct inode *i, uint64_t n)
+{
+	struct tree *t = i->tree;
+	bool last;
+
+	lock_acquire(&t->lock);
+	i->refs -= n;
+	last = !i->refs;
+	if (last) {
+		*slot_of(t, i->ino) = i->hash_next;
+		t->ninodes--;
+	}
+	lock_release(&t->lock);
+	if (last)
+		free_inode(i);
 }
 
 void inode_put(struct inode *i, uint64_t n)
@@ -190,6 +264,10 @@ void inode_put(struct inode *i, uint64_t n)
 	struct meta *m = t->store->meta;
 	bool last, named;
 
+	if (i->past) {
+		put_past(i, n);
+		return;
+	}
 	lock_acquire(&t->lock);
 	last = i->refs == n;
 	if (!last)
@@ -230,6 +308,12 @@ void inode_mark_dirty(struct inode *i)
 		t->dirty_tail = &i->dirty_next;
 	}
 	lock_release(&t->lock);
+}
+
+void inode_mark_changed(struct inode *i)
+{
+	atomic_store(&i->facts_changed, true);
+	inode_mark_dirty(i);
 }
 
 void inode_row(struct inode *i, struct meta_inode *out)
@@ -298,30 +382,61 @@ void inode_touch(struct inode *i, unsigned which)
 	if (which & TREE_SET_CTIME)
 		i->ctime_ns = now;
 	lock_release(&i->attr);
-	inode_mark_dirty(i);
+	if (which != TREE_SET_ATIME)
+		inode_mark_changed(i);
+	else
+		inode_mark_dirty(i);
 }
 
-int inode_need_array(struct inode *i, struct array **out)
+static int open_array(struct inode *i, struct array **out)
 {
 	struct meta *m = i->tree->store->meta;
 	struct array_params params;
 	struct meta_inode row;
+	int err = i->past ? past_hold(i) : 0;
+
+	if (err)
+		return err;
+	inode_row(i, &row);
+	meta_lock(m);
+	err = inode_params_locked(i, &params);
+	meta_unlock(m);
+	if (err)
+		return err;
+	if (i->past) {
+		row.ino = i->past->ino;
+		params.past = i->past->state;
+	}
+	return array_open(i->tree->arrays, &row, &params, out);
+}
+
+int inode_need_array(struct inode *i, struct array **out)
+{
 	struct array *a = i->array;
 	int err = 0;
 
 	if (!a) {
-		inode_row(i, &row);
-		meta_lock(m);
-		err = inode_params_locked(i, &params);
-		meta_unlock(m);
-		if (!err)
-			err = array_open(i->tree->arrays, &row, &params, &a);
+		err = open_array(i, &a);
 		if (err)
 			return err;
 		i->array = a;
 	}
 	*out = a;
 	return 0;
+}
+
+void inode_idle_array(struct inode *i)
+{
+	struct array *a = i->array;
+
+	if (!i->past || atomic_load(&i->ncached))
+		return;
+	i->array = NULL;
+	if (a)
+		array_close(a);
+	if (i->past->state)
+		history_put(i->past->state);
+	i->past->state = NULL;
 }
 
 void inode_array_changed(struct inode *i)
@@ -331,12 +446,23 @@ void inode_array_changed(struct inode *i)
 	atomic_store(&i->size_bytes, a->size_bytes);
 }
 
-/* The text of a settable user.spillfs attribute, or NULL. */
-static char *setting_locked(struct inode *i, const char *name)
+/* The text of a past file's attribute, or NULL. */
+static char *past_setting(const struct past *p, const char *name)
+{
+	struct index_record r = { .xattrs = p->xattrs, .xattrs_len = (uint32_t)p->xattrs_len };
+	const void *value;
+	size_t len;
+
+	return index_record_xattr(&r, name, &value, &len) ? strndup(value, len) : NULL;
+}
+
+char *inode_setting_locked(struct inode *i, const char *name)
 {
 	void *text;
 	size_t len;
 
+	if (i->past)
+		return past_setting(i->past, name);
 	if (!atomic_load(&i->has_xattrs) || meta_xattr_get_locked(i->tree->store->meta, i->ino, name, &text, &len))
 		return NULL;
 	return text;
@@ -344,11 +470,11 @@ static char *setting_locked(struct inode *i, const char *name)
 
 int inode_dtype_locked(struct inode *i, char **out)
 {
-	char *text = setting_locked(i, SPILLFS_XATTR_DTYPE), path[4096];
-	const char *dtype = NULL;
+	char *text = inode_setting_locked(i, SPILLFS_XATTR_DTYPE), path[4096];
+	const char *dtype = i->past ? i->past->dtype : NULL;
 
 	if (!text) {
-		if (!meta_path_locked(i->tree->store->meta, META_INO_ROOT, i->ino, path, sizeof(path)))
+		if (!i->past && !meta_path_locked(i->tree->store->meta, META_INO_ROOT, i->ino, path, sizeof(path)))
 			dtype = dtype_of_name(path);
 		text = strdup(dtype ? dtype : "");
 	}
@@ -360,8 +486,8 @@ int inode_dtype_locked(struct inode *i, char **out)
 
 int inode_params_locked(struct inode *i, struct array_params *out)
 {
-	char *block = setting_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = setting_locked(i, SPILLFS_XATTR_CODEC);
-	char *filter = setting_locked(i, SPILLFS_XATTR_FILTER), *dtype;
+	char *block = inode_setting_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
+	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *dtype;
 	int err = inode_dtype_locked(i, &dtype);
 
 	if (!err) {
@@ -371,6 +497,7 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 			.codec.policy = !filter || !strcmp(filter, "auto") ? CODEC_POLICY_AUTO :
 					!strcmp(filter, "none") ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE,
 			.codec.elem_bytes = 1,
+			.stat_type = dtype_summary(dtype),
 		};
 		if (*dtype)
 			dtype_size(dtype, &out->codec.elem_bytes);
@@ -382,114 +509,6 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 	free(codec);
 	free(filter);
 	return err;
-}
-
-/* The commit. */
-
-static int hook_flush(void *ctx)
-{
-	struct tree *t = ctx;
-
-	return arrays_flush(t->arrays);
-}
-
-static int stage_array_locked(struct inode *i, struct array *a, const struct meta_inode *row, bool *more)
-{
-	struct meta *m = i->tree->store->meta;
-	char path[4096] = "", *dtype, *shape = setting_locked(i, SPILLFS_XATTR_SHAPE);
-	struct array_facts facts = { .mode = row->mode, .uid = row->uid, .gid = row->gid, .mtime_ns = row->mtime_ns };
-	int err = inode_dtype_locked(i, &dtype);
-
-	if (err) {
-		free(shape);
-		return err;
-	}
-	if (row->nlink && i->kind == ARRAY_LAYERED)
-		meta_path_locked(m, META_INO_LAYERS, i->ino, path, sizeof(path));
-	facts.path = path;
-	facts.dtype = dtype;
-	facts.shape = shape ? shape : "";
-	err = array_stage_locked(a, &facts, more);
-	free(dtype);
-	free(shape);
-	return err;
-}
-
-static int stage_inode(struct inode *i)
-{
-	struct meta *m = i->tree->store->meta;
-	struct meta_inode row;
-	struct array *a;
-	bool more = false;
-	int err = 0;
-
-	rwlock_shared(&i->rw);
-	a = i->array;
-	if (a)
-		err = array_flush(a);
-	meta_lock(m);
-	inode_row(i, &row);
-	if (!err && a)
-		err = stage_array_locked(i, a, &row, &more);
-	if (!err)
-		err = meta_inode_store_locked(m, &row);
-	meta_unlock(m);
-	rwlock_release(&i->rw);
-	if (more)
-		inode_mark_dirty(i);
-	return err;
-}
-
-/* What becomes dirty while this runs waits for the next commit, or it would never end. */
-static int hook_stage(void *ctx, int *left)
-{
-	struct tree *t = ctx;
-	int err = 0;
-
-	lock_acquire(&t->lock);
-	t->staged = t->dirty_head;
-	t->dirty_head = NULL;
-	t->dirty_tail = &t->dirty_head;
-	for (struct inode *i = t->staged; i; i = i->dirty_next) {
-		i->staged_next = i->dirty_next;
-		i->dirty = false;
-	}
-	lock_release(&t->lock);
-	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
-		err = stage_inode(i);
-		if (err == -ENOSPC) {
-			*left = err;
-			inode_mark_dirty(i);
-			err = 0;
-		}
-	}
-	return err;
-}
-
-static int hook_sync(void *ctx)
-{
-	struct tree *t = ctx;
-	int err = 0;
-
-	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
-		if (i->array)
-			err = array_sync(i->array);
-	}
-	return err;
-}
-
-static void hook_done(void *ctx, int err)
-{
-	struct tree *t = ctx;
-
-	while (t->staged) {
-		struct inode *i = t->staged;
-
-		t->staged = i->staged_next;
-		if (err)
-			inode_mark_dirty(i);
-		inode_put(i, 1);
-	}
 }
 
 void inode_forget_all(struct tree *t)
@@ -539,11 +558,3 @@ int inode_delete_orphans(struct tree *t)
 	t->deleting_orphans = false;
 	return err;
 }
-
-const struct commit_hooks inode_commit_hooks = {
-	.flush = hook_flush,
-	.stage = hook_stage,
-	.sync = hook_sync,
-	.done = hook_done,
-	.compact = inode_compact,
-};

@@ -19,9 +19,13 @@
 #include "tree/tree.h"
 #include "util/lock.h"
 
+struct past;
+struct past_states;
+
 struct inode {
 	struct tree *tree;
 	uint64_t ino;
+	struct past *past; /* a file of a past state (past.h); NULL: of the present */
 	enum array_kind kind; /* a directory's: the class of what is made in it */
 	struct inode *hash_next;
 	uint64_t refs;
@@ -44,6 +48,7 @@ struct inode {
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
+	atomic_bool facts_changed; /* what a layer's index says of it is older */
 };
 
 struct tree {
@@ -54,6 +59,7 @@ struct tree {
 	size_t nbuckets, ninodes;
 	struct inode *dirty_head, **dirty_tail;
 	struct inode *staged; /* the commit thread's */
+	struct past_states *past; /* past.c's */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	int64_t mount_ns;
 };
@@ -64,12 +70,20 @@ int64_t inode_now_ns(void);
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
 /* As inode_find, and loads the row if it is not known; counts one reference. Holds the meta lock. */
 int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out);
+/* An inode of which everything is known: the one with row's number, made with `past` (taken over, or freed) if it is not
+ * known yet; one reference. */
+int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct inode **out);
 void inode_ref(struct inode *i);
 /* Takes n references; the last one frees the inode, and its storage if it has no name. May block on
  * I/O; no lock may be held. */
 void inode_put(struct inode *i, uint64_t n);
 /* It has to be staged at the next commit. */
 void inode_mark_dirty(struct inode *i);
+/* The same, and more than its access time has changed. */
+void inode_mark_changed(struct inode *i);
+/* Around changes of rows that the layers' log has too: no commit falls between the two. Nothing may be held. */
+void inode_log_enter(struct inode *i);
+void inode_log_leave(struct inode *i);
 
 /* The row as it is now (attributes; size and storage of the array if there is one). */
 void inode_row(struct inode *i, struct meta_inode *out);
@@ -78,6 +92,8 @@ void inode_stat(struct inode *i, struct tree_attr *out);
 void inode_touch(struct inode *i, unsigned which);
 /* Opens the array if it is not; rw is held exclusively. */
 int inode_need_array(struct inode *i, struct array **out);
+/* Closes the array of a past file that nobody has open; rw is held exclusively. */
+void inode_idle_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);
 
@@ -91,9 +107,11 @@ void inode_forget_all(struct tree *t);
 /* Deletes what a crash left without a name. */
 int inode_delete_orphans(struct tree *t);
 
-/* The commit's compact hook (compact.c). */
-int inode_compact(void *ctx, bool *did);
+/* The text of a settable user.spillfs attribute (malloc'd), or NULL. Holds the meta lock. */
+char *inode_setting_locked(struct inode *i, const char *name);
 
+/* stage.c. relog: at mount, what a crash has kept from the log of what is under columns/. */
+int inode_relog_columns(struct tree *t);
 extern const struct commit_hooks inode_commit_hooks;
 
 #endif

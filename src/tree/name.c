@@ -17,8 +17,10 @@
 
 #include "spillfs.h"
 #include "store/commit.h"
+#include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 #include "tree/special.h"
 
 /* Cookies: "." and "..", then the root's special entries, then rows. */
@@ -43,9 +45,11 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 
 	if (err)
 		return err;
+	if (past_is(parent))
+		return past_lookup(t, parent, name, out);
 	if (special_is(parent) || parent == META_INO_ROOT) {
 		err = special_lookup(t, parent, name, out);
-		if (err != -ENOENT || special_is(parent))
+		if (err != -ENOENT || special_is(parent) || t->store->config.follow)
 			return err;
 	}
 	meta_lock(m);
@@ -69,6 +73,8 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 /* A directory in which names may be made or removed. */
 static int find_parent(struct tree *t, uint64_t ino, struct inode **out)
 {
+	if (past_is(ino) || t->store->config.follow)
+		return -EROFS;
 	if (special_is(ino) || ino == META_INO_ROOT)
 		return -EPERM;
 	return inode_find(t, ino, out);
@@ -85,7 +91,36 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	ctime = i->ctime_ns = inode_now_ns();
 	lock_release(&i->attr);
 	i->parent = parent;
+	/* Of what has no name any more the log need not know. */
+	if (nlink && i->kind != ARRAY_BUCKET)
+		inode_mark_changed(i);
 	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
+}
+
+/* What the layers' log says of a name. */
+static int note_name(struct inode *dir, const char *name, uint64_t ino)
+{
+	struct layers *ls = dir->tree->store->layers;
+
+	switch (dir->kind) {
+	case ARRAY_LAYERED: return layers_note_name(ls, dir->ino, name, ino);
+	case ARRAY_COLUMN: return layers_note_name_later(ls, dir->ino, name, ino);
+	default: return 0;
+	}
+}
+
+static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)
+{
+	int err = meta_name_insert_locked(dir->tree->store->meta, dir->ino, name, ino);
+
+	return err ? err : note_name(dir, name, ino);
+}
+
+static int remove_name_locked(struct inode *dir, const char *name)
+{
+	int err = meta_name_delete_locked(dir->tree->store->meta, dir->ino, name);
+
+	return err ? err : note_name(dir, name, 0);
 }
 
 /* The defaults that a directory gives to what is made in it. */
@@ -151,7 +186,7 @@ static int make_locked(struct inode *parent, const char *name, const struct meta
 	if (!err)
 		err = inherit_locked(parent, row->ino, &any);
 	if (!err)
-		err = meta_name_insert_locked(m, parent->ino, name, row->ino);
+		err = add_name_locked(parent, name, row->ino);
 	if (!err && S_ISDIR(row->mode))
 		err = relink_locked(parent, 1, parent->parent);
 	if (!err)
@@ -169,6 +204,8 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	struct inode *parent, *i;
 	int err = check_name(name);
 
+	if (!err && parent_ino == SPECIAL_SNAPSHOTS && S_ISDIR(mode))
+		return special_make_snapshot(t, name, out);
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
 	if (!err)
@@ -182,28 +219,25 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 			row.mode |= S_ISGID;
 	}
 	lock_release(&parent->attr);
-	row.kind = S_ISDIR(mode) || S_ISREG(mode) ? parent->kind : ARRAY_NONE;
+	row.kind = parent->kind;
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_now_ns();
 	if (S_ISDIR(mode))
 		row.parent = parent_ino;
 	if (target)
 		row.size_bytes = strlen(target);
+	inode_log_enter(parent);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
 	err = make_locked(parent, name, &row, target, &i);
 	meta_unlock(m);
+	if (!err && i->kind != ARRAY_BUCKET)
+		inode_mark_changed(i);
+	inode_log_leave(parent);
 	if (err)
 		return err;
 	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	inode_stat(i, out);
 	return 0;
-}
-
-/* The class of what a directory entry stands for: directories and files have it themselves, the others
- * take that of the directory they are in. */
-static bool same_class(const struct inode *i, const struct inode *from, const struct inode *to)
-{
-	return i->kind == ARRAY_NONE ? from->kind == to->kind : i->kind == to->kind;
 }
 
 int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *name, struct tree_attr *out)
@@ -217,14 +251,17 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 		return -EPERM;
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
+	if (!err && past_is(ino))
+		err = -EXDEV;
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err && S_ISDIR(i->mode))
 		err = -EPERM;
-	if (!err && i->kind != ARRAY_NONE && i->kind != parent->kind)
+	if (!err && i->kind != parent->kind)
 		err = -EXDEV;
 	if (err)
 		return err;
+	inode_log_enter(parent);
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent_ino, name, &there);
 	err = err == -ENOENT ? 0 : err ? err : -EEXIST;
@@ -233,14 +270,15 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 	if (!err && i->nlink >= 65000)
 		err = -EMLINK;
 	if (!err)
-		err = meta_name_insert_locked(m, parent_ino, name, ino);
+		err = add_name_locked(parent, name, ino);
 	if (!err)
 		err = relink_locked(i, 1, 0);
 	meta_unlock(m);
+	inode_log_leave(parent);
 	if (err)
 		return err;
 	inode_ref(i);
-	inode_mark_dirty(i);
+	inode_mark_changed(i);
 	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	inode_stat(i, out);
 	return 0;
@@ -249,7 +287,7 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 /* The inode loses one name; a directory its last. */
 static int drop_name_locked(struct inode *parent, const char *name, struct inode *i)
 {
-	int err = meta_name_delete_locked(parent->tree->store->meta, parent->ino, name);
+	int err = remove_name_locked(parent, name);
 
 	if (!err)
 		err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, i->parent);
@@ -280,6 +318,7 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 
 	if (err)
 		return err;
+	inode_log_enter(parent);
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent_ino, name, &ino);
 	if (!err)
@@ -289,6 +328,7 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 	if (!err)
 		err = drop_name_locked(parent, name, i);
 	meta_unlock(m);
+	inode_log_leave(parent);
 	if (!err)
 		inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	if (i)
@@ -303,13 +343,15 @@ int tree_unlink(struct tree *t, uint64_t parent, const char *name)
 
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
 {
+	if (parent == SPECIAL_SNAPSHOTS)
+		return special_drop_snapshot(t, name);
 	return remove_name(t, parent, name, true);
 }
 
 /* One half of a rename: i, until now in from, is called name in to. */
 static int move_locked(struct inode *i, struct inode *from, struct inode *to, const char *name)
 {
-	int err = meta_name_insert_locked(to->tree->store->meta, to->ino, name, i->ino);
+	int err = add_name_locked(to, name, i->ino);
 
 	if (!err)
 		err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : i->parent);
@@ -345,8 +387,7 @@ static int check_rename_locked(struct rename *r)
 		err = 0;
 	if (err)
 		return err;
-	if (!same_class(r->source, r->from, r->to) ||
-	    ((r->flags & RENAME_EXCHANGE) && !same_class(r->target, r->to, r->from)))
+	if (r->source->kind != r->to->kind)
 		return -EXDEV;
 	if (!r->to->nlink)
 		return -ENOENT;
@@ -362,7 +403,6 @@ static int check_rename_locked(struct rename *r)
 
 static int apply_rename_locked(struct rename *r)
 {
-	struct meta *m = r->from->tree->store->meta;
 	int err;
 
 	if (r->source == r->target)
@@ -370,9 +410,9 @@ static int apply_rename_locked(struct rename *r)
 	if (r->target && !(r->flags & RENAME_EXCHANGE))
 		err = drop_name_locked(r->to, r->newname, r->target);
 	else
-		err = r->target ? meta_name_delete_locked(m, r->to->ino, r->newname) : 0;
+		err = r->target ? remove_name_locked(r->to, r->newname) : 0;
 	if (!err)
-		err = meta_name_delete_locked(m, r->from->ino, r->name);
+		err = remove_name_locked(r->from, r->name);
 	if (!err)
 		err = move_locked(r->source, r->from, r->to, r->newname);
 	if (!err && (r->flags & RENAME_EXCHANGE))
@@ -424,6 +464,14 @@ int tree_readlink(struct tree *t, uint64_t ino, char **out)
 
 	if (special_is(ino))
 		return -EINVAL;
+	if (past_is(ino)) {
+		struct inode *i;
+
+		if (inode_find(t, ino, &i) || !S_ISLNK(i->mode))
+			return -EINVAL;
+		*out = strdup(i->past->target);
+		return *out ? 0 : -ENOMEM;
+	}
 	meta_lock(m);
 	err = meta_blob_get_locked(m, ino, META_BLOB_SYMLINK, &target, &len);
 	meta_unlock(m);
@@ -515,19 +563,35 @@ static int add_specials(struct listing *l, uint64_t ino, uint64_t cookie)
 	return err;
 }
 
+static int add_past(struct listing *l, uint64_t ino, uint64_t cookie, bool count)
+{
+	size_t n;
+	int err = past_readdir(l->tree, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, count, l->v + l->n, l->max - l->n,
+			       &n);
+
+	for (size_t k = 0; !err && k < n; k++)
+		l->v[l->n + k].cookie += COOKIE_ROW;
+	if (!err)
+		l->n += n;
+	return err;
+}
+
 int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
 		 size_t *n_out)
 {
 	struct listing l = { .tree = t, .v = v, .max = max };
 	struct meta *m = t->store->meta;
+	bool special = special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow);
 	struct inode *dir = NULL;
-	int err = special_is(ino) ? 0 : inode_find(t, ino, &dir);
+	int err = special || past_is(ino) ? 0 : inode_find(t, ino, &dir);
 	size_t first;
 
 	if (err)
 		return err;
-	add_dots(&l, ino, dir ? dir->parent : META_INO_ROOT, cookie);
-	if (!dir)
+	add_dots(&l, ino, dir ? dir->parent : past_is(ino) ? past_parent(ino) : META_INO_ROOT, cookie);
+	if (past_is(ino))
+		err = add_past(&l, ino, cookie, count);
+	else if (!dir)
 		err = add_specials(&l, ino, cookie);
 	else if (ino == META_INO_ROOT && cookie < COOKIE_ROW)
 		err = add_specials(&l, ino, cookie);

@@ -1,5 +1,5 @@
 /*
- * deltas/, snapshots/ and .spillfs/.
+ * deltas/, snapshots/ and .spillfs/. What is below a snapshot is past.c's.
  *
  * Invariants:
  *  1. deltas/ lists exactly the sealed layers; a delta that is open stays readable when it is dropped.
@@ -13,12 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/layer.h"
 #include "io/io.h"
+#include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 
 static const struct special {
 	const char *name;
@@ -27,17 +30,29 @@ static const struct special {
 	bool hidden;
 } specials[] = {
 	{ "deltas", META_INO_ROOT, SPECIAL_DELTAS, S_IFDIR | 0555, false },
-	{ "snapshots", META_INO_ROOT, SPECIAL_SNAPSHOTS, S_IFDIR | 0555, false },
+	{ "snapshots", META_INO_ROOT, SPECIAL_SNAPSHOTS, S_IFDIR | 0755, false },
 	{ ".spillfs", META_INO_ROOT, SPECIAL_CONTROL, S_IFDIR | 0555, true },
 	{ "stats", SPECIAL_CONTROL, SPECIAL_STATS, S_IFREG | 0444, false },
 	{ "config", SPECIAL_CONTROL, SPECIAL_CONFIG, S_IFREG | 0444, false },
 	{ "version", SPECIAL_CONTROL, SPECIAL_VERSION, S_IFREG | 0444, false },
+	{ "log", SPECIAL_CONTROL, SPECIAL_LOG, S_IFREG | 0444, false },
+	{ "diff", SPECIAL_CONTROL, SPECIAL_DIFF, S_IFDIR | 0555, false },
 };
 #define NSPECIALS (sizeof(specials) / sizeof(*specials))
 
 bool special_is(uint64_t ino)
 {
-	return ino >= SPECIAL_DELTA_BASE || (ino >= SPECIAL_DELTAS && ino <= SPECIAL_VERSION);
+	return (ino >= SPECIAL_DELTA_BASE && ino < PAST_FLAG) || (ino >= SPECIAL_DELTAS && ino <= SPECIAL_DIFF);
+}
+
+static bool is_delta(uint64_t ino)
+{
+	return ino >= SPECIAL_DELTA_BASE && ino < SPECIAL_DIFF_BASE;
+}
+
+static bool is_diff(uint64_t ino)
+{
+	return ino >= SPECIAL_DIFF_BASE && ino < PAST_FLAG;
 }
 
 static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
@@ -48,6 +63,8 @@ static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns,
 	out->st.st_ino = ino;
 	out->st.st_mode = mode;
 	out->st.st_nlink = S_ISDIR(mode) ? 2 : 1;
+	out->st.st_uid = geteuid();
+	out->st.st_gid = getegid();
 	out->st.st_size = (off_t)size;
 	out->st.st_blocks = (blkcnt_t)((size + 511) / 512);
 	out->st.st_blksize = 1 << 20;
@@ -59,6 +76,7 @@ static void fill_delta(const struct layers_info *info, struct tree_attr *out)
 	fill_attr(SPECIAL_DELTA_BASE + info->number, S_IFREG | 0444, info->bytes, info->time_ns, out);
 	/* The bytes are the store's, counted where the arrays are. */
 	out->st.st_blocks = 0;
+	out->moving = true;
 }
 
 int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
@@ -66,7 +84,17 @@ int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	struct layers_info info;
 	int err;
 
-	if (ino >= SPECIAL_DELTA_BASE) {
+	if (ino == META_INO_ROOT) {
+		fill_attr(ino, S_IFDIR | 0755, 0, t->mount_ns, out);
+		out->st.st_nlink = 5;
+		return 0;
+	}
+	if (is_diff(ino)) {
+		fill_attr(ino, S_IFREG | 0444, 0, t->mount_ns, out);
+		out->moving = true;
+		return 0;
+	}
+	if (is_delta(ino)) {
 		err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
 		if (err || info.number != ino - SPECIAL_DELTA_BASE)
 			return -ESTALE;
@@ -82,6 +110,52 @@ int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	return -ESTALE;
 }
 
+static int from_hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The state that n bytes of text name, %XX decoded: a snapshot, or @N. */
+static int find_state(struct tree *t, const char *text, size_t n, uint64_t *out)
+{
+	struct layers_snapshot s;
+	char name[META_NAME_MAX + 1], *end;
+	size_t len = 0;
+	int err;
+
+	for (size_t i = 0; i < n; i++) {
+		int high = text[i] == '%' && i + 2 < n ? from_hex(text[i + 1]) : -1;
+		int low = high >= 0 ? from_hex(text[i + 2]) : -1;
+
+		if (len == META_NAME_MAX)
+			return -ENOENT;
+		name[len++] = low >= 0 ? (char)(high << 4 | low) : text[i];
+		i += low >= 0 ? 2 : 0;
+	}
+	name[len] = '\0';
+	if (name[0] == '@') {
+		*out = strtoull(name + 1, &end, 10);
+		return name[1] < '1' || name[1] > '9' || *end ? -ENOENT : 0;
+	}
+	err = layers_snapshot_find(t->store->layers, name, &s);
+	if (!err)
+		*out = s.layer;
+	return err;
+}
+
+static int lookup_diff(struct tree *t, const char *name, struct tree_attr *out)
+{
+	const char *dots = strstr(name, "..");
+	uint64_t a, b;
+	int err = dots ? find_state(t, name, (size_t)(dots - name), &a) : -ENOENT;
+
+	if (!err)
+		err = find_state(t, dots + 2, strlen(dots + 2), &b);
+	if (err)
+		return err;
+	return a >> 30 || b >> 30 ? -EOVERFLOW : special_getattr(t, SPECIAL_DIFF_BASE + (a << 30) + b, out);
+}
+
 int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
 {
 	uint64_t number;
@@ -94,6 +168,14 @@ int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tre
 		layer_name(number, canonical);
 		if (strcmp(canonical, name) || special_getattr(t, SPECIAL_DELTA_BASE + number, out))
 			return -ENOENT;
+		return 0;
+	}
+	if (parent == SPECIAL_SNAPSHOTS)
+		return past_snapshot(t, name, out);
+	if (parent == SPECIAL_DIFF)
+		return lookup_diff(t, name, out);
+	if (parent == META_INO_ROOT && t->store->config.follow && !strcmp(name, "layers")) {
+		past_present(t, out);
 		return 0;
 	}
 	for (size_t i = 0; i < NSPECIALS; i++) {
@@ -120,12 +202,94 @@ static int readdir_deltas(struct tree *t, uint64_t cookie, struct tree_dirent *v
 	return 0;
 }
 
+/* The snapshot at position `at` of the names in order: names may come and go between two calls, and then one may be missed
+ * or shown twice, as an editor of the list would expect. */
+static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+{
+	struct layers_snapshot s = { .name = "" };
+	uint64_t at = 0;
+	size_t n = 0;
+
+	while (n < max && !layers_snapshot_next(t->store->layers, s.name, &s)) {
+		struct tree_dirent *d = &v[n];
+
+		if (at++ < cookie)
+			continue;
+		memset(d, 0, sizeof(*d));
+		strcpy(d->name, s.name);
+		d->cookie = at;
+		if (past_snapshot(t, s.name, &d->attr))
+			d->attr.st.st_mode = S_IFDIR | 0555;
+		n++;
+	}
+	*n_out = n;
+	return 0;
+}
+
+/* Before the first layer there is nothing that a name could stand for: layers/ itself makes one. */
+static int need_layer(struct tree *t)
+{
+	struct inode *dir;
+	int err;
+
+	if (layers_newest_sealed(t->store->layers))
+		return 0;
+	meta_lock(t->store->meta);
+	err = inode_get_locked(t, META_INO_LAYERS, &dir);
+	meta_unlock(t->store->meta);
+	if (err)
+		return err;
+	inode_mark_changed(dir);
+	inode_put(dir, 1);
+	return 0;
+}
+
+int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out)
+{
+	int err = t->store->config.follow ? -EROFS : layers_snapshot_want(t->store->layers, name);
+
+	if (err)
+		return err;
+	err = need_layer(t);
+	if (!err)
+		err = commit_wait(t->store->commit, COMMIT_SEAL);
+	layers_snapshot_unwant(t->store->layers, name);
+	return err ? err : past_snapshot(t, name, out);
+}
+
+int special_drop_snapshot(struct tree *t, const char *name)
+{
+	struct meta *m = t->store->meta;
+	int err = -EROFS;
+
+	if (!t->store->config.follow && !atomic_load(&t->store->read_only)) {
+		meta_lock(m);
+		err = layers_snapshot_drop_locked(t->store->layers, name);
+		meta_unlock(m);
+	}
+	if (err)
+		return err;
+	past_forget_states(t);
+	return commit_wait(t->store->commit, COMMIT_SYNC);
+}
+
 int special_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
 {
 	size_t n = 0;
 
 	if (ino == SPECIAL_DELTAS)
 		return readdir_deltas(t, cookie, v, max, n_out);
+	if (ino == SPECIAL_SNAPSHOTS)
+		return readdir_snapshots(t, cookie, v, max, n_out);
+	if (ino == META_INO_ROOT && t->store->config.follow && !cookie && max) {
+		memset(v, 0, sizeof(*v));
+		strcpy(v->name, "layers");
+		past_present(t, &v->attr);
+		v->cookie = NSPECIALS + 1;
+		n = 1;
+	} else if (cookie > NSPECIALS) {
+		cookie = 0;
+	}
 	for (size_t i = (size_t)cookie; i < NSPECIALS && n < max; i++) {
 		struct tree_dirent *d = &v[n];
 
@@ -150,9 +314,10 @@ static char *config_text(struct tree *t)
 
 	if (asprintf(&text,
 		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\npool %u\nthreads %u\ncommit %u\n"
-		     "layer %llu\ncache %zu\ndirty %zu\n",
+		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nfollow %d\n",
 		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->pool_files,
-		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->cache_bytes, c->dirty_bytes) < 0)
+		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->keep,
+		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, c->follow) < 0)
 		return NULL;
 	return text;
 }
@@ -162,7 +327,14 @@ int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *o
 	*out = (struct special_file){ 0 };
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		return -EACCES;
-	if (ino >= SPECIAL_DELTA_BASE) {
+	if (is_diff(ino)) {
+		int err = special_diff_text(t, (ino - SPECIAL_DIFF_BASE) >> 30, ino & ((1u << 30) - 1), &out->text);
+
+		if (!err)
+			out->len = strlen(out->text);
+		return err;
+	}
+	if (is_delta(ino)) {
 		struct layers_info info;
 		int err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
 
@@ -176,6 +348,8 @@ int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *o
 		out->text = special_stats_text(t);
 	else if (ino == SPECIAL_CONFIG)
 		out->text = config_text(t);
+	else if (ino == SPECIAL_LOG)
+		out->text = special_log_text(t);
 	else if (ino == SPECIAL_VERSION)
 		out->text = strdup("spillfs " SPILLFS_VERSION "\n");
 	if (!out->text)

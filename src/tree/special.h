@@ -1,12 +1,13 @@
 /*
- * What the tree shows besides the store's files: deltas/, snapshots/ and .spillfs/. Read-only, owned by
- * root, made up on the spot. Their inode numbers are fixed: they never meet those of files.
+ * What the tree shows besides the store's files: deltas/, snapshots/ and .spillfs/; of a follower the root too. Owned by
+ * the daemon's user, made up on the spot. Their inode numbers are fixed: they never meet those of files.
  */
 #ifndef SPILLFS_TREE_SPECIAL_H
 #define SPILLFS_TREE_SPECIAL_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "tree/tree.h"
 
@@ -17,8 +18,11 @@ enum special_ino {
 	SPECIAL_STATS = 8,
 	SPECIAL_CONFIG = 9,
 	SPECIAL_VERSION = 10,
+	SPECIAL_LOG = 11,
+	SPECIAL_DIFF = 12, /* directory; its files are asked for by name, A..B */
 };
 #define SPECIAL_DELTA_BASE (1ull << 56) /* + number of the layer */
+#define SPECIAL_DIFF_BASE (1ull << 61)  /* + number of layer A << 30 + number of layer B */
 
 bool special_is(uint64_t ino);
 /* Children of the root or of a special directory. -ENOENT. */
@@ -38,6 +42,17 @@ int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *o
 void special_close(struct tree *t, struct special_file *f);
 /* *buf_out is malloc'd. */
 int special_read(struct special_file *f, uint64_t off, size_t len, void **buf_out, size_t *n_out);
+
+/* mkdir and rmdir in snapshots/. Both commit; make counts no lookup. */
+int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out);
+int special_drop_snapshot(struct tree *t, const char *name);
+
+/* The text of .spillfs/log: a line for each retained layer, newest first. malloc'd; NULL when memory is out. */
+char *special_log_text(struct tree *t);
+/* The text of .spillfs/diff/A..B (history.c has the format). */
+int special_diff_text(struct tree *t, uint64_t a, uint64_t b, char **out);
+/* Writes a name with the bytes that would break a line or a list as %XX. */
+void special_put_name(FILE *f, const char *name, const char *also);
 
 /* The text of .spillfs/stats, OpenMetrics 1.0. malloc'd; NULL when memory is out. */
 char *special_stats_text(struct tree *t);

@@ -50,18 +50,24 @@ static void put_gauge(FILE *f, const char *name, const char *help, uint64_t valu
 static void put_store(FILE *f, struct tree *t)
 {
 	struct store *s = t->store;
-	uint64_t nlayers, bytes, live, inodes = 0;
+	struct layers_totals totals;
+	uint64_t inodes = 0;
 	const char *why, *way = io_file_backing(s->dir, &why);
 
-	layers_totals(s->layers, &nlayers, &bytes, &live);
-	meta_lock(s->meta);
-	meta_inode_count_locked(s->meta, &inodes);
-	meta_unlock(s->meta);
-	put_gauge(f, "spillfs_layers", "Layers in the store", nlayers);
-	put_gauge(f, "spillfs_layer_bytes", "Bytes of all layers", bytes);
-	put_gauge(f, "spillfs_layer_live_bytes", "Bytes of them that live arrays use", live);
-	put_gauge(f, "spillfs_inodes", "Inodes in the store", inodes);
-	put_gauge(f, "spillfs_commit", "Number of the last durable commit", commit_number(s->commit));
+	layers_totals(s->layers, &totals);
+	put_gauge(f, "spillfs_layers", "Layers in the store", totals.nlayers);
+	put_gauge(f, "spillfs_layer_bytes", "Bytes of all layers", totals.bytes);
+	put_gauge(f, "spillfs_layer_live_bytes", "Bytes of them that live arrays use", totals.live_bytes);
+	put_gauge(f, "spillfs_chain", "Layers that opening an array looks into", totals.chain);
+	put_gauge(f, "spillfs_snapshots", "Snapshots with a name", totals.snapshots);
+	put_gauge(f, "spillfs_newest_layer", "Number of the newest sealed layer", layers_newest_sealed(s->layers));
+	if (s->meta) {
+		meta_lock(s->meta);
+		meta_inode_count_locked(s->meta, &inodes);
+		meta_unlock(s->meta);
+		put_gauge(f, "spillfs_inodes", "Inodes in the store", inodes);
+		put_gauge(f, "spillfs_commit", "Number of the last durable commit", commit_number(s->commit));
+	}
 	put_gauge(f, "spillfs_read_only", "1 after a failed commit, until the store is mounted again",
 		  atomic_load(&s->read_only));
 	put_head(f, "spillfs_backing", "info", "How the store's files are read and written, and why");

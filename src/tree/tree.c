@@ -12,6 +12,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 
 static int make_root(struct meta *m, uint64_t ino, enum array_kind kind, const char *name)
 {
@@ -74,16 +75,24 @@ int tree_open(struct store *s, struct tree **out)
 	t->table = calloc(t->nbuckets, sizeof(*t->table));
 	err = t->table ? arrays_new(s, &t->arrays) : -ENOMEM;
 	if (!err)
+		err = past_open(t);
+	if (!err && s->config.follow) {
+		*out = t;
+		return 0;
+	}
+	if (!err)
 		err = make_roots(t);
 	if (!err)
 		err = hold_root(t);
 	if (!err)
 		err = inode_delete_orphans(t);
 	if (!err)
+		err = inode_relog_columns(t);
+	if (!err)
 		err = commit_start(s->commit, &inode_commit_hooks, t);
 	/* The fixed directories of a new store are there even if it is killed at once. */
 	if (!err)
-		err = commit_wait(s->commit, false);
+		err = commit_wait(s->commit, COMMIT_SYNC);
 	if (err) {
 		tree_close(t);
 		return err;
@@ -94,13 +103,19 @@ int tree_open(struct store *s, struct tree **out)
 
 void tree_close(struct tree *t)
 {
-	if (t->table && t->arrays) {
+	if (t->store->config.follow) {
+		if (t->past)
+			past_close(t);
+		inode_forget_all(t);
+	} else if (t->table && t->arrays) {
 		commit_quiesce(t->store->commit);
 		inode_forget_all(t);
 		/* Ends with no inode in memory: the commit lets go of the dirty ones, and what had no name is
 		 * deleted then. */
 		commit_stop(t->store->commit);
 	}
+	if (t->past)
+		past_close(t); /* commits let go of states */
 	if (t->arrays)
 		arrays_free(t->arrays);
 	free(t->table);
@@ -110,14 +125,17 @@ void tree_close(struct tree *t)
 
 int tree_sync(struct tree *t)
 {
-	return commit_wait(t->store->commit, false);
+	return t->store->config.follow ? 0 : commit_wait(t->store->commit, COMMIT_SYNC);
 }
 
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out)
 {
 	uint64_t before = layers_newest_sealed(t->store->layers), after;
-	int err = commit_wait(t->store->commit, true);
+	int err;
 
+	if (t->store->config.follow)
+		return -EROFS;
+	err = commit_wait(t->store->commit, COMMIT_SEAL);
 	if (err)
 		return err;
 	after = layers_newest_sealed(t->store->layers);

@@ -30,10 +30,11 @@ struct tree_caller {
 	gid_t gid;
 };
 
-/* settled: the attributes change only through the kernel, so that it may cache them. */
+/* settled: the attributes change only through the kernel, so that it may cache them. moving: the name can come to mean
+ * something else without the kernel's doing. */
 struct tree_attr {
 	struct stat st;
-	bool settled;
+	bool settled, moving;
 };
 
 int tree_open(struct store *s, struct tree **out);
@@ -122,6 +123,9 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
+/* What is stored of a layered array from block `first` on; -ENOTTY for other files. */
+struct spillfs_blocks;
+int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out);
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
 	      size_t *n_out);
 

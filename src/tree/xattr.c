@@ -15,6 +15,7 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 #include "tree/special.h"
 
 #define XATTR_VALUE_MAX 65536u
@@ -128,6 +129,7 @@ static int describe(struct inode *i, const char *name, char **out)
 		err = asprintf(out, "%llu", (unsigned long long)atomic_load(&a->stored_bytes)) < 0 ? -ENOMEM : 0;
 	else if (!err)
 		err = array_describe(a, name + strlen(SETTINGS), out);
+	inode_idle_array(i);
 	rwlock_release(&i->rw);
 	return err;
 }
@@ -182,6 +184,8 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 		return -ENODATA;
 	if (!err)
 		err = inode_find(t, ino, &i);
+	if (err == -ESTALE && past_is(ino))
+		return past_getxattr(t, ino, name, out, len_out);
 	if (err)
 		return err;
 	if (is_read_only(name)) {
@@ -195,10 +199,10 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 		return err;
 	}
 	/* The kernel asks for security.capability before every write through its cache. */
-	if (!atomic_load(&i->has_xattrs) && !setting_find(name))
+	if (!i->past && !atomic_load(&i->has_xattrs) && !setting_find(name))
 		return -ENODATA;
 	meta_lock(m);
-	err = meta_xattr_get_locked(m, ino, name, out, len_out);
+	err = i->past ? past_getxattr(t, ino, name, out, len_out) : meta_xattr_get_locked(m, ino, name, out, len_out);
 	if (err == -ENODATA)
 		err = default_locked(i, name, out, len_out);
 	meta_unlock(m);
@@ -276,6 +280,8 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 
 	if (special_is(ino))
 		return -EPERM;
+	if (past_is(ino) || t->store->config.follow)
+		return -EROFS;
 	if (!err && len > XATTR_VALUE_MAX)
 		err = -E2BIG;
 	if (!err)
@@ -286,19 +292,23 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 		err = check_setting(i, name, value, len);
 	if (err)
 		return err;
+	inode_log_enter(i);
 	meta_lock(m);
 	err = set_locked(m, ino, name, value, len, flags);
 	if (!err)
 		atomic_store(&i->has_xattrs, 1);
 	meta_unlock(m);
+	inode_log_leave(i);
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_CTIME);
 	err = setting_find(name) ? reconfigure(i) : 0;
 	if (err) { /* somebody wrote meanwhile */
+		inode_log_enter(i);
 		meta_lock(m);
 		meta_xattr_remove_locked(m, ino, name);
 		meta_unlock(m);
+		inode_log_leave(i);
 	}
 	return err;
 }
@@ -333,8 +343,10 @@ int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 
 	*out = NULL;
 	*len_out = 0;
-	if (special_is(ino))
+	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return 0;
+	if (past_is(ino))
+		return past_listxattr(t, ino, out, len_out);
 	err = inode_find(t, ino, &i);
 	if (err)
 		return err;
@@ -360,6 +372,8 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 
 	if (special_is(ino) || is_read_only(name))
 		return -EPERM;
+	if (past_is(ino) || t->store->config.follow)
+		return -EROFS;
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && S_ISREG(i->mode) && atomic_load(&i->size_bytes))
@@ -368,9 +382,11 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 		err = -EROFS;
 	if (err)
 		return err;
+	inode_log_enter(i);
 	meta_lock(m);
 	err = meta_xattr_remove_locked(m, ino, name);
 	meta_unlock(m);
+	inode_log_leave(i);
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_CTIME);

@@ -13,8 +13,10 @@
 
 enum lock_rank {
 	RANK_COMMIT,   /* store/commit: tickets of the commit thread; nothing blocks under it          */
-	RANK_GATE,     /* store/commit: shared by a rename over a file, exclusive from staging to COMMIT;
-	                  file system syncs happen under it, no reader takes it                      */
+	RANK_FREEZE,   /* store/commit: shared by changes of layered arrays, exclusive while a commit that
+	                  seals stages; data I/O happens under it, no reader takes it                */
+	RANK_GATE,     /* store/commit: shared by a rename and by changes of names under layers/, exclusive
+	                  from staging to COMMIT; file system syncs happen under it, no reader takes it */
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
 	RANK_META,     /* store/meta: the SQLite connection and all names; statements; an fsync only
 	                  when a log of 64 MiB is folded                                          */

@@ -318,7 +318,9 @@ array.array("d", (math.sin(i / 1000) * 1e3 for i in range(300000))).tofile(sys.s
 	total=$(cat "$MNT"/layers/s* | wc -c)
 	layer=$(stat -c %s "$MNT/deltas/00000001.zst")
 	echo "$total bytes in a layer of $layer"
-	eq "$(zstd -dc "$MNT/deltas/00000001.zst" | wc -c)" "$total"
+	decoded=$(zstd -dc "$MNT/deltas/00000001.zst" | wc -c) # each begins at a multiple of 16
+	[ "$decoded" -ge "$total" ] && [ "$decoded" -lt $((total + 400 * 16)) ]
+	[ "$layer" -lt $((total / 2)) ]
 	remount
 	for i in $(seq 1 13 400); do seq "$i" | cmp - "$MNT/layers/s$i"; done
 	echo changed >"$MNT/layers/s200"

@@ -1,6 +1,6 @@
 /*
- * Fuzz target: index_decode on any bytes, as they are and with their checksum put right. What is
- * taken must encode again and merge with itself.
+ * Fuzz target: index_decode on any bytes: as they are, with their checksum put right, and as a head with the decoded
+ * body behind it. What is taken must encode again, merge with itself, and be found.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -9,47 +9,128 @@
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#include <zstd.h>
 
 #include "block/index.h"
 
+#define HEAD sizeof(struct layer_index_head)
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void decode(const uint8_t *bytes, size_t size)
+static int name_ends(void *ctx, const char *name, const void *value, size_t len)
 {
-	struct layer_index_head head, again;
-	struct index ix, back;
+	const void *got;
+	size_t got_len;
+
+	(void)value;
+	if (!index_record_xattr(ctx, name, &got, &got_len) || strlen(name) > 255)
+		abort();
+	return len > UINT32_MAX;
+}
+
+/* Everything that is there is found. */
+static void look(const struct index *ix)
+{
+	uint64_t ino;
+
+	for (size_t i = 0; i < ix->n; i++) {
+		struct index_record *r = ix->v[i];
+
+		if (index_find(ix, r->ino) != r || index_record_xattr_walk(r, name_ends, r))
+			abort();
+		for (size_t k = 0; k < r->nblocks; k++)
+			if (index_record_block(r, r->blocks[k].block) != &r->blocks[k])
+				abort();
+		for (size_t k = 0; k < r->ntombs; k++)
+			if (!index_record_hides(r, r->tombs[k].first))
+				abort();
+	}
+	for (size_t i = 0; i < ix->nnames; i++) {
+		size_t first, end;
+
+		index_name_range(ix, ix->names[i].parent, &first, &end);
+		if (!index_name_find(ix, ix->names[i].parent, ix->names[i].name, &ino) || ino != ix->names[i].ino ||
+		    first > i || end <= i)
+			abort();
+	}
+}
+
+static void encode(const struct index *ix, struct layer_index_head *head, struct index *back)
+{
+	struct layer_index_head again;
 	void *out;
 	size_t len;
 
+	if (index_encode(ix, head, &out, &len) || index_decode(out, len, &again, back))
+		abort();
+	if (back->n != ix->n || back->nnames != ix->nnames || back->nchain != ix->nchain)
+		abort();
+	free(out);
+}
+
+static void decode(const uint8_t *bytes, size_t size)
+{
+	struct layer_index_head head;
+	struct index ix, back, flat;
+	uint64_t body_bytes;
+
 	if (index_decode(bytes, size, &head, &ix))
 		return;
-	if (index_encode(&ix, &head, &out, &len) || len > size ||
-	    index_decode(out, len, &again, &back))
+	body_bytes = head.body_bytes;
+	look(&ix);
+	encode(&ix, &head, &back);
+	if (head.body_bytes > body_bytes || index_merge(&ix, &back))
 		abort();
-	free(out);
-	if (index_merge(&ix, &back) || index_encode(&ix, &head, &out, &len))
-		abort();
-	free(out);
+	index_fini(&back);
+	encode(&ix, &head, &back);
+	index_flatten(&back);
+	encode(&back, &head, &flat);
 	index_fini(&ix);
 	index_fini(&back);
+	index_fini(&flat);
+}
+
+static void rehash(uint8_t *bytes, size_t size)
+{
+	size_t at = offsetof(struct layer_index_head, xxh64);
+	uint64_t hash;
+
+	memset(bytes + at, 0, sizeof(hash));
+	hash = XXH64(bytes, size, 0);
+	memcpy(bytes + at, &hash, sizeof(hash));
+}
+
+/* data is head and decoded body. */
+static void decode_packed(const uint8_t *data, size_t size)
+{
+	size_t cap = ZSTD_compressBound(size), len = HEAD;
+	uint64_t body_bytes = size - HEAD;
+	uint8_t *bytes = malloc(HEAD + cap);
+
+	if (!bytes)
+		return;
+	memcpy(bytes, data, HEAD);
+	memcpy(bytes + offsetof(struct layer_index_head, body_bytes), &body_bytes, sizeof(body_bytes));
+	if (body_bytes)
+		len += ZSTD_compress(bytes + HEAD, cap, data + HEAD, body_bytes, 1);
+	rehash(bytes, len);
+	decode(bytes, len);
+	free(bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	size_t at = offsetof(struct layer_index_head, xxh64);
-	uint64_t hash;
 	uint8_t *copy;
 
 	decode(data, size);
-	if (size < sizeof(struct layer_index_head))
+	if (size < HEAD)
 		return 0;
+	decode_packed(data, size);
 	copy = malloc(size);
 	if (!copy)
 		return 0;
 	memcpy(copy, data, size);
-	memset(copy + at, 0, sizeof(hash));
-	hash = XXH64(copy, size, 0);
-	memcpy(copy + at, &hash, sizeof(hash));
+	rehash(copy, size);
 	decode(copy, size);
 	free(copy);
 	return 0;

@@ -9,6 +9,7 @@
 
 #include "block/codec.h"
 #include "block/layer.h"
+#include "block/summary.h"
 #include "io/io.h"
 
 static void must(int err)
@@ -29,7 +30,12 @@ static struct index_record *record(struct index *ix, uint64_t ino, const char *p
 	must(index_record_set_names(r, path, dtype, shape));
 	r->block_bytes = block_bytes;
 	r->size_bytes = size_bytes;
+	r->stored_bytes = ino * 100 + 1;
+	r->kind = 3;
+	r->version = 1;
 	r->mtime_ns = (int64_t)ino * 1000000000 + 5;
+	r->ctime_ns = r->mtime_ns + 1;
+	r->btime_ns = r->mtime_ns - 1;
 	r->mode = 0100640;
 	r->uid = 1000;
 	r->gid = 1001;
@@ -40,7 +46,8 @@ static struct layer_block frame(struct layer *l, int level, enum codec_policy po
 				const void *raw, size_t n)
 {
 	struct codec_params p = { level, policy, elem };
-	struct layer_block b = { .frame_raw = (uint32_t)n,
+	struct layer_block b = { .layer = 1,
+				 .frame_raw = (uint32_t)n,
 				 .raw_len = (uint32_t)n,
 				 .elem_bytes = (uint8_t)elem };
 	uint8_t bytes[4096];
@@ -55,7 +62,7 @@ static struct layer_block frame(struct layer *l, int level, enum codec_policy po
 	return b;
 }
 
-/* A shuffled block with min and max, and a raw frame that holds the only blocks of two arrays. */
+/* A shuffled block with its summary, and a raw frame that holds the only blocks of two arrays. */
 static void first_segment(struct layer *l)
 {
 	int32_t numbers[256];
@@ -67,7 +74,7 @@ static void first_segment(struct layer *l)
 	for (int i = 0; i < 256; i++)
 		numbers[i] = i * 1000 - 5;
 	b = frame(l, 3, CODEC_POLICY_SHUFFLE, 4, numbers, sizeof(numbers));
-	b.has_minmax = 1;
+	b.stat_type = SUMMARY_I32;
 	b.min_bits = (uint32_t)numbers[0];
 	b.max_bits = (uint32_t)numbers[255];
 	must(index_record_put(record(&ix, 10, "a/numbers.i32", "i32", "259", 1024, 2060), &b));
@@ -82,8 +89,31 @@ static void first_segment(struct layer *l)
 				     "but",
 				     "u8", "", 4096, 3 * 4096 + 6),
 			      &b));
+	must(index_name_put(&ix, 4, "a", 9));
+	must(index_name_put(&ix, 9, "numbers.i32", 10));
+	must(index_name_put(&ix, 4, "hello", 11));
+	must(index_name_put(&ix, 4,
+			    "d\xc3\xa9"
+			    "but",
+			    12));
 	must(layer_segment(l, &ix, 6, 1700000000000000000, &off));
 	index_fini(&ix);
+}
+
+/* A symbolic link, and a column that is inline and has an xattr. */
+static void other_inodes(struct index *ix)
+{
+	struct index_record *r = record(ix, 14, "link", "", "", 0, 7);
+
+	r->kind = 0;
+	r->mode = 0120777;
+	must(index_record_set_target(r, "a/b/c.d"));
+	must(index_name_put(ix, 4, "link", 14));
+	r = record(ix, 15, "small.u8", "u8", "", 0, 6);
+	r->kind = 2;
+	must(index_record_set_xattrs(r, "\x06\0\0\0\x05\0\0\0user.kvalue", 19));
+	must(index_record_set_data(r, "inline", 6));
+	must(index_name_put(ix, 3, "small.u8", 15));
 }
 
 /* A block of zeros, the array's short last block, tombstones, and an array that is gone. */
@@ -101,7 +131,7 @@ static void second_segment(struct layer *l)
 	r = record(&ix, 10, "a/numbers.i32", "i32", "515", 1024, 2060);
 	must(index_record_put(r, &b));
 	must(index_record_put(
-		r, &(struct layer_block){ .block = 1, .raw_len = 1024, .frame_raw = 1024 }));
+		r, &(struct layer_block){ .block = 1, .layer = 1, .raw_len = 1024, .frame_raw = 1024 }));
 	r = record(&ix, 12,
 		   "d\xc3\xa9"
 		   "but",
@@ -109,6 +139,8 @@ static void second_segment(struct layer *l)
 	must(index_record_tomb(r, 0, 2));
 	must(index_record_tomb(r, 4, UINT64_MAX));
 	index_record_gone(record(&ix, 13, "old.f64", "f64", "", 4096, 0));
+	must(index_name_put(&ix, 4, "old.f64", 0));
+	other_inodes(&ix);
 	must(layer_segment(l, &ix, 7, 1700000000123456789, &off));
 	index_fini(&ix);
 }
@@ -129,6 +161,7 @@ int main(int argc, char **argv)
 	must(layer_create(d, 1, uuid, &l));
 	first_segment(l);
 	second_segment(l);
+	must(layer_set_chain(l, (const uint64_t[]){ 2, 1 }, 2));
 	must(layer_seal(l, 7, 1700000000123456789));
 	must(layer_sync(l));
 	layer_close(l);

@@ -2,9 +2,11 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import random
 import signal
+import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -44,6 +46,13 @@ def getxattr_raw(path, name, size):
 def listxattr_raw(path, size):
     buf = ctypes.create_string_buffer(max(size, 1))
     return _call(libc.listxattr, os.fsencode(path), buf, ctypes.c_size_t(size))
+
+
+def commit(root_fd):
+    """SPILLFS_IOC_COMMIT on the mount's root: the newest sealed layer, and whether this request sealed it."""
+    buf = bytearray(16)
+    fcntl.ioctl(root_fd, 2 << 30 | 16 << 16 | ord("S") << 8 | 2, buf)
+    return struct.unpack("QQ", buf)
 
 
 @contextlib.contextmanager

@@ -15,16 +15,19 @@
 #include "block/layer.h"
 #include "unit.h"
 
-#define FILE_BYTES 2226
+#define FILE_BYTES 1922
 #define FRAME_A 0x38  /* 263 bytes: 256 shuffled i32 */
 #define FRAME_B 0x13f /* 33: "hello gold" and "layers" in one raw frame */
 #define SEGMENT_1 0x160
-#define FRAME_C 0x368 /* 25: three i32 */
-#define SEGMENT_2 0x381
-#define INDEX 0x579
-#define SEEK_TABLE 0x869
+#define FRAME_C 0x2e5 /* 25: three i32 */
+#define SEGMENT_2 0x2fe
+#define INDEX 0x4e0
+#define INDEX_BODY (INDEX + 8 + 104)
+#define SEEK_TABLE 0x739
+#define BODY_BYTES 1480
 
 static uint8_t file[FILE_BYTES];
+static uint8_t body[BODY_BYTES]; /* of the index, decoded */
 
 static const char *golden_dir(void)
 {
@@ -46,16 +49,28 @@ static void load(void)
 	CHECK_EQ(fread(file, 1, sizeof(file), f), FILE_BYTES);
 	CHECK_EQ(fgetc(f), EOF);
 	fclose(f);
+	CHECK_EQ(ZSTD_decompress(body, sizeof(body), file + INDEX_BODY, SEEK_TABLE - INDEX_BODY), BODY_BYTES);
+}
+
+static uint64_t get_le(const uint8_t *p, size_t width)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < width; i++)
+		v |= (uint64_t)p[i] << (8 * i);
+	return v;
 }
 
 static uint64_t le(size_t at, size_t width)
 {
-	uint64_t v = 0;
-
 	CHECK(at + width <= FILE_BYTES);
-	for (size_t i = 0; i < width; i++)
-		v |= (uint64_t)file[at + i] << (8 * i);
-	return v;
+	return get_le(file + at, width);
+}
+
+static uint64_t body_le(size_t at, size_t width)
+{
+	CHECK(at + width <= BODY_BYTES);
+	return get_le(body + at, width);
 }
 
 /* Hash of [at, at + len) with the 8 bytes at `field` taken as zero. */
@@ -74,7 +89,7 @@ UNIT_TEST(golden_header)
 	CHECK_EQ(le(0, 4), 0x184D2A53);
 	CHECK_EQ(le(4, 4), 48);
 	CHECK(!memcmp(file + 8, "SPILLHDR", 8));
-	CHECK_EQ(le(16, 4), 1);
+	CHECK_EQ(le(16, 4), 2);
 	CHECK_EQ(le(20, 4), 0);
 	CHECK_EQ(le(24, 8), 1);
 	for (size_t i = 0; i < 16; i++)
@@ -84,7 +99,7 @@ UNIT_TEST(golden_header)
 
 struct head {
 	size_t at;
-	uint64_t len, kind, prev, commit, time, raw, stored, nrecords;
+	uint64_t len, kind, prev, commit, time, raw, stored, nrecords, nnames, nchain, body;
 };
 
 static void check_head(const struct head *h)
@@ -94,7 +109,7 @@ static void check_head(const struct head *h)
 	CHECK_EQ(le(h->at, 4), 0x184D2A53);
 	CHECK_EQ(le(h->at + 4, 4), h->len);
 	CHECK(!memcmp(file + at, "SPILLIDX", 8));
-	CHECK_EQ(le(at + 8, 4), 1);
+	CHECK_EQ(le(at + 8, 4), 2);
 	CHECK_EQ(le(at + 12, 4), h->kind);
 	CHECK_EQ(le(at + 16, 8), 1);
 	CHECK_EQ(le(at + 24, 8), h->prev);
@@ -103,105 +118,161 @@ static void check_head(const struct head *h)
 	CHECK_EQ(le(at + 48, 8), h->raw);
 	CHECK_EQ(le(at + 56, 8), h->stored);
 	CHECK_EQ(le(at + 64, 8), h->nrecords);
-	CHECK_EQ(le(at + 72, 8), h->len - 88);
-	CHECK_EQ(le(at + 80, 8), hash_without(at, h->len, 80));
+	CHECK_EQ(le(at + 72, 8), h->nnames);
+	CHECK_EQ(le(at + 80, 8), h->nchain);
+	CHECK_EQ(le(at + 88, 8), h->body);
+	CHECK_EQ(le(at + 96, 8), hash_without(at, h->len, 96));
+	CHECK_EQ(ZSTD_getFrameContentSize(file + at + 104, h->len - 104), h->body);
+	CHECK_EQ(ZSTD_findFrameCompressedSize(file + at + 104, h->len - 104), h->len - 104);
 }
 
 UNIT_TEST(golden_index_heads)
 {
 	load();
-	check_head(&(struct head){ SEGMENT_1, 0x200, 1, 0, 6, 1700000000000000000, 1040, 296, 3 });
-	check_head(&(struct head){ SEGMENT_2, 0x1f0, 1, SEGMENT_1, 7, 1700000000123456789, 1036, 25,
-				   3 });
-	check_head(&(struct head){ INDEX, 0x2e8, 2, 0, 7, 1700000000123456789, 2076, 321, 4 });
+	check_head(&(struct head){ SEGMENT_1, 0x17d, 1, 0, 6, 1700000000000000000, 1040, 296, 3, 4, 0, 752 });
+	check_head(&(struct head){ SEGMENT_2, 0x1da, 1, SEGMENT_1, 7, 1700000000123456789, 12, 25, 5, 3, 0, 1000 });
+	check_head(&(struct head){ INDEX, 0x251, 2, 0, 7, 1700000000123456789, 1052, 321, 6, 7, 2, BODY_BYTES });
 }
 
 struct rec {
-	uint64_t len, type, ino, size, block, nblocks, ntombs;
-	const char *path, *dtype, *shape;
+	uint64_t len, type, kind, ino, mode, size, block, nblocks, ntombs;
+	const char *path, *dtype, *shape, *target;
+	uint64_t xattrs_len, data_len;
+	const char *rest; /* xattrs and data */
 };
 
 /* Checks the record at `at`; returns where the next one begins. */
 static size_t check_record(size_t at, const struct rec *r)
 {
-	size_t text = at + 72 + r->nblocks * 56 + r->ntombs * 16;
+	size_t text = at + 128 + r->nblocks * 64 + r->ntombs * 16, rest = r->xattrs_len + r->data_len;
 	char want[64];
 
-	CHECK_EQ(le(at, 4), r->len);
-	CHECK_EQ(le(at + 4, 2), r->type);
-	CHECK_EQ(le(at + 6, 2), strlen(r->path));
-	CHECK_EQ(le(at + 8, 8), r->ino);
-	CHECK_EQ(le(at + 16, 8), r->size);
-	CHECK_EQ(le(at + 24, 8), r->block);
-	CHECK_EQ(le(at + 32, 8), r->nblocks);
-	CHECK_EQ(le(at + 40, 8), r->ntombs);
-	CHECK_EQ(le(at + 48, 8), r->ino * 1000000000 + 5);
-	CHECK_EQ(le(at + 56, 4), 0100640);
-	CHECK_EQ(le(at + 60, 4), 1000);
-	CHECK_EQ(le(at + 64, 4), 1001);
-	CHECK_EQ(le(at + 68, 2), strlen(r->dtype));
-	CHECK_EQ(le(at + 70, 2), strlen(r->shape));
-	snprintf(want, sizeof(want), "%s%s%s", r->path, r->dtype, r->shape);
-	CHECK(!memcmp(file + text, want, strlen(want)));
-	for (text += strlen(want); text < at + r->len; text++)
-		CHECK_EQ(file[text], 0);
+	CHECK_EQ(body_le(at, 4), r->len);
+	CHECK_EQ(body_le(at + 4, 2), r->type);
+	CHECK_EQ(body_le(at + 6, 2), r->kind);
+	CHECK_EQ(body_le(at + 8, 8), r->ino);
+	CHECK_EQ(body_le(at + 16, 8), 1);
+	CHECK_EQ(body_le(at + 24, 8), r->size);
+	CHECK_EQ(body_le(at + 32, 8), r->nblocks);
+	CHECK_EQ(body_le(at + 40, 8), r->ntombs);
+	CHECK_EQ(body_le(at + 48, 8), r->ino * 1000000000 + 5);
+	CHECK_EQ(body_le(at + 56, 8), r->ino * 1000000000 + 6);
+	CHECK_EQ(body_le(at + 64, 8), r->ino * 1000000000 + 4);
+	CHECK_EQ(body_le(at + 72, 8), 0);
+	CHECK_EQ(body_le(at + 80, 8), 0);
+	CHECK_EQ(body_le(at + 88, 4), r->mode);
+	CHECK_EQ(body_le(at + 92, 4), 1000);
+	CHECK_EQ(body_le(at + 96, 4), 1001);
+	CHECK_EQ(body_le(at + 100, 4), r->block);
+	CHECK_EQ(body_le(at + 104, 2), strlen(r->path));
+	CHECK_EQ(body_le(at + 106, 2), strlen(r->dtype));
+	CHECK_EQ(body_le(at + 108, 2), strlen(r->shape));
+	CHECK_EQ(body_le(at + 110, 2), strlen(r->target));
+	CHECK_EQ(body_le(at + 112, 4), r->xattrs_len);
+	CHECK_EQ(body_le(at + 116, 4), r->data_len);
+	CHECK_EQ(body_le(at + 120, 8), r->ino * 100 + 1);
+	snprintf(want, sizeof(want), "%s%s%s%s", r->path, r->dtype, r->shape, r->target);
+	CHECK(!memcmp(body + text, want, strlen(want)));
+	text += strlen(want);
+	CHECK(!rest || !memcmp(body + text, r->rest, rest));
+	for (text += rest; text < at + r->len; text++)
+		CHECK_EQ(body[text], 0);
 	return at + r->len;
 }
 
 struct blk {
-	uint64_t block, off, len, raw, raw_off, raw_len, filter, elem, has, min, max;
+	uint64_t block, off, len, raw, raw_off, raw_len, filter, elem, stat, min, max;
 };
 
 static void check_block(size_t at, const struct blk *b)
 {
-	CHECK_EQ(le(at, 8), b->block);
-	CHECK_EQ(le(at + 8, 8), b->off);
-	CHECK_EQ(le(at + 16, 4), b->len);
-	CHECK_EQ(le(at + 20, 4), b->raw);
-	CHECK_EQ(le(at + 24, 4), b->raw_off);
-	CHECK_EQ(le(at + 28, 4), b->raw_len);
-	CHECK_EQ(le(at + 32, 1), b->filter);
-	CHECK_EQ(le(at + 33, 1), b->elem);
-	CHECK_EQ(le(at + 34, 1), b->has);
-	CHECK_EQ(le(at + 35, 5), 0);
-	CHECK_EQ(le(at + 40, 8), b->min);
-	CHECK_EQ(le(at + 48, 8), b->max);
+	CHECK_EQ(body_le(at, 8), b->block);
+	CHECK_EQ(body_le(at + 8, 8), 1);
+	CHECK_EQ(body_le(at + 16, 8), b->off);
+	CHECK_EQ(body_le(at + 24, 4), b->len);
+	CHECK_EQ(body_le(at + 28, 4), b->raw);
+	CHECK_EQ(body_le(at + 32, 4), b->raw_off);
+	CHECK_EQ(body_le(at + 36, 4), b->raw_len);
+	CHECK_EQ(body_le(at + 40, 1), b->filter);
+	CHECK_EQ(body_le(at + 41, 1), b->elem);
+	CHECK_EQ(body_le(at + 42, 1), b->stat);
+	CHECK_EQ(body_le(at + 43, 1), 0);
+	CHECK_EQ(body_le(at + 44, 4), 0);
+	CHECK_EQ(body_le(at + 48, 8), b->min);
+	CHECK_EQ(body_le(at + 56, 8), b->max);
 }
+
+#define DEBUT "d\xc3\xa9" "but"
 
 UNIT_TEST(golden_index_entries)
 {
-	size_t at = INDEX + 8 + 88, next;
+	size_t at = 0, next;
 
 	load();
-	next = check_record(
-		at, &(struct rec){ 0x108, 1, 10, 2060, 1024, 3, 0, "a/numbers.i32", "i32", "515" });
-	check_block(at + 72,
-		    &(struct blk){ 0, FRAME_A, 263, 1024, 0, 1024, 1, 4, 1, 0xfffffffb, 254995 });
-	check_block(at + 128, &(struct blk){ 1, 0, 0, 1024, 0, 1024, 0, 0, 0, 0, 0 });
-	check_block(at + 184, &(struct blk){ 2, FRAME_C, 25, 12, 0, 12, 0, 4, 0, 0, 0 });
+	next = check_record(at, &(struct rec){ 0x158, 1, 3, 10, 0100640, 2060, 1024, 3, 0, "a/numbers.i32", "i32", "515",
+					       "", 0, 0, NULL });
+	check_block(at + 128, &(struct blk){ 0, FRAME_A, 263, 1024, 0, 1024, 1, 4, 3, 0xfffffffb, 254995 });
+	check_block(at + 192, &(struct blk){ 1, 0, 0, 1024, 0, 1024, 0, 0, 0, 0, 0 });
+	check_block(at + 256, &(struct blk){ 2, FRAME_C, 25, 12, 0, 12, 0, 4, 0, 0, 0 });
 	at = next;
-	next = check_record(at, &(struct rec){ 0x88, 1, 11, 10, 4096, 1, 0, "hello", "u8", "" });
-	check_block(at + 72, &(struct blk){ 0, FRAME_B, 33, 16, 0, 10, 0, 1, 0, 0, 0 });
+	next = check_record(at, &(struct rec){ 0xc8, 1, 3, 11, 0100640, 10, 4096, 1, 0, "hello", "u8", "", "", 0, 0,
+					       NULL });
+	check_block(at + 128, &(struct blk){ 0, FRAME_B, 33, 16, 0, 10, 0, 1, 0, 0, 0 });
 	at = next;
-	next = check_record(at, &(struct rec){ 0xa8, 1, 12, 12294, 4096, 1, 2,
-					       "d\xc3\xa9"
-					       "but",
-					       "u8", "" });
-	check_block(at + 72, &(struct blk){ 3, FRAME_B, 33, 16, 10, 6, 0, 1, 0, 0, 0 });
-	CHECK_EQ(le(at + 128, 8), 0);
-	CHECK_EQ(le(at + 136, 8), 2);
-	CHECK_EQ(le(at + 144, 8), 4);
-	CHECK_EQ(le(at + 152, 8), UINT64_MAX);
+	next = check_record(at, &(struct rec){ 0xe8, 1, 3, 12, 0100640, 12294, 4096, 1, 2, DEBUT, "u8", "", "", 0, 0,
+					       NULL });
+	check_block(at + 128, &(struct blk){ 3, FRAME_B, 33, 16, 10, 6, 0, 1, 0, 0, 0 });
+	CHECK_EQ(body_le(at + 192, 8), 0);
+	CHECK_EQ(body_le(at + 200, 8), 2);
+	CHECK_EQ(body_le(at + 208, 8), 4);
+	CHECK_EQ(body_le(at + 216, 8), UINT64_MAX);
 	at = next;
-	next = check_record(at, &(struct rec){ 0x58, 2, 13, 0, 4096, 0, 0, "old.f64", "f64", "" });
-	CHECK_EQ(next, SEEK_TABLE);
+	at = check_record(at, &(struct rec){ 0x90, 2, 3, 13, 0100640, 0, 4096, 0, 0, "old.f64", "f64", "", "", 0, 0,
+					     NULL });
+	at = check_record(at, &(struct rec){ 0x90, 1, 0, 14, 0120777, 7, 0, 0, 0, "link", "", "", "a/b/c.d", 0, 0,
+					     NULL });
+	at = check_record(at, &(struct rec){ 0xa8, 1, 2, 15, 0100640, 6, 0, 0, 0, "small.u8", "u8", "", "", 19, 6,
+					     "\x06\0\0\0\x05\0\0\0user.kvalueinline" });
+	CHECK_EQ(at, 0x4d0);
+}
+
+static size_t check_name(size_t at, uint64_t parent, const char *name, uint64_t ino)
+{
+	size_t len = strlen(name), end = at + (24 + len + 7) / 8 * 8;
+
+	CHECK_EQ(body_le(at, 4), end - at);
+	CHECK_EQ(body_le(at + 4, 2), len);
+	CHECK_EQ(body_le(at + 6, 2), 0);
+	CHECK_EQ(body_le(at + 8, 8), parent);
+	CHECK_EQ(body_le(at + 16, 8), ino);
+	CHECK(!memcmp(body + at + 24, name, len));
+	for (size_t i = at + 24 + len; i < end; i++)
+		CHECK_EQ(body[i], 0);
+	return end;
+}
+
+UNIT_TEST(golden_names_and_chain)
+{
+	size_t at = 0x4d0;
+
+	load();
+	at = check_name(at, 3, "small.u8", 15);
+	at = check_name(at, 4, "a", 9);
+	at = check_name(at, 4, DEBUT, 12);
+	at = check_name(at, 4, "hello", 11);
+	at = check_name(at, 4, "link", 14);
+	at = check_name(at, 4, "old.f64", 0);
+	at = check_name(at, 9, "numbers.i32", 10);
+	CHECK_EQ(body_le(at, 8), 2);
+	CHECK_EQ(body_le(at + 8, 8), 1);
+	CHECK_EQ(at + 16, BODY_BYTES);
 }
 
 UNIT_TEST(golden_seek_table)
 {
 	static const uint64_t entries[7][2] = { { 56, 0 },    { 263, 1024 }, { 33, 16 },
-						{ 0x208, 0 }, { 25, 12 },    { 0x1f8, 0 },
-						{ 0x2f0, 0 } };
+						{ 0x185, 0 }, { 25, 12 },    { 0x1e2, 0 },
+						{ 0x259, 0 } };
 	uint64_t off = 0;
 
 	load();
@@ -253,7 +324,10 @@ UNIT_TEST(golden_opens)
 	CHECK_EQ(layer_bytes(l), FILE_BYTES);
 	CHECK_EQ(layer_frame_bytes(l), 321);
 	CHECK_EQ(layer_head(l)->commit, 7);
-	CHECK_EQ(layer_index(l)->n, 4);
+	CHECK_EQ(layer_index(l)->n, 6);
+	CHECK_EQ(layer_index(l)->nnames, 7);
+	CHECK_EQ(layer_index(l)->nchain, 2);
+	CHECK_OK(layer_verify(l, true, NULL, NULL));
 	r = index_find(layer_index(l), 10);
 	CHECK(r && r->nblocks == 3);
 	CHECK_OK(layer_decode(l, &r->blocks[0], "golden", out));

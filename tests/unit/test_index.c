@@ -1,5 +1,5 @@
 /*
- * block/index and block/index_code.
+ * block/index, index_record, index_names and index_code.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -9,8 +9,10 @@
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#include <zstd.h>
 
 #include "block/index.h"
+#include "block/summary.h"
 #include "unit.h"
 
 static uint64_t rand_state = 1;
@@ -24,6 +26,7 @@ static struct layer_block random_block(void)
 {
 	struct layer_block b = {
 		.block = below(40),
+		.layer = 6 + below(2),
 		.frame_off = below(4) ? 56 + below(1u << 30) : 0,
 		.frame_len = (uint32_t)(1 + below(5000)),
 		.frame_raw = 65536,
@@ -31,7 +34,8 @@ static struct layer_block random_block(void)
 		.raw_len = (uint32_t)below(4097),
 		.filter = (uint8_t)below(2),
 		.elem_bytes = 8,
-		.has_minmax = (uint8_t)below(2),
+		.stat_type = (uint8_t)below(SUMMARY_NTYPES),
+		.nan_count = (uint32_t)below(10),
 		.min_bits = below(UINT64_MAX),
 		.max_bits = below(UINT64_MAX),
 	};
@@ -47,6 +51,54 @@ static struct index_record *add(struct index *ix, uint64_t ino)
 	return r;
 }
 
+/* Entries of struct layer_xattr; returns their length. */
+static size_t random_xattrs(uint8_t out[256])
+{
+	size_t at = 0;
+
+	for (uint64_t i = below(4); i > 0; i--) {
+		struct layer_xattr x = { .name_len = (uint16_t)(1 + below(20)), .value_len = (uint32_t)below(30) };
+
+		memcpy(out + at, &x, sizeof(x));
+		at += sizeof(x);
+		memset(out + at, 'a' + (int)i, x.name_len);
+		memset(out + at + x.name_len, (int)i - 1, x.value_len);
+		at += x.name_len + x.value_len;
+	}
+	return at;
+}
+
+static void random_name(struct index *a, struct index *b)
+{
+	uint64_t parent = 1 + below(4), ino = below(3) ? 1 + below(100) : 0;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%c%u", (int)(below(2) ? 'n' : 0xe9), (unsigned)below(60));
+	CHECK_OK(index_name_put(a, parent, name, ino));
+	CHECK_OK(index_name_put(b, parent, name, ino));
+}
+
+static void random_facts(struct index_record *r, const char *path, uint64_t size, const uint8_t *xattrs, size_t len)
+{
+	r->size_bytes = size;
+	r->block_bytes = 4096;
+	r->stored_bytes = size * 7 + 1;
+	r->kind = (uint16_t)(size % 4);
+	r->version = size % 77;
+	r->mtime_ns = (int64_t)size * 3;
+	r->ctime_ns = (int64_t)size * 5;
+	r->btime_ns = -(int64_t)size;
+	r->rdev = size % 3;
+	r->file_id = size % 5;
+	r->mode = 0100644;
+	r->uid = (uint32_t)size;
+	r->gid = (uint32_t)size / 2;
+	CHECK_OK(index_record_set_names(r, path, "f64", NULL));
+	CHECK_OK(index_record_set_target(r, size % 2 ? path + 4 : NULL));
+	CHECK_OK(index_record_set_xattrs(r, xattrs, len));
+	CHECK_OK(index_record_set_data(r, path, size % 9 ? 0 : strlen(path)));
+}
+
 /* One random change, applied to both. */
 static void random_change(struct index *a, struct index *b, uint64_t ninos)
 {
@@ -55,19 +107,21 @@ static void random_change(struct index *a, struct index *b, uint64_t ninos)
 	uint64_t count = below(10) ? below(10) : UINT64_MAX - below(3) * 20;
 	struct layer_block block = random_block();
 	struct index *both[2] = { a, b };
+	uint8_t xattrs[256];
+	size_t xattrs_len = random_xattrs(xattrs);
 	char path[32];
 
+	if (!below(3)) {
+		random_name(a, b);
+		return;
+	}
 	snprintf(path, sizeof(path), "dir/%u.f64", (unsigned)below(1000));
 	if (index_find(b, ino) && index_find(b, ino)->type == LAYER_REC_GONE)
 		return; /* an inode number is never used again */
 	for (int i = 0; i < 2; i++) {
 		struct index_record *r = add(both[i], ino);
 
-		r->size_bytes = size;
-		r->block_bytes = 4096;
-		r->mtime_ns = (int64_t)size * 3;
-		r->mode = 0100644;
-		CHECK_OK(index_record_set_names(r, path, "f64", NULL));
+		random_facts(r, path, size, xattrs, xattrs_len);
 		if (kind == 0)
 			index_record_gone(r);
 		else if (kind < 10)
@@ -80,7 +134,7 @@ static void random_change(struct index *a, struct index *b, uint64_t ninos)
 static void *encode(const struct index *ix, size_t *len)
 {
 	struct layer_index_head head = {
-		.kind = LAYER_INDEX, .layer = 7, .commit = 9, .stored_bytes = 100
+		.kind = LAYER_DELTA, .layer = 7, .commit = 9, .stored_bytes = 100
 	};
 	void *bytes = NULL;
 
@@ -99,7 +153,7 @@ static bool same(const struct index *a, const struct index *b)
 	return equal;
 }
 
-UNIT_TEST(index_merge_equals_replay) /* (1) - (5) */
+UNIT_TEST(index_merge_equals_replay) /* (1) (2), index_record (1) - (5), index_names (1) (3) */
 {
 	for (int round = 0; round < 600; round++) {
 		uint64_t ninos = round % 3 ? 6 : 200;
@@ -113,6 +167,9 @@ UNIT_TEST(index_merge_equals_replay) /* (1) - (5) */
 			random_change(&older, &all, ninos);
 		for (int i = (int)below((uint64_t)nops); i > 0; i--)
 			random_change(&newer, &all, ninos);
+		CHECK_OK(index_set_chain(&older, (const uint64_t[]){ 9, 3 }, 2));
+		CHECK_OK(index_set_chain(&newer, (const uint64_t[]){ 3, 7 }, round % 3));
+		CHECK_OK(index_set_chain(&all, (const uint64_t[]){ 3, 7 }, round % 3));
 		CHECK_OK(index_merge(&older, &newer));
 		CHECK(same(&older, &all));
 		index_fini(&older);
@@ -121,7 +178,203 @@ UNIT_TEST(index_merge_equals_replay) /* (1) - (5) */
 	}
 }
 
-UNIT_TEST(index_tombstones_drop_and_merge) /* (2) (3) */
+/* Facts without a block size, as what changes only the facts of an array writes them. */
+static void merge_facts(struct index *ix, uint64_t ino, uint32_t block_bytes, uint64_t stored, bool gone)
+{
+	struct index newer;
+	struct index_record *r;
+
+	index_init(&newer);
+	r = add(&newer, ino);
+	r->block_bytes = block_bytes;
+	r->stored_bytes = stored;
+	if (gone)
+		index_record_gone(r);
+	CHECK_OK(index_merge(ix, &newer));
+	index_fini(&newer);
+}
+
+UNIT_TEST(index_merge_keeps_the_block_size) /* index_record (5) */
+{
+	struct layer_block b = { .block = 3, .layer = 7, .raw_len = 100, .frame_off = 56, .frame_len = 9, .frame_raw = 100 };
+	struct index_record *r;
+	struct index ix;
+
+	index_init(&ix);
+	r = add(&ix, 1);
+	r->block_bytes = 100;
+	r->stored_bytes = 9;
+	CHECK_OK(index_record_put(r, &b));
+	merge_facts(&ix, 1, 0, UINT64_MAX, false);
+	CHECK_EQ(r->block_bytes, 100);
+	CHECK_EQ(r->stored_bytes, UINT64_MAX);
+	CHECK_EQ(r->nblocks, 1);
+	CHECK(same(&ix, &ix)); /* a block size of 0 would not encode */
+	merge_facts(&ix, 1, 200, 8, false);
+	CHECK_EQ(r->block_bytes, 200);
+	CHECK_EQ(r->stored_bytes, 8);
+	merge_facts(&ix, 2, 0, 5, false); /* there is no older one */
+	CHECK_EQ(index_find(&ix, 2)->block_bytes, 0);
+	merge_facts(&ix, 2, 4096, 5, false);
+	CHECK_EQ(index_find(&ix, 2)->block_bytes, 4096);
+	merge_facts(&ix, 1, 0, 0, true); /* what is gone keeps nothing */
+	CHECK_EQ(r->block_bytes, 0);
+	CHECK_EQ(r->stored_bytes, 0);
+	index_fini(&ix);
+}
+
+#define NLAYERS 4
+
+/* The frame of a block by asking the layers one by one, newest first; 0: zeros. */
+static uint64_t replay_block(const struct index *v, uint64_t ino, uint64_t block, uint64_t *layer)
+{
+	for (size_t i = NLAYERS; i-- > 0;) {
+		const struct index_record *r = index_find(&v[i], ino);
+		const struct layer_block *b = r ? index_record_block(r, block) : NULL;
+
+		if (b)
+			*layer = b->layer;
+		if (b)
+			return b->frame_off;
+		if (r && (r->type == LAYER_REC_GONE || index_record_hides(r, block)))
+			break;
+	}
+	return 0;
+}
+
+static uint64_t replay_name(const struct index *v, uint64_t parent, const char *name)
+{
+	uint64_t ino = 0;
+
+	for (size_t i = NLAYERS; i-- > 0;)
+		if (index_name_find(&v[i], parent, name, &ino))
+			return ino;
+	return 0;
+}
+
+static void check_flat(const struct index *v, const struct index *flat)
+{
+	for (uint64_t ino = 1; ino <= 6; ino++) {
+		const struct index_record *r = index_find(flat, ino);
+
+		CHECK(!r || (r->type == LAYER_REC_INODE && !r->ntombs));
+		for (uint64_t block = 0; block < 41; block++) {
+			const struct layer_block *b = r ? index_record_block(r, block) : NULL;
+			uint64_t layer = 0;
+
+			CHECK_EQ(b ? b->frame_off : 0, replay_block(v, ino, block, &layer));
+			CHECK(!b || b->layer == layer);
+		}
+	}
+	for (uint64_t parent = 1; parent < 5; parent++) {
+		for (unsigned i = 0; i < 120; i++) {
+			uint64_t ino = 0;
+			char name[16];
+
+			snprintf(name, sizeof(name), "%c%u", i % 2 ? 'n' : 0xe9, i / 2);
+			CHECK_EQ(index_name_find(flat, parent, name, &ino), replay_name(v, parent, name) != 0);
+			CHECK_EQ(ino, replay_name(v, parent, name));
+		}
+	}
+}
+
+UNIT_TEST(index_flatten_equals_replay) /* (3) */
+{
+	for (int round = 0; round < 100; round++) {
+		struct index v[NLAYERS], all, flat;
+
+		index_init(&all);
+		index_init(&flat);
+		for (int i = 0; i < NLAYERS; i++) {
+			index_init(&v[i]);
+			for (uint64_t n = below(200); n > 0; n--)
+				random_change(&v[i], &all, 6);
+			CHECK_OK(index_merge(&flat, &v[i]));
+		}
+		index_flatten(&flat);
+		check_flat(v, &flat);
+		index_flatten(&all);
+		CHECK(same(&flat, &all));
+		for (int i = 0; i < NLAYERS; i++)
+			index_fini(&v[i]);
+		index_fini(&all);
+		index_fini(&flat);
+	}
+}
+
+UNIT_TEST(index_names_are_sorted_and_found) /* index_names (1) */
+{
+	static const char *const names[] = { "a", "ab", "a\x01", "\xff", "b", "A", "...", ".a" };
+	size_t first, end;
+	struct index ix;
+	uint64_t ino;
+
+	index_init(&ix);
+	CHECK(index_empty(&ix));
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 1 }, 1));
+	CHECK(index_empty(&ix));
+	for (uint64_t parent = 3; parent > 0; parent--)
+		for (uint64_t i = 0; i < 8; i++)
+			CHECK_OK(index_name_put(&ix, parent == 3 ? UINT64_MAX : parent, names[i], 10 * parent + i));
+	CHECK(!index_empty(&ix));
+	CHECK_EQ(ix.nnames, 24);
+	CHECK_OK(index_name_put(&ix, 2, "b", 0));
+	CHECK_EQ(ix.nnames, 24);
+	CHECK(index_name_find(&ix, 2, "b", &ino));
+	CHECK_EQ(ino, 0);
+	CHECK(index_name_find(&ix, UINT64_MAX, "ab", &ino));
+	CHECK_EQ(ino, 31);
+	CHECK(!index_name_find(&ix, 2, "c", &ino) && !index_name_find(&ix, 4, "a", &ino));
+	index_name_range(&ix, 2, &first, &end);
+	CHECK_EQ(first, 8);
+	CHECK_EQ(end, 16);
+	CHECK(!strcmp(ix.names[8].name, "...") && !strcmp(ix.names[15].name, "\xff"));
+	index_name_range(&ix, 7, &first, &end);
+	CHECK_EQ(first, end);
+	index_name_range(&ix, UINT64_MAX, &first, &end);
+	CHECK_EQ(first, 16);
+	CHECK_EQ(end, 24);
+	CHECK(same(&ix, &ix));
+	index_flatten(&ix);
+	CHECK_EQ(ix.nnames, 23);
+	index_fini(&ix);
+}
+
+static int count_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	unsigned *n = ctx;
+
+	CHECK(!strcmp(name, *n ? "user.two" : "user.one"));
+	CHECK_EQ(len, *n ? 0 : 3);
+	CHECK(len == 0 || !memcmp(value, "abc", 3));
+	return ++*n == 2 ? 77 : 0;
+}
+
+UNIT_TEST(index_xattrs_are_read_back)
+{
+	static const uint8_t xattrs[] = "\x08\0\0\0\x03\0\0\0user.oneabc\x08\0\0\0\0\0\0\0user.two";
+	const void *value = NULL;
+	struct index_record *r;
+	unsigned n = 0;
+	struct index ix;
+	size_t len = 0;
+
+	index_init(&ix);
+	r = add(&ix, 1);
+	CHECK_OK(index_record_xattr_walk(r, count_xattr, &n));
+	CHECK_EQ(n, 0);
+	CHECK_OK(index_record_set_xattrs(r, xattrs, sizeof(xattrs) - 1));
+	CHECK_EQ(index_record_xattr_walk(r, count_xattr, &n), 77);
+	CHECK_EQ(n, 2);
+	CHECK(index_record_xattr(r, "user.one", &value, &len));
+	CHECK(len == 3 && !memcmp(value, "abc", 3));
+	CHECK(index_record_xattr(r, "user.two", &value, &len) && len == 0);
+	CHECK(!index_record_xattr(r, "user.on", &value, &len) && !index_record_xattr(r, "", &value, &len));
+	CHECK(same(&ix, &ix));
+	index_fini(&ix);
+}
+
+UNIT_TEST(index_tombstones_drop_and_merge) /* index_record (1) (2) */
 {
 	struct index ix;
 	struct index_record *r;
@@ -149,7 +402,14 @@ UNIT_TEST(index_tombstones_drop_and_merge) /* (2) (3) */
 	CHECK_EQ(r->ntombs, 1);
 	CHECK_EQ(r->tombs[0].count, UINT64_MAX);
 	CHECK_EQ(r->nblocks, 5);
-	index_record_gone(r); /* (4) */
+	CHECK(index_record_hides(r, 10) && index_record_hides(r, 1ull << 40) && index_record_hides(r, 4));
+	CHECK(!index_record_hides(r, 3) && index_record_block(r, 3) && !index_record_block(r, 4));
+	CHECK_OK(index_record_set_xattrs(r, "no xattr", 8));
+	CHECK_OK(index_record_set_data(r, "data", 4));
+	CHECK_OK(index_record_set_target(r, "target"));
+	index_record_gone(r); /* index_record (3) */
+	CHECK(!*r->target && !r->xattrs_len && !r->data_len);
+	CHECK(same(&ix, &ix));
 	CHECK_EQ(r->nblocks + r->ntombs, 0);
 	CHECK(index_find(&ix, 5) == r && !index_find(&ix, 4) && !index_find(&ix, 6));
 	index_fini(&ix);
@@ -193,6 +453,7 @@ static void random_index(struct index *ix, int nops)
 static int decode_exactly(const void *bytes, size_t n)
 {
 	struct layer_index_head head = { 0 };
+	uint64_t body_bytes;
 	struct index ix;
 	void *copy = malloc(n ? n : 1), *again;
 	size_t len;
@@ -205,8 +466,9 @@ static int decode_exactly(const void *bytes, size_t n)
 	CHECK(err == 0 || err == -EUCLEAN);
 	if (err)
 		return err;
+	body_bytes = head.body_bytes;
 	CHECK_OK(index_encode(&ix, &head, &again, &len));
-	CHECK(len <= n);
+	CHECK(head.body_bytes <= body_bytes); /* less: unknown records are skipped */
 	free(again);
 	index_fini(&ix);
 	return 0;
@@ -222,15 +484,20 @@ UNIT_TEST(index_code_round_trips) /* index_code (1) */
 		void *bytes;
 
 		random_index(&ix, round % 50);
+		CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ UINT64_MAX, 1, 7 }, (size_t)round % 4));
 		bytes = encode(&ix, &len);
-		CHECK_EQ(len % 8, 0);
 		CHECK_OK(index_decode(bytes, len, &head, &back));
 		CHECK(same(&ix, &back));
 		for (size_t i = 0; i < ix.n; i++)
 			for (size_t k = 0; k < ix.v[i]->nblocks; k++)
-				raw += ix.v[i]->blocks[k].raw_len;
+				if (ix.v[i]->blocks[k].layer == 7 && ix.v[i]->blocks[k].frame_off)
+					raw += ix.v[i]->blocks[k].raw_len;
 		CHECK_EQ(head.raw_bytes, raw);
 		CHECK_EQ(head.nrecords, ix.n);
+		CHECK_EQ(head.nnames, ix.nnames);
+		CHECK_EQ(head.nchain, back.nchain);
+		CHECK_EQ(head.body_bytes % 8, 0);
+		CHECK_EQ(head.body_bytes != 0, len > sizeof(head));
 		CHECK_EQ(head.layer, 7);
 		CHECK_EQ(head.commit, 9);
 		index_fini(&ix);
@@ -270,38 +537,190 @@ static void rehash(uint8_t *bytes, size_t len)
 	memcpy(bytes + offsetof(struct layer_index_head, xxh64), &hash, sizeof(hash));
 }
 
+/* head and decoded body of an index, in one piece. */
+static uint8_t *unpack(const struct index *ix, size_t *len_out)
+{
+	struct layer_index_head head;
+	uint8_t *bytes, *plain;
+	size_t len;
+
+	bytes = encode(ix, &len);
+	memcpy(&head, bytes, sizeof(head));
+	plain = malloc(sizeof(head) + head.body_bytes);
+	CHECK(plain);
+	memcpy(plain, &head, sizeof(head));
+	if (head.body_bytes)
+		CHECK_EQ(ZSTD_decompress(plain + sizeof(head), head.body_bytes, bytes + sizeof(head), len - sizeof(head)),
+			 head.body_bytes);
+	free(bytes);
+	*len_out = sizeof(head) + head.body_bytes;
+	return plain;
+}
+
+/* The way back, with a right checksum; body_bytes stays what it says. */
+static uint8_t *pack(const uint8_t *plain, size_t len, size_t *len_out)
+{
+	size_t head = sizeof(struct layer_index_head), cap = ZSTD_compressBound(len);
+	uint8_t *bytes = malloc(head + cap);
+
+	CHECK(bytes);
+	memcpy(bytes, plain, head);
+	*len_out = head;
+	if (len > head)
+		*len_out += ZSTD_compress(bytes + head, cap, plain + head, len - head, 3);
+	rehash(bytes, *len_out);
+	return bytes;
+}
+
+UNIT_TEST(index_code_keeps_the_stored_bytes) /* index_code (1) */
+{
+	static const uint64_t values[] = { 0, 1, UINT32_MAX, 1ull << 40, UINT64_MAX };
+	size_t len, at = sizeof(struct layer_index_head);
+	struct layer_index_head head;
+	struct index ix, back;
+	uint8_t *plain;
+	void *bytes;
+
+	CHECK_EQ(sizeof(struct layer_record), 128);
+	index_init(&ix);
+	for (uint64_t i = 0; i < 5; i++)
+		add(&ix, i + 1)->stored_bytes = values[i];
+	plain = unpack(&ix, &len);
+	CHECK_EQ(len, at + 5 * 128);
+	for (size_t i = 0; i < 5; i++)
+		CHECK(!memcmp(plain + at + i * 128 + 120, &values[i], 8));
+	free(plain);
+	bytes = encode(&ix, &len);
+	CHECK_OK(index_decode(bytes, len, &head, &back));
+	for (uint64_t i = 0; i < 5; i++)
+		CHECK_EQ(index_find(&back, i + 1)->stored_bytes, values[i]);
+	free(bytes);
+	index_fini(&ix);
+	index_fini(&back);
+}
+
 /* Mutations behind a right checksum: counts, lengths, orders and offsets are all hostile. */
 UNIT_TEST(index_code_survives_mutations) /* index_code (2) (3) */
 {
 	unsigned taken = 0;
 
-	for (int round = 0; round < 30000; round++) {
-		static const uint64_t nasty[] = { 0,          1,          8,          72,
+	for (int round = 0; round < 20000; round++) {
+		static const uint64_t nasty[] = { 0,          1,          8,          128,
 						  UINT16_MAX, UINT32_MAX, 1ull << 63, UINT64_MAX };
+		uint8_t *plain, *bytes;
 		struct index ix;
-		uint8_t *bytes;
 		size_t len;
 
 		random_index(&ix, 1 + round % 12);
-		bytes = encode(&ix, &len);
+		CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 5, 7 }, (size_t)round % 3));
+		plain = unpack(&ix, &len);
 		for (uint64_t n = 1 + below(3); n > 0; n--) {
 			size_t at = below(len);
 
 			if (below(2)) {
-				bytes[at] ^= (uint8_t)(1 << below(8));
+				plain[at] ^= (uint8_t)(1 << below(8));
 			} else {
 				size_t width = 1u << below(4);
 
 				at = at / width * width;
-				memcpy(bytes + at, &nasty[below(8)], width);
+				if (at + width <= len)
+					memcpy(plain + at, &nasty[below(8)], width);
 			}
 		}
-		rehash(bytes, len);
+		bytes = pack(plain, len, &len);
 		taken += !decode_exactly(bytes, len);
+		free(plain);
 		free(bytes);
 		index_fini(&ix);
 	}
-	CHECK(taken > 100 && taken < 29900);
+	CHECK(taken > 100 && taken < 19900);
+}
+
+/* The stored body is hostile while its checksum is right. */
+UNIT_TEST(index_code_survives_hostile_bodies) /* index_code (2) */
+{
+	struct index ix;
+	uint8_t *good, *bytes;
+	size_t len, head = sizeof(struct layer_index_head), body_at = offsetof(struct layer_index_head, body_bytes);
+	uint64_t body, bad;
+
+	random_index(&ix, 40);
+	good = encode(&ix, &len);
+	index_fini(&ix);
+	memcpy(&body, good + body_at, sizeof(body));
+	bytes = malloc(2 * len + 100);
+	CHECK(bytes);
+	for (int round = 0; round < 5000; round++) { /* what zstd would make of damage */
+		memcpy(bytes, good, len);
+		for (uint64_t n = 1 + below(3); n > 0; n--)
+			bytes[head + below(len - head)] ^= (uint8_t)(1 + below(255));
+		rehash(bytes, len);
+		decode_exactly(bytes, len);
+	}
+	for (size_t n = head; n < len; n++) { /* cut short */
+		memcpy(bytes, good, n);
+		rehash(bytes, n);
+		CHECK_EQ(decode_exactly(bytes, n), -EUCLEAN);
+	}
+	for (int i = 0; i < 8; i++) { /* another size than the frame says */
+		static const int64_t more[] = { -8, -1, 1, 8, UINT32_MAX, 1ll << 40, INT64_MIN, INT64_MAX };
+
+		memcpy(bytes, good, len);
+		bad = body + (uint64_t)more[i];
+		memcpy(bytes + body_at, &bad, sizeof(bad));
+		rehash(bytes, len);
+		CHECK_EQ(decode_exactly(bytes, len), -EUCLEAN);
+	}
+	memcpy(bytes, good, len); /* two frames, a skippable one behind, a byte behind */
+	memcpy(bytes + len, good + head, len - head);
+	rehash(bytes, 2 * len - head);
+	CHECK_EQ(decode_exactly(bytes, 2 * len - head), -EUCLEAN);
+	memcpy(bytes + len, "\x50\x2a\x4d\x18\0\0\0\0", 8);
+	rehash(bytes, len + 8);
+	CHECK_EQ(decode_exactly(bytes, len + 8), -EUCLEAN);
+	rehash(bytes, len + 1);
+	CHECK_EQ(decode_exactly(bytes, len + 1), -EUCLEAN);
+	memmove(bytes + head + 8, good + head, len - head); /* one before */
+	memcpy(bytes + head, "\x50\x2a\x4d\x18\0\0\0\0", 8);
+	rehash(bytes, len + 8);
+	CHECK_EQ(decode_exactly(bytes, len + 8), -EUCLEAN);
+	free(bytes);
+	free(good);
+}
+
+/* A frame that says 4 GiB, and one that decodes to far more than an index of its size would. */
+UNIT_TEST(index_code_bounds_the_body) /* index_code (2) */
+{
+	struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 7 };
+	size_t len, n = 100u << 20;
+	struct index ix;
+	uint8_t *bytes, *zeros;
+	void *empty;
+
+	index_init(&ix);
+	CHECK_OK(index_encode(&ix, &head, &empty, &len));
+	CHECK_EQ(len, sizeof(head));
+	CHECK_EQ(head.body_bytes, 0);
+	CHECK_OK(decode_exactly(empty, len));
+	bytes = malloc(65536);
+	CHECK(bytes);
+	memcpy(bytes, empty, len);
+	memcpy(bytes + len, "\x28\xb5\x2f\xfd\xa0\xff\xff\xff\xff\x01\0\0", 12); /* content size 2^32 - 1 */
+	head.body_bytes = UINT32_MAX;
+	memcpy(bytes, &head, sizeof(head));
+	rehash(bytes, len + 12);
+	CHECK_EQ(decode_exactly(bytes, len + 12), -EUCLEAN);
+	zeros = calloc(1, n);
+	CHECK(zeros);
+	head.body_bytes = n;
+	memcpy(bytes, &head, sizeof(head));
+	len += ZSTD_compress(bytes + len, 65536 - len, zeros, n, 3);
+	rehash(bytes, len);
+	CHECK_EQ(decode_exactly(bytes, len), -EUCLEAN);
+	free(zeros);
+	free(bytes);
+	free(empty);
+	index_fini(&ix);
 }
 
 UNIT_TEST(index_code_skips_unknown_records)
@@ -309,42 +728,96 @@ UNIT_TEST(index_code_skips_unknown_records)
 	struct layer_index_head head;
 	struct index ix, back;
 	uint16_t type = 77;
-	uint8_t *bytes;
+	uint8_t *plain, *bytes;
 	size_t len;
 
 	index_init(&ix);
 	add(&ix, 3);
 	add(&ix, 4);
-	bytes = encode(&ix, &len);
-	memcpy(bytes + sizeof(head) + offsetof(struct layer_record, type), &type, sizeof(type));
-	rehash(bytes, len);
+	CHECK_OK(index_name_put(&ix, 3, "x", 4));
+	plain = unpack(&ix, &len);
+	memcpy(plain + sizeof(head) + offsetof(struct layer_record, type), &type, sizeof(type));
+	bytes = pack(plain, len, &len);
 	CHECK_OK(index_decode(bytes, len, &head, &back));
 	CHECK_EQ(back.n, 1);
 	CHECK_EQ(back.v[0]->ino, 4);
+	CHECK_EQ(back.nnames, 1);
 	index_fini(&ix);
 	index_fini(&back);
+	free(plain);
 	free(bytes);
 }
 
-UNIT_TEST(index_code_refuses_to_write_what_it_would_not_read) /* index_code (3) */
+static int encode_err(const struct index *ix)
 {
-	struct layer_index_head head = { .kind = LAYER_INDEX };
+	struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 7 };
+	void *bytes;
+	size_t len;
+	int err = index_encode(ix, &head, &bytes, &len);
+
+	if (!err)
+		free(bytes);
+	return err;
+}
+
+UNIT_TEST(index_code_refuses_bad_entries) /* index_code (3) */
+{
+	struct layer_block good = { .block = 1, .layer = 7, .raw_len = 50, .frame_off = 56, .frame_len = 9,
+				    .frame_raw = 60, .raw_off = 10 };
+	struct layer_block bad[6];
 	struct index ix;
 	struct index_record *r;
-	size_t len;
-	void *bytes;
 
+	for (int i = 0; i < 6; i++)
+		bad[i] = good;
+	bad[0].raw_len = 101;
+	bad[1].raw_off = 11;
+	bad[2].layer = 0;
+	bad[3].stat_type = SUMMARY_NTYPES;
+	bad[4].zero = 1;
+	bad[5].frame_len = 0;
 	index_init(&ix);
 	r = add(&ix, 1);
 	r->block_bytes = 100;
-	CHECK_OK(index_record_put(r, &(struct layer_block){ .block = 1, .raw_len = 101 }));
-	CHECK_EQ(index_encode(&ix, &head, &bytes, &len), -EINVAL);
-	CHECK_OK(index_record_put(r, &(struct layer_block){ .block = 1,
-							    .raw_len = 50,
-							    .frame_off = 56,
-							    .frame_len = 9,
-							    .frame_raw = 60,
-							    .raw_off = 11 }));
-	CHECK_EQ(index_encode(&ix, &head, &bytes, &len), -EINVAL);
+	CHECK_OK(index_record_put(r, &good));
+	CHECK_OK(encode_err(&ix));
+	for (int i = 0; i < 6; i++) {
+		CHECK_OK(index_record_put(r, &bad[i]));
+		CHECK_EQ(encode_err(&ix), -EINVAL);
+	}
+	CHECK_OK(index_record_put(r, &good));
+	CHECK_OK(index_record_set_xattrs(r, "\x01\0\0\0\x02\0\0\0ab", 10)); /* value too long */
+	CHECK_EQ(encode_err(&ix), -EINVAL);
+	CHECK_OK(index_record_set_xattrs(r, "\0\0\0\0\x02\0\0\0ab", 10)); /* no name */
+	CHECK_EQ(encode_err(&ix), -EINVAL);
+	CHECK_OK(index_record_set_xattrs(r, "\x01\0\0\0\x01\0\0\0ab", 10));
+	CHECK_OK(encode_err(&ix));
+	index_fini(&ix);
+}
+
+UNIT_TEST(index_code_refuses_bad_names_and_chains) /* index_code (3), index_names (2) */
+{
+	static const char *const bad[] = { "", ".", "..", "a/b", "/" };
+	char text[258];
+	struct index ix;
+
+	memset(text, 'x', sizeof(text));
+	text[256] = '\0';
+	for (size_t i = 0; i <= 5; i++) {
+		index_init(&ix);
+		CHECK_OK(index_name_put(&ix, 1, i < 5 ? bad[i] : text, 5));
+		CHECK_EQ(encode_err(&ix), -EINVAL);
+		index_fini(&ix);
+	}
+	index_init(&ix);
+	text[255] = '\0';
+	CHECK_OK(index_name_put(&ix, 1, text, 5));
+	CHECK_OK(index_name_put(&ix, 1, "...", 5));
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 9, 2, 7 }, 3));
+	CHECK_OK(encode_err(&ix));
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 9, 2, 9 }, 3));
+	CHECK_EQ(encode_err(&ix), -EINVAL);
+	CHECK_OK(index_set_chain(&ix, (const uint64_t[]){ 9, 0 }, 2));
+	CHECK_EQ(encode_err(&ix), -EINVAL);
 	index_fini(&ix);
 }

@@ -1,5 +1,5 @@
 /*
- * io/: the same operations on all kinds of directory, descriptors, direct transfers, faults, leases.
+ * io/: the same operations on all kinds of directory, descriptors, direct transfers, leases.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -684,79 +684,6 @@ UNIT_TEST(io_file_many_threads)
 		pthread_join(t[i], NULL);
 	for (int i = 0; i < FILES; i++)
 		io_close(files[i]);
-	io_dir_close(d);
-}
-
-/* ---- faults ---- */
-
-UNIT_TEST(io_fault_counts_and_fails)
-{
-	struct io_dir *inner, *d;
-	struct io *f, *g;
-	char buf[8] = { 0 };
-	uint64_t size;
-
-	CHECK_OK(io_mem_dir(&inner));
-	CHECK_OK(io_fault_dir(inner, &d));
-	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
-	CHECK_OK(io_pwrite(f, "abcd", 4, 0));
-	CHECK_OK(io_sync(f));
-	CHECK_OK(io_truncate(f, 3));
-	CHECK_OK(io_punch(f, 0, 1));
-	CHECK_OK(io_rename(d, "f", "g"));
-	CHECK_OK(io_dir_sync(d, "."));
-	CHECK_OK(io_pread(f, buf, 3, 0));
-	CHECK_OK(io_allocate(f, 0, 4096));
-	CHECK_EQ(io_fault_count(d), 6);
-
-	for (uint64_t n = 1; n <= 4; n++) {
-		uint64_t ok = 0;
-
-		io_fault_arm(d, n, -ENOSPC, false);
-		for (int i = 0; i < 8; i++) {
-			int err = io_pwrite(f, "x", 1, i);
-
-			CHECK(err == 0 || err == -ENOSPC);
-			CHECK_EQ(err == 0, ok == (uint64_t)i && ok < n - 1);
-			ok += err == 0;
-		}
-		CHECK_EQ(ok, n - 1);
-		CHECK_EQ(io_fault_count(d), 8);
-	}
-	CHECK_EQ(io_sync(f), -ENOSPC);
-	CHECK_EQ(io_rename(d, "g", "h"), -ENOSPC);
-	CHECK_EQ(io_unlink(d, "g"), -ENOSPC);
-	CHECK_EQ(io_dir_sync(d, "."), -ENOSPC);
-	CHECK_EQ(io_mkdir(d, "dir"), -ENOSPC);
-	CHECK_EQ(io_open(d, "new", IO_CREATE, &g), -ENOSPC);
-	CHECK_EQ(io_open(d, "new", 0, &g), -ENOENT);
-	CHECK_OK(io_open(d, "g", IO_CREATE, &g)); /* it is there: nothing changes */
-	CHECK_OK(io_pread(g, buf, 1, 0));
-	io_close(g);
-	io_fault_arm(d, 0, 0, false);
-	CHECK_OK(io_truncate(f, 0));
-	CHECK_OK(io_size(f, &size, NULL));
-	CHECK_EQ(size, 0);
-	io_close(f);
-	io_dir_close(d);
-}
-
-UNIT_TEST(io_fault_torn_write)
-{
-	struct io_dir *inner, *d;
-	char buf[8] = { 0 };
-	struct io *f;
-
-	CHECK_OK(io_mem_dir(&inner));
-	CHECK_OK(io_fault_dir(inner, &d));
-	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
-	io_fault_arm(d, 2, -EIO, true);
-	CHECK_OK(io_pwrite(f, "aaaaaaaa", 8, 0));
-	CHECK_EQ(io_pwrite(f, "bbbbbbbb", 8, 0), -EIO); /* torn */
-	CHECK_EQ(io_pwrite(f, "cccccccc", 8, 0), -EIO); /* not at all */
-	CHECK_OK(io_pread(f, buf, 8, 0));
-	CHECK(memcmp(buf, "bbbbaaaa", 8) == 0);
-	io_close(f);
 	io_dir_close(d);
 }
 

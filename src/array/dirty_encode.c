@@ -1,0 +1,123 @@
+/*
+ * Encoding of flush jobs: a block alone, or a pack of small ones that share a frame.
+ *
+ * A job is its first block and those that pack_next leads to. It belongs to one thread, and nobody changes
+ * its blocks meanwhile.
+ *
+ * Invariants:
+ *  1. A block of zeros has no place in a frame; its ref is all zero.
+ *  2. The others stand in the frame in their order, each at a multiple of INDEX_PACK_ALIGN, zeros between
+ *     them. One without company is a frame of its own, encoded with its array's memory of filters.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "array/dirty.h"
+#include "array/layered.h"
+#include "block/summary.h"
+#include "util/buf.h"
+#include "util/stats.h"
+
+/* Gives the block its place behind *raw bytes of the frame, if it needs one. */
+static bool place(struct dirty_block *b, uint32_t *raw)
+{
+	struct summary s;
+
+	b->ref = (struct block_ref){ 0 };
+	if (buf_is_zero(b->data, b->len_bytes))
+		return false;
+	summary_of((enum summary_type)b->stat_type, b->data, b->len_bytes, &s);
+	b->ref.raw_off = dirty_pack_align(*raw);
+	b->ref.raw_len = b->len_bytes;
+	b->ref.stat_type = s.type;
+	b->ref.nan_count = s.nan_count;
+	b->ref.min_bits = s.min_bits;
+	b->ref.max_bits = s.max_bits;
+	*raw = b->ref.raw_off + b->ref.raw_len;
+	return true;
+}
+
+/* Encodes `raw` bytes as the frame of the job. */
+static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *hint)
+{
+	enum codec_filter filter;
+	size_t len;
+	int err;
+
+	job->frame_cap = codec_bound(raw);
+	job->frame = buf_alloc(job->frame_cap);
+	if (!job->frame)
+		return -ENOMEM;
+	err = codec_encode(&job->codec, data, raw, job->frame, job->frame_cap, hint, &len, &filter);
+	if (err)
+		return err;
+	for (struct dirty_block *b = job; b; b = b->pack_next) {
+		if (!b->ref.raw_len)
+			continue;
+		b->ref.frame_len = (uint32_t)len;
+		b->ref.frame_raw = raw;
+		b->ref.filter = (uint8_t)filter;
+		b->ref.elem_bytes = (uint8_t)job->codec.elem_bytes;
+	}
+	job->frame_len = (uint32_t)len;
+	stats_add(STAT_ENCODE_RAW_BYTES, raw);
+	stats_add(STAT_ENCODE_STORED_BYTES, len);
+	return 0;
+}
+
+static int encode_alone(struct dirty_block *job, struct dirty_block *b)
+{
+	struct layered *l = (struct layered *)b->array;
+	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED);
+	int err = encode(job, b->data, b->ref.raw_len, &hint);
+
+	if (!err)
+		__atomic_store_n(&l->filter_hint, hint, __ATOMIC_RELAXED);
+	return err;
+}
+
+/* Arrays differ, so each pack is tried anew. */
+static int encode_pack(struct dirty_block *job, uint32_t raw)
+{
+	unsigned char *data = buf_alloc(raw);
+	uint32_t end = 0;
+	int hint = -1;
+
+	if (!data)
+		return -ENOMEM;
+	job->pack = data;
+	for (struct dirty_block *b = job; b; b = b->pack_next) {
+		if (!b->ref.raw_len)
+			continue;
+		memset(data + end, 0, b->ref.raw_off - end);
+		memcpy(data + b->ref.raw_off, b->data, b->ref.raw_len);
+		end = b->ref.raw_off + b->ref.raw_len;
+	}
+	return encode(job, data, raw, &hint);
+}
+
+int dirty_encode(struct dirty_block *job)
+{
+	struct dirty_block *last = NULL;
+	unsigned n = 0;
+	uint32_t raw = 0;
+
+	job->pack = job->frame = NULL;
+	for (struct dirty_block *b = job; b; b = b->pack_next) {
+		if (place(b, &raw)) {
+			last = b;
+			n++;
+		}
+	}
+	job->frame_raw = raw;
+	if (!n)
+		return 0;
+	return n == 1 ? encode_alone(job, last) : encode_pack(job, raw);
+}
+
+void dirty_encode_drop(struct dirty_block *job)
+{
+	buf_free(job->frame, job->frame_cap);
+	buf_free(job->pack, job->frame_raw);
+	job->frame = job->pack = NULL;
+}

@@ -1,0 +1,41 @@
+/*
+ * Compaction: a full layer takes the place of a chain. It holds the whole state as its index, and the live frames of
+ * layers that are mostly dead or small; the others stay where they are and its index points into them. Afterwards a
+ * state is the replay of this layer and those behind it, and what neither a past state nor a live array
+ * needs is dropped by the next commit.
+ *
+ * The commit thread runs one in steps between commits, in this order: plan (the newest layer is sealed), steps (frames are
+ * copied into layers/compact.tmp), install right after a commit that has sealed everything and reserved a number, remap of
+ * the open arrays (theirs still point to the old places), commit. A crash before that last commit leaves a file that no
+ * row names. Nothing here is thread-safe but compact_moved and compact_find.
+ */
+#ifndef SPILLFS_STORE_COMPACT_H
+#define SPILLFS_STORE_COMPACT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct compact;
+struct layer_block;
+struct layers;
+
+/* How much it takes to begin: what is worth the work; anything that gives space back; the best that can be had. */
+enum compact_effort { COMPACT_WORTH, COMPACT_SPACE, COMPACT_ALL };
+
+bool compact_due(struct layers *ls, enum compact_effort effort);
+int compact_plan(struct layers *ls, enum compact_effort effort, struct compact **out);
+/* Copies about `bytes`. *more: call again. */
+int compact_step(struct compact *c, uint64_t bytes, bool *more);
+void compact_progress(const struct compact *c, uint64_t *done_bytes, uint64_t *total_bytes);
+/* The newest layer is sealed, nothing was staged since, layers_reserve was part of that. */
+int compact_install(struct compact *c, uint64_t commit, int64_t time_ns);
+bool compact_installed(const struct compact *c);
+/* An installed one has nothing left to undo. */
+void compact_free(struct compact *c);
+
+/* After the installation. Has the layer's content moved? The new place of a block: -EUCLEAN (logged) if there is none. */
+bool compact_moved(const struct compact *c, uint64_t layer);
+int compact_find(const struct compact *c, uint64_t ino, uint64_t block, struct layer_block *out);
+
+#endif

@@ -1,0 +1,404 @@
+/*
+ * The set of layers as a follower sees it: sealed layers, HEAD and refs/ of a store that somebody else writes, perhaps on
+ * another machine. Nothing is written.
+ *
+ * Invariants:
+ *  1. `newest` changes only to a layer whose whole chain could be opened, with all layers that it points into: never a
+ *     half of a commit is seen.
+ *  2. Layers that the writer has deleted leave the set when HEAD has moved on, unless the newest state needs them; who
+ *     reads from them keeps their files open.
+ *  3. `retained` are the states up to the newest whose layers are all known.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/layer.h"
+#include "store/layers_priv.h"
+#include "store/store.h"
+#include "util/log.h"
+
+/* Looks at HEAD before the names are looked at as well. */
+#define REFS_EVERY 3u
+
+/* The other layers that the entries of a full index point into, rising. malloc'd, also on failure. */
+static int list_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
+{
+	uint64_t last = self;
+
+	for (size_t i = 0; i < ix->n; i++) {
+		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
+			uint64_t layer = ix->v[i]->blocks[k].layer, *v;
+			size_t at = 0;
+
+			/* Neighbours are mostly alike. */
+			if (layer == last || layer == self)
+				continue;
+			last = layer;
+			while (at < out->n && out->v[at] < layer)
+				at++;
+			if (at < out->n && out->v[at] == layer)
+				continue;
+			v = realloc(out->v, (out->n + 1) * sizeof(*v));
+			if (!v)
+				return -ENOMEM;
+			memmove(&v[at + 1], &v[at], (out->n - at) * sizeof(*v));
+			v[at] = layer;
+			out->v = v;
+			out->n++;
+		}
+	}
+	return 0;
+}
+
+/* A sealed layer becomes known, with what its index says. */
+static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
+{
+	struct meta_layer row = { .number = number, .state = META_LAYER_DELTA };
+	const struct layer_index_head *head;
+	const struct index *ix;
+	struct layers_slot *slot;
+	struct layer *file;
+	int err = layer_open(ls->store->dir, number, ls->store->uuid, &file);
+
+	if (err)
+		return err;
+	head = layer_head(file);
+	ix = layer_index(file);
+	if (head->kind == LAYER_FULL)
+		row.state = META_LAYER_FULL;
+	row.bytes = layer_bytes(file);
+	row.raw_bytes = head->raw_bytes;
+	row.stored_bytes = head->stored_bytes;
+	row.commit = head->commit;
+	row.time_ns = head->time_ns;
+	row.arrays = head->kind == LAYER_FULL ? 0 : layers_count_files(ix);
+	row.chain.v = malloc((ix->nchain + 1) * sizeof(uint64_t));
+	if (row.chain.v && ix->nchain)
+		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
+	row.chain.n = ix->nchain;
+	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? list_refs(ix, number, &row.refs) : 0;
+	if (!err)
+		err = layers_slot_add(ls, &row, &slot);
+	if (err) {
+		free(row.chain.v);
+		free(row.refs.v);
+		layer_close(file);
+		return err;
+	}
+	slot->file = file;
+	*out = slot;
+	return 0;
+}
+
+static int need_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
+{
+	*out = layers_slot_find(ls, number);
+	return *out ? 0 : add_layer(ls, number, out);
+}
+
+static int read_small(struct io_dir *dir, const char *path, char *text, size_t cap)
+{
+	struct io *f;
+	size_t n = 0;
+	int err = io_open(dir, path, IO_RDONLY, &f);
+
+	if (err)
+		return err;
+	err = io_pread_some(f, text, cap - 1, 0, &n);
+	io_close(f);
+	text[n] = '\0';
+	return err;
+}
+
+/* The layer that a line begins with. */
+static int parse_layer(char *text, uint64_t *out)
+{
+	text[strcspn(text, " \n")] = '\0';
+	return layer_name_parse(text, out);
+}
+
+static int read_head(struct layers *ls, uint64_t *out)
+{
+	char text[128];
+	int err = read_small(ls->store->dir, "layers/HEAD", text, sizeof(text));
+
+	if (err == -ENOENT) { /* nothing was sealed yet */
+		*out = 0;
+		return 0;
+	}
+	return err ? err : parse_layer(text, out) ? -EUCLEAN : 0;
+}
+
+struct listing {
+	struct layers *ls;
+	uint64_t *v;
+	size_t n, cap;
+};
+
+static int list_layer(void *ctx, const char *name)
+{
+	struct listing *l = ctx;
+	uint64_t number;
+
+	if (layer_name_parse(name, &number))
+		return 0;
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 64;
+		void *v = realloc(l->v, cap * sizeof(*l->v));
+
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n++] = number;
+	return 0;
+}
+
+static bool listed(const struct listing *l, uint64_t number)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->v[i] == number)
+			return true;
+	}
+	return false;
+}
+
+static bool contains(const struct meta_numbers *list, uint64_t number)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->v[i] == number)
+			return true;
+	}
+	return false;
+}
+
+/* The layer that the chain begins with; NULL if it is not known. */
+static struct layers_slot *base_of(struct layers *ls, const struct layers_slot *slot)
+{
+	return slot->row.chain.n ? layers_slot_find(ls, slot->row.chain.v[0]) : NULL;
+}
+
+/* Is the layer a part of the newest state? The writer may have deleted it since HEAD was read. */
+static bool in_newest(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *base = base_of(ls, ls->newest);
+
+	return number == ls->newest->row.number || contains(&ls->newest->row.chain, number) ||
+	       (base && contains(&base->row.refs, number));
+}
+
+/* Is everything known that the state of this layer needs? */
+static bool is_whole(struct layers *ls, const struct layers_slot *slot)
+{
+	const struct layers_slot *base = base_of(ls, slot);
+
+	for (size_t i = 0; i < slot->row.chain.n; i++) {
+		if (!layers_slot_find(ls, slot->row.chain.v[i]))
+			return false;
+	}
+	for (size_t i = 0; base && i < base->row.refs.n; i++) {
+		if (!layers_slot_find(ls, base->row.refs.v[i]))
+			return false;
+	}
+	return base != NULL;
+}
+
+/* All layers up to the newest are known, those that are gone are not. */
+static int refresh(struct layers *ls, uint64_t newest)
+{
+	struct listing l = { .ls = ls };
+	int err = io_list(ls->store->dir, "layers", list_layer, &l);
+
+	for (size_t i = 0; i < ls->n && !err;) {
+		struct layers_slot *slot = ls->v[i];
+
+		if (in_newest(ls, slot->row.number) || listed(&l, slot->row.number)) {
+			i++;
+			continue;
+		}
+		memmove(&ls->v[i], &ls->v[i + 1], (ls->n - i - 1) * sizeof(*ls->v));
+		ls->n--;
+		layers_slot_unref(slot);
+	}
+	for (size_t i = 0; i < l.n && !err; i++) {
+		struct layers_slot *slot;
+
+		/* Only history: what is missing or not readable is not shown. */
+		if (l.v[i] < newest)
+			need_layer(ls, l.v[i], &slot);
+	}
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->retained = ls->v[i]->row.number <= newest && is_whole(ls, ls->v[i]);
+	free(l.v);
+	return err;
+}
+
+static int move_to(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot, *link, *base;
+	int err = need_layer(ls, number, &slot);
+
+	for (size_t k = 0; !err && k < slot->row.chain.n; k++) {
+		err = need_layer(ls, slot->row.chain.v[k], &link);
+		if (!err)
+			err = layers_slot_load(ls, link, true);
+	}
+	base = err ? NULL : base_of(ls, slot);
+	for (size_t k = 0; base && !err && k < base->row.refs.n; k++)
+		err = need_layer(ls, base->row.refs.v[k], &link);
+	if (err)
+		return err;
+	ls->newest = slot;
+	return refresh(ls, number);
+}
+
+/* Names. */
+
+struct refs {
+	struct layers *ls;
+	struct layers_snapshot *v;
+	size_t n, cap;
+};
+
+static int read_ref(void *ctx, const char *name)
+{
+	struct refs *r = ctx;
+	char path[sizeof("layers/refs/") + META_NAME_MAX], text[128] = "", *space;
+	struct layers_snapshot s = { .published = true };
+
+	if (strlen(name) > META_NAME_MAX)
+		return 0;
+	snprintf(path, sizeof(path), "layers/refs/%s", name);
+	if (read_small(r->ls->store->dir, path, text, sizeof(text)))
+		return 0;
+	space = strchr(text, ' ');
+	s.time_ns = space ? strtoll(space, NULL, 10) : 0;
+	if (parse_layer(text, &s.layer))
+		return 0;
+	strcpy(s.name, name);
+	if (r->n == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : 16;
+		void *v = realloc(r->v, cap * sizeof(*r->v));
+
+		if (!v)
+			return -ENOMEM;
+		r->v = v;
+		r->cap = cap;
+	}
+	r->v[r->n++] = s;
+	return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(((const struct layers_snapshot *)a)->name, ((const struct layers_snapshot *)b)->name);
+}
+
+static int read_refs(struct layers *ls)
+{
+	struct refs r = { .ls = ls };
+	int err = io_list(ls->store->dir, "layers/refs", read_ref, &r);
+
+	if (err == -ENOENT) /* of a store that was copied without it */
+		err = 0;
+	if (err) {
+		free(r.v);
+		return err;
+	}
+	if (r.n)
+		qsort(r.v, r.n, sizeof(*r.v), compare_names);
+	free(ls->snapshots);
+	ls->snapshots = r.v;
+	ls->nsnapshots = r.n;
+	ls->cap_snapshots = r.cap;
+	return 0;
+}
+
+int layers_follow(struct layers *ls, bool *changed)
+{
+	uint64_t head = 0;
+	int err;
+
+	*changed = false;
+	lock_acquire(&ls->lock);
+	err = read_head(ls, &head);
+	if (!err && head && (!ls->newest || head != ls->newest->row.number)) {
+		struct layers_slot *before = ls->newest;
+
+		err = move_to(ls, head);
+		*changed = ls->newest != before;
+	}
+	/* A name can come or go without a new layer. */
+	if (!err && (*changed || ls->follow_looks++ % REFS_EVERY == 0))
+		err = read_refs(ls);
+	lock_release(&ls->lock);
+	/* A copy under way, or a writer that is faster: the next look will do. Once is worth a line. */
+	if (err && err != ls->follow_error)
+		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, strerror(-err));
+	ls->follow_error = err;
+	return err;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Does the file end as a sealed layer does? */
+static bool looks_sealed(struct layers *ls, uint64_t number)
+{
+	struct layer_seek_footer footer = { 0 };
+	uint64_t size, stored;
+	char path[LAYER_NAME_MAX];
+	struct io *f;
+	bool sealed;
+
+	layer_path(number, path);
+	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
+		return false;
+	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
+		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
+	io_close(f);
+	return sealed;
+}
+
+int layers_follow_best(struct layers *ls, uint64_t *bad_out)
+{
+	struct listing l = { .ls = ls };
+	uint64_t head = 0, bad = 0;
+	int err;
+
+	lock_acquire(&ls->lock);
+	if (read_head(ls, &head))
+		head = 0;
+	err = io_list(ls->store->dir, "layers", list_layer, &l);
+	if (!err && l.n)
+		qsort(l.v, l.n, sizeof(*l.v), compare_numbers);
+	for (size_t i = 0; i < l.n && !err; i++) {
+		/* A file behind HEAD may be the open layer, or what a crash has left. */
+		if ((l.v[i] <= head || looks_sealed(ls, l.v[i])) && !move_to(ls, l.v[i]))
+			break;
+		if (!bad && l.v[i] <= head)
+			bad = l.v[i];
+	}
+	if (!err)
+		err = read_refs(ls);
+	lock_release(&ls->lock);
+	free(l.v);
+	*bad_out = bad;
+	return err;
+}
+
+int layers_follow_open(struct layers *ls)
+{
+	bool changed;
+
+	/* What cannot be read yet may be there in a moment. */
+	layers_follow(ls, &changed);
+	return 0;
+}

@@ -1,0 +1,240 @@
+/*
+ * Past states.
+ *
+ * Invariants:
+ *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state.
+ *  2. A name is what the newest index of the chain that knows it says; so is an inode.
+ *  3. The listing of the directory that was read last is kept: cookies are positions in it.
+ */
+#include "store/history.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/layer.h"
+#include "store/layers_priv.h"
+#include "store/store.h"
+#include "util/err.h"
+
+struct listing {
+	uint64_t parent; /* 0: none */
+	const struct index_name **v;
+	size_t n;
+};
+
+struct history {
+	struct layers *set;
+	atomic_uint refs;
+	uint64_t number;
+	int64_t time_ns;
+	struct layers_slot **chain; /* oldest first */
+	size_t n;
+	struct lock lock; /* RANK_CACHE: the listing */
+	struct listing listing;
+};
+
+static int pin_chain(struct history *h, const struct meta_numbers *chain)
+{
+	struct layers *ls = h->set;
+
+	h->chain = calloc(chain->n + 1, sizeof(*h->chain));
+	if (!h->chain)
+		return -ENOMEM;
+	for (size_t i = 0; i < chain->n; i++) {
+		struct layers_slot *slot = layers_slot_find(ls, chain->v[i]);
+		int err = slot ? layers_slot_load(ls, slot, true) :
+			  err_corrupt("layers", 0, "layer %llu, which layer %llu builds upon, is missing",
+				      (unsigned long long)chain->v[i], (unsigned long long)h->number);
+
+		if (err)
+			return err;
+		slot->refs++;
+		h->chain[h->n++] = slot;
+	}
+	return 0;
+}
+
+int history_open(struct layers *ls, uint64_t number, struct history **out)
+{
+	struct history *h = calloc(1, sizeof(*h));
+	struct layers_slot *slot;
+	int err = 0;
+
+	if (!h)
+		return -ENOMEM;
+	h->set = ls;
+	atomic_init(&h->refs, 1);
+	lock_init(&h->lock, RANK_CACHE);
+	lock_acquire(&ls->lock);
+	slot = number ? layers_slot_find(ls, number) : ls->newest;
+	if (slot && layers_slot_sealed(slot) && (slot->retained || slot == ls->newest)) {
+		h->number = slot->row.number;
+		h->time_ns = slot->row.time_ns;
+		err = pin_chain(h, &slot->row.chain);
+	} else if (number) {
+		err = -ENOENT;
+	}
+	lock_release(&ls->lock);
+	if (err) {
+		history_put(h);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+struct history *history_get(struct history *h)
+{
+	atomic_fetch_add(&h->refs, 1);
+	return h;
+}
+
+void history_put(struct history *h)
+{
+	if (atomic_fetch_sub(&h->refs, 1) != 1)
+		return;
+	for (size_t i = 0; i < h->n; i++)
+		layers_put(h->set, h->chain[i]);
+	free(h->chain);
+	free(h->listing.v);
+	lock_fini(&h->lock);
+	free(h);
+}
+
+uint64_t history_number(const struct history *h)
+{
+	return h->number;
+}
+
+int64_t history_time_ns(const struct history *h)
+{
+	return h->time_ns;
+}
+
+static const struct index *index_at(const struct history *h, size_t k)
+{
+	return layer_index(h->chain[k]->file);
+}
+
+int history_find(struct history *h, uint64_t parent, const char *name, uint64_t *ino_out)
+{
+	for (size_t k = h->n; k-- > 0;) {
+		uint64_t ino;
+
+		if (!index_name_find(index_at(h, k), parent, name, &ino))
+			continue;
+		if (!ino)
+			return -ENOENT;
+		*ino_out = ino;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int history_inode(struct history *h, uint64_t ino, const struct index_record **out)
+{
+	for (size_t k = h->n; k-- > 0;) {
+		const struct index_record *r = index_find(index_at(h, k), ino);
+
+		if (!r)
+			continue;
+		if (r->type == LAYER_REC_GONE)
+			return -ENOENT;
+		*out = r;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int history_replay(struct history *h, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx)
+{
+	int err = 0;
+
+	for (size_t k = 0; k < h->n && !err; k++) {
+		const struct index_record *r = index_find(index_at(h, k), ino);
+
+		if (r)
+			err = each(ctx, r);
+	}
+	return err;
+}
+
+/* Merges the names of one more index, newer than those before, into the sorted list. */
+static int merge_names(struct listing *l, const struct index *ix)
+{
+	size_t first, end, i = 0, n = 0;
+	const struct index_name **v;
+
+	index_name_range(ix, l->parent, &first, &end);
+	if (first == end)
+		return 0;
+	v = malloc((l->n + (end - first)) * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	while (i < l->n || first < end) {
+		int order = i == l->n ? 1 : first == end ? -1 : strcmp(l->v[i]->name, ix->names[first].name);
+
+		if (order < 0) {
+			v[n++] = l->v[i++];
+			continue;
+		}
+		i += order == 0;
+		if (ix->names[first].ino)
+			v[n++] = &ix->names[first];
+		first++;
+	}
+	free(l->v);
+	l->v = v;
+	l->n = n;
+	return 0;
+}
+
+static int list_locked(struct history *h, uint64_t parent)
+{
+	struct listing l = { .parent = parent };
+	int err = 0;
+
+	if (h->listing.parent == parent)
+		return 0;
+	for (size_t k = 0; k < h->n && !err; k++)
+		err = merge_names(&l, index_at(h, k));
+	if (err) {
+		free(l.v);
+		return err;
+	}
+	free(h->listing.v);
+	h->listing = l;
+	return 0;
+}
+
+int history_walk(struct history *h, uint64_t parent, uint64_t after,
+		 int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
+{
+	int err;
+
+	lock_acquire(&h->lock);
+	err = list_locked(h, parent);
+	for (size_t i = (size_t)after; !err && i < h->listing.n; i++)
+		err = each(ctx, i + 1, h->listing.v[i]->name, h->listing.v[i]->ino);
+	lock_release(&h->lock);
+	return err < 0 ? err : 0;
+}
+
+int history_merge(struct history *h, struct index *out)
+{
+	struct index ix;
+	int err = 0;
+
+	index_init(&ix);
+	for (size_t k = 0; k < h->n && !err; k++)
+		err = index_merge(&ix, index_at(h, k));
+	if (err) {
+		index_fini(&ix);
+		return err;
+	}
+	index_flatten(&ix);
+	*out = ix;
+	return 0;
+}

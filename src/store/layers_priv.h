@@ -1,0 +1,93 @@
+/*
+ * What layers.c (the set, staging), retain.c (snapshots, dropping), history.c (past states), compact.c and follow.c
+ * share. For these only. Everything here is under the set's lock.
+ */
+#ifndef SPILLFS_STORE_LAYERS_PRIV_H
+#define SPILLFS_STORE_LAYERS_PRIV_H
+
+#include "store/layers.h"
+#include "store/meta.h"
+#include "util/lock.h"
+
+struct layers_slot {
+	struct meta_layer row;
+	bool row_dirty, unsynced;
+	bool doomed; /* the file goes with the last user */
+	uint64_t moved_to;     /* compacted into that layer; 0: not */
+	struct layer *file;    /* NULL until first used */
+	unsigned refs;         /* users, plus one while it is in the set */
+	bool needed;           /* mark of retain.c, */
+	uint64_t needed_from;  /* and the base of the chain that it stood in */
+	bool retained;         /* its state can be looked at */
+	struct layers *set;
+};
+
+struct layers {
+	struct lock lock;
+	struct store *store;
+	struct layers_slot **v; /* by number */
+	size_t n, cap;
+	struct layers_slot *open;   /* in v; NULL: none */
+	struct layers_slot *newest; /* sealed; NULL: none */
+	struct index pending;       /* for the next segment */
+	struct index later;         /* for one that is written anyway */
+	uint64_t next_number;
+	uint64_t reserved; /* number for the full layer that is about to be installed */
+	struct layers_snapshot *snapshots; /* by name; layer 0: waits for the next seal */
+	size_t nsnapshots, cap_snapshots;
+	struct layers_snapshot *dropped; /* their files in refs/ are to go */
+	size_t ndropped;
+	bool names_dirty;   /* some snapshot has no file in refs/ yet */
+	bool retain_dirty;  /* something may be dropped */
+	uint64_t published; /* what HEAD says; 0: not known, it is written again */
+	int follow_error;   /* the last, so that it is said once */
+	unsigned follow_looks;
+	uint64_t in_open;   /* bytes of the open layer; read without the lock */
+};
+
+static inline bool layers_slot_sealed(const struct layers_slot *slot)
+{
+	return slot->row.state != META_LAYER_OPEN;
+}
+
+/* row's lists are taken over. */
+int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct layers_slot **out);
+struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number);
+/* Opens the file; with index the layer's index is loaded too. */
+int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index);
+/* One user less; the last one frees it. */
+void layers_slot_unref(struct layers_slot *slot);
+/* Out of the set: its row now, its file after the commit. Meta lock. */
+int layers_slot_drop_locked(struct layers *ls, struct layers_slot *slot);
+/* Ends the transaction's part of a new sealed layer: it is the newest. */
+void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot);
+
+/* Files that an index changes. */
+uint64_t layers_count_files(const struct index *ix);
+
+/* Bytes of a layer that an index points to. */
+struct layers_live {
+	uint64_t layer, bytes;
+};
+/* By layer; *v_out is malloc'd. Inodes that `pending` says are gone do not count. */
+int layers_live_count(const struct index *ix, const struct index *pending, struct layers_live **v_out, size_t *n_out);
+struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer);
+
+/* retain.c: drops what is not needed; fills `retained`. Meta lock. */
+int layers_retain_locked(struct layers *ls);
+/* Names that wait get the newest sealed layer. Meta lock. */
+int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns);
+/* Marks what would be needed if the newest state had a chain of its own: by named states, and with `window` by those of the
+ * last commits. */
+void layers_mark_history(struct layers *ls, bool window);
+int layers_snapshots_load_locked(struct layers *ls);
+int layers_refs_clean(struct layers *ls);
+int layers_snapshots_publish(struct layers *ls);
+
+/* follow.c */
+int layers_follow_open(struct layers *ls);
+/* The newest state whose layers are all there and whole, whatever HEAD says; *bad_out: a newer layer that is sealed and cannot be
+ * used, 0: none. */
+int layers_follow_best(struct layers *ls, uint64_t *bad_out);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * compact: starts a compaction and waits for its end.
+ *
+ * Invariants:
+ * 1. The compaction is the daemon's: it goes on when this program is killed.
+ * 2. What is waited for began after it was asked for: one that ran already is waited for as well.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "tool/progress.h"
+#include "tool/text.h"
+#include "tool/tool.h"
+
+#define POLL_NS 100000000
+
+static int ask(int fd, bool start, struct spillfs_compact *out)
+{
+	struct spillfs_compact c = { .start = start };
+
+	if (ioctl(fd, SPILLFS_IOC_COMPACT, &c) < 0)
+		return -errno;
+	*out = c;
+	return 0;
+}
+
+static int start_and_wait(int fd, struct spillfs_compact *before, struct spillfs_compact *after)
+{
+	const struct timespec pause = { .tv_nsec = POLL_NS };
+	struct progress bar;
+	int err = ask(fd, false, before);
+
+	if (err < 0)
+		return err;
+	progress_begin(&bar, "compacting");
+	err = ask(fd, true, after);
+	while (err == 0 && (after->running || after->finished <= before->finished)) {
+		progress_update(&bar, after->done_bytes, after->total_bytes);
+		nanosleep(&pause, NULL);
+		err = ask(fd, false, after);
+	}
+	progress_end(&bar);
+	return err;
+}
+
+static void print_layers(const struct spillfs_compact *c)
+{
+	printf("%" PRIu64 " layer%s, %s", c->layers, c->layers == 1 ? "" : "s", text_size(c->bytes));
+}
+
+enum tool_exit cmd_compact(const struct tool_call *call)
+{
+	struct spillfs_compact before, after;
+	struct tool_mount m;
+	enum tool_exit code = tool_mount_open(call->args[0], true, &m);
+	int err;
+
+	if (code != TOOL_OK)
+		return code;
+	err = start_and_wait(m.fd, &before, &after);
+	if (err == 0 && after.error)
+		err = (int)after.error;
+	if (err == -ENOTTY) {
+		code = tool_fail(TOOL_FAILED, "%s: the daemon of this mount is too old to be asked", m.root);
+	} else if (err < 0) {
+		code = tool_fail(TOOL_FAILED, "%s: cannot compact: %s", m.root, strerror(-err));
+	} else {
+		print_layers(&before);
+		fputs(" -> ", stdout);
+		print_layers(&after);
+		putchar('\n');
+	}
+	tool_mount_close(&m);
+	return code;
+}

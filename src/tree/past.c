@@ -1,0 +1,568 @@
+/*
+ * Past states in the tree.
+ *
+ * Invariants:
+ *  1. A number names the same content for ever: versions and views are never used twice while mounted.
+ *  2. Only open files hold a state; what is merely known to the kernel holds nothing back.
+ *  3. A directory of view 0 is looked up in the newest state; a file found there stays the one that was found.
+ */
+#include "tree/past.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/history.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "tree/special.h"
+
+#define INO_BITS 36u
+#define INO_MAX ((1ull << INO_BITS) - 1)
+#define VIEWS_MAX (1u << 26)
+#define VIEW_PRESENT 0u
+#define FOLLOW_MS 200u
+#define STATES_KEPT 4u
+
+struct past_view {
+	char name[256];
+	uint64_t layer;
+};
+
+struct past_states {
+	struct past_view *views; /* view n is [n - 1]; RANK_ICACHE, as all of it */
+	size_t nviews, cap_views;
+	struct history *kept[STATES_KEPT]; /* used last */
+	struct lock lock;        /* RANK_COMMIT: the follower's thread */
+	pthread_cond_t wake;
+	pthread_t thread;
+	bool follows, stop;
+};
+
+bool past_is(uint64_t ino)
+{
+	return ino >> 62 == 1;
+}
+
+static uint64_t make_number(uint64_t high, uint64_t ino)
+{
+	return PAST_FLAG | high << INO_BITS | ino;
+}
+
+static uint64_t view_of(uint64_t number)
+{
+	return (number & ~PAST_FLAG) >> INO_BITS;
+}
+
+static uint64_t ino_of(uint64_t number)
+{
+	return number & INO_MAX;
+}
+
+/* States. */
+
+static struct past_states *states_of(struct tree *t)
+{
+	return t->past;
+}
+
+/* Keeps h ready, in place of the one used longest ago. */
+static void keep_state(struct tree *t, struct history *h)
+{
+	struct past_states *s = states_of(t);
+	struct history *old;
+
+	lock_acquire(&t->lock);
+	old = s->kept[STATES_KEPT - 1];
+	memmove(&s->kept[1], &s->kept[0], (STATES_KEPT - 1) * sizeof(*s->kept));
+	s->kept[0] = history_get(h);
+	lock_release(&t->lock);
+	if (old)
+		history_put(old);
+}
+
+static int get_state(struct tree *t, uint64_t layer, struct history **out)
+{
+	struct past_states *s = states_of(t);
+	struct history *found = NULL;
+	int err;
+
+	lock_acquire(&t->lock);
+	for (size_t k = 0; k < STATES_KEPT && !found; k++) {
+		if (s->kept[k] && history_number(s->kept[k]) == layer)
+			found = history_get(s->kept[k]);
+	}
+	lock_release(&t->lock);
+	if (found) {
+		*out = found;
+		return 0;
+	}
+	err = history_open(t->store->layers, layer, out);
+	if (!err)
+		keep_state(t, *out);
+	return err;
+}
+
+void past_forget_states(struct tree *t)
+{
+	struct past_states *s = states_of(t);
+	struct history *kept[STATES_KEPT];
+
+	lock_acquire(&t->lock);
+	memcpy(kept, s->kept, sizeof(kept));
+	memset(s->kept, 0, sizeof(s->kept));
+	lock_release(&t->lock);
+	for (size_t k = 0; k < STATES_KEPT; k++) {
+		if (kept[k])
+			history_put(kept[k]);
+	}
+}
+
+/* The layer behind a view. */
+static int view_layer(struct tree *t, uint64_t view, uint64_t *out)
+{
+	struct past_states *s = states_of(t);
+	int err = 0;
+
+	if (view == VIEW_PRESENT) {
+		*out = layers_newest_sealed(t->store->layers);
+		return 0;
+	}
+	lock_acquire(&t->lock);
+	if (view <= s->nviews)
+		*out = s->views[view - 1].layer;
+	else
+		err = -ESTALE;
+	lock_release(&t->lock);
+	return err;
+}
+
+static int state_of(struct tree *t, uint64_t number, struct history **out)
+{
+	uint64_t layer;
+	int err = view_layer(t, view_of(number), &layer);
+
+	if (!err)
+		err = get_state(t, layer, out);
+	return err == -ENOENT ? -ESTALE : err;
+}
+
+static int need_view_locked(struct past_states *s, const char *name, uint64_t layer, uint64_t *out)
+{
+	for (size_t k = s->nviews; k-- > 0;) {
+		if (s->views[k].layer == layer && !strcmp(s->views[k].name, name)) {
+			*out = k + 1;
+			return 0;
+		}
+	}
+	if (s->nviews == s->cap_views) {
+		size_t cap = s->cap_views ? s->cap_views * 2 : 16;
+		void *v = cap < VIEWS_MAX ? realloc(s->views, cap * sizeof(*s->views)) : NULL;
+
+		if (!v)
+			return -ENOMEM;
+		s->views = v;
+		s->cap_views = cap;
+	}
+	s->views[s->nviews] = (struct past_view){ .layer = layer };
+	strcpy(s->views[s->nviews].name, name);
+	*out = ++s->nviews;
+	return 0;
+}
+
+/* Attributes. */
+
+static struct timespec to_timespec(int64_t ns)
+{
+	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+}
+
+static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
+{
+	const struct index_record *r = NULL;
+	struct stat *st = &out->st;
+
+	memset(out, 0, sizeof(*out));
+	st->st_ino = number;
+	st->st_nlink = 2;
+	st->st_blksize = 1 << 20;
+	if (ino_of(number) == META_INO_ROOT || history_inode(h, ino_of(number), &r)) {
+		st->st_mode = S_IFDIR | 0755;
+		st->st_atim = st->st_mtim = st->st_ctim = to_timespec(history_time_ns(h));
+	} else {
+		st->st_mode = r->mode;
+		st->st_uid = r->uid;
+		st->st_gid = r->gid;
+		st->st_atim = st->st_mtim = to_timespec(r->mtime_ns);
+		st->st_ctim = to_timespec(r->ctime_ns);
+	}
+	out->settled = view_of(number) != VIEW_PRESENT;
+	out->moving = !out->settled;
+}
+
+int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+{
+	struct history *h;
+	int err = state_of(t, ino, &h);
+
+	if (err)
+		return err;
+	dir_attr(h, ino, out);
+	history_put(h);
+	return 0;
+}
+
+void past_present(struct tree *t, struct tree_attr *out)
+{
+	struct history *h;
+	uint64_t number = make_number(VIEW_PRESENT, META_INO_LAYERS);
+
+	if (!state_of(t, number, &h)) {
+		dir_attr(h, number, out);
+		history_put(h);
+		return;
+	}
+	memset(out, 0, sizeof(*out));
+	out->st.st_ino = number;
+	out->st.st_mode = S_IFDIR | 0755;
+	out->st.st_nlink = 2;
+	out->moving = true;
+}
+
+int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
+{
+	struct layers_snapshot s;
+	struct history *h;
+	uint64_t layer, view;
+	char *end;
+	int err = 0;
+
+	if (name[0] == '@') {
+		layer = strtoull(name + 1, &end, 10);
+		if (name[1] < '1' || name[1] > '9' || *end)
+			return -ENOENT;
+	} else {
+		err = layers_snapshot_find(t->store->layers, name, &s);
+		if (err)
+			return err;
+		layer = s.layer;
+	}
+	err = get_state(t, layer, &h);
+	if (err)
+		return err;
+	lock_acquire(&t->lock);
+	err = need_view_locked(states_of(t), name, layer, &view);
+	lock_release(&t->lock);
+	if (!err) {
+		dir_attr(h, make_number(view, META_INO_ROOT), out);
+		out->moving = true;
+		if (name[0] != '@')
+			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = to_timespec(s.time_ns);
+	}
+	history_put(h);
+	return err;
+}
+
+/* Files. */
+
+void past_free(struct past *p)
+{
+	if (p->state)
+		history_put(p->state);
+	free(p->dtype);
+	free(p->target);
+	free(p->xattrs);
+	free(p);
+}
+
+static struct past *copy_facts(uint64_t layer, const struct index_record *r)
+{
+	struct past *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->layer = layer;
+	p->ino = r->ino;
+	p->dtype = strdup(r->dtype);
+	p->target = strdup(r->target);
+	p->xattrs = malloc(r->xattrs_len + 1u);
+	p->xattrs_len = r->xattrs_len;
+	if (!p->dtype || !p->target || !p->xattrs) {
+		past_free(p);
+		return NULL;
+	}
+	if (r->xattrs_len)
+		memcpy(p->xattrs, r->xattrs, r->xattrs_len);
+	return p;
+}
+
+/* The inode of a file of state h, with one more reference. */
+static int get_file(struct tree *t, struct history *h, const struct index_record *r, struct inode **out)
+{
+	const struct meta_inode row = {
+		.ino = make_number(r->version, r->ino), .kind = r->kind, .mode = r->mode, .nlink = 1, .uid = r->uid,
+		.gid = r->gid, .rdev = r->rdev, .size_bytes = r->size_bytes, .stored_bytes = r->stored_bytes,
+		.atime_ns = r->mtime_ns, .mtime_ns = r->mtime_ns, .ctime_ns = r->ctime_ns, .btime_ns = r->btime_ns,
+	};
+	struct past *p;
+	int err;
+
+	if (r->version >= VIEWS_MAX || r->ino > INO_MAX)
+		return -EOVERFLOW;
+	p = copy_facts(history_number(h), r);
+	if (!p)
+		return -ENOMEM;
+	err = inode_get_made(t, &row, p, out);
+	if (err)
+		past_free(p);
+	return err;
+}
+
+int past_hold(struct inode *i)
+{
+	if (i->past->state)
+		return 0;
+	return history_open(i->tree->store->layers, i->past->layer, &i->past->state) ? -ESTALE : 0;
+}
+
+/* Directories. */
+
+static int entry_attr(struct tree *t, struct history *h, uint64_t view, uint64_t ino, bool count, struct tree_attr *out)
+{
+	const struct index_record *r;
+	struct inode *i;
+	int err = history_inode(h, ino, &r);
+
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	if (S_ISDIR(r->mode)) {
+		dir_attr(h, make_number(view, ino), out);
+		return 0;
+	}
+	if (!count) {
+		memset(out, 0, sizeof(*out));
+		out->st.st_ino = make_number(r->version, ino);
+		out->st.st_mode = r->mode;
+		return 0;
+	}
+	err = get_file(t, h, r, &i);
+	if (!err) {
+		inode_stat(i, out);
+		out->moving = view == VIEW_PRESENT;
+	}
+	return err;
+}
+
+int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	uint64_t ino, view = view_of(parent);
+	struct history *h;
+	int err = state_of(t, parent, &h);
+
+	if (err)
+		return err;
+	if (ino_of(parent) == META_INO_ROOT) {
+		err = strcmp(name, "layers") ? -ENOENT : 0;
+		if (!err)
+			dir_attr(h, make_number(view, META_INO_LAYERS), out);
+	} else {
+		err = history_find(h, ino_of(parent), name, &ino);
+		if (!err)
+			err = entry_attr(t, h, view, ino, true, out);
+	}
+	history_put(h);
+	return err;
+}
+
+/* For "..": not kept in the log, and only shown. */
+uint64_t past_parent(uint64_t ino)
+{
+	return ino_of(ino) == META_INO_ROOT ? SPECIAL_SNAPSHOTS :
+	       ino_of(ino) == META_INO_LAYERS && view_of(ino) == VIEW_PRESENT ? META_INO_ROOT :
+	       make_number(view_of(ino), META_INO_ROOT);
+}
+
+struct fill {
+	struct tree_dirent *v;
+	size_t n, max;
+};
+
+static int add_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct fill *f = ctx;
+	struct tree_dirent *d;
+
+	if (f->n == f->max)
+		return 1;
+	d = &f->v[f->n++];
+	memset(d, 0, sizeof(*d));
+	snprintf(d->name, sizeof(d->name), "%s", name);
+	d->cookie = cookie;
+	d->attr.st.st_ino = ino;
+	return 0;
+}
+
+int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max, size_t *n_out)
+{
+	struct fill f = { .v = v, .max = max };
+	struct history *h;
+	int err = state_of(t, ino, &h);
+
+	if (err)
+		return err;
+	if (ino_of(ino) == META_INO_ROOT) {
+		if (!cookie && max) {
+			add_entry(&f, 1, "layers", 0);
+			dir_attr(h, make_number(view_of(ino), META_INO_LAYERS), &v[0].attr);
+		}
+	} else {
+		err = history_walk(h, ino_of(ino), cookie, add_entry, &f);
+		for (size_t k = 0; k < f.n && !err; k++) {
+			err = entry_attr(t, h, view_of(ino), v[k].attr.st.st_ino, count, &v[k].attr);
+			v[k].counted = !err && count && !S_ISDIR(v[k].attr.st.st_mode);
+		}
+		for (size_t k = 0; k < f.n && err; k++) {
+			if (v[k].counted)
+				tree_forget(t, v[k].attr.st.st_ino, 1);
+		}
+	}
+	history_put(h);
+	if (!err)
+		*n_out = f.n;
+	return err;
+}
+
+/* Extended attributes. */
+
+struct wanted {
+	const char *name; /* NULL: list */
+	char *out;
+	size_t len;
+	bool found;
+};
+
+static int see_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	struct wanted *w = ctx;
+	size_t n = w->name ? len : strlen(name) + 1;
+	char *p;
+
+	if (w->name && strcmp(name, w->name))
+		return 0;
+	p = realloc(w->out, w->len + n + 1);
+	if (!p)
+		return -ENOMEM;
+	memcpy(p + w->len, w->name ? value : name, n);
+	w->out = p;
+	w->len += n;
+	p[w->len] = '\0';
+	w->found = true;
+	return w->name ? 1 : 0;
+}
+
+static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
+{
+	struct index_record of = { 0 };
+	const struct index_record *r = &of;
+	struct history *h = NULL;
+	struct inode *i;
+	int err = 0;
+
+	if (!inode_find(t, ino, &i)) {
+		of.xattrs = i->past->xattrs;
+		of.xattrs_len = (uint32_t)i->past->xattrs_len;
+	} else {
+		err = state_of(t, ino, &h);
+		if (!err && history_inode(h, ino_of(ino), &r))
+			r = &of;
+	}
+	if (!err)
+		err = index_record_xattr_walk(r, see_xattr, w);
+	if (h)
+		history_put(h);
+	if (err < 0)
+		free(w->out);
+	return err < 0 ? err : 0;
+}
+
+int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	struct wanted w = { .name = name };
+	int err = walk_xattrs(t, ino, &w);
+
+	if (err || !w.found)
+		return err ? err : -ENODATA;
+	*out = w.out;
+	*len_out = w.len;
+	return 0;
+}
+
+int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	struct wanted w = { 0 };
+	int err = walk_xattrs(t, ino, &w);
+
+	if (err)
+		return err;
+	*out = w.out;
+	*len_out = w.len;
+	return 0;
+}
+
+/* Opening and closing. */
+
+static void *follow(void *arg)
+{
+	struct tree *t = arg;
+	struct past_states *s = states_of(t);
+
+	lock_acquire(&s->lock);
+	while (!s->stop) {
+		bool changed = false;
+
+		lock_release(&s->lock);
+		layers_follow(t->store->layers, &changed);
+		past_forget_states(t);
+		lock_acquire(&s->lock);
+		if (!s->stop)
+			lock_wait_ms(&s->lock, &s->wake, FOLLOW_MS);
+	}
+	lock_release(&s->lock);
+	return NULL;
+}
+
+int past_open(struct tree *t)
+{
+	struct past_states *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	lock_init(&s->lock, RANK_COMMIT);
+	lock_cond_init(&s->wake);
+	t->past = s;
+	if (t->store->config.follow)
+		s->follows = pthread_create(&s->thread, NULL, follow, t) == 0;
+	return t->store->config.follow && !s->follows ? -EAGAIN : 0;
+}
+
+void past_close(struct tree *t)
+{
+	struct past_states *s = states_of(t);
+
+	if (!s)
+		return;
+	if (s->follows) {
+		lock_acquire(&s->lock);
+		s->stop = true;
+		pthread_cond_signal(&s->wake);
+		lock_release(&s->lock);
+		pthread_join(s->thread, NULL);
+	}
+	past_forget_states(t);
+	pthread_cond_destroy(&s->wake);
+	lock_fini(&s->lock);
+	free(s->views);
+	free(s);
+	t->past = NULL;
+}

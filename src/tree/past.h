@@ -1,0 +1,60 @@
+/*
+ * Past states in the tree: snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose
+ * present is the newest sealed state. Read-only.
+ *
+ * Inode numbers: a file's are made of its own number and of the layer in which it last changed, so that
+ * states that share a file share its pages in the kernel; a directory's of its own number and of a view, a
+ * name under snapshots/. View 0 is the follower's present.
+ *
+ * Directories are looked up in their state each time and hold nothing. Files hold their facts, and while they are open
+ * their state.
+ */
+#ifndef SPILLFS_TREE_PAST_H
+#define SPILLFS_TREE_PAST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tree/inode.h"
+
+struct history;
+struct index_record;
+
+/* What a struct inode is of a past file. */
+struct past {
+	uint64_t layer; /* the state */
+	uint64_t ino;   /* there */
+	char *dtype, *target;
+	void *xattrs;
+	size_t xattrs_len;
+	struct history *state; /* while the array is open */
+};
+
+#define PAST_FLAG (1ull << 62)
+bool past_is(uint64_t ino);
+
+/* The root directory of the state that `name` of snapshots/ stands for. -ENOENT. */
+int past_snapshot(struct tree *t, const char *name, struct tree_attr *out);
+/* layers/ of a follower. */
+void past_present(struct tree *t, struct tree_attr *out);
+/* In and of directories. lookup counts a lookup where the result is no directory. */
+int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
+int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max, size_t *n_out);
+uint64_t past_parent(uint64_t ino);
+/* The xattr of a past directory or file; as tree_getxattr, tree_listxattr. */
+int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
+int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
+
+/* Of a file: its state is held while its array is open. */
+int past_hold(struct inode *i);
+void past_free(struct past *p);
+
+/* States are kept ready between commits: those that may be dropped are let go. */
+void past_forget_states(struct tree *t);
+
+/* With the tree. A follower's thread looks for new commits. */
+int past_open(struct tree *t);
+void past_close(struct tree *t);
+
+#endif

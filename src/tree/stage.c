@@ -1,0 +1,332 @@
+/*
+ * What a commit does with the tree: dirty inodes become rows, and records of the layers' log.
+ *
+ * Invariants:
+ *  1. Everything under layers/ that is a row is in the log too, in the same transaction.
+ *  2. An inode that cannot be staged stays dirty.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spillfs.h"
+#include "store/compact.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "tree/past.h"
+
+static int hook_flush(void *ctx)
+{
+	struct tree *t = ctx;
+
+	return arrays_flush(t->arrays);
+}
+
+/* The facts of an inode, and the memory behind them. */
+struct gathered {
+	struct layers_facts facts;
+	char path[4096];
+	char *dtype, *shape;
+	void *target;
+	unsigned char *xattrs;
+	size_t xattrs_len;
+};
+
+static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	struct gathered *g = ctx;
+	struct layer_xattr head = { .name_len = (uint16_t)strlen(name), .value_len = (uint32_t)len };
+	size_t n = sizeof(head) + head.name_len + len;
+	unsigned char *p = realloc(g->xattrs, g->xattrs_len + n);
+
+	if (!p)
+		return -ENOMEM;
+	g->xattrs = p;
+	p += g->xattrs_len;
+	memcpy(p, &head, sizeof(head));
+	memcpy(p + sizeof(head), name, head.name_len);
+	if (len)
+		memcpy(p + sizeof(head) + head.name_len, value, len);
+	g->xattrs_len += n;
+	return 0;
+}
+
+static void gathered_fini(struct gathered *g)
+{
+	free(g->dtype);
+	free(g->shape);
+	free(g->target);
+	free(g->xattrs);
+}
+
+static int gather_texts_locked(struct inode *i, struct gathered *g)
+{
+	struct meta *m = i->tree->store->meta;
+	size_t len;
+	int err = 0;
+
+	if (i->nlink)
+		meta_path_locked(m, i->kind == ARRAY_COLUMN ? META_INO_COLUMNS : META_INO_LAYERS, i->ino, g->path,
+				 sizeof(g->path));
+	if (S_ISREG(i->mode)) {
+		err = inode_dtype_locked(i, &g->dtype);
+		g->shape = inode_setting_locked(i, SPILLFS_XATTR_SHAPE);
+	}
+	if (!err && S_ISLNK(i->mode))
+		err = meta_blob_get_locked(m, i->ino, META_BLOB_SYMLINK, &g->target, &len);
+	if (!err && atomic_load(&i->has_xattrs))
+		err = meta_xattr_walk_locked(m, i->ino, add_xattr, g);
+	return err;
+}
+
+/* g is to be finished in any case. */
+static int gather_locked(struct inode *i, const struct meta_inode *row, struct gathered *g)
+{
+	int err = gather_texts_locked(i, g);
+
+	if (err)
+		return err;
+	g->facts = (struct layers_facts){
+		.ino = row->ino, .size_bytes = row->size_bytes, .stored_bytes = row->stored_bytes, .rdev = row->rdev, .file_id = row->file_id,
+		.kind = row->kind, .mode = row->mode, .uid = row->uid, .gid = row->gid, .mtime_ns = row->mtime_ns,
+		.ctime_ns = row->ctime_ns, .btime_ns = row->btime_ns, .path = g->path,
+		.dtype = g->dtype ? g->dtype : "", .shape = g->shape ? g->shape : "",
+		.target = g->target ? g->target : "", .xattrs = g->xattrs, .xattrs_len = g->xattrs_len,
+	};
+	return 0;
+}
+
+/* An inode without an open array: a directory, a link, or a file of which only the facts changed. A column's bytes, while
+ * they are few, are in the log as they are in meta.db. */
+static int note_facts_locked(struct inode *i, struct layers_facts *facts)
+{
+	struct store *s = i->tree->store;
+	void *data = NULL;
+	size_t len = 0;
+	int err = 0;
+
+	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !facts->file_id)
+		err = meta_blob_get_locked(s->meta, i->ino, META_BLOB_INLINE, &data, &len);
+	if (err && err != -ENOENT)
+		return err;
+	facts->data = data;
+	facts->data_len = len;
+	layers_lock(s->layers);
+	err = i->kind == ARRAY_COLUMN ? layers_note_later_locked(s->layers, facts) :
+					layers_note_inode_locked(s->layers, facts, NULL);
+	layers_unlock(s->layers);
+	free(data);
+	return err;
+}
+
+/* What the log has to know, and the array's own rows. */
+static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
+{
+	bool changed = atomic_exchange(&i->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
+	struct gathered g = { 0 };
+	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
+
+	if (err || i->kind == ARRAY_BUCKET || (!layered && !changed))
+		return err;
+	err = gather_locked(i, row, &g);
+	if (!err)
+		err = layered ? array_stage_locked(a, &g.facts, changed) : note_facts_locked(i, &g.facts);
+	gathered_fini(&g);
+	if (err)
+		atomic_store(&i->facts_changed, true);
+	return err;
+}
+
+static int stage_inode(struct inode *i)
+{
+	struct meta *m = i->tree->store->meta;
+	struct meta_inode row;
+	struct array *a;
+	int err = 0;
+
+	rwlock_shared(&i->rw);
+	a = i->array;
+	if (a)
+		err = array_flush(a);
+	meta_lock(m);
+	inode_row(i, &row);
+	if (!err)
+		err = stage_facts_locked(i, a, &row);
+	if (!err)
+		err = meta_inode_store_locked(m, &row);
+	meta_unlock(m);
+	rwlock_release(&i->rw);
+	return err;
+}
+
+/* What becomes dirty while this runs waits for the next commit, or it would never end. */
+static int hook_stage(void *ctx, int *left)
+{
+	struct tree *t = ctx;
+	int err = 0;
+
+	lock_acquire(&t->lock);
+	t->staged = t->dirty_head;
+	t->dirty_head = NULL;
+	t->dirty_tail = &t->dirty_head;
+	for (struct inode *i = t->staged; i; i = i->dirty_next) {
+		i->staged_next = i->dirty_next;
+		i->dirty = false;
+	}
+	lock_release(&t->lock);
+	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
+		err = stage_inode(i);
+		if (err == -ENOSPC) {
+			*left = err;
+			inode_mark_dirty(i);
+			err = 0;
+		}
+	}
+	return err;
+}
+
+static int hook_sync(void *ctx)
+{
+	struct tree *t = ctx;
+	int err = 0;
+
+	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
+		if (i->array)
+			err = array_sync(i->array);
+	}
+	return err;
+}
+
+static void hook_done(void *ctx, int err)
+{
+	struct tree *t = ctx;
+
+	while (t->staged) {
+		struct inode *i = t->staged;
+
+		t->staged = i->staged_next;
+		if (err)
+			inode_mark_dirty(i);
+		inode_put(i, 1);
+	}
+	/* Layers that are dropped keep their files as long as a state that has them is held. */
+	past_forget_states(t);
+}
+
+/* The known inodes with an open array, each with a reference; malloc'd. */
+static int list_open(struct tree *t, struct inode ***out, size_t *n_out)
+{
+	struct inode **v;
+	size_t n = 0;
+
+	lock_acquire(&t->lock);
+	v = malloc((t->ninodes + 1) * sizeof(*v));
+	for (size_t b = 0; v && b < t->nbuckets; b++) {
+		for (struct inode *i = t->table[b]; i; i = i->hash_next) {
+			if (i->kind != ARRAY_LAYERED || !S_ISREG(i->mode))
+				continue;
+			i->refs++;
+			v[n++] = i;
+		}
+	}
+	lock_release(&t->lock);
+	if (!v)
+		return -ENOMEM;
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
+/* An array that is opened while this runs finds the new places already, or waits to be changed here: it is
+ * opened with its inode locked exclusively. */
+static int hook_remap(void *ctx, const struct compact *c)
+{
+	struct tree *t = ctx;
+	struct inode **v;
+	size_t n;
+	int err = list_open(t, &v, &n);
+
+	if (err)
+		return err;
+	for (size_t k = 0; k < n; k++) {
+		struct inode *i = v[k];
+
+		rwlock_exclusive(&i->rw);
+		if (!err && i->array && !i->past)
+			err = array_remap(i->array, c);
+		rwlock_release(&i->rw);
+		inode_put(i, 1);
+	}
+	free(v);
+	return err;
+}
+
+const struct commit_hooks inode_commit_hooks = {
+	.flush = hook_flush,
+	.stage = hook_stage,
+	.sync = hook_sync,
+	.done = hook_done,
+	.remap = hook_remap,
+};
+
+/* After a crash: all that is under columns/ goes to the log again. */
+
+struct relog {
+	struct tree *tree;
+	uint64_t dir;
+};
+
+static int relog_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct relog *r = ctx;
+
+	(void)cookie;
+	return layers_note_name_later(r->tree->store->layers, r->dir, name, ino);
+}
+
+static int next_column(void *ctx, const struct meta_inode *row)
+{
+	*(struct meta_inode *)ctx = *row;
+	return 1;
+}
+
+static int relog_locked(struct tree *t, const struct meta_inode *row)
+{
+	struct relog r = { .tree = t, .dir = row->ino };
+	struct inode *i;
+	int err = S_ISDIR(row->mode) ? meta_name_walk_locked(t->store->meta, row->ino, 0, relog_name, &r) : 0;
+
+	if (!err)
+		err = inode_get_locked(t, row->ino, &i);
+	if (!err)
+		inode_mark_changed(i);
+	return err;
+}
+
+int inode_relog_columns(struct tree *t)
+{
+	struct meta *m = t->store->meta;
+	struct meta_inode row = { 0 };
+	bool lost = false;
+	int err;
+
+	meta_lock(m);
+	err = layers_lost_notes_locked(t->store->layers, &lost);
+	while (!err && lost) {
+		uint64_t after = row.ino;
+		struct inode *i;
+
+		row.ino = 0;
+		err = meta_inode_kind_locked(m, ARRAY_COLUMN, after, next_column, &row);
+		if (err || !row.ino)
+			break;
+		err = relog_locked(t, &row);
+		meta_unlock(m);
+		if (!err && !inode_find(t, row.ino, &i))
+			inode_put(i, 1);
+		meta_lock(m);
+	}
+	meta_unlock(m);
+	return err;
+}

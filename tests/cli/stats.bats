@@ -1,0 +1,124 @@
+#!/usr/bin/env bats
+# spillctl stats: the blocks of a layered array.
+load ../lib/common
+
+setup() {
+	spill_only
+	setup_work
+	mount_store -o commit=600 # nothing is compressed but by request
+}
+
+ctl_fails() {
+	local code=$1 text=$2 rc=0
+	shift 2
+	LC_ALL=C "$SPILLCTL" "$@" >"$WORK/out" 2>"$WORK/err" || rc=$?
+	eq "$rc" "$code" || { cat "$WORK/err" >&2; return 1; }
+	grep -qF -- "$text" "$WORK/err" || fail "should have said '$text': $(cat "$WORK/err")"
+}
+
+# numbers TYPECODE EXPRESSION: an element for each i, as Python's array has them
+numbers() {
+	"$PYTHON" -c "import array, sys
+array.array('$1', ($2)).tofile(sys.stdout.buffer)"
+}
+
+# row BLOCK: the columns of a table's row
+row() { awk -v b="$1" '$1 == b' "$WORK/out" | tr -s ' ' | sed 's/^ //'; }
+
+@test "what is no layered array is refused by name" {
+	echo x >"$MNT/buckets/b"
+	echo x >"$WORK/f"
+	mkfifo "$WORK/fifo"
+	ctl_fails 2 "$MNT/buckets/b is not a layered array on a spillfs" stats "$MNT/buckets/b"
+	ctl_fails 2 "$WORK/f is not a layered array on a spillfs" stats "$WORK/f"
+	ctl_fails 2 "$WORK/fifo is not a layered array on a spillfs" stats "$WORK/fifo"
+	ctl_fails 2 "/dev/null is not a layered array on a spillfs" stats /dev/null
+	ctl_fails 2 "$MNT is a directory (spillctl stat shows" stats "$MNT"
+	ctl_fails 2 "$MNT/layers/no: No such file" stats "$MNT/layers/no"
+	ctl_fails 1 "usage: spillctl stats [options] FILE" stats
+}
+
+@test "blocks, holes and totals of integers" {
+	# Blocks of 65536 elements: 0 and 1 with data, 2 to 4 a hole, 5 short.
+	numbers i "(i - 100 for i in range(131072))" >"$MNT/layers/x.i32"
+	truncate -s $((5 * 262144)) "$MNT/layers/x.i32"
+	numbers i "[7, 8, 2000000000]" >>"$MNT/layers/x.i32"
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" stats "$MNT/layers/x.i32" >"$WORK/out"
+	cat "$WORK/out"
+	head -n1 "$WORK/out" | grep -qF "x.i32: i32, 327683 elements, 1.3 MiB in 6 blocks of 256.0 KiB, stored "
+	[[ $(row 0) =~ ^'0 [0, 65536) '[0-9]+' '[0-9]+' '[a-z:0-9]+' -100 65435 -'$ ]]
+	[[ $(row 1) =~ ^'1 [65536, 131072) '.*' 65436 130971 -'$ ]]
+	eq "$(row 2..4)" "2..4 [131072, 327680) zeros 0 - 0 0 -"
+	[[ $(row 5) =~ ^'5 [327680, 327683) '.*' 7 2000000000 -'( packed)?$ ]]
+	grep -qxE 'min +-100' "$WORK/out"
+	grep -qxE 'max +2000000000' "$WORK/out"
+	"$SPILLCTL" stats -s "$MNT/layers/x.i32" >"$WORK/short"
+	eq "$(wc -l <"$WORK/short")" 3
+	remount
+	"$SPILLCTL" stats --summary "$MNT/layers/x.i32" >"$WORK/again"
+	same "$WORK/short" "$WORK/again"
+}
+
+@test "NaNs are counted, and are no bounds" {
+	numbers d "(float('nan') if i % 10 == 0 else i / 4 for i in range(40000))" >"$MNT/layers/x.f64"
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" stats "$MNT/layers/x.f64" >"$WORK/out"
+	cat "$WORK/out"
+	[[ $(row 0) == *" 0.25 8191.75 3277" ]]
+	[[ $(row 1) =~ \ 8192\ 9999.75\ 723(\ packed)?$ ]]
+	grep -qxE 'min +0\.25' "$WORK/out"
+	grep -qxE 'max +9999\.75' "$WORK/out"
+	grep -qxE 'NaNs +4000' "$WORK/out"
+}
+
+@test "what waits to be compressed is dirty and not counted" {
+	echo hello >"$MNT/layers/x.u8"
+	"$SPILLCTL" stats "$MNT/layers/x.u8" >"$WORK/out"
+	cat "$WORK/out"
+	eq "$(row 0)" "0 [0, 6) dirty - - - - -"
+	grep -qF "not counted: 1 dirty blocks" "$WORK/out"
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" stats "$MNT/layers/x.u8" >"$WORK/out"
+	[[ $(row 0) == *" 10 111 -"* ]]
+}
+
+@test "records have blocks and no statistics; an empty array has neither" {
+	: >"$MNT/layers/x"
+	setfattr -n user.spillfs.dtype -v "pos:u32,lcp:u64" "$MNT/layers/x"
+	noise 1200 "$WORK/in"
+	cat "$WORK/in" >"$MNT/layers/x"
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" stats "$MNT/layers/x" >"$WORK/out"
+	head -n1 "$WORK/out" | grep -qF ": pos:u32,lcp:u64, 100 elements"
+	[[ $(row 0) == "0 [0, 100) "*" - - -"* ]]
+	grep -qF "no statistics" "$WORK/out"
+	: >"$MNT/layers/y.f32"
+	"$SPILLCTL" stats "$MNT/layers/y.f32" | grep -qF "f32, 0 elements, 0 B in 0 blocks"
+}
+
+@test "an array in a snapshot shows what it was" {
+	numbers i "range(1000)" >"$MNT/layers/x.i32"
+	"$SPILLCTL" commit "$MNT"
+	mkdir "$MNT/snapshots/s"
+	"$SPILLCTL" stats -s "$MNT/layers/x.i32" | tail -n +2 >"$WORK/before"
+	numbers i "range(5000, 9000)" >"$MNT/layers/x.i32"
+	"$SPILLCTL" commit "$MNT"
+	"$SPILLCTL" stats -s "$MNT/snapshots/s/layers/x.i32" | tail -n +2 >"$WORK/then"
+	same "$WORK/before" "$WORK/then"
+	grep -qxE 'max +999' "$WORK/then"
+	"$SPILLCTL" stats -s "$MNT/layers/x.i32" | grep -qxE 'min +5000'
+}
+
+@test "many blocks, more than one answer holds, and other users" {
+	require_root
+	: >"$MNT/layers/x.u16"
+	setfattr -n user.spillfs.block_size -v 4096 "$MNT/layers/x.u16"
+	numbers H "(1 + i // 2048 for i in range(2048 * 200))" >"$MNT/layers/x.u16"
+	"$SPILLCTL" sync "$MNT"
+	chmod 644 "$MNT/layers/x.u16"
+	setpriv --reuid=65534 --regid=65534 --clear-groups "$SPILLCTL" stats "$MNT/layers/x.u16" >"$WORK/out"
+	awk '$2 ~ /^\[/ { if ($1 != n || $(NF - ($NF == "packed") - 1) != n + 1) bad = 1; n++ }
+		END { exit bad || n != 200 }' "$WORK/out"
+	grep -qxE 'max +200' "$WORK/out"
+}
