@@ -88,7 +88,6 @@ static const struct {
 	{ "stored", "stored < 0" },
 	{ "file", "file<>0 AND kind<>2" },
 	{ "parent", "parent<>0 AND (mode & 61440)<>16384" },
-	{ "kind", "kind<>0 AND (mode & 61440) NOT IN (16384, 32768)" },
 	{ "size", "size<>0 AND (mode & 61440) NOT IN (32768, 40960)" },
 };
 
@@ -156,12 +155,14 @@ static int64_t right_kind(int64_t kind, int64_t place, int64_t size, bool extent
 /* Invariant 1. ino, kind, mode, size, place, has extents, has a column's data */
 static int bad_kind(struct check *c, sqlite3_value **v)
 {
-	int64_t ino = check_int(v[0]), kind = check_int(v[1]), place = check_int(v[4]);
-	int64_t right = S_ISDIR(check_int(v[2])) ? place :
-			right_kind(kind, place, check_int(v[3]), check_int(v[5]), check_int(v[6]));
+	int64_t ino = check_int(v[0]), kind = check_int(v[1]), place = check_int(v[4]), right;
 	const char *who = check_who(c, ino);
 	int err = 0;
 
+	if (S_ISREG(check_int(v[2])))
+		right = right_kind(kind, place, check_int(v[3]), check_int(v[5]), check_int(v[6]));
+	else
+		right = place ? place : ARRAY_BUCKET;
 	if (right != kind)
 		err = check_mend(c, "kind set", "UPDATE inodes SET kind=? WHERE ino=?", "ii", right, ino);
 	if (!err && place && right != place)
@@ -182,10 +183,10 @@ static int check_kinds(struct check *c)
 		return err;
 	return check_rows(c, "SELECT i.ino, i.kind, i.mode, i.size, coalesce(p.class, 0) place, EXISTS(SELECT 1"
 			  " FROM extents e WHERE e.ino=i.ino), i.file<>0 AND (i.kind=2 OR coalesce(p.class, 2)=2)"
-			  " OR EXISTS(SELECT 1 FROM blobs b WHERE b.ino=i.ino AND b.what=2) FROM inodes i LEFT"
-			  " JOIN temp.place p ON p.ino=i.ino WHERE (i.mode & 61440) IN (16384, 32768) AND i.ino>4"
-			  " AND (CASE WHEN p.class IS NULL THEN (i.mode & 61440)=32768 AND i.kind NOT BETWEEN 1"
-			  " AND 3 ELSE p.class<>i.kind END) ORDER BY i.ino", bad_kind);
+			  " OR EXISTS(SELECT 1 FROM blobs b WHERE b.ino=i.ino AND b.what=2)"
+			  " FROM inodes i LEFT JOIN temp.place p ON p.ino=i.ino WHERE i.ino>4"
+			  " AND (CASE WHEN p.class IS NULL THEN i.kind NOT BETWEEN 1 AND 3"
+			  " ELSE p.class<>i.kind END) ORDER BY i.ino", bad_kind);
 }
 
 /* ino, size, stored as it is, as it should be. */
@@ -285,7 +286,7 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 	return err;
 }
 
-/* ino, size, length of the target or NULL */
+/* ino, size, length of the target or NULL, kind */
 static int bad_link(struct check *c, sqlite3_value **v)
 {
 	int64_t ino = check_int(v[0]);
@@ -299,7 +300,7 @@ static int bad_link(struct check *c, sqlite3_value **v)
 				    check_int(v[1]), check_int(v[2]));
 		return err;
 	}
-	err = check_lose(c, ino, ARRAY_NONE);
+	err = check_lose(c, ino, check_int(v[3]));
 	if (!err)
 		err = check_change(c, "REPLACE INTO blobs(ino, what, value) VALUES(?,1,CAST('lost' AS BLOB))", "i",
 				   ino);
@@ -374,7 +375,7 @@ int check_pass_blobs(struct check *c)
 			     " ORDER BY b.ino, b.what", bad_blob);
 
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, length(b.value) FROM inodes i LEFT"
+		err = check_rows(c, "SELECT i.ino, i.size, length(b.value), i.kind FROM inodes i LEFT"
 				 " JOIN blobs b ON b.ino=i.ino AND b.what=1 WHERE (i.mode & 61440)=40960"
 				 " AND (b.ino IS NULL OR length(b.value)<>i.size OR length(b.value)=0) ORDER BY i.ino",
 				 bad_link);

@@ -179,13 +179,9 @@ static int move_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind,
 	return err;
 }
 
-static int usable_kind(struct check *c, int64_t ino, int64_t *kind)
+static int64_t usable_kind(int64_t kind)
 {
-	if (*kind >= ARRAY_BUCKET && *kind <= ARRAY_LAYERED)
-		return 0;
-	/* Links and special files have the class of the directory in which they are. */
-	return check_number(c, ARRAY_BUCKET, kind, "SELECT p.kind FROM names n JOIN inodes p ON p.ino=n.parent"
-			    " WHERE n.ino=? AND p.kind BETWEEN 1 AND 3 LIMIT 1", "i", ino);
+	return kind >= ARRAY_BUCKET && kind <= ARRAY_LAYERED ? kind : ARRAY_BUCKET;
 }
 
 static int move_row(struct check *c, sqlite3_value **v)
@@ -198,10 +194,11 @@ int check_lose(struct check *c, int64_t ino, int64_t kind)
 {
 	int64_t dir = 0, names, inside;
 	char sql[256], dir_name[32];
-	int err = c->repair ? usable_kind(c, ino, &kind) : 0;
+	int err;
 
-	if (err || !c->repair)
-		return err;
+	if (!c->repair)
+		return 0;
+	kind = usable_kind(kind);
 	err = check_number(c, 0, &names, "SELECT count(*) FROM names WHERE ino=?", "i", ino);
 	if (!err)
 		err = lost_dir(c, kind, &dir, dir_name);
@@ -222,10 +219,10 @@ int check_lose(struct check *c, int64_t ino, int64_t kind)
 int check_lose_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind)
 {
 	char sql[256];
-	int err = c->repair ? usable_kind(c, ino, &kind) : 0;
 
-	if (err || !c->repair)
-		return err;
+	if (!c->repair)
+		return 0;
+	kind = usable_kind(kind);
 	snprintf(sql, sizeof(sql), "SELECT cookie, %" PRId64 ", %" PRId64 ", name FROM names WHERE cookie=%" PRId64,
 		 ino, kind, cookie);
 	return check_rows(c, sql, move_row);

@@ -468,7 +468,7 @@ lost() { ls "$MNT/$1/lost+found"; }
 	rm "$l"
 	finds "layers: layers/$(basename "$l"), of "
 	check 4 -y
-	cp "$PRISTINE/pristine/layers/"* "$STORE/layers/"
+	cp -r "$PRISTINE/pristine/layers/." "$STORE/layers/"
 	echo garbage >"$STORE/layers/HEAD"
 	finds 'layers: layers/HEAD names no layer: "garbage"'
 }
