@@ -291,7 +291,8 @@ static int summary(struct check *c, int err)
 	int code = 0;
 
 	if (err == -ECANCELED) {
-		fprintf(c->out, "%s: cancelled%s\n", c->shown, c->committed ? " after the repair" : ", nothing was mended");
+		fprintf(c->out, "%s: cancelled%s\n", c->shown,
+			c->committed ? " after the repair" : ", nothing was mended");
 		return CHECK_CANCELLED | (c->committed ? CHECK_CORRECTED : c->nfound ? CHECK_LEFT : 0);
 	}
 	if (err)
@@ -303,7 +304,8 @@ static int summary(struct check *c, int err)
 	fprintf(c->out, "%s: %" PRIu64 " errors, %" PRIu64 " corrected, %" PRIu64 " left\n", c->shown, c->nfound,
 		c->nmended, left);
 	if (!c->base_done)
-		fprintf(c->out, "%s: meta.db is beyond repair; spillctl rebuild makes a new one from the layers\n", c->shown);
+		fprintf(c->out, "%s: meta.db is beyond repair; spillctl rebuild makes a new one from the layers\n",
+			c->shown);
 	if (*c->backup)
 		fprintf(c->out, "%s: meta.db as it was is %s/%s\n", c->shown, c->shown, c->backup);
 	code |= c->nmended ? CHECK_CORRECTED : 0;
@@ -337,16 +339,12 @@ static int check_run(struct check *c)
 
 static void usage(FILE *to, const char *program)
 {
-	fprintf(to, "usage: %s [-n | -p | -a | -y | --repair] [--data] [-v] STORE\n\n"
-		"STORE is the directory of a spillfs store that is not mounted.\n\n"
-		"  -n               only look; the default\n"
-		"  --repair, -p -a -y  mend what can be mended\n"
-		"  --data           read and decode all data, too\n"
-		"  -v, --verbose    more words\n"
-		"  -f, -C[FD]       ignored: every check is a full one\n"
-		"  -V, --version    the version\n\n"
-		"Exit codes, which may add up: 0 clean, 1 errors corrected, 4 errors left, 8 it could not be\n"
-		"checked, 16 usage, 32 cancelled.\n", program);
+	fprintf(to, "usage: %s [-n | -p | -a | -y | --repair] [--data] [-v] STORE\n\nSTORE is the directory of a"
+		" spillfs store that is not mounted.\n\n  -n               only look; the default\n  --repair, -p -a"
+		" -y  mend what can be mended\n  --data           read and decode all data, too\n  -v, --verbose   "
+		" more words\n  -f, -C[FD]       ignored: every check is a full one\n  -V, --version    the"
+		" version\n\nExit codes, which may add up: 0 clean, 1 errors corrected, 4 errors left, 8 it could not"
+		" be\nchecked, 16 usage, 32 cancelled.\n", program);
 }
 
 int check_main(const char *program, int argc, char **argv)
