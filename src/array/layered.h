@@ -49,8 +49,6 @@ int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count);
 int layered_write(struct array *a, const void *buf, size_t len, uint64_t off);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
-/* Makes a stored block dirty, unchanged: it gets a new frame. Errors as a write. */
-int layered_rewrite(struct layered *l, uint64_t block);
 
 /* Compaction (layered_remap.c). */
 int layered_remap(struct array *a, const struct compact *c);

@@ -108,16 +108,6 @@ static int need_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool wh
 	return 0;
 }
 
-int layered_rewrite(struct layered *l, uint64_t block)
-{
-	struct dirty_block *d;
-	int err = need_dirty(l, block, 0, false, &d);
-
-	if (!err)
-		dirty_touch(d, false);
-	return err;
-}
-
 static void set_len(struct layered *l, struct dirty_block *d, uint32_t len)
 {
 	atomic_fetch_add(&l->array.stored_bytes, (uint64_t)len - d->len_bytes);

@@ -56,10 +56,10 @@ struct range {
  * without branches. A NaN counts as +inf for the lower bound and as -inf for the upper one: both are what
  * the bounds start with.
  */
-#define DEFINE_SCAN(T, U)                                                                                       \
+#define DEFINE_SCAN(T)                                                                                          \
 	static ALWAYS_INLINE void scan_##T(const void *p, size_t n, enum form form, T inf, struct range *r)     \
 	{                                                                                                       \
-		const T rest = (T)((U)-1 >> 1);                                                                 \
+		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		T lo = (T)r->lo, hi = (T)r->hi;                                                                 \
 		uint32_t nans = 0;                                                                              \
                                                                                                                 \
@@ -81,10 +81,10 @@ struct range {
 		r->nans += nans;                                                                                \
 	}
 
-DEFINE_SCAN(int8_t, uint8_t)
-DEFINE_SCAN(int16_t, uint16_t)
-DEFINE_SCAN(int32_t, uint32_t)
-DEFINE_SCAN(int64_t, uint64_t)
+DEFINE_SCAN(int8_t)
+DEFINE_SCAN(int16_t)
+DEFINE_SCAN(int32_t)
+DEFINE_SCAN(int64_t)
 
 #if defined(__SSE2__) && !defined(SPILLFS_NO_SIMD)
 #define VECTOR_BYTES 16
@@ -101,7 +101,7 @@ DEFINE_SCAN(int64_t, uint64_t)
 	static ALWAYS_INLINE void vstep_##T(const char *p, enum form form, T inf, vec_##T *lo, vec_##T *hi,     \
 					    vec_##T *nans)                                                      \
 	{                                                                                                       \
-		const T rest = (T)~((T)1 << (sizeof(T) * 8 - 1));                                               \
+		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		vec_##T bits, key, low, high, m;                                                                \
                                                                                                                 \
 		memcpy(&bits, p, sizeof(bits));                                                                 \

@@ -25,6 +25,8 @@
 
 /* Copied by compaction before requests are looked at. */
 #define STEP_BYTES (1u << 20)
+/* Between two looks at the size of the open layer. */
+#define LOOK_NS 1000000000ll
 /* Commits after a compaction that failed before the next one is begun by itself. */
 #define BACKOFF_COMMITS 16u
 /* A chain of this length gets no longer: a compaction is begun at half of it, and what seals waits for its end. */
@@ -49,6 +51,7 @@ struct commit {
 	struct compact *job;              /* the thread's */
 	int64_t next_step_ns;             /* pacing, CLOCK_MONOTONIC */
 	uint64_t backoff_until;           /* commit number */
+	int64_t retry_ns;                 /* after a commit that failed: when to look at the open layer again */
 
 	struct commit_deferred *deferred, **deferred_tail; /* under the meta lock */
 };
@@ -292,7 +295,7 @@ static int begin_job(struct commit *c, enum compact_effort effort)
 	int err = 0;
 
 	if (layers_unsealed(c->store->layers))
-		err = commit_run(c, LAYERS_SEAL);
+		err = commit_run(c, LAYERS_SEAL_ALL);
 	return err ? err : compact_plan(c->store->layers, effort, &c->job);
 }
 
@@ -314,9 +317,9 @@ static bool maintain_step(struct commit *c, enum compact_effort effort)
 	int err = 0;
 
 	if (!c->job) {
-		if (atomic_load(&c->store->read_only) || !compact_due(c->store->layers, effort))
+		if (effort != COMPACT_ALL && !compact_due(c->store->layers, effort))
 			return false;
-		err = begin_job(c, effort);
+		err = atomic_load(&c->store->read_only) ? -EROFS : begin_job(c, effort);
 	} else {
 		err = compact_step(c->job, STEP_BYTES, &more);
 		if (!err && !more)
@@ -366,21 +369,26 @@ static void make_space(struct commit *c)
 		began = true;
 }
 
-/* Waits for a request, the interval, or the next step of a compaction. With the lock held. */
+/* Waits for a request, the interval, an open layer of its size, or the next step of a compaction. With the lock held.
+ * True if there is something to commit. */
 static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 {
 	while (!c->stop && (c->quiet || c->requested == c->finished)) {
-		int64_t now = monotonic_ns(), until = commit_due_ns;
-		bool compact = !c->quiet && (c->job || c->compact_wanted);
+		int64_t now = monotonic_ns(), until = now + LOOK_NS;
 
-		if (compact && (!until || c->next_step_ns < until))
-			until = c->job ? c->next_step_ns : now;
-		if (c->quiet || !until)
+		if (c->quiet) {
 			lock_wait(&c->lock, &c->wake);
-		else if (now >= until)
-			return commit_due_ns && now >= commit_due_ns;
-		else
-			lock_wait_ms(&c->lock, &c->wake, (unsigned)((until - now + 999999) / 1000000));
+			continue;
+		}
+		if ((commit_due_ns && now >= commit_due_ns) || (now >= c->retry_ns && layers_want_seal(c->store->layers)))
+			return true;
+		if (c->compact_wanted || (c->job && now >= c->next_step_ns))
+			return false;
+		if (commit_due_ns && commit_due_ns < until)
+			until = commit_due_ns;
+		if (c->job && c->next_step_ns < until)
+			until = c->next_step_ns;
+		lock_wait_ms(&c->lock, &c->wake, (unsigned)((until - now + 999999) / 1000000));
 	}
 	return true;
 }
@@ -407,6 +415,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		lock_acquire(&c->lock);
 		c->finished = ticket;
 		c->result = err;
+		c->retry_ns = err ? monotonic_ns() + LOOK_NS : 0;
 		pthread_cond_broadcast(&c->finished_cond);
 	}
 	if (!stop) {

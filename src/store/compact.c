@@ -3,7 +3,9 @@
  *
  * Invariants:
  *  1. Until it is installed nothing refers to what was copied.
- *  2. A layer that a past state holds is no victim: moving its frames would give nothing back.
+ *  2. A layer that a named state holds is no victim: moving its frames would give nothing back. The states of the last
+ *     commits pass: what only they hold is one, or every full layer would point into it and hold it for the next ones. Not so
+ *     when space is wanted now.
  *  3. An entry of the picture that was moved says PLACED_HERE until the layer has its number.
  *  4. A frame is copied whole, as it is, unless less than half of it is live: then its live blocks are packed anew.
  */
@@ -79,7 +81,7 @@ bool compact_due(struct layers *ls, enum compact_effort effort)
 	lock_acquire(&ls->lock);
 	if (ls->newest && ls->newest->row.chain.n >= CHAIN_MAX)
 		due = true;
-	layers_mark_history(ls);
+	layers_mark_history(ls, true);
 	for (size_t i = 0; i < ls->n && !due; i++) {
 		struct layers_slot *slot = ls->v[i];
 		uint64_t bytes = layers_slot_sealed(slot) ? slot->row.stored_bytes : layer_frame_bytes(slot->file);
@@ -94,98 +96,29 @@ bool compact_due(struct layers *ls, enum compact_effort effort)
 	return due;
 }
 
-/* Bytes of each layer that the picture points to. */
-struct live {
-	uint64_t layer, bytes;
-};
-
-static int compare_live(const void *a, const void *b)
-{
-	const struct live *x = a, *y = b;
-
-	return x->layer < y->layer ? -1 : x->layer > y->layer;
-}
-
-static struct live *live_find(struct live *v, size_t n, uint64_t layer)
-{
-	struct live key = { .layer = layer };
-
-	return n ? bsearch(&key, v, n, sizeof(*v), compare_live) : NULL;
-}
-
-static struct live *live_add(struct live **v, size_t *n, size_t *cap, uint64_t layer)
-{
-	if (*n == *cap) {
-		size_t more = *cap ? *cap * 2 : 16;
-		void *p = realloc(*v, more * sizeof(**v));
-
-		if (!p)
-			return NULL;
-		*v = p;
-		*cap = more;
-	}
-	(*v)[*n] = (struct live){ .layer = layer };
-	return &(*v)[(*n)++];
-}
-
-/* Counts what the picture holds of each layer; inodes that are being deleted do not count. *v_out is malloc'd. */
-static int count_live(const struct index *full, const struct index *pending, struct live **v_out, size_t *n_out)
-{
-	struct live *v = NULL, *l = NULL;
-	size_t n = 0, cap = 0;
-
-	for (size_t i = 0; i < full->n; i++) {
-		const struct index_record *r = full->v[i], *later = index_find(pending, r->ino);
-		bool gone = later && later->type == LAYER_REC_GONE;
-
-		for (size_t k = 0; k < r->nblocks; k++) {
-			const struct layer_block *b = &r->blocks[k];
-			uint64_t layer = b->layer;
-
-			if (!l || l->layer != layer) {
-				/* Layers are few, and neighbours mostly alike. */
-				for (l = v; l < v + n && l->layer != layer; l++)
-					;
-				if (l == v + n)
-					l = live_add(&v, &n, &cap, layer);
-			}
-			if (!l) {
-				free(v);
-				return -ENOMEM;
-			}
-			l->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
-		}
-	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_live);
-	*v_out = v;
-	*n_out = n;
-	return 0;
-}
-
 static bool is_small(const struct layers_slot *slot, enum compact_effort effort)
 {
 	return slot->row.stored_bytes < (effort == COMPACT_ALL ? SMALL_ALL_BYTES : SMALL_BYTES);
 }
 
-/* Sealed layers, no past state needs them, with something to be saved. */
+/* Sealed layers, no named state needs them, with something to be saved. */
 static int choose_victims(struct compact *c, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
-	struct live *live;
+	struct layers_live *live;
 	size_t n, nsmall = 0;
 	int err;
 
 	lock_acquire(&ls->lock);
-	err = count_live(&c->full, &ls->pending, &live, &n);
+	err = layers_live_count(&c->full, &ls->pending, &live, &n);
 	c->victims = err ? NULL : calloc(ls->n + 1, sizeof(*c->victims));
 	if (!err && !c->victims)
 		err = -ENOMEM;
-	layers_mark_history(ls);
+	layers_mark_history(ls, effort == COMPACT_SPACE);
 	for (int pass = 0; pass < 2 && !err; pass++) {
 		for (size_t i = 0; i < ls->n; i++) {
 			struct layers_slot *slot = ls->v[i];
-			struct live *l = live_find(live, n, slot->row.number);
+			struct layers_live *l = layers_live_find(live, n, slot->row.number);
 			bool small = is_small(slot, effort);
 
 			if (slot->needed || !layers_slot_sealed(slot) || !l)
@@ -517,9 +450,9 @@ static void place_here(struct index *full, uint64_t number)
 static int settle_live(struct compact *c, struct meta_layer *row)
 {
 	struct layers *ls = c->ls;
-	struct live *live;
+	struct layers_live *live;
 	size_t n;
-	int err = count_live(layer_index(c->file), &ls->pending, &live, &n);
+	int err = layers_live_count(layer_index(c->file), &ls->pending, &live, &n);
 
 	row->refs.v = err ? NULL : malloc((n + 1) * sizeof(uint64_t));
 	if (!err && !row->refs.v) {
@@ -536,7 +469,7 @@ static int settle_live(struct compact *c, struct meta_layer *row)
 	}
 	for (size_t i = 0; i < ls->n; i++) {
 		struct layers_slot *slot = ls->v[i];
-		struct live *l = live_find(live, n, slot->row.number);
+		struct layers_live *l = layers_live_find(live, n, slot->row.number);
 
 		if (!layers_slot_sealed(slot))
 			continue;

@@ -3,9 +3,11 @@
  * another machine. Nothing is written.
  *
  * Invariants:
- *  1. `newest` changes only to a layer whose whole chain could be opened, with the layers that hold its frames: never a half
- *     of a commit is seen.
- *  2. Layers that the writer has deleted leave the set when HEAD has moved on; who reads from them keeps their files open.
+ *  1. `newest` changes only to a layer whose whole chain could be opened, with all layers that it points into: never a
+ *     half of a commit is seen.
+ *  2. Layers that the writer has deleted leave the set when HEAD has moved on, unless the newest state needs them; who
+ *     reads from them keeps their files open.
+ *  3. `retained` are the states up to the newest whose layers are all known.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,43 +19,35 @@
 #include "store/store.h"
 #include "util/log.h"
 
-static int compare_numbers(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
+/* Looks at HEAD before the names are looked at as well. */
+#define REFS_EVERY 3u
 
-	return *x < *y ? -1 : *x > *y;
-}
-
-/* The other layers that a full one points into: what its row says in the writer's database. */
-static int find_refs(const struct index *ix, uint64_t number, struct meta_numbers *out)
+/* The other layers that the entries of a full index point into, rising. malloc'd, also on failure. */
+static int list_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
 {
-	size_t n = 0, cap = 0;
-	uint64_t *v = NULL;
+	uint64_t last = self;
 
 	for (size_t i = 0; i < ix->n; i++) {
 		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
-			uint64_t layer = ix->v[i]->blocks[k].layer;
+			uint64_t layer = ix->v[i]->blocks[k].layer, *v;
+			size_t at = 0;
 
-			if (!layer || layer == number || (n && v[n - 1] == layer))
+			/* Neighbours are mostly alike. */
+			if (layer == last || layer == self)
 				continue;
-			if (n == cap) {
-				void *p = realloc(v, (cap = cap ? cap * 2 : 64) * sizeof(*v));
-
-				if (!p) {
-					free(v);
-					return -ENOMEM;
-				}
-				v = p;
-			}
-			v[n++] = layer;
+			last = layer;
+			while (at < out->n && out->v[at] < layer)
+				at++;
+			if (at < out->n && out->v[at] == layer)
+				continue;
+			v = realloc(out->v, (out->n + 1) * sizeof(*v));
+			if (!v)
+				return -ENOMEM;
+			memmove(&v[at + 1], &v[at], (out->n - at) * sizeof(*v));
+			v[at] = layer;
+			out->v = v;
+			out->n++;
 		}
-	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_numbers);
-	*out = (struct meta_numbers){ .v = v };
-	for (size_t i = 0; i < n; i++) {
-		if (!i || v[i] != v[i - 1])
-			v[out->n++] = v[i];
 	}
 	return 0;
 }
@@ -84,9 +78,7 @@ static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **ou
 	if (row.chain.v && ix->nchain)
 		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
 	row.chain.n = ix->nchain;
-	err = row.chain.v ? 0 : -ENOMEM;
-	if (!err && head->kind == LAYER_FULL)
-		err = find_refs(ix, number, &row.refs);
+	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? list_refs(ix, number, &row.refs) : 0;
 	if (!err)
 		err = layers_slot_add(ls, &row, &slot);
 	if (err) {
@@ -96,7 +88,6 @@ static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **ou
 		return err;
 	}
 	slot->file = file;
-	slot->retained = true;
 	*out = slot;
 	return 0;
 }
@@ -175,6 +166,46 @@ static bool listed(const struct listing *l, uint64_t number)
 	return false;
 }
 
+static bool contains(const struct meta_numbers *list, uint64_t number)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->v[i] == number)
+			return true;
+	}
+	return false;
+}
+
+/* The layer that the chain begins with; NULL if it is not known. */
+static struct layers_slot *base_of(struct layers *ls, const struct layers_slot *slot)
+{
+	return slot->row.chain.n ? layers_slot_find(ls, slot->row.chain.v[0]) : NULL;
+}
+
+/* Is the layer a part of the newest state? The writer may have deleted it since HEAD was read. */
+static bool in_newest(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *base = base_of(ls, ls->newest);
+
+	return number == ls->newest->row.number || contains(&ls->newest->row.chain, number) ||
+	       (base && contains(&base->row.refs, number));
+}
+
+/* Is everything known that the state of this layer needs? */
+static bool is_whole(struct layers *ls, const struct layers_slot *slot)
+{
+	const struct layers_slot *base = base_of(ls, slot);
+
+	for (size_t i = 0; i < slot->row.chain.n; i++) {
+		if (!layers_slot_find(ls, slot->row.chain.v[i]))
+			return false;
+	}
+	for (size_t i = 0; base && i < base->row.refs.n; i++) {
+		if (!layers_slot_find(ls, base->row.refs.v[i]))
+			return false;
+	}
+	return base != NULL;
+}
+
 /* All layers up to the newest are known, those that are gone are not. */
 static int refresh(struct layers *ls, uint64_t newest)
 {
@@ -184,7 +215,7 @@ static int refresh(struct layers *ls, uint64_t newest)
 	for (size_t i = 0; i < ls->n && !err;) {
 		struct layers_slot *slot = ls->v[i];
 
-		if (slot == ls->newest || listed(&l, slot->row.number)) {
+		if (in_newest(ls, slot->row.number) || listed(&l, slot->row.number)) {
 			i++;
 			continue;
 		}
@@ -198,33 +229,25 @@ static int refresh(struct layers *ls, uint64_t newest)
 		if (l.v[i] < newest)
 			need_layer(ls, l.v[i], &slot);
 	}
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->retained = ls->v[i]->row.number <= newest && is_whole(ls, ls->v[i]);
 	free(l.v);
-	return err;
-}
-
-/* The layers of the chain, and those with frames that its first one points into. */
-static int need_chain(struct layers *ls, const struct meta_numbers *chain)
-{
-	struct layers_slot *link, *other;
-	int err = 0;
-
-	for (size_t k = 0; !err && k < chain->n; k++) {
-		err = need_layer(ls, chain->v[k], &link);
-		if (!err)
-			err = layers_slot_load(ls, link, true);
-		for (size_t i = 0; !err && !k && i < link->row.refs.n; i++)
-			err = need_layer(ls, link->row.refs.v[i], &other);
-	}
 	return err;
 }
 
 static int move_to(struct layers *ls, uint64_t number)
 {
-	struct layers_slot *slot;
+	struct layers_slot *slot, *link, *base;
 	int err = need_layer(ls, number, &slot);
 
-	if (!err)
-		err = need_chain(ls, &slot->row.chain);
+	for (size_t k = 0; !err && k < slot->row.chain.n; k++) {
+		err = need_layer(ls, slot->row.chain.v[k], &link);
+		if (!err)
+			err = layers_slot_load(ls, link, true);
+	}
+	base = err ? NULL : base_of(ls, slot);
+	for (size_t k = 0; base && !err && k < base->row.refs.n; k++)
+		err = need_layer(ls, base->row.refs.v[k], &link);
 	if (err)
 		return err;
 	ls->newest = slot;
@@ -302,16 +325,71 @@ int layers_follow(struct layers *ls, bool *changed)
 	lock_acquire(&ls->lock);
 	err = read_head(ls, &head);
 	if (!err && head && (!ls->newest || head != ls->newest->row.number)) {
+		struct layers_slot *before = ls->newest;
+
 		err = move_to(ls, head);
-		*changed = !err;
+		*changed = ls->newest != before;
 	}
-	if (!err)
+	/* A name can come or go without a new layer. */
+	if (!err && (*changed || ls->follow_looks++ % REFS_EVERY == 0))
 		err = read_refs(ls);
 	lock_release(&ls->lock);
 	/* A copy under way, or a writer that is faster: the next look will do. Once is worth a line. */
 	if (err && err != ls->follow_error)
 		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, strerror(-err));
 	ls->follow_error = err;
+	return err;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Does the file end as a sealed layer does? */
+static bool looks_sealed(struct layers *ls, uint64_t number)
+{
+	struct layer_seek_footer footer = { 0 };
+	uint64_t size, stored;
+	char path[LAYER_NAME_MAX];
+	struct io *f;
+	bool sealed;
+
+	layer_path(number, path);
+	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
+		return false;
+	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
+		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
+	io_close(f);
+	return sealed;
+}
+
+int layers_follow_best(struct layers *ls, uint64_t *bad_out)
+{
+	struct listing l = { .ls = ls };
+	uint64_t head = 0, bad = 0;
+	int err;
+
+	lock_acquire(&ls->lock);
+	if (read_head(ls, &head))
+		head = 0;
+	err = io_list(ls->store->dir, "layers", list_layer, &l);
+	if (!err && l.n)
+		qsort(l.v, l.n, sizeof(*l.v), compare_numbers);
+	for (size_t i = 0; i < l.n && !err; i++) {
+		/* A file behind HEAD may be the open layer, or what a crash has left. */
+		if ((l.v[i] <= head || looks_sealed(ls, l.v[i])) && !move_to(ls, l.v[i]))
+			break;
+		if (!bad && l.v[i] <= head)
+			bad = l.v[i];
+	}
+	if (!err)
+		err = read_refs(ls);
+	lock_release(&ls->lock);
+	free(l.v);
+	*bad_out = bad;
 	return err;
 }
 

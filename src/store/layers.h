@@ -73,10 +73,11 @@ int layers_lost_notes_locked(struct layers *ls, bool *lost);
 void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_bytes);
 
 /* Commit, in order: stage (a segment, rows; with SEAL the open layer is sealed, snapshots that wait for it get
- * it, and layers that nothing needs are dropped; RESERVE: and the next number is kept for a full layer), sync, publish (HEAD,
+ * it, and layers that nothing needs are dropped; ALL: even if it has
+ * nothing but deletions of files that no state shows; RESERVE: and the next number is kept for a full layer), sync, publish (HEAD,
  * and files for the snapshots' names). Sealing needs everything that was appended to be staged: no array may change
  * meanwhile. */
-enum layers_stage { LAYERS_STAGE, LAYERS_SEAL, LAYERS_SEAL_RESERVE };
+enum layers_stage { LAYERS_STAGE, LAYERS_SEAL, LAYERS_SEAL_ALL, LAYERS_SEAL_RESERVE };
 int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how);
 int layers_sync(struct layers *ls);
 int layers_publish(struct layers *ls);

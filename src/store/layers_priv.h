@@ -16,7 +16,8 @@ struct layers_slot {
 	uint64_t moved_to;     /* compacted into that layer; 0: not */
 	struct layer *file;    /* NULL until first used */
 	unsigned refs;         /* users, plus one while it is in the set */
-	bool needed;           /* mark of retain.c */
+	bool needed;           /* mark of retain.c, */
+	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
 	bool left;             /* out of the set, and still used: */
 	struct layers_slot *next_left;
@@ -43,6 +44,7 @@ struct layers {
 	bool retain_dirty;  /* something may be dropped */
 	uint64_t published; /* what HEAD says; 0: not known, it is written again */
 	int follow_error;   /* the last, so that it is said once */
+	unsigned follow_looks;
 	uint64_t in_open;   /* bytes of the open layer; read without the lock */
 };
 
@@ -70,17 +72,29 @@ void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot);
 /* Files that an index changes. */
 uint64_t layers_count_files(const struct index *ix);
 
+/* Bytes of a layer that an index points to. */
+struct layers_live {
+	uint64_t layer, bytes;
+};
+/* By layer; *v_out is malloc'd. Inodes that `pending` says are gone do not count. */
+int layers_live_count(const struct index *ix, const struct index *pending, struct layers_live **v_out, size_t *n_out);
+struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer);
+
 /* retain.c: drops what is not needed; fills `retained`. Meta lock. */
 int layers_retain_locked(struct layers *ls);
 /* Names that wait get the newest sealed layer. Meta lock. */
 int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns);
-/* Would `slot` be needed if the newest state had a chain of its own? By a named or kept state, that is. */
-void layers_mark_history(struct layers *ls);
+/* Marks what would be needed if the newest state had a chain of its own: by named states, and with `window` by those of the
+ * last commits. */
+void layers_mark_history(struct layers *ls, bool window);
 int layers_snapshots_load_locked(struct layers *ls);
 int layers_refs_clean(struct layers *ls);
 int layers_snapshots_publish(struct layers *ls);
 
 /* follow.c */
 int layers_follow_open(struct layers *ls);
+/* The newest state whose layers are all there and whole, whatever HEAD says; *bad_out: a newer layer that is sealed and cannot be
+ * used, 0: none. */
+int layers_follow_best(struct layers *ls, uint64_t *bad_out);
 
 #endif

@@ -48,6 +48,10 @@ int meta_errno(struct meta *m, int rc)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return -EBUSY;
+	case SQLITE_IOERR:
+		if (m->db && sqlite3_extended_errcode(m->db) == SQLITE_IOERR_DATA)
+			return -EUCLEAN; /* logged by the VFS */
+		/* fall through */
 	default:
 		log_error("meta.db: %s", m->db ? sqlite3_errmsg(m->db) : sqlite3_errstr(rc));
 		return -EIO;
@@ -149,8 +153,10 @@ static int configure(struct meta *m)
 		SQL_STATEMENTS(X)
 #undef X
 	};
-	int rc = sqlite3_exec(m->db, text, NULL, NULL, NULL);
+	int rc = meta_vfs_prepare(m->db);
 
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(m->db, text, NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(m->db, SQL_SCHEMA, NULL, NULL, NULL);
 	for (int i = 0; i < SQL_COUNT && rc == SQLITE_OK; i++)

@@ -258,31 +258,103 @@ int layers_snapshots_publish(struct layers *ls)
 	return !err && any ? io_dir_sync(ls->store->dir, "layers/refs") : err;
 }
 
+/* Counting. */
+
+static int compare_live(const void *a, const void *b)
+{
+	const struct layers_live *x = a, *y = b;
+
+	return x->layer < y->layer ? -1 : x->layer > y->layer;
+}
+
+struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer)
+{
+	struct layers_live key = { .layer = layer };
+
+	return n ? bsearch(&key, v, n, sizeof(*v), compare_live) : NULL;
+}
+
+static struct layers_live *live_add(struct layers_live **v, size_t *n, size_t *cap, uint64_t layer)
+{
+	if (*n == *cap) {
+		size_t more = *cap ? *cap * 2 : 16;
+		void *p = realloc(*v, more * sizeof(**v));
+
+		if (!p)
+			return NULL;
+		*v = p;
+		*cap = more;
+	}
+	(*v)[*n] = (struct layers_live){ .layer = layer };
+	return &(*v)[(*n)++];
+}
+
+int layers_live_count(const struct index *full, const struct index *pending, struct layers_live **v_out, size_t *n_out)
+{
+	struct layers_live *v = NULL, *l = NULL;
+	size_t n = 0, cap = 0;
+
+	for (size_t i = 0; i < full->n; i++) {
+		const struct index_record *r = full->v[i], *later = index_find(pending, r->ino);
+		bool gone = later && later->type == LAYER_REC_GONE;
+
+		for (size_t k = 0; k < r->nblocks; k++) {
+			const struct layer_block *b = &r->blocks[k];
+			uint64_t layer = b->layer;
+
+			if (!l || l->layer != layer) {
+				/* Layers are few, and neighbours mostly alike. */
+				for (l = v; l < v + n && l->layer != layer; l++)
+					;
+				if (l == v + n)
+					l = live_add(&v, &n, &cap, layer);
+			}
+			if (!l) {
+				free(v);
+				return -ENOMEM;
+			}
+			l->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
+		}
+	}
+	if (n)
+		qsort(v, n, sizeof(*v), compare_live);
+	*v_out = v;
+	*n_out = n;
+	return 0;
+}
+
 /* Dropping. */
 
-static void mark_numbers(struct layers *ls, const struct meta_numbers *list)
+static void mark_numbers(struct layers *ls, const struct meta_numbers *list, uint64_t base)
 {
 	for (size_t i = 0; i < list->n; i++) {
 		struct layers_slot *slot = layers_slot_find(ls, list->v[i]);
 
-		if (slot)
+		if (slot) {
 			slot->needed = true;
+			slot->needed_from = base;
+		}
 	}
 }
 
-/* What the state of a sealed layer needs (invariant 1). */
+/* What the state of a sealed layer needs (invariant 1). Newest first: the chain of a layer that stands in one with
+ * the same base is a part of that, so that many states cost as much as the layers they share. */
 static void mark_state(struct layers *ls, struct layers_slot *slot)
 {
 	const struct meta_numbers *chain = &slot->row.chain;
-	struct layers_slot *base = chain->n ? layers_slot_find(ls, chain->v[0]) : NULL;
+	uint64_t base = chain->n ? chain->v[0] : 0;
+	struct layers_slot *first;
 
 	slot->retained = true;
-	mark_numbers(ls, chain);
-	if (base)
-		mark_numbers(ls, &base->row.refs);
+	if (slot->needed && slot->needed_from == base)
+		return;
+	first = layers_slot_find(ls, base);
+	if (first)
+		mark_numbers(ls, &first->row.refs, 0);
+	mark_numbers(ls, chain, base);
 }
 
-void layers_mark_history(struct layers *ls)
+void layers_mark_history(struct layers *ls, bool window)
 {
 	unsigned kept = 1;
 
@@ -292,6 +364,8 @@ void layers_mark_history(struct layers *ls)
 
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->needed = ls->v[i]->retained = false;
+	if (ls->newest)
+		ls->newest->retained = true;
 	for (size_t i = ls->n; i-- > 0 && kept < ls->store->config.keep;) {
 		struct layers_slot *slot = ls->v[i];
 
@@ -299,7 +373,9 @@ void layers_mark_history(struct layers *ls)
 		if (slot == ls->newest || slot->row.state != META_LAYER_DELTA)
 			continue;
 		kept++;
-		mark_state(ls, slot);
+		slot->retained = true;
+		if (window)
+			mark_state(ls, slot);
 	}
 	for (size_t i = 0; i < ls->nsnapshots; i++) {
 		struct layers_slot *slot = layers_slot_find(ls, ls->snapshots[i].layer);
@@ -315,7 +391,7 @@ int layers_retain_locked(struct layers *ls)
 {
 	size_t i = 0;
 
-	layers_mark_history(ls);
+	layers_mark_history(ls, true);
 	if (ls->newest)
 		mark_state(ls, ls->newest);
 	while (i < ls->n) {

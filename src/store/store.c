@@ -248,12 +248,20 @@ static int identify(int dirfd, const char *shown, bool *fresh, struct store_refu
 }
 
 /* What only the one daemon that writes has. */
-static int open_written(struct store *s, const char *fd_path, bool fresh)
+static int open_written(struct store *s, bool fresh, const char *shown, struct store_refusal *why)
 {
-	int err = make_directories(s);
+	struct io *f;
+	int err = fresh ? 0 : io_open(s->dir, "meta.db", IO_RDONLY, &f);
 
+	/* With a new one everything would be deleted as unknown. */
+	if (err == -ENOENT)
+		return refuse(why, -EUCLEAN, "%s: meta.db is lost; spillctl rebuild %s makes a new one from the layers", shown, shown);
+	if (!err && !fresh)
+		io_close(f);
 	if (!err)
-		err = meta_open(fd_path, s->faults, &s->meta);
+		err = make_directories(s);
+	if (!err)
+		err = meta_open(s->fd_path, s->faults, &s->meta);
 	if (!err && fresh)
 		err = write_marker(s);
 	if (!err)
@@ -288,10 +296,9 @@ static int inject_faults(struct store *s, const char *shown, struct store_refusa
 /* Everything behind the lock. */
 static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown, struct store_refusal *why)
 {
-	char fd_path[32];
 	int err;
 
-	snprintf(fd_path, sizeof(fd_path), "/proc/self/fd/%d", dirfd);
+	snprintf(s->fd_path, sizeof(s->fd_path), "/proc/self/fd/%d", dirfd);
 	err = lease_pool_new(s->config.leases, LEASE_BYTES, &s->leases);
 	if (!err)
 		err = io_file_dir(dirfd, s->config.backing, s->leases, &s->dir);
@@ -309,7 +316,7 @@ static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown,
 	if (!err)
 		err = cache_new(s->config.cache_bytes, &s->cache);
 	if (!err && !s->config.follow)
-		err = open_written(s, fd_path, fresh);
+		err = open_written(s, fresh, shown, why);
 	if (!err)
 		err = layers_open(s, &s->layers);
 	if (err && !why->text[0])
@@ -363,7 +370,7 @@ int store_open(int dirfd, const char *shown, const struct store_config *config, 
 	err = identify(dirfd, shown, &fresh, why);
 	if (!err && fresh && s->config.follow)
 		err = refuse(why, STORE_ENOTSTORE, "%s: not a spillfs store, and with ro none is made", shown);
-	if (!err && !s->config.follow)
+	if (!err && (!s->config.follow || s->config.alone))
 		err = take_lock(s, dirfd, shown, why);
 	if (err) {
 		close(dirfd);

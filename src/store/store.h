@@ -25,6 +25,7 @@ struct store_config {
 	unsigned keep;           /* commits whose state stays readable; 0: 1 */
 	uint64_t compact_bytes;  /* copied by compaction in a second; 0: no bound */
 	bool follow;             /* read-only: sees what another daemon seals */
+	bool alone;              /* with follow: nobody may write meanwhile */
 	size_t cache_bytes;      /* decoded-block cache */
 	size_t dirty_bytes;      /* dirty blocks */
 	/* For tests of crashes; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. */
@@ -51,6 +52,7 @@ struct lease_pool;
 
 struct store {
 	struct io_dir *dir;
+	char fd_path[32]; /* the directory for those who need a path, through /proc/self/fd */
 	struct io_dir *faults; /* dir if it injects faults, else NULL */
 	int lock_fd;
 	uint8_t uuid[16];

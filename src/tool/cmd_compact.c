@@ -3,7 +3,7 @@
  *
  * Invariants:
  * 1. The compaction is the daemon's: it goes on when this program is killed.
- * 2. What is waited for has ended after the start was asked for. One that ran already counts.
+ * 2. What is waited for began after it was asked for: one that ran already is waited for as well.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -37,7 +37,7 @@ static int start_and_wait(int fd, struct spillfs_compact *before, struct spillfs
 		return err;
 	progress_begin(&bar, "compacting");
 	err = ask(fd, true, after);
-	while (err == 0 && after->finished <= before->finished) {
+	while (err == 0 && (after->running || after->finished <= before->finished)) {
 		progress_update(&bar, after->done_bytes, after->total_bytes);
 		nanosleep(&pause, NULL);
 		err = ask(fd, false, after);

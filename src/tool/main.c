@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tool/check.h"
 #include "tool/tool.h"
 
 #ifndef PACKAGE_VERSION
@@ -32,6 +33,8 @@ static const struct tool_command tool_commands[] = {
 	  { { 'r', "raw", NULL, "as the daemon writes it, tab-separated" } } },
 	{ "compact", "MNT", 1, 1, cmd_compact, "merge the layers into one as far as snapshots allow, and wait",
 	  { { 0 } } },
+	{ "rebuild", "STORE", 1, 1, cmd_rebuild, "a new meta.db from the layers, for a store that lost it",
+	  { { 'f', "force", NULL, "even if there is one; it is kept as meta.db.before-rebuild-TIME" } } },
 	{ "stat", "MNT", 1, 1, cmd_stat, "what the daemon has counted: operations, cache, space",
 	  { { 'r', "raw", NULL, "as the daemon writes them (OpenMetrics)" } } },
 	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of a layered array: layer, bytes, smallest, largest, NaNs",
@@ -80,7 +83,8 @@ static void print_help(FILE *to)
 			fprintf(to, "           -%c, --%-10s %s\n", o->letter, spelled, o->help);
 		}
 	}
-	fputs("  help              this text\n"
+	fputs("  check    STORE    look at a store that is not mounted, and mend it: spillctl check --help\n"
+	      "  help              this text\n"
 	      "  version           the version\n\n"
 	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: no layered array on one),\n"
 	      "3 failed.\n", to);
@@ -149,6 +153,11 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	/* As fsck(8) wants it: other options, other exit codes. */
+	if (!strcmp(basename(argv[0]), "fsck.spillfs"))
+		return check_main("fsck.spillfs", argc, argv);
+	if (!strcmp(name, "check"))
+		return check_main("spillctl check", argc - 1, argv + 1);
 	for (size_t i = 0; i < NCOMMANDS; i++) {
 		enum tool_exit code;
 

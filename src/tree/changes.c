@@ -32,34 +32,61 @@ void special_put_name(FILE *f, const char *name, const char *also)
 	}
 }
 
-static void put_names(FILE *f, struct layers *ls, uint64_t layer)
+static int compare_layers(const void *a, const void *b)
 {
-	struct layers_snapshot s = { .name = "" };
-	bool any = false;
+	const struct layers_snapshot *x = a, *y = b;
+
+	/* Names of one layer backwards: they are taken from the end. */
+	return x->layer < y->layer ? -1 : x->layer > y->layer ? 1 : strcmp(y->name, x->name);
+}
+
+/* All names, by layer; malloc'd. */
+static int list_names(struct layers *ls, struct layers_snapshot **out, size_t *n_out)
+{
+	struct layers_snapshot s = { .name = "" }, *v = NULL;
+	size_t n = 0, cap = 0;
 
 	while (!layers_snapshot_next(ls, s.name, &s)) {
-		if (s.layer != layer)
-			continue;
+		if (n == cap) {
+			void *more = realloc(v, (cap = cap ? cap * 2 : 16) * sizeof(*v));
+
+			if (!more) {
+				free(v);
+				return -ENOMEM;
+			}
+			v = more;
+		}
+		v[n++] = s;
+	}
+	if (n)
+		qsort(v, n, sizeof(*v), compare_layers);
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
+/* The last of the n names are those of the layer, if it has any; they are taken off. */
+static void put_names(FILE *f, const struct layers_snapshot *v, size_t *n, uint64_t layer)
+{
+	bool any = false;
+
+	while (*n && v[*n - 1].layer > layer)
+		--*n;
+	while (*n && v[*n - 1].layer == layer) {
 		if (any)
 			fputc(',', f);
-		special_put_name(f, s.name, ",");
+		special_put_name(f, v[--*n].name, ",");
 		any = true;
 	}
 	if (!any)
 		fputc('-', f);
 }
 
-char *special_log_text(struct tree *t)
+static void put_log(FILE *f, struct layers *ls, const struct layers_snapshot *names, size_t n)
 {
-	struct layers *ls = t->store->layers;
 	struct layers_info info;
 	uint64_t below = UINT64_MAX;
-	char *text = NULL;
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
 
-	if (!f)
-		return NULL;
 	fputs("# layer\ttime_ns\tarrays\traw_bytes\tstored_bytes\tkind\tnames\n", f);
 	while (!layers_prev_sealed(ls, below, &info)) {
 		below = info.number;
@@ -67,10 +94,25 @@ char *special_log_text(struct tree *t)
 			continue;
 		fprintf(f, "%" PRIu64 "\t%" PRId64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t", info.number, info.time_ns,
 			info.arrays, info.raw_bytes, info.stored_bytes, info.full ? "full" : "delta");
-		put_names(f, ls, info.number);
+		put_names(f, names, &n, info.number);
 		fputc('\n', f);
 	}
-	if (fclose(f)) {
+}
+
+char *special_log_text(struct tree *t)
+{
+	struct layers_snapshot *names;
+	char *text = NULL;
+	size_t n, len;
+	FILE *f;
+
+	if (list_names(t->store->layers, &names, &n))
+		return NULL;
+	f = open_memstream(&text, &len);
+	if (f)
+		put_log(f, t->store->layers, names, n);
+	free(names);
+	if (!f || fclose(f)) {
 		free(text);
 		return NULL;
 	}

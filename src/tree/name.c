@@ -91,7 +91,8 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	ctime = i->ctime_ns = inode_now_ns();
 	lock_release(&i->attr);
 	i->parent = parent;
-	if (i->kind != ARRAY_BUCKET)
+	/* Of what has no name any more the log need not know. */
+	if (nlink && i->kind != ARRAY_BUCKET)
 		inode_mark_changed(i);
 	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/layer.h"
 #include "io/io.h"
@@ -62,6 +63,8 @@ static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns,
 	out->st.st_ino = ino;
 	out->st.st_mode = mode;
 	out->st.st_nlink = S_ISDIR(mode) ? 2 : 1;
+	out->st.st_uid = geteuid();
+	out->st.st_gid = getegid();
 	out->st.st_size = (off_t)size;
 	out->st.st_blocks = (blkcnt_t)((size + 511) / 512);
 	out->st.st_blksize = 1 << 20;

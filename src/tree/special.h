@@ -1,6 +1,6 @@
 /*
  * What the tree shows besides the store's files: deltas/, snapshots/ and .spillfs/; of a follower the root too. Owned by
- * root, made up on the spot. Their inode numbers are fixed: they never meet those of files.
+ * the daemon's user, made up on the spot. Their inode numbers are fixed: they never meet those of files.
  */
 #ifndef SPILLFS_TREE_SPECIAL_H
 #define SPILLFS_TREE_SPECIAL_H

@@ -14,6 +14,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 
 static int hook_flush(void *ctx)
 {
@@ -122,7 +123,7 @@ static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 /* What the log has to know, and the array's own rows. */
 static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
 {
-	bool changed = atomic_exchange(&i->facts_changed, false), layered = a && i->kind == ARRAY_LAYERED;
+	bool changed = atomic_exchange(&i->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
 	struct gathered g = { 0 };
 	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
 
@@ -209,6 +210,8 @@ static void hook_done(void *ctx, int err)
 			inode_mark_dirty(i);
 		inode_put(i, 1);
 	}
+	/* Layers that are dropped keep their files as long as a state that has them is held. */
+	past_forget_states(t);
 }
 
 /* The known inodes with an open array, each with a reference; malloc'd. */

@@ -103,9 +103,9 @@ int tree_open(struct store *s, struct tree **out)
 
 void tree_close(struct tree *t)
 {
-	if (t->past)
-		past_close(t);
 	if (t->store->config.follow) {
+		if (t->past)
+			past_close(t);
 		inode_forget_all(t);
 	} else if (t->table && t->arrays) {
 		commit_quiesce(t->store->commit);
@@ -114,6 +114,8 @@ void tree_close(struct tree *t)
 		 * deleted then. */
 		commit_stop(t->store->commit);
 	}
+	if (t->past)
+		past_close(t); /* commits let go of states */
 	if (t->arrays)
 		arrays_free(t->arrays);
 	free(t->table);

@@ -4,7 +4,8 @@ load ../lib/common
 
 setup() {
 	spill_only
-	common_setup
+	setup_work
+	mount_store -o keep=20
 }
 
 ctl_fails() {
@@ -134,6 +135,7 @@ layer() { # FILE...: new noise in each, sealed
 }
 
 @test "compact merges the layers, waits for it, and says what came of it" {
+	remount -o keep=1
 	local i
 	for i in 1 2 3 4 5; do
 		layer a

@@ -73,6 +73,8 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 }
 
 @test "options reach the kernel" {
+	up "$STORE" "$MNT"
+	umount_store
 	up -o ro,noatime,noexec -o 'fsname=a\,b' "$STORE" "$MNT"
 	has_option ro
 	has_option noatime
@@ -81,7 +83,7 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 	has_option default_permissions
 	[ "$(id -u)" != 0 ] || has_option allow_other
 	eq "$(awk -v m="$MNT" '$5 == m { print $(NF - 1) }' /proc/self/mountinfo)" "a,b"
-	not touch "$MNT/buckets/x"
+	not touch "$MNT/layers/x"
 }
 
 @test "words of fstab are accepted and ignored" {
@@ -90,9 +92,9 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 }
 
 @test "every option of the table is taken, as --x=v and as -o x=v" {
-	up --backing=buffered --leases=4 --pool=2 --threads=1 --commit=1 --layer=64M --cache=8M --dirty=8M "$STORE" "$MNT"
+	up --backing=buffered --leases=4 --pool=2 --threads=1 --commit=1 --layer=64M --cache=8M --dirty=8M --keep=3 --compact=1G "$STORE" "$MNT"
 	umount_store
-	up -o backing=auto,leases=4,pool=2,threads=1,commit=0,layer=1g,cache=8388608,dirty=8192k,writeback \
+	up -o backing=auto,leases=4,pool=2,threads=1,commit=0,layer=1g,cache=8388608,dirty=8192k,keep=1,compact=0,writeback \
 		-o uid=1,gid=2,umask=027,max_read=131072 "$STORE" "$MNT"
 }
 
@@ -106,14 +108,14 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 		mount --bind "$WORK/bin" /usr/local/bin
 		echo "$STORE $MNT fuse.spillfs noauto,cache=8M,x-y=z 0 0" >"$WORK/fstab"
 		mount -T "$WORK/fstab" "$MNT"
-		echo hello >"$MNT/buckets/x"
+		echo hello >"$MNT/layers/x"
 		"$SPILLCTL" umount "$MNT"
 		echo "none $MNT fuse.spillfs defaults,user 0 0" >"$WORK/fstab"
 		mount -T "$WORK/fstab" "$MNT"
-		[ ! -e "$MNT/buckets/x" ]
+		[ ! -e "$MNT/layers/x" ]
 		"$SPILLCTL" umount "$MNT"
 		mount -t fuse.spillfs -o ro "$STORE" "$MNT"
-		[ "$(cat "$MNT/buckets/x")" = hello ]
+		[ "$(cat "$MNT/layers/x")" = hello ]
 		"$SPILLCTL" umount "$MNT"
 	'
 }
@@ -174,9 +176,10 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 }
 
 @test "exit 5: a newer format" {
+	STORE_DAMAGED=1
 	up "$STORE" "$MNT"
 	umount_store
-	sed -i -E '1,2s/([^0-9]|^)1([^0-9]|$)/\1999\2/' "$STORE/SPILLFS"
+	sed -i -E '1,2s/([^0-9]|^)2([^0-9]|$)/\1999\2/' "$STORE/SPILLFS"
 	grep -q 999 "$STORE/SPILLFS"
 	refused 5 "$STORE" "$STORE" "$MNT"
 }
@@ -375,5 +378,5 @@ two"
 @test "-V names program, store format and libfuse" {
 	run "$SPILLFS" -V
 	eq "$status" 0
-	[[ $output =~ ^spillfs\ [0-9].*store\ format\ 1.*libfuse\ 3 ]]
+	[[ $output =~ ^spillfs\ [0-9].*store\ format\ 2.*libfuse\ 3 ]]
 }

@@ -30,6 +30,7 @@ static struct index_record *record(struct index *ix, uint64_t ino, const char *p
 	must(index_record_set_names(r, path, dtype, shape));
 	r->block_bytes = block_bytes;
 	r->size_bytes = size_bytes;
+	r->stored_bytes = ino * 100 + 1;
 	r->kind = 3;
 	r->version = 1;
 	r->mtime_ns = (int64_t)ino * 1000000000 + 5;

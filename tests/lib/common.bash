@@ -78,6 +78,7 @@ setup_work() {
 	MNT=$WORK/mnt
 	DAEMON_LOG=${SPILLFS_TEST_LOG:+$WORK/log}
 	DAEMON_LOST=
+	STORE_DAMAGED=
 	MOUNT_OPTS=()
 	mkdir "$STORE" "$MNT"
 	: >"$WORK/.pids"
@@ -201,6 +202,7 @@ teardown_work() {
 	if [ -n "${DAEMON_LOG:-}" ] && [ -z "${BATS_TEST_COMPLETED:-}" ]; then
 		tail -n 40 "$DAEMON_LOG" >&2 || true
 	fi
+	check_left || rc=1
 	for m in "$WORK"/sanitizer.*; do
 		[ -s "$m" ] || continue
 		cat "$m" >&2
@@ -210,6 +212,14 @@ teardown_work() {
 	return $rc
 }
 teardown() { teardown_work; }
+
+# Whatever a test has done, its store is in order: unless it says STORE_DAMAGED=1.
+check_left() {
+	[ -z "$NATIVE" ] && [ -z "${STORE_DAMAGED:-}" ] && [ -e "${STORE:-/}/SPILLFS" ] || return 0
+	TMPDIR=$WORK timeout 120 "$SPILLCTL" check -n "$STORE" >"$WORK/check" 2>&1 && return
+	cat "$WORK/check" >&2
+	return 1
+}
 
 # Still the spillfs of this test, not another process that was given its number.
 is_ours() { grep -qaF "$WORK" "/proc/$1/cmdline" 2>/dev/null; }

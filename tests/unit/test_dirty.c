@@ -357,35 +357,6 @@ UNIT_TEST(dirty_blocks_get_summaries)
 	world_close(&w);
 }
 
-/* Compaction moves a block of a pack by making it dirty. */
-UNIT_TEST(dirty_packed_blocks_are_rewritten)
-{
-	struct array *a[10];
-	struct world w;
-	uint64_t off;
-
-	world_open(&w, 8 << 20);
-	for (size_t i = 0; i < 10; i++) {
-		a[i] = make(&w, &plain);
-		write_seed(a[i], 5000, i);
-	}
-	CHECK_OK(arrays_flush(w.home));
-	off = ref_of(a[0], 0)->frame_off;
-	for (size_t i = 0; i < 10; i += 3) {
-		CHECK_OK(layered_rewrite((struct layered *)a[i], 0));
-		CHECK(is_dirty(a[i], 0));
-	}
-	CHECK_OK(arrays_flush(w.home));
-	for (size_t i = 0; i < 10; i++) {
-		CHECK_EQ(ref_of(a[i], 0)->frame_off != off, i % 3 == 0);
-		CHECK_EQ(ref_of(a[i], 0)->frame_raw, i % 3 ? 10 * 5008 - 8 : 4 * 5008 - 8);
-		CHECK(holds(a[i], 5000, i));
-	}
-	for (size_t i = 0; i < 10; i++)
-		array_close(a[i]);
-	world_close(&w);
-}
-
 /* Writers with arrays of their own, and commits' flushes beside them. */
 
 #define NWRITERS 3

@@ -15,16 +15,16 @@
 #include "block/layer.h"
 #include "unit.h"
 
-#define FILE_BYTES 1862
+#define FILE_BYTES 1922
 #define FRAME_A 0x38  /* 263 bytes: 256 shuffled i32 */
 #define FRAME_B 0x13f /* 33: "hello gold" and "layers" in one raw frame */
 #define SEGMENT_1 0x160
-#define FRAME_C 0x2d6 /* 25: three i32 */
-#define SEGMENT_2 0x2ef
-#define INDEX 0x4b7
+#define FRAME_C 0x2e5 /* 25: three i32 */
+#define SEGMENT_2 0x2fe
+#define INDEX 0x4e0
 #define INDEX_BODY (INDEX + 8 + 104)
-#define SEEK_TABLE 0x6fd
-#define BODY_BYTES 1432
+#define SEEK_TABLE 0x739
+#define BODY_BYTES 1480
 
 static uint8_t file[FILE_BYTES];
 static uint8_t body[BODY_BYTES]; /* of the index, decoded */
@@ -129,9 +129,9 @@ static void check_head(const struct head *h)
 UNIT_TEST(golden_index_heads)
 {
 	load();
-	check_head(&(struct head){ SEGMENT_1, 0x16e, 1, 0, 6, 1700000000000000000, 1040, 296, 3, 4, 0, 728 });
-	check_head(&(struct head){ SEGMENT_2, 0x1c0, 1, SEGMENT_1, 7, 1700000000123456789, 12, 25, 5, 3, 0, 960 });
-	check_head(&(struct head){ INDEX, 0x23e, 2, 0, 7, 1700000000123456789, 1052, 321, 6, 7, 2, BODY_BYTES });
+	check_head(&(struct head){ SEGMENT_1, 0x17d, 1, 0, 6, 1700000000000000000, 1040, 296, 3, 4, 0, 752 });
+	check_head(&(struct head){ SEGMENT_2, 0x1da, 1, SEGMENT_1, 7, 1700000000123456789, 12, 25, 5, 3, 0, 1000 });
+	check_head(&(struct head){ INDEX, 0x251, 2, 0, 7, 1700000000123456789, 1052, 321, 6, 7, 2, BODY_BYTES });
 }
 
 struct rec {
@@ -144,7 +144,7 @@ struct rec {
 /* Checks the record at `at`; returns where the next one begins. */
 static size_t check_record(size_t at, const struct rec *r)
 {
-	size_t text = at + 120 + r->nblocks * 64 + r->ntombs * 16, rest = r->xattrs_len + r->data_len;
+	size_t text = at + 128 + r->nblocks * 64 + r->ntombs * 16, rest = r->xattrs_len + r->data_len;
 	char want[64];
 
 	CHECK_EQ(body_le(at, 4), r->len);
@@ -170,6 +170,7 @@ static size_t check_record(size_t at, const struct rec *r)
 	CHECK_EQ(body_le(at + 110, 2), strlen(r->target));
 	CHECK_EQ(body_le(at + 112, 4), r->xattrs_len);
 	CHECK_EQ(body_le(at + 116, 4), r->data_len);
+	CHECK_EQ(body_le(at + 120, 8), r->ino * 100 + 1);
 	snprintf(want, sizeof(want), "%s%s%s%s", r->path, r->dtype, r->shape, r->target);
 	CHECK(!memcmp(body + text, want, strlen(want)));
 	text += strlen(want);
@@ -208,31 +209,31 @@ UNIT_TEST(golden_index_entries)
 	size_t at = 0, next;
 
 	load();
-	next = check_record(at, &(struct rec){ 0x150, 1, 3, 10, 0100640, 2060, 1024, 3, 0, "a/numbers.i32", "i32", "515",
+	next = check_record(at, &(struct rec){ 0x158, 1, 3, 10, 0100640, 2060, 1024, 3, 0, "a/numbers.i32", "i32", "515",
 					       "", 0, 0, NULL });
-	check_block(at + 120, &(struct blk){ 0, FRAME_A, 263, 1024, 0, 1024, 1, 4, 3, 0xfffffffb, 254995 });
-	check_block(at + 184, &(struct blk){ 1, 0, 0, 1024, 0, 1024, 0, 0, 0, 0, 0 });
-	check_block(at + 248, &(struct blk){ 2, FRAME_C, 25, 12, 0, 12, 0, 4, 0, 0, 0 });
+	check_block(at + 128, &(struct blk){ 0, FRAME_A, 263, 1024, 0, 1024, 1, 4, 3, 0xfffffffb, 254995 });
+	check_block(at + 192, &(struct blk){ 1, 0, 0, 1024, 0, 1024, 0, 0, 0, 0, 0 });
+	check_block(at + 256, &(struct blk){ 2, FRAME_C, 25, 12, 0, 12, 0, 4, 0, 0, 0 });
 	at = next;
-	next = check_record(at, &(struct rec){ 0xc0, 1, 3, 11, 0100640, 10, 4096, 1, 0, "hello", "u8", "", "", 0, 0,
+	next = check_record(at, &(struct rec){ 0xc8, 1, 3, 11, 0100640, 10, 4096, 1, 0, "hello", "u8", "", "", 0, 0,
 					       NULL });
-	check_block(at + 120, &(struct blk){ 0, FRAME_B, 33, 16, 0, 10, 0, 1, 0, 0, 0 });
+	check_block(at + 128, &(struct blk){ 0, FRAME_B, 33, 16, 0, 10, 0, 1, 0, 0, 0 });
 	at = next;
-	next = check_record(at, &(struct rec){ 0xe0, 1, 3, 12, 0100640, 12294, 4096, 1, 2, DEBUT, "u8", "", "", 0, 0,
+	next = check_record(at, &(struct rec){ 0xe8, 1, 3, 12, 0100640, 12294, 4096, 1, 2, DEBUT, "u8", "", "", 0, 0,
 					       NULL });
-	check_block(at + 120, &(struct blk){ 3, FRAME_B, 33, 16, 10, 6, 0, 1, 0, 0, 0 });
-	CHECK_EQ(body_le(at + 184, 8), 0);
-	CHECK_EQ(body_le(at + 192, 8), 2);
-	CHECK_EQ(body_le(at + 200, 8), 4);
-	CHECK_EQ(body_le(at + 208, 8), UINT64_MAX);
+	check_block(at + 128, &(struct blk){ 3, FRAME_B, 33, 16, 10, 6, 0, 1, 0, 0, 0 });
+	CHECK_EQ(body_le(at + 192, 8), 0);
+	CHECK_EQ(body_le(at + 200, 8), 2);
+	CHECK_EQ(body_le(at + 208, 8), 4);
+	CHECK_EQ(body_le(at + 216, 8), UINT64_MAX);
 	at = next;
-	at = check_record(at, &(struct rec){ 0x88, 2, 3, 13, 0100640, 0, 4096, 0, 0, "old.f64", "f64", "", "", 0, 0,
+	at = check_record(at, &(struct rec){ 0x90, 2, 3, 13, 0100640, 0, 4096, 0, 0, "old.f64", "f64", "", "", 0, 0,
 					     NULL });
-	at = check_record(at, &(struct rec){ 0x88, 1, 0, 14, 0120777, 7, 0, 0, 0, "link", "", "", "a/b/c.d", 0, 0,
+	at = check_record(at, &(struct rec){ 0x90, 1, 0, 14, 0120777, 7, 0, 0, 0, "link", "", "", "a/b/c.d", 0, 0,
 					     NULL });
-	at = check_record(at, &(struct rec){ 0xa0, 1, 2, 15, 0100640, 6, 0, 0, 0, "small.u8", "u8", "", "", 19, 6,
+	at = check_record(at, &(struct rec){ 0xa8, 1, 2, 15, 0100640, 6, 0, 0, 0, "small.u8", "u8", "", "", 19, 6,
 					     "\x06\0\0\0\x05\0\0\0user.kvalueinline" });
-	CHECK_EQ(at, 0x4a0);
+	CHECK_EQ(at, 0x4d0);
 }
 
 static size_t check_name(size_t at, uint64_t parent, const char *name, uint64_t ino)
@@ -252,7 +253,7 @@ static size_t check_name(size_t at, uint64_t parent, const char *name, uint64_t 
 
 UNIT_TEST(golden_names_and_chain)
 {
-	size_t at = 0x4a0;
+	size_t at = 0x4d0;
 
 	load();
 	at = check_name(at, 3, "small.u8", 15);
@@ -270,8 +271,8 @@ UNIT_TEST(golden_names_and_chain)
 UNIT_TEST(golden_seek_table)
 {
 	static const uint64_t entries[7][2] = { { 56, 0 },    { 263, 1024 }, { 33, 16 },
-						{ 0x176, 0 }, { 25, 12 },    { 0x1c8, 0 },
-						{ 0x246, 0 } };
+						{ 0x185, 0 }, { 25, 12 },    { 0x1e2, 0 },
+						{ 0x259, 0 } };
 	uint64_t off = 0;
 
 	load();

@@ -82,6 +82,7 @@ static void random_facts(struct index_record *r, const char *path, uint64_t size
 {
 	r->size_bytes = size;
 	r->block_bytes = 4096;
+	r->stored_bytes = size * 7 + 1;
 	r->kind = (uint16_t)(size % 4);
 	r->version = size % 77;
 	r->mtime_ns = (int64_t)size * 3;
@@ -175,6 +176,51 @@ UNIT_TEST(index_merge_equals_replay) /* (1) (2), index_record (1) - (5), index_n
 		index_fini(&newer);
 		index_fini(&all);
 	}
+}
+
+/* Facts without a block size, as what changes only the facts of an array writes them. */
+static void merge_facts(struct index *ix, uint64_t ino, uint32_t block_bytes, uint64_t stored, bool gone)
+{
+	struct index newer;
+	struct index_record *r;
+
+	index_init(&newer);
+	r = add(&newer, ino);
+	r->block_bytes = block_bytes;
+	r->stored_bytes = stored;
+	if (gone)
+		index_record_gone(r);
+	CHECK_OK(index_merge(ix, &newer));
+	index_fini(&newer);
+}
+
+UNIT_TEST(index_merge_keeps_the_block_size) /* index_record (5) */
+{
+	struct layer_block b = { .block = 3, .layer = 7, .raw_len = 100, .frame_off = 56, .frame_len = 9, .frame_raw = 100 };
+	struct index_record *r;
+	struct index ix;
+
+	index_init(&ix);
+	r = add(&ix, 1);
+	r->block_bytes = 100;
+	r->stored_bytes = 9;
+	CHECK_OK(index_record_put(r, &b));
+	merge_facts(&ix, 1, 0, UINT64_MAX, false);
+	CHECK_EQ(r->block_bytes, 100);
+	CHECK_EQ(r->stored_bytes, UINT64_MAX);
+	CHECK_EQ(r->nblocks, 1);
+	CHECK(same(&ix, &ix)); /* a block size of 0 would not encode */
+	merge_facts(&ix, 1, 200, 8, false);
+	CHECK_EQ(r->block_bytes, 200);
+	CHECK_EQ(r->stored_bytes, 8);
+	merge_facts(&ix, 2, 0, 5, false); /* there is no older one */
+	CHECK_EQ(index_find(&ix, 2)->block_bytes, 0);
+	merge_facts(&ix, 2, 4096, 5, false);
+	CHECK_EQ(index_find(&ix, 2)->block_bytes, 4096);
+	merge_facts(&ix, 1, 0, 0, true); /* what is gone keeps nothing */
+	CHECK_EQ(r->block_bytes, 0);
+	CHECK_EQ(r->stored_bytes, 0);
+	index_fini(&ix);
 }
 
 #define NLAYERS 4
@@ -526,13 +572,40 @@ static uint8_t *pack(const uint8_t *plain, size_t len, size_t *len_out)
 	return bytes;
 }
 
+UNIT_TEST(index_code_keeps_the_stored_bytes) /* index_code (1) */
+{
+	static const uint64_t values[] = { 0, 1, UINT32_MAX, 1ull << 40, UINT64_MAX };
+	size_t len, at = sizeof(struct layer_index_head);
+	struct layer_index_head head;
+	struct index ix, back;
+	uint8_t *plain;
+	void *bytes;
+
+	CHECK_EQ(sizeof(struct layer_record), 128);
+	index_init(&ix);
+	for (uint64_t i = 0; i < 5; i++)
+		add(&ix, i + 1)->stored_bytes = values[i];
+	plain = unpack(&ix, &len);
+	CHECK_EQ(len, at + 5 * 128);
+	for (size_t i = 0; i < 5; i++)
+		CHECK(!memcmp(plain + at + i * 128 + 120, &values[i], 8));
+	free(plain);
+	bytes = encode(&ix, &len);
+	CHECK_OK(index_decode(bytes, len, &head, &back));
+	for (uint64_t i = 0; i < 5; i++)
+		CHECK_EQ(index_find(&back, i + 1)->stored_bytes, values[i]);
+	free(bytes);
+	index_fini(&ix);
+	index_fini(&back);
+}
+
 /* Mutations behind a right checksum: counts, lengths, orders and offsets are all hostile. */
 UNIT_TEST(index_code_survives_mutations) /* index_code (2) (3) */
 {
 	unsigned taken = 0;
 
 	for (int round = 0; round < 20000; round++) {
-		static const uint64_t nasty[] = { 0,          1,          8,          120,
+		static const uint64_t nasty[] = { 0,          1,          8,          128,
 						  UINT16_MAX, UINT32_MAX, 1ull << 63, UINT64_MAX };
 		uint8_t *plain, *bytes;
 		struct index ix;

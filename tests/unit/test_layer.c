@@ -67,6 +67,7 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 	CHECK_OK(index_add(added, ino, &r));
 	r->block_bytes = BLOCK;
 	r->size_bytes = (block + 1) * BLOCK;
+	r->stored_bytes = (block + 1) * 3;
 	CHECK_OK(index_record_set_names(r, "prices.i32", "i32", ""));
 	CHECK_OK(index_record_put(r, &b));
 	return 0;
@@ -170,6 +171,8 @@ UNIT_TEST(layer_is_written_and_read)
 	CHECK_EQ(layer_head(again)->stored_bytes, layer_frame_bytes(l));
 	CHECK_EQ(blocks_match(again), 9);
 	CHECK(!strcmp(index_find(layer_index(again), 10)->path, "prices.i32"));
+	CHECK_EQ(index_find(layer_index(again), 10)->stored_bytes, 9 * 3);
+	CHECK_EQ(index_find(layer_index(again), 11)->stored_bytes, 8 * 3);
 	CHECK_EQ(layer_head(again)->kind, LAYER_DELTA);
 	CHECK_EQ(layer_index(again)->nnames, 2);
 	CHECK_EQ(layer_index(again)->nchain, 2);
@@ -191,6 +194,39 @@ UNIT_TEST(layer_is_written_and_read)
 	CHECK_OK(io_open(d, "layers/00000003.zst", IO_CREATE, &io));
 	io_close(io);
 	CHECK_EQ(layer_open(d, 3, uuid, &l), -EUCLEAN);
+	io_dir_close(d);
+}
+
+/* A segment with facts alone says nothing of the block size: the layer keeps that of the blocks. */
+UNIT_TEST(layer_keeps_the_block_size)
+{
+	struct io_dir *d = mem_dir();
+	struct index_record *r;
+	struct index facts;
+	struct layer *l;
+	uint64_t off;
+
+	CHECK_OK(layer_create(d, 1, uuid, &l));
+	CHECK_OK(write_segment(l, 0, 2, &off));
+	index_init(&facts);
+	CHECK_OK(index_add(&facts, 10, &r));
+	r->stored_bytes = 12345;
+	CHECK_OK(layer_segment(l, &facts, 6, 7, &off));
+	index_fini(&facts);
+	for (int pass = 0; pass < 3; pass++) { /* as written, recovered, sealed and opened */
+		uint64_t bytes = layer_bytes(l);
+
+		r = index_find(layer_index(l), 10);
+		CHECK_EQ(r->block_bytes, BLOCK);
+		CHECK_EQ(r->stored_bytes, 12345);
+		CHECK_EQ(r->nblocks, 1);
+		CHECK_EQ(blocks_match(l), 2);
+		if (pass == 1)
+			CHECK_OK(layer_seal(l, 6, 7));
+		layer_close(l);
+		CHECK_OK(pass ? layer_open(d, 1, uuid, &l) : layer_recover(d, 1, uuid, bytes, off, &l));
+	}
+	layer_close(l);
 	io_dir_close(d);
 }
 

@@ -11,7 +11,9 @@
 #include "unit.h"
 
 /* The same source once more, without vectors. */
+#ifndef SPILLFS_NO_SIMD
 #define SPILLFS_NO_SIMD
+#endif
 #define summary_of portable_of
 #define summary_compare portable_compare
 #define summary_type_name portable_type_name

@@ -1,0 +1,108 @@
+/*
+ * What the tree tells the log: facts, deletions and names, until they are written as a segment.
+ *
+ * Invariants:
+ *  1. A note is made in the transaction that has the rows it speaks of.
+ *  2. Notes that wait for another segment (of columns) are known to be lost after a crash: `logged` is then not the last
+ *     commit.
+ */
+#include <errno.h>
+
+#include "store/layers_priv.h"
+#include "store/store.h"
+
+static int note_inode(struct index *ix, const struct layers_facts *f, struct index_record **out)
+{
+	struct index_record *r;
+	int err = index_add(ix, f->ino, &r);
+
+	if (!err)
+		err = index_record_set_names(r, f->path, f->dtype, f->shape);
+	if (!err)
+		err = index_record_set_target(r, f->target);
+	if (!err)
+		err = index_record_set_xattrs(r, f->xattrs, f->xattrs_len);
+	if (!err)
+		err = index_record_set_data(r, f->data, f->data_len);
+	if (err)
+		return err;
+	r->type = LAYER_REC_INODE;
+	r->kind = (uint16_t)f->kind;
+	r->size_bytes = f->size_bytes;
+	r->stored_bytes = f->stored_bytes;
+	r->rdev = f->rdev;
+	r->file_id = f->file_id;
+	r->mode = f->mode;
+	r->uid = f->uid;
+	r->gid = f->gid;
+	r->mtime_ns = f->mtime_ns;
+	r->ctime_ns = f->ctime_ns;
+	r->btime_ns = f->btime_ns;
+	if (out)
+		*out = r;
+	return 0;
+}
+
+int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, struct index_record **out)
+{
+	return note_inode(&ls->pending, facts, out);
+}
+
+int layers_note_later_locked(struct layers *ls, const struct layers_facts *facts)
+{
+	return note_inode(&ls->later, facts, NULL);
+}
+
+static int note_gone(struct index *ix, uint64_t ino)
+{
+	struct index_record *r;
+	int err = index_add(ix, ino, &r);
+
+	if (!err)
+		index_record_gone(r);
+	return err;
+}
+
+int layers_note_gone_locked(struct layers *ls, uint64_t ino)
+{
+	return note_gone(&ls->pending, ino);
+}
+
+int layers_note_gone_later_locked(struct layers *ls, uint64_t ino)
+{
+	return note_gone(&ls->later, ino);
+}
+
+int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino)
+{
+	int err;
+
+	lock_acquire(&ls->lock);
+	err = index_name_put(&ls->pending, parent, name, ino);
+	lock_release(&ls->lock);
+	return err;
+}
+
+int layers_note_name_later(struct layers *ls, uint64_t parent, const char *name, uint64_t ino)
+{
+	int err;
+
+	lock_acquire(&ls->lock);
+	err = index_name_put(&ls->later, parent, name, ino);
+	lock_release(&ls->lock);
+	return err;
+}
+
+int layers_lost_notes_locked(struct layers *ls, bool *lost)
+{
+	struct meta *m = ls->store->meta;
+	int64_t commit = 0, logged = 0;
+	int err = meta_fact_get_locked(m, "commit", &commit);
+
+	if (!err || err == -ENOENT)
+		err = meta_fact_get_locked(m, "logged", &logged);
+	if (err && err != -ENOENT)
+		return err;
+	*lost = commit != logged;
+	return 0;
+}

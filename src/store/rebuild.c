@@ -1,0 +1,545 @@
+/*
+ * Rebuilding meta.db.
+ *
+ * Invariants:
+ *  1. Nothing of the store is deleted or overwritten before the new meta.db is durable; what cannot be used is moved to
+ *     lost+found, or said to be lost.
+ *  2. The rows are one transaction: a crash leaves a store without meta.db, as before.
+ *  3. A layer behind a damaged one is not applied: it would mix two moments.
+ */
+#include "store/rebuild.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "block/layer.h"
+#include "store/history.h"
+#include "store/layers_priv.h"
+#include "util/log.h"
+
+/* Kinds of the floor above. */
+enum { KIND_COLUMN = 2, KIND_LAYERED = 3 };
+
+struct rebuild {
+	struct store *s;
+	struct meta *m;
+	struct index full;
+	struct layer *open; /* NULL: none */
+	uint64_t open_number, open_bytes, open_segment;
+	uint32_t *names;    /* for each record: how many point to it; directories: subdirectories */
+	uint64_t *parents;  /* of directories */
+	uint64_t next_ino;
+	int64_t now_ns;
+	void (*say)(void *ctx, const char *line);
+	void *ctx;
+	struct rebuild_report report;
+};
+
+static void lose(struct rebuild *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void lose(struct rebuild *r, const char *fmt, ...)
+{
+	char line[4608];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	r->say(r->ctx, line);
+	r->report.lost++;
+}
+
+/* The state. */
+
+struct find_open {
+	struct rebuild *r;
+	uint64_t newest;
+	uint64_t best;
+};
+
+static int see_open(void *ctx, const char *name)
+{
+	struct find_open *f = ctx;
+	uint64_t number;
+
+	if (!layer_name_parse(name, &number) && number > f->newest && number > f->best)
+		f->best = number;
+	return 0;
+}
+
+/* What was committed after the newest layer was sealed. */
+static int apply_open(struct rebuild *r)
+{
+	struct store *s = r->s;
+	struct find_open f = { .r = r, .newest = r->report.newest };
+	int err = io_list(s->dir, "layers", see_open, &f);
+
+	if (err || !f.best)
+		return err;
+	err = layer_salvage(s->dir, f.best, s->uuid, &r->open, &r->open_bytes, &r->open_segment);
+	if (err == -ENODATA)
+		return 0; /* nothing of it was committed */
+	if (err == -EUCLEAN) {
+		lose(r, "layers: layer %llu was open and is damaged: what was written since layer %llu was sealed is lost",
+		     (unsigned long long)f.best, (unsigned long long)r->report.newest);
+		return 0;
+	}
+	if (err)
+		return err;
+	r->open_number = r->report.open_layer = f.best;
+	return index_merge(&r->full, layer_index(r->open));
+}
+
+static int take_state(struct rebuild *r)
+{
+	struct layers *ls = r->s->layers;
+	struct history *h;
+	uint64_t bad;
+	int err = layers_follow_best(ls, &bad);
+
+	if (!err)
+		err = history_open(ls, 0, &h);
+	if (err)
+		return err;
+	r->report.newest = history_number(h);
+	err = history_merge(h, &r->full);
+	history_put(h);
+	if (err)
+		return err;
+	if (bad)
+		lose(r, "layers: layer %llu is damaged or missing: the state is that of layer %llu, what came later is lost",
+		     (unsigned long long)bad, (unsigned long long)r->report.newest);
+	else
+		err = apply_open(r);
+	if (!err)
+		index_flatten(&r->full);
+	return err;
+}
+
+/* Files that no row will name would be deleted by the next mount. */
+static int save_layer(void *ctx, const char *name)
+{
+	struct rebuild *r = ctx;
+	char from[LAYER_NAME_MAX], to[64];
+	uint64_t number;
+	int err;
+
+	if (layer_name_parse(name, &number) || number == r->open_number || layers_slot_find(r->s->layers, number))
+		return 0;
+	err = io_mkdir(r->s->dir, "lost+found");
+	layer_path(number, from);
+	snprintf(to, sizeof(to), "lost+found/%s", name);
+	if (!err)
+		err = io_rename(r->s->dir, from, to);
+	if (!err)
+		lose(r, "layers: %s is not part of a whole state, moved to lost+found", name);
+	return err;
+}
+
+/* Inodes and names. */
+
+static size_t position(const struct rebuild *r, uint64_t ino)
+{
+	size_t lo = 0, hi = r->full.n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (r->full.v[mid]->ino < ino)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < r->full.n && r->full.v[lo]->ino == ino ? lo : SIZE_MAX;
+}
+
+static bool is_top(uint64_t ino)
+{
+	return ino == META_INO_COLUMNS || ino == META_INO_LAYERS;
+}
+
+static int column_path(uint64_t file_id, char out[64])
+{
+	return snprintf(out, 64, "columns/%llu", (unsigned long long)file_id);
+}
+
+/* The bytes that a column's file has; they are its length. -ENOENT. */
+static int column_size(struct rebuild *r, uint64_t file_id, uint64_t *size, uint64_t *stored)
+{
+	char path[64];
+	struct io *f;
+	int err;
+
+	column_path(file_id, path);
+	err = io_open(r->s->dir, path, IO_RDONLY, &f);
+	if (err)
+		return err;
+	err = io_size(f, size, stored);
+	io_close(f);
+	return err;
+}
+
+/* Columns without their file cannot come back. */
+static int drop_lost_columns(struct rebuild *r)
+{
+	for (size_t i = 0; i < r->full.n; i++) {
+		struct index_record *rec = r->full.v[i];
+		int err;
+
+		if (rec->kind != KIND_COLUMN || !S_ISREG(rec->mode) || !rec->file_id)
+			continue;
+		err = column_size(r, rec->file_id, &rec->size_bytes, &rec->stored_bytes);
+		if (err == -ENOENT) {
+			lose(r, "columns: %s: its file, columns/%llu, is not there", rec->path, (unsigned long long)rec->file_id);
+			index_record_gone(rec);
+		} else if (err) {
+			return err;
+		}
+	}
+	index_flatten(&r->full);
+	return 0;
+}
+
+static int count_names(struct rebuild *r)
+{
+	r->names = calloc(r->full.n + 1, sizeof(*r->names));
+	r->parents = calloc(r->full.n + 1, sizeof(*r->parents));
+	if (!r->names || !r->parents)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->full.nnames; i++) {
+		const struct index_name *n = &r->full.names[i];
+		size_t child = position(r, n->ino), parent = position(r, n->parent);
+
+		if (child == SIZE_MAX || (parent == SIZE_MAX && !is_top(n->parent)))
+			continue;
+		if (S_ISDIR(r->full.v[child]->mode)) {
+			r->parents[child] = n->parent;
+			if (parent != SIZE_MAX)
+				r->names[parent]++;
+		} else {
+			r->names[child]++;
+		}
+	}
+	return 0;
+}
+
+static int put_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	void **args = ctx;
+
+	return meta_xattr_set_locked(args[0], *(uint64_t *)args[1], name, value, len);
+}
+
+static int put_inode(struct rebuild *r, size_t i)
+{
+	const struct index_record *rec = r->full.v[i];
+	bool dir = S_ISDIR(rec->mode);
+	struct meta_inode row = {
+		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
+		.gid = rec->gid, .rdev = rec->rdev, .size_bytes = rec->size_bytes, .stored_bytes = rec->stored_bytes,
+		.file_id = rec->file_id, .parent = is_top(rec->ino) ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
+		.mtime_ns = rec->mtime_ns, .ctime_ns = rec->ctime_ns, .btime_ns = rec->btime_ns,
+	};
+	void *args[] = { r->m, (void *)&rec->ino };
+	int err;
+
+	if (dir && !row.parent)
+		row.nlink = 0; /* removed, and known to somebody at the time */
+	err = meta_inode_store_locked(r->m, &row);
+	if (!err && is_top(rec->ino))
+		err = meta_name_insert_locked(r->m, META_INO_ROOT, rec->ino == META_INO_COLUMNS ? "columns" : "layers", rec->ino);
+	if (!err && S_ISLNK(rec->mode))
+		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_SYMLINK, rec->target, strlen(rec->target));
+	if (!err && rec->data_len)
+		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_INLINE, rec->data, rec->data_len);
+	if (!err)
+		err = index_record_xattr_walk(rec, put_xattr, args);
+	if (rec->ino >= r->next_ino)
+		r->next_ino = rec->ino + 1;
+	if (!row.nlink || is_top(rec->ino))
+		return err;
+	if (rec->kind == KIND_COLUMN)
+		r->report.columns += S_ISREG(rec->mode);
+	else if (S_ISREG(rec->mode))
+		r->report.files++;
+	else if (dir)
+		r->report.directories++;
+	else
+		r->report.others++;
+	return err;
+}
+
+static int put_tree(struct rebuild *r)
+{
+	int err = drop_lost_columns(r);
+
+	if (!err)
+		err = count_names(r);
+	for (size_t i = 0; i < r->full.n && !err; i++)
+		err = put_inode(r, i);
+	for (size_t i = 0; i < r->full.nnames && !err; i++) {
+		const struct index_name *n = &r->full.names[i];
+
+		if (position(r, n->ino) != SIZE_MAX && (is_top(n->parent) || position(r, n->parent) != SIZE_MAX))
+			err = meta_name_insert_locked(r->m, n->parent, n->name, n->ino);
+	}
+	return err;
+}
+
+/* Column files that no record knows: columns/lost+found gets them. */
+
+struct strays {
+	struct rebuild *r;
+	uint64_t dir;
+};
+
+static int make_lost_found(struct strays *st)
+{
+	struct rebuild *r = st->r;
+	struct meta_inode row = {
+		.ino = r->next_ino, .kind = KIND_COLUMN, .mode = S_IFDIR | 0700, .nlink = 2, .uid = geteuid(), .gid = getegid(),
+		.parent = META_INO_COLUMNS, .atime_ns = r->now_ns, .mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
+	};
+	int err = meta_name_find_locked(r->m, META_INO_COLUMNS, "lost+found", &st->dir);
+
+	if (err != -ENOENT)
+		return err;
+	err = meta_inode_store_locked(r->m, &row);
+	if (!err)
+		err = meta_name_insert_locked(r->m, META_INO_COLUMNS, "lost+found", row.ino);
+	st->dir = r->next_ino++;
+	return err;
+}
+
+static int adopt_column(void *ctx, const char *name)
+{
+	struct strays *st = ctx;
+	struct rebuild *r = st->r;
+	struct meta_inode row = {
+		.kind = KIND_COLUMN, .mode = S_IFREG | 0600, .nlink = 1, .uid = geteuid(), .gid = getegid(), .atime_ns = r->now_ns,
+		.mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
+	};
+	bool known;
+	char *end;
+	int err;
+
+	row.file_id = strtoull(name, &end, 10);
+	if (*end || !row.file_id)
+		return 0;
+	err = meta_column_exists_locked(r->m, row.file_id, &known);
+	if (err || known)
+		return err;
+	err = column_size(r, row.file_id, &row.size_bytes, &row.stored_bytes);
+	if (!err && !st->dir)
+		err = make_lost_found(st);
+	row.ino = r->next_ino++;
+	if (!err)
+		err = meta_inode_store_locked(r->m, &row);
+	if (!err)
+		err = meta_name_insert_locked(r->m, st->dir, name, row.ino);
+	r->report.columns_found += !err;
+	return err;
+}
+
+/* Layers and snapshots. */
+
+static int copy_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
+{
+	static const struct index none;
+	struct layers_live *v;
+	size_t n;
+	int err = layers_live_count(ix, &none, &v, &n);
+
+	if (err)
+		return err;
+	out->v = malloc((n + 1) * sizeof(*out->v));
+	for (size_t i = 0; out->v && i < n; i++) {
+		if (v[i].layer != self)
+			out->v[out->n++] = v[i].layer;
+	}
+	free(v);
+	return out->v ? 0 : -ENOMEM;
+}
+
+static int put_layers(struct rebuild *r)
+{
+	static const struct index none;
+	struct layers *ls = r->s->layers;
+	struct layers_live *live, *l;
+	uint64_t last = r->open_number, commit = 0;
+	size_t n;
+	int err = layers_live_count(&r->full, &none, &live, &n);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < ls->n && !err; i++) {
+		struct meta_layer *row = &ls->v[i]->row;
+
+		l = layers_live_find(live, n, row->number);
+		row->live_bytes = l ? l->bytes : 0;
+		if (row->state == META_LAYER_FULL && !row->refs.v)
+			err = copy_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
+		if (!err)
+			err = meta_layer_put_locked(r->m, row);
+		last = row->number > last ? row->number : last;
+		commit = row->commit > commit ? row->commit : commit;
+	}
+	if (!err && r->open) {
+		struct meta_layer row = { .number = r->open_number, .bytes = r->open_bytes, .segment_off = r->open_segment,
+					  .time_ns = r->now_ns };
+
+		l = layers_live_find(live, n, row.number);
+		row.live_bytes = l ? l->bytes : 0;
+		err = meta_layer_put_locked(r->m, &row);
+	}
+	free(live);
+	if (!err)
+		err = meta_fact_set_locked(r->m, "next_layer", (int64_t)(last + 1));
+	/* Above all that the lost database can have given. */
+	if (!err)
+		err = meta_fact_set_locked(r->m, "commit", (int64_t)(commit + 1000000));
+	if (!err)
+		err = meta_fact_set_locked(r->m, "logged", (int64_t)(commit + 1000000));
+	return err;
+}
+
+static int put_snapshots(struct rebuild *r)
+{
+	struct layers *ls = r->s->layers;
+	struct layers_snapshot s = { .name = "" };
+	int err = 0;
+
+	while (!err && !layers_snapshot_next(ls, s.name, &s)) {
+		struct history *h;
+
+		if (history_open(ls, s.layer, &h)) {
+			lose(r, "snapshots: %s: layer %llu, or one that it builds upon, is lost", s.name, (unsigned long long)s.layer);
+			continue;
+		}
+		history_put(h);
+		err = meta_snapshot_put_locked(r->m, s.name, s.layer, s.time_ns);
+		r->report.snapshots += !err;
+	}
+	return err;
+}
+
+static int see_pool(void *ctx, const char *name)
+{
+	struct rebuild *r = ctx;
+	uint64_t size = 0, stored = 0;
+	char path[300];
+	struct io *f;
+
+	snprintf(path, sizeof(path), "pool/%s", name);
+	if (io_open(r->s->dir, path, IO_RDONLY, &f))
+		return 0;
+	if (!io_size(f, &size, &stored) && size)
+		lose(r, "buckets: %s had %llu bytes of buckets, which are scratch and do not come back", path,
+		     (unsigned long long)size);
+	io_close(f);
+	return 0;
+}
+
+static int put_all(struct rebuild *r)
+{
+	struct strays st = { .r = r };
+	int err = put_tree(r);
+
+	if (!err)
+		err = io_list(r->s->dir, "columns", adopt_column, &st);
+	if (!err)
+		err = put_layers(r);
+	if (!err)
+		err = put_snapshots(r);
+	if (!err)
+		err = meta_fact_set_locked(r->m, "next_ino", (int64_t)r->next_ino);
+	return err ? err : meta_commit_locked(r->m);
+}
+
+/* meta.db and its log keep their bytes under another name. */
+static int set_aside(struct rebuild *r, bool replace, const char *shown, struct store_refusal *why)
+{
+	static const char *const files[] = { "meta.db", "meta.db-wal", "meta.db-shm" };
+	struct io *f;
+	int err = io_open(r->s->dir, "meta.db", IO_RDONLY, &f);
+
+	if (err == -ENOENT)
+		err = 0;
+	else if (!err)
+		io_close(f);
+	else
+		return err;
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		char to[80];
+
+		if (io_open(r->s->dir, files[i], IO_RDONLY, &f))
+			continue;
+		io_close(f);
+		if (!replace && i == 0) {
+			snprintf(why->text, sizeof(why->text),
+				 "%s: meta.db is there; --force rebuilds all the same, and keeps it as meta.db.before-rebuild", shown);
+			return -EEXIST;
+		}
+		snprintf(to, sizeof(to), "%s.before-rebuild-%lld", files[i], (long long)(r->now_ns / 1000000000));
+		err = io_rename(r->s->dir, files[i], to);
+		if (err)
+			return err;
+	}
+	return io_dir_sync(r->s->dir, ".");
+}
+
+static int run(struct rebuild *r, bool replace, const char *shown, struct store_refusal *why)
+{
+	struct store *s = r->s;
+	int err = take_state(r);
+
+	if (!err)
+		err = io_list(s->dir, "layers", save_layer, r);
+	if (!err)
+		err = set_aside(r, replace, shown, why);
+	if (err)
+		return err;
+	io_list(s->dir, "pool", see_pool, r);
+	err = meta_open(s->fd_path, NULL, &r->m);
+	if (err)
+		return err;
+	meta_lock(r->m);
+	err = put_all(r);
+	meta_unlock(r->m);
+	if (!err)
+		err = meta_sync(r->m);
+	meta_close(r->m);
+	return err;
+}
+
+int store_rebuild(int dirfd, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
+		  struct rebuild_report *out, struct store_refusal *why)
+{
+	const struct store_config config = { .follow = true, .alone = true, .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20 };
+	struct rebuild r = { .say = say, .ctx = ctx, .next_ino = META_INO_FIRST };
+	struct timespec ts;
+	int err = store_open(dirfd, shown, &config, &r.s, why);
+
+	if (err)
+		return err;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	r.now_ns = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	index_init(&r.full);
+	err = run(&r, replace, shown, why);
+	if (r.open)
+		layer_close(r.open);
+	index_fini(&r.full);
+	free(r.names);
+	free(r.parents);
+	store_close(r.s);
+	if (err && !why->text[0])
+		snprintf(why->text, sizeof(why->text), "%s: %s", shown, strerror(-err));
+	if (!err)
+		*out = r.report;
+	return err;
+}

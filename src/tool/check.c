@@ -1,0 +1,386 @@
+/*
+ * spillctl check: options, the lock, the passes in their order, the result.
+ *
+ * Invariants:
+ * 1. The store's lock is held from before anything is read until the end.
+ * 2. Without --repair nothing in the store changes.
+ * 3. What a repair changes in meta.db is one transaction; files that it says are changed follow it. A repair
+ *    that is cancelled or fails before has changed nothing but added files.
+ * 4. The exit code tells what a look after the repair has found, not what the repair believes.
+ */
+#include "tool/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tool/text.h"
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "unknown"
+#endif
+
+/* A pass may rely on what those before it have found in order, or mended. */
+static const struct check_pass passes[] = {
+	{ "mark", CHECK_BASE, check_pass_mark },
+	{ "database", CHECK_BASE, check_pass_database },
+	{ "schema", CHECK_BASE, check_pass_schema },
+	{ "types", CHECK_BASE, check_pass_types },
+	{ "indexes", 0, check_pass_indexes },
+	{ "facts", 0, check_pass_facts },
+	{ "inodes", 0, check_pass_inodes },
+	{ "blobs", 0, check_pass_blobs },
+	{ "xattrs", 0, check_pass_xattrs },
+	{ "extents", 0, check_pass_extents },
+	{ "pool", 0, check_pass_pool },
+	{ "columns", 0, check_pass_columns },
+	{ "layers", 0, check_pass_layers },
+	{ "names", 0, check_pass_names },
+	{ "tree", 0, check_pass_tree },
+	{ "leftovers", 0, check_pass_leftovers },
+	{ "links", 0, check_pass_links },
+	{ "data", CHECK_DATA, check_pass_data },
+};
+
+#define NPASSES (sizeof(passes) / sizeof(*passes))
+
+static volatile sig_atomic_t cancelled;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	cancelled = 1;
+}
+
+bool check_cancelled(void)
+{
+	return cancelled;
+}
+
+/* Findings. */
+
+static void say(struct check *c, const char *fmt, va_list ap)
+{
+	progress_end(&c->progress);
+	fprintf(c->out, "%s: ", c->pass->name);
+	vfprintf(c->out, fmt, ap);
+}
+
+void check_found(struct check *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	c->nfound++;
+	if (!*c->mended && (c->pass->flags & CHECK_DATA))
+		c->nleft_data++;
+	if (!c->again) {
+		va_start(ap, fmt);
+		say(c, fmt, ap);
+		va_end(ap);
+		fprintf(c->out, "%s%s\n", *c->mended ? ": " : "", c->mended);
+	}
+	c->nmended += *c->mended != '\0';
+	*c->mended = '\0';
+}
+
+void check_note(struct check *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!c->verbose || c->again)
+		return;
+	va_start(ap, fmt);
+	say(c, fmt, ap);
+	va_end(ap);
+	fputc('\n', c->out);
+}
+
+void check_mended(struct check *c, const char *fmt, ...)
+{
+	size_t n = strlen(c->mended);
+	va_list ap;
+
+	if (!c->repair)
+		return;
+	/* More than one thing may be done about one finding. */
+	if (n && n < sizeof(c->mended) - 3) {
+		strcpy(c->mended + n, ", ");
+		n += 2;
+	}
+	va_start(ap, fmt);
+	vsnprintf(c->mended + n, sizeof(c->mended) - n, fmt, ap);
+	va_end(ap);
+}
+
+int check_fail(struct check *c, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	progress_end(&c->progress);
+	fflush(c->out);
+	fprintf(stderr, "%s: %s: ", c->program, c->shown);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return err;
+}
+
+int check_tick(struct check *c, uint64_t done_bytes, uint64_t total_bytes)
+{
+	if (!c->progress.on && !c->progress.drawn)
+		progress_begin(&c->progress, c->pass->name);
+	progress_update(&c->progress, done_bytes, total_bytes);
+	return cancelled ? -ECANCELED : 0;
+}
+
+/* The lock. */
+
+static int held(struct check *c, const char *text)
+{
+	return check_fail(c, -EBUSY, "the store is in use by the process with pid %ld", atol(text));
+}
+
+/* As a daemon takes it: one that is closing the store is waited for. A check that changes nothing leaves
+ * the file alone and lets others look, too. */
+static int take_lock(struct check *c)
+{
+	int tries = 0;
+
+	c->lock_fd = openat(c->dirfd, "lock", (c->repair ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
+	if (c->lock_fd < 0 && errno == ENOENT)
+		return 0; /* nobody has it */
+	if (c->lock_fd < 0)
+		return check_fail(c, -errno, "lock: %s", strerror(errno));
+	while (flock(c->lock_fd, (c->repair ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+		char text[64];
+		ssize_t n;
+
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return check_fail(c, -errno, "lock: %s", strerror(errno));
+		n = pread(c->lock_fd, text, sizeof(text) - 1, 0);
+		text[n > 0 ? n : 0] = '\0';
+		if (!strstr(text, "closing") && ++tries > 50)
+			return held(c, text);
+		nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+		if (cancelled)
+			return -ECANCELED;
+	}
+	if (c->repair && (ftruncate(c->lock_fd, 0) || dprintf(c->lock_fd, "%ld\n", (long)getpid()) < 0))
+		return check_fail(c, -errno, "lock: %s", strerror(errno));
+	return 0;
+}
+
+static int open_store(struct check *c)
+{
+	struct stat st;
+
+	c->dirfd = open(c->shown, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dirfd < 0)
+		return check_fail(c, -errno, "%s", strerror(errno));
+	/* Its mark may be what is damaged. */
+	if (fstatat(c->dirfd, "SPILLFS", &st, 0) < 0 &&
+	    (fstatat(c->dirfd, "meta.db", &st, 0) < 0 || fstatat(c->dirfd, "layers", &st, 0) < 0 ||
+	     fstatat(c->dirfd, "pool", &st, 0) < 0 || fstatat(c->dirfd, "columns", &st, 0) < 0))
+		return check_fail(c, -ENOTDIR, "not a spillfs store");
+	return take_lock(c);
+}
+
+/* The run. */
+
+static int run_pass(struct check *c, const struct check_pass *p)
+{
+	int err;
+
+	c->pass = p;
+	if (c->verbose && !c->again)
+		fprintf(c->out, "%s: ...\n", p->name);
+	err = p->run(c);
+	progress_end(&c->progress);
+	return cancelled ? -ECANCELED : err;
+}
+
+static int run_passes(struct check *c, bool base)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < NPASSES && !err; i++) {
+		unsigned flags = passes[i].flags;
+
+		if (((flags & CHECK_BASE) != 0) != base || ((flags & CHECK_DATA) && (!c->data || c->again)))
+			continue;
+		err = run_pass(c, &passes[i]);
+		/* What stands on it would only repeat it. */
+		if (!err && base && c->nfound > c->nmended)
+			break;
+	}
+	return err;
+}
+
+/* Runs what waited for the commit, or only forgets it. */
+static int end_deferred(struct check *c, bool run)
+{
+	int err = 0;
+
+	while (c->deferred) {
+		struct check_deferred *d = c->deferred;
+
+		c->deferred = d->next;
+		if (!err && run)
+			err = d->run(c, d);
+		free(d);
+	}
+	return err;
+}
+
+/* Invariant 4. */
+static int look_again(struct check *c)
+{
+	uint64_t found = c->nfound, nfiles = c->nfiles, nbytes = c->nbytes;
+	int err;
+
+	c->again = true;
+	c->repair = false;
+	c->nfound = 0;
+	err = run_passes(c, false);
+	c->nmended = found > c->nfound + c->nleft_data ? found - c->nfound - c->nleft_data : 0;
+	c->nfound = found;
+	c->again = false;
+	c->repair = true;
+	if (!c->nfiles) {
+		c->nfiles = nfiles;
+		c->nbytes = nbytes;
+	}
+	return err;
+}
+
+static int check_store(struct check *c)
+{
+	int err = run_passes(c, true);
+
+	if (err || c->nfound > c->nmended)
+		return err;
+	c->base_done = true;
+	if (c->repair)
+		err = check_db_write(c);
+	if (!err)
+		err = run_passes(c, false);
+	if (!err && c->mending) {
+		err = check_db_commit(c);
+		if (!err) {
+			c->committed = true;
+			err = end_deferred(c, true);
+		}
+		if (!err)
+			err = look_again(c);
+	}
+	return err;
+}
+
+static int summary(struct check *c, int err)
+{
+	uint64_t left = c->nfound - c->nmended;
+	int code = 0;
+
+	if (err == -ECANCELED) {
+		fprintf(c->out, "%s: cancelled%s\n", c->shown, c->committed ? " after the repair" : ", nothing was mended");
+		return CHECK_CANCELLED | (c->committed ? CHECK_CORRECTED : c->nfound ? CHECK_LEFT : 0);
+	}
+	if (err)
+		return CHECK_FAILED;
+	if (!c->nfound) {
+		fprintf(c->out, "%s: clean, %" PRIu64 " files, %" PRIu64 " bytes\n", c->shown, c->nfiles, c->nbytes);
+		return CHECK_CLEAN;
+	}
+	fprintf(c->out, "%s: %" PRIu64 " errors, %" PRIu64 " corrected, %" PRIu64 " left\n", c->shown, c->nfound,
+		c->nmended, left);
+	if (!c->base_done)
+		fprintf(c->out, "%s: meta.db is beyond repair; spillctl rebuild makes a new one from the layers\n", c->shown);
+	if (*c->backup)
+		fprintf(c->out, "%s: meta.db as it was is %s/%s\n", c->shown, c->shown, c->backup);
+	code |= c->nmended ? CHECK_CORRECTED : 0;
+	code |= left ? CHECK_LEFT : 0;
+	return code;
+}
+
+static int check_run(struct check *c)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	int err, code;
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	err = open_store(c);
+	if (!err)
+		err = check_store(c);
+	end_deferred(c, false);
+	code = summary(c, err);
+	check_db_close(c);
+	if (c->lock_fd >= 0)
+		close(c->lock_fd);
+	if (c->dirfd >= 0)
+		close(c->dirfd);
+	if (fflush(c->out) || ferror(c->out))
+		code |= CHECK_FAILED;
+	return code;
+}
+
+/* The command line. */
+
+static void usage(FILE *to, const char *program)
+{
+	fprintf(to, "usage: %s [-n | -p | -a | -y | --repair] [--data] [-v] STORE\n\n"
+		"STORE is the directory of a spillfs store that is not mounted.\n\n"
+		"  -n               only look; the default\n"
+		"  --repair, -p -a -y  mend what can be mended\n"
+		"  --data           read and decode all data, too\n"
+		"  -v, --verbose    more words\n"
+		"  -f, -C[FD]       ignored: every check is a full one\n"
+		"  -V, --version    the version\n\n"
+		"Exit codes, which may add up: 0 clean, 1 errors corrected, 4 errors left, 8 it could not be\n"
+		"checked, 16 usage, 32 cancelled.\n", program);
+}
+
+int check_main(const char *program, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "repair", no_argument, NULL, 'y' }, { "data", no_argument, NULL, 'd' },
+		{ "verbose", no_argument, NULL, 'v' }, { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	struct check c = { .program = program, .dirfd = -1, .lock_fd = -1, .out = stdout };
+	bool look = false;
+	int o;
+
+	optind = 1;
+	while ((o = getopt_long(argc, argv, "npayvfC::Vh", options, NULL)) != -1) {
+		switch (o) {
+		case 'n': look = true; break;
+		case 'p': case 'a': case 'y': c.repair = true; break;
+		case 'd': c.data = true; break;
+		case 'v': c.verbose = true; break;
+		case 'f': case 'C': break;
+		case 'V': printf("%s %s\n", program, PACKAGE_VERSION); return 0;
+		case 'h': usage(stdout, program); return 0;
+		default: return CHECK_USAGE;
+		}
+	}
+	if (look && c.repair) {
+		fprintf(stderr, "%s: -n and --repair exclude each other\n", program);
+		return CHECK_USAGE;
+	}
+	if (argc - optind != 1) {
+		usage(stderr, program);
+		return CHECK_USAGE;
+	}
+	c.shown = argv[optind];
+	return check_run(&c);
+}

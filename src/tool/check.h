@@ -1,0 +1,167 @@
+/*
+ * spillctl check, also called fsck.spillfs: looks at a store that no daemon has, and mends it.
+ *
+ * A check is a table of named passes (check.c). A pass looks at one thing, says what is wrong with it by
+ * check_found, one line for each, and with --repair has mended it before, by the functions below, which do
+ * nothing without --repair. It returns 0, whatever it finds, or -errno when it could not do its work.
+ *
+ * It reads meta.db and the files by itself, not through store/: a check must not trust what it checks.
+ */
+#ifndef SPILLFS_TOOL_CHECK_H
+#define SPILLFS_TOOL_CHECK_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "tool/progress.h"
+
+/* Exit codes, those of fsck(8); they may add up. */
+enum check_exit {
+	CHECK_CLEAN = 0,
+	CHECK_CORRECTED = 1,
+	CHECK_LEFT = 4,
+	CHECK_FAILED = 8,
+	CHECK_USAGE = 16,
+	CHECK_CANCELLED = 32,
+};
+
+enum check_flags {
+	CHECK_BASE = 1, /* what it finds makes the other passes senseless; runs before anything is mended */
+	CHECK_DATA = 2, /* reads all data: with --data only, and not again after a repair */
+};
+
+struct check;
+
+struct check_pass {
+	const char *name;
+	unsigned flags;
+	int (*run)(struct check *c);
+};
+
+/* What has to wait until the mended rows are durable. */
+struct check_deferred {
+	struct check_deferred *next;
+	int (*run)(struct check *c, struct check_deferred *d);
+	int64_t number, size_bytes;
+};
+
+struct check {
+	const char *program, *shown; /* how it was called, and how the store was named */
+	bool repair, data, verbose;
+	bool again; /* this is the look after a repair: count only */
+	int dirfd, lock_fd;
+	FILE *out;
+	uint8_t uuid[16]; /* once pass mark has run */
+
+	sqlite3 *db;
+	char *copy_dir; /* holds the copy of meta.db that is read, or NULL */
+	char backup[64];
+	bool mending; /* the transaction is open and the backup made */
+	bool committed, base_done;
+
+	const struct check_pass *pass;
+	struct progress progress;
+
+	char mended[400]; /* what was done about the next finding */
+	uint64_t nfound, nmended, nleft_data;
+	uint64_t nfiles, nbytes;
+	struct check_deferred *deferred;
+};
+
+/* Findings. */
+
+/* One line: "PASS: what[: what was done about it]". */
+void check_found(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Shown with -v: nothing is wrong. */
+void check_note(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Says what was done about what the next check_found tells. Nothing without --repair. */
+void check_mended(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* An operational failure, on stderr; returns err. */
+int check_fail(struct check *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Progress of a pass that reads much; -ECANCELED after SIGINT. */
+int check_tick(struct check *c, uint64_t done_bytes, uint64_t total_bytes);
+bool check_cancelled(void);
+
+/* Texts for people, in a few static buffers: one printf may use several. */
+/* Bytes of a name in quotes, with escapes. */
+const char *check_quote(const void *bytes, size_t len);
+/* `file 70 "buckets/a/x"`; the path is missing when it has no name. */
+const char *check_who(struct check *c, int64_t ino);
+
+/* The database (check_db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. */
+
+/* For reading, so that nothing in the store changes: what is committed, also in the log. */
+int check_db_read(struct check *c);
+/* For repair: in its place. */
+int check_db_write(struct check *c);
+void check_db_close(struct check *c);
+int check_db_commit(struct check *c);
+/* -errno of a failed statement, said on stderr. */
+int check_db_fail(struct check *c);
+int check_prepare(struct check *c, const char *sql, sqlite3_stmt **out);
+/* Calls each with all rows of a query, after the last was read: each may change the tables. */
+int check_rows(struct check *c, const char *sql, int (*each)(struct check *c, sqlite3_value **v));
+/* One number; `otherwise` when there is no row or it is NULL. */
+int check_number(struct check *c, int64_t otherwise, int64_t *out, const char *sql, const char *fmt, ...);
+/* Repair: runs a statement that changes something, and notes `what` as done. */
+int check_mend(struct check *c, const char *what, const char *sql, const char *fmt, ...);
+/* As check_mend, for statements that nothing is to be said of. */
+int check_change(struct check *c, const char *sql, const char *fmt, ...);
+
+static inline int64_t check_int(sqlite3_value *v)
+{
+	return sqlite3_value_int64(v);
+}
+
+/* lost+found (check_lost.c); all for repair, no-ops otherwise. kind: enum array_kind of the class. */
+
+/* Every name of ino goes to lost+found of its class, or it gets one there. */
+int check_lose(struct check *c, int64_t ino, int64_t kind);
+/* The same for one name only. */
+int check_lose_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind);
+/* The row of a file that is known from its data only. ino 0: a new one, returned in *ino_out. */
+int check_make_file(struct check *c, int64_t ino, int64_t kind, int64_t size, int64_t file, int64_t *ino_out);
+
+/* The link count of ino is to be set without a word: a repair has changed its names. */
+int check_touched(struct check *c, int64_t ino);
+
+/* Files of the store (check_files.c). */
+
+/* Copies bytes; -ENODATA when there are fewer. */
+int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
+/* Copies a file of directory `from` into directory `to`, durably. */
+int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname);
+/* Calls each with the names in a directory of the store, sorted; -ENOENT. */
+int check_list(struct check *c, const char *dir, int (*each)(struct check *c, const char *name));
+/* A number without leading zeros. */
+bool check_decimal(const char *text, int64_t *out);
+int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
+
+/* Passes. */
+int check_pass_mark(struct check *c);
+int check_pass_database(struct check *c);
+int check_pass_schema(struct check *c);
+int check_pass_types(struct check *c);
+int check_pass_indexes(struct check *c);
+int check_pass_facts(struct check *c);
+int check_pass_inodes(struct check *c);
+int check_pass_blobs(struct check *c);
+int check_pass_xattrs(struct check *c);
+int check_pass_extents(struct check *c);
+int check_pass_pool(struct check *c);
+int check_pass_columns(struct check *c);
+int check_pass_layers(struct check *c);
+int check_pass_leftovers(struct check *c);
+int check_pass_names(struct check *c);
+int check_pass_tree(struct check *c);
+int check_pass_links(struct check *c);
+int check_pass_data(struct check *c);
+
+/* The command: argv[0] is how it was called. */
+int check_main(const char *program, int argc, char **argv);
+
+#endif

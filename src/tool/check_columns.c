@@ -1,0 +1,269 @@
+/*
+ * Passes over column files and over what belongs to nobody, and the reading of all data.
+ *
+ * Invariants:
+ * 1. A column that loses bytes keeps its size and goes to lost+found; what it has lost reads as zeros.
+ * 2. A column file that no inode names is what a crash leaves, and the next mount deletes it; it is kept, as a
+ *    file in lost+found, when something else was wrong: then its inode may be what is lost.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "array/array.h"
+#include "tool/check.h"
+
+#define READ_BYTES (1u << 20)
+
+static void column_name(int64_t number, char out[32])
+{
+	snprintf(out, 32, "columns/%" PRId64, number);
+}
+
+static int add_column_file(struct check *c, const char *name)
+{
+	sqlite3_stmt *s;
+	char path[300];
+	int64_t number;
+	struct stat st;
+	int err;
+
+	snprintf(path, sizeof(path), "columns/%s", name);
+	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return check_fail(c, -errno, "%s: %s", path, strerror(errno));
+	if (!check_decimal(name, &number) || !S_ISREG(st.st_mode)) {
+		check_note(c, "%s is not known here", check_quote(path, strlen(path)));
+		return 0;
+	}
+	err = check_prepare(c, "INSERT INTO temp.column_file VALUES(?,?)", &s);
+	if (err)
+		return err;
+	sqlite3_bind_int64(s, 1, number);
+	sqlite3_bind_int64(s, 2, st.st_size);
+	sqlite3_step(s);
+	return sqlite3_finalize(s) == SQLITE_OK ? 0 : check_db_fail(c);
+}
+
+static int list_columns(struct check *c)
+{
+	int err;
+
+	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.column_file;"
+			 "CREATE TEMP TABLE column_file(number INTEGER PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
+		return check_db_fail(c);
+	err = check_list(c, "columns", add_column_file);
+	return err == -ENOENT ? 0 : err;
+}
+
+/* A number that neither a row nor a file has. */
+static int new_number(struct check *c, int64_t *out)
+{
+	int err = check_number(c, 1, out, "SELECT 1 + max(coalesce((SELECT max(file) FROM inodes), 0),"
+			       " coalesce((SELECT max(number) FROM temp.column_file), 0))", "");
+
+	return err ? err : check_change(c, "INSERT INTO temp.column_file VALUES(?, 0)", "i", *out);
+}
+
+/* ino gets a new column file: a copy of file number `from`, or a hole if that is 0. */
+static int give_file(struct check *c, int64_t ino, int64_t from, int64_t size)
+{
+	char name[32], from_name[32];
+	int64_t number;
+	int fd, dir, err = new_number(c, &number);
+
+	if (err)
+		return err;
+	column_name(number, name);
+	column_name(from, from_name);
+	if (from) {
+		err = check_copy_file(c, c->dirfd, from_name, c->dirfd, name);
+	} else {
+		fd = openat(c->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		err = fd < 0 || ftruncate(fd, size) < 0 || fsync(fd) < 0 ? -errno : 0;
+		if (fd >= 0)
+			close(fd);
+	}
+	dir = openat(c->dirfd, "columns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!err && (dir < 0 || fsync(dir) < 0))
+		err = -errno;
+	if (dir >= 0)
+		close(dir);
+	if (err)
+		return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", name, strerror(-err));
+	return check_mend(c, from ? "it has a copy now" : "it is a hole now", "UPDATE inodes SET file=? WHERE ino=?", "ii", number,
+			  ino);
+}
+
+/* ino, size, number */
+static int missing_column(struct check *c, sqlite3_value **v)
+{
+	const char *who = check_who(c, check_int(v[0]));
+	char name[32];
+	int err = c->repair ? give_file(c, check_int(v[0]), 0, check_int(v[1])) : 0;
+
+	if (!err)
+		err = check_lose(c, check_int(v[0]), ARRAY_COLUMN);
+	column_name(check_int(v[2]), name);
+	if (!err)
+		check_found(c, "%s: its %" PRId64 " bytes are lost with %s, which does not exist", who, check_int(v[1]), name);
+	return err;
+}
+
+/* After the commit: until then the file is as the rows say that it is not. */
+static int stretch(struct check *c, struct check_deferred *d)
+{
+	char name[32];
+	int fd, err;
+
+	column_name(d->number, name);
+	fd = openat(c->dirfd, name, O_WRONLY | O_CLOEXEC);
+	err = fd < 0 || ftruncate(fd, d->size_bytes) < 0 || fsync(fd) < 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return err ? check_fail(c, err, "%s: %s", name, strerror(-err)) : 0;
+}
+
+/* ino, size, number, size of the file */
+static int short_column(struct check *c, sqlite3_value **v)
+{
+	const char *who = check_who(c, check_int(v[0]));
+	char name[32];
+	int err = check_defer(c, stretch, check_int(v[2]), check_int(v[1]));
+
+	if (!err)
+		err = check_lose(c, check_int(v[0]), ARRAY_COLUMN);
+	check_mended(c, "they are a hole now");
+	column_name(check_int(v[2]), name);
+	if (!err)
+		check_found(c, "%s: bytes %" PRId64 " to %" PRId64 " are lost: %s ends before them", who, check_int(v[3]),
+			    check_int(v[1]) - 1, name);
+	return err;
+}
+
+/* ino, size, number, the first owner */
+static int double_column(struct check *c, sqlite3_value **v)
+{
+	const char *who = check_who(c, check_int(v[0])), *first = check_who(c, check_int(v[3]));
+	char name[32];
+	int err = c->repair ? give_file(c, check_int(v[0]), check_int(v[2]), 0) : 0;
+
+	if (!err)
+		err = check_lose(c, check_int(v[0]), ARRAY_COLUMN);
+	column_name(check_int(v[2]), name);
+	if (!err)
+		check_found(c, "%s: %s belongs to %s, too", who, name, first);
+	return err;
+}
+
+int check_pass_columns(struct check *c)
+{
+	int err = list_columns(c);
+
+	if (!err)
+		err = check_rows(c, "SELECT ino, size, file FROM inodes WHERE kind=2 AND (mode & 61440)=32768 AND file<>0 AND"
+				 " file NOT IN (SELECT number FROM temp.column_file) ORDER BY ino", missing_column);
+	if (!err)
+		err = check_rows(c, "SELECT i.ino, i.size, i.file, o.first FROM inodes i JOIN (SELECT file, min(ino) first FROM inodes"
+				 " WHERE kind=2 AND file<>0 GROUP BY file HAVING count(*)>1) o ON o.file=i.file WHERE i.kind=2 AND"
+				 " i.ino<>o.first ORDER BY i.ino", double_column);
+	if (!err)
+		err = check_rows(c, "SELECT i.ino, i.size, i.file, f.size FROM inodes i JOIN temp.column_file f ON f.number=i.file"
+				 " WHERE i.kind=2 AND (i.mode & 61440)=32768 AND f.size<i.size AND f.size>=0 ORDER BY i.ino",
+				 short_column);
+	return err;
+}
+
+/* number, size */
+static int leftover(struct check *c, sqlite3_value **v)
+{
+	char name[32];
+	int err;
+
+	column_name(check_int(v[0]), name);
+	if (!c->nfound || !check_int(v[1])) {
+		check_note(c, "%s, %" PRId64 " bytes, belongs to no file; the next mount deletes it", name, check_int(v[1]));
+		return 0;
+	}
+	err = check_make_file(c, 0, ARRAY_COLUMN, check_int(v[1]), check_int(v[0]), NULL);
+	if (!err)
+		check_found(c, "%s, %" PRId64 " bytes, belongs to no file", name, check_int(v[1]));
+	return err;
+}
+
+int check_pass_leftovers(struct check *c)
+{
+	int err = list_columns(c);
+
+	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file WHERE number NOT IN (SELECT file FROM inodes"
+				      " WHERE kind=2) ORDER BY number", leftover);
+}
+
+/* All data of buckets and columns, as far as it can be read. */
+
+static struct {
+	uint64_t done, total;
+} reading;
+
+static int read_range(struct check *c, const char *name, uint64_t off, uint64_t len, int64_t ino)
+{
+	char *buf = malloc(READ_BYTES);
+	int fd = openat(c->dirfd, name, O_RDONLY | O_CLOEXEC), err = buf ? 0 : -ENOMEM;
+
+	while (!err && len) {
+		ssize_t n = fd < 0 ? -1 : pread(fd, buf, len < READ_BYTES ? (size_t)len : READ_BYTES, (off_t)off);
+
+		if (n < 0 && errno == EINTR && !check_cancelled())
+			continue;
+		if (n <= 0) {
+			check_found(c, "%s: %s cannot be read at %" PRIu64 ": %s", check_who(c, ino), name, off,
+				    n ? strerror(errno) : "it ends there");
+			break;
+		}
+		off += (uint64_t)n;
+		len -= (uint64_t)n;
+		reading.done += (uint64_t)n;
+		err = check_tick(c, reading.done, reading.total);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	return err;
+}
+
+/* file, phys, len, ino */
+static int read_extent(struct check *c, sqlite3_value **v)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "pool/%02" PRId64, check_int(v[0]));
+	return read_range(c, name, (uint64_t)check_int(v[1]), (uint64_t)check_int(v[2]), check_int(v[3]));
+}
+
+/* file, size, ino */
+static int read_column(struct check *c, sqlite3_value **v)
+{
+	char name[32];
+
+	column_name(check_int(v[0]), name);
+	return read_range(c, name, 0, (uint64_t)check_int(v[1]), check_int(v[2]));
+}
+
+int check_pass_data(struct check *c)
+{
+	int64_t buckets, columns;
+	int err = check_number(c, 0, &buckets, "SELECT sum(len) FROM extents", "");
+
+	if (!err)
+		err = check_number(c, 0, &columns, "SELECT sum(size) FROM inodes WHERE kind=2 AND file>0", "");
+	if (err)
+		return err;
+	reading.done = 0;
+	reading.total = (uint64_t)(buckets + columns);
+	err = check_rows(c, "SELECT file, phys, len, ino FROM extents ORDER BY file, phys", read_extent);
+	if (!err)
+		err = check_rows(c, "SELECT file, size, ino FROM inodes WHERE kind=2 AND file>0 ORDER BY file", read_column);
+	return err;
+}

@@ -1,0 +1,317 @@
+/*
+ * meta.db for the check: opening it, statements, the one transaction that mends.
+ *
+ * Invariants:
+ * 1. A check that does not repair writes nothing into the store: it opens meta.db as immutable, or, when
+ *    there is a log to be read with it, a copy of both.
+ * 2. The first change begins the transaction; before it a copy of meta.db is durable in the store.
+ * 3. All rows of a query are read before the first of them is acted on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/meta_vfs.h"
+#include "tool/check.h"
+
+int check_db_fail(struct check *c)
+{
+	int rc = sqlite3_errcode(c->db) & 0xff;
+
+	if (rc == SQLITE_INTERRUPT && check_cancelled())
+		return -ECANCELED;
+	return check_fail(c, rc == SQLITE_NOMEM ? -ENOMEM : rc == SQLITE_FULL ? -ENOSPC : -EIO, "meta.db: %s",
+			  sqlite3_errmsg(c->db));
+}
+
+static int interrupted(void *ctx)
+{
+	(void)ctx;
+	return check_cancelled();
+}
+
+static int open_db(struct check *c, const char *path, int flags, const char *vfs)
+{
+	int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, vfs);
+
+	if (rc != SQLITE_OK) {
+		int err = check_db_fail(c);
+
+		sqlite3_close(c->db);
+		c->db = NULL;
+		return err;
+	}
+	sqlite3_exec(c->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
+	sqlite3_progress_handler(c->db, 10000, interrupted, NULL);
+	sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	/* A damaged schema must not make SQLite run what it says. */
+	sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	return 0;
+}
+
+/* A directory of our own with a copy of the database and its log. */
+static int copy_db(struct check *c)
+{
+	const char *tmp = getenv("TMPDIR");
+	int to, err;
+
+	if (asprintf(&c->copy_dir, "%s/spillfs-check.XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0) {
+		c->copy_dir = NULL;
+		return -ENOMEM;
+	}
+	if (!mkdtemp(c->copy_dir)) {
+		err = check_fail(c, -errno, "%s: %s", c->copy_dir, strerror(errno));
+		free(c->copy_dir);
+		c->copy_dir = NULL;
+		return err;
+	}
+	to = open(c->copy_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	err = to < 0 ? -errno : check_copy_file(c, c->dirfd, "meta.db", to, "meta.db");
+	if (!err)
+		err = check_copy_file(c, c->dirfd, "meta.db-wal", to, "meta.db-wal");
+	if (to >= 0)
+		close(to);
+	if (err && err != -ECANCELED)
+		check_fail(c, err, "cannot copy meta.db to %s: %s", c->copy_dir, strerror(-err));
+	return err;
+}
+
+static void drop_copy(struct check *c)
+{
+	static const char *const names[] = { "meta.db", "meta.db-wal", "meta.db-shm" };
+	int dir;
+
+	if (!c->copy_dir)
+		return;
+	dir = open(c->copy_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; dir >= 0 && i < sizeof(names) / sizeof(*names); i++)
+		unlinkat(dir, names[i], 0);
+	if (dir >= 0)
+		close(dir);
+	rmdir(c->copy_dir);
+	free(c->copy_dir);
+	c->copy_dir = NULL;
+}
+
+int check_db_read(struct check *c)
+{
+	char path[64], *copy;
+	struct stat st;
+	int err;
+
+	if (fstatat(c->dirfd, "meta.db-wal", &st, 0) < 0 || !st.st_size) {
+		snprintf(path, sizeof(path), "file:/proc/self/fd/%d/meta.db?immutable=1", c->dirfd);
+		return open_db(c, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+	}
+	err = copy_db(c);
+	if (err)
+		return err;
+	if (asprintf(&copy, "%s/meta.db", c->copy_dir) < 0)
+		return -ENOMEM;
+	err = open_db(c, copy, SQLITE_OPEN_READWRITE, meta_vfs(NULL));
+	free(copy);
+	/* So that each page stands once, in the copy. What a crash has left of this in the store is mended by it. */
+	if (!err && sqlite3_exec(c->db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL) == SQLITE_INTERRUPT)
+		err = -ECANCELED;
+	return err;
+}
+
+int check_db_write(struct check *c)
+{
+	char path[64];
+	int err;
+
+	check_db_close(c);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/meta.db", c->dirfd);
+	err = open_db(c, path, SQLITE_OPEN_READWRITE, meta_vfs(NULL));
+	/* The log goes into the database, so that a copy of that is all there is to be saved. */
+	if (!err && sqlite3_exec(c->db, "PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL))
+		err = check_db_fail(c);
+	return err;
+}
+
+void check_db_close(struct check *c)
+{
+	if (c->db) {
+		if (!sqlite3_get_autocommit(c->db))
+			sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+		sqlite3_close(c->db);
+	}
+	c->db = NULL;
+	drop_copy(c);
+}
+
+int check_db_commit(struct check *c)
+{
+	if (!c->mending)
+		return 0;
+	c->mending = false;
+	return sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
+}
+
+/* Invariant 2. */
+static int begin_mending(struct check *c)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	int err;
+
+	if (c->mending)
+		return 0;
+	if (!*c->backup) {
+		strftime(c->backup, sizeof(c->backup), "meta.db.before-repair-%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+		err = check_copy_file(c, c->dirfd, "meta.db", c->dirfd, c->backup);
+		if (err)
+			return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", c->backup, strerror(-err));
+	}
+	if (sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+		return check_db_fail(c);
+	c->mending = true;
+	return 0;
+}
+
+int check_prepare(struct check *c, const char *sql, sqlite3_stmt **out)
+{
+	return sqlite3_prepare_v2(c->db, sql, -1, out, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
+}
+
+static int prepare_bound(struct check *c, sqlite3_stmt **out, const char *sql, const char *fmt, va_list ap)
+{
+	int err = check_prepare(c, sql, out), rc = SQLITE_OK;
+
+	for (int i = 1; !err && *fmt && rc == SQLITE_OK; fmt++, i++) {
+		if (*fmt == 'i') {
+			rc = sqlite3_bind_int64(*out, i, va_arg(ap, int64_t));
+		} else if (*fmt == 's') {
+			rc = sqlite3_bind_text(*out, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+		} else {
+			const void *p = va_arg(ap, const void *);
+			size_t n = va_arg(ap, size_t);
+
+			rc = sqlite3_bind_blob64(*out, i, n ? p : "", n, SQLITE_STATIC);
+		}
+	}
+	if (!err && rc != SQLITE_OK) {
+		err = check_db_fail(c);
+		sqlite3_finalize(*out);
+	}
+	return err;
+}
+
+struct row {
+	struct row *next;
+	sqlite3_value *v[];
+};
+
+static int read_rows(struct check *c, sqlite3_stmt *s, struct row **out)
+{
+	int n = sqlite3_column_count(s), rc;
+	struct row **end = out;
+
+	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+		struct row *r = calloc(1, sizeof(*r) + (size_t)n * sizeof(*r->v));
+
+		if (!r)
+			return -ENOMEM;
+		*end = r;
+		end = &r->next;
+		for (int i = 0; i < n; i++) {
+			r->v[i] = sqlite3_value_dup(sqlite3_column_value(s, i));
+			if (!r->v[i])
+				return -ENOMEM;
+		}
+	}
+	return rc == SQLITE_DONE ? 0 : check_db_fail(c);
+}
+
+int check_rows(struct check *c, const char *sql, int (*each)(struct check *c, sqlite3_value **v))
+{
+	struct row *rows = NULL;
+	sqlite3_stmt *s;
+	int err = check_prepare(c, sql, &s), n;
+
+	if (err)
+		return err;
+	n = sqlite3_column_count(s);
+	err = read_rows(c, s, &rows);
+	sqlite3_finalize(s);
+	while (rows) {
+		struct row *r = rows;
+
+		rows = r->next;
+		if (!err)
+			err = check_cancelled() ? -ECANCELED : each(c, r->v);
+		for (int i = 0; i < n; i++)
+			sqlite3_value_free(r->v[i]);
+		free(r);
+	}
+	return err;
+}
+
+int check_number(struct check *c, int64_t otherwise, int64_t *out, const char *sql, const char *fmt, ...)
+{
+	sqlite3_stmt *s;
+	va_list ap;
+	int err, rc;
+
+	va_start(ap, fmt);
+	err = prepare_bound(c, &s, sql, fmt, ap);
+	va_end(ap);
+	if (err)
+		return err;
+	rc = sqlite3_step(s);
+	if (rc == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL)
+		*out = sqlite3_column_int64(s, 0);
+	else if (rc == SQLITE_ROW || rc == SQLITE_DONE)
+		*out = otherwise;
+	else
+		err = check_db_fail(c);
+	sqlite3_finalize(s);
+	return err;
+}
+
+static int change(struct check *c, const char *sql, const char *fmt, va_list ap)
+{
+	sqlite3_stmt *s;
+	int err = begin_mending(c);
+
+	if (!err)
+		err = prepare_bound(c, &s, sql, fmt, ap);
+	if (err)
+		return err;
+	while (sqlite3_step(s) == SQLITE_ROW)
+		;
+	return sqlite3_finalize(s) == SQLITE_OK ? 0 : check_db_fail(c);
+}
+
+int check_mend(struct check *c, const char *what, const char *sql, const char *fmt, ...)
+{
+	va_list ap;
+	int err;
+
+	if (!c->repair)
+		return 0;
+	va_start(ap, fmt);
+	err = change(c, sql, fmt, ap);
+	va_end(ap);
+	if (!err)
+		check_mended(c, "%s", what);
+	return err;
+}
+
+int check_change(struct check *c, const char *sql, const char *fmt, ...)
+{
+	va_list ap;
+	int err;
+
+	if (!c->repair)
+		return 0;
+	va_start(ap, fmt);
+	err = change(c, sql, fmt, ap);
+	va_end(ap);
+	return err;
+}

@@ -1,0 +1,127 @@
+#!/usr/bin/env bats
+# Small arrays: packed into common frames of the layers.
+
+load ../lib/common
+
+# records DIR SEED FIRST LAST: an array of 1 KiB of records for each number, alike as log lines are.
+records() {
+	"$PYTHON" - "$@" <<'PY'
+import os, random, sys
+d, seed, first, last = sys.argv[1], *map(int, sys.argv[2:])
+lines = ["temperature=%.1f status=%s\n" % (t / 10, status) for t in range(150, 300)
+         for status in ("ok", "warming up", "out of range")]
+for i in range(first, last):
+    rng, sensor = random.Random(seed * 1000000 + i), "sensor-%03d " % (i % 100)
+    data = "".join(sensor + line for line in rng.choices(lines, k=40))[:1024]
+    fd = os.open("%s/%05d" % (d, i), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+    assert os.write(fd, data.encode()) == 1024
+    os.close(fd)
+PY
+}
+
+@test "10,000 small arrays in one commit take little more than zstd makes of them at once" {
+	spill_only
+	remount -o commit=1000,dirty=64M
+	mkdir "$MNT/layers/many" "$WORK/many"
+	records "$WORK/many" 1 0 10000
+	cp "$WORK/many"/* "$MNT/layers/many"
+	# 4 KiB of memory for each, not a whole block
+	dirty=$(stat_value spillfs_dirty_bytes)
+	echo "dirty: $dirty"
+	[ "$dirty" -ge 10240000 ] && [ "$dirty" -le $((10000 * 4096)) ]
+	"$SPILLCTL" commit "$MNT"
+	eq "$(stat_value spillfs_dirty_bytes)" 0
+	# The bytes of frames alone: the index takes about 150 more for each array.
+	live=$(stat_value spillfs_layer_live_bytes)
+	at_once=$(cat "$WORK"/many/* | zstd -3 -c | wc -c)
+	echo "frames $live, zstd -3 of all at once $at_once"
+	[ "$live" -le $((at_once * 16 / 10)) ]
+	eq "$(zstd -dc "$MNT/deltas/00000001.zst" | sha256sum)" "$(cat "$WORK"/many/* | sha256sum)"
+	drop_caches
+	diff -r "$WORK/many" "$MNT/layers/many"
+	remount
+	diff -r "$WORK/many" "$MNT/layers/many"
+	# New blocks for some; the rest of their packs stays.
+	records "$WORK/many" 2 3000 3500
+	records "$MNT/layers/many" 2 3000 3500
+	for i in 07777 09999; do
+		for d in "$WORK/many" "$MNT/layers/many"; do
+			printf x | dd of="$d/$i" bs=1 seek=500 conv=notrunc status=none
+			truncate -s 100 "$d/0$((10#$i - 1000))"
+			rm "$d/0$((10#$i - 2000))"
+		done
+	done
+	diff -r "$WORK/many" "$MNT/layers/many"
+	remount
+	diff -r "$WORK/many" "$MNT/layers/many"
+}
+
+@test "small arrays under a small budget: it holds, and they are packed all the same" {
+	spill_only
+	remount -o commit=1000,dirty=1M
+	mkdir "$MNT/layers/many" "$WORK/many"
+	records "$WORK/many" 1 0 3000
+	records "$MNT/layers/many" 1 0 3000 &
+	for i in 1 2 3 4 5 6 7 8; do
+		sleep 0.1
+		[ "$(stat_value spillfs_dirty_bytes)" -le $((1 << 20)) ]
+	done
+	wait_all
+	[ "$(stat_value spillfs_dirty_bytes)" -le $((1 << 20)) ]
+	"$SPILLCTL" commit "$MNT"
+	live=$(stat_value spillfs_layer_live_bytes)
+	at_once=$(cat "$WORK"/many/* | zstd -3 -c | wc -c)
+	echo "frames $live, zstd -3 of all at once $at_once"
+	[ "$live" -le $((at_once * 16 / 10)) ]
+	diff -r "$WORK/many" "$MNT/layers/many"
+	remount
+	diff -r "$WORK/many" "$MNT/layers/many"
+}
+
+@test "small arrays of several codecs and types, zeros among them" {
+	spill_only
+	remount -o commit=1000
+	for c in none zstd:3 zstd:9; do
+		mkdir "$MNT/layers/$c" "$WORK/$c"
+		set_xattr "$MNT/layers/$c" codec $c
+	done
+	noise 3000 "$WORK/noise"
+	for i in $(seq 40); do
+		for t in u8 f64 i16; do
+			for c in none zstd:3 zstd:9; do tail -c $((i * 73)) "$WORK/noise" >"$WORK/$c/$i.$t"; done
+			[ $((i % 7)) != 0 ] || head -c $((i * 100)) /dev/zero >"$WORK/zstd:3/$i.$t"
+		done
+	done
+	truncate -s 0 "$WORK/none/7.u8"
+	truncate -s 10000 "$WORK/none/7.u8"
+	for c in none zstd:3 zstd:9; do cp "$WORK/$c"/* "$MNT/layers/$c"; done
+	"$SPILLCTL" commit "$MNT"
+	eq "$(xattr "$MNT/layers/none/7.u8" stored_bytes)" 0
+	[ "$(xattr "$MNT/layers/none/40.f64" stored_bytes)" -ge 2920 ]
+	[ "$(xattr "$MNT/layers/none/40.f64" stored_bytes)" -lt 2960 ]
+	zstd -tq "$MNT/deltas/00000001.zst"
+	drop_caches
+	for c in none zstd:3 zstd:9; do diff -r "$WORK/$c" "$MNT/layers/$c"; done
+	remount
+	for c in none zstd:3 zstd:9; do diff -r "$WORK/$c" "$MNT/layers/$c"; done
+}
+
+@test "compaction packs anew what is live of packs" {
+	spill_only
+	remount -o commit=1000
+	mkdir "$MNT/layers/c" "$WORK/c"
+	noise 10000000 "$WORK/noise"
+	split -a 3 -d -b 20000 "$WORK/noise" "$WORK/c/f"
+	cp "$WORK"/c/* "$MNT/layers/c/"
+	"$SPILLCTL" commit "$MNT"
+	rm "$WORK"/c/*[1-46-9] "$MNT"/layers/c/*[1-46-9] # four of five
+	"$SPILLCTL" compact "$MNT"
+	[ ! -e "$STORE/layers/00000001.zst" ]
+	live=$(stat_value spillfs_layer_live_bytes)
+	echo "live $live"
+	[ "$live" -ge 2000000 ] && [ "$live" -lt 2100000 ]
+	drop_caches
+	diff -r "$WORK/c" "$MNT/layers/c"
+	remount
+	diff -r "$WORK/c" "$MNT/layers/c"
+}

@@ -1,0 +1,817 @@
+/*
+ * Past states: store/history, compact, layers (snapshots, retention) and follow, on real stores. What a state has to show
+ * is kept in a model, byte for byte.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "block/layer.h"
+#include "store/commit.h"
+#include "store/compact.h"
+#include "store/history.h"
+#include "store/layers_priv.h"
+#include "store/store.h"
+#include "tree/past.h"
+#include "tree/special.h"
+#include "tree/tree.h"
+#include "unit.h"
+
+#define NFILES 6u
+#define SIZE_MAX_BYTES 60000u
+
+static uint64_t rand_state = 7;
+static const struct tree_caller me;
+
+/* What the files of a state hold; the second half of them is in the directory d. */
+struct state {
+	uint64_t layer;
+	struct {
+		bool there;
+		size_t n;
+		unsigned char *p;
+	} f[NFILES];
+};
+
+struct world {
+	struct store *store;
+	struct tree *tree;
+	uint64_t d;
+};
+
+static uint64_t below(uint64_t n)
+{
+	return unit_rand(&rand_state) % n;
+}
+
+/* ---- stores ---- */
+
+static void open_store(const char *dir, unsigned keep, bool follow, struct store **out)
+{
+	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20, .keep = keep, .follow = follow };
+	struct store_refusal why;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_OK(store_open(fd, dir, &config, out, &why));
+}
+
+static struct world world_open(const char *dir, unsigned keep, bool follow)
+{
+	struct world w = { 0 };
+	struct tree_attr a;
+
+	open_store(dir, keep, follow, &w.store);
+	CHECK_OK(tree_open(w.store, &w.tree));
+	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "layers", &a));
+	if (follow)
+		return w;
+	if (tree_lookup(w.tree, META_INO_LAYERS, "d", &a)) {
+		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "d", S_IFDIR | 0755, 0, NULL, &me, &a));
+		CHECK_OK(tree_setxattr(w.tree, META_INO_LAYERS, "user.spillfs.block_size", "4096", 4, 0));
+		CHECK_OK(tree_setxattr(w.tree, a.st.st_ino, "user.spillfs.block_size", "8192", 4, 0));
+	}
+	w.d = a.st.st_ino;
+	return w;
+}
+
+static void world_close(struct world *w)
+{
+	tree_close(w->tree);
+	CHECK_OK(store_close(w->store));
+}
+
+static uint64_t seal(struct world *w)
+{
+	uint64_t layer = 0;
+	bool sealed;
+
+	CHECK_OK(tree_commit(w->tree, &layer, &sealed));
+	return layer;
+}
+
+static void compact(struct world *w)
+{
+	struct commit_compaction c;
+	uint64_t before;
+
+	past_forget_states(w->tree);
+	commit_compact(w->store->commit, false, &c);
+	before = c.finished;
+	commit_compact(w->store->commit, true, &c);
+	while (c.running || c.finished == before) {
+		usleep(1000);
+		commit_compact(w->store->commit, false, &c);
+	}
+	CHECK_OK(c.error);
+}
+
+static void layer_file(const char *dir, uint64_t number, char out[400])
+{
+	snprintf(out, 400, "%s/layers/%08llu.zst", dir, (unsigned long long)number);
+}
+
+static bool file_there(const char *dir, uint64_t number)
+{
+	char path[400];
+
+	layer_file(dir, number, path);
+	return !access(path, F_OK);
+}
+
+/* ---- files ---- */
+
+static struct tree_file *open_file(struct tree *t, uint64_t ino, int flags)
+{
+	struct tree_file_info info = { .direct = true };
+	struct tree_file *f;
+
+	CHECK_OK(tree_file_open(t, ino, flags, &me, &f, &info));
+	return f;
+}
+
+static void write_at(struct tree_file *f, const void *p, size_t n, uint64_t off)
+{
+	bool drop;
+
+	CHECK_OK(tree_write(f, p, n, off, false, &me, &drop));
+}
+
+static void file_name(unsigned i, char out[16])
+{
+	snprintf(out, 16, "f%u.u8", i);
+}
+
+static uint64_t parent_of(const struct world *w, unsigned i)
+{
+	return i < NFILES / 2 ? META_INO_LAYERS : w->d;
+}
+
+/* The file must hold these bytes. */
+static void check_bytes(struct tree *t, uint64_t ino, const unsigned char *want, size_t n)
+{
+	struct tree_file *f = open_file(t, ino, O_RDONLY);
+	size_t done = 0;
+
+	while (done < n) {
+		struct tree_read r;
+		size_t before = done;
+
+		CHECK_OK(tree_read_begin(f, done, 32768, &r));
+		for (unsigned k = 0; k < r.n; k++) {
+			CHECK(r.part[k].ptr && done + r.part[k].len_bytes <= n);
+			CHECK(!memcmp(r.part[k].ptr, want + done, r.part[k].len_bytes));
+			done += r.part[k].len_bytes;
+		}
+		tree_read_end(&r);
+		CHECK(done > before);
+	}
+	tree_file_release(f);
+}
+
+static size_t count_entries(struct tree *t, uint64_t ino)
+{
+	struct tree_dirent v[4 * NFILES];
+	size_t n;
+
+	CHECK_OK(tree_readdir(t, ino, 0, false, v, 4 * NFILES, &n));
+	return n - 2;
+}
+
+/* `layers` is the directory of that name in any view. */
+static void check_files(struct tree *t, uint64_t layers, const struct state *s)
+{
+	size_t n[2] = { 1, 0 }; /* d itself */
+	struct tree_attr d, a;
+	char name[16];
+
+	CHECK_OK(tree_lookup(t, layers, "d", &d));
+	for (unsigned i = 0; i < NFILES; i++) {
+		bool in_d = i >= NFILES / 2;
+		int err;
+
+		file_name(i, name);
+		err = tree_lookup(t, in_d ? d.st.st_ino : layers, name, &a);
+		CHECK_EQ(err, s->f[i].there ? 0 : -ENOENT);
+		if (err)
+			continue;
+		n[in_d]++;
+		CHECK_EQ(a.st.st_size, s->f[i].n);
+		check_bytes(t, a.st.st_ino, s->f[i].p, s->f[i].n);
+		tree_forget(t, a.st.st_ino, 1);
+	}
+	CHECK_EQ(count_entries(t, layers), n[0]);
+	CHECK_EQ(count_entries(t, d.st.st_ino), n[1]);
+}
+
+static int find_state(struct tree *t, const char *name, uint64_t *layers_out)
+{
+	struct tree_attr a;
+	int err = tree_lookup(t, SPECIAL_SNAPSHOTS, name, &a);
+
+	if (!err)
+		err = tree_lookup(t, a.st.st_ino, "layers", &a);
+	if (!err)
+		*layers_out = a.st.st_ino;
+	return err;
+}
+
+static void check_named(struct tree *t, const char *name, const struct state *s)
+{
+	uint64_t layers = 0;
+
+	CHECK_OK(find_state(t, name, &layers));
+	check_files(t, layers, s);
+}
+
+/* snapshots/@N. */
+static void check_state(struct tree *t, const struct state *s)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "@%llu", (unsigned long long)s->layer);
+	check_named(t, name, s);
+}
+
+static bool state_there(struct tree *t, uint64_t layer)
+{
+	char name[32];
+	uint64_t layers;
+	int err;
+
+	snprintf(name, sizeof(name), "@%llu", (unsigned long long)layer);
+	err = find_state(t, name, &layers);
+	CHECK(!err || err == -ENOENT);
+	return !err;
+}
+
+/* ---- changes, to the store and to the model ---- */
+
+static void state_copy(const struct state *from, uint64_t layer, struct state *to)
+{
+	*to = *from;
+	to->layer = layer;
+	for (unsigned i = 0; i < NFILES; i++) {
+		if (!from->f[i].p)
+			continue;
+		to->f[i].p = malloc(SIZE_MAX_BYTES);
+		memcpy(to->f[i].p, from->f[i].p, SIZE_MAX_BYTES);
+	}
+}
+
+static void state_fini(struct state *s)
+{
+	for (unsigned i = 0; i < NFILES; i++)
+		free(s->f[i].p);
+}
+
+static uint64_t need_file(struct world *w, struct state *s, unsigned i)
+{
+	struct tree_attr a;
+	char name[16];
+
+	file_name(i, name);
+	if (s->f[i].there) {
+		CHECK_OK(tree_lookup(w->tree, parent_of(w, i), name, &a));
+		return a.st.st_ino;
+	}
+	CHECK_OK(tree_make(w->tree, parent_of(w, i), name, S_IFREG | 0644, 0, NULL, &me, &a));
+	if (!s->f[i].p)
+		s->f[i].p = malloc(SIZE_MAX_BYTES);
+	memset(s->f[i].p, 0, SIZE_MAX_BYTES);
+	s->f[i].there = true;
+	s->f[i].n = 0;
+	return a.st.st_ino;
+}
+
+static void change_bytes(struct world *w, struct state *s, unsigned i)
+{
+	uint64_t ino = need_file(w, s, i), off = below(SIZE_MAX_BYTES - 1), len = 1 + below(SIZE_MAX_BYTES - off);
+	struct tree_file *f = open_file(w->tree, ino, O_RDWR);
+	unsigned char *p = s->f[i].p;
+
+	if (below(3)) {
+		for (uint64_t k = off; k < off + len; k++)
+			p[k] = (unsigned char)(below(2) ? below(256) : 'x');
+		write_at(f, p + off, len, off);
+		s->f[i].n = off + len > s->f[i].n ? off + len : s->f[i].n;
+	} else if (below(2)) {
+		CHECK_OK(tree_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len));
+		memset(p + off, 0, len);
+	} else {
+		struct stat st = { .st_size = (off_t)off };
+		struct tree_attr a;
+
+		CHECK_OK(tree_setattr(w->tree, ino, TREE_SET_SIZE, &st, &a));
+		memset(p + off, 0, SIZE_MAX_BYTES - off);
+		s->f[i].n = off;
+	}
+	tree_file_release(f);
+	tree_forget(w->tree, ino, 1);
+}
+
+static void change_names(struct world *w, struct state *s, unsigned i)
+{
+	unsigned j = (i + 1 + (unsigned)below(NFILES - 1)) % NFILES;
+	unsigned char *p = s->f[j].p;
+	char from[16], to[16];
+
+	if (!s->f[i].there)
+		return;
+	file_name(i, from);
+	file_name(j, to);
+	if (below(2)) {
+		CHECK_OK(tree_unlink(w->tree, parent_of(w, i), from));
+	} else {
+		CHECK_OK(tree_rename(w->tree, parent_of(w, i), from, parent_of(w, j), to, 0));
+		s->f[j] = s->f[i];
+		s->f[i].p = p;
+	}
+	s->f[i].there = false;
+}
+
+static void change_some(struct world *w, struct state *s)
+{
+	change_bytes(w, s, (unsigned)below(NFILES)); /* so that there is something to be sealed */
+	for (uint64_t n = below(6); n > 0; n--) {
+		if (below(4))
+			change_bytes(w, s, (unsigned)below(NFILES));
+		else
+			change_names(w, s, (unsigned)below(NFILES));
+		if (!below(5))
+			CHECK_OK(tree_sync(w->tree));
+	}
+}
+
+static bool is_gone(const struct index *ix, uint64_t ino)
+{
+	const struct index_record *r = index_find(ix, ino);
+
+	return r && r->type == LAYER_REC_GONE;
+}
+
+/* The bytes that the newest state has in each layer, counted anew, are what the set of layers has kept. What lost its name
+ * is deleted by the commit that does that, and said to be gone by the next one. */
+static void check_live(struct world *w)
+{
+	struct layers *ls = w->store->layers;
+	struct history *h;
+	struct index full;
+
+	CHECK_OK(history_open(ls, 0, &h));
+	CHECK_OK(history_merge(h, &full));
+	history_put(h);
+	layers_lock(ls);
+	for (size_t k = 0; k < ls->n; k++) {
+		uint64_t live = 0;
+
+		for (size_t i = 0; i < full.n; i++) {
+			if (is_gone(&ls->pending, full.v[i]->ino))
+				continue;
+			for (size_t b = 0; b < full.v[i]->nblocks; b++) {
+				const struct layer_block *e = &full.v[i]->blocks[b];
+
+				if (e->layer == ls->v[k]->row.number)
+					live += index_share(e->frame_len, e->frame_raw, e->raw_len);
+			}
+		}
+		CHECK_EQ(ls->v[k]->row.live_bytes, live);
+	}
+	layers_unlock(ls);
+	index_fini(&full);
+}
+
+/* ---- tests ---- */
+
+#define NSTATES 20u
+
+UNIT_TEST(history_states_stay_after_compactions) /* history (1) (2) (3), compact (1) - (4) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1000, false);
+	struct state now = { 0 }, v[NSTATES];
+
+	for (unsigned k = 0; k < NSTATES; k++) {
+		change_some(&w, &now);
+		state_copy(&now, seal(&w), &v[k]);
+		check_live(&w);
+		if (k % 6 == 5) {
+			compact(&w);
+			check_live(&w);
+			check_files(w.tree, META_INO_LAYERS, &now);
+		}
+		if (k % 8 == 7) {
+			world_close(&w);
+			w = world_open(dir, 1000, false);
+		}
+		for (unsigned i = 0; i <= k; i++)
+			check_state(w.tree, &v[i]);
+	}
+	for (unsigned k = 0; k < NSTATES; k++)
+		state_fini(&v[k]);
+	state_fini(&now);
+	world_close(&w);
+}
+
+/* Arrays stay open, dirty and half deleted while their frames move. */
+UNIT_TEST(history_present_stays_after_compactions)
+{
+	struct world w = world_open(unit_tmpdir(), 1, false);
+	struct tree_file *held[NFILES];
+	struct state now = { 0 };
+	uint64_t ino[NFILES];
+
+	for (unsigned round = 0; round < 12; round++) {
+		for (unsigned i = 0; i < NFILES; i++) {
+			ino[i] = need_file(&w, &now, i);
+			held[i] = open_file(w.tree, ino[i], O_RDWR);
+		}
+		for (unsigned k = 0; k < 4; k++) {
+			change_some(&w, &now);
+			seal(&w);
+		}
+		change_some(&w, &now); /* not sealed */
+		if (round % 2)
+			CHECK_OK(tree_sync(w.tree));
+		compact(&w);
+		check_files(w.tree, META_INO_LAYERS, &now);
+		change_some(&w, &now);
+		for (unsigned i = 0; i < NFILES; i++) {
+			tree_file_release(held[i]);
+			tree_forget(w.tree, ino[i], 1);
+		}
+		check_files(w.tree, META_INO_LAYERS, &now);
+		compact(&w);
+		check_live(&w);
+		check_files(w.tree, META_INO_LAYERS, &now);
+		change_some(&w, &now);
+		seal(&w);
+		check_live(&w);
+	}
+	state_fini(&now);
+	world_close(&w);
+}
+
+UNIT_TEST(history_keeps_a_window) /* retain (1) (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 3, false);
+	struct state now = { 0 }, v[8];
+
+	for (unsigned k = 0; k < 8; k++) {
+		change_some(&w, &now);
+		state_copy(&now, seal(&w), &v[k]);
+		for (unsigned i = 0; i <= k; i++)
+			CHECK_EQ(state_there(w.tree, v[i].layer), i + 3 > k);
+	}
+	CHECK(file_there(dir, v[0].layer)); /* the newest is built upon it */
+	compact(&w);
+	CHECK(!state_there(w.tree, v[4].layer)); /* the full layer is the last commit once more */
+	for (unsigned k = 5; k < 8; k++)
+		check_state(w.tree, &v[k]);
+	CHECK(file_there(dir, v[0].layer)); /* so are those */
+	for (unsigned k = 0; k < 3; k++) {
+		change_some(&w, &now);
+		state_fini(&v[k]);
+		state_copy(&now, seal(&w), &v[k]);
+	}
+	past_forget_states(w.tree);
+	compact(&w);
+	CHECK(!state_there(w.tree, v[7].layer));
+	check_state(w.tree, &v[0]);
+	check_state(w.tree, &v[1]);
+	check_state(w.tree, &v[2]);
+	world_close(&w);
+	w = world_open(dir, 1, false);
+	change_some(&w, &now);
+	seal(&w);
+	compact(&w);
+	for (unsigned k = 0; k < 8; k++)
+		CHECK(!file_there(dir, v[k].layer));
+	check_files(w.tree, META_INO_LAYERS, &now);
+	for (unsigned k = 0; k < 8; k++)
+		state_fini(&v[k]);
+	state_fini(&now);
+	world_close(&w);
+}
+
+static int make_snapshot(struct world *w, const char *name)
+{
+	struct tree_attr a;
+
+	return tree_make(w->tree, SPECIAL_SNAPSHOTS, name, S_IFDIR | 0755, 0, NULL, &me, &a);
+}
+
+UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 }, then;
+	char ref[400];
+	uint64_t none;
+
+	change_some(&w, &now);
+	CHECK_OK(make_snapshot(&w, "keep me"));
+	state_copy(&now, layers_newest_sealed(w.store->layers), &then);
+	snprintf(ref, sizeof(ref), "%s/layers/refs/keep me", dir);
+	for (unsigned k = 0; k < 4; k++) {
+		change_some(&w, &now);
+		seal(&w);
+		if (k % 2)
+			compact(&w);
+		if (k == 2) {
+			world_close(&w);
+			w = world_open(dir, 1, false);
+		}
+		CHECK(!access(ref, F_OK) && file_there(dir, then.layer));
+		check_named(w.tree, "keep me", &then);
+		check_state(w.tree, &then);
+		check_files(w.tree, META_INO_LAYERS, &now);
+	}
+	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "keep me"));
+	CHECK(access(ref, F_OK) && !file_there(dir, then.layer));
+	CHECK_EQ(find_state(w.tree, "keep me", &none), -ENOENT);
+	CHECK(!state_there(w.tree, then.layer));
+	CHECK_EQ(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "keep me"), -ENOENT);
+	check_files(w.tree, META_INO_LAYERS, &now);
+	state_fini(&now);
+	state_fini(&then);
+	world_close(&w);
+}
+
+UNIT_TEST(snapshot_names_are_checked)
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct layers *ls = w.store->layers;
+	struct layers_snapshot s = { .name = "" };
+	struct state now = { 0 };
+	char name[258];
+	uint64_t layer;
+
+	change_some(&w, &now);
+	CHECK_OK(make_snapshot(&w, "b"));
+	layer = layers_newest_sealed(ls);
+	CHECK_EQ(make_snapshot(&w, "b"), -EEXIST);
+	CHECK_EQ(make_snapshot(&w, "@1"), -EINVAL);
+	CHECK_EQ(make_snapshot(&w, "@"), -EINVAL);
+	CHECK_EQ(layers_snapshot_want(ls, ""), -EINVAL);
+	memset(name, 'n', sizeof(name));
+	name[256] = '\0';
+	CHECK_EQ(layers_snapshot_want(ls, name), -EINVAL);
+	name[255] = '\0';
+	CHECK_OK(make_snapshot(&w, name));
+	CHECK_OK(make_snapshot(&w, "a")); /* nothing has changed: the same state */
+	CHECK_OK(layers_snapshot_want(ls, "c"));
+	CHECK_EQ(layers_snapshot_find(ls, "c", &s), -ENOENT); /* not before the commit */
+	layers_snapshot_unwant(ls, "c");
+	for (unsigned k = 0; k < 3; k++) {
+		CHECK_OK(layers_snapshot_next(ls, s.name, &s));
+		CHECK(!strcmp(s.name, k == 0 ? "a" : k == 1 ? "b" : name));
+		CHECK_EQ(s.layer, layer);
+		check_named(w.tree, s.name, &now);
+	}
+	CHECK_EQ(layers_snapshot_next(ls, s.name, &s), -ENOENT);
+	world_close(&w);
+	w = world_open(dir, 1, false);
+	CHECK_EQ(make_snapshot(&w, "b"), -EEXIST);
+	check_named(w.tree, name, &now);
+	state_fini(&now);
+	world_close(&w);
+}
+
+#define NSMALL 10000u
+#define SMALL_BYTES 300u
+
+static void small_file(unsigned i, char name[16], unsigned char p[SMALL_BYTES])
+{
+	uint64_t seed = i + 1;
+
+	snprintf(name, 16, "s%u", i);
+	unit_rand_fill(&seed, p, SMALL_BYTES);
+}
+
+static uint64_t layer_bytes_total(struct world *w)
+{
+	struct layers_totals t;
+
+	layers_totals(w->store->layers, &t);
+	return t.bytes;
+}
+
+UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
+{
+	struct world w = world_open(unit_tmpdir(), 1, false);
+	unsigned char p[SMALL_BYTES];
+	uint64_t before, after;
+	struct tree_attr a;
+	char name[16];
+
+	for (unsigned i = 0; i < NSMALL; i++) {
+		struct tree_file *f;
+
+		small_file(i, name, p);
+		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+		f = open_file(w.tree, a.st.st_ino, O_WRONLY);
+		write_at(f, p, SMALL_BYTES, 0);
+		tree_file_release(f);
+		tree_forget(w.tree, a.st.st_ino, 1);
+	}
+	seal(&w);
+	check_live(&w);
+	before = layer_bytes_total(&w);
+	CHECK(before > NSMALL * SMALL_BYTES);
+	for (unsigned i = 0; i < NSMALL; i++) {
+		small_file(i, name, p);
+		if (i % 10)
+			CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name));
+	}
+	seal(&w);
+	check_live(&w);
+	compact(&w);
+	check_live(&w);
+	after = layer_bytes_total(&w);
+	CHECK(after > NSMALL / 10 * SMALL_BYTES && after < before / 5);
+	for (unsigned i = 0; i < NSMALL; i++) {
+		small_file(i, name, p);
+		CHECK_EQ(tree_lookup(w.tree, META_INO_LAYERS, name, &a), i % 10 ? -ENOENT : 0);
+		if (i % 10)
+			continue;
+		check_bytes(w.tree, a.st.st_ino, p, SMALL_BYTES);
+		tree_forget(w.tree, a.st.st_ino, 1);
+	}
+	world_close(&w);
+}
+
+/* Each layer has one small array that stays, and one that the next layer replaces. */
+UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
+{
+	struct world w = world_open(unit_tmpdir(), 3, false);
+	static unsigned char p[50000];
+	struct layers_totals t = { 0 };
+	struct layers_info info;
+	char name[16];
+
+	for (unsigned k = 0; k < 24; k++) {
+		for (unsigned j = 0; j < 2; j++) {
+			struct tree_file *f;
+			struct tree_attr a;
+
+			snprintf(name, sizeof(name), j ? "big" : "small%u", k);
+			if (tree_lookup(w.tree, META_INO_LAYERS, name, &a))
+				CHECK_OK(tree_make(w.tree, META_INO_LAYERS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+			f = open_file(w.tree, a.st.st_ino, O_WRONLY);
+			unit_rand_fill(&rand_state, p, sizeof(p));
+			write_at(f, p, j ? sizeof(p) : 100, 0);
+			tree_file_release(f);
+			tree_forget(w.tree, a.st.st_ino, 1);
+		}
+		seal(&w);
+		if (k % 3 == 2)
+			compact(&w);
+		CHECK_OK(layers_prev_sealed(w.store->layers, UINT64_MAX, &info));
+		CHECK(info.retained && info.full == (k % 3 == 2));
+	}
+	layers_totals(w.store->layers, &t);
+	CHECK(t.nlayers < 9 && t.bytes < 8 * sizeof(p));
+	check_live(&w);
+	world_close(&w);
+}
+
+/* ---- following ---- */
+
+UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 4, false), f;
+	struct state now = { 0 }, v[12];
+	struct tree_attr a;
+	bool changed;
+
+	f = world_open(dir, 1, true);
+	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", &a));
+	CHECK_EQ(count_entries(f.tree, a.st.st_ino), 0); /* nothing is sealed yet */
+	for (unsigned k = 0; k < 12; k++) {
+		change_some(&w, &now);
+		CHECK_OK(tree_sync(w.tree)); /* that alone shows nothing */
+		CHECK_OK(layers_follow(f.store->layers, &changed));
+		CHECK_EQ(layers_newest_sealed(f.store->layers), layers_newest_sealed(w.store->layers));
+		if (k)
+			check_files(f.tree, a.st.st_ino, &v[k - 1]);
+		state_copy(&now, k == 6 ? 0 : seal(&w), &v[k]);
+		if (k == 6) {
+			CHECK_OK(make_snapshot(&w, "six"));
+			v[k].layer = layers_newest_sealed(w.store->layers);
+		}
+		if (k % 4 == 3)
+			compact(&w);
+		CHECK_OK(layers_follow(f.store->layers, &changed));
+		CHECK_EQ(layers_newest_sealed(f.store->layers), layers_newest_sealed(w.store->layers));
+		check_files(f.tree, a.st.st_ino, &now);
+		past_forget_states(f.tree);
+		for (unsigned i = 0; i <= k; i++)
+			if (state_there(w.tree, v[i].layer) || state_there(f.tree, v[i].layer))
+				check_state(f.tree, &v[i]);
+		if (k >= 6)
+			check_named(f.tree, "six", &v[6]);
+	}
+	CHECK_EQ(make_snapshot(&f, "no"), -EROFS);
+	for (unsigned k = 0; k < 12; k++)
+		state_fini(&v[k]);
+	state_fini(&now);
+	world_close(&f);
+	world_close(&w);
+}
+
+static void move_layer(const char *from, const char *to, uint64_t number)
+{
+	char a[400], b[400];
+
+	layer_file(from, number, a);
+	snprintf(b, sizeof(b), "%s/layers", to);
+	mkdir(b, 0700);
+	layer_file(to, number, b);
+	CHECK_OK(rename(a, b));
+}
+
+/* The follower is at this state, all of it. */
+static void check_follows(struct store *f, uint64_t number)
+{
+	struct history *h;
+	struct index ix;
+
+	CHECK_EQ(layers_newest_sealed(f->layers), number);
+	CHECK_OK(history_open(f->layers, 0, &h));
+	CHECK_EQ(history_number(h), number);
+	CHECK_OK(history_merge(h, &ix));
+	for (size_t i = 0; i < ix.n; i++) {
+		for (size_t k = 0; k < ix.v[i]->nblocks; k++) {
+			struct layers_slot *slot;
+			unsigned char *p = malloc(ix.v[i]->blocks[k].frame_raw);
+
+			CHECK_OK(layers_get(f->layers, ix.v[i]->blocks[k].layer, &slot));
+			CHECK_OK(layer_decode(layers_file(slot), &ix.v[i]->blocks[k], "test", p));
+			layers_put(f->layers, slot);
+			free(p);
+		}
+	}
+	index_fini(&ix);
+	history_put(h);
+}
+
+static uint64_t seal_some(struct world *w, struct state *now)
+{
+	change_some(w, now);
+	return seal(w);
+}
+
+UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
+{
+	const char *dir = unit_tmpdir(), *away = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 };
+	uint64_t a = seal_some(&w, &now), b, c, d;
+	struct history *h;
+	struct store *f;
+	bool changed;
+
+	open_store(dir, 1, true, &f);
+	check_follows(f, a);
+	b = seal_some(&w, &now);
+	c = seal_some(&w, &now);
+	move_layer(dir, away, c); /* what HEAD names */
+	CHECK_EQ(layers_follow(f->layers, &changed), -ENOENT);
+	check_follows(f, a);
+	move_layer(away, dir, c);
+	move_layer(dir, away, b); /* a link of the chain */
+	CHECK_EQ(layers_follow(f->layers, &changed), -ENOENT);
+	CHECK(!changed);
+	check_follows(f, a);
+	CHECK_EQ(history_open(f->layers, c, &h), -ENOENT);
+	move_layer(away, dir, b);
+	CHECK_OK(layers_follow(f->layers, &changed));
+	CHECK(changed);
+	check_follows(f, c);
+	move_layer(dir, away, a); /* one that it has already */
+	d = seal_some(&w, &now);
+	CHECK_OK(layers_follow(f->layers, &changed));
+	check_follows(f, d);
+	move_layer(away, dir, a);
+	CHECK_OK(layers_follow(f->layers, &changed));
+	CHECK(!changed);
+	check_follows(f, d);
+	CHECK_OK(store_close(f));
+	move_layer(dir, away, b); /* from the start */
+	open_store(dir, 1, true, &f);
+	CHECK_EQ(layers_newest_sealed(f->layers), 0);
+	move_layer(away, dir, b);
+	CHECK_OK(layers_follow(f->layers, &changed));
+	check_follows(f, d);
+	CHECK_OK(store_close(f));
+	state_fini(&now);
+	world_close(&w);
+}
