@@ -29,6 +29,8 @@
 #define LOOK_NS 1000000000ll
 /* Commits after a compaction that failed before the next one is begun by itself. */
 #define BACKOFF_COMMITS 16u
+/* A chain of this length gets no longer: a compaction is begun at half of it, and what seals waits for its end. */
+#define CHAIN_LONGEST 64u
 
 struct commit {
 	struct store *store;
@@ -347,6 +349,17 @@ static void maintain(struct commit *c)
 		c->next_step_ns = monotonic_ns() + (per_second ? (int64_t)(STEP_BYTES * 1000000000ull / per_second) : 0);
 }
 
+/* However fast commits come, and however much there is to copy. */
+static void bound_chain(struct commit *c)
+{
+	struct layers_totals totals;
+
+	do
+		layers_totals(c->store->layers, &totals);
+	while (totals.chain >= CHAIN_LONGEST && (c->job || c->number >= c->backoff_until) &&
+	       maintain_step(c, COMPACT_WORTH));
+}
+
 /* Somebody waits for space: everything that gives some back, now. */
 static void make_space(struct commit *c)
 {
@@ -392,6 +405,8 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 	if (commit) {
 		c->seal = c->space = false;
 		lock_release(&c->lock);
+		if (how == LAYERS_SEAL && !stop)
+			bound_chain(c);
 		err = commit_run(c, how);
 		if (space && (!err || err == -ENOSPC))
 			make_space(c);

@@ -86,43 +86,12 @@ static void delete_file(struct layers_slot *slot)
 		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
 }
 
-void layers_slot_leave(struct layers *ls, struct layers_slot *slot)
-{
-	size_t at = 0;
-
-	while (ls->v[at] != slot)
-		at++;
-	memmove(&ls->v[at], &ls->v[at + 1], (ls->n - at - 1) * sizeof(*ls->v));
-	ls->n--;
-	slot->left = true;
-	slot->next_left = ls->left;
-	ls->left = slot;
-}
-
-static void forget_left(struct layers_slot *slot)
-{
-	struct layers_slot **p = &slot->set->left;
-
-	while (*p != slot)
-		p = &(*p)->next_left;
-	*p = slot->next_left;
-}
-
-static struct layers_slot *find_left(struct layers *ls, uint64_t number)
-{
-	struct layers_slot *slot = ls->left;
-
-	while (slot && slot->row.number != number)
-		slot = slot->next_left;
-	return slot;
-}
-
 void layers_slot_unref(struct layers_slot *slot)
 {
 	if (--slot->refs)
 		return;
 	if (slot->left)
-		forget_left(slot);
+		layers_slot_forget(slot);
 	if (slot->file)
 		layer_close(slot->file);
 	if (slot->doomed)
@@ -310,7 +279,7 @@ int layers_get(struct layers *ls, uint64_t number, struct layers_slot **out)
 	lock_acquire(&ls->lock);
 	slot = layers_slot_find(ls, number);
 	if (!slot)
-		slot = find_left(ls, number);
+		slot = layers_slot_find_left(ls, number);
 	err = slot ? layers_slot_load(ls, slot, false) : -ESTALE;
 	if (!err) {
 		slot->refs++;

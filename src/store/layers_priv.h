@@ -58,6 +58,8 @@ int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct laye
 struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number);
 /* Takes it out of the set; the set's reference is the caller's. Until the last user has gone layers_get finds it. */
 void layers_slot_leave(struct layers *ls, struct layers_slot *slot);
+struct layers_slot *layers_slot_find_left(struct layers *ls, uint64_t number);
+void layers_slot_forget(struct layers_slot *slot);
 /* Opens the file; with index the layer's index is loaded too. */
 int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index);
 /* One user less; the last one frees it. */

@@ -408,3 +408,36 @@ int layers_retain_locked(struct layers *ls)
 	ls->retain_dirty = false;
 	return 0;
 }
+
+/* Layers that have left the set and are still used. */
+
+void layers_slot_leave(struct layers *ls, struct layers_slot *slot)
+{
+	size_t at = 0;
+
+	while (ls->v[at] != slot)
+		at++;
+	memmove(&ls->v[at], &ls->v[at + 1], (ls->n - at - 1) * sizeof(*ls->v));
+	ls->n--;
+	slot->left = true;
+	slot->next_left = ls->left;
+	ls->left = slot;
+}
+
+void layers_slot_forget(struct layers_slot *slot)
+{
+	struct layers_slot **p = &slot->set->left;
+
+	while (*p != slot)
+		p = &(*p)->next_left;
+	*p = slot->next_left;
+}
+
+struct layers_slot *layers_slot_find_left(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot = ls->left;
+
+	while (slot && slot->row.number != number)
+		slot = slot->next_left;
+	return slot;
+}
