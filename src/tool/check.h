@@ -30,8 +30,9 @@ enum check_exit {
 };
 
 enum check_flags {
-	CHECK_BASE = 1, /* what it finds makes the other passes senseless; runs before anything is mended */
-	CHECK_DATA = 2, /* reads all data: with --data only, and not again after a repair */
+	CHECK_BASE = 1,  /* runs before meta.db is opened for a repair */
+	CHECK_FATAL = 2, /* what it finds cannot be mended, and ends the check */
+	CHECK_DATA = 4,  /* reads all data: with --data only, and not again after a repair */
 };
 
 struct check;
@@ -61,7 +62,7 @@ struct check {
 	char *copy_dir; /* holds the copy of meta.db that is read, or NULL */
 	char backup[64];
 	bool mending; /* the transaction is open and the backup made */
-	bool committed, base_done;
+	bool committed, fatal; /* fatal: a pass of that kind has found something */
 
 	const struct check_pass *pass;
 	struct progress progress;

@@ -13,7 +13,7 @@
 #include "tool/check.h"
 #include "tool/text.h"
 
-/* Each number of a list must be a sealed layer; own: and the last one this. */
+/* Each number of a list must be a sealed layer; own: and the last one this. Noted as needed. */
 static int check_list_of_layers(struct check *c, const char *path, const char *what, sqlite3_value *v, int64_t own)
 {
 	const char *bytes = sqlite3_value_blob(v);
@@ -29,12 +29,53 @@ static int check_list_of_layers(struct check *c, const char *path, const char *w
 		int64_t there;
 
 		memcpy(&number, bytes + i, sizeof(number));
-		err = check_number(c, 0, &there, "SELECT 1 FROM layers WHERE number=? AND state<>0", "i", (int64_t)number);
+		err = check_number(c, 0, &there, "SELECT 1 FROM layers WHERE number=? AND state<>0", "i",
+				   (int64_t)number);
 		if (!err && !there)
 			check_found(c, "%s: its %s names layer %" PRIu64 ", which does not exist", path, what, number);
+		else if (!err)
+			err = check_number(c, 0, &there, "INSERT OR IGNORE INTO temp.needed VALUES(?) RETURNING 0",
+					   "i", (int64_t)number);
 	}
 	if (!err && own && number != (uint64_t)own)
 		check_found(c, "%s: its %s does not end with itself", path, what);
+	return err;
+}
+
+/* number, chain */
+static int check_chain(struct check *c, sqlite3_value **v)
+{
+	char path[LAYER_NAME_MAX];
+
+	layer_path((uint64_t)check_int(v[0]), path);
+	return check_list_of_layers(c, path, "chain", v[1], check_int(v[0]));
+}
+
+/* number, refs */
+static int check_refs(struct check *c, sqlite3_value **v)
+{
+	char path[LAYER_NAME_MAX];
+
+	layer_path((uint64_t)check_int(v[0]), path);
+	return check_list_of_layers(c, path, "list of layers that it points into", v[1], 0);
+}
+
+/* The states that can be asked for, the newest and those with a name, must be complete. Of other layers only
+ * frames may be needed, and what they were replayed from may be gone. */
+static int check_states(struct check *c)
+{
+	int err = 0;
+
+	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.needed;"
+			 "CREATE TEMP TABLE needed(number INTEGER PRIMARY KEY)", NULL, NULL, NULL) != SQLITE_OK)
+		err = check_db_fail(c);
+	if (!err)
+		err = check_rows(c, "SELECT number, chain FROM layers WHERE state<>0 AND (number IN"
+				 " (SELECT layer FROM snapshots) OR number=(SELECT max(number) FROM layers"
+				 " WHERE state<>0)) ORDER BY number", check_chain);
+	if (!err)
+		err = check_rows(c, "SELECT number, refs FROM layers WHERE state=2 AND number IN"
+				 " (SELECT number FROM temp.needed) ORDER BY number", check_refs);
 	return err;
 }
 
@@ -46,13 +87,12 @@ static void check_length(struct check *c, const char *path, const struct stat *s
 		check_found(c, "%s is sealed at %" PRId64 " bytes, but has %lld", path, bytes, (long long)st->st_size);
 }
 
-/* number, state, bytes, segment, live, is the newest, chain, refs */
+/* number, state, bytes, segment, live, is the newest */
 static int check_layer(struct check *c, sqlite3_value **v)
 {
 	int64_t number = check_int(v[0]), state = check_int(v[1]), bytes = check_int(v[2]), segment = check_int(v[3]);
 	char path[LAYER_NAME_MAX];
 	struct stat st;
-	int err = 0;
 
 	if (number < 1) {
 		check_found(c, "a layer cannot have the number %" PRId64, number);
@@ -76,9 +116,7 @@ static int check_layer(struct check *c, sqlite3_value **v)
 		check_length(c, path, &st, state, bytes);
 	if (check_int(v[4]) < 0 || check_int(v[4]) > bytes)
 		check_found(c, "%s: %" PRId64 " of its bytes are said to be live", path, check_int(v[4]));
-	if (state != META_LAYER_OPEN)
-		err = check_list_of_layers(c, path, "chain", v[6], number);
-	return err ? err : check_list_of_layers(c, path, "list of layers that it points into", v[7], 0);
+	return 0;
 }
 
 /* name, layer */
@@ -137,9 +175,11 @@ static int check_head(struct check *c)
 
 int check_pass_layers(struct check *c)
 {
-	int err = check_rows(c, "SELECT number, state, bytes, segment, live, number=(SELECT max(number) FROM layers),"
-			     " chain, refs FROM layers ORDER BY number", check_layer);
+	int err = check_rows(c, "SELECT number, state, bytes, segment, live, number=(SELECT max(number) FROM layers)"
+			     " FROM layers ORDER BY number", check_layer);
 
+	if (!err)
+		err = check_states(c);
 	if (!err)
 		err = check_rows(c, "SELECT name, layer FROM snapshots WHERE layer NOT IN (SELECT number FROM layers"
 				 " WHERE state<>0) ORDER BY name", bad_snapshot);

@@ -81,7 +81,7 @@ int check_pass_database(struct check *c)
 	err = check_db_read(c);
 	if (!err)
 		err = check_pages(c);
-	if (err || c->nfound > c->nmended)
+	if (err || c->fatal)
 		return err;
 	snprintf(sql, sizeof(sql), "PRAGMA integrity_check(%d)", INTEGRITY_LINES);
 	rc = sqlite3_prepare_v2(c->db, sql, -1, &s, NULL);

@@ -206,6 +206,7 @@ lost() { ls "$MNT/$1/lost+found"; }
 	uuid=$(sed -n 's/^uuid //p' "$STORE/SPILLFS")
 	rm "$STORE/SPILLFS"
 	finds "mark: SPILLFS is missing"
+	refute grep -q rebuild "$WORK/out"
 	check 1 --repair
 	says "mark: SPILLFS is missing: written anew"
 	eq "$(sed -n 's/^uuid //p' "$STORE/SPILLFS")" "$uuid"
