@@ -199,6 +199,13 @@ static int list_moves(struct compact *c)
 	return 0;
 }
 
+/* The newest layer is the picture already, and has not many frames that died while it was made. The commit thread's. */
+static bool is_enough(const struct layers_slot *newest, enum compact_effort effort)
+{
+	return newest->row.state == META_LAYER_FULL &&
+	       !mostly_dead(newest->row.stored_bytes, newest->row.live_bytes, effort);
+}
+
 int compact_plan(struct layers *ls, enum compact_effort effort, struct compact **out)
 {
 	struct compact *c = calloc(1, sizeof(*c));
@@ -219,8 +226,7 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	}
 	if (!err)
 		err = choose_victims(c, effort);
-	/* The newest layer is the picture already. */
-	if (!err && !c->nvictims && c->chain_n == 1 && ls->newest->row.state == META_LAYER_FULL)
+	if (!err && !c->nvictims && c->chain_n == 1 && is_enough(ls->newest, effort))
 		err = -ENOENT;
 	if (!err)
 		err = list_moves(c);
