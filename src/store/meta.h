@@ -66,6 +66,8 @@ int meta_inode_next_locked(struct meta *m, uint64_t *ino_out);
 int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out); /* -ENOENT */
 /* Inserts the row, or replaces it whole. */
 int meta_inode_store_locked(struct meta *m, const struct meta_inode *in);
+/* The fixed directories and their names, where they are missing. Their class is their number less that of the root. */
+int meta_roots_locked(struct meta *m);
 /* Only what namespace operations change, so that it commits with the names: sizes stay as staged. */
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);
 /* The row and all that hangs on it except names. */

@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "util/err.h"
 
@@ -53,10 +56,45 @@ int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
 
 int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
 {
+	if (in->ino >= m->next_ino)
+		m->next_ino = in->ino + 1;
 	return meta_run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
 		   (int64_t)in->nlink, (int64_t)in->uid, (int64_t)in->gid, (int64_t)in->rdev,
 		   (int64_t)in->size_bytes, (int64_t)in->stored_bytes, (int64_t)in->file_id,
 		   (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
+}
+
+static int make_root(struct meta *m, uint64_t ino, const char *name)
+{
+	struct meta_inode row;
+	struct timespec now;
+	uint64_t there;
+	int err = meta_inode_load_locked(m, ino, &row);
+
+	if (err == -ENOENT) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		row = (struct meta_inode){
+			.ino = ino, .kind = (uint32_t)ino - META_INO_ROOT, .mode = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777),
+			.nlink = ino == META_INO_ROOT ? 5 : 2, .uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
+		};
+		row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+		err = meta_inode_store_locked(m, &row);
+	}
+	if (err || !name)
+		return err;
+	err = meta_name_find_locked(m, META_INO_ROOT, name, &there);
+	return err == -ENOENT ? meta_name_insert_locked(m, META_INO_ROOT, name, ino) : err;
+}
+
+int meta_roots_locked(struct meta *m)
+{
+	int err = make_root(m, META_INO_ROOT, NULL);
+
+	if (!err)
+		err = make_root(m, META_INO_BUCKETS, "buckets");
+	if (!err)
+		err = make_root(m, META_INO_COLUMNS, "columns");
+	return err ? err : make_root(m, META_INO_LAYERS, "layers");
 }
 
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)

@@ -34,7 +34,6 @@ struct rebuild {
 	uint64_t open_number, open_bytes, open_segment;
 	uint32_t *names;    /* for each record: how many point to it; directories: subdirectories */
 	uint64_t *parents;  /* of directories */
-	uint64_t next_ino;
 	int64_t now_ns;
 	void (*say)(void *ctx, const char *line);
 	void *ctx;
@@ -251,16 +250,12 @@ static int put_inode(struct rebuild *r, size_t i)
 	if (dir && !row.parent)
 		row.nlink = 0; /* removed, and known to somebody at the time */
 	err = meta_inode_store_locked(r->m, &row);
-	if (!err && is_top(rec->ino))
-		err = meta_name_insert_locked(r->m, META_INO_ROOT, rec->ino == META_INO_COLUMNS ? "columns" : "layers", rec->ino);
 	if (!err && S_ISLNK(rec->mode))
 		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_SYMLINK, rec->target, strlen(rec->target));
 	if (!err && rec->data_len)
 		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_INLINE, rec->data, rec->data_len);
 	if (!err)
 		err = index_record_xattr_walk(rec, put_xattr, args);
-	if (rec->ino >= r->next_ino)
-		r->next_ino = rec->ino + 1;
 	if (!row.nlink || is_top(rec->ino))
 		return err;
 	if (rec->kind == KIND_COLUMN)
@@ -301,19 +296,23 @@ struct strays {
 static int make_lost_found(struct strays *st)
 {
 	struct rebuild *r = st->r;
+	struct meta_inode top;
 	struct meta_inode row = {
-		.ino = r->next_ino, .kind = KIND_COLUMN, .mode = S_IFDIR | 0700, .nlink = 2, .uid = geteuid(), .gid = getegid(),
+		.kind = KIND_COLUMN, .mode = S_IFDIR | 0700, .nlink = 2, .uid = geteuid(), .gid = getegid(),
 		.parent = META_INO_COLUMNS, .atime_ns = r->now_ns, .mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
 	};
 	int err = meta_name_find_locked(r->m, META_INO_COLUMNS, "lost+found", &st->dir);
 
 	if (err != -ENOENT)
 		return err;
+	meta_inode_next_locked(r->m, &row.ino);
+	st->dir = row.ino;
 	err = meta_inode_store_locked(r->m, &row);
 	if (!err)
 		err = meta_name_insert_locked(r->m, META_INO_COLUMNS, "lost+found", row.ino);
-	st->dir = r->next_ino++;
-	return err;
+	if (!err)
+		err = meta_inode_load_locked(r->m, META_INO_COLUMNS, &top);
+	return err ? err : meta_inode_relink_locked(r->m, META_INO_COLUMNS, top.nlink + 1, META_INO_ROOT, r->now_ns);
 }
 
 static int adopt_column(void *ctx, const char *name)
@@ -337,7 +336,7 @@ static int adopt_column(void *ctx, const char *name)
 	err = column_size(r, row.file_id, &row.size_bytes, &row.stored_bytes);
 	if (!err && !st->dir)
 		err = make_lost_found(st);
-	row.ino = r->next_ino++;
+	meta_inode_next_locked(r->m, &row.ino);
 	if (!err)
 		err = meta_inode_store_locked(r->m, &row);
 	if (!err)
@@ -451,13 +450,13 @@ static int put_all(struct rebuild *r)
 	int err = put_tree(r);
 
 	if (!err)
+		err = meta_roots_locked(r->m);
+	if (!err)
 		err = io_list(r->s->dir, "columns", adopt_column, &st);
 	if (!err)
 		err = put_layers(r);
 	if (!err)
 		err = put_snapshots(r);
-	if (!err)
-		err = meta_fact_set_locked(r->m, "next_ino", (int64_t)r->next_ino);
 	return err ? err : meta_commit_locked(r->m);
 }
 
@@ -521,7 +520,7 @@ int store_rebuild(int dirfd, const char *shown, bool replace, void (*say)(void *
 		  struct rebuild_report *out, struct store_refusal *why)
 {
 	const struct store_config config = { .follow = true, .alone = true, .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20 };
-	struct rebuild r = { .say = say, .ctx = ctx, .next_ino = META_INO_FIRST };
+	struct rebuild r = { .say = say, .ctx = ctx };
 	struct timespec ts;
 	int err = store_open(dirfd, shown, &config, &r.s, why);
 

@@ -14,37 +14,16 @@
 #include "tree/inode.h"
 #include "tree/past.h"
 
-static int make_root(struct meta *m, uint64_t ino, enum array_kind kind, const char *name)
-{
-	int64_t now = inode_now_ns();
-	struct meta_inode row = {
-		.ino = ino, .kind = kind, .mode = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777),
-		.nlink = ino == META_INO_ROOT ? 5 : 2, .uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
-		.atime_ns = now, .mtime_ns = now, .ctime_ns = now, .btime_ns = now,
-	};
-	struct meta_inode there;
-	int err = meta_inode_load_locked(m, ino, &there);
-
-	if (err != -ENOENT)
-		return err;
-	err = meta_inode_store_locked(m, &row);
-	return !err && name ? meta_name_insert_locked(m, META_INO_ROOT, name, ino) : err;
-}
+_Static_assert(META_INO_BUCKETS - META_INO_ROOT == ARRAY_BUCKET && META_INO_COLUMNS - META_INO_ROOT == ARRAY_COLUMN &&
+	       META_INO_LAYERS - META_INO_ROOT == ARRAY_LAYERED, "meta_roots_locked");
 
 static int make_roots(struct tree *t)
 {
-	struct meta *m = t->store->meta;
 	int err;
 
-	meta_lock(m);
-	err = make_root(m, META_INO_ROOT, ARRAY_NONE, NULL);
-	if (!err)
-		err = make_root(m, META_INO_BUCKETS, ARRAY_BUCKET, "buckets");
-	if (!err)
-		err = make_root(m, META_INO_COLUMNS, ARRAY_COLUMN, "columns");
-	if (!err)
-		err = make_root(m, META_INO_LAYERS, ARRAY_LAYERED, "layers");
-	meta_unlock(m);
+	meta_lock(t->store->meta);
+	err = meta_roots_locked(t->store->meta);
+	meta_unlock(t->store->meta);
 	return err;
 }
 
