@@ -2,7 +2,8 @@
  * A new meta.db out of the layers' log, for a store that has lost its own.
  *
  * Comes back: everything under layers/ and the snapshots, as of the newest sealed layer and of what was committed to the
- * open one after it; columns by their names, with the bytes that their files hold. Does not: buckets, which are scratch.
+ * open one after it; columns with the bytes that their files hold, by the names (and, below 64 KiB, the bytes) that they had when something
+ * under layers/ was committed last, or a layer sealed. Does not: buckets, which are scratch.
  */
 #ifndef SPILLFS_STORE_REBUILD_H
 #define SPILLFS_STORE_REBUILD_H

@@ -87,6 +87,8 @@ rebuilt_is() { # PICTURE
 	fill
 	mkdir "$MNT/snapshots/first"
 	change
+	# What is under columns/ is noted in the layers when something else is.
+	noise 100 "$MNT/layers/more" 5
 	"$SPILLCTL" sync "$MNT"
 	picture "$WORK/before"
 	kill9
