@@ -53,6 +53,7 @@ struct compact {
 	size_t chain_n;    /* layers that `full` has taken in */
 	uint64_t *victims; /* rising */
 	size_t nvictims;
+	bool hollow; /* the newest layer holds frames, and none is live */
 	struct layer_block **moves; /* entries of `full`, by place */
 	size_t nmoves, next;
 	struct pack pack;
@@ -121,6 +122,8 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 			struct layers_live *l = layers_live_find(live, n, slot->row.number);
 			bool small = is_small(slot, effort);
 
+			if (slot == ls->newest && !slot->needed && !l)
+				c->hollow = mostly_dead(slot->row.stored_bytes, 0, effort);
 			if (slot->needed || !layers_slot_sealed(slot) || !l)
 				continue;
 			if (pass == 0)
@@ -219,8 +222,9 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	}
 	if (!err)
 		err = choose_victims(c, effort);
-	/* The newest layer is the picture already. */
-	if (!err && !c->nvictims && c->chain_n == 1 && ls->newest->row.state == META_LAYER_FULL)
+	/* The newest layer is the picture already. Not if its frames died while they were copied into it: nothing is left to
+	 * move then, and it is in the way all the same. */
+	if (!err && !c->nvictims && !c->hollow && c->chain_n == 1 && ls->newest->row.state == META_LAYER_FULL)
 		err = -ENOENT;
 	if (!err)
 		err = list_moves(c);
