@@ -31,9 +31,9 @@
 /* A pass may rely on what those before it have found in order, or mended. */
 static const struct check_pass passes[] = {
 	{ "mark", CHECK_BASE, check_pass_mark },
-	{ "database", CHECK_BASE, check_pass_database },
-	{ "schema", CHECK_BASE, check_pass_schema },
-	{ "types", CHECK_BASE, check_pass_types },
+	{ "database", CHECK_BASE | CHECK_FATAL, check_pass_database },
+	{ "schema", CHECK_BASE | CHECK_FATAL, check_pass_schema },
+	{ "types", CHECK_BASE | CHECK_FATAL, check_pass_types },
 	{ "indexes", 0, check_pass_indexes },
 	{ "facts", 0, check_pass_facts },
 	{ "inodes", 0, check_pass_inodes },
@@ -79,6 +79,7 @@ void check_found(struct check *c, const char *fmt, ...)
 	va_list ap;
 
 	c->nfound++;
+	c->fatal |= (c->pass->flags & CHECK_FATAL) != 0;
 	if (!*c->mended && (c->pass->flags & CHECK_DATA))
 		c->nleft_data++;
 	if (!c->again) {
@@ -212,15 +213,12 @@ static int run_passes(struct check *c, bool base)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < NPASSES && !err; i++) {
+	for (size_t i = 0; i < NPASSES && !err && !c->fatal; i++) {
 		unsigned flags = passes[i].flags;
 
 		if (((flags & CHECK_BASE) != 0) != base || ((flags & CHECK_DATA) && (!c->data || c->again)))
 			continue;
 		err = run_pass(c, &passes[i]);
-		/* What stands on it would only repeat it. */
-		if (!err && base && c->nfound > c->nmended)
-			break;
 	}
 	return err;
 }
@@ -266,9 +264,8 @@ static int check_store(struct check *c)
 {
 	int err = run_passes(c, true);
 
-	if (err || c->nfound > c->nmended)
+	if (err || c->fatal)
 		return err;
-	c->base_done = true;
 	if (c->repair)
 		err = check_db_write(c);
 	if (!err)
@@ -291,7 +288,8 @@ static int summary(struct check *c, int err)
 	int code = 0;
 
 	if (err == -ECANCELED) {
-		fprintf(c->out, "%s: cancelled%s\n", c->shown, c->committed ? " after the repair" : ", nothing was mended");
+		fprintf(c->out, "%s: cancelled%s\n", c->shown,
+			c->committed ? " after the repair" : ", nothing was mended");
 		return CHECK_CANCELLED | (c->committed ? CHECK_CORRECTED : c->nfound ? CHECK_LEFT : 0);
 	}
 	if (err)
@@ -302,8 +300,9 @@ static int summary(struct check *c, int err)
 	}
 	fprintf(c->out, "%s: %" PRIu64 " errors, %" PRIu64 " corrected, %" PRIu64 " left\n", c->shown, c->nfound,
 		c->nmended, left);
-	if (!c->base_done)
-		fprintf(c->out, "%s: meta.db is beyond repair; spillctl rebuild makes a new one from the layers\n", c->shown);
+	if (c->fatal)
+		fprintf(c->out, "%s: meta.db is beyond repair; spillctl rebuild --force makes a new one from the"
+			" layers\n", c->shown);
 	if (*c->backup)
 		fprintf(c->out, "%s: meta.db as it was is %s/%s\n", c->shown, c->shown, c->backup);
 	code |= c->nmended ? CHECK_CORRECTED : 0;
@@ -337,16 +336,12 @@ static int check_run(struct check *c)
 
 static void usage(FILE *to, const char *program)
 {
-	fprintf(to, "usage: %s [-n | -p | -a | -y | --repair] [--data] [-v] STORE\n\n"
-		"STORE is the directory of a spillfs store that is not mounted.\n\n"
-		"  -n               only look; the default\n"
-		"  --repair, -p -a -y  mend what can be mended\n"
-		"  --data           read and decode all data, too\n"
-		"  -v, --verbose    more words\n"
-		"  -f, -C[FD]       ignored: every check is a full one\n"
-		"  -V, --version    the version\n\n"
-		"Exit codes, which may add up: 0 clean, 1 errors corrected, 4 errors left, 8 it could not be\n"
-		"checked, 16 usage, 32 cancelled.\n", program);
+	fprintf(to, "usage: %s [-n | -p | -a | -y | --repair] [--data] [-v] STORE\n\nSTORE is the directory of a"
+		" spillfs store that is not mounted.\n\n  -n               only look; the default\n  --repair, -p -a"
+		" -y  mend what can be mended\n  --data           read and decode all data, too\n  -v, --verbose   "
+		" more words\n  -f, -C[FD]       ignored: every check is a full one\n  -V, --version    the"
+		" version\n\nExit codes, which may add up: 0 clean, 1 errors corrected, 4 errors left, 8 it could not"
+		" be\nchecked, 16 usage, 32 cancelled.\n", program);
 }
 
 int check_main(const char *program, int argc, char **argv)

@@ -30,8 +30,9 @@ enum check_exit {
 };
 
 enum check_flags {
-	CHECK_BASE = 1, /* what it finds makes the other passes senseless; runs before anything is mended */
-	CHECK_DATA = 2, /* reads all data: with --data only, and not again after a repair */
+	CHECK_BASE = 1,  /* runs before meta.db is opened for a repair */
+	CHECK_FATAL = 2, /* what it finds cannot be mended, and ends the check */
+	CHECK_DATA = 4,  /* reads all data: with --data only, and not again after a repair */
 };
 
 struct check;
@@ -61,7 +62,7 @@ struct check {
 	char *copy_dir; /* holds the copy of meta.db that is read, or NULL */
 	char backup[64];
 	bool mending; /* the transaction is open and the backup made */
-	bool committed, base_done;
+	bool committed, fatal; /* fatal: a pass of that kind has found something */
 
 	const struct check_pass *pass;
 	struct progress progress;
@@ -92,7 +93,8 @@ const char *check_quote(const void *bytes, size_t len);
 /* `file 70 "buckets/a/x"`; the path is missing when it has no name. */
 const char *check_who(struct check *c, int64_t ino);
 
-/* The database (check_db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. */
+/* The database (check_db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. In their
+ * text 61440 is S_IFMT, 16384 a directory, 32768 a regular file, 40960 a link; kinds are those of enum array_kind. */
 
 /* For reading, so that nothing in the store changes: what is committed, also in the log. */
 int check_db_read(struct check *c);
@@ -123,6 +125,8 @@ static inline int64_t check_int(sqlite3_value *v)
 int check_lose(struct check *c, int64_t ino, int64_t kind);
 /* The same for one name only. */
 int check_lose_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind);
+/* Has a file ever had this number? */
+int check_was_given(struct check *c, int64_t ino, bool *out);
 /* The row of a file that is known from its data only. ino 0: a new one, returned in *ino_out. */
 int check_make_file(struct check *c, int64_t ino, int64_t kind, int64_t size, int64_t file, int64_t *ino_out);
 

@@ -51,8 +51,8 @@ static int list_columns(struct check *c)
 {
 	int err;
 
-	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.column_file;"
-			 "CREATE TEMP TABLE column_file(number INTEGER PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.column_file;CREATE TEMP TABLE column_file(number INTEGER"
+			 " PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
 		return check_db_fail(c);
 	err = check_list(c, "columns", add_column_file);
 	return err == -ENOENT ? 0 : err;
@@ -61,16 +61,15 @@ static int list_columns(struct check *c)
 /* A number that neither a row nor a file has. */
 static int new_number(struct check *c, int64_t *out)
 {
-	int err = check_number(c, 1, out, "SELECT 1 + max(coalesce((SELECT max(file) FROM inodes), 0),"
-			       " coalesce((SELECT max(number) FROM temp.column_file), 0))", "");
-
-	return err ? err : check_change(c, "INSERT INTO temp.column_file VALUES(?, 0)", "i", *out);
+	return check_number(c, 1, out, "SELECT 1 + max(coalesce((SELECT max(file)"
+			    " FROM inodes), 0), coalesce((SELECT max(number) FROM temp.column_file), 0))", "");
 }
 
 /* ino gets a new column file: a copy of file number `from`, or a hole if that is 0. */
 static int give_file(struct check *c, int64_t ino, int64_t from, int64_t size)
 {
 	char name[32], from_name[32];
+	struct stat st = { 0 };
 	int64_t number;
 	int fd, dir, err = new_number(c, &number);
 
@@ -87,14 +86,17 @@ static int give_file(struct check *c, int64_t ino, int64_t from, int64_t size)
 			close(fd);
 	}
 	dir = openat(c->dirfd, "columns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (!err && (dir < 0 || fsync(dir) < 0))
+	if (!err && (dir < 0 || fsync(dir) < 0 || fstatat(c->dirfd, name, &st, 0) < 0))
 		err = -errno;
 	if (dir >= 0)
 		close(dir);
 	if (err)
 		return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", name, strerror(-err));
-	return check_mend(c, from ? "it has a copy now" : "it is a hole now", "UPDATE inodes SET file=? WHERE ino=?", "ii", number,
-			  ino);
+	err = check_change(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
+	if (err)
+		return err;
+	return check_mend(c, from ? "it has a copy now" : "it is a hole now", "UPDATE inodes SET file=? WHERE ino=?",
+			  "ii", number, ino);
 }
 
 /* ino, size, number */
@@ -108,7 +110,8 @@ static int missing_column(struct check *c, sqlite3_value **v)
 		err = check_lose(c, check_int(v[0]), ARRAY_COLUMN);
 	column_name(check_int(v[2]), name);
 	if (!err)
-		check_found(c, "%s: its %" PRId64 " bytes are lost with %s, which does not exist", who, check_int(v[1]), name);
+		check_found(c, "%s: its %" PRId64 " bytes are lost with %s, which does not exist", who, check_int(v[1]),
+			    name);
 	return err;
 }
 
@@ -138,8 +141,8 @@ static int short_column(struct check *c, sqlite3_value **v)
 	check_mended(c, "they are a hole now");
 	column_name(check_int(v[2]), name);
 	if (!err)
-		check_found(c, "%s: bytes %" PRId64 " to %" PRId64 " are lost: %s ends before them", who, check_int(v[3]),
-			    check_int(v[1]) - 1, name);
+		check_found(c, "%s: bytes %" PRId64 " to %" PRId64 " are lost: %s ends before them", who,
+			    check_int(v[3]), check_int(v[1]) - 1, name);
 	return err;
 }
 
@@ -163,15 +166,18 @@ int check_pass_columns(struct check *c)
 	int err = list_columns(c);
 
 	if (!err)
-		err = check_rows(c, "SELECT ino, size, file FROM inodes WHERE kind=2 AND (mode & 61440)=32768 AND file<>0 AND"
-				 " file NOT IN (SELECT number FROM temp.column_file) ORDER BY ino", missing_column);
+		err = check_rows(c, "SELECT ino, size, file FROM inodes WHERE kind=2 AND (mode & 61440)=32768"
+				 " AND file<>0 AND file NOT IN (SELECT number FROM temp.column_file) ORDER BY ino",
+				 missing_column);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, i.file, o.first FROM inodes i JOIN (SELECT file, min(ino) first FROM inodes"
-				 " WHERE kind=2 AND file<>0 GROUP BY file HAVING count(*)>1) o ON o.file=i.file WHERE i.kind=2 AND"
-				 " i.ino<>o.first ORDER BY i.ino", double_column);
+		err = check_rows(c, "SELECT i.ino, i.size, i.file, o.first FROM inodes i"
+				 " JOIN (SELECT file, min(ino) first FROM inodes WHERE kind=2 AND file<>0"
+				 " GROUP BY file HAVING count(*)>1) o ON o.file=i.file WHERE i.kind=2"
+				 " AND i.ino<>o.first ORDER BY i.ino", double_column);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, i.file, f.size FROM inodes i JOIN temp.column_file f ON f.number=i.file"
-				 " WHERE i.kind=2 AND (i.mode & 61440)=32768 AND f.size<i.size AND f.size>=0 ORDER BY i.ino",
+		err = check_rows(c, "SELECT i.ino, i.size, i.file, f.size FROM inodes i"
+				 " JOIN temp.column_file f ON f.number=i.file WHERE i.kind=2"
+				 " AND (i.mode & 61440)=32768 AND f.size<i.size AND f.size>=0 ORDER BY i.ino",
 				 short_column);
 	return err;
 }
@@ -184,7 +190,8 @@ static int leftover(struct check *c, sqlite3_value **v)
 
 	column_name(check_int(v[0]), name);
 	if (!c->nfound || !check_int(v[1])) {
-		check_note(c, "%s, %" PRId64 " bytes, belongs to no file; the next mount deletes it", name, check_int(v[1]));
+		check_note(c, "%s, %" PRId64 " bytes, belongs to no file; the next mount deletes it", name,
+			   check_int(v[1]));
 		return 0;
 	}
 	err = check_make_file(c, 0, ARRAY_COLUMN, check_int(v[1]), check_int(v[0]), NULL);
@@ -197,8 +204,9 @@ int check_pass_leftovers(struct check *c)
 {
 	int err = list_columns(c);
 
-	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file WHERE number NOT IN (SELECT file FROM inodes"
-				      " WHERE kind=2) ORDER BY number", leftover);
+	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file"
+				      " WHERE number NOT IN (SELECT file FROM inodes WHERE kind=2) ORDER BY number",
+				      leftover);
 }
 
 /* All data of buckets and columns, as far as it can be read. */
@@ -264,6 +272,7 @@ int check_pass_data(struct check *c)
 	reading.total = (uint64_t)(buckets + columns);
 	err = check_rows(c, "SELECT file, phys, len, ino FROM extents ORDER BY file, phys", read_extent);
 	if (!err)
-		err = check_rows(c, "SELECT file, size, ino FROM inodes WHERE kind=2 AND file>0 ORDER BY file", read_column);
+		err = check_rows(c, "SELECT file, size, ino FROM inodes WHERE kind=2 AND file>0 ORDER BY file",
+				 read_column);
 	return err;
 }

@@ -153,21 +153,33 @@ int check_db_commit(struct check *c)
 	return sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
 
+/* A name of its own, also for the second repair in one second. */
+static int save_db(struct check *c)
+{
+	time_t now = time(NULL);
+	char name[48];
+	struct tm tm;
+	int err = -EEXIST;
+
+	strftime(name, sizeof(name), "meta.db.before-repair-%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+	for (int i = 0; i < 100 && err == -EEXIST; i++) {
+		snprintf(c->backup, sizeof(c->backup), i ? "%s.%d" : "%s", name, i);
+		err = check_copy_file(c, c->dirfd, "meta.db", c->dirfd, c->backup);
+	}
+	return !err || err == -ECANCELED ? err : check_fail(c, err, "%s: %s", c->backup, strerror(-err));
+}
+
 /* Invariant 2. */
 static int begin_mending(struct check *c)
 {
-	time_t now = time(NULL);
-	struct tm tm;
-	int err;
+	int err = 0;
 
 	if (c->mending)
 		return 0;
-	if (!*c->backup) {
-		strftime(c->backup, sizeof(c->backup), "meta.db.before-repair-%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
-		err = check_copy_file(c, c->dirfd, "meta.db", c->dirfd, c->backup);
-		if (err)
-			return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", c->backup, strerror(-err));
-	}
+	if (!*c->backup)
+		err = save_db(c);
+	if (err)
+		return err;
 	if (sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
 		return check_db_fail(c);
 	c->mending = true;

@@ -30,13 +30,14 @@ static const char *kind_text(int64_t kind)
 static int check_fixed(struct check *c, int64_t ino)
 {
 	static const char *const names[] = { "", "the root", "buckets/", "columns/", "layers/" };
-	int64_t kind = ino == META_INO_ROOT ? ARRAY_NONE : ino - META_INO_BUCKETS + ARRAY_BUCKET, there, mode = 0;
+	int64_t kind = ino == META_INO_ROOT ? ARRAY_NONE : ino - META_INO_BUCKETS + ARRAY_BUCKET;
+	int64_t there, is = 0, mode = 0;
 	int64_t want = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777);
-	int err = check_number(c, INT64_MIN, &there, "SELECT kind FROM inodes WHERE ino=?", "i", ino);
+	int err = check_number(c, 0, &there, "SELECT 1 FROM inodes WHERE ino=?", "i", ino);
 
-	if (!err && there == INT64_MIN) {
-		err = check_mend(c, "made anew", "INSERT INTO inodes VALUES(?,?,?,2,0,0,0,0,0,0,1,0,0,0,0)", "iii", ino, kind,
-				 want);
+	if (!err && !there) {
+		err = check_mend(c, "made anew", "INSERT INTO inodes VALUES(?,?,?,2,0,0,0,0,0,0,1,0,0,0,0)", "iii", ino,
+				 kind, want);
 		if (!err)
 			err = check_touched(c, ino);
 		if (!err)
@@ -44,14 +45,16 @@ static int check_fixed(struct check *c, int64_t ino)
 		return err;
 	}
 	if (!err)
+		err = check_number(c, 0, &is, "SELECT kind FROM inodes WHERE ino=?", "i", ino);
+	if (!err)
 		err = check_number(c, 0, &mode, "SELECT mode FROM inodes WHERE ino=?", "i", ino);
-	if (err || (there == kind && S_ISDIR(mode)))
+	if (err || (is == kind && S_ISDIR(mode)))
 		return err;
 	err = check_mend(c, "set right", "UPDATE inodes SET kind=?, mode=? WHERE ino=?", "iii", kind,
 			 S_ISDIR(mode) ? mode : want, ino);
 	if (!err)
-		check_found(c, "inode %" PRId64 ", %s, is no directory of its class: kind %" PRId64 ", mode %" PRIo64, ino,
-			    names[ino], there, mode);
+		check_found(c, "inode %" PRId64 ", %s, is no directory of its class: kind %" PRId64 ", mode %" PRIo64,
+			    ino, names[ino], is, mode);
 	return err;
 }
 
@@ -66,7 +69,8 @@ static int bad_mode(struct check *c, sqlite3_value **v)
 {
 	int64_t mode = check_int(v[1]), type = check_int(v[2]);
 	const char *who = check_who(c, check_int(v[0]));
-	int err = check_mend(c, "set", "UPDATE inodes SET mode=? WHERE ino=?", "ii", type | (mode & 07777), check_int(v[0]));
+	int err = check_mend(c, "set", "UPDATE inodes SET mode=? WHERE ino=?", "ii", type | (mode & 07777),
+			     check_int(v[0]));
 
 	if (!err)
 		check_found(c, "%s: mode %" PRIo64 " is no valid one", who, mode);
@@ -84,7 +88,6 @@ static const struct {
 	{ "stored", "stored < 0" },
 	{ "file", "file<>0 AND kind<>2" },
 	{ "parent", "parent<>0 AND (mode & 61440)<>16384" },
-	{ "kind", "kind<>0 AND (mode & 61440) NOT IN (16384, 32768)" },
 	{ "size", "size<>0 AND (mode & 61440) NOT IN (32768, 40960)" },
 };
 
@@ -116,7 +119,8 @@ static int check_ranges(struct check *c)
 	return err;
 }
 
-/* The class in which each inode stands, by its names; a name that leads round in a circle has none. */
+/* The class in which each inode stands, by its names; a name that leads round in a circle has none. Of two
+ * names of a directory the one counts that its row agrees with. */
 static int find_places(struct check *c)
 {
 	static const char text[] =
@@ -124,7 +128,11 @@ static int find_places(struct check *c)
 		"CREATE TEMP TABLE place(ino INTEGER PRIMARY KEY, class INTEGER);"
 		"INSERT OR IGNORE INTO place WITH RECURSIVE t(ino, class) AS (VALUES(2, 1), (3, 2), (4, 3) UNION"
 		" SELECT n.ino, t.class FROM t JOIN inodes i ON i.ino=t.ino AND (i.mode & 61440)=16384"
-		" JOIN names n ON n.parent=t.ino) SELECT ino, class FROM t ORDER BY ino, class;";
+		" JOIN names n ON n.parent=t.ino AND n.ino>4"
+		" LEFT JOIN inodes d ON d.ino=n.ino AND (d.mode & 61440)=16384"
+		" WHERE d.ino IS NULL OR d.parent=n.parent"
+		" OR NOT EXISTS(SELECT 1 FROM names o WHERE o.ino=n.ino AND o.parent=d.parent))"
+		" SELECT ino, class FROM t ORDER BY ino, class;";
 
 	return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
@@ -147,19 +155,21 @@ static int64_t right_kind(int64_t kind, int64_t place, int64_t size, bool extent
 /* Invariant 1. ino, kind, mode, size, place, has extents, has a column's data */
 static int bad_kind(struct check *c, sqlite3_value **v)
 {
-	int64_t ino = check_int(v[0]), kind = check_int(v[1]), place = check_int(v[4]);
-	int64_t right = S_ISDIR(check_int(v[2])) ? place :
-			right_kind(kind, place, check_int(v[3]), check_int(v[5]), check_int(v[6]));
+	int64_t ino = check_int(v[0]), kind = check_int(v[1]), place = check_int(v[4]), right;
 	const char *who = check_who(c, ino);
 	int err = 0;
 
+	if (S_ISREG(check_int(v[2])))
+		right = right_kind(kind, place, check_int(v[3]), check_int(v[5]), check_int(v[6]));
+	else
+		right = place ? place : ARRAY_BUCKET;
 	if (right != kind)
 		err = check_mend(c, "kind set", "UPDATE inodes SET kind=? WHERE ino=?", "ii", right, ino);
 	if (!err && place && right != place)
 		err = check_lose(c, ino, right);
 	if (!err && place)
-		check_found(c, "%s: its kind is %" PRId64 " (%s), but it stands where things are %s", who, kind, kind_text(kind),
-			    kind_text(place));
+		check_found(c, "%s: its kind is %" PRId64 " (%s), but it stands where things are %s", who, kind,
+			    kind_text(kind), kind_text(place));
 	else if (!err)
 		check_found(c, "%s: its kind is %" PRId64 " (%s)", who, kind, kind_text(kind));
 	return err;
@@ -171,13 +181,11 @@ static int check_kinds(struct check *c)
 
 	if (err)
 		return err;
-	return check_rows(c, "SELECT i.ino, i.kind, i.mode, i.size, coalesce(p.class, 0) place,"
-			  " EXISTS(SELECT 1 FROM extents e WHERE e.ino=i.ino),"
-			  " i.file<>0 AND (i.kind=2 OR coalesce(p.class, 2)=2)"
+	return check_rows(c, "SELECT i.ino, i.kind, i.mode, i.size, coalesce(p.class, 0) place, EXISTS(SELECT 1"
+			  " FROM extents e WHERE e.ino=i.ino), i.file<>0 AND (i.kind=2 OR coalesce(p.class, 2)=2)"
 			  " OR EXISTS(SELECT 1 FROM blobs b WHERE b.ino=i.ino AND b.what=2)"
-			  " FROM inodes i LEFT JOIN temp.place p ON p.ino=i.ino"
-			  " WHERE (i.mode & 61440) IN (16384, 32768) AND i.ino>4 AND ("
-			  " CASE WHEN p.class IS NULL THEN (i.mode & 61440)=32768 AND i.kind NOT BETWEEN 1 AND 3"
+			  " FROM inodes i LEFT JOIN temp.place p ON p.ino=i.ino WHERE i.ino>4"
+			  " AND (CASE WHEN p.class IS NULL THEN i.kind NOT BETWEEN 1 AND 3"
 			  " ELSE p.class<>i.kind END) ORDER BY i.ino", bad_kind);
 }
 
@@ -185,11 +193,12 @@ static int check_kinds(struct check *c)
 static int bad_stored(struct check *c, sqlite3_value **v)
 {
 	const char *who = check_who(c, check_int(v[0]));
-	int err = check_mend(c, "set", "UPDATE inodes SET stored=? WHERE ino=?", "ii", check_int(v[2]), check_int(v[0]));
+	int err = check_mend(c, "set", "UPDATE inodes SET stored=? WHERE ino=?", "ii", check_int(v[2]),
+			     check_int(v[0]));
 
 	if (!err)
-		check_found(c, "%s: %" PRId64 " bytes are said to be stored, its extents have %" PRId64, who, check_int(v[1]),
-			    check_int(v[2]));
+		check_found(c, "%s: %" PRId64 " bytes are said to be stored, its extents have %" PRId64, who,
+			    check_int(v[1]), check_int(v[2]));
 	return err;
 }
 
@@ -215,26 +224,28 @@ int check_pass_inodes(struct check *c)
 	for (int64_t ino = META_INO_ROOT; ino <= META_INO_LAYERS && !err; ino++)
 		err = check_fixed(c, ino);
 	if (!err)
-		err = check_rows(c, "SELECT ino FROM inodes WHERE ino<1 OR ino BETWEEN 5 AND 63 ORDER BY ino", bad_number);
+		err = check_rows(c, "SELECT ino FROM inodes WHERE ino<1 OR ino BETWEEN 5 AND 63 ORDER BY ino",
+				 bad_number);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.mode, CASE WHEN EXISTS(SELECT 1 FROM names n WHERE n.parent=i.ino) THEN 16384"
-				 " WHEN EXISTS(SELECT 1 FROM blobs b WHERE b.ino=i.ino AND what=1) THEN 40960 ELSE 32768 END"
-				 " FROM inodes i WHERE mode & ~65535 OR (mode & 61440) NOT IN (4096, 8192, 16384, 24576, 32768,"
+		err = check_rows(c, "SELECT i.ino, i.mode, CASE WHEN EXISTS(SELECT 1 FROM names n"
+				 " WHERE n.parent=i.ino) THEN 16384 WHEN EXISTS(SELECT 1 FROM blobs b"
+				 " WHERE b.ino=i.ino AND what=1) THEN 40960 ELSE 32768 END FROM inodes i"
+				 " WHERE mode & ~65535 OR (mode & 61440) NOT IN (4096, 8192, 16384, 24576, 32768,"
 				 " 40960, 49152) ORDER BY ino", bad_mode);
 	if (!err)
 		err = check_kinds(c);
 	if (!err)
 		err = check_ranges(c);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.stored, (SELECT coalesce(sum(len), 0) FROM extents e WHERE e.ino=i.ino) s"
-				 " FROM inodes i WHERE i.kind=1 AND (i.mode & 61440)=32768 AND i.stored<>s AND i.stored>=0"
-				 " ORDER BY i.ino", bad_stored);
+		err = check_rows(c, "SELECT i.ino, i.stored, (SELECT coalesce(sum(len), 0) FROM extents e"
+				 " WHERE e.ino=i.ino) s FROM inodes i WHERE i.kind=1 AND (i.mode & 61440)=32768"
+				 " AND i.stored<>s AND i.stored>=0 ORDER BY i.ino", bad_stored);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, i.kind, CASE i.kind WHEN 1 THEN"
-				 " (SELECT coalesce(max(off + len), 0) FROM extents e WHERE e.ino=i.ino)"
-				 " ELSE (SELECT coalesce(max(length(value)), 0) FROM blobs b WHERE b.ino=i.ino AND b.what=2) END"
-				 " FROM inodes i WHERE (i.mode & 61440)=32768 AND i.size NOT BETWEEN 0 AND 1125899906842624"
-				 " ORDER BY i.ino", bad_size);
+		err = check_rows(c, "SELECT i.ino, i.size, i.kind, CASE i.kind"
+				 " WHEN 1 THEN (SELECT coalesce(max(off + len), 0) FROM extents e"
+				 " WHERE e.ino=i.ino) ELSE (SELECT coalesce(max(length(value)), 0) FROM blobs b"
+				 " WHERE b.ino=i.ino AND b.what=2) END FROM inodes i WHERE (i.mode & 61440)=32768"
+				 " AND i.size NOT BETWEEN 0 AND 1125899906842624 ORDER BY i.ino", bad_size);
 	return err;
 }
 
@@ -246,10 +257,14 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 	int64_t ino = check_int(v[0]), what = check_int(v[1]), made = 0;
 	int len = sqlite3_value_bytes(v[2]);
 	const char *who = check_who(c, ino);
-	bool exists = sqlite3_value_type(v[3]) != SQLITE_NULL;
+	bool lost = false;
 	int err = 0;
 
-	if (what == META_BLOB_INLINE && !exists)
+	if (sqlite3_value_type(v[3]) == SQLITE_NULL)
+		err = check_was_given(c, ino, &lost);
+	if (err)
+		return err;
+	if (what == META_BLOB_INLINE && lost)
 		err = check_make_file(c, ino, ARRAY_COLUMN, len, 0, NULL);
 	else if (what == META_BLOB_INLINE) {
 		err = check_make_file(c, 0, ARRAY_COLUMN, len, 0, &made);
@@ -271,7 +286,7 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 	return err;
 }
 
-/* ino, size, length of the target or NULL */
+/* ino, size, length of the target or NULL, kind */
 static int bad_link(struct check *c, sqlite3_value **v)
 {
 	int64_t ino = check_int(v[0]);
@@ -281,13 +296,14 @@ static int bad_link(struct check *c, sqlite3_value **v)
 	if (sqlite3_value_type(v[2]) != SQLITE_NULL && check_int(v[2]) > 0) {
 		err = check_mend(c, "set", "UPDATE inodes SET size=? WHERE ino=?", "ii", check_int(v[2]), ino);
 		if (!err)
-			check_found(c, "%s: its size is %" PRId64 ", its target has %" PRId64 " bytes", who, check_int(v[1]),
-				    check_int(v[2]));
+			check_found(c, "%s: its size is %" PRId64 ", its target has %" PRId64 " bytes", who,
+				    check_int(v[1]), check_int(v[2]));
 		return err;
 	}
-	err = check_lose(c, ino, ARRAY_NONE);
+	err = check_lose(c, ino, check_int(v[3]));
 	if (!err)
-		err = check_change(c, "REPLACE INTO blobs(ino, what, value) VALUES(?,1,CAST('lost' AS BLOB))", "i", ino);
+		err = check_change(c, "REPLACE INTO blobs(ino, what, value) VALUES(?,1,CAST('lost' AS BLOB))", "i",
+				   ino);
 	if (!err)
 		err = check_change(c, "UPDATE inodes SET size=4 WHERE ino=?", "i", ino);
 	if (!err)
@@ -312,8 +328,8 @@ static int bad_inline(struct check *c, sqlite3_value **v)
 			return -ENOMEM;
 		if (len)
 			memcpy(all, sqlite3_value_blob(v[2]), (size_t)len);
-		err = check_mend(c, "padded with zeros", "REPLACE INTO blobs(ino, what, value) VALUES(?,2,?)", "ib", ino, all,
-				 (size_t)size);
+		err = check_mend(c, "padded with zeros", "REPLACE INTO blobs(ino, what, value) VALUES(?,2,?)", "ib",
+				 ino, all, (size_t)size);
 		free(all);
 	}
 	if (!err && len < size)
@@ -340,33 +356,36 @@ static int check_runs(struct check *c, sqlite3_value **v)
 		return 0;
 	who = check_who(c, check_int(v[0]));
 	if (good)
-		err = check_mend(c, "the others removed", "UPDATE blobs SET value=? WHERE ino=? AND what=3", "bi", bytes, good,
-				 check_int(v[0]));
+		err = check_mend(c, "the others removed", "UPDATE blobs SET value=? WHERE ino=? AND what=3", "bi",
+				 bytes, good, check_int(v[0]));
 	else
 		err = check_mend(c, "removed", "DELETE FROM blobs WHERE ino=? AND what=3", "i", check_int(v[0]));
 	if (!err)
-		check_found(c, "%s: of its run boundaries, %zu bytes, only the first %zu are valid", who, len, good / 8);
+		check_found(c, "%s: of its run boundaries, %zu bytes, only the first %zu are valid", who, len,
+			    good / 8);
 	return err;
 }
 
 int check_pass_blobs(struct check *c)
 {
-	int err = check_rows(c, "SELECT b.ino, b.what, b.value, i.mode FROM blobs b LEFT JOIN inodes i ON i.ino=b.ino WHERE"
-			     " i.ino IS NULL OR CASE b.what WHEN 1 THEN (i.mode & 61440)<>40960"
-			     " WHEN 2 THEN (i.mode & 61440)<>32768 OR i.kind<>2 OR i.file<>0"
-			     " WHEN 3 THEN (i.mode & 61440)<>32768 OR i.kind<>1 ELSE 1 END ORDER BY b.ino, b.what", bad_blob);
+	int err = check_rows(c, "SELECT b.ino, b.what, b.value, i.mode FROM blobs b LEFT"
+			     " JOIN inodes i ON i.ino=b.ino WHERE i.ino IS NULL OR CASE b.what"
+			     " WHEN 1 THEN (i.mode & 61440)<>40960 WHEN 2 THEN (i.mode & 61440)<>32768 OR i.kind<>2"
+			     " OR i.file<>0 WHEN 3 THEN (i.mode & 61440)<>32768 OR i.kind<>1 ELSE 1 END"
+			     " ORDER BY b.ino, b.what", bad_blob);
 
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, length(b.value) FROM inodes i LEFT JOIN blobs b ON b.ino=i.ino AND"
-				 " b.what=1 WHERE (i.mode & 61440)=40960 AND (b.ino IS NULL OR length(b.value)<>i.size OR"
-				 " length(b.value)=0) ORDER BY i.ino", bad_link);
+		err = check_rows(c, "SELECT i.ino, i.size, length(b.value), i.kind FROM inodes i LEFT"
+				 " JOIN blobs b ON b.ino=i.ino AND b.what=1 WHERE (i.mode & 61440)=40960"
+				 " AND (b.ino IS NULL OR length(b.value)<>i.size OR length(b.value)=0) ORDER BY i.ino",
+				 bad_link);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, b.value, coalesce(length(b.value), 0) n FROM inodes i LEFT JOIN blobs b ON"
-				 " b.ino=i.ino AND b.what=2 WHERE i.kind=2 AND (i.mode & 61440)=32768 AND i.file=0 AND n<>i.size"
-				 " ORDER BY i.ino", bad_inline);
+		err = check_rows(c, "SELECT i.ino, i.size, b.value, coalesce(length(b.value), 0) n"
+				 " FROM inodes i LEFT JOIN blobs b ON b.ino=i.ino AND b.what=2 WHERE i.kind=2"
+				 " AND (i.mode & 61440)=32768 AND i.file=0 AND n<>i.size ORDER BY i.ino", bad_inline);
 	if (!err)
-		err = check_rows(c, "SELECT b.ino, i.size, b.value FROM blobs b JOIN inodes i ON i.ino=b.ino WHERE b.what=3 AND"
-				 " i.kind=1 ORDER BY b.ino", check_runs);
+		err = check_rows(c, "SELECT b.ino, i.size, b.value FROM blobs b JOIN inodes i ON i.ino=b.ino"
+				 " WHERE b.what=3 AND i.kind=1 ORDER BY b.ino", check_runs);
 	return err;
 }
 
@@ -382,8 +401,8 @@ static int bad_xattr(struct check *c, sqlite3_value **v)
 		check_found(c, "attribute %s, %d bytes, of inode %" PRId64 ", which does not exist",
 			    check_quote(name, strlen(name)), sqlite3_value_bytes(v[2]), check_int(v[0]));
 	else if (!err)
-		check_found(c, "%s: attribute %s with %d bytes is none that can be set", who, check_quote(name, strlen(name)),
-			    sqlite3_value_bytes(v[2]));
+		check_found(c, "%s: attribute %s with %d bytes is none that can be set", who,
+			    check_quote(name, strlen(name)), sqlite3_value_bytes(v[2]));
 	return err;
 }
 
@@ -433,10 +452,11 @@ static int check_setting(struct check *c, sqlite3_value **v)
 
 int check_pass_xattrs(struct check *c)
 {
-	int err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x LEFT JOIN inodes i ON i.ino=x.ino WHERE"
-			     " i.ino IS NULL OR length(x.value)>65536 OR length(CAST(x.name AS BLOB))>255"
-			     " OR NOT (x.name LIKE 'user._%' OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%')"
-			     " ORDER BY x.ino, x.name", bad_xattr);
+	int err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x LEFT"
+			     " JOIN inodes i ON i.ino=x.ino WHERE i.ino IS NULL OR length(x.value)>65536"
+			     " OR length(CAST(x.name AS BLOB))>255 OR NOT (x.name LIKE 'user._%'"
+			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%') ORDER BY x.ino, x.name",
+			     bad_xattr);
 
 	if (!err)
 		err = check_rows(c, "SELECT ino, name, value FROM xattrs WHERE substr(name, 1, 13)='user.spillfs.'"

@@ -30,15 +30,24 @@ static int64_t now_ns(void)
 static int new_ino(struct check *c, int64_t *out)
 {
 	int64_t ino;
-	int err = check_number(c, META_INO_FIRST, &ino,
-			       "SELECT max((SELECT coalesce(max(value), 0) FROM facts WHERE key='next_ino'), "
-			       "(SELECT max(ino) + 1 FROM inodes), (SELECT coalesce(max(ino) + 1, 0) FROM names), ?)",
-			       "i", (int64_t)META_INO_FIRST);
+	int err = check_number(c, META_INO_FIRST, &ino, "SELECT max((SELECT coalesce(max(value), 0) FROM facts"
+			       " WHERE key='next_ino'), (SELECT max(ino) + 1 FROM inodes), ?)", "i",
+			       (int64_t)META_INO_FIRST);
 
 	if (!err)
 		err = check_change(c, "REPLACE INTO facts(key, value) VALUES('next_ino', ?)", "i", ino + 1);
 	if (!err)
 		*out = ino;
+	return err;
+}
+
+int check_was_given(struct check *c, int64_t ino, bool *out)
+{
+	int64_t next;
+	int err = check_number(c, META_INO_FIRST, &next, "SELECT value FROM facts WHERE key='next_ino'", "");
+
+	if (!err)
+		*out = ino >= META_INO_FIRST && ino < next;
 	return err;
 }
 
@@ -48,8 +57,8 @@ static int insert_inode(struct check *c, int64_t ino, int64_t kind, int64_t mode
 	int64_t now = now_ns();
 
 	return check_change(c, "INSERT INTO inodes(ino, kind, mode, nlink, uid, gid, rdev, size, stored, file, parent,"
-			    " atime, mtime, ctime, btime) VALUES(?,?,?,?,0,0,0,?,0,?,?,?,?,?,?)", "iiiiiiiiiii", ino, kind,
-			    mode, (int64_t)(S_ISDIR(mode) ? 2 : 1), size, file, parent, now, now, now, now);
+			    " atime, mtime, ctime, btime) VALUES(?,?,?,?,0,0,0,?,0,?,?,?,?,?,?)", "iiiiiiiiiii", ino,
+			    kind, mode, (int64_t)(S_ISDIR(mode) ? 2 : 1), size, file, parent, now, now, now, now);
 }
 
 int check_touched(struct check *c, int64_t ino)
@@ -75,8 +84,9 @@ static int lost_dir(struct check *c, int64_t kind, int64_t *out, char name[32])
 			return err;
 		if (!taken)
 			break;
-		err = check_number(c, 0, &ino, "SELECT i.ino FROM names n JOIN inodes i ON i.ino=n.ino WHERE n.parent=?"
-				   " AND n.name=? AND (i.mode & 61440)=16384", "ib", top, name, strlen(name));
+		err = check_number(c, 0, &ino, "SELECT i.ino FROM names n JOIN inodes i ON i.ino=n.ino"
+				   " WHERE n.parent=? AND n.name=? AND (i.mode & 61440)=16384", "ib", top, name,
+				   strlen(name));
 		if (err || ino) {
 			*out = ino;
 			return err;
@@ -86,8 +96,8 @@ static int lost_dir(struct check *c, int64_t kind, int64_t *out, char name[32])
 	if (!err)
 		err = insert_inode(c, ino, kind, S_IFDIR | 0700, 0, 0, top);
 	if (!err)
-		err = check_change(c, "INSERT INTO names(parent, name, ino) VALUES(?,?,?)", "ibi", top, name, strlen(name),
-				   ino);
+		err = check_change(c, "INSERT INTO names(parent, name, ino) VALUES(?,?,?)", "ibi", top, name,
+				   strlen(name), ino);
 	if (!err)
 		err = check_touched(c, top);
 	if (!err)
@@ -157,24 +167,21 @@ static int move_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind,
 	if (!err)
 		err = lost_name(c, dir, cookie, ino, old, old_len, name, &len);
 	if (!err && cookie)
-		err = check_change(c, "UPDATE names SET parent=?, name=?, ino=? WHERE cookie=?", "ibii", dir, name, len, ino,
-				   cookie);
+		err = check_change(c, "UPDATE names SET parent=?, name=?, ino=? WHERE cookie=?", "ibii", dir, name, len,
+				   ino, cookie);
 	else if (!err)
 		err = check_change(c, "INSERT INTO names(parent, name, ino) VALUES(?,?,?)", "ibi", dir, name, len, ino);
 	if (!err)
-		err = check_change(c, "UPDATE inodes SET parent=? WHERE ino=? AND (mode & 61440)=16384", "ii", dir, ino);
+		err = check_change(c, "UPDATE inodes SET parent=? WHERE ino=? AND (mode & 61440)=16384", "ii", dir,
+				   ino);
 	if (!err)
 		tell(c, kind, dir_name, name, len);
 	return err;
 }
 
-static int usable_kind(struct check *c, int64_t ino, int64_t *kind)
+static int64_t usable_kind(int64_t kind)
 {
-	if (*kind >= ARRAY_BUCKET && *kind <= ARRAY_LAYERED)
-		return 0;
-	/* Links and special files have the class of the directory in which they are. */
-	return check_number(c, ARRAY_BUCKET, kind, "SELECT p.kind FROM names n JOIN inodes p ON p.ino=n.parent WHERE n.ino=?"
-			    " AND p.kind BETWEEN 1 AND 3 LIMIT 1", "i", ino);
+	return kind >= ARRAY_BUCKET && kind <= ARRAY_LAYERED ? kind : ARRAY_BUCKET;
 }
 
 static int move_row(struct check *c, sqlite3_value **v)
@@ -187,35 +194,37 @@ int check_lose(struct check *c, int64_t ino, int64_t kind)
 {
 	int64_t dir = 0, names, inside;
 	char sql[256], dir_name[32];
-	int err = c->repair ? usable_kind(c, ino, &kind) : 0;
+	int err;
 
-	if (err || !c->repair)
-		return err;
+	if (!c->repair)
+		return 0;
+	kind = usable_kind(kind);
 	err = check_number(c, 0, &names, "SELECT count(*) FROM names WHERE ino=?", "i", ino);
 	if (!err)
 		err = lost_dir(c, kind, &dir, dir_name);
 	if (!err)
-		err = check_number(c, 0, &inside, "SELECT count(*) FROM names WHERE ino=? AND parent=?", "ii", ino, dir);
+		err = check_number(c, 0, &inside, "SELECT count(*) FROM names WHERE ino=? AND parent=?", "ii", ino,
+				   dir);
 	if (err)
 		return err;
 	if (inside) /* by another finding */
 		return 0;
 	if (!names)
 		return move_name(c, 0, ino, kind, NULL, 0);
-	snprintf(sql, sizeof(sql), "SELECT cookie, ino, %" PRId64 ", name FROM names WHERE ino=%" PRId64 " ORDER BY cookie",
-		 kind, ino);
+	snprintf(sql, sizeof(sql),
+		 "SELECT cookie, ino, %" PRId64 ", name FROM names WHERE ino=%" PRId64 " ORDER BY cookie", kind, ino);
 	return check_rows(c, sql, move_row);
 }
 
 int check_lose_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind)
 {
 	char sql[256];
-	int err = c->repair ? usable_kind(c, ino, &kind) : 0;
 
-	if (err || !c->repair)
-		return err;
-	snprintf(sql, sizeof(sql), "SELECT cookie, %" PRId64 ", %" PRId64 ", name FROM names WHERE cookie=%" PRId64, ino,
-		 kind, cookie);
+	if (!c->repair)
+		return 0;
+	kind = usable_kind(kind);
+	snprintf(sql, sizeof(sql), "SELECT cookie, %" PRId64 ", %" PRId64 ", name FROM names WHERE cookie=%" PRId64,
+		 ino, kind, cookie);
 	return check_rows(c, sql, move_row);
 }
 

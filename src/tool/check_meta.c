@@ -55,7 +55,8 @@ static int check_pages(struct check *c)
 		if (!at && n >= 100)
 			sums = meta_page_has_sums(page);
 		if (sums && n == sizeof(page) && !meta_page_is_right(page))
-			check_found(c, "meta.db: the checksum of page %lld is wrong", (long long)(at / META_PAGE_BYTES + 1));
+			check_found(c, "meta.db: the checksum of page %lld is wrong",
+				    (long long)(at / META_PAGE_BYTES + 1));
 		err = check_tick(c, (uint64_t)at, (uint64_t)st.st_size);
 	}
 	if (!sums)
@@ -80,7 +81,7 @@ int check_pass_database(struct check *c)
 	err = check_db_read(c);
 	if (!err)
 		err = check_pages(c);
-	if (err || c->nfound > c->nmended)
+	if (err || c->fatal)
 		return err;
 	snprintf(sql, sizeof(sql), "PRAGMA integrity_check(%d)", INTEGRITY_LINES);
 	rc = sqlite3_prepare_v2(c->db, sql, -1, &s, NULL);
@@ -130,7 +131,8 @@ static int walk_model(struct check *c, const char *sql, int (*each)(struct check
 }
 
 #define MODEL_COLUMNS \
-	"SELECT t.name, p.name, lower(p.type), p.\"notnull\", p.pk, p.cid FROM sqlite_schema t, pragma_table_info(t.name) p" \
+	"SELECT t.name, p.name, lower(p.type), p.\"notnull\", p.pk, p.cid FROM sqlite_schema t," \
+	" pragma_table_info(t.name) p" \
 	" WHERE t.type='table' ORDER BY t.name, p.cid"
 
 static int check_column(struct check *c, sqlite3_stmt *s)
@@ -139,9 +141,10 @@ static int check_column(struct check *c, sqlite3_stmt *s)
 	int err = check_number(c, 0, &there, "SELECT count(*) FROM pragma_table_info(?)", "s", text_of(s, 0));
 
 	if (!err)
-		err = check_number(c, 0, &same, "SELECT count(*) FROM pragma_table_info(?) WHERE name=? AND lower(type)=? AND"
-				   " \"notnull\"=? AND pk=?", "sssii", text_of(s, 0), text_of(s, 1), text_of(s, 2),
-				   sqlite3_column_int64(s, 3), sqlite3_column_int64(s, 4));
+		err = check_number(c, 0, &same, "SELECT count(*) FROM pragma_table_info(?) WHERE name=?"
+				   " AND lower(type)=? AND \"notnull\"=? AND pk=?", "sssii", text_of(s, 0),
+				   text_of(s, 1), text_of(s, 2), sqlite3_column_int64(s, 3),
+				   sqlite3_column_int64(s, 4));
 	if (err || same)
 		return err;
 	if (there)
@@ -166,8 +169,8 @@ static int check_type(struct check *c, sqlite3_stmt *s)
 		 text_of(s, 2));
 	err = check_number(c, 0, &n, sql, "");
 	if (!err && n)
-		check_found(c, "meta.db: table %s: %" PRId64 " values of column %s are no %s", text_of(s, 0), n, text_of(s, 1),
-			    text_of(s, 2));
+		check_found(c, "meta.db: table %s: %" PRId64 " values of column %s are no %s", text_of(s, 0), n,
+			    text_of(s, 1), text_of(s, 2));
 	return err;
 }
 
@@ -181,7 +184,8 @@ int check_pass_types(struct check *c)
 static int check_index(struct check *c, sqlite3_stmt *s)
 {
 	int64_t same;
-	int err = check_number(c, 0, &same, "SELECT count(*) FROM sqlite_schema WHERE type='index' AND name=? AND sql=?", "ss",
+	int err = check_number(c, 0, &same,
+			       "SELECT count(*) FROM sqlite_schema WHERE type='index' AND name=? AND sql=?", "ss",
 			       text_of(s, 0), text_of(s, 1));
 
 	if (err || same)
@@ -230,7 +234,7 @@ static int check_fact(struct check *c, const char *key, int64_t least)
 		return err;
 	err = check_mend(c, "set", "REPLACE INTO facts(key, value) VALUES(?,?)", "si", key, least);
 	if (!err && value < 0)
-		check_found(c, "%s is missing; the rows ask for at least %" PRId64, key, least);
+		check_found(c, "%s is missing or negative; the rows ask for at least %" PRId64, key, least);
 	else if (!err)
 		check_found(c, "%s is %" PRId64 "; the rows ask for at least %" PRId64, key, value, least);
 	return err;
@@ -242,7 +246,7 @@ int check_pass_facts(struct check *c)
 		const char *key, *least;
 	} facts[] = {
 		{ "commit", "SELECT max(commit_number) FROM layers" },
-		{ "next_ino", "SELECT max(max(coalesce(max(ino), 0) + 1, 64), (SELECT coalesce(max(ino), 0) + 1 FROM names)) FROM inodes" },
+		{ "next_ino", "SELECT max(coalesce(max(ino), 0) + 1, 64) FROM inodes" },
 		{ "next_layer", "SELECT max(number) + 1 FROM layers" },
 	};
 	int err = 0;

@@ -50,7 +50,8 @@ static int bad_target(struct check *c, sqlite3_value **v)
 	if (ino <= META_INO_LAYERS && ino > 0)
 		check_found(c, "%s: entry %s points to the fixed directory %" PRId64, who, quoted(v[2]), ino);
 	else
-		check_found(c, "%s: entry %s points to inode %" PRId64 ", which does not exist", who, quoted(v[2]), ino);
+		check_found(c, "%s: entry %s points to inode %" PRId64 ", which does not exist", who, quoted(v[2]),
+			    ino);
 	return 0;
 }
 
@@ -66,9 +67,11 @@ static int bad_parent(struct check *c, sqlite3_value **v)
 	if (parent == META_INO_ROOT)
 		check_found(c, "%s stands in the root, as %s", who, quoted(v[2]));
 	else if (sqlite3_value_type(v[5]) == SQLITE_NULL)
-		check_found(c, "%s stands in inode %" PRId64 ", which does not exist, as %s", who, parent, quoted(v[2]));
+		check_found(c, "%s stands in inode %" PRId64 ", which does not exist, as %s", who, parent,
+			    quoted(v[2]));
 	else
-		check_found(c, "%s stands in inode %" PRId64 ", which is no directory, as %s", who, parent, quoted(v[2]));
+		check_found(c, "%s stands in inode %" PRId64 ", which is no directory, as %s", who, parent,
+			    quoted(v[2]));
 	return 0;
 }
 
@@ -78,12 +81,13 @@ static int check_fixed_name(struct check *c, int64_t ino)
 	static const char *const names[] = { "", "", "buckets", "columns", "layers" };
 	const char *name = names[ino];
 	int64_t there;
-	int err = check_number(c, 0, &there, "SELECT 1 FROM names WHERE parent=1 AND name=? AND ino=?", "bi", name, strlen(name),
-			       ino);
+	int err = check_number(c, 0, &there, "SELECT 1 FROM names WHERE parent=1 AND name=? AND ino=?", "bi", name,
+			       strlen(name), ino);
 
 	if (err || there)
 		return err;
-	err = check_mend(c, "made anew", "INSERT INTO names(parent, name, ino) VALUES(1,?,?)", "bi", name, strlen(name), ino);
+	err = check_mend(c, "made anew", "INSERT INTO names(parent, name, ino) VALUES(1,?,?)", "bi", name, strlen(name),
+			 ino);
 	if (!err)
 		err = check_touched(c, META_INO_ROOT);
 	if (!err)
@@ -110,24 +114,26 @@ static int second_name(struct check *c, sqlite3_value **v)
 
 int check_pass_names(struct check *c)
 {
-	int err = check_rows(c, "SELECT cookie, parent, name FROM names WHERE length(name) NOT BETWEEN 1 AND 255 OR"
-			     " instr(name, x'2f') OR instr(name, x'00') OR name IN (x'2e', x'2e2e') ORDER BY cookie", bad_bytes);
+	int err = check_rows(c, "SELECT cookie, parent, name FROM names WHERE length(name) NOT BETWEEN 1 AND 255"
+			     " OR instr(name, x'2f') OR instr(name, x'00') OR name IN (x'2e', x'2e2e') ORDER BY cookie",
+			     bad_bytes);
 
 	if (!err)
-		err = check_rows(c, "SELECT n.cookie, n.parent, n.name, n.ino FROM names n LEFT JOIN inodes i ON i.ino=n.ino"
+		err = check_rows(c, "SELECT n.cookie, n.parent, n.name, n.ino FROM names n"
+				 " LEFT JOIN inodes i ON i.ino=n.ino"
 				 " WHERE (i.ino IS NULL OR n.ino<=4) AND NOT " OURS " ORDER BY n.cookie", bad_target);
 	if (!err)
 		err = check_rows(c, "SELECT n.cookie, n.parent, n.name, n.ino, i.kind, p.mode FROM names n"
 				 " JOIN inodes i ON i.ino=n.ino LEFT JOIN inodes p ON p.ino=n.parent"
-				 " WHERE (p.ino IS NULL OR (p.mode & 61440)<>16384 OR n.parent=1) AND NOT " OURS
-				 " ORDER BY n.cookie", bad_parent);
+				 " WHERE (p.ino IS NULL OR (p.mode & 61440)<>16384 OR n.parent=1)"
+				 " AND NOT " OURS " ORDER BY n.cookie", bad_parent);
 	for (int64_t ino = META_INO_BUCKETS; ino <= META_INO_LAYERS && !err; ino++)
 		err = check_fixed_name(c, ino);
 	if (!err)
-		err = check_rows(c, "SELECT cookie, parent, name, ino FROM (SELECT n.cookie, n.parent, n.name, n.ino, row_number()"
-				 " OVER (PARTITION BY n.ino ORDER BY n.parent=i.parent DESC, n.cookie) nth FROM names n"
-				 " JOIN inodes i ON i.ino=n.ino WHERE (i.mode & 61440)=16384) WHERE nth>1 ORDER BY cookie",
-				 second_name);
+		err = check_rows(c, "SELECT cookie, parent, name, ino FROM (SELECT n.cookie, n.parent, n.name, n.ino,"
+				 " row_number() OVER (PARTITION BY n.ino ORDER BY n.parent=i.parent DESC, n.cookie)"
+				 " nth FROM names n JOIN inodes i ON i.ino=n.ino WHERE (i.mode & 61440)=16384)"
+				 " WHERE nth>1 ORDER BY cookie", second_name);
 	return err;
 }
 
@@ -148,7 +154,8 @@ static int find_reached(struct check *c)
 	static const char text[] =
 		"DROP TABLE IF EXISTS temp.reached;"
 		"CREATE TEMP TABLE reached(ino INTEGER PRIMARY KEY);"
-		"INSERT INTO reached WITH RECURSIVE t(ino) AS (VALUES(1) UNION SELECT n.ino FROM t JOIN names n ON n.parent=t.ino"
+		"INSERT INTO reached WITH RECURSIVE t(ino) AS (VALUES(1)"
+		" UNION SELECT n.ino FROM t JOIN names n ON n.parent=t.ino"
 		" JOIN inodes i ON i.ino=n.ino AND (i.mode & 61440)=16384) SELECT ino FROM t;";
 
 	return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
@@ -160,9 +167,10 @@ static int unreached_dir(struct check *c, sqlite3_value **v)
 {
 	int64_t ino = check_int(v[0]), first;
 	const char *who;
-	int err = check_number(c, 0, &first, "WITH RECURSIVE up(ino) AS (SELECT parent FROM names WHERE ino=?1 UNION SELECT"
-			       " n.parent FROM up JOIN names n ON n.ino=up.ino) SELECT max(ino=?1) AND min(ino)=?1 FROM up"
-			       " WHERE NOT EXISTS(SELECT 1 FROM temp.reached WHERE ino=?1)", "i", ino);
+	int err = check_number(c, 0, &first, "WITH RECURSIVE up(ino) AS (SELECT parent FROM names WHERE ino=?1"
+			       " UNION SELECT n.parent FROM up JOIN names n ON n.ino=up.ino) SELECT max(ino=?1)"
+			       " AND min(ino)=?1 FROM up WHERE NOT EXISTS(SELECT 1 FROM temp.reached WHERE ino=?1)",
+			       "i", ino);
 
 	if (err || !first)
 		return err;
@@ -179,29 +187,31 @@ static int unreached_dir(struct check *c, sqlite3_value **v)
 static int other_parent(struct check *c, sqlite3_value **v)
 {
 	const char *who = check_who(c, check_int(v[0]));
-	int err = check_mend(c, "set", "UPDATE inodes SET parent=? WHERE ino=?", "ii", check_int(v[2]), check_int(v[0]));
+	int err = check_mend(c, "set", "UPDATE inodes SET parent=? WHERE ino=?", "ii", check_int(v[2]),
+			     check_int(v[0]));
 
 	if (!err)
-		check_found(c, "%s: its parent is said to be inode %" PRId64 ", but it stands in %" PRId64, who, check_int(v[1]),
-			    check_int(v[2]));
+		check_found(c, "%s: its parent is said to be inode %" PRId64 ", but it stands in %" PRId64, who,
+			    check_int(v[1]), check_int(v[2]));
 	return err;
 }
 
 int check_pass_tree(struct check *c)
 {
 	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND i.ino>4"
-			     " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino)"
-			     " AND (i.nlink>0 OR EXISTS(SELECT 1 FROM names n WHERE n.parent=i.ino)) ORDER BY i.ino", nameless_dir);
+			     " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) AND (i.nlink>0"
+			     " OR EXISTS(SELECT 1 FROM names n WHERE n.parent=i.ino)) ORDER BY i.ino", nameless_dir);
 
 	if (!err)
 		err = find_reached(c);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND i.ino>4"
-				 " AND EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino)"
-				 " AND NOT EXISTS(SELECT 1 FROM temp.reached r WHERE r.ino=i.ino) ORDER BY i.ino", unreached_dir);
+				 " AND EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) AND NOT EXISTS(SELECT 1"
+				 " FROM temp.reached r WHERE r.ino=i.ino) ORDER BY i.ino", unreached_dir);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.parent, n.parent FROM names n JOIN inodes i ON i.ino=n.ino"
-				 " WHERE (i.mode & 61440)=16384 AND i.parent<>n.parent ORDER BY i.ino", other_parent);
+				 " WHERE (i.mode & 61440)=16384 AND i.parent<>n.parent AND NOT EXISTS(SELECT 1"
+				 " FROM names o WHERE o.ino=i.ino AND o.parent=i.parent) ORDER BY i.ino", other_parent);
 	if (!err)
 		err = check_rows(c, "SELECT ino, parent, 1 FROM inodes WHERE ino=1 AND parent<>1", other_parent);
 	return err;
@@ -231,7 +241,8 @@ static int bad_links(struct check *c, sqlite3_value **v)
 		return check_change(c, "UPDATE inodes SET nlink=? WHERE ino=?", "ii", check_int(v[2]), check_int(v[0]));
 	err = check_mend(c, "set", "UPDATE inodes SET nlink=? WHERE ino=?", "ii", check_int(v[2]), check_int(v[0]));
 	if (!err)
-		check_found(c, "%s: its link count is %" PRId64 ", it has %" PRId64, who, check_int(v[1]), check_int(v[2]));
+		check_found(c, "%s: its link count is %" PRId64 ", it has %" PRId64, who, check_int(v[1]),
+			    check_int(v[2]));
 	return err;
 }
 
@@ -241,8 +252,8 @@ static int count_files(struct check *c)
 	int err = check_number(c, 0, &n, "SELECT count(*) FROM inodes WHERE (mode & 61440)=32768 AND nlink>0", "");
 
 	if (!err)
-		err = check_number(c, 0, &bytes, "SELECT CAST(total(size) AS INTEGER) FROM inodes WHERE (mode & 61440)=32768 AND"
-				   " nlink>0", "");
+		err = check_number(c, 0, &bytes, "SELECT CAST(total(size) AS INTEGER) FROM inodes"
+				   " WHERE (mode & 61440)=32768 AND nlink>0", "");
 	if (!err)
 		err = check_number(c, 0, &orphans, "SELECT count(*) FROM inodes WHERE nlink=0", "");
 	if (err)
@@ -257,17 +268,19 @@ static int count_files(struct check *c)
 int check_pass_links(struct check *c)
 {
 	static const char made[] = "CREATE TEMP TABLE IF NOT EXISTS touched(ino INTEGER PRIMARY KEY)";
-	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)<>16384 AND i.nlink<>0 AND i.ino>4"
-			     " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) ORDER BY i.ino", nameless);
+	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)<>16384 AND i.nlink<>0"
+			     " AND i.ino>4 AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) ORDER BY i.ino",
+			     nameless);
 
 	if (!err && sqlite3_exec(c->db, made, NULL, NULL, NULL) != SQLITE_OK)
 		err = check_db_fail(c);
 	if (!err)
-		err = check_rows(c, "SELECT ino, nlink, want, touched FROM (SELECT i.ino, i.nlink, EXISTS(SELECT 1 FROM"
-				 " temp.touched t WHERE t.ino=i.ino) touched, CASE WHEN (i.mode & 61440)=16384 THEN 2 +"
-				 " (SELECT count(*) FROM names n JOIN inodes d ON d.ino=n.ino WHERE n.parent=i.ino AND"
-				 " (d.mode & 61440)=16384) ELSE (SELECT count(*) FROM names n WHERE n.ino=i.ino) END want"
-				 " FROM inodes i WHERE i.ino<=4 OR EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino))"
+		err = check_rows(c, "SELECT ino, nlink, want, touched FROM (SELECT i.ino, i.nlink, EXISTS(SELECT 1"
+				 " FROM temp.touched t WHERE t.ino=i.ino) touched, CASE"
+				 " WHEN (i.mode & 61440)=16384 THEN 2 + (SELECT count(*) FROM names n"
+				 " JOIN inodes d ON d.ino=n.ino WHERE n.parent=i.ino AND (d.mode & 61440)=16384)"
+				 " ELSE (SELECT count(*) FROM names n WHERE n.ino=i.ino) END want FROM inodes i"
+				 " WHERE i.ino<=4 OR EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino))"
 				 " WHERE nlink<>want ORDER BY ino", bad_links);
 	return err ? err : count_files(c);
 }

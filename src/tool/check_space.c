@@ -24,9 +24,14 @@ static int foreign_extents(struct check *c, sqlite3_value **v)
 {
 	int64_t ino = check_int(v[0]), made = 0;
 	const char *who = check_who(c, ino);
-	int err;
+	bool lost = false;
+	int err = 0;
 
-	if (sqlite3_value_type(v[4]) == SQLITE_NULL) {
+	if (sqlite3_value_type(v[4]) == SQLITE_NULL)
+		err = check_was_given(c, ino, &lost);
+	if (err)
+		return err;
+	if (lost) {
 		err = check_make_file(c, ino, ARRAY_BUCKET, check_int(v[3]), 0, NULL);
 	} else {
 		err = check_make_file(c, 0, ARRAY_BUCKET, check_int(v[3]), 0, &made);
@@ -34,7 +39,8 @@ static int foreign_extents(struct check *c, sqlite3_value **v)
 			err = check_change(c, "UPDATE extents SET ino=? WHERE ino=?", "ii", made, ino);
 	}
 	if (!err)
-		err = check_change(c, "UPDATE inodes SET stored=? WHERE ino=?", "ii", check_int(v[2]), made ? made : ino);
+		err = check_change(c, "UPDATE inodes SET stored=? WHERE ino=?", "ii", check_int(v[2]),
+				   made ? made : ino);
 	if (!err)
 		check_found(c, "%s has %" PRId64 " extents, %" PRId64 " bytes, but is no bucket", who, check_int(v[1]),
 			    check_int(v[2]));
@@ -44,8 +50,8 @@ static int foreign_extents(struct check *c, sqlite3_value **v)
 /* Takes stored along, which the extents decide. */
 static int recount(struct check *c, int64_t ino)
 {
-	return check_change(c, "UPDATE inodes SET stored=(SELECT coalesce(sum(len), 0) FROM extents e WHERE e.ino=inodes.ino)"
-			    " WHERE ino=?", "i", ino);
+	return check_change(c, "UPDATE inodes SET stored=(SELECT coalesce(sum(len), 0) FROM extents e"
+			    " WHERE e.ino=inodes.ino) WHERE ino=?", "i", ino);
 }
 
 static int lose_bucket(struct check *c, int64_t ino)
@@ -59,7 +65,8 @@ static int lose_bucket(struct check *c, int64_t ino)
 static int bad_extent(struct check *c, sqlite3_value **v)
 {
 	const char *who = check_who(c, check_int(v[0]));
-	int err = check_mend(c, "removed", "DELETE FROM extents WHERE ino=? AND off=?", "ii", check_int(v[0]), check_int(v[1]));
+	int err = check_mend(c, "removed", "DELETE FROM extents WHERE ino=? AND off=?", "ii", check_int(v[0]),
+			     check_int(v[1]));
 
 	if (!err)
 		err = lose_bucket(c, check_int(v[0]));
@@ -79,8 +86,9 @@ static int double_range(struct check *c, sqlite3_value **v)
 	if (cut >= len)
 		err = check_mend(c, "the first one kept", "DELETE FROM extents WHERE ino=? AND off=?", "ii", ino, off);
 	else
-		err = check_mend(c, "the first one kept", "UPDATE extents SET off=off+?1, phys=phys+?1, len=len-?1 WHERE ino=?2"
-				 " AND off=?3", "iii", cut, ino, off);
+		err = check_mend(c, "the first one kept",
+				 "UPDATE extents SET off=off+?1, phys=phys+?1, len=len-?1 WHERE ino=?2 AND off=?3",
+				 "iii", cut, ino, off);
 	if (!err)
 		err = lose_bucket(c, ino);
 	if (!err)
@@ -93,8 +101,8 @@ static int double_range(struct check *c, sqlite3_value **v)
 static int short_size(struct check *c, sqlite3_value **v)
 {
 	const char *who = check_who(c, check_int(v[0]));
-	int err = check_mend(c, "the size is set to that", "UPDATE inodes SET size=? WHERE ino=?", "ii", check_int(v[2]),
-			     check_int(v[0]));
+	int err = check_mend(c, "the size is set to that", "UPDATE inodes SET size=? WHERE ino=?", "ii",
+			     check_int(v[2]), check_int(v[0]));
 
 	if (!err)
 		check_found(c, "%s: its size is %" PRId64 ", but its extents end at %" PRId64, who, check_int(v[1]),
@@ -104,21 +112,25 @@ static int short_size(struct check *c, sqlite3_value **v)
 
 int check_pass_extents(struct check *c)
 {
-	int err = check_rows(c, "SELECT ino, off, len, file, phys FROM extents WHERE off<0 OR len<=0 OR phys<0 OR file<0 OR"
-			     " off>1125899906842624 OR len>1125899906842624-off OR phys>4611686018427387904 OR"
-			     " len>4611686018427387904-phys ORDER BY ino, off", bad_extent);
+	int err = check_rows(c, "SELECT ino, off, len, file, phys FROM extents WHERE off<0 OR len<=0 OR phys<0"
+			     " OR file<0 OR off>1125899906842624 OR len>1125899906842624-off"
+			     " OR phys>4611686018427387904 OR len>4611686018427387904-phys ORDER BY ino, off",
+			     bad_extent);
 
 	if (!err)
-		err = check_rows(c, "SELECT e.ino, count(*), sum(e.len), max(e.off+e.len), i.mode FROM extents e LEFT JOIN inodes i"
-				 " ON i.ino=e.ino WHERE i.ino IS NULL OR i.kind<>1 OR (i.mode & 61440)<>32768 GROUP BY e.ino"
-				 " ORDER BY e.ino", foreign_extents);
+		err = check_rows(c, "SELECT e.ino, count(*), sum(e.len), max(e.off+e.len), i.mode"
+				 " FROM extents e LEFT JOIN inodes i ON i.ino=e.ino WHERE i.ino IS NULL"
+				 " OR i.kind<>1 OR (i.mode & 61440)<>32768 GROUP BY e.ino ORDER BY e.ino",
+				 foreign_extents);
 	if (!err)
-		err = check_rows(c, "SELECT ino, off, len, reach FROM (SELECT ino, off, len, max(off+len) OVER (PARTITION BY ino"
-				 " ORDER BY off ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) reach FROM extents)"
-				 " WHERE off<reach ORDER BY ino, off", double_range);
+		err = check_rows(c, "SELECT ino, off, len, reach FROM (SELECT ino, off, len, max(off+len) OVER"
+				 " (PARTITION BY ino ORDER BY off ROWS BETWEEN UNBOUNDED PRECEDING"
+				 " AND 1 PRECEDING) reach FROM extents) WHERE off<reach ORDER BY ino, off",
+				 double_range);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.size, max(e.off+e.len) reach FROM extents e JOIN inodes i ON i.ino=e.ino"
-				 " WHERE i.kind=1 GROUP BY i.ino HAVING reach>i.size ORDER BY i.ino", short_size);
+		err = check_rows(c, "SELECT i.ino, i.size, max(e.off+e.len) reach FROM extents e"
+				 " JOIN inodes i ON i.ino=e.ino WHERE i.kind=1"
+				 " GROUP BY i.ino HAVING reach>i.size ORDER BY i.ino", short_size);
 	return err;
 }
 
@@ -186,14 +198,15 @@ static int no_pool_file(struct check *c, sqlite3_value **v)
 {
 	const char *who = check_who(c, check_int(v[0]));
 	char name[32];
-	int err = check_mend(c, "they are holes now", "DELETE FROM extents WHERE ino=? AND file=?", "ii", check_int(v[0]),
-			     check_int(v[1]));
+	int err = check_mend(c, "they are holes now", "DELETE FROM extents WHERE ino=? AND file=?", "ii",
+			     check_int(v[0]), check_int(v[1]));
 
 	pool_name(check_int(v[1]), name);
 	if (!err)
 		err = lose_bucket(c, check_int(v[0]));
 	if (!err)
-		check_found(c, "%s: %" PRId64 " bytes are lost with %s, which does not exist", who, check_int(v[3]), name);
+		check_found(c, "%s: %" PRId64 " bytes are lost with %s, which does not exist", who, check_int(v[3]),
+			    name);
 	return err;
 }
 
@@ -208,15 +221,16 @@ static int past_end(struct check *c, sqlite3_value **v)
 	left = left > 0 ? left : 0;
 	lost = check_int(v[2]) - left;
 	if (left)
-		err = check_mend(c, "they are a hole now", "UPDATE extents SET len=? WHERE ino=? AND off=?", "iii", left, ino, off);
+		err = check_mend(c, "they are a hole now", "UPDATE extents SET len=? WHERE ino=? AND off=?", "iii",
+				 left, ino, off);
 	else
 		err = check_mend(c, "they are a hole now", "DELETE FROM extents WHERE ino=? AND off=?", "ii", ino, off);
 	if (!err)
 		err = lose_bucket(c, ino);
 	pool_name(check_int(v[3]), name);
 	if (!err)
-		check_found(c, "%s: bytes %" PRId64 " to %" PRId64 " are lost: %s ends before them, at %" PRId64, who, off + left,
-			    off + left + lost - 1, name, check_int(v[5]));
+		check_found(c, "%s: bytes %" PRId64 " to %" PRId64 " are lost: %s ends before them, at %" PRId64, who,
+			    off + left, off + left + lost - 1, name, check_int(v[5]));
 	return err;
 }
 
@@ -232,7 +246,8 @@ static int move_extent(struct check *c, int64_t ino, int64_t off)
 	if (!err)
 		err = check_number(c, 0, &len, "SELECT len FROM extents WHERE ino=? AND off=?", "ii", ino, off);
 	if (!err)
-		err = check_number(c, 0, &end, "SELECT (size + 4095) / 4096 * 4096 FROM temp.pool_file WHERE number=?", "i", file);
+		err = check_number(c, 0, &end, "SELECT (size + 4095) / 4096 * 4096 FROM temp.pool_file WHERE number=?",
+				   "i", file);
 	if (err)
 		return err;
 	pool_name(file, name);
@@ -244,7 +259,8 @@ static int move_extent(struct check *c, int64_t ino, int64_t off)
 		close(fd);
 	if (err)
 		return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", name, strerror(-err));
-	err = check_mend(c, "it has a copy of them now", "UPDATE extents SET phys=? WHERE ino=? AND off=?", "iii", end, ino, off);
+	err = check_mend(c, "it has a copy of them now", "UPDATE extents SET phys=? WHERE ino=? AND off=?", "iii", end,
+			 ino, off);
 	if (!err)
 		err = check_change(c, "UPDATE temp.pool_file SET size=? WHERE number=?", "ii", end + len, file);
 	return err;
@@ -257,13 +273,13 @@ static int shared_bytes(struct check *c, sqlite3_value **v)
 	int64_t end = check_int(v[5]), other, other_off = 0;
 	const char *who, *other_who;
 	char name[32];
-	int err = check_number(c, 0, &other, "SELECT ino FROM extents WHERE file=? AND phys<=? AND phys+len=? AND NOT (ino=? AND"
-			       " off=?) ORDER BY ino LIMIT 1", "iiiii", file, phys, end, ino, off);
+	int err = check_number(c, 0, &other, "SELECT ino FROM extents WHERE file=? AND phys<=? AND phys+len=?"
+			       " AND NOT (ino=? AND off=?) ORDER BY ino LIMIT 1", "iiiii", file, phys, end, ino, off);
 
 	if (err || !other) /* has moved */
 		return err;
-	err = check_number(c, 0, &other_off, "SELECT off FROM extents WHERE file=? AND phys<=? AND phys+len=? AND ino=? AND NOT"
-			   " (ino=? AND off=?) LIMIT 1", "iiiiii", file, phys, end, other, ino, off);
+	err = check_number(c, 0, &other_off, "SELECT off FROM extents WHERE file=? AND phys<=? AND phys+len=?"
+			   " AND ino=? AND NOT (ino=? AND off=?) LIMIT 1", "iiiiii", file, phys, end, other, ino, off);
 	if (err)
 		return err;
 	if (phys + check_int(v[2]) < end)
@@ -278,8 +294,9 @@ static int shared_bytes(struct check *c, sqlite3_value **v)
 		err = check_lose(c, other > ino ? other : ino, ARRAY_BUCKET);
 	pool_name(file, name);
 	if (!err)
-		check_found(c, "%s: bytes %" PRId64 " to %" PRId64 " belong to %s, at %" PRId64 ", and to %s, at %" PRId64, name,
-			    phys, end - 1, other_who, other_off, who, off);
+		check_found(c,
+			    "%s: bytes %" PRId64 " to %" PRId64 " belong to %s, at %" PRId64 ", and to %s, at %" PRId64,
+			    name, phys, end - 1, other_who, other_off, who, off);
 	return err;
 }
 
@@ -298,8 +315,8 @@ static int list_pool(struct check *c)
 {
 	int err;
 
-	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.pool_file;"
-			 "CREATE TEMP TABLE pool_file(number INTEGER PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.pool_file;CREATE TEMP TABLE pool_file(number INTEGER"
+			 " PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
 		return check_db_fail(c);
 	err = check_list(c, "pool", add_pool_file);
 	return err == -ENOENT ? 0 : err;
@@ -311,24 +328,28 @@ int check_pass_pool(struct check *c)
 	int rounds = 0, err = list_pool(c);
 
 	if (!err)
-		err = check_rows(c, "WITH RECURSIVE t(n) AS (VALUES(0) UNION ALL SELECT n+1 FROM t WHERE n<(SELECT max(number) FROM"
-				 " temp.pool_file)) SELECT n FROM t WHERE n<(SELECT max(number) FROM temp.pool_file) AND n NOT IN"
-				 " (SELECT number FROM temp.pool_file) ORDER BY n", missing_file);
+		err = check_rows(c, "WITH RECURSIVE t(n) AS (VALUES(0) UNION ALL SELECT n+1 FROM t"
+				 " WHERE n<(SELECT max(number) FROM temp.pool_file)) SELECT n FROM t"
+				 " WHERE n<(SELECT max(number) FROM temp.pool_file) AND n NOT IN (SELECT number"
+				 " FROM temp.pool_file) ORDER BY n", missing_file);
 	if (!err)
-		err = check_rows(c, "SELECT ino, file, count(*), sum(len) FROM extents WHERE file NOT IN (SELECT number FROM"
-				 " temp.pool_file) GROUP BY ino, file ORDER BY ino, file", no_pool_file);
+		err = check_rows(c, "SELECT ino, file, count(*), sum(len) FROM extents"
+				 " WHERE file NOT IN (SELECT number FROM temp.pool_file) GROUP BY ino, file"
+				 " ORDER BY ino, file", no_pool_file);
 	if (!err)
-		err = check_rows(c, "SELECT e.ino, e.off, e.len, e.file, e.phys, p.size FROM extents e JOIN temp.pool_file p ON"
-				 " p.number=e.file WHERE e.phys+e.len>p.size ORDER BY e.ino, e.off", past_end);
+		err = check_rows(c, "SELECT e.ino, e.off, e.len, e.file, e.phys, p.size FROM extents e"
+				 " JOIN temp.pool_file p ON p.number=e.file WHERE e.phys+e.len>p.size"
+				 " ORDER BY e.ino, e.off", past_end);
 	do {
 		before = c->nfound;
 		if (!err)
-			err = check_rows(c, "SELECT * FROM (SELECT file, phys, len, ino, off, max(phys+len) OVER (PARTITION BY file"
-					 " ORDER BY phys, ino, off ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) reach"
-					 " FROM extents) WHERE phys<reach ORDER BY file, phys", shared_bytes);
+			err = check_rows(c, "SELECT * FROM (SELECT file, phys, len, ino, off, max(phys+len) OVER"
+					 " (PARTITION BY file ORDER BY phys, ino, off ROWS BETWEEN UNBOUNDED PRECEDING"
+					 " AND 1 PRECEDING) reach FROM extents) WHERE phys<reach ORDER BY file, phys",
+					 shared_bytes);
 	} while (!err && c->repair && c->nfound > before && ++rounds < ROUNDS_MAX);
 	if (!err && c->verbose)
-		err = check_rows(c, "SELECT number, size, (SELECT coalesce(sum(len), 0) FROM extents e WHERE e.file=number)"
-				 " FROM temp.pool_file ORDER BY number", tell_space);
+		err = check_rows(c, "SELECT number, size, (SELECT coalesce(sum(len), 0) FROM extents e"
+				 " WHERE e.file=number) FROM temp.pool_file ORDER BY number", tell_space);
 	return err;
 }
