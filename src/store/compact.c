@@ -53,7 +53,6 @@ struct compact {
 	size_t chain_n;    /* layers that `full` has taken in */
 	uint64_t *victims; /* rising */
 	size_t nvictims;
-	bool hollow; /* the newest layer holds frames, and none is live */
 	struct layer_block **moves; /* entries of `full`, by place */
 	size_t nmoves, next;
 	struct pack pack;
@@ -122,8 +121,6 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 			struct layers_live *l = layers_live_find(live, n, slot->row.number);
 			bool small = is_small(slot, effort);
 
-			if (slot == ls->newest && !slot->needed && !l)
-				c->hollow = mostly_dead(slot->row.stored_bytes, 0, effort);
 			if (slot->needed || !layers_slot_sealed(slot) || !l)
 				continue;
 			if (pass == 0)
@@ -202,6 +199,13 @@ static int list_moves(struct compact *c)
 	return 0;
 }
 
+/* The newest layer is the picture already, and has not many frames that died while it was made. The commit thread's. */
+static bool is_enough(const struct layers_slot *newest, enum compact_effort effort)
+{
+	return newest->row.state == META_LAYER_FULL &&
+	       !mostly_dead(newest->row.stored_bytes, newest->row.live_bytes, effort);
+}
+
 int compact_plan(struct layers *ls, enum compact_effort effort, struct compact **out)
 {
 	struct compact *c = calloc(1, sizeof(*c));
@@ -222,9 +226,7 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	}
 	if (!err)
 		err = choose_victims(c, effort);
-	/* The newest layer is the picture already. Not if its frames died while they were copied into it: nothing is left to
-	 * move then, and it is in the way all the same. */
-	if (!err && !c->nvictims && !c->hollow && c->chain_n == 1 && ls->newest->row.state == META_LAYER_FULL)
+	if (!err && !c->nvictims && c->chain_n == 1 && is_enough(ls->newest, effort))
 		err = -ENOENT;
 	if (!err)
 		err = list_moves(c);
