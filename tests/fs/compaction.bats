@@ -54,7 +54,7 @@ PY
 }
 
 @test "many deltas: the chain stays bounded by itself, compact makes it one" {
-	mount_store
+	mount_store -o compact=0
 	churn 0 60
 	diff -r "$WORK/plain" "$MNT/layers"
 	"$SPILLCTL" compact "$MNT"
@@ -134,7 +134,7 @@ PY
 @test "killed in the middle: everything is there, nothing is left over" {
 	local delay i
 	mount_store -o compact=4M
-	churn 0 20
+	churn 0 10
 	noise 9000000 "$MNT/layers/big" 1
 	noise 9000000 "$MNT/layers/dead" 2
 	commit
@@ -150,6 +150,7 @@ PY
 		diff -r "$WORK/plain" "$MNT/layers"
 		[ ! -e "$STORE/layers/compact.tmp" ]
 	done
+	remount -o compact=0
 	"$SPILLCTL" compact "$MNT"
 	eq "$(chain)" 1
 	diff -r "$WORK/plain" "$MNT/layers"

@@ -24,7 +24,7 @@ setup() {
 
 @test "keep=N: the last N commits and those with a name, after each commit, a compaction and a remount" {
 	mount_store -o keep=5,commit=1
-	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 25 2 10
+	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 15 2 8
 	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5
 	"$SPILLCTL" compact "$MNT"
 	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5
