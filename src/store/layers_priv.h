@@ -19,6 +19,7 @@ struct layers_slot {
 	bool needed;           /* mark of retain.c, */
 	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
+	bool named;            /* by a snapshot, as of the last marking */
 	bool left;             /* out of the set, and still used: */
 	struct layers_slot *next_left;
 	struct layers *set;

@@ -363,24 +363,22 @@ void layers_mark_history(struct layers *ls, bool window)
 		kept = 0;
 
 	for (size_t i = 0; i < ls->n; i++)
-		ls->v[i]->needed = ls->v[i]->retained = false;
-	if (ls->newest)
-		ls->newest->retained = true;
-	for (size_t i = ls->n; i-- > 0 && kept < ls->store->config.keep;) {
-		struct layers_slot *slot = ls->v[i];
-
-		/* The newest state may begin anew: only the older ones hold anything back. */
-		if (slot == ls->newest || slot->row.state != META_LAYER_DELTA)
-			continue;
-		kept++;
-		slot->retained = true;
-		if (window)
-			mark_state(ls, slot);
-	}
+		ls->v[i]->needed = ls->v[i]->retained = ls->v[i]->named = false;
 	for (size_t i = 0; i < ls->nsnapshots; i++) {
 		struct layers_slot *slot = layers_slot_find(ls, ls->snapshots[i].layer);
 
 		if (slot)
+			slot->named = true;
+	}
+	/* Newest first, for mark_state. */
+	for (size_t i = ls->n; i-- > 0;) {
+		struct layers_slot *slot = ls->v[i];
+		/* The newest state may begin anew: only the older ones hold anything back. */
+		bool in_window = kept < ls->store->config.keep && slot != ls->newest && slot->row.state == META_LAYER_DELTA;
+
+		kept += in_window;
+		slot->retained = in_window;
+		if (slot->named || (in_window && window))
 			mark_state(ls, slot);
 	}
 	if (ls->newest)

@@ -7,6 +7,11 @@
  *   bench random FILE MIB COUNT    COUNT reads of 4 KiB at random places
  *   bench create DIR COUNT         create, write 4 KiB, close
  *   bench unlink DIR COUNT         of the same
+ *   bench arrays DIR COUNT         COUNT small arrays (not measured)
+ *   bench commit MNT COUNT         COUNT times: one of them is written, and committed (the ioctl)
+ *   bench snap MNT COUNT           COUNT times: one of them is written, and mkdir snapshots/NAME
+ *
+ * commit and snap print the median of their first and of their last tenth and all of it, of the commits alone.
  *
  *  1. The clock covers the named operations only, not making the data.
  *  2. Data is a random walk of prices in cents as float64: it compresses as such data does.
@@ -19,8 +24,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "spillfs.h"
 
 #define MIB (1u << 20)
 #define PIECES 16 /* of data made beforehand, written in turn */
@@ -145,6 +154,77 @@ static double do_files(const char *dir, unsigned count, int create)
 	return now() - start;
 }
 
+static void write_small(const char *path, unsigned n)
+{
+	char buf[1000];
+	int fd = open(path, O_WRONLY | O_CREAT, 0666);
+
+	for (size_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (char)((n * 2654435761u) >> (i % 24));
+	if (fd < 0 || write(fd, buf, sizeof(buf)) != sizeof(buf) || close(fd))
+		die(path);
+}
+
+static double do_arrays(const char *dir, unsigned count)
+{
+	char path[PATH_MAX];
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/a%u", dir, i);
+		write_small(path, i);
+	}
+	return 0;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median(const double *v, unsigned n)
+{
+	double *sorted = malloc(n * sizeof(*v)), m;
+
+	memcpy(sorted, v, n * sizeof(*v));
+	qsort(sorted, n, sizeof(*v), compare_doubles);
+	m = sorted[n / 2];
+	free(sorted);
+	return m;
+}
+
+/* The arrays are those that do_arrays made: one of every hundred is written, in turn. */
+static double do_commits(const char *mnt, unsigned count, int snap)
+{
+	double *took = malloc(count * sizeof(*took)), all = 0;
+	unsigned tenth = count < 10 ? 1 : count / 10;
+	int root = open(mnt, O_RDONLY | O_DIRECTORY);
+	char path[PATH_MAX];
+
+	if (root < 0)
+		die(mnt);
+	for (unsigned i = 0; i < count; i++) {
+		struct spillfs_commit done;
+		double start;
+
+		snprintf(path, sizeof(path), "%s/layers/bench/a%u", mnt, i % 100);
+		write_small(path, count + i + (snap ? 1000000 : 0));
+		snprintf(path, sizeof(path), "%s/snapshots/bench%u", mnt, i);
+		start = now();
+		if (snap ? mkdir(path, 0777) : ioctl(root, SPILLFS_IOC_COMMIT, &done))
+			die(path);
+		took[i] = now() - start;
+		if (!snap && !done.sealed)
+			die("nothing was sealed");
+		all += took[i];
+	}
+	close(root);
+	printf("%.9f %.9f ", median(took, tenth), median(took + count - tenth, tenth));
+	free(took);
+	return all;
+}
+
 int main(int argc, char **argv)
 {
 	const char *op = argc > 2 ? argv[1] : "";
@@ -161,6 +241,10 @@ int main(int argc, char **argv)
 		s = do_random(argv[2], n, m);
 	else if ((!strcmp(op, "create") || !strcmp(op, "unlink")) && n)
 		s = do_files(argv[2], n, op[0] == 'c');
+	else if (!strcmp(op, "arrays") && n)
+		s = do_arrays(argv[2], n);
+	else if ((!strcmp(op, "commit") || !strcmp(op, "snap")) && n)
+		s = do_commits(argv[2], n, op[0] == 's');
 	else
 		return fprintf(stderr, "bench: see the head of bench.c\n"), 2;
 	printf("%.9f\n", s);

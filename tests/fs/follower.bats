@@ -68,7 +68,7 @@ teardown() {
 @test "follows within a second" {
 	mount_store -o keep=100
 	follow "$STORE"
-	follower delay "$MNT" "$RO" 12
+	follower delay "$MNT" "$RO" 6
 }
 
 @test "never a half of a commit" {
@@ -80,8 +80,8 @@ teardown() {
 @test "never a half of a commit, with the default of one commit kept and a compaction now and then" {
 	mount_store -o commit=0
 	follow "$STORE"
-	for i in 1 2 3 4 5; do
-		sleep 0.5
+	for i in 1 2 3; do
+		sleep 0.3
 		"$SPILLCTL" compact "$MNT"
 	done >"$WORK/compacted" &
 	follower pairs "$MNT" "$RO" 50

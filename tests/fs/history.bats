@@ -9,9 +9,9 @@ setup() {
 	mkdir "$WORK/model"
 }
 
-@test "30 commits of random edits: each reads back, before and after a compaction and a remount" {
+@test "24 commits of random edits: each reads back, before and after a compaction and a remount" {
 	mount_store -o keep=100,commit=1
-	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 30 1 15
+	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 24 1 12
 	guarded 100 "$PYTHON" "$LIB/history.py" check "$MNT" "$WORK/model"
 	"$SPILLCTL" compact "$MNT"
 	drop_caches
@@ -24,7 +24,7 @@ setup() {
 
 @test "keep=N: the last N commits and those with a name, after each commit, a compaction and a remount" {
 	mount_store -o keep=5,commit=1
-	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 25 2 10
+	guarded 100 "$PYTHON" "$LIB/history.py" edit "$MNT" "$WORK/model" 15 2 8
 	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5
 	"$SPILLCTL" compact "$MNT"
 	guarded 100 "$PYTHON" "$LIB/history.py" kept "$MNT" "$WORK/model" 5

@@ -404,3 +404,71 @@ array.array("d", (math.sin(i / 1000) * 1e3 for i in range(300000))).tofile(sys.s
 	cmp "$WORK/want" /proc/self/fd/8 || cmp "$WORK/want" <(dd bs=1M status=none <"/proc/$$/fd/8")
 	exec 8>&-
 }
+
+@test "each commit's layer holds what changed, no more; an empty commit makes none" {
+	spill_only
+	local n i
+	remount -o keep=100,commit=1
+	# size N: bytes of layer N; all of them are good zstd files.
+	size() { stat -c %s "$MNT/deltas/$(printf %08d "$1").zst"; }
+	count() { ls "$MNT/deltas" | wc -l; }
+	commit() { "$SPILLCTL" commit "$MNT" >&2; }
+	noise 5000000 "$MNT/layers/big" 1
+	for i in $(seq 50); do noise 1000 "$MNT/layers/s$i" "$i"; done
+	commit
+	eq "$(count)" 1
+	[ "$(size 1)" -ge 5050000 ] && [ "$(size 1)" -le 5150000 ]
+	for i in 1 2 3; do commit; done
+	cat "$MNT/layers/big" "$MNT"/layers/s* >"$WORK/read" # access times are no change
+	commit
+	mkdir "$MNT/snapshots/s"
+	rmdir "$MNT/snapshots/s"
+	"$SPILLCTL" sync "$MNT"
+	remount
+	commit
+	eq "$(count)" 1
+	# One block; one attribute; one name; one deletion; one punched range; a cut.
+	noise 10 - 2 | dd of="$MNT/layers/big" bs=1 seek=3000000 conv=notrunc status=none
+	commit
+	[ "$(size 2)" -ge 262144 ] && [ "$(size 2)" -le 270000 ]
+	chmod 600 "$MNT/layers/s1"
+	commit
+	mv "$MNT/layers/s2" "$MNT/layers/moved"
+	commit
+	rm "$MNT/layers/s3"
+	commit
+	fallocate -p -o 0 -l 1048576 "$MNT/layers/big"
+	commit
+	truncate -s 4194304 "$MNT/layers/big"
+	commit
+	n=$(count)
+	for i in $(seq 3 "$n"); do
+		echo "layer $i: $(size "$i") bytes"
+		[ "$(size "$i")" -le 2500 ]
+	done
+	[ "$n" -ge 7 ]
+	# All of it is in the history, and none of it anywhere else.
+	[ -e "$MNT/snapshots/@4/layers/moved" ] && [ ! -e "$MNT/snapshots/@3/layers/moved" ]
+	[ -e "$MNT/snapshots/@4/layers/s3" ] && [ ! -e "$MNT/snapshots/@5/layers/s3" ]
+	eq "$(stat -c %a "$MNT/snapshots/@2/layers/s1" "$MNT/snapshots/@3/layers/s1")" $'644\n600'
+	noise 5000000 - 1 | same - "$MNT/snapshots/@1/layers/big"
+	for i in $(ls "$MNT/deltas"); do zstd -tq "$MNT/deltas/$i"; done
+	same "$WORK/read" <(cat "$MNT/snapshots/@1/layers/big" "$MNT"/snapshots/@1/layers/s*)
+}
+
+@test "-o layer: the size at which a layer is sealed without being asked" {
+	spill_only
+	local n
+	remount -o layer=1M,commit=1,keep=100
+	noise 3500000 "$MNT/layers/f" 1
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" sync "$MNT"
+	n=$(ls "$MNT/deltas" | wc -l)
+	[ "$n" -ge 1 ]
+	noise 100 "$MNT/layers/small" 2
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" sync "$MNT"
+	eq "$(ls "$MNT/deltas" | wc -l)" "$n"
+	for l in "$MNT"/deltas/*; do zstd -tq "$l"; done
+	noise 3500000 - 1 | same - "$MNT/layers/f"
+}

@@ -197,7 +197,7 @@ manifest() { py manifest "$1" | sed -e 's/ n[0-9]* / /' | tail -n +2; }
 }
 
 @test "each is one moment of six concurrent writers, and stays so" {
-	snapshots storm "$MNT" "$WORK/looks" 12
+	snapshots storm "$MNT" "$WORK/looks" 8
 	drop_caches
 	snapshots again "$MNT" "$WORK/looks"
 	"$SPILLCTL" compact "$MNT"
@@ -330,17 +330,17 @@ PY
 
 @test "many snapshots: listed whole, each its own" {
 	local i
-	for i in $(seq 60); do
+	for i in $(seq 30); do
 		echo "$i" >"$MNT/layers/f"
 		snap "s$i"
 	done
-	eq "$(ls "$MNT/snapshots" | wc -l)" 60
+	eq "$(ls "$MNT/snapshots" | wc -l)" 30
 	for i in 1 2; do
-		eq "$(for i in $(seq 60); do cat "$MNT/snapshots/s$i/layers/f"; done)" "$(seq 60)"
+		eq "$(for i in $(seq 30); do cat "$MNT/snapshots/s$i/layers/f"; done)" "$(seq 30)"
 		remount
 	done
-	for i in $(seq 2 60); do drop "s$i"; done
+	for i in $(seq 2 30); do drop "s$i"; done
 	"$SPILLCTL" compact "$MNT"
-	eq "$(cat "$MNT/snapshots/s1/layers/f" "$MNT/layers/f")" $'1\n60'
+	eq "$(cat "$MNT/snapshots/s1/layers/f" "$MNT/layers/f")" $'1\n30'
 	[ "$(ls "$MNT/deltas" | wc -l)" -le 4 ]
 }

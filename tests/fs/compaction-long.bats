@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# Longer: readers and writers beside compaction, kills in the middle of it, followers, storms of snapshots.
+
+load ../lib/common
+
+setup() {
+	spill_only
+	setup_work
+}
+
+# teardown's umount of the writer would leave the follower's mount to force.
+teardown() {
+	if mounted "$WORK/ro"; then "$SPILLCTL" umount "$WORK/ro" || true; fi
+	teardown_work
+}
+
+follow() {
+	mkdir "$WORK/ro"
+	"$SPILLFS" -o "ro${1:+,$1}" "$STORE" "$WORK/ro" 3>&- </dev/null
+}
+
+@test "readers and writers beside compaction for 40 seconds, with small budgets" {
+	mount_store -o cache=1M,dirty=4M,commit=1,layer=1M,compact=0
+	guarded 200 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" 40
+}
+
+@test "the same with direct I/O, kept commits and a slow compaction" {
+	mount_store -o cache=1M,backing=direct,leases=2,commit=1,keep=50,compact=4M
+	guarded 200 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" 30
+}
+
+@test "100 snapshots of six concurrent writers, with compaction in the background" {
+	mount_store -o layer=4M,commit=1,compact=0
+	guarded 300 "$PYTHON" "$LIB/snapshots.py" storm "$MNT" "$WORK/looks" 100
+	guarded 300 "$PYTHON" "$LIB/snapshots.py" again "$MNT" "$WORK/looks"
+	"$SPILLCTL" compact "$MNT"
+	remount -o cache=1M
+	guarded 300 "$PYTHON" "$LIB/snapshots.py" again "$MNT" "$WORK/looks"
+	follow
+	guarded 300 "$PYTHON" "$LIB/snapshots.py" again "$WORK/ro" "$WORK/looks"
+	"$SPILLCTL" umount "$WORK/ro"
+	# What is dropped leaves the others as they are.
+	for i in $(seq 0 3 99); do rmdir "$MNT/snapshots/s$(printf %03d "$i")"; done
+	"$SPILLCTL" compact "$MNT"
+	"$PYTHON" - "$WORK/looks" <<'PY'
+import json, sys
+looks = json.load(open(sys.argv[1]))
+json.dump({k: v for k, v in looks.items() if int(k[1:]) % 3}, open(sys.argv[1], "w"))
+PY
+	guarded 300 "$PYTHON" "$LIB/snapshots.py" again "$MNT" "$WORK/looks"
+}
+
+@test "500 commits: a follower never sees a half, whatever compaction does" {
+	mount_store -o commit=0,compact=0
+	follow cache=1M
+	(
+		while [ ! -e "$WORK/stop" ]; do
+			"$SPILLCTL" compact "$MNT"
+			sleep 0.3
+		done
+	) >"$WORK/compacted" 2>&1 &
+	guarded 300 "$PYTHON" "$LIB/follower.py" pairs "$MNT" "$WORK/ro" 500
+	touch "$WORK/stop"
+	wait_all
+}
