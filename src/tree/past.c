@@ -282,7 +282,7 @@ static struct past *copy_facts(uint64_t layer, const struct index_record *r)
 
 	if (!p)
 		return NULL;
-	p->layer = layer;
+	atomic_init(&p->layer, layer);
 	p->ino = r->ino;
 	p->dtype = strdup(r->dtype);
 	p->target = strdup(r->target);
@@ -323,7 +323,7 @@ int past_hold(struct inode *i)
 {
 	if (i->past->state)
 		return 0;
-	return history_open(i->tree->store->layers, i->past->layer, &i->past->state) ? -ESTALE : 0;
+	return history_open(i->tree->store->layers, atomic_load(&i->past->layer), &i->past->state) ? -ESTALE : 0;
 }
 
 /* Directories. */

@@ -22,7 +22,7 @@ struct index_record;
 
 /* What a struct inode is of a past file. */
 struct past {
-	uint64_t layer; /* the state */
+	_Atomic uint64_t layer; /* the state in which it was found last */
 	uint64_t ino;   /* there */
 	char *dtype, *target;
 	void *xattrs;
