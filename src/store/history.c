@@ -2,7 +2,8 @@
  * Past states.
  *
  * Invariants:
- *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state.
+ *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state. The layers that its full
+ *     layer points into are pinned too: who reads from the state finds them here, in the set or not any more.
  *  2. A name is what the newest index of the chain that knows it says; so is an inode.
  *  3. The listing of the directory that was read last is kept: cookies are positions in it.
  */
@@ -31,6 +32,8 @@ struct history {
 	int64_t time_ns;
 	struct layers_slot **chain; /* oldest first */
 	size_t n;
+	struct layers_slot **others; /* what the first of them points into, rising */
+	size_t nothers;
 	struct lock lock; /* RANK_CACHE: the listing */
 	struct listing listing;
 };
@@ -56,6 +59,27 @@ static int pin_chain(struct history *h, const struct meta_numbers *chain)
 	return 0;
 }
 
+/* One that is missing is missed by who reads a block of it. */
+static int pin_others(struct history *h)
+{
+	const struct meta_numbers *refs = h->n ? &h->chain[0]->row.refs : NULL;
+
+	if (!refs || !refs->n)
+		return 0;
+	h->others = calloc(refs->n, sizeof(*h->others));
+	if (!h->others)
+		return -ENOMEM;
+	for (size_t i = 0; i < refs->n; i++) {
+		struct layers_slot *slot = layers_slot_find(h->set, refs->v[i]);
+
+		if (!slot)
+			continue;
+		slot->refs++;
+		h->others[h->nothers++] = slot;
+	}
+	return 0;
+}
+
 int history_open(struct layers *ls, uint64_t number, struct history **out)
 {
 	struct history *h = calloc(1, sizeof(*h));
@@ -73,6 +97,8 @@ int history_open(struct layers *ls, uint64_t number, struct history **out)
 		h->number = slot->row.number;
 		h->time_ns = slot->row.time_ns;
 		err = pin_chain(h, &slot->row.chain);
+		if (!err)
+			err = pin_others(h);
 	} else if (number) {
 		err = -ENOENT;
 	}
@@ -97,7 +123,10 @@ void history_put(struct history *h)
 		return;
 	for (size_t i = 0; i < h->n; i++)
 		layers_put(h->set, h->chain[i]);
+	for (size_t i = 0; i < h->nothers; i++)
+		layers_put(h->set, h->others[i]);
 	free(h->chain);
+	free(h->others);
 	free(h->listing.v);
 	lock_fini(&h->lock);
 	free(h);
@@ -116,6 +145,34 @@ int64_t history_time_ns(const struct history *h)
 static const struct index *index_at(const struct history *h, size_t k)
 {
 	return layer_index(h->chain[k]->file);
+}
+
+static struct layers_slot *slot_of(struct layers_slot **v, size_t n, uint64_t number)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (v[i]->row.number == number)
+			return v[i];
+	}
+	return NULL;
+}
+
+int history_layer(struct history *h, uint64_t number, struct layers_slot **out)
+{
+	struct layers_slot *slot = slot_of(h->chain, h->n, number);
+	int err;
+
+	if (!slot)
+		slot = slot_of(h->others, h->nothers, number);
+	if (!slot)
+		return -ESTALE;
+	lock_acquire(&h->set->lock);
+	err = layers_slot_load(h->set, slot, false);
+	if (!err)
+		slot->refs++;
+	lock_release(&h->set->lock);
+	if (!err)
+		*out = slot;
+	return err;
 }
 
 int history_find(struct history *h, uint64_t parent, const char *name, uint64_t *ino_out)

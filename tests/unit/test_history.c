@@ -543,6 +543,100 @@ UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 	world_close(&w);
 }
 
+static uint64_t lookup_in(struct tree *t, const char *view, const char *name)
+{
+	struct tree_attr a;
+	uint64_t layers = 0;
+
+	CHECK_OK(find_state(t, view, &layers));
+	CHECK_OK(tree_lookup(t, layers, name, &a));
+	return a.st.st_ino;
+}
+
+/* The kernel knows a file from a state that has gone; others that share it can be opened. */
+UNIT_TEST(shared_file_outlives_the_state_it_was_found_in) /* past (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 2, false);
+	struct state now = { 0 };
+	uint64_t first, ino;
+	char name[32], view[32];
+
+	need_file(&w, &now, 0);
+	first = seal(&w);
+	file_name(0, name);
+	snprintf(view, sizeof(view), "@%llu", (unsigned long long)first);
+	ino = lookup_in(w.tree, view, name);
+	for (unsigned k = 0; k < 3; k++) {
+		need_file(&w, &now, 1 + k);
+		now.layer = seal(&w);
+	}
+	past_forget_states(w.tree);
+	CHECK(!state_there(w.tree, first));
+	snprintf(view, sizeof(view), "@%llu", (unsigned long long)now.layer);
+	CHECK_EQ(lookup_in(w.tree, view, name), ino);
+	check_bytes(w.tree, ino, now.f[0].p, now.f[0].n);
+	tree_forget(w.tree, ino, 2);
+	state_fini(&now);
+	world_close(&w);
+}
+
+/* What is open of a state can be read to its end, whatever becomes of the state. */
+UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	static unsigned char p[2][49 * 4096];
+	struct tree_file_info info = { 0 };
+	struct tree_file *live, *then;
+	struct tree_attr a;
+	uint64_t first, full, ino;
+	size_t done = 0;
+
+	for (unsigned k = 0; k < 2; k++)
+		unit_rand_fill(&rand_state, p[k], sizeof(p[k]));
+	CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "x", S_IFREG | 0644, 0, NULL, &me, &a));
+	live = open_file(w.tree, a.st.st_ino, O_RDWR);
+	write_at(live, p[0], sizeof(p[0]), 0);
+	first = seal(&w);
+	compact(&w); /* a full layer that points into it */
+	full = layers_newest_sealed(w.store->layers);
+	CHECK(full > first && file_there(dir, first));
+	CHECK_OK(make_snapshot(&w, "s"));
+	tree_file_release(live);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	world_close(&w);
+	w = world_open(dir, 1, false); /* nothing is cached */
+	ino = lookup_in(w.tree, "s", "x");
+	CHECK_OK(tree_file_open(w.tree, ino, O_RDONLY, &me, &then, &info));
+	CHECK_OK(tree_lookup(w.tree, META_INO_LAYERS, "x", &a));
+	live = open_file(w.tree, a.st.st_ino, O_RDWR);
+	write_at(live, p[1], sizeof(p[1]), 0);
+	seal(&w);
+	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "s"));
+	compact(&w);
+	seal(&w);
+	CHECK_EQ(layers_get(w.store->layers, first, &(struct layers_slot *){ NULL }), -ESTALE);
+	while (done < sizeof(p[0])) {
+		struct tree_read r;
+
+		CHECK_OK(tree_read_begin(then, done, 32768, &r));
+		for (unsigned k = 0; k < r.n; k++) {
+			CHECK(!memcmp(r.part[k].ptr, p[0] + done, r.part[k].len_bytes));
+			done += r.part[k].len_bytes;
+		}
+		tree_read_end(&r);
+	}
+	tree_file_release(then);
+	tree_forget(w.tree, ino, 1);
+	for (unsigned k = 0; k < 1000 && file_there(dir, first); k++)
+		usleep(1000); /* decoding ahead may hold it a moment longer */
+	CHECK(!file_there(dir, first) && !file_there(dir, full));
+	tree_file_release(live);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	world_close(&w);
+}
+
 UNIT_TEST(snapshot_names_are_checked)
 {
 	const char *dir = unit_tmpdir();
