@@ -15,6 +15,7 @@
 #include "store/compact.h"
 #include "store/history.h"
 #include "store/layers_priv.h"
+#include "store/rebuild.h"
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/special.h"
@@ -908,4 +909,80 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	CHECK_OK(store_close(f));
 	state_fini(&now);
 	world_close(&w);
+}
+
+/* ---- rebuilding ---- */
+
+static void say_nothing(void *ctx, const char *line)
+{
+	(void)line;
+	++*(unsigned *)ctx;
+}
+
+static void rebuild(const char *dir, struct rebuild_report *out)
+{
+	struct store_refusal why;
+	unsigned lines = 0;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_OK(store_rebuild(fd, dir, true, say_nothing, &lines, out, &why));
+	CHECK_EQ(lines, out->lost);
+}
+
+static void damage_end(const char *dir, uint64_t number)
+{
+	char path[400];
+	struct stat st;
+	int fd;
+
+	layer_file(dir, number, path);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	CHECK(fd >= 0 && !fstat(fd, &st));
+	CHECK_EQ(pwrite(fd, "damaged", 7, st.st_size - 120), 7);
+	close(fd);
+}
+
+/* Layers behind a damaged or missing one are whole themselves: they are no part of the new store, and their numbers are not
+ * given again. */
+UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
+{
+	for (unsigned missing = 0; missing < 3; missing++) {
+		const char *dir = unit_tmpdir();
+		struct world w = world_open(dir, 20, false);
+		struct state now = { 0 }, v[5];
+		struct rebuild_report report;
+		unsigned bad = missing == 2 ? 4 : 2;
+
+		for (unsigned k = 0; k < 5; k++) {
+			change_some(&w, &now);
+			state_copy(&now, seal(&w), &v[k]);
+		}
+		world_close(&w);
+		if (missing) {
+			char path[400];
+
+			layer_file(dir, v[bad].layer, path);
+			CHECK_OK(unlink(path));
+		} else {
+			damage_end(dir, v[bad].layer);
+		}
+		rebuild(dir, &report);
+		CHECK_EQ(report.newest, v[bad - 1].layer);
+		CHECK(report.lost);
+		w = world_open(dir, 20, false);
+		for (unsigned k = 0; k < 5; k++) {
+			CHECK_EQ(file_there(dir, v[k].layer), k < bad);
+			if (k < bad)
+				check_state(w.tree, &v[k]);
+		}
+		check_files(w.tree, META_INO_LAYERS, &v[bad - 1]);
+		change_some(&w, &v[bad - 1]);
+		CHECK(seal(&w) > v[4].layer);
+		check_files(w.tree, META_INO_LAYERS, &v[bad - 1]);
+		world_close(&w);
+		for (unsigned k = 0; k < 5; k++)
+			state_fini(&v[k]);
+		state_fini(&now);
+	}
 }
