@@ -911,6 +911,70 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	world_close(&w);
 }
 
+/* ---- a full disk ---- */
+
+static struct {
+	const struct io_dir_ops *inner;
+	bool full;
+} disk;
+
+/* No space for what is new in layers/, which is small. */
+static int full_open(struct io_dir *d, const char *name, unsigned flags, struct io **out)
+{
+	if (disk.full && (flags & IO_CREATE) && strstr(name, ".tmp"))
+		return -ENOSPC;
+	return disk.inner->open(d, name, flags, out);
+}
+
+/* HEAD and the names cannot be written: what the commit has freed is given back all the same, and they follow. */
+UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 };
+	struct io_dir_ops ops;
+	char ref[400], column[400], head[32] = "";
+	static unsigned char p[100000];
+	struct tree_file *f;
+	struct tree_attr a;
+	uint64_t last;
+	int fd;
+
+	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "columns", &a));
+	CHECK_OK(tree_make(w.tree, META_INO_COLUMNS, "column", S_IFREG | 0644, 0, NULL, &me, &a));
+	f = open_file(w.tree, a.st.st_ino, O_RDWR);
+	write_at(f, p, sizeof(p), 0);
+	seal(&w);
+	snprintf(column, sizeof(column), "%s/columns/1", dir);
+	CHECK_OK(access(column, F_OK));
+	disk.inner = w.store->dir->ops;
+	ops = *disk.inner;
+	ops.open = full_open;
+	w.store->dir->ops = &ops;
+	disk.full = true;
+	CHECK_OK(tree_unlink(w.tree, META_INO_COLUMNS, "column"));
+	tree_file_release(f);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	change_some(&w, &now);
+	CHECK_OK(make_snapshot(&w, "s"));
+	CHECK(access(column, F_OK));
+	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "s"));
+	CHECK_OK(make_snapshot(&w, "t"));
+	snprintf(ref, sizeof(ref), "%s/layers/refs/t", dir);
+	CHECK(access(ref, F_OK));
+	disk.full = false;
+	need_file(&w, &now, 0);
+	last = seal(&w);
+	CHECK_OK(access(ref, F_OK));
+	snprintf(ref, sizeof(ref), "%s/layers/HEAD", dir);
+	fd = open(ref, O_RDONLY | O_CLOEXEC);
+	CHECK(read(fd, head, sizeof(head) - 1) > 0 && strtoull(head, NULL, 10) == last);
+	close(fd);
+	w.store->dir->ops = disk.inner;
+	state_fini(&now);
+	world_close(&w);
+}
+
 /* ---- rebuilding ---- */
 
 static void say_nothing(void *ctx, const char *line)
