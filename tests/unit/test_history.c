@@ -911,6 +911,52 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	world_close(&w);
 }
 
+/* A listing that has begun goes on in its state, whatever the writer commits meanwhile; a new one is of now. */
+UNIT_TEST(follower_lists_one_state) /* past (1) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false), f;
+	struct tree_dirent v[4];
+	struct tree_attr a;
+	struct tree_dir *d;
+	uint64_t cookie = 0;
+	size_t n, total = 0;
+	char name[16];
+	bool changed;
+
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n%02u", i);
+		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+		tree_forget(w.tree, a.st.st_ino, 1);
+	}
+	seal(&w);
+	f = world_open(dir, 1, true);
+	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", &a));
+	CHECK_OK(tree_dir_open(f.tree, a.st.st_ino, &d));
+	while (!tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n) {
+		cookie = v[n - 1].cookie;
+		for (size_t k = 0; k < n && !total && v[k].name[0] == 'n'; k++) {
+			for (unsigned i = 0; i < 10; i++) {
+				snprintf(name, sizeof(name), "n%02u", i);
+				CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name));
+			}
+			seal(&w);
+			CHECK_OK(layers_follow(f.store->layers, &changed));
+			past_forget_states(f.tree);
+			total = 1;
+		}
+	}
+	for (total = n = 0, cookie = 64 + 1; !tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n; total += n)
+		cookie = v[n - 1].cookie;
+	CHECK_EQ(total, 20); /* behind d */
+	for (total = n = 0, cookie = 0; !tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n; total += n)
+		cookie = v[n - 1].cookie;
+	CHECK_EQ(total, 2 + 11);
+	tree_dir_release(d);
+	world_close(&f);
+	world_close(&w);
+}
+
 /* ---- a full disk ---- */
 
 static struct {
