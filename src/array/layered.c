@@ -151,6 +151,7 @@ static int layered_open(struct arrays *home, const struct meta_inode *row, const
 
 struct load {
 	struct store *store;
+	struct history *past; /* NULL: the present */
 	uint64_t ino, block;
 	struct block_ref ref;
 };
@@ -166,7 +167,7 @@ static int load_frame(void *ctx, void *dst, size_t size)
 	};
 	struct layers_slot *slot;
 	char who[80];
-	int err = layers_get(ls, r->layer, &slot);
+	int err = load->past ? history_layer(load->past, r->layer, &slot) : layers_get(ls, r->layer, &slot);
 
 	(void)size;
 	if (err)
@@ -205,13 +206,13 @@ static int report(struct layered *l, const struct block_ref *r, uint64_t block, 
 int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, struct cache_entry **out)
 {
 	struct store *s = l->array.home->store;
-	struct load load = { .store = s, .ino = l->array.ino, .block = block, .ref = *ref };
+	struct load load = { .store = s, .past = l->array.params.past, .ino = l->array.ino, .block = block, .ref = *ref };
 	struct cache_key key = { ref->layer, ref->frame_off };
 
 	return report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
 }
 
-/* May outlive the array. */
+/* May outlive the array; it holds the state. */
 struct prefetch {
 	struct work work;
 	struct load load;
@@ -229,6 +230,8 @@ static void run_prefetch(struct work *w)
 		stats_add(STAT_CACHE_PREFETCHED, 1);
 		cache_put(cache, e);
 	}
+	if (p->load.past)
+		history_put(p->load.past);
 	free(p);
 }
 
@@ -251,6 +254,8 @@ static void prefetch_block(struct layered *l, uint64_t block)
 		return;
 	p->work.run = run_prefetch;
 	p->load = (struct load){ .store = s, .ino = l->array.ino, .block = block, .ref = ref };
+	if (l->array.params.past)
+		p->load.past = history_get(l->array.params.past);
 	work_submit(s->work, &p->work, WORK_BACKGROUND);
 }
 

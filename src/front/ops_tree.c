@@ -196,8 +196,23 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct tree_dir *d;
+	int err = tree_dir_open(front_of(req)->tree, ino, &d);
+
+	if (err) {
+		front_reply_err(req, err);
+		return;
+	}
+	fi->fh = (uintptr_t)d;
+	if (fuse_reply_open(req, fi) == -ENOENT) /* interrupted: there will be no release */
+		tree_dir_release(d);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
 	(void)ino;
-	fuse_reply_open(req, fi);
+	tree_dir_release((struct tree_dir *)(uintptr_t)fi->fh);
+	front_reply_err(req, 0);
 }
 
 static size_t add_dirent(fuse_req_t req, char *buf, size_t room, const struct tree_dirent *d, bool plus)
@@ -230,8 +245,9 @@ static size_t add_batch(fuse_req_t req, char *buf, size_t room, struct tree_dire
 	return used;
 }
 
-static void readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
+static void readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, const struct fuse_file_info *fi, bool plus)
 {
+	struct tree_dir *d = (struct tree_dir *)(uintptr_t)fi->fh;
 	struct tree_dirent *v = malloc(READDIR_BATCH * sizeof(*v));
 	char *buf = malloc(size);
 	uint64_t cookie = (uint64_t)off;
@@ -240,7 +256,7 @@ static void readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, 
 	int err = v && buf ? 0 : -ENOMEM;
 
 	while (!err && !full && n) {
-		err = tree_readdir(front_of(req)->tree, ino, cookie, plus, v, READDIR_BATCH, &n);
+		err = tree_dir_read(front_of(req)->tree, d, ino, cookie, plus, v, READDIR_BATCH, &n);
 		if (err || !n)
 			break;
 		cookie = v[n - 1].cookie;
@@ -257,14 +273,12 @@ static void readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, 
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	(void)fi;
-	readdir_any(req, ino, size, off, false);
+	readdir_any(req, ino, size, off, fi, false);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	(void)fi;
-	readdir_any(req, ino, size, off, true);
+	readdir_any(req, ino, size, off, fi, true);
 }
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -434,6 +448,7 @@ void front_ops_tree(struct fuse_lowlevel_ops *ops)
 	ops->rename = op_rename;
 	ops->readlink = op_readlink;
 	ops->opendir = op_opendir;
+	ops->releasedir = op_releasedir;
 	ops->readdir = op_readdir;
 	ops->readdirplus = op_readdirplus;
 	ops->fsyncdir = op_fsyncdir;

@@ -218,6 +218,29 @@ static void failed(struct commit *c, int err)
 		log_error("commit failed: %s; the store is read-only until it is mounted again", strerror(-err));
 }
 
+/* Step 5. HEAD comes first: who follows it must not find that its layers are gone. Without space for it what was freed is
+ * given back all the same, or there would never be any; until it can be written a follower waits. */
+static int release(struct commit *c, struct commit_deferred *deferred)
+{
+	struct layers *ls = c->store->layers;
+	int err = layers_publish(ls);
+	bool space = err == -ENOSPC || err == -ENOMEM;
+
+	while (deferred && (!err || space)) {
+		struct commit_deferred *d = deferred;
+
+		deferred = d->next;
+		d->run(d);
+	}
+	if (space)
+		err = layers_publish(ls);
+	if (err == -ENOSPC || err == -ENOMEM) {
+		log_warn("layers/HEAD or layers/refs cannot be written: %s; it is tried again", strerror(-err));
+		err = 0;
+	}
+	return err;
+}
+
 static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 {
 	struct store *s = c->store;
@@ -236,13 +259,7 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 		stats_add(STAT_COMMITS, 1);
 	}
 	if (!err)
-		err = layers_publish(s->layers);
-	while (!err && deferred) {
-		struct commit_deferred *d = deferred;
-
-		deferred = d->next;
-		d->run(d);
-	}
+		err = release(c, deferred);
 	c->hooks.done(c->ctx, err);
 	if (err)
 		failed(c, err);

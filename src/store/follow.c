@@ -385,6 +385,9 @@ int layers_follow_best(struct layers *ls, uint64_t *bad_out)
 		if (!bad && l.v[i] <= head)
 			bad = l.v[i];
 	}
+	/* What HEAD names is not even there. */
+	if (!bad && head > (ls->newest ? ls->newest->row.number : 0))
+		bad = head;
 	if (!err)
 		err = read_refs(ls);
 	lock_release(&ls->lock);

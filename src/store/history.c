@@ -2,7 +2,8 @@
  * Past states.
  *
  * Invariants:
- *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state.
+ *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state. The layers that its full
+ *     layer points into are pinned too: who reads from the state finds them here, in the set or not any more.
  *  2. A name is what the newest index of the chain that knows it says; so is an inode.
  *  3. The listing of the directory that was read last is kept: cookies are positions in it.
  */
@@ -31,7 +32,7 @@ struct history {
 	int64_t time_ns;
 	struct layers_slot **chain; /* oldest first */
 	size_t n;
-	struct layers_slot **others; /* with frames that a full layer at the beginning points into */
+	struct layers_slot **others; /* what the first of them points into, rising */
 	size_t nothers;
 	struct lock lock; /* RANK_CACHE: the listing */
 	struct listing listing;
@@ -58,7 +59,7 @@ static int pin_chain(struct history *h, const struct meta_numbers *chain)
 	return 0;
 }
 
-/* What the first layer of the chain points into stays as well: its frames are read as long as the state is held. */
+/* One that is missing is missed by who reads a block of it. */
 static int pin_others(struct history *h)
 {
 	const struct meta_numbers *refs = h->n ? &h->chain[0]->row.refs : NULL;
@@ -71,7 +72,7 @@ static int pin_others(struct history *h)
 	for (size_t i = 0; i < refs->n; i++) {
 		struct layers_slot *slot = layers_slot_find(h->set, refs->v[i]);
 
-		if (!slot) /* its blocks say so when they are read */
+		if (!slot)
 			continue;
 		slot->refs++;
 		h->others[h->nothers++] = slot;
@@ -144,6 +145,34 @@ int64_t history_time_ns(const struct history *h)
 static const struct index *index_at(const struct history *h, size_t k)
 {
 	return layer_index(h->chain[k]->file);
+}
+
+static struct layers_slot *slot_of(struct layers_slot **v, size_t n, uint64_t number)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (v[i]->row.number == number)
+			return v[i];
+	}
+	return NULL;
+}
+
+int history_layer(struct history *h, uint64_t number, struct layers_slot **out)
+{
+	struct layers_slot *slot = slot_of(h->chain, h->n, number);
+	int err;
+
+	if (!slot)
+		slot = slot_of(h->others, h->nothers, number);
+	if (!slot)
+		return -ESTALE;
+	lock_acquire(&h->set->lock);
+	err = layers_slot_load(h->set, slot, false);
+	if (!err)
+		slot->refs++;
+	lock_release(&h->set->lock);
+	if (!err)
+		*out = slot;
+	return err;
 }
 
 int history_find(struct history *h, uint64_t parent, const char *name, uint64_t *ino_out)

@@ -17,6 +17,9 @@ void history_put(struct history *h);
 uint64_t history_number(const struct history *h); /* 0: nothing was ever sealed, the state is empty */
 int64_t history_time_ns(const struct history *h);
 
+/* As layers_get, of a layer that the state's blocks are in: also when it has been dropped meanwhile. */
+int history_layer(struct history *h, uint64_t number, struct layers_slot **out);
+
 /* Names. -ENOENT. */
 int history_find(struct history *h, uint64_t parent, const char *name, uint64_t *ino_out);
 /* Entries of a directory in byte order; cookies are 1, 2, ... A non-zero return of each ends the walk. */

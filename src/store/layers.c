@@ -86,12 +86,20 @@ static void delete_file(struct layers_slot *slot)
 		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
 }
 
+void layers_slot_leave(struct layers *ls, struct layers_slot *slot)
+{
+	size_t at = 0;
+
+	while (ls->v[at] != slot)
+		at++;
+	memmove(&ls->v[at], &ls->v[at + 1], (ls->n - at - 1) * sizeof(*ls->v));
+	ls->n--;
+}
+
 void layers_slot_unref(struct layers_slot *slot)
 {
 	if (--slot->refs)
 		return;
-	if (slot->left)
-		layers_slot_forget(slot);
 	if (slot->file)
 		layer_close(slot->file);
 	if (slot->doomed)
@@ -278,8 +286,6 @@ int layers_get(struct layers *ls, uint64_t number, struct layers_slot **out)
 
 	lock_acquire(&ls->lock);
 	slot = layers_slot_find(ls, number);
-	if (!slot)
-		slot = layers_slot_find_left(ls, number);
 	err = slot ? layers_slot_load(ls, slot, false) : -ESTALE;
 	if (!err) {
 		slot->refs++;

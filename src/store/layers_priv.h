@@ -20,8 +20,6 @@ struct layers_slot {
 	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
 	bool named;            /* by a snapshot, as of the last marking */
-	bool left;             /* out of the set, and still used: */
-	struct layers_slot *next_left;
 	struct layers *set;
 };
 
@@ -32,7 +30,6 @@ struct layers {
 	size_t n, cap;
 	struct layers_slot *open;   /* in v; NULL: none */
 	struct layers_slot *newest; /* sealed; NULL: none */
-	struct layers_slot *left;   /* those that went while past states that are held need them */
 	struct index pending;       /* for the next segment */
 	struct index later;         /* for one that is written anyway */
 	uint64_t next_number;
@@ -57,10 +54,8 @@ static inline bool layers_slot_sealed(const struct layers_slot *slot)
 /* row's lists are taken over. */
 int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct layers_slot **out);
 struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number);
-/* Takes it out of the set; the set's reference is the caller's. Until the last user has gone layers_get finds it. */
+/* Takes it out of the set; the set's reference is the caller's. */
 void layers_slot_leave(struct layers *ls, struct layers_slot *slot);
-struct layers_slot *layers_slot_find_left(struct layers *ls, uint64_t number);
-void layers_slot_forget(struct layers_slot *slot);
 /* Opens the file; with index the layer's index is loaded too. */
 int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index);
 /* One user less; the last one frees it. */

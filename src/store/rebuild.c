@@ -32,6 +32,7 @@ struct rebuild {
 	struct index full;
 	struct layer *open; /* NULL: none */
 	uint64_t open_number, open_bytes, open_segment;
+	uint64_t last; /* highest number that a layer file or HEAD has */
 	uint32_t *names;    /* for each record: how many point to it; directories: subdirectories */
 	uint64_t *parents;  /* of directories */
 	int64_t now_ns;
@@ -110,6 +111,7 @@ static int take_state(struct rebuild *r)
 	history_put(h);
 	if (err)
 		return err;
+	r->last = bad > r->report.newest ? bad : r->report.newest;
 	if (bad)
 		lose(r, "layers: layer %llu is damaged or missing: the state is that of layer %llu, what came later is lost",
 		     (unsigned long long)bad, (unsigned long long)r->report.newest);
@@ -128,7 +130,11 @@ static int save_layer(void *ctx, const char *name)
 	uint64_t number;
 	int err;
 
-	if (layer_name_parse(name, &number) || number == r->open_number || layers_slot_find(r->s->layers, number))
+	if (layer_name_parse(name, &number))
+		return 0;
+	r->last = number > r->last ? number : r->last;
+	/* What is behind the state builds upon something damaged, even if it is whole itself. */
+	if (number == r->open_number || (number <= r->report.newest && layers_slot_find(r->s->layers, number)))
 		return 0;
 	err = io_mkdir(r->s->dir, "lost+found");
 	layer_path(number, from);
@@ -370,7 +376,7 @@ static int put_layers(struct rebuild *r)
 	static const struct index none;
 	struct layers *ls = r->s->layers;
 	struct layers_live *live, *l;
-	uint64_t last = r->open_number, commit = 0;
+	uint64_t commit = 0;
 	size_t n;
 	int err = layers_live_count(&r->full, &none, &live, &n);
 
@@ -379,13 +385,14 @@ static int put_layers(struct rebuild *r)
 	for (size_t i = 0; i < ls->n && !err; i++) {
 		struct meta_layer *row = &ls->v[i]->row;
 
+		if (row->number > r->report.newest)
+			break;
 		l = layers_live_find(live, n, row->number);
 		row->live_bytes = l ? l->bytes : 0;
 		if (row->state == META_LAYER_FULL && !row->refs.v)
 			err = copy_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
 		if (!err)
 			err = meta_layer_put_locked(r->m, row);
-		last = row->number > last ? row->number : last;
 		commit = row->commit > commit ? row->commit : commit;
 	}
 	if (!err && r->open) {
@@ -398,7 +405,7 @@ static int put_layers(struct rebuild *r)
 	}
 	free(live);
 	if (!err)
-		err = meta_fact_set_locked(r->m, "next_layer", (int64_t)(last + 1));
+		err = meta_fact_set_locked(r->m, "next_layer", (int64_t)(r->last + 1));
 	/* Above all that the lost database can have given. */
 	if (!err)
 		err = meta_fact_set_locked(r->m, "commit", (int64_t)(commit + 1000000));

@@ -61,16 +61,21 @@ static int insert(struct layers *ls, const char *name, uint64_t layer, int64_t t
 	return 0;
 }
 
+/* The name's file is to go. */
+static void add_dropped(struct layers *ls, const struct layers_snapshot *s)
+{
+	void *v = realloc(ls->dropped, (ls->ndropped + 1) * sizeof(*ls->dropped));
+
+	if (!v)
+		return; /* the next mount deletes it */
+	ls->dropped = v;
+	ls->dropped[ls->ndropped++] = *s;
+}
+
 static void erase(struct layers *ls, size_t at)
 {
-	if (ls->snapshots[at].published) {
-		void *v = realloc(ls->dropped, (ls->ndropped + 1) * sizeof(*ls->dropped));
-
-		if (v) { /* else the next mount deletes the file */
-			ls->dropped = v;
-			ls->dropped[ls->ndropped++] = ls->snapshots[at];
-		}
-	}
+	if (ls->snapshots[at].published)
+		add_dropped(ls, &ls->snapshots[at]);
 	ls->nsnapshots--;
 	memmove(&ls->snapshots[at], &ls->snapshots[at + 1], (ls->nsnapshots - at) * sizeof(*ls->snapshots));
 	ls->retain_dirty = true;
@@ -242,6 +247,24 @@ static bool next_change(struct layers *ls, struct layers_snapshot *out, bool *go
 	return found;
 }
 
+/* The change could not be made: it is again one that has no file yet. */
+static void unpublish(struct layers *ls, const struct layers_snapshot *s, bool gone)
+{
+	bool found;
+	size_t at;
+
+	lock_acquire(&ls->lock);
+	if (gone) {
+		add_dropped(ls, s);
+	} else {
+		at = position(ls, s->name, &found);
+		if (found && ls->snapshots[at].layer == s->layer)
+			ls->snapshots[at].published = false;
+		ls->names_dirty = true;
+	}
+	lock_release(&ls->lock);
+}
+
 int layers_snapshots_publish(struct layers *ls)
 {
 	struct layers_snapshot s;
@@ -254,6 +277,8 @@ int layers_snapshots_publish(struct layers *ls)
 		any = true;
 		ref_path(s.name, path);
 		err = gone ? io_unlink(ls->store->dir, path) : write_ref(ls, &s);
+		if (err)
+			unpublish(ls, &s, gone);
 	}
 	return !err && any ? io_dir_sync(ls->store->dir, "layers/refs") : err;
 }
@@ -405,37 +430,4 @@ int layers_retain_locked(struct layers *ls)
 	}
 	ls->retain_dirty = false;
 	return 0;
-}
-
-/* Layers that have left the set and are still used. */
-
-void layers_slot_leave(struct layers *ls, struct layers_slot *slot)
-{
-	size_t at = 0;
-
-	while (ls->v[at] != slot)
-		at++;
-	memmove(&ls->v[at], &ls->v[at + 1], (ls->n - at - 1) * sizeof(*ls->v));
-	ls->n--;
-	slot->left = true;
-	slot->next_left = ls->left;
-	ls->left = slot;
-}
-
-void layers_slot_forget(struct layers_slot *slot)
-{
-	struct layers_slot **p = &slot->set->left;
-
-	while (*p != slot)
-		p = &(*p)->next_left;
-	*p = slot->next_left;
-}
-
-struct layers_slot *layers_slot_find_left(struct layers *ls, uint64_t number)
-{
-	struct layers_slot *slot = ls->left;
-
-	while (slot && slot->row.number != number)
-		slot = slot->next_left;
-	return slot;
 }

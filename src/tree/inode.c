@@ -169,6 +169,9 @@ int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *pa
 	i = *slot_of(t, row->ino);
 	if (i) {
 		i->refs++;
+		/* The state that it was found in first may have been dropped since; this one is there. */
+		if (i->past && past)
+			atomic_store(&i->past->layer, past->layer);
 	} else {
 		made->past = past;
 		if (t->ninodes++ > t->nbuckets * 2)

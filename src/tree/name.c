@@ -563,11 +563,11 @@ static int add_specials(struct listing *l, uint64_t ino, uint64_t cookie)
 	return err;
 }
 
-static int add_past(struct listing *l, uint64_t ino, uint64_t cookie, bool count)
+static int add_past(struct listing *l, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count)
 {
 	size_t n;
-	int err = past_readdir(l->tree, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, count, l->v + l->n, l->max - l->n,
-			       &n);
+	int err = past_readdir(l->tree, d, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, count, l->v + l->n,
+			       l->max - l->n, &n);
 
 	for (size_t k = 0; !err && k < n; k++)
 		l->v[l->n + k].cookie += COOKIE_ROW;
@@ -578,6 +578,12 @@ static int add_past(struct listing *l, uint64_t ino, uint64_t cookie, bool count
 
 int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
 		 size_t *n_out)
+{
+	return tree_dir_read(t, NULL, ino, cookie, count, v, max, n_out);
+}
+
+int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
+		  size_t max, size_t *n_out)
 {
 	struct listing l = { .tree = t, .v = v, .max = max };
 	struct meta *m = t->store->meta;
@@ -590,7 +596,7 @@ int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, stru
 		return err;
 	add_dots(&l, ino, dir ? dir->parent : past_is(ino) ? past_parent(ino) : META_INO_ROOT, cookie);
 	if (past_is(ino))
-		err = add_past(&l, ino, cookie, count);
+		err = add_past(&l, d, ino, cookie, count);
 	else if (!dir)
 		err = add_specials(&l, ino, cookie);
 	else if (ino == META_INO_ROOT && cookie < COOKIE_ROW)

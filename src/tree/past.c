@@ -282,7 +282,7 @@ static struct past *copy_facts(uint64_t layer, const struct index_record *r)
 
 	if (!p)
 		return NULL;
-	p->layer = layer;
+	atomic_init(&p->layer, layer);
 	p->ino = r->ino;
 	p->dtype = strdup(r->dtype);
 	p->target = strdup(r->target);
@@ -323,7 +323,7 @@ int past_hold(struct inode *i)
 {
 	if (i->past->state)
 		return 0;
-	return history_open(i->tree->store->layers, i->past->layer, &i->past->state) ? -ESTALE : 0;
+	return history_open(i->tree->store->layers, atomic_load(&i->past->layer), &i->past->state) ? -ESTALE : 0;
 }
 
 /* Directories. */
@@ -403,11 +403,64 @@ static int add_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 	return 0;
 }
 
-int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max, size_t *n_out)
+struct tree_dir {
+	struct history *state; /* as of its start; RANK_ICACHE */
+};
+
+int tree_dir_open(struct tree *t, uint64_t ino, struct tree_dir **out)
+{
+	struct tree_dir *d = NULL;
+
+	(void)t;
+	if (past_is(ino) && view_of(ino) == VIEW_PRESENT) {
+		d = calloc(1, sizeof(*d));
+		if (!d)
+			return -ENOMEM;
+	}
+	*out = d;
+	return 0;
+}
+
+void tree_dir_release(struct tree_dir *d)
+{
+	if (d && d->state)
+		history_put(d->state);
+	free(d);
+}
+
+/* The state that the directory was begun in; at its start, that of now. */
+static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct history **out)
+{
+	struct history *h = NULL, *old;
+	int err;
+
+	if (!d)
+		return state_of(t, ino, out);
+	lock_acquire(&t->lock);
+	if (cookie && d->state)
+		h = history_get(d->state);
+	lock_release(&t->lock);
+	if (!h) {
+		err = state_of(t, ino, &h);
+		if (err)
+			return err;
+		lock_acquire(&t->lock);
+		old = d->state;
+		d->state = history_get(h);
+		lock_release(&t->lock);
+		if (old)
+			history_put(old);
+	}
+	*out = h;
+	return 0;
+}
+
+int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
+		 size_t max, size_t *n_out)
 {
 	struct fill f = { .v = v, .max = max };
 	struct history *h;
-	int err = state_of(t, ino, &h);
+	int err = listed_state(t, d, ino, cookie, &h);
 
 	if (err)
 		return err;

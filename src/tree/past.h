@@ -22,7 +22,7 @@ struct index_record;
 
 /* What a struct inode is of a past file. */
 struct past {
-	uint64_t layer; /* the state */
+	_Atomic uint64_t layer; /* the state in which it was found last */
 	uint64_t ino;   /* there */
 	char *dtype, *target;
 	void *xattrs;
@@ -40,7 +40,9 @@ void past_present(struct tree *t, struct tree_attr *out);
 /* In and of directories. lookup counts a lookup where the result is no directory. */
 int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
-int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max, size_t *n_out);
+struct tree_dir;
+int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
+		 size_t max, size_t *n_out);
 uint64_t past_parent(uint64_t ino);
 /* The xattr of a past directory or file; as tree_getxattr, tree_listxattr. */
 int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);

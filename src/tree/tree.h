@@ -69,6 +69,13 @@ struct tree_dirent {
 };
 int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
 		 size_t *n_out);
+/* The same of an open directory, which shows one state from its start to its end where cookies are positions in a state that
+ * moves on (a follower's layers/). NULL: there is nothing to hold. */
+struct tree_dir;
+int tree_dir_open(struct tree *t, uint64_t ino, struct tree_dir **out);
+void tree_dir_release(struct tree_dir *d);
+int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
+		  size_t max, size_t *n_out);
 
 /* Attributes. */
 #define TREE_SET_MODE 0x01u

@@ -15,6 +15,7 @@
 #include "store/compact.h"
 #include "store/history.h"
 #include "store/layers_priv.h"
+#include "store/rebuild.h"
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/special.h"
@@ -543,6 +544,100 @@ UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 	world_close(&w);
 }
 
+static uint64_t lookup_in(struct tree *t, const char *view, const char *name)
+{
+	struct tree_attr a;
+	uint64_t layers = 0;
+
+	CHECK_OK(find_state(t, view, &layers));
+	CHECK_OK(tree_lookup(t, layers, name, &a));
+	return a.st.st_ino;
+}
+
+/* The kernel knows a file from a state that has gone; others that share it can be opened. */
+UNIT_TEST(shared_file_outlives_the_state_it_was_found_in) /* past (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 2, false);
+	struct state now = { 0 };
+	uint64_t first, ino;
+	char name[32], view[32];
+
+	need_file(&w, &now, 0);
+	first = seal(&w);
+	file_name(0, name);
+	snprintf(view, sizeof(view), "@%llu", (unsigned long long)first);
+	ino = lookup_in(w.tree, view, name);
+	for (unsigned k = 0; k < 3; k++) {
+		need_file(&w, &now, 1 + k);
+		now.layer = seal(&w);
+	}
+	past_forget_states(w.tree);
+	CHECK(!state_there(w.tree, first));
+	snprintf(view, sizeof(view), "@%llu", (unsigned long long)now.layer);
+	CHECK_EQ(lookup_in(w.tree, view, name), ino);
+	check_bytes(w.tree, ino, now.f[0].p, now.f[0].n);
+	tree_forget(w.tree, ino, 2);
+	state_fini(&now);
+	world_close(&w);
+}
+
+/* What is open of a state can be read to its end, whatever becomes of the state. */
+UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	static unsigned char p[2][49 * 4096];
+	struct tree_file_info info = { 0 };
+	struct tree_file *live, *then;
+	struct tree_attr a;
+	uint64_t first, full, ino;
+	size_t done = 0;
+
+	for (unsigned k = 0; k < 2; k++)
+		unit_rand_fill(&rand_state, p[k], sizeof(p[k]));
+	CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "x", S_IFREG | 0644, 0, NULL, &me, &a));
+	live = open_file(w.tree, a.st.st_ino, O_RDWR);
+	write_at(live, p[0], sizeof(p[0]), 0);
+	first = seal(&w);
+	compact(&w); /* a full layer that points into it */
+	full = layers_newest_sealed(w.store->layers);
+	CHECK(full > first && file_there(dir, first));
+	CHECK_OK(make_snapshot(&w, "s"));
+	tree_file_release(live);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	world_close(&w);
+	w = world_open(dir, 1, false); /* nothing is cached */
+	ino = lookup_in(w.tree, "s", "x");
+	CHECK_OK(tree_file_open(w.tree, ino, O_RDONLY, &me, &then, &info));
+	CHECK_OK(tree_lookup(w.tree, META_INO_LAYERS, "x", &a));
+	live = open_file(w.tree, a.st.st_ino, O_RDWR);
+	write_at(live, p[1], sizeof(p[1]), 0);
+	seal(&w);
+	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "s"));
+	compact(&w);
+	seal(&w);
+	CHECK_EQ(layers_get(w.store->layers, first, &(struct layers_slot *){ NULL }), -ESTALE);
+	while (done < sizeof(p[0])) {
+		struct tree_read r;
+
+		CHECK_OK(tree_read_begin(then, done, 32768, &r));
+		for (unsigned k = 0; k < r.n; k++) {
+			CHECK(!memcmp(r.part[k].ptr, p[0] + done, r.part[k].len_bytes));
+			done += r.part[k].len_bytes;
+		}
+		tree_read_end(&r);
+	}
+	tree_file_release(then);
+	tree_forget(w.tree, ino, 1);
+	for (unsigned k = 0; k < 1000 && file_there(dir, first); k++)
+		usleep(1000); /* decoding ahead may hold it a moment longer */
+	CHECK(!file_there(dir, first) && !file_there(dir, full));
+	tree_file_release(live);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	world_close(&w);
+}
+
 UNIT_TEST(snapshot_names_are_checked)
 {
 	const char *dir = unit_tmpdir();
@@ -814,4 +909,210 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	CHECK_OK(store_close(f));
 	state_fini(&now);
 	world_close(&w);
+}
+
+/* A listing that has begun goes on in its state, whatever the writer commits meanwhile; a new one is of now. */
+UNIT_TEST(follower_lists_one_state) /* past (1) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false), f;
+	struct tree_dirent v[4];
+	struct tree_attr a;
+	struct tree_dir *d;
+	uint64_t cookie = 0;
+	size_t n, total = 0;
+	char name[16];
+	bool changed;
+
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n%02u", i);
+		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+		tree_forget(w.tree, a.st.st_ino, 1);
+	}
+	seal(&w);
+	f = world_open(dir, 1, true);
+	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", &a));
+	CHECK_OK(tree_dir_open(f.tree, a.st.st_ino, &d));
+	while (!tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n) {
+		cookie = v[n - 1].cookie;
+		for (size_t k = 0; k < n && !total && v[k].name[0] == 'n'; k++) {
+			for (unsigned i = 0; i < 10; i++) {
+				snprintf(name, sizeof(name), "n%02u", i);
+				CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name));
+			}
+			seal(&w);
+			CHECK_OK(layers_follow(f.store->layers, &changed));
+			past_forget_states(f.tree);
+			total = 1;
+		}
+	}
+	for (total = n = 0, cookie = 64 + 1; !tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n; total += n)
+		cookie = v[n - 1].cookie;
+	CHECK_EQ(total, 20); /* behind d */
+	for (total = n = 0, cookie = 0; !tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n; total += n)
+		cookie = v[n - 1].cookie;
+	CHECK_EQ(total, 2 + 11);
+	tree_dir_release(d);
+	world_close(&f);
+	world_close(&w);
+}
+
+/* They hold bytes and names of files that not everybody may look at. */
+UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 5, false);
+	struct state now = { 0 };
+	struct tree_attr a;
+
+	for (unsigned k = 0; k < 2; k++) {
+		change_some(&w, &now);
+		seal(&w);
+	}
+	CHECK_OK(tree_lookup(w.tree, SPECIAL_DELTAS, "00000001.zst", &a));
+	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
+	CHECK_OK(tree_lookup(w.tree, SPECIAL_DIFF, "@1..@2", &a));
+	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
+	state_fini(&now);
+	world_close(&w);
+}
+
+/* ---- a full disk ---- */
+
+static struct {
+	const struct io_dir_ops *inner;
+	bool full;
+} disk;
+
+/* No space for what is new in layers/, which is small. */
+static int full_open(struct io_dir *d, const char *name, unsigned flags, struct io **out)
+{
+	if (disk.full && (flags & IO_CREATE) && strstr(name, ".tmp"))
+		return -ENOSPC;
+	return disk.inner->open(d, name, flags, out);
+}
+
+/* HEAD and the names cannot be written: what the commit has freed is given back all the same, and they follow. */
+UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 };
+	struct io_dir_ops ops;
+	char ref[400], column[400], head[32] = "";
+	static unsigned char p[100000];
+	struct tree_file *f;
+	struct tree_attr a;
+	uint64_t last;
+	int fd;
+
+	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "columns", &a));
+	CHECK_OK(tree_make(w.tree, META_INO_COLUMNS, "column", S_IFREG | 0644, 0, NULL, &me, &a));
+	f = open_file(w.tree, a.st.st_ino, O_RDWR);
+	write_at(f, p, sizeof(p), 0);
+	seal(&w);
+	snprintf(column, sizeof(column), "%s/columns/1", dir);
+	CHECK_OK(access(column, F_OK));
+	disk.inner = w.store->dir->ops;
+	ops = *disk.inner;
+	ops.open = full_open;
+	w.store->dir->ops = &ops;
+	disk.full = true;
+	CHECK_OK(tree_unlink(w.tree, META_INO_COLUMNS, "column"));
+	tree_file_release(f);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	change_some(&w, &now);
+	CHECK_OK(make_snapshot(&w, "s"));
+	CHECK(access(column, F_OK));
+	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "s"));
+	CHECK_OK(make_snapshot(&w, "t"));
+	snprintf(ref, sizeof(ref), "%s/layers/refs/t", dir);
+	CHECK(access(ref, F_OK));
+	disk.full = false;
+	need_file(&w, &now, 0);
+	last = seal(&w);
+	CHECK_OK(access(ref, F_OK));
+	snprintf(ref, sizeof(ref), "%s/layers/HEAD", dir);
+	fd = open(ref, O_RDONLY | O_CLOEXEC);
+	CHECK(read(fd, head, sizeof(head) - 1) > 0 && strtoull(head, NULL, 10) == last);
+	close(fd);
+	w.store->dir->ops = disk.inner;
+	state_fini(&now);
+	world_close(&w);
+}
+
+/* ---- rebuilding ---- */
+
+static void say_nothing(void *ctx, const char *line)
+{
+	(void)line;
+	++*(unsigned *)ctx;
+}
+
+static void rebuild(const char *dir, struct rebuild_report *out)
+{
+	struct store_refusal why;
+	unsigned lines = 0;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_OK(store_rebuild(fd, dir, true, say_nothing, &lines, out, &why));
+	CHECK_EQ(lines, out->lost);
+}
+
+static void damage_end(const char *dir, uint64_t number)
+{
+	char path[400];
+	struct stat st;
+	int fd;
+
+	layer_file(dir, number, path);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	CHECK(fd >= 0 && !fstat(fd, &st));
+	CHECK_EQ(pwrite(fd, "damaged", 7, st.st_size - 120), 7);
+	close(fd);
+}
+
+/* Layers behind a damaged or missing one are whole themselves: they are no part of the new store, and their numbers are not
+ * given again. */
+UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
+{
+	for (unsigned missing = 0; missing < 3; missing++) {
+		const char *dir = unit_tmpdir();
+		struct world w = world_open(dir, 20, false);
+		struct state now = { 0 }, v[5];
+		struct rebuild_report report;
+		unsigned bad = missing == 2 ? 4 : 2;
+
+		for (unsigned k = 0; k < 5; k++) {
+			change_some(&w, &now);
+			state_copy(&now, seal(&w), &v[k]);
+		}
+		world_close(&w);
+		if (missing) {
+			char path[400];
+
+			layer_file(dir, v[bad].layer, path);
+			CHECK_OK(unlink(path));
+		} else {
+			damage_end(dir, v[bad].layer);
+		}
+		rebuild(dir, &report);
+		CHECK_EQ(report.newest, v[bad - 1].layer);
+		CHECK(report.lost);
+		w = world_open(dir, 20, false);
+		for (unsigned k = 0; k < 5; k++) {
+			CHECK_EQ(file_there(dir, v[k].layer), k < bad);
+			if (k < bad)
+				check_state(w.tree, &v[k]);
+		}
+		check_files(w.tree, META_INO_LAYERS, &v[bad - 1]);
+		change_some(&w, &v[bad - 1]);
+		CHECK(seal(&w) > v[4].layer);
+		check_files(w.tree, META_INO_LAYERS, &v[bad - 1]);
+		world_close(&w);
+		for (unsigned k = 0; k < 5; k++)
+			state_fini(&v[k]);
+		state_fini(&now);
+	}
 }
