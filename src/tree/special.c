@@ -3,7 +3,8 @@
  *
  * Invariants:
  *  1. deltas/ lists exactly the sealed layers; a delta that is open stays readable when it is dropped.
- *  2. A text is made when the file is opened, so that one reader sees one moment. Such files have size 0 in
+ *  2. What tells of files whoever may look at them, their bytes (deltas) or their names (diff), is the owner's alone.
+ *  3. A text is made when the file is opened, so that one reader sees one moment. Such files have size 0 in
  *     stat, as in /proc, and are read around the kernel's cache.
  */
 #include "tree/special.h"
@@ -73,7 +74,7 @@ static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns,
 
 static void fill_delta(const struct layers_info *info, struct tree_attr *out)
 {
-	fill_attr(SPECIAL_DELTA_BASE + info->number, S_IFREG | 0444, info->bytes, info->time_ns, out);
+	fill_attr(SPECIAL_DELTA_BASE + info->number, S_IFREG | 0400, info->bytes, info->time_ns, out);
 	/* The bytes are the store's, counted where the arrays are. */
 	out->st.st_blocks = 0;
 	out->moving = true;

@@ -957,6 +957,26 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 	world_close(&w);
 }
 
+/* They hold bytes and names of files that not everybody may look at. */
+UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 5, false);
+	struct state now = { 0 };
+	struct tree_attr a;
+
+	for (unsigned k = 0; k < 2; k++) {
+		change_some(&w, &now);
+		seal(&w);
+	}
+	CHECK_OK(tree_lookup(w.tree, SPECIAL_DELTAS, "00000001.zst", &a));
+	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
+	CHECK_OK(tree_lookup(w.tree, SPECIAL_DIFF, "@1..@2", &a));
+	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
+	state_fini(&now);
+	world_close(&w);
+}
+
 /* ---- a full disk ---- */
 
 static struct {
