@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. deltas/ lists exactly the sealed layers; a delta that is open stays readable when it is dropped.
- *  2. What tells of files whoever may look at them, their bytes (deltas) or their names (diff), is the owner's alone.
+ *  2. What tells of files whoever may look at them, their bytes (deltas), is the owner's alone.
  *  3. A text is made when the file is opened, so that one reader sees one moment. Such files have size 0 in
  *     stat, as in /proc, and are read around the kernel's cache.
  */

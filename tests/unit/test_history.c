@@ -957,8 +957,8 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 	world_close(&w);
 }
 
-/* They hold bytes and names of files that not everybody may look at. */
-UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
+/* They hold bytes of files that not everybody may look at. */
+UNIT_TEST(deltas_are_the_owners) /* special (2) */
 {
 	const char *dir = unit_tmpdir();
 	struct world w = world_open(dir, 5, false);
@@ -970,8 +970,6 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 		seal(&w);
 	}
 	CHECK_OK(tree_lookup(w.tree, SPECIAL_DELTAS, "00000001.zst", &a));
-	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
-	CHECK_OK(tree_lookup(w.tree, SPECIAL_DIFF, "@1..@2", &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
 	state_fini(&now);
 	world_close(&w);
@@ -1115,4 +1113,29 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 			state_fini(&v[k]);
 		state_fini(&now);
 	}
+}
+
+/* The log knows the root, too, once it was changed. */
+UNIT_TEST(rebuild_brings_back_the_root)
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 };
+	struct stat st = { .st_mode = S_IFDIR | 0750 };
+	struct rebuild_report report;
+	struct tree_attr a;
+
+	change_some(&w, &now);
+	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, &a));
+	seal(&w);
+	world_close(&w);
+	rebuild(dir, &report);
+	CHECK_EQ(report.lost, 0);
+	w = world_open(dir, 1, false);
+	CHECK_OK(tree_getattr(w.tree, META_INO_ROOT, &a));
+	CHECK_EQ(a.st.st_mode, S_IFDIR | 0750);
+	CHECK_EQ(a.st.st_nlink, 5);
+	check_files(w.tree, META_INO_LAYERS, &now);
+	state_fini(&now);
+	world_close(&w);
 }
