@@ -243,11 +243,11 @@ static int put_xattr(void *ctx, const char *name, const void *value, size_t len)
 static int put_inode(struct rebuild *r, size_t i)
 {
 	const struct index_record *rec = r->full.v[i];
-	bool dir = S_ISDIR(rec->mode);
+	bool dir = S_ISDIR(rec->mode), root = rec->ino == META_INO_ROOT, top = root || is_top(rec->ino);
 	struct meta_inode row = {
-		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
+		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = root ? 5 : r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
 		.gid = rec->gid, .rdev = rec->rdev, .size_bytes = rec->size_bytes, .stored_bytes = rec->stored_bytes,
-		.file_id = rec->file_id, .parent = is_top(rec->ino) ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
+		.file_id = rec->file_id, .parent = top ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
 		.mtime_ns = rec->mtime_ns, .ctime_ns = rec->ctime_ns, .btime_ns = rec->btime_ns,
 	};
 	void *args[] = { r->m, (void *)&rec->ino };
@@ -262,7 +262,7 @@ static int put_inode(struct rebuild *r, size_t i)
 		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_INLINE, rec->data, rec->data_len);
 	if (!err)
 		err = index_record_xattr_walk(rec, put_xattr, args);
-	if (!row.nlink || is_top(rec->ino))
+	if (!row.nlink || top)
 		return err;
 	if (rec->kind == KIND_COLUMN)
 		r->report.columns += S_ISREG(rec->mode);

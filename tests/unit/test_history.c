@@ -1116,3 +1116,28 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 		state_fini(&now);
 	}
 }
+
+/* The log knows the root, too, once it was changed. */
+UNIT_TEST(rebuild_brings_back_the_root)
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 };
+	struct stat st = { .st_mode = S_IFDIR | 0750 };
+	struct rebuild_report report;
+	struct tree_attr a;
+
+	change_some(&w, &now);
+	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, &a));
+	seal(&w);
+	world_close(&w);
+	rebuild(dir, &report);
+	CHECK_EQ(report.lost, 0);
+	w = world_open(dir, 1, false);
+	CHECK_OK(tree_getattr(w.tree, META_INO_ROOT, &a));
+	CHECK_EQ(a.st.st_mode, S_IFDIR | 0750);
+	CHECK_EQ(a.st.st_nlink, 5);
+	check_files(w.tree, META_INO_LAYERS, &now);
+	state_fini(&now);
+	world_close(&w);
+}
