@@ -87,21 +87,6 @@ teardown() {
 	follower pairs "$MNT" "$RO" 50
 }
 
-@test "never a half of a commit, with the default of one commit kept and a compaction now and then" {
-	mount_store -o commit=0
-	follow "$STORE"
-	for i in 1 2 3; do
-		sleep 0.3
-		"$SPILLCTL" compact "$MNT"
-	done >"$WORK/compacted" &
-	follower pairs "$MNT" "$RO" 50
-	wait_all
-	# They may have been dropped by the writer: what is open goes on.
-	unfollow
-	follow "$STORE"
-	eq "$(head -c 10 "$RO/layers/cur/a")" 0000000050
-}
-
 @test "shows names, snapshots and attributes as the writer does" {
 	mount_store -o keep=10
 	mkdir -p "$MNT/layers/d/e"
