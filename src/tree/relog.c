@@ -2,8 +2,8 @@
  * At mount: what is in meta.db and not in the layers' log goes there.
  *
  * After a crash that is what is under columns/, since its notes wait for a segment (store/layers.h). After a
- * repair of the database (fact `relog`) everything under layers/ is compared: names and inodes that only the log has are
- * gone, the others are noted again.
+ * repair of the database (fact `relog`) it is everything under layers/ as well. Names and inodes that only the log has are
+ * noted as gone, the others again.
  */
 #include <errno.h>
 
@@ -75,51 +75,82 @@ static int note_class(struct tree *t, enum array_kind kind)
 	return err;
 }
 
-/* What only the log has. */
-static int note_missing(struct tree *t, const struct index *log)
+/* The class of a directory that the log names; layers/ and columns/ themselves may have no record. */
+static enum array_kind class_of(const struct index *log, uint64_t dir)
 {
+	const struct index_record *r = index_find(log, dir);
+
+	return r ? r->kind : dir == META_INO_COLUMNS ? ARRAY_COLUMN : ARRAY_LAYERED;
+}
+
+static int note_gone(struct layers *ls, enum array_kind kind, uint64_t ino)
+{
+	int err;
+
+	layers_lock(ls);
+	err = kind == ARRAY_COLUMN ? layers_note_gone_later_locked(ls, ino) : layers_note_gone_locked(ls, ino);
+	layers_unlock(ls);
+	return err;
+}
+
+/* What of a class only the log has. */
+static int note_missing_locked(struct tree *t, const struct index *log, enum array_kind kind)
+{
+	struct relog r = { .tree = t, .kind = kind };
 	struct store *s = t->store;
 	int err = 0;
 
-	meta_lock(s->meta);
 	for (size_t k = 0; k < log->nnames && !err; k++) {
 		const struct index_name *n = &log->names[k];
 		uint64_t ino;
 
+		if (class_of(log, n->parent) != kind)
+			continue;
+		r.dir = n->parent;
 		err = meta_name_find_locked(s->meta, n->parent, n->name, &ino);
 		if (err == -ENOENT)
-			err = layers_note_name(s->layers, n->parent, n->name, 0);
+			err = note_name(&r, 0, n->name, 0);
 	}
 	for (size_t k = 0; k < log->n && !err; k++) {
+		const struct index_record *rec = log->v[k];
 		struct meta_inode row;
 
-		err = meta_inode_load_locked(s->meta, log->v[k]->ino, &row);
-		if (err != -ENOENT)
+		if (rec->kind != kind)
 			continue;
-		layers_lock(s->layers);
-		err = layers_note_gone_locked(s->layers, log->v[k]->ino);
-		layers_unlock(s->layers);
+		err = meta_inode_load_locked(s->meta, rec->ino, &row);
+		if (err == -ENOENT)
+			err = note_gone(s->layers, kind, rec->ino);
 	}
-	meta_unlock(s->meta);
 	return err;
 }
 
-static int relog_layers(struct tree *t)
+static int relog_class(struct tree *t, const struct index *log, enum array_kind kind)
 {
+	int err;
+
+	meta_lock(t->store->meta);
+	err = note_missing_locked(t, log, kind);
+	meta_unlock(t->store->meta);
+	return err ? err : note_class(t, kind);
+}
+
+static int relog(struct tree *t, bool layers)
+{
+	struct meta *m = t->store->meta;
 	struct index log;
 	int err = history_merge_present(t->store->layers, &log);
 
 	if (err)
 		return err;
-	err = note_missing(t, &log);
+	err = relog_class(t, &log, ARRAY_COLUMN);
+	if (!err && layers)
+		err = relog_class(t, &log, ARRAY_LAYERED);
 	index_fini(&log);
-	if (!err)
-		err = note_class(t, ARRAY_LAYERED);
-	if (err)
+	if (err || !layers)
 		return err;
-	meta_lock(t->store->meta);
-	err = meta_fact_set_locked(t->store->meta, "relog", 0);
-	meta_unlock(t->store->meta);
+	meta_lock(m);
+	err = meta_fact_set_locked(m, "relog", 0);
+	meta_unlock(m);
 	return err;
 }
 
@@ -137,7 +168,5 @@ int inode_relog(struct tree *t)
 	meta_unlock(m);
 	if (err == -ENOENT)
 		err = 0;
-	if (!err && (lost || wanted))
-		err = note_class(t, ARRAY_COLUMN);
-	return !err && wanted ? relog_layers(t) : err;
+	return !err && (lost || wanted) ? relog(t, wanted != 0) : err;
 }
