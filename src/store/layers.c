@@ -27,6 +27,8 @@
 
 /* What deletions would give back is worth a seal when it is this part of a layer's size. */
 #define LAYERS_DYING_PART 16u
+/* Whoever asks for a commit gets so much space back even if no state shows what was deleted. */
+#define LAYERS_DYING_MIN (4u << 20)
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
 struct dropped_file {
@@ -488,7 +490,7 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum l
 		__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
 		return layers_slot_drop_locked(ls, slot);
 	}
-	if (how == LAYERS_SEAL && nothing_to_see(slot->file))
+	if (how == LAYERS_SEAL && ls->dying < LAYERS_DYING_MIN && nothing_to_see(slot->file))
 		return 0;
 	err = longer_chain(ls, slot->row.number, &chain);
 	if (err)
