@@ -37,6 +37,9 @@ int layer_adopt(struct layer *l, struct io_dir *d, const char *path, uint64_t nu
  * ends at segment_off (0: none) into its index. -EUCLEAN (logged) if it is shorter or damaged. */
 int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], uint64_t committed_bytes,
 		  uint64_t segment_off, struct layer **out);
+/* The same for looking only: the file is opened for reading and stays as it is, what is behind committed_bytes too. */
+int layer_look(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], uint64_t committed_bytes,
+	       uint64_t segment_off, struct layer **out);
 /* The same when what was committed is not known: up to the last segment that is whole, with all before it. What is
  * behind it is left in the file until the next write. -ENODATA: no segment; -EUCLEAN, logged: no layer of ours. */
 int layer_salvage(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out,
@@ -82,7 +85,15 @@ int layer_read(struct layer *l, uint64_t off, void *frame, size_t frame_len);
 /* Reads and decodes the frame of b, whole (b->frame_raw bytes) into out; damage is logged with layer and offset plus `who`
  * (the array and block, as text for the log) and is -EUCLEAN. */
 int layer_decode(struct layer *l, const struct layer_block *b, const char *who, void *out);
-/* Compares every frame of a sealed layer with the seek table and the index and, with data, decodes all.
+/* Where a frame is, and its decoded bytes; 0: header, segment, index. */
+struct layer_frame {
+	uint64_t off;
+	uint32_t len, raw;
+};
+/* All frames of a sealed or recovered layer, in order; malloc'd. -EUCLEAN, logged. */
+int layer_frames(struct layer *l, struct layer_frame **out, size_t *n_out);
+/* Compares every frame of a sealed layer with the seek table and the index and, with data, decodes all; of a recovered
+ * one, which nobody appends to meanwhile, the frames up to its committed length.
  * Each damage is logged and does not end the walk; -EUCLEAN if there was any. progress (may be NULL) is told how far
  * it is; its return, if not 0, ends the walk and is returned. */
 int layer_verify(struct layer *l, bool data, int (*progress)(void *ctx, uint64_t done_bytes), void *ctx);

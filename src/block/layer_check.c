@@ -1,11 +1,10 @@
 /*
- * Verifying sealed layers as a whole, for checks: every frame against the seek table, and the index against the
+ * Verifying layers as a whole, for checks: every frame against the seek table, and the index against the
  * frames.
  *
  * Invariants: (1) every damage is logged, with its offset; (2) damage of one frame does not keep the others
  * from being verified, because the seek table says where they begin; (3) nothing is changed.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,49 +18,48 @@
 
 struct verify {
 	struct layer *l;
-	const struct layer_seek_entry *seek;
-	uint64_t *off; /* of every frame */
+	const struct layer_frame *v;
+	size_t n;
 	uint64_t segment_off, frame_bytes; /* the last segment so far, and frames since */
 	bool data;
 };
 
-static int decode_frame(struct verify *v, uint64_t off, const struct layer_seek_entry *e)
+static int decode_frame(struct verify *v, const struct layer_frame *f)
 {
 	void *frame, *out;
 	int err = -ENOMEM;
 
-	if (e->raw_bytes / FRAME_RATIO_MAX > e->stored_bytes)
-		return layer_damage(v->l, off, "a frame of %u bytes cannot decode to %u", e->stored_bytes, e->raw_bytes);
-	frame = buf_alloc(e->stored_bytes);
-	out = buf_alloc(e->raw_bytes);
+	if (f->raw / FRAME_RATIO_MAX > f->len)
+		return layer_damage(v->l, f->off, "a frame of %u bytes cannot decode to %u", f->len, f->raw);
+	frame = buf_alloc(f->len);
+	out = buf_alloc(f->raw);
 	if (frame && out)
-		err = layer_pread(v->l, frame, e->stored_bytes, off);
+		err = layer_pread(v->l, frame, f->len, f->off);
 	if (!err) {
-		err = codec_decode(frame, e->stored_bytes, CODEC_FILTER_NONE, 1, out, e->raw_bytes);
+		err = codec_decode(frame, f->len, CODEC_FILTER_NONE, 1, out, f->raw);
 		if (err == -EUCLEAN)
-			layer_damage(v->l, off, "a frame of %u bytes does not decode to %u", e->stored_bytes,
-				     e->raw_bytes);
+			layer_damage(v->l, f->off, "a frame of %u bytes does not decode to %u", f->len,
+				     f->raw);
 	}
-	buf_free(frame, e->stored_bytes);
-	buf_free(out, e->raw_bytes);
+	buf_free(frame, f->len);
+	buf_free(out, f->raw);
 	return err;
 }
 
 /* Does the entry name a frame as the seek table has it? */
 static bool entry_fits(const struct verify *v, const struct layer_block *b)
 {
-	uint32_t lo = 0, hi = v->l->nframes;
+	size_t lo = 0, hi = v->n;
 
 	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2;
+		size_t mid = lo + (hi - lo) / 2;
 
-		if (v->off[mid] < b->frame_off)
+		if (v->v[mid].off < b->frame_off)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo < v->l->nframes && v->off[lo] == b->frame_off && v->seek[lo].stored_bytes == b->frame_len &&
-	       v->seek[lo].raw_bytes == b->frame_raw;
+	return lo < v->n && v->v[lo].off == b->frame_off && v->v[lo].len == b->frame_len && v->v[lo].raw == b->frame_raw;
 }
 
 static int verify_entries(struct verify *v, const struct index *ix)
@@ -82,10 +80,10 @@ static int verify_entries(struct verify *v, const struct index *ix)
 	return err;
 }
 
-static int verify_index(struct verify *v, uint32_t i)
+static int verify_index(struct verify *v, size_t i)
 {
-	uint64_t off = v->off[i], limit = off + v->seek[i].stored_bytes, end;
-	bool sealed = i + 1 == v->l->nframes;
+	uint64_t off = v->v[i].off, limit = off + v->v[i].len, end;
+	bool sealed = i + 1 == v->n && layer_sealed(v->l);
 	struct layer_index_head head;
 	struct index ix;
 	uint64_t prev = v->segment_off, frame_bytes = v->frame_bytes;
@@ -106,65 +104,81 @@ static int verify_index(struct verify *v, uint32_t i)
 	return err;
 }
 
-static int verify_frame(struct verify *v, uint32_t i)
+static int verify_frame(struct verify *v, size_t i)
 {
-	const struct layer_seek_entry *e = &v->seek[i];
-	uint64_t off = v->off[i], stored = 0, raw = 0;
+	const struct layer_frame *f = &v->v[i];
+	uint64_t stored = 0, raw = 0;
 	int err;
 
 	if (i == 0)
 		return layer_read_header(v->l);
-	if (e->raw_bytes)
-		v->frame_bytes += e->stored_bytes;
-	err = layer_walk_frame(v->l, off, off + e->stored_bytes, &stored, &raw);
-	if (!err && (stored != e->stored_bytes || raw != e->raw_bytes))
-		err = layer_damage(v->l, off, "the seek table says %u bytes, decoded %u; the frame %llu and %llu",
-				   e->stored_bytes, e->raw_bytes, (unsigned long long)stored, (unsigned long long)raw);
+	if (f->raw)
+		v->frame_bytes += f->len;
+	err = layer_walk_frame(v->l, f->off, f->off + f->len, &stored, &raw);
+	if (!err && (stored != f->len || raw != f->raw))
+		err = layer_damage(v->l, f->off, "the seek table says %u bytes, decoded %u; the frame %llu and %llu",
+				   f->len, f->raw, (unsigned long long)stored, (unsigned long long)raw);
 	if (err)
 		return err;
 	if (!raw)
 		return verify_index(v, i);
-	return v->data ? decode_frame(v, off, e) : 0;
+	return v->data ? decode_frame(v, f) : 0;
 }
 
 static int verify_all(struct verify *v, int (*progress)(void *ctx, uint64_t done_bytes), void *ctx)
 {
-	uint64_t off = 0;
 	bool bad = false;
 	int err;
 
-	for (uint32_t i = 0; i < v->l->nframes; i++) {
-		v->off[i] = off;
-		off += v->seek[i].stored_bytes;
-	}
-	for (uint32_t i = 0; i < v->l->nframes; i++) {
+	for (size_t i = 0; i < v->n; i++) {
 		err = verify_frame(v, i);
 		if (err == -ENOMEM)
 			return err;
 		if (err && err != -EUCLEAN)
-			layer_damage(v->l, v->off[i], "the frame cannot be read: %s", strerror(-err));
+			layer_damage(v->l, v->v[i].off, "the frame cannot be read: %s", strerror(-err));
 		bad |= err != 0;
-		err = progress ? progress(ctx, v->off[i] + v->seek[i].stored_bytes) : 0;
+		err = progress ? progress(ctx, v->v[i].off + v->v[i].len) : 0;
 		if (err)
 			return err;
 	}
 	return bad ? -EUCLEAN : 0;
 }
 
+int layer_frames(struct layer *l, struct layer_frame **out, size_t *n_out)
+{
+	size_t n = layer_sealed(l) ? l->nframes : l->nseek;
+	struct layer_seek_entry *table = NULL, *seek = l->seek;
+	struct layer_frame *v;
+	uint64_t off = 0;
+	int err = layer_sealed(l) ? layer_read_table(l, &table) : 0;
+
+	if (err)
+		return err;
+	if (table)
+		seek = table;
+	v = reallocarray(NULL, n + 1, sizeof(*v));
+	for (size_t i = 0; v && i < n; i++) {
+		v[i] = (struct layer_frame){ .off = off, .len = seek[i].stored_bytes, .raw = seek[i].raw_bytes };
+		off += seek[i].stored_bytes;
+	}
+	free(table);
+	if (!v)
+		return -ENOMEM;
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
 int layer_verify(struct layer *l, bool data, int (*progress)(void *ctx, uint64_t done_bytes), void *ctx)
 {
 	struct verify v = { .l = l, .data = data };
-	struct layer_seek_entry *seek;
-	int err;
+	struct layer_frame *frames;
+	int err = layer_frames(l, &frames, &v.n);
 
-	assert(layer_sealed(l));
-	err = layer_read_table(l, &seek);
 	if (err)
 		return err;
-	v.seek = seek;
-	v.off = reallocarray(NULL, l->nframes, sizeof(*v.off));
-	err = v.off ? verify_all(&v, progress, ctx) : -ENOMEM;
-	free(v.off);
-	free(seek);
+	v.v = frames;
+	err = verify_all(&v, progress, ctx);
+	free(frames);
 	return err;
 }

@@ -2,7 +2,7 @@
  * Opening the open layer after a crash, forwards: to a length that is known, or as far as it is whole.
  *
  * Invariants: (1) nothing is believed before its checksum or its bounds are verified; (2) recovery leaves the
- * file exactly committed_bytes long, or as it was when it is refused; (3) what is salvaged can be recovered:
+ * file exactly committed_bytes long, or as it was when it is refused or only looked at; (3) what is salvaged can be recovered:
  * layer_recover with the same two values reads the same.
  */
 #include <errno.h>
@@ -180,12 +180,12 @@ static int read_open(struct layer *l, uint64_t committed, uint64_t segment_off)
 	return err ? err : merge_segments(l, segment_off, committed);
 }
 
-int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16],
-		  uint64_t committed_bytes, uint64_t segment_off, struct layer **out)
+static int recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], uint64_t committed_bytes,
+		   uint64_t segment_off, bool look, struct layer **out)
 {
 	uint64_t size, stored;
 	struct layer *l;
-	int err = layer_open_file(d, number, 0, store_uuid, &l);
+	int err = layer_open_file(d, number, look ? IO_RDONLY : 0, store_uuid, &l);
 
 	if (err)
 		return err;
@@ -198,7 +198,7 @@ int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16
 		err = layer_read_header(l);
 	if (!err)
 		err = read_open(l, committed_bytes, segment_off);
-	if (!err && size > committed_bytes)
+	if (!err && size > committed_bytes && !look)
 		err = io_truncate(l->io, committed_bytes);
 	if (err) {
 		layer_close(l);
@@ -206,6 +206,18 @@ int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16
 	}
 	*out = l;
 	return 0;
+}
+
+int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16],
+		  uint64_t committed_bytes, uint64_t segment_off, struct layer **out)
+{
+	return recover(d, number, store_uuid, committed_bytes, segment_off, false, out);
+}
+
+int layer_look(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], uint64_t committed_bytes,
+	       uint64_t segment_off, struct layer **out)
+{
+	return recover(d, number, store_uuid, committed_bytes, segment_off, true, out);
 }
 
 /* Is there a segment at off that continues the one at prev, with frame_bytes of frames between them? */

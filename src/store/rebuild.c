@@ -515,6 +515,25 @@ static int set_aside(struct rebuild *r, bool replace, const char *shown, struct 
 	return io_dir_sync(r->s->dir, ".");
 }
 
+/* It may name what is lost. */
+static int write_head(struct rebuild *r)
+{
+	struct io_dir *dir = r->s->dir;
+	char name[LAYER_NAME_MAX + 1];
+	int err;
+
+	if (!r->report.newest) {
+		err = io_unlink(dir, "layers/HEAD");
+		if (err == -ENOENT)
+			err = 0;
+	} else {
+		layer_name(r->report.newest, name);
+		strcat(name, "\n");
+		err = io_replace(dir, "layers/HEAD", "layers/HEAD.tmp", name, strlen(name));
+	}
+	return err ? err : io_dir_sync(dir, "layers");
+}
+
 static int run(struct rebuild *r, bool replace, const char *shown, struct store_refusal *why)
 {
 	struct store *s = r->s;
@@ -536,7 +555,7 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 	if (!err)
 		err = meta_sync(r->m);
 	meta_close(r->m);
-	return err;
+	return err ? err : write_head(r);
 }
 
 int store_rebuild(int dirfd, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,

@@ -43,9 +43,11 @@ static const struct check_pass passes[] = {
 	{ "pool", 0, check_pass_pool },
 	{ "columns", 0, check_pass_columns },
 	{ "layers", 0, check_pass_layers },
+	{ "log", 0, check_pass_log },
 	{ "names", 0, check_pass_names },
 	{ "tree", 0, check_pass_tree },
 	{ "leftovers", 0, check_pass_leftovers },
+	{ "layers", CHECK_DATA, check_pass_frames },
 	{ "links", 0, check_pass_links },
 	{ "data", CHECK_DATA, check_pass_data },
 };
@@ -97,6 +99,18 @@ void check_note(struct check *c, const char *fmt, ...)
 	va_list ap;
 
 	if (!c->verbose || c->again)
+		return;
+	va_start(ap, fmt);
+	say(c, fmt, ap);
+	va_end(ap);
+	fputc('\n', c->out);
+}
+
+void check_remark(struct check *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (c->again)
 		return;
 	va_start(ap, fmt);
 	say(c, fmt, ap);
@@ -270,7 +284,7 @@ static int check_store(struct check *c)
 		err = check_db_write(c);
 	if (!err)
 		err = run_passes(c, false);
-	if (!err && c->mending) {
+	if (!err && (c->mending || c->deferred)) {
 		err = check_db_commit(c);
 		if (!err) {
 			c->committed = true;
@@ -303,6 +317,9 @@ static int summary(struct check *c, int err)
 	if (c->fatal)
 		fprintf(c->out, "%s: meta.db is beyond repair; spillctl rebuild --force makes a new one from the"
 			" layers\n", c->shown);
+	if (c->lost_state && left)
+		fprintf(c->out, "%s: the newest state is not whole; spillctl rebuild --force %s makes the last one that is out of"
+			" the layers\n", c->shown, c->shown);
 	if (*c->backup)
 		fprintf(c->out, "%s: meta.db as it was is %s/%s\n", c->shown, c->shown, c->backup);
 	code |= c->nmended ? CHECK_CORRECTED : 0;
@@ -321,6 +338,7 @@ static int check_run(struct check *c)
 	if (!err)
 		err = check_store(c);
 	end_deferred(c, false);
+	check_log_end(c);
 	code = summary(c, err);
 	check_db_close(c);
 	if (c->lock_fd >= 0)

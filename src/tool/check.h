@@ -71,6 +71,8 @@ struct check {
 	uint64_t nfound, nmended, nleft_data;
 	uint64_t nfiles, nbytes;
 	struct check_deferred *deferred;
+	struct check_log *log; /* check_log.h; from the pass "layers" on */
+	bool lost_state;       /* the newest state cannot be had from the layers */
 };
 
 /* Findings. */
@@ -79,6 +81,8 @@ struct check {
 void check_found(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Shown with -v: nothing is wrong. */
 void check_note(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Always shown; not counted: nothing is wrong that anybody can see. */
+void check_remark(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Says what was done about what the next check_found tells. Nothing without --repair. */
 void check_mended(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* An operational failure, on stderr; returns err. */
@@ -159,11 +163,16 @@ int check_pass_extents(struct check *c);
 int check_pass_pool(struct check *c);
 int check_pass_columns(struct check *c);
 int check_pass_layers(struct check *c);
+int check_pass_log(struct check *c);
+int check_pass_frames(struct check *c);
 int check_pass_leftovers(struct check *c);
 int check_pass_names(struct check *c);
 int check_pass_tree(struct check *c);
 int check_pass_links(struct check *c);
 int check_pass_data(struct check *c);
+
+/* Frees what the passes over layers have. */
+void check_log_end(struct check *c);
 
 /* The command: argv[0] is how it was called. */
 int check_main(const char *program, int argc, char **argv);

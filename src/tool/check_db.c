@@ -150,6 +150,9 @@ int check_db_commit(struct check *c)
 	if (!c->mending)
 		return 0;
 	c->mending = false;
+	/* What was mended may be in the layers' log as it was: the next mount compares them. */
+	if (sqlite3_exec(c->db, "REPLACE INTO facts(key, value) VALUES('relog', 1), ('logged', 0)", NULL, NULL, NULL))
+		return check_db_fail(c);
 	return sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
 

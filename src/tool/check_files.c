@@ -192,9 +192,10 @@ static int mend_mark(struct check *c, unsigned version)
 {
 	int err;
 
+	/* Also for looking: what the layers are compared with. */
+	err = check_list(c, "layers", uuid_of_layer);
 	if (!c->repair)
 		return 0;
-	err = check_list(c, "layers", uuid_of_layer);
 	if (err != 1) {
 		if (getrandom(c->uuid, sizeof(c->uuid), 0) != sizeof(c->uuid))
 			return -errno;

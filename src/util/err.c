@@ -11,6 +11,15 @@
 #include "util/log.h"
 #include "util/stats.h"
 
+static void (*listener)(void *ctx, const char *object, uint64_t off_bytes, const char *text);
+static void *listener_ctx;
+
+void err_set_listener(void (*fn)(void *ctx, const char *object, uint64_t off_bytes, const char *text), void *ctx)
+{
+	listener = fn;
+	listener_ctx = ctx;
+}
+
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 {
 	char text[256];
@@ -20,6 +29,9 @@ int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 	vsnprintf(text, sizeof(text), what, ap);
 	va_end(ap);
 	stats_add(STAT_CORRUPTIONS, 1);
-	log_error("corrupt: %s at byte %" PRIu64 ": %s", object, off_bytes, text);
+	if (listener)
+		listener(listener_ctx, object, off_bytes, text);
+	else
+		log_error("corrupt: %s at byte %" PRIu64 ": %s", object, off_bytes, text);
 	return -EUCLEAN;
 }

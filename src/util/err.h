@@ -15,5 +15,8 @@
  * other than the log's. `what` is a printf format. */
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 	__attribute__((format(printf, 3, 4)));
+/* For tools: reports go to fn instead of the log, until fn is NULL again. Process-wide; not while other threads may
+ * report. */
+void err_set_listener(void (*fn)(void *ctx, const char *object, uint64_t off_bytes, const char *text), void *ctx);
 
 #endif

@@ -1,0 +1,213 @@
+/*
+ * layers/HEAD and layers/refs/, which followers and rebuilding read: do they say what the rows say?
+ *
+ * Invariant: what a crash leaves is no error: HEAD behind the newest layer, a name whose file did not come or go yet. The next
+ * mount writes them all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/meta.h"
+#include "tool/check_log.h"
+#include "tool/text.h"
+
+#define REF_PATH_MAX (sizeof("layers/refs/") + META_NAME_MAX)
+
+static int write_file(struct check *c, const char *path, const char *text)
+{
+	static const char tmp[] = "layers/ref.tmp";
+	int fd = openat(c->dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), err = 0;
+	size_t len = strlen(text);
+
+	if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd) < 0)
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (!err && renameat(c->dirfd, tmp, c->dirfd, path) < 0)
+		err = -errno;
+	return err ? check_fail(c, err, "%s: %s", path, strerror(-err)) : 0;
+}
+
+static int sync_dir(struct check *c, const char *path)
+{
+	int fd = openat(c->dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return err ? check_fail(c, err, "%s: %s", path, strerror(-err)) : 0;
+}
+
+/* number */
+static int write_head(struct check *c, sqlite3_value **v)
+{
+	char name[LAYER_NAME_MAX + 1];
+
+	layer_name((uint64_t)check_int(v[0]), name);
+	strcat(name, "\n");
+	return write_file(c, "layers/HEAD", name);
+}
+
+/* name, layer, time */
+static int write_ref(struct check *c, sqlite3_value **v)
+{
+	char path[REF_PATH_MAX], layer[LAYER_NAME_MAX], text[LAYER_NAME_MAX + 32];
+
+	snprintf(path, sizeof(path), "layers/refs/%.*s", sqlite3_value_bytes(v[0]), (const char *)sqlite3_value_blob(v[0]));
+	layer_name((uint64_t)check_int(v[1]), layer);
+	snprintf(text, sizeof(text), "%s %" PRId64 "\n", layer, check_int(v[2]));
+	return write_file(c, path, text);
+}
+
+#define VALID_NAME "length(name) BETWEEN 1 AND 255 AND NOT instr(name, x'2f') AND NOT instr(name, x'00')" \
+	" AND name NOT IN (x'2e', x'2e2e')"
+
+/* As the rows are then. */
+static int write_all(struct check *c, struct check_deferred *d)
+{
+	int err = check_rows(c, "SELECT max(number) FROM layers WHERE state<>0 HAVING max(number)>0", write_head);
+
+	(void)d;
+	if (!err && mkdirat(c->dirfd, "layers/refs", 0755) < 0 && errno != EEXIST)
+		err = check_fail(c, -errno, "layers/refs: %s", strerror(errno));
+	if (!err)
+		err = check_rows(c, "SELECT name, layer, time FROM snapshots WHERE " VALID_NAME, write_ref);
+	if (!err)
+		err = sync_dir(c, "layers/refs");
+	return err ? err : sync_dir(c, "layers");
+}
+
+static int mend_files(struct check *c)
+{
+	int err = check_defer(c, write_all, 0, 0);
+
+	if (!err)
+		check_mended(c, "written anew");
+	return err;
+}
+
+static int is_sealed(struct check *c, uint64_t number, bool *out)
+{
+	int64_t there;
+	int err = check_number(c, 0, &there, "SELECT 1 FROM layers WHERE number=? AND state<>0", "i", (int64_t)number);
+
+	if (!err)
+		*out = there;
+	return err;
+}
+
+/* A text of ours that ends with the only newline, cut off. */
+static bool one_line(char *text)
+{
+	char *end = strchr(text, '\n');
+
+	if (!end || end[1])
+		return false;
+	*end = '\0';
+	return true;
+}
+
+static int check_head(struct check *c)
+{
+	int64_t newest;
+	uint64_t number;
+	bool there = false;
+	char *text = NULL;
+	int err = check_number(c, 0, &newest, "SELECT max(number) FROM layers WHERE state<>0", "");
+
+	if (!err)
+		err = text_read_at(c->dirfd, "layers/HEAD", &text);
+	if (err == -ENOENT) {
+		if (newest)
+			check_note(c, "layers/HEAD is missing");
+		return 0;
+	}
+	if (err)
+		return check_fail(c, err, "layers/HEAD: %s", strerror(-err));
+	if (!one_line(text) || layer_name_parse(text, &number)) {
+		err = mend_files(c);
+		if (!err)
+			check_found(c, "layers/HEAD names no layer: %s", check_quote(text, strlen(text)));
+	} else {
+		err = is_sealed(c, number, &there);
+		if (!err && (there || number < (uint64_t)newest)) {
+			if (number != (uint64_t)newest)
+				check_note(c, "layers/HEAD names layer %" PRIu64 ", the newest is %" PRId64, number, newest);
+		} else if (!err) {
+			err = mend_files(c);
+			check_found(c, "layers/HEAD names layer %" PRIu64 ", which is not sealed; the newest is %" PRId64, number,
+				    newest);
+		}
+	}
+	free(text);
+	return err;
+}
+
+/* The file's text: "NNNNNNNN.zst TIME". */
+static bool parse_ref(char *text, uint64_t *layer, int64_t *time)
+{
+	char *space = one_line(text) ? strchr(text, ' ') : NULL, *end;
+
+	if (!space)
+		return false;
+	*space = '\0';
+	*time = strtoll(space + 1, &end, 10);
+	return end > space + 1 && !*end && !layer_name_parse(text, layer);
+}
+
+static int check_ref(struct check *c, const char *name)
+{
+	char path[REF_PATH_MAX], *text = NULL;
+	int64_t layer, time = 0, row_time = 0;
+	uint64_t number = 0;
+	bool there = false, valid;
+	int err = check_number(c, -1, &layer, "SELECT layer FROM snapshots WHERE name=?", "b", name, strlen(name));
+
+	snprintf(path, sizeof(path), "layers/refs/%s", name);
+	if (!err && layer < 0) {
+		check_note(c, "%s belongs to no snapshot; the next mount deletes it", check_quote(path, strlen(path)));
+		return 0;
+	}
+	if (!err)
+		err = check_number(c, 0, &row_time, "SELECT time FROM snapshots WHERE name=?", "b", name, strlen(name));
+	if (err)
+		return err;
+	err = text_read_at(c->dirfd, path, &text);
+	if (err)
+		return check_fail(c, err, "%s: %s", check_quote(path, strlen(path)), strerror(-err));
+	valid = parse_ref(text, &number, &time);
+	free(text);
+	if (valid)
+		err = is_sealed(c, number, &there);
+	if (err || (valid && number == (uint64_t)layer && time == row_time))
+		return err;
+	/* The same name may have been given again just before a crash. */
+	if (valid && number < (uint64_t)layer) {
+		check_note(c, "%s is of layer %" PRIu64 ", the snapshot of layer %" PRId64, check_quote(path, strlen(path)), number,
+			   layer);
+		return 0;
+	}
+	err = mend_files(c);
+	if (err)
+		return err;
+	if (!valid)
+		check_found(c, "%s names no layer and time", check_quote(path, strlen(path)));
+	else if (!there)
+		check_found(c, "%s names layer %" PRIu64 ", which does not exist", check_quote(path, strlen(path)), number);
+	else
+		check_found(c, "%s is of layer %" PRIu64 " at %" PRId64 ", the snapshot of layer %" PRId64 " at %" PRId64,
+			    check_quote(path, strlen(path)), number, time, layer, row_time);
+	return 0;
+}
+
+int check_refs_files(struct check *c)
+{
+	int err = check_list(c, "layers/refs", check_ref);
+
+	if (err == -ENOENT)
+		err = 0;
+	return err ? err : check_head(c);
+}
