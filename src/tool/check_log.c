@@ -398,6 +398,27 @@ static int compare(struct check *c)
 	return err;
 }
 
+/* name, layer: of its chain everything must be readable. What else it needs is seen where the entries are. */
+static int check_snapshot(struct check *c, sqlite3_value **v)
+{
+	struct check_layer *top = check_log_find(c, (uint64_t)check_int(v[1])), *l = top;
+	const struct index *ix = top && top->whole && top->state ? layer_index(top->file) : NULL;
+	char path[LAYER_NAME_MAX];
+
+	for (size_t k = 0; ix && k < ix->nchain; k++) {
+		l = check_log_find(c, ix->chain[k]);
+		if (!l || !l->whole || !l->state)
+			break;
+		l = NULL;
+	}
+	if (!top || (ix && !l))
+		return 0;
+	layer_path(l ? l->number : 0, path);
+	check_found(c, "snapshot %s cannot be read without %s",
+		    check_quote(sqlite3_value_blob(v[0]), (size_t)sqlite3_value_bytes(v[0])), path);
+	return 0;
+}
+
 int check_pass_log(struct check *c)
 {
 	int err = take_now(c);
@@ -407,6 +428,8 @@ int check_pass_log(struct check *c)
 		c->lost_state = true;
 		err = 0;
 	}
+	if (!err)
+		err = check_rows(c, "SELECT name, layer FROM snapshots ORDER BY name", check_snapshot);
 	if (!err)
 		err = check_entries(c);
 	if (!err)
