@@ -145,7 +145,7 @@ state() { ask "SELECT number FROM layers WHERE state=$1 ORDER BY number $2 LIMIT
 	d=$(state 1 DESC)
 	f=$(state 2 "")
 	sql "UPDATE layers SET state=1, refs=x'' WHERE number=$f; UPDATE layers SET chain=x'0100000000000000', bytes=bytes+5,
-		raw=1, arrays=9, live=live+7 WHERE number=$d"
+		raw=1, arrays=9, live=0 WHERE number=$d"
 	finds "its row has state 1, the file 2" "its row has another chain than the file" "its row has bytes" \
 		"its row has decoded bytes 1" "its row has number of files 9" "of its bytes are said to be live"
 	mends
@@ -231,7 +231,8 @@ state() { ask "SELECT number FROM layers WHERE state=$1 ORDER BY number $2 LIMIT
 	unchanged check 0 -n
 	unchanged check 4 -n --data
 	says "layers: layers/$(basename "$o") at byte "
-	says "; block 0 of file "
+	says "; block 0"
+	says " of file "
 	says '"layers/open"'
 	check 1 --data --repair
 	says 'moved to "layers/lost+found/'
