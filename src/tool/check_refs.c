@@ -68,7 +68,7 @@ static int write_ref(struct check *c, sqlite3_value **v)
 /* As the rows are then. */
 static int write_all(struct check *c, struct check_deferred *d)
 {
-	int err = check_rows(c, "SELECT max(number) FROM layers WHERE state<>0 HAVING max(number)>0", write_head);
+	int err = check_rows(c, "SELECT number FROM layers WHERE number=" CHECK_NEWEST_LAYER, write_head);
 
 	(void)d;
 	if (!err && mkdirat(c->dirfd, "layers/refs", 0755) < 0 && errno != EEXIST)
@@ -116,7 +116,7 @@ static int check_head(struct check *c)
 	uint64_t number;
 	bool there = false;
 	char *text = NULL;
-	int err = check_number(c, 0, &newest, "SELECT max(number) FROM layers WHERE state<>0", "");
+	int err = check_number(c, 0, &newest, "SELECT " CHECK_NEWEST_LAYER, "");
 
 	if (!err)
 		err = text_read_at(c->dirfd, "layers/HEAD", &text);

@@ -219,8 +219,11 @@ static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_dirent
 		memset(d, 0, sizeof(*d));
 		strcpy(d->name, s.name);
 		d->cookie = at;
-		if (past_snapshot(t, s.name, &d->attr))
+		if (past_snapshot(t, s.name, &d->attr)) {
+			/* It cannot be read. The C library hides entries without a number. */
 			d->attr.st.st_mode = S_IFDIR | 0555;
+			d->attr.st.st_ino = (ino_t)-1 - at;
+		}
 		n++;
 	}
 	*n_out = n;
