@@ -306,25 +306,30 @@ static void end_job(struct commit *c, int err)
 	lock_release(&c->lock);
 }
 
-/* All that is dead has to be in the picture: what is open is sealed first. */
+/* Who wants all of the space back wants what was deleted to be in the picture: what is open is sealed first. By itself a
+ * compaction seals nothing, because a sealed layer is a commit that others see. */
 static int begin_job(struct commit *c, enum compact_effort effort)
 {
 	int err = 0;
 
-	if (layers_unsealed(c->store->layers))
+	if (effort != COMPACT_WORTH && layers_unsealed(c->store->layers))
 		err = commit_run(c, LAYERS_SEAL_ALL);
 	return err ? err : compact_plan(c->store->layers, effort, &c->job);
 }
 
 static int install_job(struct commit *c)
 {
-	int err = commit_run(c, LAYERS_SEAL_RESERVE);
+	int err = compact_install(c->job, c->number + 1, now_ns());
 
-	if (!err)
-		err = compact_install(c->job, c->number + 1, now_ns());
-	if (!err)
-		err = c->hooks.remap(c->ctx, c->job);
-	return err ? err : commit_run(c, LAYERS_STAGE);
+	if (err)
+		return err;
+	err = c->hooks.remap(c->ctx, c->job);
+	/* Open arrays would look for blocks where the next commit deletes them. */
+	if (err) {
+		failed(c, -EIO);
+		return err;
+	}
+	return commit_run(c, LAYERS_STAGE);
 }
 
 /* One step of a compaction, if there is something to do. */
@@ -414,7 +419,7 @@ static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 {
 	bool commit = wait_for_work(c, *commit_due_ns), stop = c->stop, space = c->space;
-	enum layers_stage how = c->seal || stop || layers_want_seal(c->store->layers) ? LAYERS_SEAL : LAYERS_STAGE;
+	enum layers_stage how = layers_want_seal(c->store->layers) ? LAYERS_SEAL_ALL : c->seal || stop ? LAYERS_SEAL : LAYERS_STAGE;
 	uint64_t ticket = c->requested;
 	int err;
 
@@ -422,7 +427,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 	if (commit) {
 		c->seal = c->space = false;
 		lock_release(&c->lock);
-		if (how == LAYERS_SEAL && !stop)
+		if (how != LAYERS_STAGE && !stop)
 			bound_chain(c);
 		err = commit_run(c, how);
 		if (space && (!err || err == -ENOSPC))

@@ -30,6 +30,7 @@
 /* A layer is worth compacting when half of it is dead, and that is not little. */
 #define WORTH_BYTES (4u << 20)
 #define WORTH_SPACE_BYTES (64u << 10)
+#define WORTH_SUM_BYTES (16u << 20)
 /* So many layers of less than that are merged. */
 #define SMALL_BYTES (1u << 20)
 #define SMALL_MAX 16u
@@ -73,25 +74,39 @@ static bool mostly_dead(uint64_t bytes, uint64_t live, enum compact_effort effor
 	}
 }
 
+/* Bytes of frames, and those that live arrays or the newest sealed state point to. */
+static void weigh(const struct layers_slot *slot, enum compact_effort effort, uint64_t *bytes, uint64_t *live)
+{
+	*bytes = layers_slot_sealed(slot) ? slot->row.stored_bytes : layer_frame_bytes(slot->file);
+	*live = slot->row.live_bytes;
+	/* Others seal first: then what dies is dead. */
+	if (effort == COMPACT_WORTH)
+		*live += slot->dying_bytes;
+}
+
 bool compact_due(struct layers *ls, enum compact_effort effort)
 {
 	bool due = effort == COMPACT_ALL;
-	uint64_t dead = 0;
+	uint64_t dead = 0, sum = 0;
 
 	lock_acquire(&ls->lock);
 	if (ls->newest && ls->newest->row.chain.n >= CHAIN_MAX)
 		due = true;
-	layers_mark_history(ls, true);
+	if (!due)
+		layers_mark_history(ls, true);
 	for (size_t i = 0; i < ls->n && !due; i++) {
 		struct layers_slot *slot = ls->v[i];
-		uint64_t bytes = layers_slot_sealed(slot) ? slot->row.stored_bytes : layer_frame_bytes(slot->file);
+		uint64_t bytes, live;
 
-		if (slot->needed)
+		if (slot->needed || (!layers_slot_sealed(slot) && effort == COMPACT_WORTH))
 			continue;
-		due = mostly_dead(bytes, slot->row.live_bytes, effort);
-		dead += bytes > slot->row.live_bytes ? bytes - slot->row.live_bytes : 0;
+		weigh(slot, effort, &bytes, &live);
+		due = mostly_dead(bytes, live, effort);
+		sum += bytes;
+		dead += bytes > live ? bytes - live : 0;
 	}
-	due |= effort == COMPACT_SPACE && dead > WORTH_SPACE_BYTES;
+	due |= dead > (effort == COMPACT_SPACE ? WORTH_SPACE_BYTES : WORTH_SUM_BYTES) &&
+	       (effort == COMPACT_SPACE || dead > sum / 2);
 	lock_release(&ls->lock);
 	return due;
 }
@@ -105,7 +120,7 @@ static bool is_small(const struct layers_slot *slot, enum compact_effort effort)
 static int choose_victims(struct compact *c, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
-	struct layers_live *live;
+	struct layers_live *live = NULL;
 	size_t n, nsmall = 0;
 	int err;
 
@@ -131,8 +146,7 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 		}
 	}
 	lock_release(&ls->lock);
-	if (!err)
-		free(live);
+	free(live);
 	return err;
 }
 
@@ -270,8 +284,10 @@ static int read_frame(struct compact *c, const struct layer_block *b, void **fra
 {
 	struct layers_slot *slot;
 	void *frame;
-	int err = layers_get(c->ls, b->layer, &slot);
+	int err = store_may_compact(c->ls->store, b->frame_len);
 
+	if (!err)
+		err = layers_get(c->ls, b->layer, &slot);
 	if (err)
 		return err;
 	frame = buf_alloc(b->frame_len);
@@ -452,33 +468,41 @@ static void place_here(struct index *full, uint64_t number)
 	}
 }
 
-/* The live bytes of all layers are known exactly now; row gets the layers that the picture points into. */
-static int settle_live(struct compact *c, struct meta_layer *row)
+/* row gets the layers that the picture points into. */
+static int list_refs(struct compact *c, struct meta_layer *row)
 {
-	struct layers *ls = c->ls;
-	struct layers_live *live;
+	static const struct index none;
+	struct layers_live *v;
 	size_t n;
-	int err = layers_live_count(layer_index(c->file), &ls->pending, &live, &n);
+	int err = layers_live_count(layer_index(c->file), &none, &v, &n);
 
-	row->refs.v = err ? NULL : malloc((n + 1) * sizeof(uint64_t));
-	if (!err && !row->refs.v) {
-		free(live);
-		err = -ENOMEM;
-	}
 	if (err)
 		return err;
-	for (size_t i = 0; i < n; i++) {
-		if (live[i].layer == row->number)
-			row->live_bytes = live[i].bytes;
-		else
-			row->refs.v[row->refs.n++] = live[i].layer;
+	row->refs.v = malloc((n + 1) * sizeof(uint64_t));
+	for (size_t i = 0; row->refs.v && i < n; i++) {
+		if (v[i].layer != row->number)
+			row->refs.v[row->refs.n++] = v[i].layer;
 	}
+	free(v);
+	return row->refs.v ? 0 : -ENOMEM;
+}
+
+/* The live bytes of all layers are known exactly now: `present` is the picture, and what was staged behind it. */
+static int settle_live(struct compact *c, const struct index *present, struct meta_layer *row)
+{
+	struct layers *ls = c->ls;
+	struct layers_live *live, *l;
+	size_t n;
+	int err = layers_live_count(present, &ls->pending, &live, &n);
+
+	if (err)
+		return err;
+	l = layers_live_find(live, n, row->number);
+	row->live_bytes = l ? l->bytes : 0;
 	for (size_t i = 0; i < ls->n; i++) {
 		struct layers_slot *slot = ls->v[i];
-		struct layers_live *l = layers_live_find(live, n, slot->row.number);
 
-		if (!layers_slot_sealed(slot))
-			continue;
+		l = layers_live_find(live, n, slot->row.number);
 		slot->row_dirty |= slot->row.live_bytes != (l ? l->bytes : 0);
 		slot->row.live_bytes = l ? l->bytes : 0;
 		if (compact_moved(c, slot->row.number))
@@ -488,27 +512,49 @@ static int settle_live(struct compact *c, struct meta_layer *row)
 	return 0;
 }
 
-static int enter(struct compact *c, struct meta_layer *row)
+static int enter_locked(struct compact *c, struct index *present, struct meta_layer *row)
 {
 	struct layers *ls = c->ls;
-	int err;
+	int err = ls->open ? index_merge(present, layer_index(ls->open->file)) : 0;
 
-	row->chain.v = malloc(sizeof(uint64_t));
-	if (!row->chain.v)
-		return -ENOMEM;
-	row->chain.v[row->chain.n++] = row->number;
-	lock_acquire(&ls->lock);
-	err = settle_live(c, row);
 	if (!err)
 		err = layers_slot_add(ls, row, &c->slot);
-	if (!err) {
-		c->slot->file = c->file;
-		c->slot->refs++;
-		c->file = NULL;
-		c->tmp = false;
-		layers_slot_sealed_now(ls, c->slot);
+	if (err)
+		return err;
+	index_flatten(present);
+	err = settle_live(c, present, &c->slot->row);
+	if (err) {
+		layers_slot_leave(ls, c->slot);
+		free(c->slot);
+		c->slot = NULL;
+		return err;
 	}
-	lock_release(&ls->lock);
+	c->slot->file = c->file;
+	c->slot->refs++;
+	c->file = NULL;
+	layers_slot_sealed_now(ls, c->slot);
+	return 0;
+}
+
+static int enter(struct compact *c, struct meta_layer *row)
+{
+	struct index present;
+	int err = list_refs(c, row);
+
+	index_init(&present);
+	row->chain.v = malloc(sizeof(uint64_t));
+	if (!row->chain.v)
+		err = -ENOMEM;
+	else
+		row->chain.v[row->chain.n++] = row->number;
+	if (!err)
+		err = index_merge(&present, layer_index(c->file));
+	if (!err) {
+		lock_acquire(&c->ls->lock);
+		err = enter_locked(c, &present, row);
+		lock_release(&c->ls->lock);
+	}
+	index_fini(&present);
 	if (err) {
 		free(row->chain.v);
 		free(row->refs.v);
@@ -516,10 +562,20 @@ static int enter(struct compact *c, struct meta_layer *row)
 	return err;
 }
 
+static uint64_t take_number(struct layers *ls)
+{
+	uint64_t number;
+
+	lock_acquire(&ls->lock);
+	number = ls->next_number++;
+	lock_release(&ls->lock);
+	return number;
+}
+
 int compact_install(struct compact *c, uint64_t commit, int64_t time_ns)
 {
 	struct layers *ls = c->ls;
-	struct meta_layer row = { .number = ls->reserved, .state = META_LAYER_FULL, .commit = commit, .time_ns = time_ns };
+	struct meta_layer row = { .number = take_number(ls), .state = META_LAYER_FULL, .commit = commit, .time_ns = time_ns };
 	int err = catch_up(c);
 
 	if (!err)

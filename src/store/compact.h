@@ -4,10 +4,10 @@
  * state is the replay of this layer and those behind it, and what neither a past state nor a live array
  * needs is dropped by the next commit.
  *
- * The commit thread runs one in steps between commits, in this order: plan (the newest layer is sealed), steps (frames are
- * copied into layers/compact.tmp), install right after a commit that has sealed everything and reserved a number, remap of
- * the open arrays (theirs still point to the old places), commit. A crash before that last commit leaves a file that no
- * row names. Nothing here is thread-safe but compact_moved and compact_find.
+ * The commit thread runs one in steps between commits, in this order: plan (a picture of the newest sealed state), steps
+ * (frames are copied into layers/compact.tmp), install (what was sealed meanwhile is taken in; the open layer stays open, and
+ * follows in the log), remap of the open arrays (theirs still point to the old places), commit. A crash before that last
+ * commit leaves a file that no row names. Nothing here is thread-safe but compact_moved and compact_find.
  */
 #ifndef SPILLFS_STORE_COMPACT_H
 #define SPILLFS_STORE_COMPACT_H
@@ -28,7 +28,7 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 /* Copies about `bytes`. *more: call again. */
 int compact_step(struct compact *c, uint64_t bytes, bool *more);
 void compact_progress(const struct compact *c, uint64_t *done_bytes, uint64_t *total_bytes);
-/* The newest layer is sealed, nothing was staged since, layers_reserve was part of that. */
+/* Between two commits. */
 int compact_install(struct compact *c, uint64_t commit, int64_t time_ns);
 bool compact_installed(const struct compact *c);
 /* An installed one has nothing left to undo. */

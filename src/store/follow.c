@@ -206,8 +206,26 @@ static bool is_whole(struct layers *ls, const struct layers_slot *slot)
 	return base != NULL;
 }
 
+/* Does the file end as a sealed layer does? */
+static bool looks_sealed(struct layers *ls, uint64_t number)
+{
+	struct layer_seek_footer footer = { 0 };
+	uint64_t size, stored;
+	char path[LAYER_NAME_MAX];
+	struct io *f;
+	bool sealed;
+
+	layer_path(number, path);
+	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
+		return false;
+	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
+		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
+	io_close(f);
+	return sealed;
+}
+
 /* All layers up to the newest are known, those that are gone are not. */
-static int refresh(struct layers *ls, uint64_t newest)
+static int refresh(struct layers *ls)
 {
 	struct listing l = { .ls = ls };
 	int err = io_list(ls->store->dir, "layers", list_layer, &l);
@@ -225,17 +243,18 @@ static int refresh(struct layers *ls, uint64_t newest)
 	for (size_t i = 0; i < l.n && !err; i++) {
 		struct layers_slot *slot;
 
-		/* Only history: what is missing or not readable is not shown. */
-		if (l.v[i] < newest)
+		/* Only history: what is missing or not readable is not shown. Behind the newest may be the open layer. */
+		if (l.v[i] < ls->newest->row.number || looks_sealed(ls, l.v[i]))
 			need_layer(ls, l.v[i], &slot);
 	}
 	for (size_t i = 0; i < ls->n; i++)
-		ls->v[i]->retained = ls->v[i]->row.number <= newest && is_whole(ls, ls->v[i]);
+		ls->v[i]->retained = !layers_slot_newer(ls->v[i], ls->newest) && is_whole(ls, ls->v[i]);
 	free(l.v);
 	return err;
 }
 
-static int move_to(struct layers *ls, uint64_t number)
+/* The layer, and all that its state needs. */
+static int need_state(struct layers *ls, uint64_t number, struct layers_slot **out)
 {
 	struct layers_slot *slot, *link, *base;
 	int err = need_layer(ls, number, &slot);
@@ -248,10 +267,39 @@ static int move_to(struct layers *ls, uint64_t number)
 	base = err ? NULL : base_of(ls, slot);
 	for (size_t k = 0; base && !err && k < base->row.refs.n; k++)
 		err = need_layer(ls, base->row.refs.v[k], &link);
+	if (!err)
+		*out = slot;
+	return err;
+}
+
+static int move_to(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot;
+	int err = need_state(ls, number, &slot);
+
 	if (err)
 		return err;
 	ls->newest = slot;
-	return refresh(ls, number);
+	return refresh(ls);
+}
+
+/* The newest state whose layers are all there and whole; -ENOENT. */
+static int find_best(struct layers *ls, uint64_t *out)
+{
+	struct listing l = { .ls = ls };
+	struct layers_slot *best = NULL, *slot;
+	int err = io_list(ls->store->dir, "layers", list_layer, &l);
+
+	for (size_t i = 0; i < l.n && !err; i++) {
+		if (looks_sealed(ls, l.v[i]) && !need_state(ls, l.v[i], &slot) && (!best || layers_slot_newer(slot, best)))
+			best = slot;
+	}
+	free(l.v);
+	if (!err && !best)
+		err = -ENOENT;
+	if (!err)
+		*out = best->row.number;
+	return err;
 }
 
 /* Names. */
@@ -328,6 +376,9 @@ int layers_follow(struct layers *ls, bool *changed)
 		struct layers_slot *before = ls->newest;
 
 		err = move_to(ls, head);
+		/* Of a copy that was made beside the writer: what is whole is better than nothing. */
+		if (err && !ls->newest && !find_best(ls, &head))
+			err = move_to(ls, head);
 		*changed = ls->newest != before;
 	}
 	/* A name can come or go without a new layer. */
@@ -341,58 +392,24 @@ int layers_follow(struct layers *ls, bool *changed)
 	return err;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* Does the file end as a sealed layer does? */
-static bool looks_sealed(struct layers *ls, uint64_t number)
-{
-	struct layer_seek_footer footer = { 0 };
-	uint64_t size, stored;
-	char path[LAYER_NAME_MAX];
-	struct io *f;
-	bool sealed;
-
-	layer_path(number, path);
-	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
-		return false;
-	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
-		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
-	io_close(f);
-	return sealed;
-}
-
 int layers_follow_best(struct layers *ls, uint64_t *bad_out)
 {
-	struct listing l = { .ls = ls };
-	uint64_t head = 0, bad = 0;
+	struct layers_slot *slot;
+	uint64_t head = 0, best;
 	int err;
 
 	lock_acquire(&ls->lock);
-	if (read_head(ls, &head))
-		head = 0;
-	err = io_list(ls->store->dir, "layers", list_layer, &l);
-	if (!err && l.n)
-		qsort(l.v, l.n, sizeof(*l.v), compare_numbers);
-	for (size_t i = 0; i < l.n && !err; i++) {
-		/* A file behind HEAD may be the open layer, or what a crash has left. */
-		if ((l.v[i] <= head || looks_sealed(ls, l.v[i])) && !move_to(ls, l.v[i]))
-			break;
-		if (!bad && l.v[i] <= head)
-			bad = l.v[i];
-	}
-	/* What HEAD names is not even there. */
-	if (!bad && head > (ls->newest ? ls->newest->row.number : 0))
-		bad = head;
+	*bad_out = 0;
+	if (!read_head(ls, &head) && head && need_state(ls, head, &slot))
+		*bad_out = head;
+	err = find_best(ls, &best);
+	if (!err)
+		err = move_to(ls, best);
+	else if (err == -ENOENT)
+		err = 0;
 	if (!err)
 		err = read_refs(ls);
 	lock_release(&ls->lock);
-	free(l.v);
-	*bad_out = bad;
 	return err;
 }
 

@@ -295,3 +295,28 @@ int history_merge(struct history *h, struct index *out)
 	*out = ix;
 	return 0;
 }
+
+int history_merge_present(struct layers *ls, struct index *out)
+{
+	struct history *h;
+	struct index ix;
+	int err = history_open(ls, 0, &h);
+
+	if (err)
+		return err;
+	err = history_merge(h, &ix);
+	history_put(h);
+	if (err)
+		return err;
+	lock_acquire(&ls->lock);
+	if (ls->open)
+		err = index_merge(&ix, layer_index(ls->open->file));
+	lock_release(&ls->lock);
+	if (err) {
+		index_fini(&ix);
+		return err;
+	}
+	index_flatten(&ix);
+	*out = ix;
+	return 0;
+}

@@ -29,6 +29,8 @@ int history_walk(struct history *h, uint64_t parent, uint64_t after,
 int history_inode(struct history *h, uint64_t ino, const struct index_record **out);
 /* Calls each with the records of ino, oldest first. */
 int history_replay(struct history *h, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx);
+/* The present as far as it is committed: the newest sealed state and the segments of the open layer. As history_merge. */
+int history_merge_present(struct layers *ls, struct index *out);
 /* All of it as one index (records with their blocks, names); the caller's. -ENOMEM. */
 int history_merge(struct history *h, struct index *out);
 

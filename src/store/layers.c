@@ -2,8 +2,9 @@
  * The set of layers of a store: the open one, staging and sealing it.
  *
  * Invariants:
- *  1. Slots are sorted by number; numbers are never reused.
- *  2. At most one layer is unsealed; it has the highest number.
+ *  1. Slots are sorted by number; numbers are never reused. Deltas are sealed in the order of their numbers; a full
+ *     layer may have a higher number than the delta that is sealed next: chains and commits tell the order.
+ *  2. At most one layer is unsealed; no delta has a higher number.
  *  3. A layer is sealed when all that was appended to it is staged, in the transaction that stages the last of it.
  *  4. layers/ holds no layer file without a row after layers_open.
  */
@@ -23,6 +24,11 @@
 #include "util/err.h"
 #include "util/log.h"
 #include "util/stats.h"
+
+/* What deletions would give back is worth a seal when it is this part of a layer's size. */
+#define LAYERS_DYING_PART 16u
+/* Whoever asks for a commit gets so much space back even if no state shows what was deleted. */
+#define LAYERS_DYING_MIN (4u << 20)
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
 struct dropped_file {
@@ -133,7 +139,8 @@ static int load_row(void *ctx, const struct meta_layer *row)
 	if (err)
 		return err;
 	if (layers_slot_sealed(slot)) {
-		ls->newest = slot;
+		if (!ls->newest || layers_slot_newer(slot, ls->newest))
+			ls->newest = slot;
 	} else {
 		if (ls->open)
 			return err_corrupt("meta.db", 0, "layers %llu and %llu are both open",
@@ -355,6 +362,8 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
 	if (!slot || !delta_bytes)
 		return;
 	/* What a compaction has packed anew has other shares than the map of an open array knows. */
+	slot->dying_bytes += less;
+	__atomic_add_fetch(&ls->dying, less, __ATOMIC_RELAXED);
 	if (less > slot->row.live_bytes)
 		slot->row.live_bytes = 0;
 	else
@@ -481,7 +490,7 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum l
 		__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
 		return layers_slot_drop_locked(ls, slot);
 	}
-	if (how == LAYERS_SEAL && nothing_to_see(slot->file))
+	if (how == LAYERS_SEAL && ls->dying < LAYERS_DYING_MIN && nothing_to_see(slot->file))
 		return 0;
 	err = longer_chain(ls, slot->row.number, &chain);
 	if (err)
@@ -495,11 +504,16 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum l
 	}
 	slot->row.chain = chain;
 	slot->row.state = META_LAYER_DELTA;
+	slot->row.commit = commit;
+	slot->row.time_ns = time_ns;
 	slot->row.raw_bytes = layer_head(slot->file)->raw_bytes;
 	slot->row.arrays = layers_count_files(layer_index(slot->file));
 	layers_slot_sealed_now(ls, slot);
 	ls->open = NULL;
 	__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->dying_bytes = 0;
+	__atomic_store_n(&ls->dying, 0, __ATOMIC_RELAXED);
 	stats_add(STAT_LAYERS_SEALED, 1);
 	return 0;
 }
@@ -534,8 +548,6 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enu
 		err = seal_open(ls, commit, time_ns, how);
 	if (!err && how != LAYERS_STAGE)
 		err = layers_snapshots_name_locked(ls, time_ns);
-	if (!err && how == LAYERS_SEAL_RESERVE)
-		ls->reserved = ls->next_number++;
 	if (!err && ls->retain_dirty)
 		err = layers_retain_locked(ls);
 	if (!err)
@@ -613,7 +625,10 @@ bool layers_unsealed(struct layers *ls)
 
 bool layers_want_seal(struct layers *ls)
 {
-	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= ls->store->config.layer_bytes;
+	uint64_t size = ls->store->config.layer_bytes;
+
+	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size ||
+	       __atomic_load_n(&ls->dying, __ATOMIC_RELAXED) > size / LAYERS_DYING_PART;
 }
 
 uint64_t layers_newest_sealed(struct layers *ls)
@@ -631,7 +646,7 @@ static void fill_info(const struct layers_slot *slot, struct layers_info *out)
 	const struct meta_layer *row = &slot->row;
 
 	*out = (struct layers_info){
-		.number = row->number, .bytes = row->bytes, .time_ns = row->time_ns, .arrays = row->arrays,
+		.number = row->number, .commit = row->commit, .bytes = row->bytes, .time_ns = row->time_ns, .arrays = row->arrays,
 		.raw_bytes = row->raw_bytes, .stored_bytes = row->stored_bytes, .full = row->state == META_LAYER_FULL,
 		.retained = slot->retained,
 	};
@@ -644,21 +659,6 @@ int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out
 	lock_acquire(&ls->lock);
 	for (size_t i = 0; i < ls->n && err; i++) {
 		if (ls->v[i]->row.number < from || !layers_slot_sealed(ls->v[i]))
-			continue;
-		fill_info(ls->v[i], out);
-		err = 0;
-	}
-	lock_release(&ls->lock);
-	return err;
-}
-
-int layers_prev_sealed(struct layers *ls, uint64_t below, struct layers_info *out)
-{
-	int err = -ENOENT;
-
-	lock_acquire(&ls->lock);
-	for (size_t i = ls->n; i-- > 0 && err;) {
-		if (ls->v[i]->row.number >= below || !layers_slot_sealed(ls->v[i]))
 			continue;
 		fill_info(ls->v[i], out);
 		err = 0;

@@ -74,17 +74,18 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
 
 /* Commit, in order: stage (a segment, rows; with SEAL the open layer is sealed, snapshots that wait for it get
  * it, and layers that nothing needs are dropped; ALL: even if it has
- * nothing but deletions of files that no state shows; RESERVE: and the next number is kept for a full layer), sync, publish (HEAD,
+ * nothing but deletions of files that no state shows), sync, publish (HEAD,
  * and files for the snapshots' names). Sealing needs everything that was appended to be staged: no array may change
  * meanwhile. */
-enum layers_stage { LAYERS_STAGE, LAYERS_SEAL, LAYERS_SEAL_ALL, LAYERS_SEAL_RESERVE };
+enum layers_stage { LAYERS_STAGE, LAYERS_SEAL, LAYERS_SEAL_ALL };
 int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how);
 int layers_sync(struct layers *ls);
 int layers_publish(struct layers *ls);
 uint64_t layers_newest_sealed(struct layers *ls);
 /* Something would be sealed. */
 bool layers_unsealed(struct layers *ls);
-/* The open layer has reached its size. */
+/* The open layer has reached its size, or what died since the last seal a good part of it: only a sealed deletion gives
+ * space back. */
 bool layers_want_seal(struct layers *ls);
 
 /* Snapshots. want: a name for the layer that the next sealing commit ends with; -EEXIST. unwant takes it back when that
@@ -104,7 +105,7 @@ int layers_snapshot_next(struct layers *ls, const char *after, struct layers_sna
 
 /* One sealed layer. */
 struct layers_info {
-	uint64_t number;
+	uint64_t number, commit;
 	uint64_t bytes;
 	int64_t time_ns;
 	uint64_t arrays, raw_bytes, stored_bytes;
@@ -113,8 +114,6 @@ struct layers_info {
 };
 /* The first sealed layer with a number of at least `from`; -ENOENT. */
 int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out);
-/* The last one with a number below `below`; -ENOENT. */
-int layers_prev_sealed(struct layers *ls, uint64_t below, struct layers_info *out);
 /* Sums over the sealed layers and the open one; chain: layers that opening an array looks into. */
 struct layers_totals {
 	uint64_t nlayers, bytes, live_bytes, chain, snapshots;

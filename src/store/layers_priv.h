@@ -13,6 +13,7 @@ struct layers_slot {
 	struct meta_layer row;
 	bool row_dirty, unsynced;
 	bool doomed; /* the file goes with the last user */
+	uint64_t dying_bytes;  /* that the live arrays have let go of since the last seal */
 	uint64_t moved_to;     /* compacted into that layer; 0: not */
 	struct layer *file;    /* NULL until first used */
 	unsigned refs;         /* users, plus one while it is in the set */
@@ -33,7 +34,6 @@ struct layers {
 	struct index pending;       /* for the next segment */
 	struct index later;         /* for one that is written anyway */
 	uint64_t next_number;
-	uint64_t reserved; /* number for the full layer that is about to be installed */
 	struct layers_snapshot *snapshots; /* by name; layer 0: waits for the next seal */
 	size_t nsnapshots, cap_snapshots;
 	struct layers_snapshot *dropped; /* their files in refs/ are to go */
@@ -44,11 +44,18 @@ struct layers {
 	int follow_error;   /* the last, so that it is said once */
 	unsigned follow_looks;
 	uint64_t in_open;   /* bytes of the open layer; read without the lock */
+	uint64_t dying;     /* sum of dying_bytes; the same */
 };
 
 static inline bool layers_slot_sealed(const struct layers_slot *slot)
 {
 	return slot->row.state != META_LAYER_OPEN;
+}
+
+/* In the order of the log, which is not that of numbers. */
+static inline bool layers_slot_newer(const struct layers_slot *a, const struct layers_slot *b)
+{
+	return a->row.commit != b->row.commit ? a->row.commit > b->row.commit : a->row.chain.n > b->row.chain.n;
 }
 
 /* row's lists are taken over. */

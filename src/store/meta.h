@@ -63,6 +63,8 @@ int meta_fact_set_locked(struct meta *m, const char *key, int64_t value);
 
 /* Inode rows. Numbers are never given twice. */
 int meta_inode_next_locked(struct meta *m, uint64_t *ino_out);
+/* ino, and all below it, have been given. */
+void meta_inode_reserve_locked(struct meta *m, uint64_t ino);
 int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out); /* -ENOENT */
 /* Inserts the row, or replaces it whole. */
 int meta_inode_store_locked(struct meta *m, const struct meta_inode *in);

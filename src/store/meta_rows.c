@@ -21,6 +21,12 @@ int meta_inode_next_locked(struct meta *m, uint64_t *ino_out)
 	return 0;
 }
 
+void meta_inode_reserve_locked(struct meta *m, uint64_t ino)
+{
+	if (ino >= m->next_ino)
+		m->next_ino = ino + 1;
+}
+
 static void inode_row(sqlite3_stmt *row, struct meta_inode *out)
 {
 	int c = 0;
@@ -56,8 +62,7 @@ int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
 
 int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
 {
-	if (in->ino >= m->next_ino)
-		m->next_ino = in->ino + 1;
+	meta_inode_reserve_locked(m, in->ino);
 	return meta_run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
 		   (int64_t)in->nlink, (int64_t)in->uid, (int64_t)in->gid, (int64_t)in->rdev,
 		   (int64_t)in->size_bytes, (int64_t)in->stored_bytes, (int64_t)in->file_id,

@@ -58,7 +58,6 @@ static void lose(struct rebuild *r, const char *fmt, ...)
 
 struct find_open {
 	struct rebuild *r;
-	uint64_t newest;
 	uint64_t best;
 };
 
@@ -67,7 +66,7 @@ static int see_open(void *ctx, const char *name)
 	struct find_open *f = ctx;
 	uint64_t number;
 
-	if (!layer_name_parse(name, &number) && number > f->newest && number > f->best)
+	if (!layer_name_parse(name, &number) && number > f->best && !layers_slot_find(f->r->s->layers, number))
 		f->best = number;
 	return 0;
 }
@@ -76,7 +75,7 @@ static int see_open(void *ctx, const char *name)
 static int apply_open(struct rebuild *r)
 {
 	struct store *s = r->s;
-	struct find_open f = { .r = r, .newest = r->report.newest };
+	struct find_open f = { .r = r };
 	int err = io_list(s->dir, "layers", see_open, &f);
 
 	if (err || !f.best)
@@ -127,14 +126,16 @@ static int save_layer(void *ctx, const char *name)
 {
 	struct rebuild *r = ctx;
 	char from[LAYER_NAME_MAX], to[64];
+	struct layers_slot *slot;
 	uint64_t number;
 	int err;
 
 	if (layer_name_parse(name, &number))
 		return 0;
 	r->last = number > r->last ? number : r->last;
+	slot = layers_slot_find(r->s->layers, number);
 	/* What is behind the state builds upon something damaged, even if it is whole itself. */
-	if (number == r->open_number || (number <= r->report.newest && layers_slot_find(r->s->layers, number)))
+	if (number == r->open_number || (slot && r->s->layers->newest && !layers_slot_newer(slot, r->s->layers->newest)))
 		return 0;
 	err = io_mkdir(r->s->dir, "lost+found");
 	layer_path(number, from);
@@ -243,11 +244,11 @@ static int put_xattr(void *ctx, const char *name, const void *value, size_t len)
 static int put_inode(struct rebuild *r, size_t i)
 {
 	const struct index_record *rec = r->full.v[i];
-	bool dir = S_ISDIR(rec->mode);
+	bool dir = S_ISDIR(rec->mode), root = rec->ino == META_INO_ROOT, top = root || is_top(rec->ino);
 	struct meta_inode row = {
-		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
+		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = root ? 5 : r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
 		.gid = rec->gid, .rdev = rec->rdev, .size_bytes = rec->size_bytes, .stored_bytes = rec->stored_bytes,
-		.file_id = rec->file_id, .parent = is_top(rec->ino) ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
+		.file_id = rec->file_id, .parent = top ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
 		.mtime_ns = rec->mtime_ns, .ctime_ns = rec->ctime_ns, .btime_ns = rec->btime_ns,
 	};
 	void *args[] = { r->m, (void *)&rec->ino };
@@ -262,7 +263,7 @@ static int put_inode(struct rebuild *r, size_t i)
 		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_INLINE, rec->data, rec->data_len);
 	if (!err)
 		err = index_record_xattr_walk(rec, put_xattr, args);
-	if (!row.nlink || is_top(rec->ino))
+	if (!row.nlink || top)
 		return err;
 	if (rec->kind == KIND_COLUMN)
 		r->report.columns += S_ISREG(rec->mode);
@@ -371,6 +372,20 @@ static int copy_refs(const struct index *ix, uint64_t self, struct meta_numbers 
 	return out->v ? 0 : -ENOMEM;
 }
 
+/* Numbers of inodes that only past states have are not given again either. */
+static int reserve_inos(struct rebuild *r, struct layers_slot *slot)
+{
+	const struct index *ix;
+	int err = layers_slot_load(r->s->layers, slot, true);
+
+	if (err)
+		return err;
+	ix = layer_index(slot->file);
+	if (ix->n)
+		meta_inode_reserve_locked(r->m, ix->v[ix->n - 1]->ino);
+	return 0;
+}
+
 static int put_layers(struct rebuild *r)
 {
 	static const struct index none;
@@ -385,11 +400,12 @@ static int put_layers(struct rebuild *r)
 	for (size_t i = 0; i < ls->n && !err; i++) {
 		struct meta_layer *row = &ls->v[i]->row;
 
-		if (row->number > r->report.newest)
-			break;
+		if (!ls->newest || layers_slot_newer(ls->v[i], ls->newest))
+			continue;
+		err = reserve_inos(r, ls->v[i]);
 		l = layers_live_find(live, n, row->number);
 		row->live_bytes = l ? l->bytes : 0;
-		if (row->state == META_LAYER_FULL && !row->refs.v)
+		if (!err && row->state == META_LAYER_FULL && !row->refs.v)
 			err = copy_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
 		if (!err)
 			err = meta_layer_put_locked(r->m, row);

@@ -328,11 +328,12 @@ int layers_live_count(const struct index *full, const struct index *pending, str
 			uint64_t layer = b->layer;
 
 			if (!l || l->layer != layer) {
+				size_t at = 0;
+
 				/* Layers are few, and neighbours mostly alike. */
-				for (l = v; l < v + n && l->layer != layer; l++)
-					;
-				if (l == v + n)
-					l = live_add(&v, &n, &cap, layer);
+				while (at < n && v[at].layer != layer)
+					at++;
+				l = at < n ? &v[at] : live_add(&v, &n, &cap, layer);
 			}
 			if (!l) {
 				free(v);

@@ -394,7 +394,7 @@ int store_close(struct store *s)
 	return err;
 }
 
-int store_may_write(struct store *s, uint64_t bytes)
+static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 {
 	uint64_t total, avail, reserve;
 	int err;
@@ -405,7 +405,17 @@ int store_may_write(struct store *s, uint64_t bytes)
 	if (err)
 		return err;
 	reserve = total / 16 < RESERVE_BYTES_MAX ? total / 16 : RESERVE_BYTES_MAX;
-	return avail < bytes + reserve ? -ENOSPC : 0;
+	return avail < bytes + reserve / reserve_part ? -ENOSPC : 0;
+}
+
+int store_may_write(struct store *s, uint64_t bytes)
+{
+	return may_use(s, bytes, 1);
+}
+
+int store_may_compact(struct store *s, uint64_t bytes)
+{
+	return may_use(s, bytes, 4);
 }
 
 int store_space(struct store *s, uint64_t *total_bytes, uint64_t *avail_bytes)

@@ -80,6 +80,8 @@ void store_closing(struct store *s);
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve that commits need. */
 int store_may_write(struct store *s, uint64_t bytes);
+/* -ENOSPC if `bytes` more would leave less than a quarter of the reserve: what compaction, which gives space back, may use. */
+int store_may_compact(struct store *s, uint64_t bytes);
 /* Shown in stats: space of the store's file system and a rough free count for statfs. */
 int store_space(struct store *s, uint64_t *total_bytes, uint64_t *avail_bytes);
 

@@ -36,8 +36,7 @@ static int compare_layers(const void *a, const void *b)
 {
 	const struct layers_snapshot *x = a, *y = b;
 
-	/* Names of one layer backwards: they are taken from the end. */
-	return x->layer < y->layer ? -1 : x->layer > y->layer ? 1 : strcmp(y->name, x->name);
+	return x->layer < y->layer ? -1 : x->layer > y->layer ? 1 : strcmp(x->name, y->name);
 }
 
 /* All names, by layer; malloc'd. */
@@ -65,38 +64,86 @@ static int list_names(struct layers *ls, struct layers_snapshot **out, size_t *n
 	return 0;
 }
 
-/* The last of the n names are those of the layer, if it has any; they are taken off. */
-static void put_names(FILE *f, const struct layers_snapshot *v, size_t *n, uint64_t layer)
+/* Position of the first name of the layer, or of a later one. */
+static size_t first_name(const struct layers_snapshot *v, size_t n, uint64_t layer)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (v[mid].layer < layer)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int compare_commits(const void *a, const void *b)
+{
+	const struct layers_info *x = a, *y = b;
+
+	return x->commit < y->commit ? 1 : x->commit > y->commit ? -1 : x->number < y->number ? 1 : -1;
+}
+
+/* Names are looked for by layer: a compaction's number can be out of the order of commits. */
+static void put_line(FILE *f, const struct layers_info *info, const struct layers_snapshot *names, size_t n)
 {
 	bool any = false;
 
-	while (*n && v[*n - 1].layer > layer)
-		--*n;
-	while (*n && v[*n - 1].layer == layer) {
+	fprintf(f, "%" PRIu64 "\t%" PRId64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t", info->number, info->time_ns,
+		info->arrays, info->raw_bytes, info->stored_bytes, info->full ? "full" : "delta");
+	for (size_t i = first_name(names, n, info->number); i < n && names[i].layer == info->number; i++) {
 		if (any)
 			fputc(',', f);
-		special_put_name(f, v[--*n].name, ",");
+		special_put_name(f, names[i].name, ",");
 		any = true;
 	}
-	if (!any)
-		fputc('-', f);
+	fputs(any ? "\n" : "-\n", f);
 }
 
-static void put_log(FILE *f, struct layers *ls, const struct layers_snapshot *names, size_t n)
+/* The retained layers, newest first; malloc'd. */
+static int list_layers(struct layers *ls, struct layers_info **out, size_t *n_out)
 {
-	struct layers_info info;
-	uint64_t below = UINT64_MAX;
+	struct layers_info info, *v = NULL;
+	uint64_t from = 0;
+	size_t n = 0, cap = 0;
 
-	fputs("# layer\ttime_ns\tarrays\traw_bytes\tstored_bytes\tkind\tnames\n", f);
-	while (!layers_prev_sealed(ls, below, &info)) {
-		below = info.number;
+	for (; !layers_next_sealed(ls, from, &info); from = info.number + 1) {
 		if (!info.retained)
 			continue;
-		fprintf(f, "%" PRIu64 "\t%" PRId64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t", info.number, info.time_ns,
-			info.arrays, info.raw_bytes, info.stored_bytes, info.full ? "full" : "delta");
-		put_names(f, names, &n, info.number);
-		fputc('\n', f);
+		if (n == cap) {
+			void *more = realloc(v, (cap = cap ? cap * 2 : 16) * sizeof(*v));
+
+			if (!more) {
+				free(v);
+				return -ENOMEM;
+			}
+			v = more;
+		}
+		v[n++] = info;
 	}
+	if (n)
+		qsort(v, n, sizeof(*v), compare_commits);
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
+static int put_log(FILE *f, struct layers *ls, const struct layers_snapshot *names, size_t nnames)
+{
+	struct layers_info *v;
+	size_t n;
+	int err = list_layers(ls, &v, &n);
+
+	if (err)
+		return err;
+	fputs("# layer\ttime_ns\tarrays\traw_bytes\tstored_bytes\tkind\tnames\n", f);
+	for (size_t i = 0; i < n; i++)
+		put_line(f, &v[i], names, nnames);
+	free(v);
+	return 0;
 }
 
 char *special_log_text(struct tree *t)
@@ -105,14 +152,14 @@ char *special_log_text(struct tree *t)
 	char *text = NULL;
 	size_t n, len;
 	FILE *f;
+	int err;
 
 	if (list_names(t->store->layers, &names, &n))
 		return NULL;
 	f = open_memstream(&text, &len);
-	if (f)
-		put_log(f, t->store->layers, names, n);
+	err = f ? put_log(f, t->store->layers, names, n) : -ENOMEM;
 	free(names);
-	if (!f || fclose(f)) {
+	if ((f && fclose(f)) || err) {
 		free(text);
 		return NULL;
 	}

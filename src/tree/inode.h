@@ -110,8 +110,10 @@ int inode_delete_orphans(struct tree *t);
 /* The text of a settable user.spillfs attribute (malloc'd), or NULL. Holds the meta lock. */
 char *inode_setting_locked(struct inode *i, const char *name);
 
-/* stage.c. relog: at mount, what a crash has kept from the log of what is under columns/. */
-int inode_relog_columns(struct tree *t);
+/* At mount: what the layers' log has missed (relog.c). */
+int inode_relog(struct tree *t);
+
+/* stage.c */
 extern const struct commit_hooks inode_commit_hooks;
 
 #endif

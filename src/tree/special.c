@@ -258,7 +258,13 @@ int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *ou
 	if (!err)
 		err = commit_wait(t->store->commit, COMMIT_SEAL);
 	layers_snapshot_unwant(t->store->layers, name);
-	return err ? err : past_snapshot(t, name, out);
+	if (!err)
+		return past_snapshot(t, name, out);
+	/* The commit has failed after it gave the name. */
+	meta_lock(t->store->meta);
+	layers_snapshot_drop_locked(t->store->layers, name);
+	meta_unlock(t->store->meta);
+	return err;
 }
 
 int special_drop_snapshot(struct tree *t, const char *name)

@@ -66,7 +66,7 @@ int tree_open(struct store *s, struct tree **out)
 	if (!err)
 		err = inode_delete_orphans(t);
 	if (!err)
-		err = inode_relog_columns(t);
+		err = inode_relog(t);
 	if (!err)
 		err = commit_start(s->commit, &inode_commit_hooks, t);
 	/* The fixed directories of a new store are there even if it is killed at once. */

@@ -122,13 +122,14 @@ layer() { # FILE...: new noise in each, sealed
 	ctl_fails 3 "no snapshot '1' (a layer is written @1)" diff "$MNT" yes 1
 }
 
-@test "other users may read the history, not compact" {
+@test "other users may read the history, not names that they may not see, nor compact" {
 	require_root
 	local ctl="setpriv --reuid=65534 --regid=65534 --clear-groups $SPILLCTL"
 	layer a
 	mkdir "$MNT/snapshots/s"
 	$ctl log "$MNT" | grep -q '^@1 '
-	$ctl diff "$MNT" s @1
+	run $ctl diff "$MNT" s @1
+	eq "$status" 3
 	run $ctl compact "$MNT"
 	eq "$status" 3
 	[[ $output == *"only root"* ]]

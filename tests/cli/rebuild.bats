@@ -97,6 +97,26 @@ rebuilt_is() { # PICTURE
 	grep -q 'behind it$' "$WORK/out"
 }
 
+@test "columns that were deleted or renamed before a crash do not come back" {
+	: >"$MNT/layers/x"
+	noise 100000 "$MNT/columns/gone" 1
+	noise 100000 "$MNT/columns/a" 2
+	mkdir "$MNT/columns/d"
+	"$SPILLCTL" commit "$MNT"
+	rm "$MNT/columns/gone"
+	mv "$MNT/columns/a" "$MNT/columns/b"
+	rmdir "$MNT/columns/d"
+	"$SPILLCTL" sync "$MNT"
+	kill9
+	mount_again
+	"$SPILLCTL" commit "$MNT"
+	picture "$WORK/before"
+	umount_store
+	lose_meta
+	rebuilt_is "$WORK/before"
+	eq "$(ls -A "$MNT/columns")" b
+}
+
 @test "after compactions" {
 	fill
 	"$SPILLCTL" compact "$MNT"

@@ -141,7 +141,7 @@ PY
 	rm "$MNT/layers/dead"
 	cp "$MNT/layers/big" "$WORK/plain/big"
 	commit
-	for delay in 0.0 0.3; do
+	for delay in 0.3; do
 		"$SPILLCTL" compact "$MNT" >"$WORK/out" 2>&1 &
 		sleep $delay
 		kill9

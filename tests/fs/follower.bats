@@ -38,6 +38,16 @@ soon() {
 	fail "not in ten seconds: $*"
 }
 
+# refreshed CMD...: after another pass over the copy, as rsync would. HEAD comes last; of a busy store it may even so name a
+# layer that the pass has missed, which the next one brings.
+refreshed() {
+	cp "$STORE"/layers/*.zst "$WORK/copy/layers/"
+	cp "$STORE/layers/HEAD" "$WORK/copy/layers/HEAD.new"
+	mv "$WORK/copy/layers/HEAD.new" "$WORK/copy/layers/HEAD"
+	sleep 0.3
+	"$@"
+}
+
 # teardown's umount of the writer would leave the follower's mount to force.
 teardown() {
 	if [ -n "${RO:-}" ] && mounted "$RO"; then "$SPILLCTL" umount "$RO" || true; fi
@@ -75,21 +85,6 @@ teardown() {
 	mount_store -o keep=100,commit=0
 	follow "$STORE"
 	follower pairs "$MNT" "$RO" 50
-}
-
-@test "never a half of a commit, with the default of one commit kept and a compaction now and then" {
-	mount_store -o commit=0
-	follow "$STORE"
-	for i in 1 2 3; do
-		sleep 0.3
-		"$SPILLCTL" compact "$MNT"
-	done >"$WORK/compacted" &
-	follower pairs "$MNT" "$RO" 50
-	wait_all
-	# They may have been dropped by the writer: what is open goes on.
-	unfollow
-	follow "$STORE"
-	eq "$(head -c 10 "$RO/layers/a")" 0000000050
 }
 
 @test "shows names, snapshots and attributes as the writer does" {
@@ -177,6 +172,7 @@ teardown() {
 		rm -f "$WORK"/copy/meta.db*
 		if [ "$i" = 2 ]; then rm -rf "$WORK/copy/pool" "$WORK/copy/columns" "$WORK/copy/lock"; fi
 		follow "$WORK/copy"
+		soon refreshed grep 5 "$RO/layers/n"
 		eq "$(cat "$RO/layers/n" "$RO/snapshots/five/layers/n" "$RO/snapshots/@2/layers/n")" $'5\n5\n2'
 		noise 300000 - 5 | same - "$RO/layers/f"
 		noise 300000 - 3 | same - "$RO/snapshots/@3/layers/f"
@@ -188,10 +184,7 @@ teardown() {
 	follow "$WORK/copy"
 	echo last >"$MNT/layers/n"
 	commit
-	cp "$STORE"/layers/*.zst "$WORK/copy/layers/"
-	cp "$STORE/layers/HEAD" "$WORK/copy/layers/HEAD.new"
-	mv "$WORK/copy/layers/HEAD.new" "$WORK/copy/layers/HEAD"
-	soon grep last "$RO/layers/n"
+	soon refreshed grep last "$RO/layers/n"
 }
 
 @test "after the writer's compaction; open files go on" {

@@ -382,9 +382,11 @@ array.array("d", (math.sin(i / 1000) * 1e3 for i in range(300000))).tofile(sys.s
 	"$SPILLCTL" commit "$MNT"
 	before=$(du -sk "$STORE/layers" | cut -f1)
 	rm "$MNT/layers/c/big"
-	for i in 1 2 3 4 5 6; do "$SPILLCTL" sync "$MNT"; done
 	"$SPILLCTL" commit "$MNT"
-	"$SPILLCTL" sync "$MNT"
+	for i in $(seq 200); do # it runs beside us
+		[ "$(du -sk "$STORE/layers" | cut -f1)" -ge $((before / 2)) ] || break
+		"$SPILLCTL" commit "$MNT" >/dev/null
+	done
 	[ "$(du -sk "$STORE/layers" | cut -f1)" -lt $((before / 2)) ]
 	[ ! -e "$STORE/layers/00000001.zst" ]
 	same "$WORK/keep" "$MNT/layers/c/keep"

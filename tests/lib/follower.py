@@ -34,16 +34,22 @@ def until(what, f):
     return time.monotonic() - start
 
 
+def put_pair(top, n):
+    os.mkdir(top)
+    for name, size in (("a", 300000), ("b", 10)):
+        sysx.put("%s/%s" % (top, name), b"%010d" % n * (size // 10))
+
+
 def write_pairs(mnt, commits):
-    root = os.open(mnt, os.O_RDONLY | os.O_DIRECTORY)
+    """Both at once also for a commit that comes at any time, as that of a compaction does."""
+    root, cur, new = os.open(mnt, os.O_RDONLY | os.O_DIRECTORY), mnt + "/layers/cur", mnt + "/layers/new"
     for n in range(1, commits + 1):
-        for name, size in (("a", 300000), ("b", 10)):
-            sysx.put("%s/layers/%s" % (mnt, name), b"%010d" % n * (size // 10))
-        if n % 5 == 0:
-            os.rename(mnt + "/layers/a", mnt + "/layers/tmp")
-            os.rename(mnt + "/layers/b", mnt + "/layers/a")
-            os.rename(mnt + "/layers/tmp", mnt + "/layers/b")
+        put_pair(new, n)
+        sysx.rename2(new, cur, sysx.EXCHANGE)
         sysx.commit(root)
+        for name in "a", "b":
+            os.unlink("%s/%s" % (new, name))
+        os.rmdir(new)
         time.sleep(0.02)
     os.close(root)
 
@@ -57,8 +63,7 @@ def stamp(path):
 
 def pairs(mnt, ro, commits):
     commits = int(commits)
-    sysx.put(mnt + "/layers/a", b"%010d" % 0)
-    sysx.put(mnt + "/layers/b", b"%010d" % 0)
+    put_pair(mnt + "/layers/cur", 0)
     os.mkdir(mnt + "/snapshots/begin")
     until("the first commit", lambda: os.path.exists(ro + "/snapshots/begin"))
     pid = os.fork()
@@ -74,7 +79,7 @@ def pairs(mnt, ro, commits):
     while commits not in seen:
         assert time.monotonic() < end, "the follower came to %s of %d" % (max(seen, default=0), commits)
         newest = stat_value(ro, "spillfs_newest_layer")
-        top = "%s/snapshots/@%d/layers/" % (ro, newest)
+        top = "%s/snapshots/@%d/layers/cur/" % (ro, newest)
         try:
             a, b = stamp(top + "a"), stamp(top + "b")
         except FileNotFoundError:
@@ -88,10 +93,10 @@ def pairs(mnt, ro, commits):
     # All that it ever showed, once more.
     number = stat_value(ro, "spillfs_newest_layer")
     for n in range(1, number + 1):
-        top = "%s/snapshots/@%d/layers/" % (ro, n)
+        top = "%s/snapshots/@%d/layers/cur/" % (ro, n)
         if os.path.exists(top):
             sysx.eq(stamp(top + "a"), stamp(top + "b"))
-    sysx.eq(stamp(ro + "/layers/a"), commits)
+    sysx.eq(stamp(ro + "/layers/cur/a"), commits)
     print("%d looks, %d of %d commits seen on the way" % (looks, len(seen), commits))
 
 

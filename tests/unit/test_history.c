@@ -355,17 +355,14 @@ static bool is_gone(const struct index *ix, uint64_t ino)
 	return r && r->type == LAYER_REC_GONE;
 }
 
-/* The bytes that the newest state has in each layer, counted anew, are what the set of layers has kept. What lost its name
+/* The bytes that the present has in each layer, counted anew, are what the set of layers has kept. What lost its name
  * is deleted by the commit that does that, and said to be gone by the next one. */
 static void check_live(struct world *w)
 {
 	struct layers *ls = w->store->layers;
-	struct history *h;
 	struct index full;
 
-	CHECK_OK(history_open(ls, 0, &h));
-	CHECK_OK(history_merge(h, &full));
-	history_put(h);
+	CHECK_OK(history_merge_present(ls, &full));
 	layers_lock(ls);
 	for (size_t k = 0; k < ls->n; k++) {
 		uint64_t live = 0;
@@ -768,7 +765,7 @@ UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
 		seal(&w);
 		if (k % 3 == 2)
 			compact(&w);
-		CHECK_OK(layers_prev_sealed(w.store->layers, UINT64_MAX, &info));
+		CHECK_OK(layers_next_sealed(w.store->layers, layers_newest_sealed(w.store->layers), &info));
 		CHECK(info.retained && info.full == (k % 3 == 2));
 	}
 	layers_totals(w.store->layers, &t);
@@ -902,7 +899,7 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	CHECK_OK(store_close(f));
 	move_layer(dir, away, b); /* from the start */
 	open_store(dir, 1, true, &f);
-	CHECK_EQ(layers_newest_sealed(f->layers), 0);
+	CHECK_EQ(layers_newest_sealed(f->layers), a); /* the newest that is whole */
 	move_layer(away, dir, b);
 	CHECK_OK(layers_follow(f->layers, &changed));
 	check_follows(f, d);
@@ -1115,4 +1112,29 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 			state_fini(&v[k]);
 		state_fini(&now);
 	}
+}
+
+/* The log knows the root, too, once it was changed. */
+UNIT_TEST(rebuild_brings_back_the_root)
+{
+	const char *dir = unit_tmpdir();
+	struct world w = world_open(dir, 1, false);
+	struct state now = { 0 };
+	struct stat st = { .st_mode = S_IFDIR | 0750 };
+	struct rebuild_report report;
+	struct tree_attr a;
+
+	change_some(&w, &now);
+	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, &a));
+	seal(&w);
+	world_close(&w);
+	rebuild(dir, &report);
+	CHECK_EQ(report.lost, 0);
+	w = world_open(dir, 1, false);
+	CHECK_OK(tree_getattr(w.tree, META_INO_ROOT, &a));
+	CHECK_EQ(a.st.st_mode, S_IFDIR | 0750);
+	CHECK_EQ(a.st.st_nlink, 5);
+	check_files(w.tree, META_INO_LAYERS, &now);
+	state_fini(&now);
+	world_close(&w);
 }
