@@ -233,9 +233,11 @@ UNIT_TEST(layer_keeps_the_block_size)
 UNIT_TEST(layer_recovers_to_the_last_commit)
 {
 	struct io_dir *d = mem_dir();
-	uint64_t first, second, committed, frames, size, stored;
+	uint64_t first, second, committed, frames, size, stored, before;
+	struct layer_frame *v;
 	struct layer *l;
 	struct io *io;
+	size_t n;
 
 	CHECK_OK(layer_create(d, 1, uuid, &l));
 	CHECK_OK(write_segment(l, 0, 5, &first));
@@ -250,6 +252,23 @@ UNIT_TEST(layer_recovers_to_the_last_commit)
 	CHECK_EQ(layer_recover(d, 1, uuid, committed - 1, second, &l), -EUCLEAN);
 	CHECK_EQ(layer_recover(d, 1, uuid, 0, 0, &l), -EUCLEAN);
 	CHECK_EQ(layer_open(d, 1, uuid, &l), -EUCLEAN);
+	/* Looking reads the same, and cuts nothing. */
+	CHECK_OK(io_open(d, NAME, IO_RDONLY, &io));
+	CHECK_OK(io_size(io, &before, &stored));
+	CHECK_EQ(layer_look(d, 1, uuid, committed, second + 1, &l), -EUCLEAN);
+	CHECK_OK(layer_look(d, 1, uuid, committed, second, &l));
+	CHECK_EQ(layer_bytes(l), committed);
+	CHECK_EQ(blocks_match(l), 9);
+	CHECK_OK(layer_verify(l, true, NULL, NULL));
+	CHECK_OK(layer_frames(l, &v, &n));
+	CHECK_EQ(v[0].off, 0);
+	CHECK_EQ(v[n - 1].off + v[n - 1].len, committed);
+	free(v);
+	layer_close(l);
+	CHECK_OK(io_size(io, &size, &stored));
+	CHECK_EQ(size, before);
+	CHECK(size > committed);
+	io_close(io);
 	CHECK_OK(layer_recover(d, 1, uuid, committed, second, &l));
 	CHECK(!layer_sealed(l));
 	CHECK_EQ(layer_bytes(l), committed);
