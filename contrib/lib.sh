@@ -51,6 +51,11 @@ packages_install() { # PACKAGE...
 	rm -f "$log"
 }
 
+# fusermount3 reads /etc/mtab, and a system that was never booted may have none.
+mtab_make() {
+	[ -e /etc/mtab ] || [ "$(id -u)" -ne 0 ] || ln -s ../proc/self/mounts /etc/mtab
+}
+
 # Runs a command whose output matters only when it fails.
 quietly() { # LOG COMMAND...
 	local log=$1
