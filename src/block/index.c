@@ -53,6 +53,13 @@ static size_t index_position(const struct index *ix, uint64_t ino)
 	return lo;
 }
 
+size_t index_where(const struct index *ix, uint64_t ino)
+{
+	size_t i = index_position(ix, ino);
+
+	return i < ix->n && ix->v[i]->ino == ino ? i : SIZE_MAX;
+}
+
 struct index_record *index_find(const struct index *ix, uint64_t ino)
 {
 	size_t i = index_position(ix, ino);

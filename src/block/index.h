@@ -65,6 +65,8 @@ void index_fini(struct index *ix);
 /* No record and no name; a chain alone says nothing new. */
 bool index_empty(const struct index *ix);
 
+/* Position of the record of ino in ix->v; SIZE_MAX if there is none. */
+size_t index_where(const struct index *ix, uint64_t ino);
 /* The record of ino, or NULL. */
 struct index_record *index_find(const struct index *ix, uint64_t ino);
 /* The record of ino, made empty (type INODE, strings "") if missing. -ENOMEM. */

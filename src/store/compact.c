@@ -468,25 +468,6 @@ static void place_here(struct index *full, uint64_t number)
 	}
 }
 
-/* row gets the layers that the picture points into. */
-static int list_refs(struct compact *c, struct meta_layer *row)
-{
-	static const struct index none;
-	struct layers_live *v;
-	size_t n;
-	int err = layers_live_count(layer_index(c->file), &none, &v, &n);
-
-	if (err)
-		return err;
-	row->refs.v = malloc((n + 1) * sizeof(uint64_t));
-	for (size_t i = 0; row->refs.v && i < n; i++) {
-		if (v[i].layer != row->number)
-			row->refs.v[row->refs.n++] = v[i].layer;
-	}
-	free(v);
-	return row->refs.v ? 0 : -ENOMEM;
-}
-
 /* The live bytes of all layers are known exactly now: `present` is the picture, and what was staged behind it. */
 static int settle_live(struct compact *c, const struct index *present, struct meta_layer *row)
 {
@@ -539,7 +520,7 @@ static int enter_locked(struct compact *c, struct index *present, struct meta_la
 static int enter(struct compact *c, struct meta_layer *row)
 {
 	struct index present;
-	int err = list_refs(c, row);
+	int err = layers_live_refs(layer_index(c->file), row->number, &row->refs);
 
 	index_init(&present);
 	row->chain.v = malloc(sizeof(uint64_t));

@@ -22,36 +22,6 @@
 /* Looks at HEAD before the names are looked at as well. */
 #define REFS_EVERY 3u
 
-/* The other layers that the entries of a full index point into, rising. malloc'd, also on failure. */
-static int list_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
-{
-	uint64_t last = self;
-
-	for (size_t i = 0; i < ix->n; i++) {
-		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
-			uint64_t layer = ix->v[i]->blocks[k].layer, *v;
-			size_t at = 0;
-
-			/* Neighbours are mostly alike. */
-			if (layer == last || layer == self)
-				continue;
-			last = layer;
-			while (at < out->n && out->v[at] < layer)
-				at++;
-			if (at < out->n && out->v[at] == layer)
-				continue;
-			v = realloc(out->v, (out->n + 1) * sizeof(*v));
-			if (!v)
-				return -ENOMEM;
-			memmove(&v[at + 1], &v[at], (out->n - at) * sizeof(*v));
-			v[at] = layer;
-			out->v = v;
-			out->n++;
-		}
-	}
-	return 0;
-}
-
 /* A sealed layer becomes known, with what its index says. */
 static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
 {
@@ -78,7 +48,7 @@ static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **ou
 	if (row.chain.v && ix->nchain)
 		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
 	row.chain.n = ix->nchain;
-	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? list_refs(ix, number, &row.refs) : 0;
+	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? layers_live_refs(ix, number, &row.refs) : 0;
 	if (!err)
 		err = layers_slot_add(ls, &row, &slot);
 	if (err) {

@@ -81,6 +81,8 @@ struct layers_live {
 };
 /* By layer; *v_out is malloc'd. Inodes that `pending` says are gone do not count. */
 int layers_live_count(const struct index *ix, const struct index *pending, struct layers_live **v_out, size_t *n_out);
+/* The layers other than `self` that it points into, rising; the list is the caller's. */
+int layers_live_refs(const struct index *ix, uint64_t self, struct meta_numbers *out);
 struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer);
 
 /* retain.c: drops what is not needed; fills `retained`. Meta lock. */

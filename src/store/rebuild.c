@@ -149,21 +149,6 @@ static int save_layer(void *ctx, const char *name)
 
 /* Inodes and names. */
 
-static size_t position(const struct rebuild *r, uint64_t ino)
-{
-	size_t lo = 0, hi = r->full.n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (r->full.v[mid]->ino < ino)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < r->full.n && r->full.v[lo]->ino == ino ? lo : SIZE_MAX;
-}
-
 static bool is_top(uint64_t ino)
 {
 	return ino == META_INO_COLUMNS || ino == META_INO_LAYERS;
@@ -219,7 +204,7 @@ static int count_names(struct rebuild *r)
 		return -ENOMEM;
 	for (size_t i = 0; i < r->full.nnames; i++) {
 		const struct index_name *n = &r->full.names[i];
-		size_t child = position(r, n->ino), parent = position(r, n->parent);
+		size_t child = index_where(&r->full, n->ino), parent = index_where(&r->full, n->parent);
 
 		if (child == SIZE_MAX || (parent == SIZE_MAX && !is_top(n->parent)))
 			continue;
@@ -287,7 +272,7 @@ static int put_tree(struct rebuild *r)
 	for (size_t i = 0; i < r->full.nnames && !err; i++) {
 		const struct index_name *n = &r->full.names[i];
 
-		if (position(r, n->ino) != SIZE_MAX && (is_top(n->parent) || position(r, n->parent) != SIZE_MAX))
+		if (index_where(&r->full, n->ino) != SIZE_MAX && (is_top(n->parent) || index_where(&r->full, n->parent) != SIZE_MAX))
 			err = meta_name_insert_locked(r->m, n->parent, n->name, n->ino);
 	}
 	return err;
@@ -354,24 +339,6 @@ static int adopt_column(void *ctx, const char *name)
 
 /* Layers and snapshots. */
 
-static int copy_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
-{
-	static const struct index none;
-	struct layers_live *v;
-	size_t n;
-	int err = layers_live_count(ix, &none, &v, &n);
-
-	if (err)
-		return err;
-	out->v = malloc((n + 1) * sizeof(*out->v));
-	for (size_t i = 0; out->v && i < n; i++) {
-		if (v[i].layer != self)
-			out->v[out->n++] = v[i].layer;
-	}
-	free(v);
-	return out->v ? 0 : -ENOMEM;
-}
-
 /* Numbers of inodes that only past states have are not given again either. */
 static int reserve_inos(struct rebuild *r, struct layers_slot *slot)
 {
@@ -406,7 +373,7 @@ static int put_layers(struct rebuild *r)
 		l = layers_live_find(live, n, row->number);
 		row->live_bytes = l ? l->bytes : 0;
 		if (!err && row->state == META_LAYER_FULL && !row->refs.v)
-			err = copy_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
+			err = layers_live_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
 		if (!err)
 			err = meta_layer_put_locked(r->m, row);
 		commit = row->commit > commit ? row->commit : commit;

@@ -349,6 +349,24 @@ int layers_live_count(const struct index *full, const struct index *pending, str
 	return 0;
 }
 
+int layers_live_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
+{
+	static const struct index none;
+	struct layers_live *v;
+	size_t n;
+	int err = layers_live_count(ix, &none, &v, &n);
+
+	if (err)
+		return err;
+	out->v = malloc((n + 1) * sizeof(*out->v));
+	for (size_t i = 0; out->v && i < n; i++) {
+		if (v[i].layer != self)
+			out->v[out->n++] = v[i].layer;
+	}
+	free(v);
+	return out->v ? 0 : -ENOMEM;
+}
+
 /* Dropping. */
 
 static void mark_numbers(struct layers *ls, const struct meta_numbers *list, uint64_t base)

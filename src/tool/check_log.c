@@ -186,21 +186,6 @@ static const struct index *now(struct check *c)
 	return &c->log->now;
 }
 
-static size_t position(const struct index *ix, uint64_t ino)
-{
-	size_t lo = 0, hi = ix->n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (ix->v[mid]->ino < ino)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < ix->n && ix->v[lo]->ino == ino ? lo : SIZE_MAX;
-}
-
 static int mend_log(struct check *c)
 {
 	return check_mend(c, "the next mount notes it in the log", "REPLACE INTO facts(key, value) VALUES('relog', 1)", "");
@@ -219,7 +204,7 @@ static int other_fact(struct check *c, int64_t ino, const char *what, int64_t ro
 static int compare_row(struct check *c, sqlite3_value **v)
 {
 	int64_t ino = check_int(v[0]);
-	size_t at = position(now(c), (uint64_t)ino);
+	size_t at = index_where(now(c), (uint64_t)ino);
 	const struct index_record *r = at == SIZE_MAX ? NULL : now(c)->v[at];
 	int err = 0;
 
@@ -279,7 +264,7 @@ static uint64_t count_names(struct check *c)
 
 	for (size_t i = 0; i < now(c)->nnames; i++) {
 		const struct index_name *name = &now(c)->names[i];
-		size_t at = position(now(c), name->ino);
+		size_t at = index_where(now(c), name->ino);
 
 		if (!is_layered_dir(c, name->parent))
 			continue;
