@@ -127,9 +127,12 @@ static int fate_of_child(int dirfd, uint64_t n, bool torn, const char *armed_by)
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		struct io_dir *d = killing_dir(dirfd, n, torn, armed_by);
+		uint64_t count;
 
 		kill_changes(d);
-		_exit(io_fault_count(d) == (armed_by && access(armed_by, F_OK) ? 0 : KILL_CHANGES) ? 0 : 1);
+		count = io_fault_count(d);
+		io_dir_close(d);
+		_exit(count == (armed_by && access(armed_by, F_OK) ? 0 : KILL_CHANGES) ? 0 : 1);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? WTERMSIG(status) : -1 - WEXITSTATUS(status);
