@@ -84,29 +84,38 @@ static void weigh(const struct layers_slot *slot, enum compact_effort effort, ui
 		*live += slot->dying_bytes;
 }
 
+/* Is there enough to be had from the layers, or with `marked` from those that no past state holds? */
+static bool enough_dead(struct layers *ls, enum compact_effort effort, bool marked)
+{
+	uint64_t dead = 0, sum = 0;
+
+	for (size_t i = 0; i < ls->n; i++) {
+		struct layers_slot *slot = ls->v[i];
+		uint64_t bytes, live;
+
+		if ((marked && slot->needed) || (!layers_slot_sealed(slot) && effort == COMPACT_WORTH))
+			continue;
+		weigh(slot, effort, &bytes, &live);
+		if (mostly_dead(bytes, live, effort))
+			return true;
+		sum += bytes;
+		dead += bytes > live ? bytes - live : 0;
+	}
+	return effort == COMPACT_SPACE ? dead > WORTH_SPACE_BYTES : dead > WORTH_SUM_BYTES && (!marked || dead > sum / 2);
+}
+
 bool compact_due(struct layers *ls, enum compact_effort effort)
 {
 	bool due = effort == COMPACT_ALL;
-	uint64_t dead = 0, sum = 0;
 
 	lock_acquire(&ls->lock);
 	if (ls->newest && ls->newest->row.chain.n >= CHAIN_MAX)
 		due = true;
-	if (!due)
+	/* Marking costs more than looking. */
+	if (!due && (enough_dead(ls, effort, false) || effort == COMPACT_SPACE)) {
 		layers_mark_history(ls, true);
-	for (size_t i = 0; i < ls->n && !due; i++) {
-		struct layers_slot *slot = ls->v[i];
-		uint64_t bytes, live;
-
-		if (slot->needed || (!layers_slot_sealed(slot) && effort == COMPACT_WORTH))
-			continue;
-		weigh(slot, effort, &bytes, &live);
-		due = mostly_dead(bytes, live, effort);
-		sum += bytes;
-		dead += bytes > live ? bytes - live : 0;
+		due = enough_dead(ls, effort, true);
 	}
-	due |= dead > (effort == COMPACT_SPACE ? WORTH_SPACE_BYTES : WORTH_SUM_BYTES) &&
-	       (effort == COMPACT_SPACE || dead > sum / 2);
 	lock_release(&ls->lock);
 	return due;
 }

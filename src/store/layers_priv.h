@@ -20,7 +20,7 @@ struct layers_slot {
 	bool needed;           /* mark of retain.c, */
 	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
-	bool named;            /* by a snapshot, as of the last marking */
+	unsigned nnames;       /* snapshots of it; 0 for a follower, who drops nothing */
 	struct layers *set;
 };
 

@@ -74,6 +74,10 @@ static void add_dropped(struct layers *ls, const struct layers_snapshot *s)
 
 static void erase(struct layers *ls, size_t at)
 {
+	struct layers_slot *slot = layers_slot_find(ls, ls->snapshots[at].layer);
+
+	if (slot)
+		slot->nnames--;
 	if (ls->snapshots[at].published)
 		add_dropped(ls, &ls->snapshots[at]);
 	ls->nsnapshots--;
@@ -84,9 +88,13 @@ static void erase(struct layers *ls, size_t at)
 static int load_snapshot(void *ctx, const char *name, uint64_t layer, int64_t time_ns)
 {
 	struct layers *ls = ctx;
+	struct layers_slot *slot = layers_slot_find(ls, layer);
+	int err = insert(ls, name, layer, time_ns);
 
+	if (!err && slot)
+		slot->nnames++;
 	ls->names_dirty = true;
-	return insert(ls, name, layer, time_ns);
+	return err;
 }
 
 int layers_snapshots_load_locked(struct layers *ls)
@@ -130,6 +138,7 @@ int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns)
 		if (err)
 			return err;
 		s->layer = ls->newest->row.number;
+		ls->newest->nnames++;
 		s->time_ns = time_ns;
 		ls->names_dirty = ls->retain_dirty = true;
 	}
@@ -407,13 +416,7 @@ void layers_mark_history(struct layers *ls, bool window)
 		kept = 0;
 
 	for (size_t i = 0; i < ls->n; i++)
-		ls->v[i]->needed = ls->v[i]->retained = ls->v[i]->named = false;
-	for (size_t i = 0; i < ls->nsnapshots; i++) {
-		struct layers_slot *slot = layers_slot_find(ls, ls->snapshots[i].layer);
-
-		if (slot)
-			slot->named = true;
-	}
+		ls->v[i]->needed = ls->v[i]->retained = false;
 	/* Newest first, for mark_state. */
 	for (size_t i = ls->n; i-- > 0;) {
 		struct layers_slot *slot = ls->v[i];
@@ -422,7 +425,7 @@ void layers_mark_history(struct layers *ls, bool window)
 
 		kept += in_window;
 		slot->retained = in_window;
-		if (slot->named || (in_window && window))
+		if (slot->nnames || (in_window && window))
 			mark_state(ls, slot);
 	}
 	if (ls->newest)
