@@ -436,8 +436,15 @@ void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot)
 	slot->row.bytes = layer_bytes(slot->file);
 	slot->row.stored_bytes = layer_frame_bytes(slot->file);
 	slot->row_dirty = slot->unsynced = true;
+	/* A delta makes nothing unneeded but states that leave the window: its chain has all of the one before. */
+	if (slot->row.state == META_LAYER_DELTA && ls->store->config.keep == 1) {
+		if (ls->newest)
+			ls->newest->retained = ls->newest->nnames > 0;
+		slot->retained = true;
+	} else {
+		ls->retain_dirty = true;
+	}
 	ls->newest = slot;
-	ls->retain_dirty = true;
 }
 
 /* The chain of the newest state, and `number` behind it; malloc'd. */

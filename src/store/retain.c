@@ -139,8 +139,9 @@ int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns)
 			return err;
 		s->layer = ls->newest->row.number;
 		ls->newest->nnames++;
+		ls->newest->retained = true;
 		s->time_ns = time_ns;
-		ls->names_dirty = ls->retain_dirty = true;
+		ls->names_dirty = true;
 	}
 	return 0;
 }
