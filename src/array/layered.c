@@ -473,7 +473,7 @@ static int stage_changes(struct layered *l, struct layers *ls, struct index_reco
 static int stage_record(struct layered *l, struct layers *ls, const struct layers_facts *facts)
 {
 	struct index_record *r;
-	int err = layers_note_inode_locked(ls, facts, &r);
+	int err = layers_note_inode_locked(ls, facts, false, &r);
 
 	if (err)
 		return err;

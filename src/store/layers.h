@@ -54,20 +54,17 @@ struct layers_facts {
 };
 
 /* Staging: between layers_lock and layers_unlock. note_inode makes or updates the pending record of an inode;
- * blocks may be entered into it (out may be NULL). */
-void layers_lock(struct layers *ls);
-void layers_unlock(struct layers *ls);
-int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, struct index_record **out);
-/* The inode is deleted. */
-int layers_note_gone_locked(struct layers *ls, uint64_t ino);
-/* A name changed: ino 0 is its removal. Takes the lock itself. */
-int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino);
-/* The same of what is under columns/, for layers_rebuild: it waits for the next segment that is written anyway, so that the
+ * blocks may be entered into it (out may be NULL).
+ * later: of what is under columns/, for layers_rebuild. It waits for the next segment that is written anyway, so that the
  * fsync of a column costs no write to a layer. What a crash has taken is noted again by the next mount, if
  * layers_lost_notes_locked says so. */
-int layers_note_later_locked(struct layers *ls, const struct layers_facts *facts);
-int layers_note_gone_later_locked(struct layers *ls, uint64_t ino);
-int layers_note_name_later(struct layers *ls, uint64_t parent, const char *name, uint64_t ino);
+void layers_lock(struct layers *ls);
+void layers_unlock(struct layers *ls);
+int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, bool later, struct index_record **out);
+/* The inode is deleted. */
+int layers_note_gone_locked(struct layers *ls, uint64_t ino, bool later);
+/* A name changed: ino 0 is its removal. Takes the lock itself. */
+int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino, bool later);
 int layers_lost_notes_locked(struct layers *ls, bool *lost);
 /* Stored bytes of layer `number` that live arrays point to: += delta. */
 void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_bytes);

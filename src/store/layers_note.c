@@ -11,10 +11,16 @@
 #include "store/layers_priv.h"
 #include "store/store.h"
 
-static int note_inode(struct index *ix, const struct layers_facts *f, struct index_record **out)
+/* Where a note waits. */
+static struct index *waiting(struct layers *ls, bool later)
+{
+	return later ? &ls->later : &ls->pending;
+}
+
+int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, bool later, struct index_record **out)
 {
 	struct index_record *r;
-	int err = index_add(ix, f->ino, &r);
+	int err = index_add(waiting(ls, later), f->ino, &r);
 
 	if (!err)
 		err = index_record_set_names(r, f->path, f->dtype, f->shape);
@@ -43,52 +49,22 @@ static int note_inode(struct index *ix, const struct layers_facts *f, struct ind
 	return 0;
 }
 
-int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, struct index_record **out)
-{
-	return note_inode(&ls->pending, facts, out);
-}
-
-int layers_note_later_locked(struct layers *ls, const struct layers_facts *facts)
-{
-	return note_inode(&ls->later, facts, NULL);
-}
-
-static int note_gone(struct index *ix, uint64_t ino)
+int layers_note_gone_locked(struct layers *ls, uint64_t ino, bool later)
 {
 	struct index_record *r;
-	int err = index_add(ix, ino, &r);
+	int err = index_add(waiting(ls, later), ino, &r);
 
 	if (!err)
 		index_record_gone(r);
 	return err;
 }
 
-int layers_note_gone_locked(struct layers *ls, uint64_t ino)
-{
-	return note_gone(&ls->pending, ino);
-}
-
-int layers_note_gone_later_locked(struct layers *ls, uint64_t ino)
-{
-	return note_gone(&ls->later, ino);
-}
-
-int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino)
+int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino, bool later)
 {
 	int err;
 
 	lock_acquire(&ls->lock);
-	err = index_name_put(&ls->pending, parent, name, ino);
-	lock_release(&ls->lock);
-	return err;
-}
-
-int layers_note_name_later(struct layers *ls, uint64_t parent, const char *name, uint64_t ino)
-{
-	int err;
-
-	lock_acquire(&ls->lock);
-	err = index_name_put(&ls->later, parent, name, ino);
+	err = index_name_put(waiting(ls, later), parent, name, ino);
 	lock_release(&ls->lock);
 	return err;
 }

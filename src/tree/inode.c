@@ -200,10 +200,8 @@ static int delete_locked(struct inode *i, struct array *a)
 	int err = a ? array_drop_locked(a) : 0;
 
 	layers_lock(s->layers);
-	if (!err && i->kind == ARRAY_LAYERED)
-		err = layers_note_gone_locked(s->layers, i->ino);
-	else if (!err && i->kind == ARRAY_COLUMN)
-		err = layers_note_gone_later_locked(s->layers, i->ino);
+	if (!err && (i->kind == ARRAY_LAYERED || i->kind == ARRAY_COLUMN))
+		err = layers_note_gone_locked(s->layers, i->ino, i->kind == ARRAY_COLUMN);
 	layers_unlock(s->layers);
 	return err ? err : meta_inode_delete_locked(s->meta, i->ino);
 }

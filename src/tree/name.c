@@ -100,13 +100,9 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 /* What the layers' log says of a name. */
 static int note_name(struct inode *dir, const char *name, uint64_t ino)
 {
-	struct layers *ls = dir->tree->store->layers;
-
-	switch (dir->kind) {
-	case ARRAY_LAYERED: return layers_note_name(ls, dir->ino, name, ino);
-	case ARRAY_COLUMN: return layers_note_name_later(ls, dir->ino, name, ino);
-	default: return 0;
-	}
+	if (dir->kind != ARRAY_LAYERED && dir->kind != ARRAY_COLUMN)
+		return 0;
+	return layers_note_name(dir->tree->store->layers, dir->ino, name, ino, dir->kind == ARRAY_COLUMN);
 }
 
 static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)

@@ -22,11 +22,9 @@ struct relog {
 static int note_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 {
 	struct relog *r = ctx;
-	struct layers *ls = r->tree->store->layers;
 
 	(void)cookie;
-	return r->kind == ARRAY_COLUMN ? layers_note_name_later(ls, r->dir, name, ino) :
-					 layers_note_name(ls, r->dir, name, ino);
+	return layers_note_name(r->tree->store->layers, r->dir, name, ino, r->kind == ARRAY_COLUMN);
 }
 
 static int take_row(void *ctx, const struct meta_inode *row)
@@ -88,7 +86,7 @@ static int note_gone(struct layers *ls, enum array_kind kind, uint64_t ino)
 	int err;
 
 	layers_lock(ls);
-	err = kind == ARRAY_COLUMN ? layers_note_gone_later_locked(ls, ino) : layers_note_gone_locked(ls, ino);
+	err = layers_note_gone_locked(ls, ino, kind == ARRAY_COLUMN);
 	layers_unlock(ls);
 	return err;
 }

@@ -113,8 +113,7 @@ static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 	facts->data = data;
 	facts->data_len = len;
 	layers_lock(s->layers);
-	err = i->kind == ARRAY_COLUMN ? layers_note_later_locked(s->layers, facts) :
-					layers_note_inode_locked(s->layers, facts, NULL);
+	err = layers_note_inode_locked(s->layers, facts, i->kind == ARRAY_COLUMN, NULL);
 	layers_unlock(s->layers);
 	free(data);
 	return err;
