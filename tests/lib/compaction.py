@@ -36,7 +36,7 @@ def writer(k, mnt, end, shared):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT)
             sysx.eq(os.pwrite(fd, content(n), 0), 8 * WORDS)
             os.close(fd)
-        struct.pack_into("q", shared, 8 * k, n)
+        shared[k] = n
         for i in range(20):
             sysx.put("%s/layers/small%d.%d" % (mnt, k, i), struct.pack("<q", n) * (1 + i))
         for i in range(20):
@@ -61,14 +61,14 @@ def reader(k, mnt, end, shared):
         sysx.eq(stamp(os.pread(gone, 8 * WORDS, 0)), looks - 1)
         mg[:] = content(looks)
         mg.flush()
-        before = struct.unpack_from("q", shared, 8 * k)[0]
+        before = shared[k]
         try:
             data = sysx.get("%s/layers/w%d" % (mnt, k))
         except FileNotFoundError:
             continue
         # A read of more than a page may meet two writes.
         seen = [stamp(data[i:i + 4096]) for i in range(0, len(data), 4096)]
-        after = struct.unpack_from("q", shared, 8 * k)[0] + 1
+        after = shared[k] + 1
         assert before <= min(seen) and max(seen) <= after, "%d to %d between %d and %d" % (min(seen), max(seen), before, after)
 
 
@@ -87,7 +87,7 @@ def committer(mnt, end):
 
 
 def main(mnt, ctl, seconds):
-    end, shared = time.monotonic() + float(seconds), mmap.mmap(-1, 4096)
+    end, shared = time.monotonic() + float(seconds), sysx.shared_words()
     for k in range(2):
         sysx.put("%s/layers/kept%d" % (mnt, k), content(-k))
         sysx.put("%s/layers/gone%d" % (mnt, k), content(0))
@@ -105,7 +105,7 @@ def main(mnt, ctl, seconds):
     jobs += [lambda: committer(mnt, end), compacter]
     sysx.children(len(jobs), lambda i: jobs[i]())
     for k in range(2):
-        sysx.eq(stamp(sysx.get("%s/layers/w%d" % (mnt, k))), struct.unpack_from("q", shared, 8 * k)[0])
+        sysx.eq(stamp(sysx.get("%s/layers/w%d" % (mnt, k))), shared[k])
         sysx.eq(sysx.get("%s/layers/kept%d" % (mnt, k)), content(-k))
 
 

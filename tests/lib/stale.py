@@ -7,7 +7,7 @@ import struct
 import sys
 import time
 
-from sysx import eq, get, pattern, put
+from sysx import eq, get, pattern, put, shared_words
 
 M = 1 << 20
 
@@ -104,13 +104,13 @@ def other_changes(d):
 def racing(d):
     """Readers fill the cache while a direct writer works: when it is quiet, they read the last write."""
     f = put(os.path.join(d, "f"), bytes(256 * 1024))
-    told = mmap.mmap(-1, 4096)  # version whose write has returned
+    told = shared_words()  # version whose write has returned
     stale_r, stale_w = os.pipe()
 
     def reader():
         fd, stale = os.open(f, os.O_RDONLY), 0
         while True:
-            before = struct.unpack_from("<Q", told)[0]
+            before = told[0]
             if before == 1 << 60:
                 break
             for page in (0, 17, 63):
@@ -137,8 +137,8 @@ def racing(d):
     fd = os.open(f, os.O_WRONLY)
     for version in range(1, 401):
         os.pwrite(fd, struct.pack("<Q", version) * (256 * 1024 // 8), 0)
-        struct.pack_into("<Q", told, 0, version)
-    struct.pack_into("<Q", told, 0, 1 << 60)
+        told[0] = version
+    told[0] = 1 << 60
     for pid in pids:
         eq(os.waitpid(pid, 0)[1], 0)
     stale = 0

@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import random
 import signal
@@ -108,6 +109,11 @@ def children(n, f):
     for pid in pids:
         _, status = os.waitpid(pid, 0)
         assert status == 0, "a child failed (status %d)" % status
+
+
+def shared_words():
+    """512 words that children share. Each changes at once; struct.pack_into would clear it first."""
+    return memoryview(mmap.mmap(-1, 4096)).cast("q")
 
 
 def put(path, content=b"", mode=0o666, flags=0):
