@@ -415,6 +415,14 @@ static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 	return true;
 }
 
+/* When the interval is over; 0: there is none. */
+static int64_t next_due_ns(const struct commit *c)
+{
+	int64_t seconds = c->store->config.commit_seconds;
+
+	return seconds ? monotonic_ns() + seconds * 1000000000ll : 0;
+}
+
 /* One round with the lock held on entry and exit; false after the last. */
 static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 {
@@ -432,8 +440,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		err = commit_run(c, how);
 		if (space && (!err || err == -ENOSPC))
 			make_space(c);
-		*commit_due_ns = c->store->config.commit_seconds ?
-				 monotonic_ns() + c->store->config.commit_seconds * 1000000000ll : 0;
+		*commit_due_ns = next_due_ns(c);
 		lock_acquire(&c->lock);
 		c->finished = ticket;
 		c->result = err;
@@ -453,7 +460,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 static void *commit_thread(void *arg)
 {
 	struct commit *c = arg;
-	int64_t due = c->store->config.commit_seconds ? monotonic_ns() + c->store->config.commit_seconds * 1000000000ll : 0;
+	int64_t due = next_due_ns(c);
 
 	pthread_setname_np(pthread_self(), "commit");
 	lock_acquire(&c->lock);

@@ -478,25 +478,23 @@ static void place_here(struct index *full, uint64_t number)
 }
 
 /* The live bytes of all layers are known exactly now: `present` is the picture, and what was staged behind it. */
-static int settle_live(struct compact *c, const struct index *present, struct meta_layer *row)
+static int settle_live(struct compact *c, const struct index *present)
 {
 	struct layers *ls = c->ls;
-	struct layers_live *live, *l;
+	struct layers_live *live;
 	size_t n;
 	int err = layers_live_count(present, &ls->pending, &live, &n);
 
 	if (err)
 		return err;
-	l = layers_live_find(live, n, row->number);
-	row->live_bytes = l ? l->bytes : 0;
 	for (size_t i = 0; i < ls->n; i++) {
 		struct layers_slot *slot = ls->v[i];
+		struct layers_live *l = layers_live_find(live, n, slot->row.number);
 
-		l = layers_live_find(live, n, slot->row.number);
 		slot->row_dirty |= slot->row.live_bytes != (l ? l->bytes : 0);
 		slot->row.live_bytes = l ? l->bytes : 0;
 		if (compact_moved(c, slot->row.number))
-			slot->moved_to = row->number;
+			slot->moved_to = c->slot->row.number;
 	}
 	free(live);
 	return 0;
@@ -512,7 +510,7 @@ static int enter_locked(struct compact *c, struct index *present, struct meta_la
 	if (err)
 		return err;
 	index_flatten(present);
-	err = settle_live(c, present, &c->slot->row);
+	err = settle_live(c, present);
 	if (err) {
 		layers_slot_leave(ls, c->slot);
 		free(c->slot);

@@ -361,9 +361,9 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
 		slot = layers_slot_find(ls, slot->moved_to);
 	if (!slot || !delta_bytes)
 		return;
-	/* What a compaction has packed anew has other shares than the map of an open array knows. */
 	slot->dying_bytes += less;
 	__atomic_add_fetch(&ls->dying, less, __ATOMIC_RELAXED);
+	/* What a compaction has packed anew has other shares than the map of an open array knows. */
 	if (less > slot->row.live_bytes)
 		slot->row.live_bytes = 0;
 	else
