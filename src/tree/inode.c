@@ -242,18 +242,26 @@ void inode_log_leave(struct inode *i)
 		commit_gate_leave(i->tree->store->commit);
 }
 
+/* Takes n references back; true if those were the last: it is in the table no more. */
+static bool release_locked(struct inode *i, uint64_t n)
+{
+	struct tree *t = i->tree;
+
+	i->refs -= n;
+	if (i->refs)
+		return false;
+	*slot_of(t, i->ino) = i->hash_next;
+	t->ninodes--;
+	return true;
+}
+
 static void put_past(struct inode *i, uint64_t n)
 {
 	struct tree *t = i->tree;
 	bool last;
 
 	lock_acquire(&t->lock);
-	i->refs -= n;
-	last = !i->refs;
-	if (last) {
-		*slot_of(t, i->ino) = i->hash_next;
-		t->ninodes--;
-	}
+	last = release_locked(i, n);
 	lock_release(&t->lock);
 	if (last)
 		free_inode(i);
@@ -279,12 +287,7 @@ void inode_put(struct inode *i, uint64_t n)
 	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */
 	meta_lock(m);
 	lock_acquire(&t->lock);
-	i->refs -= n;
-	last = !i->refs;
-	if (last) {
-		*slot_of(t, i->ino) = i->hash_next;
-		t->ninodes--;
-	}
+	last = release_locked(i, n);
 	lock_release(&t->lock);
 	named = !last || i->nlink;
 	if (last && named)
