@@ -112,11 +112,12 @@ void check_db_close(struct check *c);
 int check_db_commit(struct check *c);
 /* -errno of a failed statement, said on stderr. */
 int check_db_fail(struct check *c);
-int check_prepare(struct check *c, const char *sql, sqlite3_stmt **out);
 /* Calls each with all rows of a query, after the last was read: each may change the tables. */
 int check_rows(struct check *c, const char *sql, int (*each)(struct check *c, sqlite3_value **v));
 /* One number; `otherwise` when there is no row or it is NULL. */
 int check_number(struct check *c, int64_t otherwise, int64_t *out, const char *sql, const char *fmt, ...);
+/* Runs a statement on temp tables, also where nothing is repaired. */
+int check_keep(struct check *c, const char *sql, const char *fmt, ...);
 /* Repair: runs a statement that changes something, and notes `what` as done. */
 int check_mend(struct check *c, const char *what, const char *sql, const char *fmt, ...);
 /* As check_mend, for statements that nothing is to be said of. */

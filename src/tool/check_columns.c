@@ -25,11 +25,9 @@ static void column_name(int64_t number, char out[32])
 
 static int add_column_file(struct check *c, const char *name)
 {
-	sqlite3_stmt *s;
 	char path[300];
 	int64_t number;
 	struct stat st;
-	int err;
 
 	snprintf(path, sizeof(path), "columns/%s", name);
 	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -38,13 +36,7 @@ static int add_column_file(struct check *c, const char *name)
 		check_note(c, "%s is not known here", check_quote(path, strlen(path)));
 		return 0;
 	}
-	err = check_prepare(c, "INSERT INTO temp.column_file VALUES(?,?)", &s);
-	if (err)
-		return err;
-	sqlite3_bind_int64(s, 1, number);
-	sqlite3_bind_int64(s, 2, st.st_size);
-	sqlite3_step(s);
-	return sqlite3_finalize(s) == SQLITE_OK ? 0 : check_db_fail(c);
+	return check_keep(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
 }
 
 static int list_columns(struct check *c)

@@ -189,14 +189,14 @@ static int begin_mending(struct check *c)
 	return 0;
 }
 
-int check_prepare(struct check *c, const char *sql, sqlite3_stmt **out)
+static int prepare(struct check *c, const char *sql, sqlite3_stmt **out)
 {
 	return sqlite3_prepare_v2(c->db, sql, -1, out, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
 
 static int prepare_bound(struct check *c, sqlite3_stmt **out, const char *sql, const char *fmt, va_list ap)
 {
-	int err = check_prepare(c, sql, out), rc = SQLITE_OK;
+	int err = prepare(c, sql, out), rc = SQLITE_OK;
 
 	for (int i = 1; !err && *fmt && rc == SQLITE_OK; fmt++, i++) {
 		if (*fmt == 'i') {
@@ -247,7 +247,7 @@ int check_rows(struct check *c, const char *sql, int (*each)(struct check *c, sq
 {
 	struct row *rows = NULL;
 	sqlite3_stmt *s;
-	int err = check_prepare(c, sql, &s), n;
+	int err = prepare(c, sql, &s), n;
 
 	if (err)
 		return err;
@@ -289,18 +289,34 @@ int check_number(struct check *c, int64_t otherwise, int64_t *out, const char *s
 	return err;
 }
 
-static int change(struct check *c, const char *sql, const char *fmt, va_list ap)
+static int run(struct check *c, const char *sql, const char *fmt, va_list ap)
 {
 	sqlite3_stmt *s;
-	int err = begin_mending(c);
+	int err = prepare_bound(c, &s, sql, fmt, ap);
 
-	if (!err)
-		err = prepare_bound(c, &s, sql, fmt, ap);
 	if (err)
 		return err;
 	while (sqlite3_step(s) == SQLITE_ROW)
 		;
 	return sqlite3_finalize(s) == SQLITE_OK ? 0 : check_db_fail(c);
+}
+
+int check_keep(struct check *c, const char *sql, const char *fmt, ...)
+{
+	va_list ap;
+	int err;
+
+	va_start(ap, fmt);
+	err = run(c, sql, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+static int change(struct check *c, const char *sql, const char *fmt, va_list ap)
+{
+	int err = begin_mending(c);
+
+	return err ? err : run(c, sql, fmt, ap);
 }
 
 int check_mend(struct check *c, const char *what, const char *sql, const char *fmt, ...)

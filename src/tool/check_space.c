@@ -146,8 +146,6 @@ static int add_pool_file(struct check *c, const char *name)
 	char path[300], same[32];
 	int64_t number;
 	struct stat st;
-	sqlite3_stmt *s;
-	int err;
 
 	snprintf(path, sizeof(path), "pool/%s", name);
 	if (strlen(name) < 2 || strspn(name, "0123456789") != strlen(name) || strlen(name) > 9) {
@@ -166,13 +164,7 @@ static int add_pool_file(struct check *c, const char *name)
 		check_found(c, "%s is no regular file", path);
 		return 0;
 	}
-	err = check_prepare(c, "INSERT INTO temp.pool_file VALUES(?,?)", &s);
-	if (err)
-		return err;
-	sqlite3_bind_int64(s, 1, number);
-	sqlite3_bind_int64(s, 2, st.st_size);
-	sqlite3_step(s);
-	return sqlite3_finalize(s) == SQLITE_OK ? 0 : check_db_fail(c);
+	return check_keep(c, "INSERT INTO temp.pool_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
 }
 
 /* number */

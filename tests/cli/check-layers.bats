@@ -9,21 +9,10 @@ setup_file() {
 	mount_store -o keep=4,commit=0
 	fill
 	kill9
-	PRISTINE=$WORK
-	cp -a --sparse=always "$STORE" "$WORK/pristine"
-	export PRISTINE
+	keep_pristine
 }
-teardown_file() {
-	WORK=$PRISTINE
-	teardown_work
-}
-
-setup() {
-	spill_only
-	setup_work
-	rmdir "$STORE"
-	cp -a --sparse=always "$PRISTINE/pristine" "$STORE"
-}
+teardown_file() { teardown_pristine; }
+setup() { setup_copy; }
 
 fill() {
 	local L=$MNT/layers i

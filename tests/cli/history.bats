@@ -8,14 +8,6 @@ setup() {
 	mount_store -o keep=20
 }
 
-ctl_fails() {
-	local code=$1 text=$2 rc=0
-	shift 2
-	LC_ALL=C "$SPILLCTL" "$@" >"$WORK/out" 2>"$WORK/err" || rc=$?
-	eq "$rc" "$code" || { cat "$WORK/err" >&2; return 1; }
-	grep -qF -- "$text" "$WORK/err" || fail "should have said '$text': $(cat "$WORK/err")"
-}
-
 layer() { # FILE...: new noise in each, sealed
 	local f
 	for f in "$@"; do noise 600000 "$MNT/layers/$f"; done

@@ -2,20 +2,9 @@
 # spillctl: finding the mount, unmounting, sync, commit, statistics.
 load ../lib/common
 
-# "! command" alone fails no test.
-not() { if "$@"; then fail "should have failed: $*"; fi; }
-
 setup() {
 	spill_only
 	common_setup
-}
-
-ctl_fails() {
-	local code=$1 text=$2 rc=0
-	shift 2
-	LC_ALL=C "$SPILLCTL" "$@" >"$WORK/out" 2>"$WORK/err" || rc=$?
-	eq "$rc" "$code" || { cat "$WORK/err" >&2; return 1; }
-	grep -qF -- "$text" "$WORK/err" || fail "should have said '$text': $(cat "$WORK/err")"
 }
 
 @test "usage" {
@@ -55,12 +44,12 @@ ctl_fails() {
 @test "umount waits until the daemon has gone and the store is free" {
 	echo x >"$MNT/layers/x"
 	"$SPILLCTL" umount "$MNT"
-	not mounted
+	refute mounted
 	wait_gone "$PID"
 	mount_again
 	eq "$(cat "$MNT/layers/x")" x
 	"$SPILLCTL" umount "$MNT/layers/x"
-	not mounted
+	refute mounted
 }
 
 @test "umount of a mount in use says so and leaves it; --lazy detaches it" {
@@ -68,7 +57,7 @@ ctl_fails() {
 	ctl_fails 3 "in use" umount "$MNT"
 	mounted
 	"$SPILLCTL" umount --lazy "$MNT"
-	not mounted
+	refute mounted
 	echo late >&8
 	kill -0 "$PID"
 	exec 8>&-
@@ -83,7 +72,7 @@ ctl_fails() {
 	ctl_fails 2 "dead" info "$MNT"
 	run "$SPILLCTL" umount "$MNT"
 	eq "$status" 0
-	not mounted
+	refute mounted
 	DAEMON_LOST=expected
 }
 

@@ -8,14 +8,6 @@ setup() {
 	mount_store -o commit=600 # nothing is compressed but by request
 }
 
-ctl_fails() {
-	local code=$1 text=$2 rc=0
-	shift 2
-	LC_ALL=C "$SPILLCTL" "$@" >"$WORK/out" 2>"$WORK/err" || rc=$?
-	eq "$rc" "$code" || { cat "$WORK/err" >&2; return 1; }
-	grep -qF -- "$text" "$WORK/err" || fail "should have said '$text': $(cat "$WORK/err")"
-}
-
 # numbers TYPECODE EXPRESSION: an element for each i, as Python's array has them
 numbers() {
 	"$PYTHON" -c "import array, sys

@@ -213,6 +213,24 @@ teardown_work() {
 }
 teardown() { teardown_work; }
 
+# For files whose tests each work on a copy of one store: keep_pristine and teardown_pristine in setup_file, after the unmount,
+# and teardown_file; setup_copy in setup.
+keep_pristine() {
+	PRISTINE=$WORK
+	cp -a --sparse=always "$STORE" "$WORK/pristine"
+	export PRISTINE
+}
+teardown_pristine() {
+	WORK=$PRISTINE
+	teardown_work
+}
+setup_copy() {
+	spill_only
+	setup_work
+	rmdir "$STORE"
+	cp -a --sparse=always "$PRISTINE/pristine" "$STORE"
+}
+
 # Whatever a test has done, its store is in order: unless it says STORE_DAMAGED=1.
 check_left() {
 	[ -z "$NATIVE" ] && [ -z "${STORE_DAMAGED:-}" ] && [ -e "${STORE:-/}/SPILLFS" ] || return 0
@@ -263,6 +281,15 @@ fails_with() {
 	shift
 	if out=$(LC_ALL=C "$@" 2>&1); then fail "should have failed: $*"; return 1; fi
 	grep -qF -- "$text" <<<"$out" || fail "should have said '$text': $out"
+}
+
+# ctl_fails CODE TEXT ARG...: spillctl exits with CODE and says TEXT; its outputs are in $WORK/out and $WORK/err.
+ctl_fails() {
+	local code=$1 text=$2 rc=0
+	shift 2
+	LC_ALL=C "$SPILLCTL" "$@" >"$WORK/out" 2>"$WORK/err" || rc=$?
+	eq "$rc" "$code" || { cat "$WORK/err" >&2; return 1; }
+	grep -qF -- "$text" "$WORK/err" || fail "should have said '$text': $(cat "$WORK/err")"
 }
 
 # Drops what the kernel caches, as far as the user may.
