@@ -65,7 +65,9 @@ struct spillfs_blocks {
 /* Settable, on a file or as the default of what is created in a directory. Where it is not set, reading the
  * dtype or the block size of a file gives the value in effect. */
 #define SPILLFS_XATTR_DTYPE "user.spillfs.dtype"           /* "f64", or "pos:u32,lcp:u32" */
-#define SPILLFS_XATTR_SHAPE "user.spillfs.shape"           /* "1000,3" */
+#define SPILLFS_XATTR_SHAPE "user.spillfs.shape"           /* "1000,3"; "()": no dimensions */
+#define SPILLFS_XATTR_ORDER "user.spillfs.order"           /* "C", "F": which index varies fastest, last or first */
+#define SPILLFS_XATTR_LOGICAL "user.spillfs.logical"       /* "timestamp[us]", "timestamp[us,UTC]", "duration[s]", "date" */
 #define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; while the array is empty */
 #define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "zstd:1".."zstd:19", "none" */
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle" */

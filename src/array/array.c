@@ -25,7 +25,7 @@ static const struct array_ops *const kinds[] = {
 
 const char *array_kind_name(enum array_kind kind)
 {
-	static const char *const names[] = { "none", "bucket", "column", "layered" };
+	static const char *const names[] = { "none", "bucket", "column", "layered", "view" };
 
 	return names[kind];
 }

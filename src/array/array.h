@@ -29,7 +29,7 @@ struct history;
 struct layers_facts;
 struct meta_inode;
 
-enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYERED = 3 };
+enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYERED = 3, ARRAY_VIEW = 4 /* view/: never stored */ };
 
 #define ARRAY_SIZE_MAX (1ull << 50)
 #define ARRAY_BLOCK_MIN 4096u

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "array/dirty.h"
+#include "array/pin.h"
 #include "spillfs.h"
 #include "block/cache.h"
 #include "block/index.h"
@@ -114,6 +115,8 @@ static void layered_close(struct array *a)
 	/* The last job lets go of the array under the budget's lock. */
 	while (dirty_has(a))
 		dirty_flush_array(a->home->dirty, a);
+	if (l->pins)
+		pins_put(l->pins);
 	blockmap_fini(&l->map);
 	free(l->changes);
 	free(l->tombs);
@@ -121,21 +124,40 @@ static void layered_close(struct array *a)
 	free(l);
 }
 
-static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
-			struct array **out)
+static struct layered *new_layered(struct arrays *home, uint64_t ino, uint64_t size, const struct array_params *params)
 {
 	struct layered *l = calloc(1, sizeof(*l));
-	int err;
 
 	if (!l)
-		return -ENOMEM;
-	l->array = (struct array){ .ops = &layered_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
-				   .params = *params };
+		return NULL;
+	l->array = (struct array){ .ops = &layered_ops, .home = home, .ino = ino, .size_bytes = size, .params = *params };
 	l->filter_hint = -1;
 	l->facts_staged = true;
 	l->last_read = UINT64_MAX;
 	lock_init(&l->lock, RANK_ARRAY);
 	blockmap_init(&l->map);
+	return l;
+}
+
+int layered_new_pinned(struct array *a, struct pins *pins, struct layered **out)
+{
+	struct layered *l = new_layered(a->home, a->ino, a->size_bytes, &a->params);
+
+	if (!l)
+		return -ENOMEM;
+	l->pins = pins;
+	*out = l;
+	return 0;
+}
+
+static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+			struct array **out)
+{
+	struct layered *l = new_layered(home, row->ino, row->size_bytes, params);
+	int err;
+
+	if (!l)
+		return -ENOMEM;
 	err = params->past ? history_replay(params->past, row->ino, replay_record, l) :
 			     layers_replay(home->store->layers, row->ino, replay_record, l);
 	if (err) {
@@ -151,7 +173,8 @@ static int layered_open(struct arrays *home, const struct meta_inode *row, const
 
 struct load {
 	struct store *store;
-	struct history *past; /* NULL: the present */
+	struct history *past; /* NULL: the present, or a pinned array */
+	struct pins *pins;
 	uint64_t ino, block;
 	struct block_ref ref;
 };
@@ -167,21 +190,49 @@ static int load_frame(void *ctx, void *dst, size_t size)
 	};
 	struct layers_slot *slot;
 	char who[80];
-	int err = load->past ? history_layer(load->past, r->layer, &slot) : layers_get(ls, r->layer, &slot);
+	int err = 0;
 
 	(void)size;
-	if (err)
-		return err;
+	if (load->pins)
+		slot = pins_find(load->pins, r->layer);
+	else
+		err = load->past ? history_layer(load->past, r->layer, &slot) : layers_get(ls, r->layer, &slot);
+	if (err || !slot)
+		return err ? err : -ESTALE;
 	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
 		 (unsigned long long)load->block);
 	stats_add(STAT_FRAME_READ_BYTES, r->frame_len);
 	err = layer_decode(layers_file(slot), &b, who, dst);
-	layers_put(ls, slot);
+	if (!load->pins)
+		layers_put(ls, slot);
 	return err;
 }
 
-/* Names the array in the log; the layer has named itself. */
-static int report(struct layered *l, const struct block_ref *r, uint64_t block, int err)
+/* What this load reads from stays. */
+static void load_hold(struct load *load)
+{
+	if (load->pins)
+		pins_get(load->pins);
+	else if (load->past)
+		history_get(load->past);
+}
+
+static void load_let_go(struct load *load)
+{
+	if (load->pins)
+		pins_put(load->pins);
+	else if (load->past)
+		history_put(load->past);
+}
+
+static struct load load_of(struct layered *l, const struct block_ref *ref, uint64_t block)
+{
+	return (struct load){ .store = l->array.home->store, .past = l->pins ? NULL : l->array.params.past,
+			      .pins = l->pins, .ino = l->array.ino, .block = block, .ref = *ref };
+}
+
+/* The layer has named itself. */
+int layered_report(struct layered *l, const struct block_ref *r, uint64_t block, int err)
 {
 	struct meta *m = l->array.home->store->meta;
 	char path[4096] = "?";
@@ -206,10 +257,10 @@ static int report(struct layered *l, const struct block_ref *r, uint64_t block, 
 int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, struct cache_entry **out)
 {
 	struct store *s = l->array.home->store;
-	struct load load = { .store = s, .past = l->array.params.past, .ino = l->array.ino, .block = block, .ref = *ref };
+	struct load load = load_of(l, ref, block);
 	struct cache_key key = { ref->layer, ref->frame_off };
 
-	return report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
+	return layered_report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
 }
 
 /* May outlive the array; it holds the state. */
@@ -230,8 +281,7 @@ static void run_prefetch(struct work *w)
 		stats_add(STAT_CACHE_PREFETCHED, 1);
 		cache_put(cache, e);
 	}
-	if (p->load.past)
-		history_put(p->load.past);
+	load_let_go(&p->load);
 	free(p);
 }
 
@@ -253,9 +303,8 @@ static void prefetch_block(struct layered *l, uint64_t block)
 	if (!p)
 		return;
 	p->work.run = run_prefetch;
-	p->load = (struct load){ .store = s, .ino = l->array.ino, .block = block, .ref = ref };
-	if (l->array.params.past)
-		p->load.past = history_get(l->array.params.past);
+	p->load = load_of(l, &ref, block);
+	load_hold(&p->load);
 	work_submit(s->work, &p->work, WORK_BACKGROUND);
 }
 

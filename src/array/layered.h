@@ -32,10 +32,15 @@ struct layered {
 	int filter_hint;   /* codec's memory; atomic access */
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
+	struct pins *pins; /* of a pinned array (pin.h); else NULL */
 	uint64_t last_read; /* sequential readers; relaxed atomics */
 	uint64_t write_end;
 };
 
+/* An array without blocks that is of the same inode and size as `a`, and takes pins over. -ENOMEM. */
+int layered_new_pinned(struct array *a, struct pins *pins, struct layered **out);
+/* Names the array in the log if err is damage or a layer that is missing. Returns what the reader is told. */
+int layered_report(struct layered *l, const struct block_ref *r, uint64_t block, int err);
 /* The decoded frame of ref, pinned in the cache; damage is logged with the array's path. */
 struct cache_entry;
 int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, struct cache_entry **out);

@@ -248,6 +248,11 @@ int layer_adopt(struct layer *l, struct io_dir *d, const char *path, uint64_t nu
 	return err;
 }
 
+struct io *layer_io(struct layer *l)
+{
+	return l->io;
+}
+
 uint64_t layer_number(const struct layer *l)
 {
 	return l->number;

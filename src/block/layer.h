@@ -55,6 +55,8 @@ bool layer_has_index(const struct layer *l);
 void layer_close(struct layer *l);
 
 uint64_t layer_number(const struct layer *l);
+/* The file: for who lends ranges of it. */
+struct io *layer_io(struct layer *l);
 bool layer_sealed(const struct layer *l);
 uint64_t layer_bytes(struct layer *l);        /* length of the file so far */
 uint64_t layer_frame_bytes(struct layer *l);  /* of its frames alone */

@@ -13,6 +13,7 @@
 
 #include "array/array.h"
 #include "array/dtype.h"
+#include "array/setting.h"
 #include "spillfs.h"
 #include "store/meta.h"
 #include "tool/check.h"
@@ -406,31 +407,6 @@ static int bad_xattr(struct check *c, sqlite3_value **v)
 	return err;
 }
 
-static bool setting_is_valid(const char *name, const char *value)
-{
-	uint32_t bytes;
-	char *end;
-	long n;
-
-	if (!strcmp(name, SPILLFS_XATTR_DTYPE))
-		return !dtype_size(value, &bytes);
-	if (!strcmp(name, SPILLFS_XATTR_SHAPE))
-		return !dtype_shape_check(value);
-	if (!strcmp(name, SPILLFS_XATTR_FILTER))
-		return !strcmp(value, "auto") || !strcmp(value, "none") || !strcmp(value, "shuffle");
-	if (!strcmp(name, SPILLFS_XATTR_CODEC) && !strcmp(value, "none"))
-		return true;
-	if (!strcmp(name, SPILLFS_XATTR_CODEC)) {
-		n = strncmp(value, "zstd:", 5) ? 0 : strtol(value + 5, &end, 10);
-		return n >= 1 && n <= 19 && !*end;
-	}
-	if (!strcmp(name, SPILLFS_XATTR_BLOCK_SIZE)) {
-		n = strtol(value, &end, 10);
-		return *value && !*end && n >= ARRAY_BLOCK_MIN && n <= ARRAY_BLOCK_MAX && n % 4096 == 0;
-	}
-	return false;
-}
-
 static int check_setting(struct check *c, sqlite3_value **v)
 {
 	const char *name = (const char *)sqlite3_value_text(v[1]);
@@ -440,7 +416,7 @@ static int check_setting(struct check *c, sqlite3_value **v)
 
 	if (len <= DTYPE_TEXT_MAX && len) {
 		memcpy(text, sqlite3_value_blob(v[2]), len);
-		if (strlen(text) == len && setting_is_valid(name, text))
+		if (strlen(text) == len && !setting_check(name, text))
 			return 0;
 	}
 	err = check_mend(c, "removed", "DELETE FROM xattrs WHERE ino=? AND name=?", "is", check_int(v[0]), name);

@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 
 #include "array/dtype.h"
+#include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/inode.h"
@@ -21,64 +22,14 @@
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."
 
-static int check_dtype(const char *v)
-{
-	uint32_t bytes;
-
-	return dtype_size(v, &bytes);
-}
-
-static int check_block_size(const char *v)
-{
-	char *end;
-	unsigned long n = isdigit((unsigned char)*v) ? strtoul(v, &end, 10) : 0;
-
-	if (n < ARRAY_BLOCK_MIN || n > ARRAY_BLOCK_MAX || n % 4096 || *end)
-		return -EINVAL;
-	return 0;
-}
-
-static int check_codec(const char *v)
-{
-	char *end;
-	long level;
-
-	if (!strcmp(v, "none"))
-		return 0;
-	if (strncmp(v, "zstd:", 5) || !isdigit((unsigned char)v[5]))
-		return -EINVAL;
-	level = strtol(v + 5, &end, 10);
-	return *end || level < 1 || level > 19 ? -EINVAL : 0;
-}
-
-static int check_filter(const char *v)
-{
-	return strcmp(v, "auto") && strcmp(v, "none") && strcmp(v, "shuffle") ? -EINVAL : 0;
-}
-
-static const struct setting {
-	const char *name;
-	int (*check)(const char *value);
-} settings[] = {
-	{ SPILLFS_XATTR_DTYPE, check_dtype },
-	{ SPILLFS_XATTR_SHAPE, dtype_shape_check },
-	{ SPILLFS_XATTR_BLOCK_SIZE, check_block_size },
-	{ SPILLFS_XATTR_CODEC, check_codec },
-	{ SPILLFS_XATTR_FILTER, check_filter },
-};
-
 static const char *const read_only[] = {
 	SPILLFS_XATTR_KIND, SPILLFS_XATTR_STORED_BYTES, SPILLFS_XATTR_LENGTH,
 	SPILLFS_XATTR_EXTENTS, SPILLFS_XATTR_RUNS, SPILLFS_XATTR_LAYERS,
 };
 
-static const struct setting *setting_find(const char *name)
+static bool is_setting(const char *name)
 {
-	for (size_t k = 0; k < sizeof(settings) / sizeof(*settings); k++) {
-		if (!strcmp(settings[k].name, name))
-			return &settings[k];
-	}
-	return NULL;
+	return setting_check(name, "") != -ENODATA;
 }
 
 static bool is_read_only(const char *name)
@@ -199,7 +150,7 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 		return err;
 	}
 	/* The kernel asks for security.capability before every write through its cache. */
-	if (!i->past && !atomic_load(&i->has_xattrs) && !setting_find(name))
+	if (!i->past && !atomic_load(&i->has_xattrs) && !is_setting(name))
 		return -ENODATA;
 	meta_lock(m);
 	err = i->past ? past_getxattr(t, ino, name, out, len_out) : meta_xattr_get_locked(m, ino, name, out, len_out);
@@ -234,12 +185,12 @@ static int reconfigure(struct inode *i)
 
 static int check_setting(struct inode *i, const char *name, const void *value, size_t len)
 {
-	const struct setting *s = setting_find(name);
 	char text[DTYPE_TEXT_MAX + 1];
+	int err;
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
-	if (!s)
+	if (!is_setting(name))
 		return is_read_only(name) ? -EPERM : -EINVAL;
 	if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
 		return -EPERM;
@@ -247,8 +198,9 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return -EINVAL;
 	memcpy(text, value, len);
 	text[len] = '\0';
-	if (s->check(text))
-		return -EINVAL;
+	err = setting_check(name, text);
+	if (err)
+		return err;
 	/* Blocks that are stored keep their size. */
 	if (!strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && S_ISREG(i->mode) && atomic_load(&i->size_bytes))
 		return -EBUSY;
@@ -302,7 +254,7 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_CTIME);
-	err = setting_find(name) ? reconfigure(i) : 0;
+	err = is_setting(name) ? reconfigure(i) : 0;
 	if (err) { /* somebody wrote meanwhile */
 		inode_log_enter(i);
 		meta_lock(m);
@@ -390,5 +342,5 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_CTIME);
-	return setting_find(name) ? reconfigure(i) : 0;
+	return is_setting(name) ? reconfigure(i) : 0;
 }

@@ -13,9 +13,11 @@
 	X(STAT_READ_OPS_BUCKET, "spillfs_read_ops", "kind=\"bucket\"", "counter", "Read requests served") \
 	X(STAT_READ_OPS_COLUMN, "spillfs_read_ops", "kind=\"column\"", "counter", "") \
 	X(STAT_READ_OPS_LAYERED, "spillfs_read_ops", "kind=\"layered\"", "counter", "") \
+	X(STAT_READ_OPS_VIEW, "spillfs_read_ops", "kind=\"view\"", "counter", "") \
 	X(STAT_READ_BYTES_BUCKET, "spillfs_read_bytes", "kind=\"bucket\"", "counter", "Bytes read") \
 	X(STAT_READ_BYTES_COLUMN, "spillfs_read_bytes", "kind=\"column\"", "counter", "") \
 	X(STAT_READ_BYTES_LAYERED, "spillfs_read_bytes", "kind=\"layered\"", "counter", "") \
+	X(STAT_READ_BYTES_VIEW, "spillfs_read_bytes", "kind=\"view\"", "counter", "") \
 	X(STAT_WRITE_OPS_BUCKET, "spillfs_write_ops", "kind=\"bucket\"", "counter", "Write requests served") \
 	X(STAT_WRITE_OPS_COLUMN, "spillfs_write_ops", "kind=\"column\"", "counter", "") \
 	X(STAT_WRITE_OPS_LAYERED, "spillfs_write_ops", "kind=\"layered\"", "counter", "") \

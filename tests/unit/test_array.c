@@ -2,6 +2,7 @@
  * Element types, shapes and the sparse block map.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "array/blockmap.h"
@@ -40,16 +41,69 @@ UNIT_TEST(dtype_from_name)
 
 UNIT_TEST(dtype_shapes)
 {
-	CHECK_OK(dtype_shape_check("1"));
-	CHECK_OK(dtype_shape_check("1000,3"));
-	CHECK_OK(dtype_shape_check("9223372036854775807"));
-	CHECK_EQ(dtype_shape_check(""), -EINVAL);
-	CHECK_EQ(dtype_shape_check("0"), -EINVAL);
-	CHECK_EQ(dtype_shape_check("3,"), -EINVAL);
-	CHECK_EQ(dtype_shape_check("-3"), -EINVAL);
-	CHECK_EQ(dtype_shape_check("3, 4"), -EINVAL);
-	CHECK_EQ(dtype_shape_check("4294967296,4294967296"), -EINVAL);
-	CHECK_EQ(dtype_shape_check("9223372036854775808"), -EINVAL);
+	static const char *const bad[] = { "", "3,", ",3", "-3", "3, 4", "x", "(3)", "4294967296,4294967296", "9223372036854775808" };
+	struct shape s = { 0 };
+
+	CHECK_OK(shape_parse("1", &s));
+	CHECK_OK(shape_parse("9223372036854775807", &s));
+	CHECK_OK(shape_parse("0,9223372036854775807", &s));
+	CHECK_OK(shape_parse("()", &s));
+	CHECK_EQ(s.ndims, 0);
+	CHECK_EQ(shape_count(&s), 1);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		CHECK_EQ(shape_parse(bad[i], &s), -EINVAL);
+}
+
+UNIT_TEST(dtype_shape_fits)
+{
+	char text[SHAPE_TEXT_MAX];
+	struct shape s;
+
+	CHECK_OK(shape_parse("1000,3,2", &s));
+	CHECK_EQ(shape_row(&s), 6);
+	shape_fit(&s, 25);
+	shape_text(&s, text);
+	CHECK(!strcmp(text, "4,3,2"));
+	s.fortran = true;
+	shape_fit(&s, 25);
+	CHECK_EQ(s.dims[2], 2);
+	CHECK_EQ(shape_count(&s), 24);
+	CHECK_OK(shape_parse("()", &s));
+	shape_fit(&s, 1);
+	CHECK_EQ(s.ndims, 0);
+	shape_fit(&s, 7);
+	CHECK_EQ(s.dims[0], 7);
+	CHECK_OK(shape_parse("5,0", &s));
+	shape_fit(&s, 0);
+	CHECK_EQ(s.dims[0], 5);
+}
+
+UNIT_TEST(dtype_records)
+{
+	struct dtype *d;
+
+	CHECK_OK(dtype_parse("pos:u32,lcp:f64,b:bool", &d));
+	CHECK_EQ(d->bytes, 13);
+	CHECK_EQ(d->nfields, 3);
+	CHECK_EQ(d->fields[2].off_bytes, 12);
+	CHECK_EQ(d->fields[1].type, DTYPE_F64);
+	free(d);
+	CHECK_EQ(dtype_parse("a:u8,a:u8", &d), -EINVAL);
+}
+
+UNIT_TEST(dtype_logical)
+{
+	struct logical l;
+
+	CHECK_OK(logical_parse("timestamp[us]", &l));
+	CHECK_EQ(l.unit, LOGICAL_US);
+	CHECK_OK(logical_parse("timestamp[s,UTC]", &l));
+	CHECK(l.utc && l.unit == LOGICAL_S);
+	CHECK_OK(logical_parse("duration[ns]", &l));
+	CHECK_OK(logical_parse("date", &l));
+	CHECK_EQ(logical_parse("duration[ns,UTC]", &l), -EINVAL);
+	CHECK_EQ(logical_parse("timestamp", &l), -EINVAL);
+	CHECK_EQ(logical_parse("timestamp[h]", &l), -EINVAL);
 }
 
 UNIT_TEST(blockmap_is_sparse)

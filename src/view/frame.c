@@ -1,0 +1,194 @@
+/*
+ * Ranges of a source as zstd frames, and what the store knows of ranges without reading them.
+ *
+ * Invariants:
+ *  1. The length of a frame follows from block maps alone.
+ *  2. Frames made here have a content size and a window of 128 KiB, and no checksum (it would need the data).
+ */
+#include <assert.h>
+#include <string.h>
+
+#include <zstd.h>
+
+#include "array/dtype.h"
+#include "array/pin.h"
+#include "view/priv.h"
+
+#define BLOCK_MAX (128u << 10) /* RFC 8878 */
+#define BLOCK_HEAD 3u
+#define FRAME_HEAD 10u
+#define DESCRIPTOR_FCS_4BYTES 0x80
+#define WINDOW_128K 0x38 /* exponent 7: 1 KiB << 7 */
+enum block_type { BLOCK_RAW = 0, BLOCK_RLE = 1 };
+
+/* The source if it has blocks. */
+static struct array *layered_source(const struct view *v, unsigned source)
+{
+	return view_source_block_bytes(v, source) ? v->sources[source].array : NULL;
+}
+
+/* [off, off + len) is one block that is stored as a frame of its own, which decodes to just these bytes. */
+static bool find_stored(const struct view *v, unsigned source, uint64_t off, uint64_t len, struct block_ref *out)
+{
+	struct array *a = layered_source(v, source);
+	uint32_t bs = view_source_block_bytes(v, source);
+
+	if (!a || off % bs || len > bs || !pin_block(a, off / bs, out))
+		return false;
+	return !out->raw_off && out->raw_len == len && out->frame_raw == len;
+}
+
+/* Nothing is stored of [off, off + len). */
+static bool is_hole(const struct view *v, unsigned source, uint64_t off, uint64_t len)
+{
+	struct array *a = layered_source(v, source);
+	uint32_t bs = view_source_block_bytes(v, source);
+	struct block_ref ref;
+
+	if (!len)
+		return true;
+	if (!a)
+		return false;
+	for (uint64_t block = off / bs; block <= (off + len - 1) / bs; block++) {
+		if (pin_block(a, block, &ref))
+			return false;
+	}
+	return true;
+}
+
+static uint64_t nblocks_of(uint64_t decoded_bytes)
+{
+	return (decoded_bytes + BLOCK_MAX - 1) / BLOCK_MAX;
+}
+
+void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
+		     unsigned accept, uint32_t elem_bytes, struct view_frame *out)
+{
+	struct block_ref ref;
+	struct view_frame f = { .source = source, .elem_bytes = elem_bytes, .off = off, .len = len,
+				.decoded_bytes = decoded_bytes };
+
+	assert(decoded_bytes && decoded_bytes <= UINT32_MAX && len <= decoded_bytes);
+	f.filter = accept & VIEW_ACCEPT_PLAIN ? CODEC_FILTER_NONE : CODEC_FILTER_SHUFFLE;
+	if (len == decoded_bytes && find_stored(v, source, off, len, &ref) && (accept & 1u << ref.filter) &&
+	    (ref.filter == CODEC_FILTER_NONE || ref.elem_bytes == elem_bytes)) {
+		f.how = VIEW_FRAME_STORED;
+		f.filter = ref.filter;
+		f.block = off / view_source_block_bytes(v, source);
+		f.len_bytes = ref.frame_len;
+	} else if (is_hole(v, source, off, len)) {
+		f.how = VIEW_FRAME_ZEROS;
+		f.len_bytes = FRAME_HEAD + nblocks_of(decoded_bytes) * (BLOCK_HEAD + 1);
+	} else {
+		f.how = VIEW_FRAME_RAW;
+		f.len_bytes = FRAME_HEAD + nblocks_of(decoded_bytes) * BLOCK_HEAD + decoded_bytes;
+	}
+	*out = f;
+}
+
+static void put_le(uint8_t *p, unsigned n, uint64_t x)
+{
+	for (unsigned i = 0; i < n; i++)
+		p[i] = (uint8_t)(x >> 8 * i);
+}
+
+static void put_block_head(struct view *v, uint64_t len, enum block_type type, bool last)
+{
+	uint8_t head[BLOCK_HEAD];
+
+	put_le(head, BLOCK_HEAD, len << 3 | (uint64_t)type << 1 | last);
+	view_put(v, head, sizeof(head));
+}
+
+/* Bytes [at, at + len) of what the frame decodes to. */
+static void put_content(struct view *v, const struct view_frame *f, uint64_t at, uint64_t len)
+{
+	const struct view_shuffle s = { f->off, f->len, f->decoded_bytes, f->elem_bytes };
+	uint64_t data = at >= f->len ? 0 : f->len - at < len ? f->len - at : len;
+
+	if (f->filter == CODEC_FILTER_SHUFFLE) {
+		view_put_shuffled(v, &s, f->source, at, len);
+		return;
+	}
+	view_put_data(v, f->source, f->off + at, data);
+	view_put_zeros(v, len - data);
+}
+
+void view_put_frame(struct view *v, const struct view_frame *f)
+{
+	uint8_t head[FRAME_HEAD];
+
+	if (f->how == VIEW_FRAME_STORED) {
+		view_put_stored(v, f->source, f->block, f->len_bytes);
+		return;
+	}
+	put_le(head, 4, ZSTD_MAGICNUMBER);
+	head[4] = DESCRIPTOR_FCS_4BYTES;
+	head[5] = WINDOW_128K;
+	put_le(head + 6, 4, f->decoded_bytes);
+	view_put(v, head, sizeof(head));
+	for (uint64_t at = 0; at < f->decoded_bytes; at += BLOCK_MAX) {
+		uint64_t len = f->decoded_bytes - at < BLOCK_MAX ? f->decoded_bytes - at : BLOCK_MAX;
+		bool last = at + len == f->decoded_bytes;
+
+		put_block_head(v, len, f->how == VIEW_FRAME_ZEROS ? BLOCK_RLE : BLOCK_RAW, last);
+		if (f->how == VIEW_FRAME_ZEROS)
+			view_put(v, "", 1);
+		else
+			put_content(v, f, at, len);
+	}
+}
+
+uint64_t view_stored_bytes(const struct view *v, unsigned source, enum codec_filter filter)
+{
+	uint32_t bs = view_source_block_bytes(v, source);
+	uint64_t size = view_source_bytes(v, source), sum = 0;
+	struct block_ref ref;
+
+	for (uint64_t off = 0; bs && off < size; off += bs) {
+		uint64_t len = size - off < bs ? size - off : bs;
+
+		if (find_stored(v, source, off, len, &ref) && ref.filter == filter)
+			sum += ref.frame_len;
+	}
+	return sum;
+}
+
+static void widen(struct summary *sum, enum summary_type type, uint64_t min_bits, uint64_t max_bits, bool *any)
+{
+	if (!*any || summary_compare(type, min_bits, sum->min_bits) < 0)
+		sum->min_bits = min_bits;
+	if (!*any || summary_compare(type, max_bits, sum->max_bits) > 0)
+		sum->max_bits = max_bits;
+	*any = true;
+}
+
+bool view_summary(const struct view *v, unsigned source, enum summary_type type, uint64_t off, uint64_t len,
+		  struct summary *out)
+{
+	struct array *a = layered_source(v, source);
+	uint64_t end = off + len, size = view_source_bytes(v, source);
+	uint32_t bs = view_source_block_bytes(v, source), elem;
+	struct summary sum = { .type = type };
+	bool any = false;
+
+	if (!a || !type || !len || off % bs || (end % bs && end != size) || dtype_size(summary_type_name(type), &elem))
+		return false;
+	for (uint64_t at = off; at < end; at += bs) {
+		uint64_t here = end - at < bs ? end - at : bs;
+		struct block_ref ref = { 0 };
+		bool stored = pin_block(a, at / bs, &ref);
+
+		if (stored && (ref.stat_type != type || (ref.raw_len % elem && ref.raw_len < here)))
+			return false;
+		if (stored && summary_compare(type, ref.min_bits, ref.max_bits) <= 0)
+			widen(&sum, type, ref.min_bits, ref.max_bits, &any);
+		if (!stored || ref.raw_len < here)
+			widen(&sum, type, 0, 0, &any);
+		sum.nan_count += ref.nan_count;
+	}
+	if (!any)
+		return false;
+	*out = sum;
+	return true;
+}

@@ -1,0 +1,422 @@
+/*
+ * Views as lists of pieces.
+ *
+ * Invariants:
+ *  1. Pieces stand in rising order without gaps: each ends where the next begins, the last at `bytes`.
+ *  2. What is read depends on the pieces and the sources alone; nothing changes after view_array.
+ *  3. A source that can change (rw) is locked only while its bytes are copied: a lease of a view holds no lock.
+ */
+#include "view/view.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "array/pin.h"
+#include "util/buf.h"
+#include "view/priv.h"
+
+#define COPY_MAX (1u << 20)
+
+int view_new(struct view **out)
+{
+	struct view *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	*out = v;
+	return 0;
+}
+
+void view_free(struct view *v)
+{
+	for (size_t k = 0; k < v->nsources; k++) {
+		if (v->sources[k].let_go)
+			v->sources[k].let_go(&v->sources[k]);
+	}
+	free(v->sources);
+	free(v->pieces);
+	free(v->shuffles);
+	free(v->bytes_put);
+	free(v);
+}
+
+void view_fail(struct view *v, int err)
+{
+	if (!v->err)
+		v->err = err;
+}
+
+/* Room for one more of `size` bytes each; false: the view has failed. */
+static bool make_room(struct view *v, void *list, size_t n, size_t *cap, size_t more, size_t size)
+{
+	void **p = list, *grown;
+	size_t want = *cap ? *cap : 16;
+
+	if (v->err)
+		return false;
+	if (n + more <= *cap)
+		return true;
+	while (want < n + more)
+		want *= 2;
+	grown = realloc(*p, want * size);
+	if (!grown) {
+		view_fail(v, -ENOMEM);
+		return false;
+	}
+	*p = grown;
+	*cap = want;
+	return true;
+}
+
+unsigned view_source_add(struct view *v, const struct view_source *s)
+{
+	if (!make_room(v, &v->sources, v->nsources, &v->cap_sources, 1, sizeof(*v->sources))) {
+		struct view_source lost = *s;
+
+		if (lost.let_go)
+			lost.let_go(&lost);
+		return 0;
+	}
+	v->sources[v->nsources] = *s;
+	return (unsigned)v->nsources++;
+}
+
+uint64_t view_source_bytes(const struct view *v, unsigned source)
+{
+	return source < v->nsources ? v->sources[source].size_bytes : 0;
+}
+
+uint32_t view_source_block_bytes(const struct view *v, unsigned source)
+{
+	const struct array *a = source < v->nsources ? v->sources[source].array : NULL;
+
+	return a && a->ops->kind == ARRAY_LAYERED ? a->params.block_bytes : 0;
+}
+
+uint64_t view_size(const struct view *v)
+{
+	return v->bytes;
+}
+
+/* Laying out. */
+
+static void add_piece(struct view *v, struct view_piece p, uint64_t len)
+{
+	if (!len || !make_room(v, &v->pieces, v->npieces, &v->cap_pieces, 1, sizeof(*v->pieces)))
+		return;
+	if (len > ARRAY_SIZE_MAX - v->bytes) {
+		view_fail(v, -EFBIG);
+		return;
+	}
+	p.at = v->bytes;
+	v->pieces[v->npieces++] = p;
+	v->bytes += len;
+}
+
+/* The last piece, if it is of this kind and source and its bytes go on at `where`. */
+static bool goes_on(const struct view *v, enum piece_kind kind, unsigned source, uint64_t where)
+{
+	const struct view_piece *last = v->npieces ? &v->pieces[v->npieces - 1] : NULL;
+
+	return last && last->kind == kind && last->source == source && last->where + (v->bytes - last->at) == where;
+}
+
+void view_put(struct view *v, const void *p, size_t len)
+{
+	if (!len || !make_room(v, &v->bytes_put, v->nbytes_put, &v->cap_bytes_put, len, 1))
+		return;
+	if (goes_on(v, PIECE_BYTES, 0, v->nbytes_put))
+		v->bytes += len;
+	else
+		add_piece(v, (struct view_piece){ .kind = PIECE_BYTES, .where = v->nbytes_put }, len);
+	memcpy(v->bytes_put + v->nbytes_put, p, len);
+	v->nbytes_put += len;
+}
+
+void view_put_zeros(struct view *v, uint64_t len)
+{
+	static const unsigned char zeros[64];
+
+	if (len <= sizeof(zeros))
+		view_put(v, zeros, (size_t)len);
+	else
+		add_piece(v, (struct view_piece){ .kind = PIECE_ZEROS }, len);
+}
+
+void view_put_align(struct view *v, uint64_t align)
+{
+	view_put_zeros(v, (align - v->bytes % align) % align);
+}
+
+void view_put_data(struct view *v, unsigned source, uint64_t off, uint64_t len)
+{
+	if (!v->err && goes_on(v, PIECE_DATA, source, off) && len <= ARRAY_SIZE_MAX - v->bytes)
+		v->bytes += len;
+	else
+		add_piece(v, (struct view_piece){ .kind = PIECE_DATA, .source = source, .where = off }, len);
+}
+
+static const struct {
+	uint8_t in_bytes;
+	uint8_t out_bytes; /* 0: a bit */
+} maps[] = {
+	[VIEW_MAP_NONE] = { 1, 1 },    [VIEW_MAP_I8_I32] = { 1, 4 },  [VIEW_MAP_I16_I32] = { 2, 4 },
+	[VIEW_MAP_U8_I32] = { 1, 4 }, [VIEW_MAP_U16_I32] = { 2, 4 }, [VIEW_MAP_BITS] = { 1, 0 },
+};
+
+uint64_t view_mapped_bytes(enum view_map map, uint64_t n)
+{
+	return map == VIEW_MAP_BITS ? (n + 7) / 8 : n * maps[map].out_bytes;
+}
+
+void view_put_mapped(struct view *v, unsigned source, enum view_map map, uint64_t first, uint64_t n)
+{
+	struct view_piece p = { .kind = PIECE_MAPPED, .source = source, .map = map, .where = first };
+
+	if (map == VIEW_MAP_NONE)
+		view_put_data(v, source, first, n);
+	else if (n)
+		add_piece(v, p, view_mapped_bytes(map, n));
+	/* The number of elements is not that of the bits. */
+	if (map == VIEW_MAP_BITS && n && !v->err)
+		v->pieces[v->npieces - 1].count = n;
+}
+
+void view_put_stored(struct view *v, unsigned source, uint64_t block, uint64_t len)
+{
+	add_piece(v, (struct view_piece){ .kind = PIECE_STORED, .source = source, .where = block }, len);
+}
+
+void view_put_shuffled(struct view *v, const struct view_shuffle *s, unsigned source, uint64_t skip, uint64_t len)
+{
+	bool same = v->nshuffles && !memcmp(&v->shuffles[v->nshuffles - 1], s, sizeof(*s));
+
+	if (!same && !make_room(v, &v->shuffles, v->nshuffles, &v->cap_shuffles, 1, sizeof(*v->shuffles)))
+		return;
+	if (!same)
+		v->shuffles[v->nshuffles++] = *s;
+	add_piece(v, (struct view_piece){ .kind = PIECE_SHUFFLED, .source = source, .where = v->nshuffles - 1, .count = skip },
+		  len);
+}
+
+int view_end(struct view *v)
+{
+	return v->err;
+}
+
+uint64_t view_hash(const struct view *v)
+{
+	uint64_t h = XXH64(v->bytes_put, v->nbytes_put, v->bytes);
+
+	h = XXH64(v->pieces, v->npieces * sizeof(*v->pieces), h);
+	for (size_t k = 0; k < v->npieces; k++) {
+		struct block_ref ref;
+
+		if (v->pieces[k].kind == PIECE_STORED && pin_block(v->sources[v->pieces[k].source].array, v->pieces[k].where, &ref))
+			h = h * 31 + ((uint64_t)ref.layer << 40) + ref.frame_off;
+	}
+	return XXH64(v->shuffles, v->nshuffles * sizeof(*v->shuffles), h);
+}
+
+/* Reading. */
+
+/* All len bytes, zeros behind the end. */
+static int read_source(const struct view_source *s, uint64_t off, void *buf, size_t len)
+{
+	size_t n = 0, inside = off >= s->size_bytes ? 0 : s->size_bytes - off < len ? (size_t)(s->size_bytes - off) : len;
+	int err;
+
+	if (s->rw)
+		rwlock_shared_nested(s->rw);
+	err = array_read(s->array, buf, inside, off, &n);
+	if (s->rw)
+		rwlock_release(s->rw);
+	if (!err)
+		memset((char *)buf + n, 0, len - n);
+	return err;
+}
+
+static void give_back_buf(struct lease *l)
+{
+	buf_free(l->owner, (size_t)(uintptr_t)l->item);
+}
+
+/* A lease of `len` bytes at buf + skip. */
+static void lend_buf(void *buf, size_t size, size_t skip, size_t len, struct lease *out)
+{
+	*out = (struct lease){ .ptr = (char *)buf + skip, .len_bytes = len, .give_back = give_back_buf, .owner = buf,
+			       .item = (void *)(uintptr_t)size };
+}
+
+static int borrow_data(const struct view_source *s, uint64_t off, size_t len, struct lease *out)
+{
+	void *buf;
+	int err;
+
+	if (off >= s->size_bytes) {
+		lease_zeros(out, len < LEASE_ZERO_MAX ? len : LEASE_ZERO_MAX);
+		return 0;
+	}
+	if (len > s->size_bytes - off)
+		len = (size_t)(s->size_bytes - off);
+	if (!s->rw)
+		return array_borrow(s->array, off, len, out);
+	if (len > COPY_MAX)
+		len = COPY_MAX;
+	buf = buf_alloc(len);
+	err = buf ? read_source(s, off, buf, len) : -ENOMEM;
+	if (err) {
+		buf_free(buf, len);
+		return err;
+	}
+	lend_buf(buf, len, 0, len, out);
+	return 0;
+}
+
+static void map_elements(enum view_map map, const unsigned char *in, size_t n, unsigned char *out)
+{
+	for (size_t i = 0; map == VIEW_MAP_BITS && i < n; i++) {
+		if (i % 8 == 0)
+			out[i / 8] = 0;
+		out[i / 8] |= (unsigned char)((in[i] != 0) << i % 8);
+	}
+	for (size_t i = 0; map != VIEW_MAP_BITS && i < n; i++) {
+		uint32_t x = map == VIEW_MAP_U8_I32 || map == VIEW_MAP_I8_I32 ? in[i] : in[2 * i] | (uint32_t)in[2 * i + 1] << 8;
+
+		if (map == VIEW_MAP_I8_I32)
+			x = (uint32_t)(int8_t)x;
+		else if (map == VIEW_MAP_I16_I32)
+			x = (uint32_t)(int16_t)x;
+		for (int b = 0; b < 4; b++)
+			out[4 * i + b] = (unsigned char)(x >> 8 * b);
+	}
+}
+
+/* Bytes [skip, skip + len) of the mapped elements. */
+static int borrow_mapped(const struct view_source *s, const struct view_piece *p, uint64_t skip, size_t len, struct lease *out)
+{
+	bool bits = p->map == VIEW_MAP_BITS;
+	uint64_t unit = bits ? 1 : maps[p->map].out_bytes, first = skip / unit;
+	size_t cut = (size_t)(skip % unit), nunits, nelems, in_bytes, out_bytes;
+	unsigned char *in, *buf;
+	int err;
+
+	if (len > COPY_MAX)
+		len = COPY_MAX;
+	nunits = (size_t)((cut + len + unit - 1) / unit);
+	first *= bits ? 8 : 1;
+	nelems = bits ? nunits * 8 : nunits;
+	if (bits && nelems > p->count - first)
+		nelems = (size_t)(p->count - first);
+	in_bytes = nelems * maps[p->map].in_bytes;
+	out_bytes = nunits * (size_t)unit;
+	in = buf_alloc(in_bytes);
+	buf = buf_alloc(out_bytes);
+	err = in && buf ? read_source(s, (p->where + first) * maps[p->map].in_bytes, in, in_bytes) : -ENOMEM;
+	if (!err)
+		map_elements(p->map, in, nelems, buf);
+	buf_free(in, in_bytes);
+	if (err) {
+		buf_free(buf, out_bytes);
+		return err;
+	}
+	lend_buf(buf, out_bytes, cut, len, out);
+	return 0;
+}
+
+/* Bytes [skip, skip + len) of what shuffling the whole range gives: byte k of element i stands at k * n + i. */
+static int borrow_shuffled(const struct view_source *s, const struct view_shuffle *f, uint64_t skip, size_t len,
+			   struct lease *out)
+{
+	size_t whole = (size_t)f->decoded_bytes;
+	unsigned char *in = buf_alloc(whole), *buf = buf_alloc(whole);
+	int err = in && buf ? read_source(s, f->off, in, (size_t)f->len) : -ENOMEM;
+
+	if (!err) {
+		memset(in + f->len, 0, whole - (size_t)f->len);
+		codec_shuffle(in, buf, whole, f->elem_bytes);
+	}
+	buf_free(in, whole);
+	if (err) {
+		buf_free(buf, whole);
+		return err;
+	}
+	lend_buf(buf, whole, (size_t)skip, len, out);
+	return 0;
+}
+
+static const struct view_piece *find_piece(const struct view *v, uint64_t off)
+{
+	size_t low = 0, high = v->npieces;
+
+	while (high - low > 1) {
+		size_t mid = low + (high - low) / 2;
+
+		if (v->pieces[mid].at <= off)
+			low = mid;
+		else
+			high = mid;
+	}
+	return &v->pieces[low];
+}
+
+static int view_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
+{
+	struct view *v = (struct view *)a;
+	const struct view_piece *p = find_piece(v, off);
+	const struct view_source *s = p->source < v->nsources ? &v->sources[p->source] : NULL;
+	uint64_t end = p + 1 < v->pieces + v->npieces ? p[1].at : v->bytes, skip = off - p->at;
+
+	if (len > end - off)
+		len = (size_t)(end - off);
+	switch ((enum piece_kind)p->kind) {
+	case PIECE_BYTES:
+		*out = (struct lease){ .ptr = v->bytes_put + p->where + skip, .len_bytes = len };
+		return 0;
+	case PIECE_ZEROS:
+		lease_zeros(out, len < LEASE_ZERO_MAX ? len : LEASE_ZERO_MAX);
+		return 0;
+	case PIECE_DATA:
+		return borrow_data(s, p->where + skip, len, out);
+	case PIECE_MAPPED:
+		return borrow_mapped(s, p, skip, len, out);
+	case PIECE_STORED:
+		return pin_lend_frame(s->array, p->where, skip, len, out);
+	case PIECE_SHUFFLED:
+		return borrow_shuffled(s, &v->shuffles[p->where], p->count + skip, len, out);
+	}
+	return -EUCLEAN;
+}
+
+static void view_close(struct array *a)
+{
+	view_free((struct view *)a);
+}
+
+/* No holes: the headers know no zeros. */
+static int view_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
+{
+	*out = hole ? a->size_bytes : off;
+	return 0;
+}
+
+/* Nobody writes: the tree refuses. */
+static const struct array_ops view_ops = {
+	.kind = ARRAY_VIEW,
+	.close = view_close,
+	.borrow = view_borrow,
+	.seek = view_seek,
+};
+
+int view_array(struct arrays *home, struct view *v, struct array **out)
+{
+	assert(!v->err);
+	v->array = (struct array){ .ops = &view_ops, .home = home, .size_bytes = v->bytes };
+	*out = &v->array;
+	return 0;
+}

@@ -1,0 +1,97 @@
+/*
+ * Views: a file in another format as a list of pieces. Most pieces are no copies: a range of a source array, or the stored
+ * frame of one of its blocks; the rest is what the format adds, headers and footers, in memory.
+ *
+ * A view is laid out once, by one of the functions in view/formats.h, and then read through struct array_ops like any
+ * other array (view_array). Size and headers never change. The sources are pinned: of a layered array the frames that it
+ * had then; a bucket or a column keeps its identity, and what is overwritten in it later shows through, while what was cut
+ * off reads as zeros.
+ *
+ * Laying out: the view_put functions append at the end. The first error sticks and is told by view_end, so that formats
+ * need not look at each step. One thread lays out; any number read afterwards.
+ */
+#ifndef SPILLFS_VIEW_VIEW_H
+#define SPILLFS_VIEW_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "array/array.h"
+#include "block/summary.h"
+
+struct view;
+
+/* An array that a view shows. The view takes it over. */
+struct view_source {
+	struct array *array;
+	struct rwlock *rw;   /* held shared while the array is read; NULL: it never changes */
+	uint64_t size_bytes; /* as the view shows it */
+	void (*let_go)(struct view_source *s); /* may be NULL */
+	void *owner;                           /* let_go's */
+};
+
+int view_new(struct view **out);
+void view_free(struct view *v);
+/* The number by which the format names it. Fails as the view_put functions do; the source is let go with the view. */
+unsigned view_source_add(struct view *v, const struct view_source *s);
+uint64_t view_source_bytes(const struct view *v, unsigned source);
+/* The size of the source's blocks; 0: it has none (bucket, column). */
+uint32_t view_source_block_bytes(const struct view *v, unsigned source);
+
+/* What is put so far, in bytes: where the next piece will stand. */
+uint64_t view_size(const struct view *v);
+/* Bytes of the format itself, copied. */
+void view_put(struct view *v, const void *p, size_t len);
+void view_put_zeros(struct view *v, uint64_t len);
+/* Zeros up to the next multiple of `align`. */
+void view_put_align(struct view *v, uint64_t align);
+/* [off, off + len) of a source, decoded; behind its end zeros. */
+void view_put_data(struct view *v, unsigned source, uint64_t off, uint64_t len);
+
+/* Elements on their way through a function. */
+enum view_map {
+	VIEW_MAP_NONE,
+	VIEW_MAP_I8_I32, VIEW_MAP_I16_I32, VIEW_MAP_U8_I32, VIEW_MAP_U16_I32, /* widened */
+	VIEW_MAP_BITS,                                                       /* bytes 0 and 1 to bits, lowest first */
+};
+/* Elements [first, first + n) of a source, mapped. */
+void view_put_mapped(struct view *v, unsigned source, enum view_map map, uint64_t first, uint64_t n);
+uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
+
+/*
+ * [off, off + len) of a source, then zeros up to decoded_bytes (at least 1, below 4 GiB), as one zstd frame with content
+ * size: the stored frame as it is, if the range is what one frame decodes to and its filter is accepted; a frame of RLE
+ * blocks where nothing is stored; else a frame of raw blocks, whose size is known without reading.
+ */
+#define VIEW_ACCEPT_PLAIN (1u << CODEC_FILTER_NONE)
+#define VIEW_ACCEPT_SHUFFLED (1u << CODEC_FILTER_SHUFFLE) /* of elem_bytes, over all of decoded_bytes */
+struct view_frame {
+	uint64_t len_bytes;        /* of the frame */
+	enum codec_filter filter;  /* what the decoded bytes have gone through: one that was accepted */
+	enum { VIEW_FRAME_STORED, VIEW_FRAME_ZEROS, VIEW_FRAME_RAW } how;
+	unsigned source;           /* the rest is view_put_frame's */
+	uint32_t elem_bytes;
+	uint64_t off, len, decoded_bytes;
+	uint64_t block;
+};
+void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
+		     unsigned accept, uint32_t elem_bytes, struct view_frame *out);
+void view_put_frame(struct view *v, const struct view_frame *f);
+/* Shares of the source's stored bytes that stand in whole frames with this filter: which one a format that has to choose
+ * once for all should accept. */
+uint64_t view_stored_bytes(const struct view *v, unsigned source, enum codec_filter filter);
+
+/* Smallest and largest element and number of NaNs of [off, off + len). False if the store does not know: no layered array,
+ * another type, a range that begins or ends inside a block. */
+bool view_summary(const struct view *v, unsigned source, enum summary_type type, uint64_t off, uint64_t len,
+		  struct summary *out);
+
+/* The first error of all that was put. */
+int view_end(struct view *v);
+/* A number that differs if the content may differ, for one and the same state of the sources. */
+uint64_t view_hash(const struct view *v);
+/* The view as an array, which takes it over; closed by array_close. -ENOMEM (v stays the caller's). */
+int view_array(struct arrays *home, struct view *v, struct array **out);
+
+#endif
