@@ -156,6 +156,19 @@ bool pin_block(struct array *pin, uint64_t block, struct block_ref *out)
 	return true;
 }
 
+bool pin_next(struct array *pin, uint64_t from, uint64_t *out)
+{
+	struct blockmap_entry *e;
+
+	for (; blockmap_next(&((struct layered *)pin)->map, from, &from, &e); from++) {
+		if (e->ref.frame_off) {
+			*out = from;
+			return true;
+		}
+	}
+	return false;
+}
+
 int pin_lend_frame(struct array *pin, uint64_t block, uint64_t skip, size_t len, struct lease *out)
 {
 	struct layered *l = (struct layered *)pin;

@@ -13,6 +13,8 @@
 int pin_array(struct array *a, uint64_t off, uint64_t len, struct array **out);
 /* What is stored of a block of a pinned array; false: nothing, it is all zeros. */
 bool pin_block(struct array *pin, uint64_t block, struct block_ref *out);
+/* The first block at or behind `from` of which something is stored; false: there is none. */
+bool pin_next(struct array *pin, uint64_t from, uint64_t *out);
 /* Lends a prefix of `len` bytes of the block's frame, as stored, from byte `skip` of it on. Inside the frame only. */
 int pin_lend_frame(struct array *pin, uint64_t block, uint64_t skip, size_t len, struct lease *out);
 

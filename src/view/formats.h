@@ -29,7 +29,8 @@ int npy_lay(struct view *v, const struct view_input *in);
 int parquet_lay(struct view *v, const struct view_input *in, size_t n);
 int arrow_lay(struct view *v, const struct view_input *in, size_t n);
 
-/* The frames of a layered array behind each other, and a seek table. -EFBIG: more than 2^24 blocks. */
+/* The frames of a layered array behind each other, and a seek table. -EFBIG: more than 2^24 frames (of zeros, one may be
+ * many blocks). */
 int zst_lay(struct view *v, const struct view_input *in);
 
 /* Zarr. A chunk is a number of whole rows; its number counts along the slowest axis. */

@@ -114,6 +114,13 @@ static void put_content(struct view *v, const struct view_frame *f, uint64_t at,
 	view_put_zeros(v, len - data);
 }
 
+void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out)
+{
+	assert(decoded_bytes && decoded_bytes <= UINT32_MAX);
+	*out = (struct view_frame){ .how = VIEW_FRAME_ZEROS, .decoded_bytes = decoded_bytes,
+				    .len_bytes = FRAME_HEAD + nblocks_of(decoded_bytes) * (BLOCK_HEAD + 1) };
+}
+
 void view_put_frame(struct view *v, const struct view_frame *f)
 {
 	uint8_t head[FRAME_HEAD];
@@ -127,31 +134,47 @@ void view_put_frame(struct view *v, const struct view_frame *f)
 	head[5] = WINDOW_128K;
 	put_le(head + 6, 4, f->decoded_bytes);
 	view_put(v, head, sizeof(head));
+	if (f->how == VIEW_FRAME_ZEROS) {
+		uint64_t before = nblocks_of(f->decoded_bytes) - 1;
+
+		view_put_zero_blocks(v, before);
+		put_block_head(v, f->decoded_bytes - before * BLOCK_MAX, BLOCK_RLE, true);
+		view_put(v, "", 1);
+		return;
+	}
 	for (uint64_t at = 0; at < f->decoded_bytes; at += BLOCK_MAX) {
 		uint64_t len = f->decoded_bytes - at < BLOCK_MAX ? f->decoded_bytes - at : BLOCK_MAX;
-		bool last = at + len == f->decoded_bytes;
 
-		put_block_head(v, len, f->how == VIEW_FRAME_ZEROS ? BLOCK_RLE : BLOCK_RAW, last);
-		if (f->how == VIEW_FRAME_ZEROS)
-			view_put(v, "", 1);
-		else
-			put_content(v, f, at, len);
+		put_block_head(v, len, BLOCK_RAW, at + len == f->decoded_bytes);
+		put_content(v, f, at, len);
 	}
 }
 
 uint64_t view_stored_bytes(const struct view *v, unsigned source, enum codec_filter filter)
 {
 	uint32_t bs = view_source_block_bytes(v, source);
-	uint64_t size = view_source_bytes(v, source), sum = 0;
+	uint64_t size = view_source_bytes(v, source), block = 0, sum = 0;
+	struct array *a = layered_source(v, source);
 	struct block_ref ref;
 
-	for (uint64_t off = 0; bs && off < size; off += bs) {
-		uint64_t len = size - off < bs ? size - off : bs;
+	for (; a && pin_next(a, block, &block) && block * bs < size; block++) {
+		uint64_t off = block * bs, len = size - off < bs ? size - off : bs;
 
 		if (find_stored(v, source, off, len, &ref) && ref.filter == filter)
 			sum += ref.frame_len;
 	}
 	return sum;
+}
+
+uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off)
+{
+	struct array *a = layered_source(v, source);
+	uint64_t size = view_source_bytes(v, source), block;
+	uint32_t bs = view_source_block_bytes(v, source);
+
+	if (!a || off >= size)
+		return 0;
+	return pin_next(a, off / bs, &block) && block * bs < size ? block * bs - off : size - off;
 }
 
 static void widen(struct summary *sum, enum summary_type type, uint64_t min_bits, uint64_t max_bits, bool *any)

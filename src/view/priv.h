@@ -12,6 +12,7 @@ enum piece_kind {
 	PIECE_DATA,     /* where: in the source */
 	PIECE_MAPPED,   /* where: the first element; count: elements (of bits) */
 	PIECE_STORED,   /* where: the block whose frame it is */
+	PIECE_RLE,      /* zstd blocks of 128 KiB of zeros, none of them the last of its frame */
 	PIECE_SHUFFLED, /* where: in shuffles; count: bytes of it that come before */
 };
 
@@ -45,6 +46,8 @@ struct view {
 void view_fail(struct view *v, int err);
 /* The frame of a block, as stored; len is its length. */
 void view_put_stored(struct view *v, unsigned source, uint64_t block, uint64_t len);
+/* n zstd blocks, each 128 KiB of zeros, that are not the last of their frame. */
+void view_put_zero_blocks(struct view *v, uint64_t n);
 /* Bytes [skip, skip + len) of what the shuffle gives. */
 void view_put_shuffled(struct view *v, const struct view_shuffle *s, unsigned source, uint64_t skip, uint64_t len);
 

@@ -192,6 +192,22 @@ void view_put_stored(struct view *v, unsigned source, uint64_t block, uint64_t l
 	add_piece(v, (struct view_piece){ .kind = PIECE_STORED, .source = source, .where = block }, len);
 }
 
+/* The header of such a block, which is not the last, is RLE, and decodes to 128 KiB, and its byte: RFC 8878, 3.1.1.2. */
+#define ZERO_BLOCK (128u << 10 << 3 | 1 << 1)
+static const uint32_t zero_blocks[1024] = { [0 ... 1023] = ZERO_BLOCK };
+
+void view_put_zero_blocks(struct view *v, uint64_t n)
+{
+	add_piece(v, (struct view_piece){ .kind = PIECE_RLE }, n * sizeof(*zero_blocks));
+}
+
+static void lend_zero_blocks(uint64_t skip, size_t len, struct lease *out)
+{
+	size_t cut = (size_t)(skip % sizeof(*zero_blocks)), have = sizeof(zero_blocks) - cut;
+
+	*out = (struct lease){ .ptr = (const char *)zero_blocks + cut, .len_bytes = len < have ? len : have };
+}
+
 void view_put_shuffled(struct view *v, const struct view_shuffle *s, unsigned source, uint64_t skip, uint64_t len)
 {
 	bool same = v->nshuffles && !memcmp(&v->shuffles[v->nshuffles - 1], s, sizeof(*s));
@@ -387,6 +403,9 @@ static int view_borrow(struct array *a, uint64_t off, size_t len, struct lease *
 		return borrow_mapped(s, p, skip, len, out);
 	case PIECE_STORED:
 		return pin_lend_frame(s->array, p->where, skip, len, out);
+	case PIECE_RLE:
+		lend_zero_blocks(skip, len, out);
+		return 0;
 	case PIECE_SHUFFLED:
 		return borrow_shuffled(s, &v->shuffles[p->where], p->count + skip, len, out);
 	}

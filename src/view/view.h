@@ -77,7 +77,11 @@ struct view_frame {
 };
 void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
 		     unsigned accept, uint32_t elem_bytes, struct view_frame *out);
+/* A frame of zeros, from no source. */
+void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);
+/* Of how many bytes from the start of a block on nothing is stored. */
+uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off);
 /* Shares of the source's stored bytes that stand in whole frames with this filter: which one a format that has to choose
  * once for all should accept. */
 uint64_t view_stored_bytes(const struct view *v, unsigned source, enum codec_filter filter);
