@@ -25,7 +25,8 @@ struct view_input {
 /* NAME.npy: version 1.0 (2.0, 3.0 where the header needs it), header padded to 4096. */
 int npy_lay(struct view *v, const struct view_input *in);
 
-/* One row of columns for each element; all have the same count. n >= 1. */
+/* One row of columns for each element; all have the same count. n >= 1. parquet: -EFBIG: more than 2^24 pages, or 2^20
+ * chunks of columns. */
 int parquet_lay(struct view *v, const struct view_input *in, size_t n);
 int arrow_lay(struct view *v, const struct view_input *in, size_t n);
 

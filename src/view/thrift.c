@@ -1,0 +1,155 @@
+/*
+ * Thrift's compact protocol.
+ *
+ * Invariants:
+ *  1. Ids of fields rise within a struct; so a header is mostly one byte, the distance to the last id and the type.
+ *  2. Numbers are zigzag varints, lengths plain ones.
+ */
+#include "view/thrift.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "view/view.h"
+
+#define SHORT_MAX 14 /* of distances and list lengths: they share a byte with the type */
+
+static void put_byte(struct thrift *t, uint8_t x)
+{
+	view_put(t->view, &x, 1);
+}
+
+static void put_varint(struct thrift *t, uint64_t x)
+{
+	uint8_t buf[10];
+	size_t n = 0;
+
+	for (; x > 0x7f; x >>= 7)
+		buf[n++] = (uint8_t)(x | 0x80);
+	buf[n++] = (uint8_t)x;
+	view_put(t->view, buf, n);
+}
+
+static void put_zigzag(struct thrift *t, int64_t x)
+{
+	put_varint(t, ((uint64_t)x << 1) ^ (x < 0 ? UINT64_MAX : 0));
+}
+
+static void put_id(struct thrift *t, int id, enum thrift_type type)
+{
+	int *last = &t->last[t->depth], distance = id - *last;
+
+	if (!id)
+		return;
+	assert(distance > 0);
+	if (distance <= SHORT_MAX + 1) {
+		put_byte(t, (uint8_t)(distance << 4 | (int)type));
+	} else {
+		put_byte(t, (uint8_t)type);
+		put_zigzag(t, id);
+	}
+	*last = id;
+}
+
+void thrift_begin(struct thrift *t, struct view *v)
+{
+	*t = (struct thrift){ .view = v };
+}
+
+void thrift_struct(struct thrift *t, int id)
+{
+	put_id(t, id, THRIFT_STRUCT);
+	assert(t->depth + 1 < THRIFT_DEPTH_MAX);
+	t->last[++t->depth] = 0;
+}
+
+void thrift_end(struct thrift *t)
+{
+	put_byte(t, 0);
+	if (t->depth)
+		t->depth--;
+}
+
+void thrift_empty(struct thrift *t, int id)
+{
+	thrift_struct(t, id);
+	thrift_end(t);
+}
+
+void thrift_list(struct thrift *t, int id, enum thrift_type type, size_t n)
+{
+	put_id(t, id, THRIFT_LIST);
+	if (n <= SHORT_MAX) {
+		put_byte(t, (uint8_t)(n << 4 | type));
+	} else {
+		put_byte(t, (uint8_t)(0xf0 | type));
+		put_varint(t, n);
+	}
+}
+
+void thrift_bool(struct thrift *t, int id, bool x)
+{
+	assert(id);
+	put_id(t, id, x ? THRIFT_TRUE : THRIFT_FALSE);
+}
+
+void thrift_i8(struct thrift *t, int id, int8_t x)
+{
+	put_id(t, id, THRIFT_I8);
+	put_byte(t, (uint8_t)x);
+}
+
+void thrift_i32(struct thrift *t, int id, int32_t x)
+{
+	put_id(t, id, THRIFT_I32);
+	put_zigzag(t, x);
+}
+
+void thrift_i64(struct thrift *t, int id, int64_t x)
+{
+	put_id(t, id, THRIFT_I64);
+	put_zigzag(t, x);
+}
+
+void thrift_binary(struct thrift *t, int id, const void *p, size_t len)
+{
+	put_id(t, id, THRIFT_BINARY);
+	put_varint(t, len);
+	view_put(t->view, p, len);
+}
+
+/* Bytes of the character at s, 0 if it is none: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static size_t utf8_bytes(const char *s)
+{
+	const uint8_t *p = (const uint8_t *)s;
+	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+void thrift_string(struct thrift *t, int id, const char *s)
+{
+	size_t len = 0, n;
+	char hex[4];
+
+	for (const char *p = s; *p; p += n ? n : 1) {
+		n = utf8_bytes(p);
+		len += n ? n : 3;
+	}
+	put_id(t, id, THRIFT_BINARY);
+	put_varint(t, len);
+	for (; *s; s += n ? n : 1) {
+		n = utf8_bytes(s);
+		if (!n)
+			snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)*s);
+		view_put(t->view, n ? s : hex, n ? n : 3);
+	}
+}
