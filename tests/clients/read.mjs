@@ -13,7 +13,11 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const { load } = await import(pathToFileURL(resolve(process.env.CLIENTS_DIR ?? '.', 'load.mjs')));
+if (!process.env.CLIENTS_DIR) {
+  console.error('read.mjs: CLIENTS_DIR is not set; contrib/clients installs the readers and prints it');
+  process.exit(2);
+}
+const { load } = await import(pathToFileURL(resolve(process.env.CLIENTS_DIR, 'load.mjs')));
 
 const ARRAYS = {
   '|i1': Int8Array, '<i2': Int16Array, '<i4': Int32Array, '<i8': BigInt64Array,
@@ -132,7 +136,7 @@ async function duckSchema(db, file) {
     return {
       name: r.name, type: r.type, length: Number(r.type_length ?? 0), half: logical.startsWith('Float16'),
       int: m && { bits: +m[2], signed: !m[1] },
-      unit: /MILLIS/.test(logical) ? 'ms' : /NANOS/.test(logical) ? 'ns' : /MICROS/.test(logical) ? 'us' : '',
+      unit: /\b(MILLIS|MICROS|NANOS)=\w/.exec(logical)?.[1],
     };
   });
 }
@@ -147,8 +151,8 @@ function duckValues(vector, count, { half, unit }, dtype) {
   if (dtype === '|b1') return new Uint8Array(vector.dataView.buffer, vector.dataView.byteOffset, count);
   if (half) return Uint16Array.from(vector.items, numberToHalf);
   const kind = vector.constructor.name;
-  if (unit === 'ms' && /Timestamp(TZ)?Vector$/.test(kind)) return vector.items.map(v => v / 1000n);
-  if (unit === 'ns' && /Timestamp(TZ)?Vector$/.test(kind)) throw new Error('nanoseconds were cut to microseconds');
+  if (unit === 'MILLIS' && /Timestamp(TZ)?Vector$/.test(kind)) return vector.items.map(v => v / 1000n);
+  if (unit === 'NANOS' && /Timestamp(TZ)?Vector$/.test(kind)) throw new Error('nanoseconds were cut to microseconds');
   return vector.items;
 }
 
@@ -159,13 +163,13 @@ async function duckColumn(db, file, element) {
   for (let chunk; (chunk = await result.fetchChunk())?.rowCount;) {
     const vector = chunk.getColumnVector(0), count = chunk.rowCount;
     let nulls = 0;
-    for (let i = 0; i < count; i++) nulls += !vector.validity.itemValid(i);
+    for (let i = 0; vector.validity.data && i < count; i++) nulls += !vector.validity.itemValid(i);
     column.add(duckValues(vector, count, element, dtype), nulls);
   }
-  const number = /INT|FLOAT|DOUBLE/.test(type);
-  const total = number ? `sum(${name})` : type === 'BOOLEAN' ? `count(*) FILTER (${name})` : 'NULL';
-  const [agg] = await rows(db, `SELECT count(${name}) AS count, ${total} AS sum, min(${name}) AS min,
-    max(${name}) AS max ${from}`);
+  const aggregates = /INT|FLOAT|DOUBLE/.test(type)
+    ? `sum(${name}) AS sum, min(${name}) AS min, max(${name}) AS max`
+    : type === 'BOOLEAN' ? `count(*) FILTER (${name}) AS sum` : 'NULL AS sum';
+  const [agg] = await rows(db, `SELECT count(${name}) AS count, ${aggregates} ${from}`);
   return column.report({ sql: Object.fromEntries(Object.entries(agg).map(([k, v]) => [k, v === null ? null : `${v}`])) });
 }
 
@@ -236,7 +240,8 @@ function arrowValues({ values, length, offset, type, stride }, dtype) {
 
 async function arrow(file) {
   const lib = await load('apache-arrow'), { decompress } = await load('fzstd');
-  lib.compressionRegistry.set(lib.CompressionType.ZSTD, { decode: bytes => decompress(bytes) });
+  // What fzstd gives back may begin anywhere in its buffer; a copy begins where a Float64Array can.
+  lib.compressionRegistry.set(lib.CompressionType.ZSTD, { decode: bytes => decompress(bytes).slice() });
   const table = lib.tableFromIPC(readFileSync(file));
   return { columns: table.schema.fields.map((field, i) => {
     const dtype = arrowDtype(field.type, lib), column = new Column(field.name, `${field.type}`, dtype);
@@ -255,15 +260,25 @@ const ZARR = {
   float16: '<f2', float32: '<f4', float64: '<f8', bool: '|b1',
 };
 
+// In C order, whatever order the array is kept in.
+function ordered({ data, shape, stride }, Values) {
+  const flat = new Values(data.buffer, data.byteOffset, data.length);
+  const step = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
+  if (shape.every((n, i) => n < 2 || stride[i] === step[i])) return flat;
+  return Values.from(flat, (_, n) => flat[shape.reduce((at, len, i) => at + Math.floor(n / step[i]) % len * stride[i], 0)]);
+}
+
 async function zarr(version, dir) {
   // Older Nodes have no halves; zarrita only carries the bits.
   globalThis.Float16Array ??= class Float16Array extends Uint16Array {};
   const lib = await load('zarrita'), { default: FileSystemStore } = await load('@zarrita/storage/fs');
   const array = await lib.open[version](new FileSystemStore(resolve(dir)), { kind: 'array' });
-  const { data, shape } = await lib.get(array);
+  // get() of an empty array fails.
+  const empty = { data: new Uint8Array(), shape: array.shape, stride: [] };
+  const found = array.shape.includes(0) ? empty : await lib.get(array);
   const dtype = ZARR[array.dtype] ?? array.dtype, column = new Column('', array.dtype, dtype);
-  column.add(new ARRAYS[dtype](data.buffer, data.byteOffset, data.length));
-  return { columns: [column.report({ shape, attrs: array.attrs })] };
+  column.add(ordered(found, ARRAYS[dtype]));
+  return { columns: [column.report({ shape: found.shape, chunks: array.chunks, attrs: array.attrs })] };
 }
 
 // ---- main ------------------------------------------------------------------------------------------
