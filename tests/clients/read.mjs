@@ -1,16 +1,17 @@
 // Reads a file with a reader that knows nothing of spillfs, and prints what it found as one JSON document.
 //
-//   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE
+//   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE...
 //
-//   parquet-duckdb FILE     parquet-hyparquet FILE     arrow FILE     zarr3 DIR     zarr2 DIR
-//   sql QUERY               rows of an in-memory DuckDB
+//   parquet-duckdb FILE...   parquet-hyparquet FILE...   arrow FILE...   zarr2 DIR...   zarr3 DIR...
+//   sql QUERY                rows of an in-memory DuckDB
 //
 // {"columns": [{name, type, dtype, count, shape, nulls, sum, min, max, sha256}]}: dtype is NumPy's name of what
 // sha256 is of, the values put back into little-endian bytes. Integers are decimal strings, floats JavaScript's
-// shortest. min and max leave NaN out. On failure {"error": ...} and exit code 1.
+// shortest. min and max leave NaN out. On failure {"error": ...} and exit code 1. Of several files all columns,
+// each named after its file (and within it, if there are more); one that cannot be read is {name, error}.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { parse, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 if (!process.env.CLIENTS_DIR) {
@@ -24,6 +25,9 @@ const ARRAYS = {
   '|u1': Uint8Array, '<u2': Uint16Array, '<u4': Uint32Array, '<u8': BigUint64Array,
   '<f2': Uint16Array, '<f4': Float32Array, '<f8': Float64Array, '|b1': Uint8Array,
 };
+
+// The sum of so many 32-bit integers is exact in a double.
+const PIECE = 1 << 20;
 
 // ---- what is said about a column ----------------------------------------------------------------
 
@@ -51,7 +55,7 @@ class Column {
   constructor(name, type, dtype) {
     if (!ARRAYS[dtype] && !/^\|V[1-9]/.test(dtype)) throw new Error(`column ${name}: no bytes for type ${type}`);
     Object.assign(this, { name, type, dtype, count: 0, nulls: 0, hash: createHash('sha256') });
-    this.size = dtype[1] === 'V' ? +dtype.slice(2) : +dtype.slice(2);
+    this.size = +dtype.slice(2);
     this.sum = /[iub]/.test(dtype[1]) ? 0n : 0;
   }
 
@@ -62,7 +66,8 @@ class Column {
     this.count += bytes.length / this.size;
     this.nulls += nulls;
     if (this.dtype[1] === 'V') return;
-    this.tally(this.dtype === '<f2' ? Float64Array.from(values, halfToNumber) : values);
+    const numbers = this.dtype === '<f2' ? Float64Array.from(values, halfToNumber) : values;
+    for (let i = 0; i < numbers.length; i += PIECE) this.tally(numbers.subarray(i, i + PIECE));
   }
 
   tally(values) {
@@ -73,14 +78,14 @@ class Column {
       if (!(v >= min)) min = v === v ? v : min;
       if (!(v <= max)) max = v === v ? v : max;
     }
-    // A batch of 32-bit integers stays below 2^53; their total need not.
     this.sum += typeof this.sum === 'bigint' ? BigInt(sum) : sum;
     Object.assign(this, { min, max });
   }
 
   report(more) {
-    const { name, type, dtype, count, nulls } = this;
-    const said = dtype[1] === 'V' ? {} : { sum: `${this.sum}`, min: `${this.min}`, max: `${this.max}` };
+    const { name, type, dtype, count, nulls, sum, min, max } = this;
+    const said = dtype[1] === 'V' ? {} : min === undefined ? { sum: `${sum}` }
+      : { sum: `${sum}`, min: `${min}`, max: `${max}` };
     return { name, type, dtype, count, nulls, ...more, ...said, sha256: this.hash.digest('hex') };
   }
 }
@@ -103,7 +108,10 @@ function parquetDtype({ type, length, int, half }) {
 
 // ---- DuckDB ----------------------------------------------------------------------------------------
 
-async function duckdb() {
+let duck;
+const duckdb = () => duck ??= duckdbStart();
+
+async function duckdbStart() {
   const { DuckDBInstance } = await load('@duckdb/node-api');
   const db = await (await DuckDBInstance.create(':memory:')).connect();
   for (const o of ['autoinstall_known_extensions', 'autoload_known_extensions']) await db.run(`SET ${o} = false`);
@@ -243,6 +251,7 @@ async function arrow(file) {
   // What fzstd gives back may begin anywhere in its buffer; a copy begins where a Float64Array can.
   lib.compressionRegistry.set(lib.CompressionType.ZSTD, { decode: bytes => decompress(bytes).slice() });
   const table = lib.tableFromIPC(readFileSync(file));
+  if (!table.schema.fields.length) throw new Error('no columns');
   return { columns: table.schema.fields.map((field, i) => {
     const dtype = arrowDtype(field.type, lib), column = new Column(field.name, `${field.type}`, dtype);
     for (const batch of table.batches) {
@@ -284,17 +293,42 @@ async function zarr(version, dir) {
 // ---- main ------------------------------------------------------------------------------------------
 
 const FORMATS = {
-  'parquet-duckdb': parquetDuckdb, 'parquet-hyparquet': parquetHyparquet, arrow, sql,
-  zarr3: dir => zarr('v3', dir), zarr2: dir => zarr('v2', dir),
+  'parquet-duckdb': parquetDuckdb, 'parquet-hyparquet': parquetHyparquet, arrow,
+  zarr2: dir => zarr('v2', dir), zarr3: dir => zarr('v3', dir),
 };
-const [format, ...args] = process.argv.slice(2);
-if (!FORMATS[format] || args.length !== 1) {
-  console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE`);
+
+const reason = error => `${error?.message ?? error}${error?.cause?.message ? `: ${error.cause.message}` : ''}`;
+const stem = path => parse(resolve(path)).name;
+
+async function readOne(read, path) {
+  const { columns } = await read(path);
+  return { columns: columns.map(c => ({ ...c, name: c.name || stem(path) })) };
+}
+
+async function readAll(read, paths) {
+  const columns = [];
+  for (const path of paths) {
+    const name = stem(path);
+    try {
+      const found = (await read(path)).columns;
+      columns.push(...found.map(c => ({ ...c, name: found.length === 1 ? name : `${name}.${c.name}` })));
+    } catch (error) {
+      columns.push({ name, error: reason(error) });
+      process.exitCode = 1;
+    }
+  }
+  return { columns };
+}
+
+const [format, ...args] = process.argv.slice(2), read = FORMATS[format];
+if (!args.length || !(read || format === 'sql' && args.length === 1)) {
+  console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE...\n       read.mjs sql QUERY`);
   process.exit(2);
 }
 try {
-  console.log(JSON.stringify(await FORMATS[format](args[0])));
+  const found = format === 'sql' ? sql(args[0]) : args.length === 1 ? readOne(read, args[0]) : readAll(read, args);
+  console.log(JSON.stringify(await found));
 } catch (error) {
-  console.log(JSON.stringify({ error: `${error?.message ?? error}${error?.cause ? `: ${error.cause.message}` : ''}` }));
+  console.log(JSON.stringify({ error: reason(error) }));
   process.exitCode = 1;
 }

@@ -1,11 +1,13 @@
-"""read.py FORMAT FILE: reads it with NumPy or zarr-python; prints what it found as JSON, as read.mjs does.
+"""read.py FORMAT FILE...: reads it with NumPy or zarr-python; prints what it found as JSON, as read.mjs does.
 
-npy FILE          np.load
-npy-mmap FILE     np.load(mmap_mode="r")
-zarr2 DIR         an array
+npy FILE...       np.load
+npy-mmap FILE...  np.load(mmap_mode="r")
+zarr2 DIR...      arrays
 zarr2-group DIR   every array of a group, each a column named by its path
-raw FILE DTYPE    a plain file of elements, spillfs's or NumPy's name of their type: the truth that others are
-                  compared with. What follows the last whole element is left out.
+raw FILE DTYPE [SHAPE]
+                  a plain file of elements, spillfs's or NumPy's name of their type: the truth that others are
+                  compared with. What follows the last whole element is left out. SHAPE: 300,400
+raws FILE...      the same, the type taken from the name's suffix
 """
 import hashlib
 import json
@@ -104,17 +106,40 @@ def read_zarr2_group(path: str) -> list:
     return found
 
 
-def read_raw(path: str, dtype: str) -> list:
+def read_raw(path: str, dtype: str, shape: str = "") -> list:
     kind = dtype_of(dtype)
-    return [column(stem(path), np.fromfile(path, kind, os.stat(path).st_size // kind.itemsize))]
+    found = column(stem(path), np.fromfile(path, kind, os.stat(path).st_size // kind.itemsize))
+    # A plain file has no shape of its own that a reader's could differ from.
+    del found["shape"]
+    return [dict(found, shape=[int(n) for n in shape.split(",")]) if shape else found]
+
+
+def suffix(path: str) -> str:
+    return os.path.splitext(path)[1][1:]
+
+
+def read_all(read, paths) -> list:
+    """The columns of several files; one that cannot be read is told as such."""
+    found = []
+    for path in paths:
+        try:
+            found += read(path)
+        except Exception as error:  # readers fail in ways of their own; the test wants to see which
+            found.append({"name": stem(path), "error": reason(error)})
+    return found
+
+
+def reason(error: Exception) -> str:
+    return "%s: %s" % (type(error).__name__, error)
 
 
 FORMATS = {
-    "npy": read_npy,
-    "npy-mmap": lambda path: read_npy(path, "r"),
-    "zarr2": read_zarr2,
+    "npy": lambda *paths: read_all(read_npy, paths),
+    "npy-mmap": lambda *paths: read_all(lambda path: read_npy(path, "r"), paths),
+    "zarr2": lambda *paths: read_all(read_zarr2, paths),
     "zarr2-group": read_zarr2_group,
     "raw": read_raw,
+    "raws": lambda *paths: read_all(lambda path: read_raw(path, suffix(path)), paths),
 }
 
 
@@ -123,11 +148,13 @@ def main(args: list) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        print(json.dumps({"columns": FORMATS[args[0]](*args[1:])}))
-    except Exception as error:  # a reader may fail in ways of its own; the test wants to see which
-        print(json.dumps({"error": "%s: %s" % (type(error).__name__, error)}))
+        found = FORMATS[args[0]](*args[1:])
+    except Exception as error:
+        print(json.dumps({"error": reason(error)}))
         return 1
-    return 0
+    failed = [c for c in found if "error" in c]
+    print(json.dumps(failed[0] if failed and len(found) == 1 else {"columns": found}))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
