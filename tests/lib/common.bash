@@ -11,7 +11,7 @@
 # In a test: $MNT (mounted), $STORE, $WORK (scratch, removed), $KINDS, and for each_kind $K and $D.
 
 # Debian packages that the tests need beyond those of the build.
-TEST_PACKAGES="bats python3 attr zstd fuse3 e2fsprogs mount util-linux procps \
+TEST_PACKAGES="bats python3 python3-numpy python3-zarr python3-numcodecs attr zstd fuse3 e2fsprogs mount util-linux procps \
 timgm6mb-soundfont proj-data wamerican-insane"
 
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -63,6 +63,29 @@ need_prog() {
 }
 
 py() { "$PYTHON" "$LIB/$1.py" "${@:2}"; }
+
+# ---- readers by others (tests/clients) -----------------------------------------------------------
+
+# need_clients: installs the readers if nobody has, and sets CLIENTS to where they are. For setup_file.
+need_clients() {
+	local out
+	"$PYTHON" -c 'import numpy, numcodecs, zarr' 2>/dev/null ||
+		missing "no zarr for $PYTHON (Debian: python3-zarr python3-numcodecs)" || return 1
+	if [ -z "${CLIENTS_DIR:-}" ]; then
+		# what it says goes before the answer, which is the last line
+		out=$("$TOP/contrib/clients" 2>&1) || missing "the readers of tests/clients: $out" || return 1
+		CLIENTS_DIR=${out##*$'\n'}
+	fi
+	CLIENTS=$CLIENTS_DIR
+	export CLIENTS CLIENTS_DIR
+}
+
+# read_js FORMAT FILE..., read_py FORMAT FILE...: the file as that reader sees it, as JSON.
+read_js() { node "$TOP/tests/clients/read.mjs" "$@"; }
+read_py() { "$PYTHON" "$TOP/tests/clients/read.py" "$@"; }
+
+# agree TRUTH GOT...: JSON documents of those two tell of the same elements.
+agree() { "$PYTHON" "$TOP/tests/clients/compare.py" "$@"; }
 
 # guarded SECONDS CMD...: CMD on the mount; if it hangs, the daemon is killed, and it fails.
 guarded() { DAEMON_PID=${PID:-} py guard "$@"; }
