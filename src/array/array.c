@@ -301,9 +301,14 @@ int array_describe(struct array *a, const char *what, char **out)
 
 int array_configure(struct array *a, const struct array_params *params)
 {
-	if (a->ops->kind == ARRAY_LAYERED && params->block_bytes != a->params.block_bytes && a->size_bytes)
+	uint32_t block = a->params.block_bytes;
+	bool stays = a->ops->kind == ARRAY_LAYERED && params->block_bytes != block && a->size_bytes;
+
+	if (stays && !params->block_default)
 		return -EBUSY;
 	a->params = *params;
+	if (stays)
+		a->params.block_bytes = block;
 	return 0;
 }
 

@@ -38,7 +38,8 @@ enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYE
 
 /* What the xattrs of an array say about its storage. */
 struct array_params {
-	uint32_t block_bytes; /* layered: a multiple of 4096, ARRAY_BLOCK_MIN..MAX */
+	uint32_t block_bytes; /* layered: ARRAY_BLOCK_MIN..MAX */
+	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
 	struct codec_params codec;
 	uint8_t stat_type; /* enum summary_type of the elements */
 	struct history *past;     /* layered: the state that it is read from, which outlives it; NULL: the present */
@@ -130,6 +131,9 @@ bool array_unsettled(struct array *a);
 /* For the kinds: lends a range of a file, as a descriptor where there is one, else as a copy. */
 struct io;
 int array_lend_range(struct io *f, uint64_t off, size_t len, struct lease *out);
+
+/* Where the runs of a bucket begin, and where what is still being appended does if there is any. *out is malloc'd. */
+int bucket_runs(struct array *a, uint64_t **out, size_t *n_out);
 
 const char *array_kind_name(enum array_kind kind);
 

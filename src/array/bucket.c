@@ -474,6 +474,25 @@ static void bucket_end_growth(struct array *a)
 	b->runs_dirty = true;
 }
 
+int bucket_runs(struct array *a, uint64_t **out, size_t *n_out)
+{
+	struct bucket *b = bucket_of(a);
+	uint64_t *v = malloc((b->nruns + 1) * sizeof(*v));
+	size_t n = 0;
+
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i <= b->nruns; i++) {
+		uint64_t begin = i ? b->runs[i - 1] : 0;
+
+		if (begin < a->size_bytes)
+			v[n++] = begin;
+	}
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
 static int bucket_describe(struct array *a, const char *what, char **out)
 {
 	struct bucket *b = bucket_of(a);

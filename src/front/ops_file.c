@@ -45,7 +45,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 {
 	struct front *f = front_of(req);
 	struct tree_caller who = front_caller(req);
-	struct fuse_entry_param e = { .generation = 1, .entry_timeout = FRONT_TIMEOUT_SECONDS };
+	struct fuse_entry_param e = { .generation = 1 };
 	struct tree_file_info info = { .direct = !f->config.writeback };
 	struct tree_file *file;
 	struct tree_attr a;
@@ -64,6 +64,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	e.attr = a.st;
 	front_show(f, &e.attr);
 	e.attr_timeout = front_attr_timeout(&a);
+	e.entry_timeout = a.moving ? 0 : FRONT_TIMEOUT_SECONDS;
 	set_opened(fi, file, &info);
 	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
 		tree_file_release(file);
@@ -154,8 +155,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	(void)fi;
-	front_reply_err(req, 0);
+	front_reply_err(req, tree_flush(file_of(fi)));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -10,6 +10,7 @@
 #include "tree/inode.h"
 #include "tree/past.h"
 #include "tree/special.h"
+#include "tree/views.h"
 
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 {
@@ -18,6 +19,8 @@ int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return special_getattr(t, ino, out);
+	if (views_is(ino))
+		return views_getattr(t, ino, out);
 	err = inode_find(t, ino, &i);
 	if (err && past_is(ino))
 		return past_getattr(t, ino, out);
@@ -69,7 +72,7 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 
 	if (special_is(ino))
 		return -EPERM;
-	if (past_is(ino) || t->store->config.follow)
+	if (past_is(ino) || views_is(ino) || t->store->config.follow)
 		return -EROFS;
 	err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))

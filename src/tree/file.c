@@ -21,6 +21,8 @@
 #include "tree/edit.h"
 #include "tree/inode.h"
 #include "tree/special.h"
+#include "tree/upload.h"
+#include "tree/views.h"
 #include "util/buf.h"
 #include "util/stats.h"
 
@@ -31,7 +33,8 @@
 
 struct tree_file {
 	struct tree *tree;
-	struct inode *inode; /* NULL: a special file */
+	struct inode *inode; /* NULL: a special file, or an upload */
+	struct upload *upload;
 	uint64_t ino;
 	int flags;
 	bool cached;
@@ -50,6 +53,7 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 		inode_mark_dirty(i);
 		err = fn(a, ctx);
 		inode_array_changed(i);
+		inode_new_version(i);
 	}
 	rwlock_release(&i->rw);
 	return err;
@@ -115,7 +119,7 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 
 	if (err)
 		return err;
-	if (i->past && (acc != O_RDONLY || (f->flags & O_TRUNC)))
+	if ((i->past || i->view) && (acc != O_RDONLY || (f->flags & O_TRUNC)))
 		return -EROFS;
 	info->direct &= acc == O_WRONLY;
 	f->cached = !info->direct;
@@ -161,6 +165,9 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;
 		info->keep_cache = !info->direct;
+	} else if (views_is(ino) && (flags & O_ACCMODE) != O_RDONLY) {
+		err = upload_open(t, ino, flags, &f->upload);
+		info->direct = true;
 	} else {
 		err = open_inode(f, who, info);
 	}
@@ -184,6 +191,8 @@ void tree_file_release(struct tree_file *f)
 	struct inode *i = f->inode;
 
 	if (!i) {
+		if (f->upload)
+			upload_close(f->upload);
 		special_close(f->tree, &f->special);
 		free(f);
 		return;
@@ -195,7 +204,7 @@ void tree_file_release(struct tree_file *f)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}
-	if (i->past) {
+	if (i->past || i->view) {
 		rwlock_exclusive(&i->rw);
 		inode_idle_array(i);
 		rwlock_release(&i->rw);
@@ -210,7 +219,7 @@ static void note_read(struct inode *i)
 	int64_t now;
 	bool due;
 
-	if (i->past)
+	if (i->past || i->view)
 		return;
 	now = inode_now_ns();
 	lock_acquire(&i->attr);
@@ -352,6 +361,9 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 	struct inode *i = f->inode;
 	int err;
 
+	*drop_cache = false;
+	if (f->upload)
+		return upload_write(f->upload, buf, len, off);
 	if (!i)
 		return -EBADF;
 	err = edit_array(i, do_write, &p);
@@ -361,7 +373,6 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 		return err;
 	if (!keep_times)
 		note_write(i);
-	*drop_cache = false;
 	if (!f->cached) {
 		drop_setid(i, who);
 		/* In this order: an open in between sees the mark, or is seen. */
@@ -369,6 +380,11 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 		*drop_cache = atomic_load(&i->ncached) > 0;
 	}
 	return 0;
+}
+
+int tree_flush(struct tree_file *f)
+{
+	return f->upload ? upload_flush(f->upload) : 0;
 }
 
 struct range {

@@ -23,6 +23,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/past.h"
+#include "tree/views.h"
 #include "util/log.h"
 
 #include "spillfs.h"
@@ -86,6 +87,11 @@ int inode_find(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
+void inode_new_version(struct inode *i)
+{
+	atomic_store(&i->version, atomic_fetch_add(&i->tree->versions, 1) + 1);
+}
+
 static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 {
 	struct inode *i = calloc(1, sizeof(*i));
@@ -112,6 +118,8 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 	i->ctime_ns = row->ctime_ns;
 	i->btime_ns = row->btime_ns;
 	atomic_init(&i->has_xattrs, -1);
+	atomic_init(&i->zarr_shuffle, -1);
+	inode_new_version(i);
 	return i;
 }
 
@@ -121,6 +129,8 @@ static void free_inode(struct inode *i)
 		array_close(i->array);
 	if (i->past)
 		past_free(i->past);
+	if (i->view)
+		views_free_node(i->tree, i->view);
 	rwlock_fini(&i->rw);
 	lock_fini(&i->attr);
 	free(i);
@@ -159,7 +169,8 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
-int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct inode **out)
+int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct view_node *view,
+		   struct inode **out)
 {
 	struct inode *made = new_inode(t, row), *i;
 
@@ -174,14 +185,16 @@ int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *pa
 			atomic_store(&i->past->layer, past->layer);
 	} else {
 		made->past = past;
+		made->view = view;
 		if (t->ninodes++ > t->nbuckets * 2)
 			grow_table(t);
 		*slot_of(t, row->ino) = made;
 	}
 	lock_release(&t->lock);
 	if (i) {
+		made->past = past;
+		made->view = view;
 		free_inode(made);
-		past_free(past);
 	}
 	*out = i ? i : made;
 	return 0;
@@ -255,7 +268,8 @@ static bool release_locked(struct inode *i, uint64_t n)
 	return true;
 }
 
-static void put_past(struct inode *i, uint64_t n)
+/* Of what has no row. */
+static void put_made(struct inode *i, uint64_t n)
 {
 	struct tree *t = i->tree;
 	bool last;
@@ -273,8 +287,8 @@ void inode_put(struct inode *i, uint64_t n)
 	struct meta *m = t->store->meta;
 	bool last, named;
 
-	if (i->past) {
-		put_past(i, n);
+	if (i->past || i->view) {
+		put_made(i, n);
 		return;
 	}
 	lock_acquire(&t->lock);
@@ -316,6 +330,7 @@ void inode_mark_dirty(struct inode *i)
 
 void inode_mark_changed(struct inode *i)
 {
+	inode_new_version(i);
 	atomic_store(&i->facts_changed, true);
 	inode_mark_dirty(i);
 }
@@ -402,6 +417,8 @@ static int open_array(struct inode *i, struct array **out)
 
 	if (err)
 		return err;
+	if (i->view)
+		return views_open_array(i, out);
 	inode_row(i, &row);
 	meta_lock(m);
 	err = inode_params_locked(i, &params);
@@ -434,14 +451,15 @@ void inode_idle_array(struct inode *i)
 {
 	struct array *a = i->array;
 
-	if (!i->past || atomic_load(&i->ncached))
+	if ((!i->past && !i->view) || atomic_load(&i->ncached))
 		return;
 	i->array = NULL;
 	if (a)
 		array_close(a);
-	if (i->past->state)
+	if (i->past && i->past->state) {
 		history_put(i->past->state);
-	i->past->state = NULL;
+		i->past->state = NULL;
+	}
 }
 
 void inode_array_changed(struct inode *i)
@@ -489,6 +507,23 @@ int inode_dtype_locked(struct inode *i, char **out)
 	return 0;
 }
 
+/* Whole rows in about ARRAY_BLOCK_DEFAULT bytes, so that blocks can be chunks of an array of several dimensions. */
+static uint32_t default_block_locked(struct inode *i, uint32_t elem_bytes)
+{
+	char *text = inode_setting_locked(i, SPILLFS_XATTR_SHAPE), *order = inode_setting_locked(i, SPILLFS_XATTR_ORDER);
+	struct shape shape = { 0 };
+	uint64_t row = 0;
+
+	if (text && !shape_parse(text, &shape)) {
+		shape.fortran = order && *order == 'F';
+		row = shape_row(&shape);
+	}
+	free(text);
+	free(order);
+	row = !row || row > ARRAY_BLOCK_MAX / elem_bytes ? elem_bytes : row * elem_bytes;
+	return row > ARRAY_BLOCK_DEFAULT ? (uint32_t)row : (uint32_t)(ARRAY_BLOCK_DEFAULT / row * row);
+}
+
 int inode_params_locked(struct inode *i, struct array_params *out)
 {
 	char *block = inode_setting_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
@@ -497,7 +532,7 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 
 	if (!err) {
 		*out = (struct array_params){
-			.block_bytes = block ? (uint32_t)strtoul(block, NULL, 10) : ARRAY_BLOCK_DEFAULT,
+			.block_default = !block,
 			.codec.level = !codec ? 3 : strcmp(codec, "none") ? atoi(codec + strlen("zstd:")) : 0,
 			.codec.policy = !filter || !strcmp(filter, "auto") ? CODEC_POLICY_AUTO :
 					!strcmp(filter, "none") ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE,
@@ -506,6 +541,7 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 		};
 		if (*dtype)
 			dtype_size(dtype, &out->codec.elem_bytes);
+		out->block_bytes = block ? (uint32_t)strtoul(block, NULL, 10) : default_block_locked(i, out->codec.elem_bytes);
 		if (out->codec.elem_bytes > 16)
 			out->codec.elem_bytes = 1;
 		free(dtype);
@@ -516,7 +552,7 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 	return err;
 }
 
-void inode_forget_all(struct tree *t)
+static void forget_all(struct tree *t, bool views)
 {
 	for (size_t b = 0; b < t->nbuckets; b++) {
 		struct inode *i = t->table[b];
@@ -524,7 +560,7 @@ void inode_forget_all(struct tree *t)
 		while (i) {
 			uint64_t refs = i->refs - i->dirty;
 
-			if (!refs) {
+			if (!refs || !i->view == views) {
 				i = i->hash_next;
 				continue;
 			}
@@ -532,6 +568,12 @@ void inode_forget_all(struct tree *t)
 			i = t->table[b];
 		}
 	}
+}
+
+void inode_forget_all(struct tree *t)
+{
+	forget_all(t, true); /* these hold others */
+	forget_all(t, false);
 }
 
 static int take_first(void *ctx, const struct meta_inode *row)

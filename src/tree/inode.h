@@ -21,11 +21,13 @@
 
 struct past;
 struct past_states;
+struct view_node;
 
 struct inode {
 	struct tree *tree;
 	uint64_t ino;
 	struct past *past; /* a file of a past state (past.h); NULL: of the present */
+	struct view_node *view; /* below views/ (views.h); else NULL */
 	enum array_kind kind; /* a directory's: the class of what is made in it */
 	struct inode *hash_next;
 	uint64_t refs;
@@ -49,6 +51,8 @@ struct inode {
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */
+	_Atomic uint64_t version;  /* another one after each change of data, size or settings; never the same twice */
+	atomic_int zarr_shuffle;   /* what its Zarr views have promised: chunks shuffled or not; -1: nobody asked */
 };
 
 struct tree {
@@ -60,6 +64,7 @@ struct tree {
 	struct inode *dirty_head, **dirty_tail;
 	struct inode *staged; /* the commit thread's */
 	struct past_states *past; /* past.c's */
+	_Atomic uint64_t versions; /* given to inodes so far */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	int64_t mount_ns;
 };
@@ -70,9 +75,10 @@ int64_t inode_now_ns(void);
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
 /* As inode_find, and loads the row if it is not known; counts one reference. Holds the meta lock. */
 int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out);
-/* An inode of which everything is known: the one with row's number, made with `past` (taken over, or freed) if it is not
- * known yet; one reference. */
-int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct inode **out);
+/* An inode of which everything is known and that has no row: the one with row's number, made with `past` or `view` (taken
+ * over, or freed; the other is NULL) if it is not known yet; one reference. */
+int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct view_node *view,
+		   struct inode **out);
 void inode_ref(struct inode *i);
 /* Takes n references; the last one frees the inode, and its storage if it has no name. May block on
  * I/O; no lock may be held. */
@@ -92,7 +98,9 @@ void inode_stat(struct inode *i, struct tree_attr *out);
 void inode_touch(struct inode *i, unsigned which);
 /* Opens the array if it is not; rw is held exclusively. */
 int inode_need_array(struct inode *i, struct array **out);
-/* Closes the array of a past file that nobody has open; rw is held exclusively. */
+/* Data, size or settings are others now. */
+void inode_new_version(struct inode *i);
+/* Closes the array of a past file, or of a view, that nobody has open; rw is held exclusively. */
 void inode_idle_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);

@@ -20,8 +20,10 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/name.h"
 #include "tree/past.h"
 #include "tree/special.h"
+#include "tree/views.h"
 
 /* Cookies: "." and "..", then the root's special entries, then rows. */
 #define COOKIE_DOT 1u
@@ -45,6 +47,8 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 
 	if (err)
 		return err;
+	if (views_is(parent))
+		return views_lookup(t, parent, name, out);
 	if (past_is(parent))
 		return past_lookup(t, parent, name, out);
 	if (special_is(parent) || parent == META_INO_ROOT) {
@@ -73,7 +77,7 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 /* A directory in which names may be made or removed. */
 static int find_parent(struct tree *t, uint64_t ino, struct inode **out)
 {
-	if (past_is(ino) || t->store->config.follow)
+	if (past_is(ino) || views_is(ino) || t->store->config.follow)
 		return -EROFS;
 	if (special_is(ino) || ino == META_INO_ROOT)
 		return -EPERM;
@@ -202,6 +206,8 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 
 	if (!err && parent_ino == SPECIAL_SNAPSHOTS && S_ISDIR(mode))
 		return special_make_snapshot(t, name, out);
+	if (!err && views_is(parent_ino))
+		return t->store->config.follow ? -EROFS : views_make(t, parent_ino, name, mode, who, out);
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
 	if (!err)
@@ -247,7 +253,7 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 		return -EPERM;
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
-	if (!err && past_is(ino))
+	if (!err && (past_is(ino) || views_is(ino)))
 		err = -EXDEV;
 	if (!err)
 		err = inode_find(t, ino, &i);
@@ -329,6 +335,93 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 		inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	if (i)
 		inode_put(i, 1);
+	return err;
+}
+
+/* A present directory's inode, with one more reference. */
+static int get_dir(struct tree *t, uint64_t ino, struct inode **out)
+{
+	struct meta *m = t->store->meta;
+	int err;
+
+	meta_lock(m);
+	err = inode_get_locked(t, ino, out);
+	meta_unlock(m);
+	return err;
+}
+
+int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_caller *who, mode_t mode, struct inode **out)
+{
+	struct meta *m = t->store->meta;
+	struct meta_inode row = { .mode = mode, .uid = who->uid, .gid = who->gid };
+	struct inode *parent;
+	bool any = false;
+	int err = store_may_write(t->store, 0);
+
+	if (!err)
+		err = get_dir(t, parent_ino, &parent);
+	if (err)
+		return err;
+	lock_acquire(&parent->attr);
+	if (parent->mode & S_ISGID)
+		row.gid = parent->gid;
+	lock_release(&parent->attr);
+	row.kind = parent->kind;
+	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_now_ns();
+	meta_lock(m);
+	meta_inode_next_locked(m, &row.ino);
+	row.nlink = 1; /* or it would not be loaded */
+	err = meta_inode_store_locked(m, &row);
+	if (!err)
+		err = inherit_locked(parent, row.ino, &any);
+	if (!err)
+		err = inode_get_locked(t, row.ino, out);
+	if (!err) {
+		atomic_store(&(*out)->has_xattrs, any ? 1 : 0);
+		err = relink_locked(*out, -1, 0);
+	}
+	meta_unlock(m);
+	inode_put(parent, 1);
+	return err;
+}
+
+static int publish_locked(struct inode *parent, const char *name, struct inode *i, struct inode **old_out)
+{
+	struct meta *m = parent->tree->store->meta;
+	uint64_t ino;
+	int err = meta_name_find_locked(m, parent->ino, name, &ino);
+
+	if (!err)
+		err = inode_get_locked(parent->tree, ino, old_out);
+	else if (err == -ENOENT)
+		err = parent->nlink ? 0 : -ENOENT;
+	if (!err && *old_out && S_ISDIR((*old_out)->mode))
+		err = -EISDIR;
+	if (!err && *old_out)
+		err = drop_name_locked(parent, name, *old_out);
+	if (!err)
+		err = add_name_locked(parent, name, i->ino);
+	return err ? err : relink_locked(i, 1, 0);
+}
+
+int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i)
+{
+	struct inode *parent, *old = NULL;
+	int err = get_dir(t, parent_ino, &parent);
+
+	if (err)
+		return err;
+	/* As a rename: what takes another file's name must not be durable before its data. */
+	commit_gate_enter(t->store->commit);
+	meta_lock(t->store->meta);
+	err = publish_locked(parent, name, i, &old);
+	meta_unlock(t->store->meta);
+	commit_gate_leave(t->store->commit);
+	if (!err)
+		inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+	if (old)
+		inode_put(old, 1);
+	inode_put(parent, 1);
 	return err;
 }
 
@@ -458,7 +551,7 @@ int tree_readlink(struct tree *t, uint64_t ino, char **out)
 	size_t len;
 	int err;
 
-	if (special_is(ino))
+	if (special_is(ino) || views_is(ino))
 		return -EINVAL;
 	if (past_is(ino)) {
 		struct inode *i;
@@ -559,6 +652,18 @@ static int add_specials(struct listing *l, uint64_t ino, uint64_t cookie)
 	return err;
 }
 
+static int add_views(struct listing *l, uint64_t ino, uint64_t cookie)
+{
+	size_t n;
+	int err = views_readdir(l->tree, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, l->v + l->n, l->max - l->n, &n);
+
+	for (size_t k = 0; !err && k < n; k++)
+		l->v[l->n + k].cookie += COOKIE_ROW;
+	if (!err)
+		l->n += n;
+	return err;
+}
+
 static int add_past(struct listing *l, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count)
 {
 	size_t n;
@@ -585,13 +690,15 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 	struct meta *m = t->store->meta;
 	bool special = special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow);
 	struct inode *dir = NULL;
-	int err = special || past_is(ino) ? 0 : inode_find(t, ino, &dir);
+	int err = special || past_is(ino) || views_is(ino) ? 0 : inode_find(t, ino, &dir);
 	size_t first;
 
 	if (err)
 		return err;
 	add_dots(&l, ino, dir ? dir->parent : past_is(ino) ? past_parent(ino) : META_INO_ROOT, cookie);
-	if (past_is(ino))
+	if (views_is(ino))
+		err = add_views(&l, ino, cookie);
+	else if (past_is(ino))
 		err = add_past(&l, d, ino, cookie, count);
 	else if (!dir)
 		err = add_specials(&l, ino, cookie);

@@ -17,6 +17,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/special.h"
+#include "tree/views.h"
 
 #define INO_BITS 36u
 #define INO_MAX ((1ull << INO_BITS) - 1)
@@ -313,7 +314,7 @@ static int get_file(struct tree *t, struct history *h, const struct index_record
 	p = copy_facts(history_number(h), r);
 	if (!p)
 		return -ENOMEM;
-	err = inode_get_made(t, &row, p, out);
+	err = inode_get_made(t, &row, p, NULL, out);
 	if (err)
 		past_free(p);
 	return err;
@@ -363,8 +364,11 @@ int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 	if (err)
 		return err;
 	if (ino_of(parent) == META_INO_ROOT) {
-		err = strcmp(name, "layers") ? -ENOENT : 0;
-		if (!err)
+		if (!strcmp(name, VIEWS_NAME))
+			err = views_root(t, parent, out);
+		else
+			err = strcmp(name, "layers") ? -ENOENT : 0;
+		if (!strcmp(name, "layers"))
 			dir_attr(h, make_number(view, META_INO_LAYERS), out);
 	} else {
 		err = history_find(h, ino_of(parent), name, &ino);
@@ -468,6 +472,10 @@ int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cook
 		if (!cookie && max) {
 			add_entry(&f, 1, "layers", 0);
 			dir_attr(h, make_number(view_of(ino), META_INO_LAYERS), &v[0].attr);
+		}
+		if (cookie < 2 && f.n < max) {
+			add_entry(&f, 2, VIEWS_NAME, views_root_number(ino));
+			v[f.n - 1].attr.st.st_mode = S_IFDIR;
 		}
 	} else {
 		err = history_walk(h, ino_of(ino), cookie, add_entry, &f);

@@ -23,6 +23,7 @@
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "tree/views.h"
 
 static const struct special {
 	const char *name;
@@ -32,6 +33,7 @@ static const struct special {
 } specials[] = {
 	{ "deltas", META_INO_ROOT, SPECIAL_DELTAS, S_IFDIR | 0555, false },
 	{ "snapshots", META_INO_ROOT, SPECIAL_SNAPSHOTS, S_IFDIR | 0755, false },
+	{ VIEWS_NAME, META_INO_ROOT, SPECIAL_VIEWS, S_IFDIR | 0555, false }, /* for listings: views.h has it */
 	{ ".spillfs", META_INO_ROOT, SPECIAL_CONTROL, S_IFDIR | 0555, true },
 	{ "stats", SPECIAL_CONTROL, SPECIAL_STATS, S_IFREG | 0444, false },
 	{ "config", SPECIAL_CONTROL, SPECIAL_CONFIG, S_IFREG | 0444, false },
@@ -179,6 +181,8 @@ int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tre
 		past_present(t, out);
 		return 0;
 	}
+	if (parent == META_INO_ROOT && !strcmp(name, VIEWS_NAME))
+		return views_root(t, parent, out);
 	for (size_t i = 0; i < NSPECIALS; i++) {
 		if (specials[i].parent == parent && !strcmp(specials[i].name, name))
 			return special_getattr(t, specials[i].ino, out);

@@ -19,6 +19,7 @@ enum special_ino {
 	SPECIAL_CONFIG = 9,
 	SPECIAL_VERSION = 10,
 	SPECIAL_LOG = 11,
+	SPECIAL_VIEWS = 13, /* only listed */
 	SPECIAL_DIFF = 12, /* directory; its files are asked for by name, A..B */
 };
 #define SPECIAL_DELTA_BASE (1ull << 56) /* + number of the layer */

@@ -18,6 +18,7 @@
 #include "tree/inode.h"
 #include "tree/past.h"
 #include "tree/special.h"
+#include "tree/views.h"
 
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."
@@ -131,7 +132,7 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	struct inode *i;
 	int err = check_namespace(name);
 
-	if (special_is(ino))
+	if (special_is(ino) || views_is(ino))
 		return -ENODATA;
 	if (!err)
 		err = inode_find(t, ino, &i);
@@ -232,7 +233,7 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 
 	if (special_is(ino))
 		return -EPERM;
-	if (past_is(ino) || t->store->config.follow)
+	if (past_is(ino) || views_is(ino) || t->store->config.follow)
 		return -EROFS;
 	if (!err && len > XATTR_VALUE_MAX)
 		err = -E2BIG;
@@ -295,7 +296,7 @@ int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 
 	*out = NULL;
 	*len_out = 0;
-	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
+	if (special_is(ino) || views_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return 0;
 	if (past_is(ino))
 		return past_listxattr(t, ino, out, len_out);
@@ -324,7 +325,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 
 	if (special_is(ino) || is_read_only(name))
 		return -EPERM;
-	if (past_is(ino) || t->store->config.follow)
+	if (past_is(ino) || views_is(ino) || t->store->config.follow)
 		return -EROFS;
 	if (!err)
 		err = inode_find(t, ino, &i);

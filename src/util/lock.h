@@ -12,6 +12,8 @@
 #include <stdbool.h>
 
 enum lock_rank {
+	RANK_UPLOAD,   /* tree/upload: an array that is being written in another format; data I/O and
+	                  waits for commits happen under it                                           */
 	RANK_COMMIT,   /* store/commit: tickets of the commit thread; nothing blocks under it          */
 	RANK_FREEZE,   /* store/commit: shared by changes of layered arrays, exclusive while a commit that
 	                  seals stages; data I/O happens under it, no reader takes it                */

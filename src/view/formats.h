@@ -20,6 +20,7 @@ struct view_input {
 	struct shape shape;        /* as long as its whole rows */
 	uint64_t count;            /* elements: shape_count(&shape) */
 	unsigned source;
+	bool shuffle;              /* Zarr of a layered array: its chunks are shuffled */
 };
 
 /* NAME.npy: version 1.0 (2.0, 3.0 where the header needs it), header padded to 4096. */
@@ -42,9 +43,11 @@ bool zarr_can(enum zarr_version version, const struct dtype *d);
 const char *zarr_meta_name(enum zarr_version version, enum zarr_meta what);
 /* in is NULL for a group. */
 int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what, const struct view_input *in);
+/* Are most of the array's frames shuffled, so that its chunks should be? */
+bool zarr_shuffle(const struct view *v, const struct view_input *in);
 /* Chunks of the array, the last one perhaps of fewer rows than it stands for; 0: the array is empty. Path of the chunk
  * below the array's directory: v2 "17.0.0", v3 "c/17/0/0". */
 uint64_t zarr_nchunks(const struct view *v, const struct view_input *in);
-int zarr_chunk_lay(struct view *v, enum zarr_version version, const struct view_input *in, uint64_t chunk);
+int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk);
 
 #endif

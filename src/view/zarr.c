@@ -6,7 +6,8 @@
  *     long as the source is the same.
  *  2. A chunk is a contiguous range of the source, behind its end zeros: all chunks decode to the same size. Where the
  *     source's blocks are whole rows, a chunk is one block, and its frame the stored one.
- *  3. In version 3 no chunk is shuffled: it has no filter for that which all readers know.
+ *  3. Chunks are all shuffled or none is, as the caller says. Version 3 has no shuffle of its own: the name of the one in
+ *     numcodecs is what readers know.
  */
 #include <assert.h>
 #include <errno.h>
@@ -68,15 +69,17 @@ static int chunks_fit(struct view *v, const struct geometry *g)
 	return view_end(v);
 }
 
-/* Once for the whole array: what makes more of the stored frames chunks as they are. */
-static unsigned accepted(const struct view *v, enum zarr_version version, const struct view_input *in)
+bool zarr_shuffle(const struct view *v, const struct view_input *in)
 {
 	uint32_t elem = in->dtype->bytes;
 
-	if (version != ZARR_V2 || elem < 2 || elem > SHUFFLE_ELEM_MAX)
-		return VIEW_ACCEPT_PLAIN;
-	return view_stored_bytes(v, in->source, CODEC_FILTER_SHUFFLE) > view_stored_bytes(v, in->source, CODEC_FILTER_NONE) ?
-		       VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
+	return elem >= 2 && elem <= SHUFFLE_ELEM_MAX &&
+	       view_stored_bytes(v, in->source, CODEC_FILTER_SHUFFLE) > view_stored_bytes(v, in->source, CODEC_FILTER_NONE);
+}
+
+static unsigned accepted(const struct view_input *in)
+{
+	return in->shuffle ? VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
 }
 
 bool zarr_can(enum zarr_version version, const struct dtype *d)
@@ -143,7 +146,7 @@ static void add_v2_type(struct view_text *t, const struct view_input *in)
 	view_text_add(t, "%s", d->record ? "]" : "\"");
 }
 
-static void add_v2_array(struct view_text *t, const struct view *v, const struct view_input *in, const struct geometry *g)
+static void add_v2_array(struct view_text *t, const struct view_input *in, const struct geometry *g)
 {
 	view_text_add(t, "{\"zarr_format\":2,");
 	add_dims(t, "shape", in, NULL);
@@ -153,7 +156,7 @@ static void add_v2_array(struct view_text *t, const struct view *v, const struct
 	add_v2_type(t, in);
 	view_text_add(t, ",\"compressor\":%s,\"fill_value\":%s,\"order\":\"%s\",\"filters\":",
 		      g->frames ? "{\"id\":\"zstd\",\"level\":3}" : "null", fill_value(in->dtype), g->f_order ? "F" : "C");
-	if (g->frames && accepted(v, ZARR_V2, in) == VIEW_ACCEPT_SHUFFLED)
+	if (g->frames && in->shuffle)
 		view_text_add(t, "[{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}]", in->dtype->bytes);
 	else
 		view_text_add(t, "null");
@@ -177,6 +180,8 @@ static void add_v3_codecs(struct view_text *t, const struct view_input *in, cons
 	}
 	view_text_add(t, "{\"name\":\"bytes\"%s}",
 		      in->dtype->bytes > 1 ? ",\"configuration\":{\"endian\":\"little\"}" : "");
+	if (g->frames && in->shuffle)
+		view_text_add(t, ",{\"name\":\"numcodecs.shuffle\",\"configuration\":{\"elementsize\":%" PRIu32 "}}", in->dtype->bytes);
 	if (g->frames)
 		view_text_add(t, ",{\"name\":\"zstd\",\"configuration\":{\"level\":3,\"checksum\":false}}");
 	view_text_add(t, "]");
@@ -210,7 +215,7 @@ int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what
 		if (chunks_fit(v, &g))
 			return view_end(v);
 		if (version == ZARR_V2)
-			add_v2_array(&t, v, in, &g);
+			add_v2_array(&t, in, &g);
 		else
 			add_v3_array(&t, in, &g);
 	}
@@ -226,7 +231,7 @@ uint64_t zarr_nchunks(const struct view *v, const struct view_input *in)
 	return g.nchunks;
 }
 
-int zarr_chunk_lay(struct view *v, enum zarr_version version, const struct view_input *in, uint64_t chunk)
+int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 {
 	uint64_t off, len, full;
 	struct view_frame f;
@@ -240,7 +245,7 @@ int zarr_chunk_lay(struct view *v, enum zarr_version version, const struct view_
 	off = chunk * full;
 	len = (g.nrows - chunk * g.chunk_rows < g.chunk_rows ? g.nrows - chunk * g.chunk_rows : g.chunk_rows) * g.row_bytes;
 	if (g.frames) {
-		view_plan_frame(v, in->source, off, len, full, accepted(v, version, in), in->dtype->bytes, &f);
+		view_plan_frame(v, in->source, off, len, full, accepted(in), in->dtype->bytes, &f);
 		view_put_frame(v, &f);
 	} else {
 		view_put_data(v, in->source, off, len);

@@ -1,0 +1,287 @@
+/*
+ * Arrays written as .npy.
+ *
+ * Invariants:
+ *  1. The array has all settings before its first element, so that its blocks have whole rows.
+ *  2. It gets its name once, when the bytes that its shape asks for have been written; nothing is written afterwards.
+ *  3. The first error stays: nothing of a file that failed is published.
+ */
+#include "tree/upload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/dtype.h"
+#include "spillfs.h"
+#include "store/store.h"
+#include "tree/edit.h"
+#include "tree/name.h"
+#include "tree/views_priv.h"
+#include "util/log.h"
+#include "view/npy.h"
+
+struct upload {
+	struct tree *tree;
+	struct inode *view; /* whose descriptor this is */
+	struct lock lock;   /* RANK_UPLOAD: the rest */
+	uint64_t dir;       /* where the array is made, and its name */
+	char *name;
+	char *head;         /* all until the header is there, then the header */
+	size_t nhead;
+	bool parsed, published;
+	struct npy_facts facts;
+	uint64_t total_bytes, high; /* of the file, and how far it is written */
+	struct inode *array;
+	int err;
+};
+
+int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
+{
+	struct view_node *n;
+	struct inode *i;
+	struct upload *u;
+	int err = inode_find(t, ino, &i);
+
+	if (err)
+		return err;
+	n = i->view;
+	if (t->store->config.follow || n->past || n->key.format != FORMAT_NPY ||
+	    (n->key.role != VIEW_FILE && n->key.role != VIEW_NEW))
+		return -EROFS;
+	if (n->key.role == VIEW_FILE && !(flags & O_TRUNC))
+		return -EOPNOTSUPP;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return -ENOMEM;
+	u->tree = t;
+	u->dir = n->dir;
+	u->name = strdup(n->name);
+	if (!u->name) {
+		free(u);
+		return -ENOMEM;
+	}
+	lock_init(&u->lock, RANK_UPLOAD);
+	inode_ref(i);
+	u->view = i;
+	*out = u;
+	return 0;
+}
+
+void upload_close(struct upload *u)
+{
+	if (u->high && !u->published)
+		log_warn("views/npy: %s was not written to its end; nothing has changed", u->name);
+	if (u->array)
+		inode_put(u->array, 1);
+	inode_put(u->view, 1);
+	lock_fini(&u->lock);
+	free(u->name);
+	free(u->head);
+	free(u);
+}
+
+/* Making the array. */
+
+static int set_locked(struct inode *i, const char *name, const char *value)
+{
+	struct meta *m = i->tree->store->meta;
+	int err;
+
+	if (value)
+		return meta_xattr_set_locked(m, i->ino, name, value, strlen(value));
+	err = meta_xattr_remove_locked(m, i->ino, name);
+	return err == -ENODATA ? 0 : err;
+}
+
+/* What the header says; a default of the directory that says something else goes. */
+static int set_facts(struct inode *i, const struct npy_facts *f)
+{
+	struct meta *m = i->tree->store->meta;
+	char shape[SHAPE_TEXT_MAX], logical[32];
+	int err;
+
+	shape_text(&f->shape, shape);
+	snprintf(logical, sizeof(logical), "%s[%s]", f->logical.kind == LOGICAL_DURATION ? "duration" : "timestamp",
+		 logical_unit_name(f->logical.unit));
+	meta_lock(m);
+	err = set_locked(i, SPILLFS_XATTR_DTYPE, f->dtype);
+	if (!err)
+		err = set_locked(i, SPILLFS_XATTR_SHAPE, f->shape.ndims == 1 ? NULL : shape);
+	if (!err)
+		err = set_locked(i, SPILLFS_XATTR_ORDER, f->shape.fortran && f->shape.ndims > 1 ? "F" : NULL);
+	if (!err)
+		err = set_locked(i, SPILLFS_XATTR_LOGICAL, f->logical.kind ? logical : NULL);
+	atomic_store(&i->has_xattrs, 1);
+	meta_unlock(m);
+	return err;
+}
+
+/* Who may have it: as the array that it replaces, else as whoever made the file says. */
+static int owner_of(struct upload *u, struct tree_caller *who, mode_t *mode)
+{
+	const struct view_node *n = u->view->view;
+	struct inode *old;
+	int err;
+
+	*who = n->who;
+	*mode = n->mode;
+	if (n->key.role == VIEW_NEW)
+		return 0;
+	err = views_source(u->tree, n, &old);
+	if (err)
+		return err;
+	lock_acquire(&old->attr);
+	*who = (struct tree_caller){ old->uid, old->gid };
+	*mode = old->mode;
+	lock_release(&old->attr);
+	inode_put(old, 1);
+	return 0;
+}
+
+static int make_array(struct upload *u)
+{
+	struct tree_caller who;
+	uint32_t elem;
+	mode_t mode;
+	int err = owner_of(u, &who, &mode);
+
+	if (!err)
+		err = dtype_size(u->facts.dtype, &elem);
+	if (err)
+		return err;
+	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
+	err = name_make_nameless(u->tree, u->dir, &who, mode, &u->array);
+	return err ? err : set_facts(u->array, &u->facts);
+}
+
+/* Writing. */
+
+struct piece {
+	const void *buf;
+	size_t len;
+	uint64_t off;
+};
+
+static int do_write(struct array *a, void *ctx)
+{
+	const struct piece *p = ctx;
+
+	return array_write(a, p->buf, p->len, p->off);
+}
+
+static int refuse(struct upload *u, const char *why)
+{
+	log_warn("views/npy: %s: %s", u->name, why);
+	return -EINVAL;
+}
+
+/* More of the header, and perhaps what follows it. */
+static int add_head(struct upload *u, const char *buf, size_t len, uint64_t off)
+{
+	const char *why = "";
+	char *grown;
+	size_t need;
+	int err;
+
+	if (off != u->nhead)
+		return refuse(u, "the header was not written in order");
+	grown = realloc(u->head, u->nhead + len);
+	if (!grown)
+		return -ENOMEM;
+	memcpy(grown + u->nhead, buf, len);
+	u->head = grown;
+	u->nhead += len;
+	err = npy_parse(u->head, u->nhead, &u->facts, &need, &why);
+	if (err)
+		return err == -EAGAIN ? 0 : err == -EINVAL ? refuse(u, why) : err;
+	err = make_array(u);
+	u->parsed = !err;
+	return err;
+}
+
+static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off)
+{
+	struct piece p = { buf, len, off - u->facts.data_off };
+	int err;
+
+	if (u->published || off > u->total_bytes || len > u->total_bytes - off)
+		return refuse(u, "there is more than its shape says");
+	err = len ? edit_array(u->array, do_write, &p) : 0;
+	if (!err)
+		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
+	return err;
+}
+
+static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t off)
+{
+	uint64_t data, n;
+	int err;
+
+	if (!u->parsed) {
+		err = add_head(u, buf, len, off);
+		if (err || !u->parsed)
+			return err;
+		data = u->facts.data_off;
+		n = u->nhead - data;
+		err = add_data(u, u->head + data, (size_t)n, data);
+		u->nhead = (size_t)data;
+		return err;
+	}
+	if (off < u->nhead) {
+		n = u->nhead - off < len ? u->nhead - off : len;
+		if (memcmp(u->head + off, buf, (size_t)n))
+			return refuse(u, "its header was changed while it was written");
+		buf += n;
+		off += n;
+		len -= (size_t)n;
+	}
+	return add_data(u, buf, len, off);
+}
+
+int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off)
+{
+	int err;
+
+	lock_acquire(&u->lock);
+	if (!u->err)
+		u->err = write_locked(u, buf, len, off);
+	err = u->err;
+	if (off + len > u->high)
+		u->high = off + len;
+	atomic_store(&u->view->size_bytes, u->high);
+	lock_release(&u->lock);
+	return err;
+}
+
+static int do_end_growth(struct array *a, void *ctx)
+{
+	(void)ctx;
+	array_end_growth(a);
+	return 0;
+}
+
+static int publish(struct upload *u)
+{
+	int err = edit_array(u->array, do_end_growth, NULL);
+
+	if (!err)
+		err = name_publish(u->tree, u->dir, u->name, u->array);
+	u->published = !err;
+	return err;
+}
+
+int upload_flush(struct upload *u)
+{
+	lock_acquire(&u->lock);
+	if (!u->err && u->high && !u->published) {
+		if (!u->parsed || u->high < u->total_bytes)
+			u->err = refuse(u, "it ends before its shape does");
+		else
+			u->err = publish(u);
+	}
+	lock_release(&u->lock);
+	return u->err;
+}

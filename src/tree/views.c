@@ -1,0 +1,343 @@
+/*
+ * The nodes of views/: numbers, attributes, opening.
+ *
+ * Invariants:
+ *  1. A node's number follows from its key; while an open file of that key shows what was, a newer one gets the next number.
+ *  2. Nodes hold no file of the present, so that views keep nothing from being deleted; open ones do.
+ *  3. The content behind a number changes only while nobody has it open, and then the kernel's pages are dropped.
+ */
+#include "tree/views.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "store/store.h"
+#include "tree/past.h"
+#include "tree/views_priv.h"
+
+#define VIEW_FLAG (1ull << 63)
+#define ALL_KINDS (1u << ARRAY_BUCKET | 1u << ARRAY_COLUMN | 1u << ARRAY_LAYERED)
+
+const struct view_format_info view_formats[FORMAT_N] = {
+	[FORMAT_NPY] = { "npy", ".npy", ALL_KINDS, true, false, false },
+	[FORMAT_ZARR] = { "zarr", ".zarr", ALL_KINDS, true, false, true },
+	[FORMAT_ZARR2] = { "zarr2", ".zarr", ALL_KINDS, true, false, true },
+	[FORMAT_PARQUET] = { "parquet", ".parquet", ALL_KINDS, true, true, true },
+	[FORMAT_ARROW] = { "arrow", ".arrow", ALL_KINDS, true, true, true },
+	[FORMAT_ZST] = { "zst", ".zst", 1u << ARRAY_LAYERED, false, false, true },
+	[FORMAT_RUNS] = { "runs", "", 1u << ARRAY_BUCKET, false, false, false },
+};
+
+bool views_is(uint64_t ino)
+{
+	return ino & VIEW_FLAG;
+}
+
+static uint64_t number_of(const struct view_key *key, uint64_t generation)
+{
+	const uint64_t words[] = { key->source, key->sub, (uint64_t)key->role << 32 | key->format };
+
+	return VIEW_FLAG | XXH64(words, sizeof(words), generation) >> 1;
+}
+
+uint64_t views_number(const struct view_key *key)
+{
+	return number_of(key, 0);
+}
+
+static bool same_key(const struct view_key *a, const struct view_key *b)
+{
+	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
+}
+
+void views_free_node(struct tree *t, struct view_node *n)
+{
+	(void)t;
+	if (n->past)
+		inode_put(n->past, 1);
+	free(n->name);
+	free(n);
+}
+
+static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct view_node **out)
+{
+	struct view_node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	n->key = *key;
+	n->dir = dir;
+	n->name = name ? strdup(name) : NULL;
+	if (name && !n->name) {
+		free(n);
+		return -ENOMEM;
+	}
+	if (past_is(key->source) && !inode_find(t, key->source, &n->past))
+		inode_ref(n->past);
+	*out = n;
+	return 0;
+}
+
+/* An open file that shows an older version than there is now makes room for another node. */
+static bool out_of_date(struct inode *i, uint64_t version)
+{
+	struct view_node *n = i->view;
+	bool old;
+
+	if (atomic_load(&n->superseded))
+		return true;
+	lock_acquire(&i->attr);
+	old = n->known && n->version != version && atomic_load(&i->ncached) > 0;
+	lock_release(&i->attr);
+	if (old)
+		atomic_store(&n->superseded, true);
+	return old;
+}
+
+int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out)
+{
+	const struct view_node like = { .key = *key };
+	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW;
+	uint64_t version = 0;
+	int err = file ? views_version(t, &like, &version) : 0;
+
+	for (uint64_t generation = 0; !err; generation++) {
+		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
+						.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
+		struct view_node *n;
+		struct inode *i;
+
+		err = new_node(t, key, dir, name, &n);
+		if (err)
+			break;
+		err = inode_get_made(t, &row, NULL, n, &i);
+		if (err) {
+			views_free_node(t, n);
+			break;
+		}
+		if (same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
+			*out = i;
+			return 0;
+		}
+		inode_put(i, 1);
+	}
+	return err;
+}
+
+int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out)
+{
+	struct inode *i;
+	int err = views_node(t, key, dir, name, &i);
+
+	if (err)
+		return err;
+	err = views_getattr(t, i->ino, out);
+	if (err)
+		inode_put(i, 1);
+	return err;
+}
+
+int views_root(struct tree *t, uint64_t root, struct tree_attr *out)
+{
+	return views_answer(t, &(struct view_key){ .source = root, .role = VIEW_TOP }, 0, NULL, out);
+}
+
+uint64_t views_root_number(uint64_t root)
+{
+	return views_number(&(struct view_key){ .source = root, .role = VIEW_TOP });
+}
+
+int views_source_of(struct tree *t, uint64_t number, struct inode **out)
+{
+	struct meta *m = t->store->meta;
+	int err;
+
+	if (past_is(number)) {
+		err = inode_find(t, number, out);
+		if (!err)
+			inode_ref(*out);
+		return err;
+	}
+	meta_lock(m);
+	err = inode_get_locked(t, number, out);
+	meta_unlock(m);
+	return err == -ENOENT ? -ESTALE : err;
+}
+
+int views_source(struct tree *t, const struct view_node *n, struct inode **out)
+{
+	if (!n->past)
+		return views_source_of(t, n->key.source, out);
+	inode_ref(n->past);
+	*out = n->past;
+	return 0;
+}
+
+/* Attributes. */
+
+static int source_attr(struct tree *t, const struct view_node *n, struct tree_attr *out)
+{
+	struct inode *i;
+	int err;
+
+	if (n->key.source == META_INO_ROOT || (past_is(n->key.source) && !n->past))
+		return tree_getattr(t, n->key.source, out);
+	err = views_source(t, n, &i);
+	if (err)
+		return err;
+	inode_stat(i, out);
+	inode_put(i, 1);
+	return 0;
+}
+
+/* Who may read the source may read the view; who may write it, replace it through npy. */
+static mode_t mode_of(const struct view_node *n, mode_t source)
+{
+	bool writes = n->key.format == FORMAT_NPY && (n->key.role == VIEW_DIR || n->key.role == VIEW_FILE) &&
+		      !past_is(n->key.source);
+	mode_t mode = source & (writes ? 0777 : 0555);
+
+	if (n->key.role == VIEW_TOP || n->key.role == VIEW_FORMAT)
+		return S_IFDIR | 0555;
+	if (!view_role_is_dir(n->key.role))
+		return S_IFREG | (mode & 0666);
+	if (!S_ISDIR(source))
+		mode = (mode & 0444) | (mode & 0444) >> 2;
+	return S_IFDIR | mode;
+}
+
+/* The file's size for the sources as they are; what is open keeps the size it was opened with. */
+static int file_size(struct tree *t, struct inode *i, uint64_t *out)
+{
+	struct view_node *n = i->view;
+	uint64_t version, size = 0;
+	struct view *v;
+	bool known, open = atomic_load(&i->ncached) > 0;
+	int err = open ? 0 : views_version(t, n, &version);
+
+	if (err)
+		return err;
+	lock_acquire(&i->attr);
+	known = n->known && (open || n->version == version);
+	size = n->size_bytes;
+	lock_release(&i->attr);
+	if (!known) {
+		err = views_lay(i, false, &v);
+		if (err)
+			return err;
+		size = view_size(v);
+		view_free(v);
+		lock_acquire(&i->attr);
+		if (!atomic_load(&i->ncached)) {
+			n->known = true;
+			n->version = version;
+			n->size_bytes = size;
+			n->hash = 0; /* of no pages that the kernel may have */
+		}
+		lock_release(&i->attr);
+	}
+	*out = size;
+	return 0;
+}
+
+int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+{
+	struct inode *i;
+	struct view_node *n;
+	uint64_t size = 0;
+	int err = inode_find(t, ino, &i);
+
+	if (err)
+		return err;
+	n = i->view;
+	if (n->key.role == VIEW_NEW) {
+		memset(out, 0, sizeof(*out));
+		out->st.st_uid = n->who.uid;
+		out->st.st_gid = n->who.gid;
+		out->st.st_mode = n->mode;
+		size = atomic_load(&i->size_bytes);
+	} else {
+		err = source_attr(t, n, out);
+		if (!err && !view_role_is_dir(n->key.role))
+			err = file_size(t, i, &size);
+		if (err)
+			return err;
+		out->st.st_mode = mode_of(n, out->st.st_mode);
+	}
+	out->st.st_ino = ino;
+	out->st.st_nlink = view_role_is_dir(n->key.role) ? 2 : 1;
+	out->st.st_size = (off_t)size;
+	out->st.st_blocks = 0; /* the array's, counted there */
+	out->st.st_blksize = 1 << 20;
+	out->st.st_rdev = 0;
+	out->settled = out->moving = false;
+	if (n->key.role != VIEW_TOP && n->key.role != VIEW_FORMAT)
+		out->moving = !past_is(n->key.source) || t->store->config.follow;
+	else
+		out->settled = !t->store->config.follow;
+	return 0;
+}
+
+/* Opening. */
+
+int views_open_array(struct inode *i, struct array **out)
+{
+	struct tree *t = i->tree;
+	struct view_node *n = i->view;
+	uint64_t version, hash;
+	struct view *v;
+	int err = views_version(t, n, &version);
+
+	if (!err)
+		err = views_lay(i, true, &v);
+	if (err)
+		return err;
+	hash = view_hash(v);
+	err = view_array(t->arrays, v, out);
+	if (err) {
+		view_free(v);
+		return err;
+	}
+	lock_acquire(&i->attr);
+	if (!n->known || n->version != version || n->hash != hash)
+		atomic_store(&i->stale_pages, true);
+	n->known = true;
+	n->version = version;
+	n->hash = hash;
+	n->size_bytes = (*out)->size_bytes;
+	lock_release(&i->attr);
+	atomic_store(&i->size_bytes, (*out)->size_bytes);
+	return 0;
+}
+
+int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+	       struct tree_attr *out)
+{
+	static _Atomic uint64_t made;
+	size_t len = strlen(name), ext = strlen(view_formats[FORMAT_NPY].suffix);
+	struct inode *dir, *i;
+	struct view_key key;
+	char array[META_NAME_MAX + 1];
+	int err = inode_find(t, parent, &dir);
+
+	if (err)
+		return err;
+	key = (struct view_key){ .source = dir->view->key.source, .role = VIEW_NEW, .format = FORMAT_NPY,
+				 .sub = atomic_fetch_add(&made, 1) };
+	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || past_is(key.source))
+		return -EROFS;
+	if (!S_ISREG(mode) || len <= ext || strcmp(name + len - ext, view_formats[FORMAT_NPY].suffix))
+		return -EPERM;
+	memcpy(array, name, len - ext);
+	array[len - ext] = '\0';
+	err = views_node(t, &key, key.source, array, &i);
+	if (err)
+		return err;
+	i->view->who = *who;
+	i->view->mode = mode;
+	return views_getattr(t, i->ino, out);
+}

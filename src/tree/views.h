@@ -1,0 +1,41 @@
+/*
+ * views/FORMAT/…: the tree of arrays once more, in other formats; and the same below each snapshot. What a file there
+ * holds is laid out by view/; here are its name, its number, its attributes, and which arrays it shows.
+ *
+ * Names: directories are mirrored under their own names. An array NAME.f64 is NAME.npy; if that would be the name of
+ * two, each has its whole name, NAME.f64.npy, which always works. An array's own name wins over a shortened one.
+ *
+ * Below the present, what a name stands for is found anew at each look; a file that is open shows what was there when it was
+ * opened, and the next one to look gets another inode if that has changed.
+ */
+#ifndef SPILLFS_TREE_VIEWS_H
+#define SPILLFS_TREE_VIEWS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tree/inode.h"
+
+#define VIEWS_NAME "views"
+
+bool views_is(uint64_t ino);
+/* The directory views/ of a root: META_INO_ROOT, or the root of a past state. Counts a lookup. */
+int views_root(struct tree *t, uint64_t root, struct tree_attr *out);
+/* Its number, for listings. */
+uint64_t views_root_number(uint64_t root);
+/* As the functions of tree.h. lookup counts one. */
+int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
+/* cookie as the caller gave it last; entries count no lookup. */
+int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
+
+/* The array of a view's inode, whose lock is held exclusively: pins what it shows. */
+int views_open_array(struct inode *i, struct array **out);
+void views_free_node(struct tree *t, struct view_node *n);
+
+/* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
+ * lookup. */
+int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+	       struct tree_attr *out);
+
+#endif

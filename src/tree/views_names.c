@@ -1,0 +1,545 @@
+/*
+ * Which names there are below views/, and what they stand for.
+ *
+ * Invariants:
+ *  1. What is listed can be looked up, and is then what the listing meant.
+ *  2. In a directory, metadata files of the format come before mirrored directories, these before arrays and tables; among
+ *     arrays, one whose own name it is before one whose name is shortened.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/store.h"
+#include "tree/past.h"
+#include "tree/views_priv.h"
+
+static const char *const classes[] = { "buckets", "columns", "layers" };
+#define CLASS_KIND(k) ((enum array_kind)(ARRAY_BUCKET + (k)))
+#define CHUNK_MASK ((1ull << 56) - 1)
+
+static bool is_zarr(enum view_format f)
+{
+	return f == FORMAT_ZARR || f == FORMAT_ZARR2;
+}
+
+static enum zarr_version zarr_version(enum view_format f)
+{
+	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
+}
+
+/* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
+static int source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out)
+{
+	int err = tree_lookup(t, dir, name, attr);
+
+	*file_out = NULL;
+	if (err)
+		return err;
+	if (S_ISREG(attr->st.st_mode))
+		return inode_find(t, attr->st.st_ino, file_out);
+	tree_forget(t, attr->st.st_ino, 1);
+	return 0;
+}
+
+static bool source_is_dir(struct tree *t, uint64_t dir, const char *name)
+{
+	struct tree_attr attr;
+	struct inode *i;
+
+	if (source_child(t, dir, name, &attr, &i))
+		return false;
+	if (i)
+		inode_put(i, 1);
+	return S_ISDIR(attr.st.st_mode);
+}
+
+/* The array called `name` if the format has a view of it, with a reference. */
+static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
+{
+	struct tree_attr attr;
+	struct inode *i;
+	int err = source_child(t, dir, name, &attr, &i);
+
+	if (err)
+		return err;
+	if (i && views_shows(f, i)) {
+		*out = i;
+		return 0;
+	}
+	if (i)
+		inode_put(i, 1);
+	return -ENOENT;
+}
+
+/* The only array whose name is `stem` and the suffix of a type. -ENOENT: none, or several. */
+static int only_typed(struct tree *t, enum view_format f, uint64_t dir, const char *stem, char name[META_NAME_MAX + 1],
+		      struct inode **out)
+{
+	struct inode *found = NULL, *i;
+	char try[META_NAME_MAX + 8];
+	int err = 0, n = 0;
+
+	for (int s = 0; s < DTYPE_NSCALARS && !err; s++) {
+		if (snprintf(try, sizeof(try), "%s.%s", stem, dtype_scalar_name(s)) > META_NAME_MAX)
+			continue;
+		err = shown_array(t, f, dir, try, &i);
+		if (err == -ENOENT) {
+			err = 0;
+			continue;
+		}
+		if (err)
+			break;
+		if (n++) {
+			inode_put(i, 1);
+			continue;
+		}
+		found = i;
+		strcpy(name, try);
+	}
+	if (!err && n == 1) {
+		*out = found;
+		return 0;
+	}
+	if (found)
+		inode_put(found, 1);
+	return err ? err : -ENOENT;
+}
+
+/* The array that a view's name without its suffix stands for, and that array's own name. */
+static int find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
+		      struct inode **out)
+{
+	int err = shown_array(t, f, dir, base, out);
+
+	if (!err)
+		strcpy(name, base);
+	if (err != -ENOENT || !view_formats[f].typed)
+		return err;
+	if (view_formats[f].tables && source_is_dir(t, dir, base))
+		return -ENOENT;
+	return only_typed(t, f, dir, base, name, out);
+}
+
+/* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
+static bool shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1])
+{
+	const char *type = dtype_of_name(name), *suffix = view_formats[f].suffix;
+	char own[META_NAME_MAX + 1], file[2 * META_NAME_MAX];
+	struct inode *i;
+
+	strcpy(out, name);
+	if (type && view_formats[f].typed) {
+		out[strlen(name) - strlen(type) - 1] = '\0';
+		if (!*out || find_array(t, f, dir, out, own, &i)) {
+			strcpy(out, name);
+		} else {
+			inode_put(i, 1);
+			if (strcmp(own, name))
+				strcpy(out, name);
+		}
+	}
+	return snprintf(file, sizeof(file), "%s%s", out, suffix) <= META_NAME_MAX && (!*suffix || !source_is_dir(t, dir, file));
+}
+
+/* Looking up. */
+
+static bool strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1])
+{
+	size_t len = strlen(name), n = strlen(suffix);
+
+	if (len <= n || strcmp(name + len - n, suffix))
+		return false;
+	memcpy(out, name, len - n);
+	out[len - n] = '\0';
+	return true;
+}
+
+static int meta_of(enum view_format f, const char *name, bool group)
+{
+	for (int what = ZARR_META_ARRAY; is_zarr(f) && what <= ZARR_META_ATTRS; what++) {
+		const char *meta = zarr_meta_name(zarr_version(f), what);
+
+		if (meta && !strcmp(meta, name) && what != (group ? ZARR_META_ARRAY : ZARR_META_GROUP))
+			return what;
+	}
+	return -1;
+}
+
+static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char *name, struct tree_attr *out)
+{
+	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
+	char base[META_NAME_MAX + 1], own[META_NAME_MAX + 1];
+	const struct view_format_info *f = &view_formats[dir->format];
+	int meta = meta_of(dir->format, name, true), err;
+	struct view_columns columns;
+	struct tree_attr attr;
+	struct inode *i;
+
+	if (meta >= 0) {
+		key.sub = (uint64_t)meta;
+		return views_answer(t, &key, 0, NULL, out);
+	}
+	err = source_child(t, dir->source, name, &attr, &i);
+	if (i)
+		inode_put(i, 1);
+	if (!err && S_ISDIR(attr.st.st_mode)) {
+		key.role = VIEW_DIR;
+		key.source = attr.st.st_ino;
+		return views_answer(t, &key, 0, NULL, out);
+	}
+	if (!strip(name, f->suffix, base))
+		return -ENOENT;
+	err = find_array(t, dir->format, dir->source, base, own, &i);
+	if (!err) {
+		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
+		key.source = i->ino;
+		err = views_answer(t, &key, dir->source, own, out);
+		inode_put(i, 1);
+		return err;
+	}
+	if (err != -ENOENT || !f->tables || source_child(t, dir->source, base, &attr, &i))
+		return err;
+	if (i)
+		inode_put(i, 1);
+	if (!S_ISDIR(attr.st.st_mode))
+		return -ENOENT;
+	err = views_columns(t, attr.st.st_ino, &columns);
+	if (err)
+		return err;
+	views_columns_fini(&columns);
+	key.role = VIEW_TABLE;
+	key.source = attr.st.st_ino;
+	return views_answer(t, &key, 0, NULL, out);
+}
+
+/* A number as it is listed: decimal, no zeros in front. */
+static bool parse_number(const char *text, uint64_t *out)
+{
+	char *end;
+
+	*out = strtoull(text, &end, 10);
+	return end != text && !*end && *text >= '0' && *text <= '9' && (*text != '0' || !text[1]);
+}
+
+/* The axis of a chunk's name that counts; the others are 0. */
+static unsigned counting_axis(const struct shape *s)
+{
+	return s->fortran && s->ndims ? s->ndims - 1 : 0;
+}
+
+/* "17.0.0" */
+static int lookup_chunk2(const char *name, const struct shape *s, uint64_t n, uint64_t *out)
+{
+	char want[32 + 2 * SHAPE_DIMS_MAX];
+	unsigned axis = counting_axis(s), dots = 0;
+	const char *p = name;
+	uint64_t chunk;
+	size_t len = 0;
+
+	for (; *p && dots < axis; p++)
+		dots += *p == '.';
+	chunk = strtoull(p, NULL, 10);
+	for (unsigned k = 0; k < (s->ndims ? s->ndims : 1); k++)
+		len += (size_t)snprintf(want + len, sizeof(want) - len, "%s%llu", k ? "." : "",
+					(unsigned long long)(k == axis ? chunk : 0));
+	if (strcmp(name, want) || chunk >= n)
+		return -ENOENT;
+	*out = chunk;
+	return 0;
+}
+
+/* An entry of c/, c/17 … at this depth. */
+static int lookup_chunk3(const struct view_key *dir, const char *name, const struct shape *s, uint64_t n, struct view_key *key)
+{
+	unsigned depth = (unsigned)(dir->sub >> 56);
+	uint64_t chunk = dir->sub & CHUNK_MASK, at;
+	bool counts = depth == counting_axis(s);
+
+	if (!parse_number(name, &at) || at >= (counts ? n : n ? 1 : 0))
+		return -ENOENT;
+	if (counts)
+		chunk = at;
+	key->role = depth + 1 == s->ndims ? VIEW_CHUNK : VIEW_CHUNKS;
+	key->sub = key->role == VIEW_CHUNK ? chunk : (uint64_t)(depth + 1) << 56 | chunk;
+	return 0;
+}
+
+static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, struct tree_attr *out)
+{
+	const struct view_node *node = dir->view;
+	const struct view_key *d = &node->key;
+	struct view_key key = { .source = d->source, .format = d->format, .role = VIEW_META };
+	int meta = d->role == VIEW_ARRAY ? meta_of(d->format, name, false) : -1, err;
+	struct view_facts facts;
+	struct inode *source;
+	uint64_t n, number;
+
+	if (meta >= 0) {
+		key.sub = (uint64_t)meta;
+		return views_answer(t, &key, 0, NULL, out);
+	}
+	err = views_source(t, node, &source);
+	if (err)
+		return err;
+	err = views_children(source, d->format, &n, &facts);
+	inode_put(source, 1);
+	if (err)
+		return err;
+	if (d->format == FORMAT_RUNS) {
+		char want[32] = "";
+
+		number = strtoull(name, NULL, 10);
+		snprintf(want, sizeof(want), "%06llu", (unsigned long long)number);
+		err = !strcmp(name, want) && number < n ? 0 : -ENOENT;
+		key.role = VIEW_RUN;
+		key.sub = number;
+	} else if (d->format == FORMAT_ZARR2) {
+		key.role = VIEW_CHUNK;
+		err = lookup_chunk2(name, &facts.shape, n, &key.sub);
+	} else if (d->role == VIEW_CHUNKS) {
+		err = lookup_chunk3(d, name, &facts.shape, n, &key);
+	} else {
+		err = strcmp(name, "c") ? -ENOENT : 0;
+		key.role = facts.shape.ndims ? VIEW_CHUNKS : VIEW_CHUNK;
+	}
+	free(facts.dtype);
+	return err ? err : views_answer(t, &key, 0, NULL, out);
+}
+
+int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	struct view_key key = { 0 };
+	struct tree_attr attr;
+	struct inode *dir;
+	int err = inode_find(t, parent, &dir);
+
+	if (err)
+		return err;
+	if (!dir->view || !view_role_is_dir(dir->view->key.role))
+		return -ENOTDIR;
+	key.source = dir->view->key.source;
+	switch (dir->view->key.role) {
+	case VIEW_TOP:
+		key.role = VIEW_FORMAT;
+		for (key.format = 0; key.format < FORMAT_N; key.format++) {
+			if (!strcmp(view_formats[key.format].name, name))
+				return views_answer(t, &key, 0, NULL, out);
+		}
+		return -ENOENT;
+	case VIEW_FORMAT:
+		key.format = dir->view->key.format;
+		key.role = VIEW_DIR;
+		for (size_t k = 0; k < 3; k++) {
+			if (strcmp(classes[k], name) || !(view_formats[key.format].kinds & 1u << CLASS_KIND(k)))
+				continue;
+			err = tree_lookup(t, key.source, name, &attr);
+			if (err)
+				return err;
+			tree_forget(t, attr.st.st_ino, 1);
+			key.source = attr.st.st_ino;
+			return views_answer(t, &key, 0, NULL, out);
+		}
+		return -ENOENT;
+	case VIEW_DIR:
+		return lookup_in_dir(t, &dir->view->key, name, out);
+	default:
+		return lookup_in_array(t, dir, name, out);
+	}
+}
+
+/* Listing. */
+
+struct list {
+	struct tree *tree;
+	struct tree_dirent *v;
+	size_t n, max;
+};
+
+static bool add(struct list *l, uint64_t cookie, const struct view_key *key, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+static bool add(struct list *l, uint64_t cookie, const struct view_key *key, const char *fmt, ...)
+{
+	struct tree_dirent *d;
+	va_list ap;
+
+	if (l->n == l->max)
+		return false;
+	d = &l->v[l->n++];
+	memset(d, 0, sizeof(*d));
+	va_start(ap, fmt);
+	vsnprintf(d->name, sizeof(d->name), fmt, ap);
+	va_end(ap);
+	d->cookie = cookie;
+	d->attr.st.st_ino = views_number(key);
+	d->attr.st.st_mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG;
+	return true;
+}
+
+/* Entries of a mirrored directory that follow from one of its source. Its cookie counts twice: a directory may be a table. */
+static void list_source(struct list *l, const struct view_key *dir, const struct tree_dirent *d, uint64_t after)
+{
+	const struct view_format_info *f = &view_formats[dir->format];
+	struct view_key key = { .source = d->attr.st.st_ino, .format = dir->format };
+	char shown[META_NAME_MAX + 1];
+	struct view_columns columns;
+	struct inode *i;
+
+	if (S_ISDIR(d->attr.st.st_mode)) {
+		key.role = VIEW_DIR;
+		if (after < d->cookie * 2)
+			add(l, d->cookie * 2, &key, "%s", d->name);
+		if (f->tables && strlen(d->name) + strlen(f->suffix) <= META_NAME_MAX && !views_columns(l->tree, key.source, &columns)) {
+			views_columns_fini(&columns);
+			key.role = VIEW_TABLE;
+			add(l, d->cookie * 2 + 1, &key, "%s%s", d->name, f->suffix);
+		}
+	} else if (S_ISREG(d->attr.st.st_mode) && after < d->cookie * 2 && !inode_find(l->tree, key.source, &i) &&
+		   views_shows(dir->format, i) && shown_name(l->tree, dir->format, dir->source, d->name, shown)) {
+		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
+		add(l, d->cookie * 2, &key, "%s%s", shown, f->suffix);
+	}
+}
+
+#define META_COOKIES 3u
+#define SOURCE_BATCH 32u
+
+static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
+{
+	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
+	struct tree_dirent *v = malloc(SOURCE_BATCH * sizeof(*v));
+	uint64_t at = cookie > META_COOKIES ? (cookie - META_COOKIES) / 2 : 0, after = at * 2 + ((cookie - META_COOKIES) & 1);
+	int err = v ? 0 : -ENOMEM;
+	size_t n = 1;
+
+	if (cookie <= META_COOKIES)
+		after = 0;
+	else if (!(after & 1))
+		at--; /* its table may still be missing */
+	for (key.sub = cookie; is_zarr(dir->format) && key.sub < META_COOKIES; key.sub++) {
+		const char *name = zarr_meta_name(zarr_version(dir->format), (enum zarr_meta)key.sub);
+
+		if (name && key.sub != ZARR_META_ARRAY)
+			add(l, key.sub + 1, &key, "%s", name);
+	}
+	while (!err && n && l->n < l->max) {
+		err = tree_readdir(l->tree, dir->source, at, true, v, SOURCE_BATCH, &n);
+		for (size_t k = 0; !err && k < n; k++) {
+			size_t before = l->n;
+
+			at = v[k].cookie;
+			if (l->n < l->max && strcmp(v[k].name, ".") && strcmp(v[k].name, ".."))
+				list_source(l, dir, &v[k], after);
+			for (; before < l->n; before++)
+				l->v[before].cookie += META_COOKIES;
+			if (v[k].counted)
+				tree_forget(l->tree, v[k].attr.st.st_ino, 1);
+		}
+	}
+	free(v);
+	return err;
+}
+
+static void list_chunks(struct list *l, const struct view_key *dir, const struct shape *s, uint64_t n, uint64_t cookie)
+{
+	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_CHUNK };
+	unsigned axis = counting_axis(s), depth = (unsigned)(dir->sub >> 56);
+	char tail[2 * SHAPE_DIMS_MAX + 1] = "", head[2 * SHAPE_DIMS_MAX + 1] = "";
+
+	if (dir->format == FORMAT_RUNS)
+		key.role = VIEW_RUN;
+	for (unsigned k = 0; dir->format == FORMAT_ZARR2 && k < s->ndims; k++)
+		strcat(k < axis ? head : tail, k < axis ? "0." : k > axis ? ".0" : "");
+	if (dir->format == FORMAT_ZARR && depth != axis)
+		n = n ? 1 : 0;
+	for (uint64_t at = cookie; at < n; at++) {
+		key.sub = at;
+		if (dir->format == FORMAT_ZARR && depth + 1 < s->ndims) {
+			key.role = VIEW_CHUNKS;
+			key.sub = (uint64_t)(depth + 1) << 56 | (depth == axis ? at : dir->sub & CHUNK_MASK);
+		} else if (dir->format == FORMAT_ZARR && depth != axis) {
+			key.sub = dir->sub & CHUNK_MASK;
+		}
+		if (!add(l, at + 1 + META_COOKIES, &key, dir->format == FORMAT_RUNS ? "%s%06llu%s" : "%s%llu%s", head,
+			 (unsigned long long)at, tail))
+			break;
+	}
+}
+
+static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
+{
+	const struct view_key *d = &dir->view->key;
+	struct view_key key = { .source = d->source, .format = d->format, .role = VIEW_META };
+	struct view_facts facts;
+	struct inode *source;
+	uint64_t n;
+	int err = views_source(l->tree, dir->view, &source);
+
+	if (err)
+		return err;
+	err = views_children(source, d->format, &n, &facts);
+	inode_put(source, 1);
+	if (err)
+		return err;
+	for (key.sub = cookie; d->role == VIEW_ARRAY && is_zarr(d->format) && key.sub < META_COOKIES; key.sub++) {
+		const char *name = zarr_meta_name(zarr_version(d->format), (enum zarr_meta)key.sub);
+
+		if (name && key.sub != ZARR_META_GROUP)
+			add(l, key.sub + 1, &key, "%s", name);
+	}
+	cookie = cookie > META_COOKIES ? cookie - META_COOKIES : 0;
+	if (d->role == VIEW_ARRAY && d->format == FORMAT_ZARR) {
+		key.role = facts.shape.ndims ? VIEW_CHUNKS : VIEW_CHUNK;
+		key.sub = 0;
+		if (!cookie)
+			add(l, META_COOKIES + 1, &key, "c");
+	} else {
+		list_chunks(l, d, &facts.shape, n, cookie);
+	}
+	free(facts.dtype);
+	return 0;
+}
+
+int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+{
+	struct list l = { .tree = t, .v = v, .max = max };
+	struct view_key key = { 0 };
+	struct tree_attr attr;
+	struct inode *dir;
+	int err = inode_find(t, ino, &dir);
+
+	if (err)
+		return err;
+	key.source = dir->view->key.source;
+	key.format = dir->view->key.format;
+	switch (dir->view->key.role) {
+	case VIEW_TOP:
+		key.role = VIEW_FORMAT;
+		for (key.format = (enum view_format)cookie; key.format < FORMAT_N; key.format++)
+			add(&l, key.format + 1u, &key, "%s", view_formats[key.format].name);
+		break;
+	case VIEW_FORMAT:
+		key.role = VIEW_DIR;
+		for (uint64_t k = cookie; k < 3; k++) {
+			struct view_key child = key;
+
+			if (!(view_formats[key.format].kinds & 1u << CLASS_KIND(k)) || tree_lookup(t, key.source, classes[k], &attr))
+				continue;
+			tree_forget(t, attr.st.st_ino, 1);
+			child.source = attr.st.st_ino;
+			add(&l, k + 1, &child, "%s", classes[k]);
+		}
+		break;
+	case VIEW_DIR:
+		err = list_dir(&l, &dir->view->key, cookie);
+		break;
+	default:
+		err = list_array(&l, dir, cookie);
+	}
+	if (!err)
+		*n_out = l.n;
+	return err;
+}

@@ -1,0 +1,102 @@
+/*
+ * The inside of views/: views.c (nodes, attributes), views_names.c (which names there are), views_lay.c (what files hold).
+ */
+#ifndef SPILLFS_TREE_VIEWS_PRIV_H
+#define SPILLFS_TREE_VIEWS_PRIV_H
+
+#include "tree/inode.h"
+#include "tree/views.h"
+#include "view/formats.h"
+
+enum view_format { FORMAT_NPY, FORMAT_ZARR, FORMAT_ZARR2, FORMAT_PARQUET, FORMAT_ARROW, FORMAT_ZST, FORMAT_RUNS, FORMAT_N };
+
+struct view_format_info {
+	const char *name; /* of the directory below views/ */
+	const char *suffix;
+	unsigned kinds;   /* 1 << enum array_kind: of which arrays there are views */
+	bool typed;       /* only arrays with an element type, and under a shortened name */
+	bool tables;      /* directories are files too */
+	bool framed;      /* sizes depend on how blocks are stored */
+};
+extern const struct view_format_info view_formats[FORMAT_N];
+
+enum view_role {
+	VIEW_TOP,    /* views/                       source: the root                  */
+	VIEW_FORMAT, /* views/npy                    the same                          */
+	VIEW_DIR,    /* views/npy/layers             source: the directory             */
+	VIEW_FILE,   /* …/x.npy                      source: the array                 */
+	VIEW_TABLE,  /* …/dir.parquet                source: the directory             */
+	VIEW_ARRAY,  /* …/x.zarr, runs of a bucket   source: the array; a directory    */
+	VIEW_META,   /* …/x.zarr/zarr.json           sub: enum zarr_meta               */
+	VIEW_GROUP,  /* …/dir/zarr.json              source: the directory; the same   */
+	VIEW_CHUNKS, /* …/x.zarr/c/17                sub: depth << 56 | chunk          */
+	VIEW_CHUNK,  /* …/x.zarr/c/17/0              sub: chunk                        */
+	VIEW_RUN,    /* …/x/000000                   sub: run                          */
+	VIEW_NEW,    /* …/x.npy that is being written; sub: a number of its own        */
+};
+
+struct view_key {
+	uint64_t source, sub;
+	enum view_role role;
+	enum view_format format;
+};
+
+/* What a struct inode is of a view. */
+struct view_node {
+	struct view_key key;
+	struct inode *past;      /* the source, held, if it is a file of a past state */
+	atomic_bool superseded;  /* an open file that shows what was */
+	/* RANK_ATTR */
+	bool known;              /* the rest is about `version` of the sources */
+	uint64_t version, hash, size_bytes;
+	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
+	char *name;
+	struct tree_caller who;  /* NEW */
+	mode_t mode;
+};
+
+static inline bool view_role_is_dir(enum view_role r)
+{
+	return r == VIEW_TOP || r == VIEW_FORMAT || r == VIEW_DIR || r == VIEW_ARRAY || r == VIEW_CHUNKS;
+}
+
+/* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */
+int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out);
+/* The same as the answer to a lookup. */
+int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out);
+/* The number that a key has when nothing stands against it: for listings. */
+uint64_t views_number(const struct view_key *key);
+
+/* Sources. A present or past file's inode, with one more reference. -ESTALE: it is gone. */
+int views_source(struct tree *t, const struct view_node *n, struct inode **out);
+int views_source_of(struct tree *t, uint64_t number, struct inode **out);
+
+/* What an array is for a format (views_lay.c). dtype is the caller's to free. */
+struct view_facts {
+	struct dtype *dtype; /* NULL: none */
+	struct logical logical;
+	struct shape shape;
+	uint64_t count, size_bytes;
+};
+int views_facts(struct inode *i, struct view_facts *out);
+/* Is there a view of it? */
+bool views_shows(enum view_format f, struct inode *i);
+/* Number of a directory of chunks' or of runs' entries. */
+int views_children(struct inode *source, enum view_format f, uint64_t *n_out, struct view_facts *facts_out);
+/* The arrays of a directory as columns of one table: equally long ones with a type. -ENOENT: they are none. */
+struct view_columns {
+	size_t n, cap;
+	struct view_column {
+		struct inode *inode; /* one reference */
+		char *name;          /* of the column */
+		size_t short_len;
+	} *v;
+};
+int views_columns(struct tree *t, uint64_t dir, struct view_columns *out);
+void views_columns_fini(struct view_columns *c);
+/* A number that changes with whatever the node's file shows. */
+int views_version(struct tree *t, const struct view_node *n, uint64_t *out);
+/* Lays the node's file out; to be read (the sources are pinned), or only to know its size. */
+int views_lay(struct inode *i, bool to_read, struct view **out);
+
+#endif
