@@ -1,20 +1,21 @@
 /*
  * Arrow IPC files (Feather V2).
  *
- * Sources without blocks make one record batch as they are, its data at multiples of 4096: whoever maps the file has the
- * arrays. If one source is layered, there are record batches of compressed buffers: the stored frame of a block where a
- * batch holds just that block of a column; a made frame where nothing is stored; else the plain bytes, which Arrow
- * allows for each buffer. One stream a buffer: readers need not take several frames. All batches of a file have the same
- * number of rows, so that of a table's columns only those go as stored whose blocks have that many (or which are a single
- * block, and a batch too). Of the columns' block sizes in rows, and a plain size for arrays that have no frames to show,
- * the one is taken that makes the smallest file; that counts bytes as they will be served, so a column that compresses
- * well prevails over one that does not.
+ * Sources without blocks make one record batch as they are, its data at multiples of 4096: whoever maps the file has
+ * the arrays. If one source is layered, there are record batches of compressed buffers: the stored frame of a block where
+ * a batch holds just that block of a column; a made frame where nothing is stored; else the plain bytes, which Arrow
+ * allows for each buffer. One frame a buffer: not all readers take several.
+ *
+ * All batches of a file have the same number of rows, so that of a table's columns only those go as stored whose blocks
+ * have that many (or which are a single block, and the file one batch). Of the columns' block sizes in rows, and a plain
+ * size for arrays that have no frames to show, the one is taken that makes the smallest file; that counts bytes as they
+ * will be served, so a column that compresses well prevails over one that does not. An empty array has no batches.
  *
  * Invariants:
  *  1. Messages begin, and bodies begin and end, at multiples of 8 (readers refuse others); the length of a compressed
  *     buffer is exact, its padding is not part of it (zstd refuses what trails).
- *  2. A file has not many more than BUFFERS_MAX buffers, however small the blocks are: each costs memory while the view is
- *     open.
+ *  2. A file has not many more than BUFFERS_MAX buffers, however small the blocks are: each costs memory while the view
+ *     is open.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -278,7 +279,7 @@ static uint64_t round_up(uint64_t x, uint64_t align)
 	return (x + align - 1) / align * align;
 }
 
-/* Elements [first, first + rows) of a column, as they are. */
+/* Elements [first, first + rows) of a column, as the array has them; as bits if they are bools. */
 static void put_plain(struct lay *l, size_t i, uint64_t first, uint64_t rows)
 {
 	const struct view_input *in = &l->in[i];
@@ -325,7 +326,7 @@ static void plan_part(const struct lay *l, size_t i, uint64_t first, uint64_t ro
 	uint64_t off = first * elem, len = rows * elem;
 	struct part p = { .decoded_bytes = plain_bytes(in, rows) };
 
-	if (len <= UINT32_MAX) {
+	if (len <= ARRAY_BLOCK_MAX) { /* no longer zeros: their frames cost memory, too */
 		view_plan_frame(l->v, in->source, off, len, len, VIEW_ACCEPT_PLAIN, elem, &p.frame);
 		p.framed = p.frame.how == VIEW_FRAME_ZEROS || (p.frame.how == VIEW_FRAME_STORED && !is_bool(in));
 	}

@@ -2,8 +2,8 @@
  * FlatBuffers, written.
  *
  * Invariants:
- *  1. What stands at `at` is aligned to its size, counted from the start of the buffer: whoever places the buffer aligns
- *     it to 8.
+ *  1. All scalars are aligned to their size, counted from the start of the buffer: whoever places the buffer aligns it
+ *     to 8.
  *  2. A table stands right behind its vtable; links point forward.
  */
 #include "view/flat.h"
