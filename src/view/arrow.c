@@ -2,14 +2,15 @@
  * Arrow IPC files (Feather V2).
  *
  * Sources without blocks make one record batch as they are, its data at multiples of 4096: whoever maps the file has
- * the arrays. If one source is layered, there are record batches of compressed buffers: the stored frame of a block where
- * a batch holds just that block of a column; a made frame where nothing is stored; else the plain bytes, which Arrow
- * allows for each buffer. One frame a buffer: not all readers take several.
+ * the arrays. If one source is layered, there are record batches of compressed buffers: the stored frame of a block
+ * where a batch holds just that block of a column; a made frame where nothing is stored; else the plain bytes, which
+ * Arrow allows for each buffer. One frame a buffer: not all readers take several.
  *
  * All batches of a file have the same number of rows, so that of a table's columns only those go as stored whose blocks
- * have that many (or which are a single block, and the file one batch). Of the columns' block sizes in rows, and a plain
- * size for arrays that have no frames to show, the one is taken that makes the smallest file; that counts bytes as they
- * will be served, so a column that compresses well prevails over one that does not. An empty array has no batches.
+ * have that many (or which are a single block, and the file one batch). Of the columns' block sizes in rows, and a
+ * plain size for arrays that have no frames to show, the one is taken that makes the smallest file; that counts bytes
+ * as they will be served, so a column that compresses well prevails over one that does not.
+ * Empty arrays have no batches.
  *
  * Invariants:
  *  1. Messages begin, and bodies begin and end, at multiples of 8 (readers refuse others); the length of a compressed
