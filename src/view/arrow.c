@@ -24,6 +24,7 @@
 
 #include "view/flat.h"
 #include "view/formats.h"
+#include "view/text.h"
 #include "view/priv.h"
 
 #define MAGIC "ARROW1"
@@ -110,54 +111,15 @@ static struct type type_of(const struct view_input *in)
 	return (struct type){ .id = TYPE_INT, .nfields = 2, .fields = { { 4, 8 * d->bytes }, { 1, s <= DTYPE_I64 } } };
 }
 
-/* Bytes of the well-formed UTF-8 sequence that a string begins with; 0: none. */
-static size_t utf8_len(const unsigned char *s)
-{
-	unsigned low = 0x80, high = 0xBF; /* of the second byte */
-	size_t n = *s < 0x80 ? 1 : *s < 0xC2 ? 0 : *s < 0xE0 ? 2 : *s < 0xF0 ? 3 : *s < 0xF5 ? 4 : 0;
-
-	if (*s == 0xE0)
-		low = 0xA0;
-	else if (*s == 0xED)
-		high = 0x9F; /* no surrogates */
-	else if (*s == 0xF0)
-		low = 0x90;
-	else if (*s == 0xF4)
-		high = 0x8F;
-	for (size_t i = 1; i < n; i++) {
-		if (s[i] < low || s[i] > high)
-			return 0;
-		low = 0x80;
-		high = 0xBF;
-	}
-	return n;
-}
-
-/* The name, with %XX for bytes that are no UTF-8. */
 static size_t put_name(struct flat *f, const char *name)
 {
-	static const char digits[] = "0123456789ABCDEF";
-	const unsigned char *s = (const unsigned char *)name;
-	char *text = malloc(3 * strlen(name) + 1), *p = text;
+	char *text = view_utf8(name);
 	size_t at;
 
 	if (!text) {
 		f->failed = true;
 		return 0;
 	}
-	while (*s) {
-		size_t len = utf8_len(s);
-
-		if (len) {
-			p = mempcpy(p, s, len);
-			s += len;
-		} else {
-			*p++ = '%';
-			*p++ = digits[*s >> 4];
-			*p++ = digits[*s++ & 15];
-		}
-	}
-	*p = '\0';
 	at = flat_string(f, text);
 	free(text);
 	return at;
