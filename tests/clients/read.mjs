@@ -3,7 +3,7 @@
 //   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE...
 //
 //   parquet-duckdb FILE...   parquet-hyparquet FILE...   arrow FILE...   zarr2 DIR...   zarr3 DIR...
-//   sql QUERY                rows of an in-memory DuckDB
+//   sql QUERY...             rows of an in-memory DuckDB, 64-bit integers as strings; a line for each query
 //
 // {"columns": [{name, type, dtype, count, shape, nulls, sum, min, max, sha256}]}: dtype is NumPy's name of what
 // sha256 is of, the values put back into little-endian bytes. Integers are decimal strings, floats JavaScript's
@@ -320,14 +320,20 @@ async function readAll(read, paths) {
   return { columns };
 }
 
-const [format, ...args] = process.argv.slice(2), read = FORMATS[format];
-if (!args.length || !(read || format === 'sql' && args.length === 1)) {
-  console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE...\n       read.mjs sql QUERY`);
+// One document, or for several queries a line each.
+async function* answers(format, args) {
+  if (format !== 'sql') yield args.length === 1 ? readOne(FORMATS[format], args[0]) : readAll(FORMATS[format], args);
+  else if (args.length === 1) yield sql(args[0]);
+  else for (const query of args) yield sql(query).catch(error => ({ error: reason(error) }));
+}
+
+const [format, ...args] = process.argv.slice(2);
+if (!args.length || !FORMATS[format] && format !== 'sql') {
+  console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE...\n       read.mjs sql QUERY...`);
   process.exit(2);
 }
 try {
-  const found = format === 'sql' ? sql(args[0]) : args.length === 1 ? readOne(read, args[0]) : readAll(read, args);
-  console.log(JSON.stringify(await found));
+  for await (const answer of answers(format, args)) console.log(JSON.stringify(answer));
 } catch (error) {
   console.log(JSON.stringify({ error: reason(error) }));
   process.exitCode = 1;

@@ -68,13 +68,11 @@ py() { "$PYTHON" "$LIB/$1.py" "${@:2}"; }
 
 # need_clients: installs the readers if nobody has, and sets CLIENTS to where they are. For setup_file.
 need_clients() {
-	local out
 	"$PYTHON" -c 'import numpy, numcodecs, zarr' 2>/dev/null ||
 		missing "no zarr for $PYTHON (Debian: python3-zarr python3-numcodecs)" || return 1
 	if [ -z "${CLIENTS_DIR:-}" ]; then
-		# what it says goes before the answer, which is the last line
-		out=$("$TOP/contrib/clients" 2>&1) || missing "the readers of tests/clients: $out" || return 1
-		CLIENTS_DIR=${out##*$'\n'}
+		CLIENTS_DIR=$("$TOP/contrib/clients") ||
+			missing "the readers of tests/clients cannot be installed; contrib/clients says why" || return 1
 	fi
 	CLIENTS=$CLIENTS_DIR
 	export CLIENTS CLIENTS_DIR
