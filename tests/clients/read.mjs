@@ -178,7 +178,8 @@ async function duckColumn(db, file, element) {
     ? `sum(${name}) AS sum, min(${name}) AS min, max(${name}) AS max`
     : type === 'BOOLEAN' ? `count(*) FILTER (${name}) AS sum` : 'NULL AS sum';
   const [agg] = await rows(db, `SELECT count(${name}) AS count, ${aggregates} ${from}`);
-  return column.report({ sql: Object.fromEntries(Object.entries(agg).map(([k, v]) => [k, v === null ? null : `${v}`])) });
+  const said = Object.entries(agg).map(([k, v]) => [k, v === null ? null : `${v}`]);
+  return column.report({ sql: Object.fromEntries(said) });
 }
 
 async function parquetDuckdb(file) {
@@ -274,7 +275,8 @@ function ordered({ data, shape, stride }, Values) {
   const flat = new Values(data.buffer, data.byteOffset, data.length);
   const step = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
   if (shape.every((n, i) => n < 2 || stride[i] === step[i])) return flat;
-  return Values.from(flat, (_, n) => flat[shape.reduce((at, len, i) => at + Math.floor(n / step[i]) % len * stride[i], 0)]);
+  const at = n => shape.reduce((sum, length, i) => sum + Math.floor(n / step[i]) % length * stride[i], 0);
+  return Values.from(flat, (_, n) => flat[at(n)]);
 }
 
 async function zarr(version, dir) {
