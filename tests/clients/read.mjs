@@ -120,15 +120,14 @@ async function duckdbStart() {
 
 const text = s => `'${s.replaceAll("'", "''")}'`;
 const ident = s => `"${s.replaceAll('"', '""')}"`;
-const plain = v => typeof v === 'bigint' ? `${v}` : v === null || typeof v !== 'object' ? v : v.toString();
 
 async function rows(db, query) {
   const result = await db.run(query), names = result.deduplicatedColumnNames();
   return (await result.getRows()).map(row => Object.fromEntries(names.map((n, i) => [n, row[i]])));
 }
 
-// JSON has no NaN and no infinity.
-const legible = v => typeof v === 'number' && !Number.isFinite(v) ? `${v}` : plain(v);
+// JSON has no NaN, no infinity and no integers of 64 bits.
+const legible = v => v === null || typeof v === 'boolean' || Number.isFinite(v) ? v : `${v}`;
 
 async function sql(query) {
   const found = await rows(await duckdb(), query);
