@@ -1,6 +1,6 @@
 // Reads a file with a reader that knows nothing of spillfs, and prints what it found as one JSON document.
 //
-//   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE...
+//   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE... [-- FORMAT FILE...]...
 //
 //   parquet-duckdb FILE...   parquet-hyparquet FILE...   arrow FILE...   zarr2 DIR...   zarr3 DIR...
 //   sql QUERY...             rows of an in-memory DuckDB, 64-bit integers as strings; a line for each query
@@ -9,6 +9,7 @@
 // sha256 is of, the values put back into little-endian bytes. Integers are decimal strings, floats JavaScript's
 // shortest. min and max leave NaN out. On failure {"error": ...} and exit code 1. Of several files all columns,
 // each named after its file (and within it, if there are more); one that cannot be read is {name, error}.
+// After each -- another document, on a line of its own.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parse, resolve } from 'node:path';
@@ -321,21 +322,22 @@ async function readAll(read, paths) {
   return { columns };
 }
 
-// One document, or for several queries a line each.
-async function* answers(format, args) {
-  if (format !== 'sql') yield args.length === 1 ? readOne(FORMATS[format], args[0]) : readAll(FORMATS[format], args);
-  else if (args.length === 1) yield sql(args[0]);
-  else for (const query of args) yield sql(query).catch(error => ({ error: reason(error) }));
+async function say(document) {
+  try {
+    console.log(JSON.stringify(await document));
+  } catch (error) {
+    console.log(JSON.stringify({ error: reason(error) }));
+    process.exitCode = 1;
+  }
 }
 
-const [format, ...args] = process.argv.slice(2);
-if (!args.length || !FORMATS[format] && format !== 'sql') {
+const requests = [[]];
+for (const arg of process.argv.slice(2)) arg === '--' ? requests.push([]) : requests.at(-1).push(arg);
+if (requests.some(([format, ...args]) => !args.length || !FORMATS[format] && format !== 'sql')) {
   console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE...\n       read.mjs sql QUERY...`);
   process.exit(2);
 }
-try {
-  for await (const answer of answers(format, args)) console.log(JSON.stringify(answer));
-} catch (error) {
-  console.log(JSON.stringify({ error: reason(error) }));
-  process.exitCode = 1;
+for (const [format, ...args] of requests) {
+  if (format === 'sql') for (const query of args) await say(sql(query));
+  else await say(args.length === 1 ? readOne(FORMATS[format], args[0]) : readAll(FORMATS[format], args));
 }
