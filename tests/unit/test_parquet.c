@@ -249,7 +249,6 @@ static void check_dtype(const char *dtype, enum array_kind kind, enum codec_poli
 		CHECK_EQ(t.file.nstored, t.file.npages);
 		CHECK(policy != CODEC_POLICY_SHUFFLE || t.file.nsplit == t.file.npages);
 		CHECK(policy != CODEC_POLICY_NONE || !t.file.nsplit);
-		CHECK(policy != CODEC_POLICY_AUTO || count < 300000 || (t.file.nsplit && t.file.nsplit < t.file.npages));
 	}
 	table_close(&t);
 }
