@@ -371,7 +371,8 @@ static bool read_header(struct reader *r, struct npy_facts *f)
 }
 
 /* Where header and data begin. 0, -EAGAIN, -EINVAL. */
-static int read_preamble(const unsigned char *p, size_t n, size_t *head, uint64_t *data, size_t *need_out, const char **why)
+static int read_preamble(const unsigned char *p, size_t n, size_t *head, uint64_t *data, size_t *need_out,
+			 const char **why)
 {
 	size_t len, have = n < MAGIC_LEN ? n : MAGIC_LEN, length_bytes = n > MAGIC_LEN && p[6] == 1 ? 2 : 4;
 

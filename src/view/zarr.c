@@ -49,7 +49,8 @@ static uint64_t chunk_rows(uint64_t row_bytes, uint64_t nrows, uint32_t block_by
 static void find_geometry(const struct view *v, const struct view_input *in, struct geometry *out)
 {
 	uint32_t block_bytes = view_source_block_bytes(v, in->source);
-	struct geometry g = { .frames = block_bytes, .chunk_rows = 1, .f_order = in->shape.fortran && in->shape.ndims > 1 };
+	struct geometry g = { .frames = block_bytes, .chunk_rows = 1,
+			      .f_order = in->shape.fortran && in->shape.ndims > 1 };
 
 	g.nrows = in->shape.ndims ? in->shape.dims[slowest_axis(&in->shape)] : 1;
 	if (shape_count(&in->shape)) {
@@ -72,11 +73,12 @@ static int chunks_fit(struct view *v, const struct geometry *g)
 static unsigned accepted(const struct view *v, enum zarr_version version, const struct view_input *in)
 {
 	uint32_t elem = in->dtype->bytes;
+	uint64_t shuffled;
 
 	if (version != ZARR_V2 || elem < 2 || elem > SHUFFLE_ELEM_MAX)
 		return VIEW_ACCEPT_PLAIN;
-	return view_stored_bytes(v, in->source, CODEC_FILTER_SHUFFLE) > view_stored_bytes(v, in->source, CODEC_FILTER_NONE) ?
-		       VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
+	shuffled = view_stored_bytes(v, in->source, CODEC_FILTER_SHUFFLE);
+	return shuffled > view_stored_bytes(v, in->source, CODEC_FILTER_NONE) ? VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
 }
 
 bool zarr_can(enum zarr_version version, const struct dtype *d)
@@ -143,7 +145,8 @@ static void add_v2_type(struct view_text *t, const struct view_input *in)
 	view_text_add(t, "%s", d->record ? "]" : "\"");
 }
 
-static void add_v2_array(struct view_text *t, const struct view *v, const struct view_input *in, const struct geometry *g)
+static void add_v2_array(struct view_text *t, const struct view *v, const struct view_input *in,
+			 const struct geometry *g)
 {
 	view_text_add(t, "{\"zarr_format\":2,");
 	add_dims(t, "shape", in, NULL);
@@ -238,7 +241,7 @@ int zarr_chunk_lay(struct view *v, enum zarr_version version, const struct view_
 	assert(chunk < g.nchunks);
 	full = g.chunk_rows * g.row_bytes;
 	off = chunk * full;
-	len = (g.nrows - chunk * g.chunk_rows < g.chunk_rows ? g.nrows - chunk * g.chunk_rows : g.chunk_rows) * g.row_bytes;
+	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
 	if (g.frames) {
 		view_plan_frame(v, in->source, off, len, full, accepted(v, version, in), in->dtype->bytes, &f);
 		view_put_frame(v, &f);
