@@ -188,7 +188,7 @@ UNIT_TEST(npy_refuses_the_rest)
 		"{'descr': '<f8', 'fortran_order': Falsey, 'shape': (5,)}",
 		"{'descr: '<f8', 'fortran_order': False, 'shape': (5,)}",
 		"{'descr': '<f8', 'fortran_order': False, 'shape': (5,",
-		SHAPE("5"), SHAPE("(5)"), SHAPE("[5]"), SHAPE("(,)"), SHAPE("(-5,)"), SHAPE("(5,,6)"), SHAPE("(5 6)"),
+		SHAPE("5"), SHAPE("(5)"), SHAPE("[5]"), SHAPE("(,)"), SHAPE("(-5,)"), SHAPE("(5,,6)"), SHAPE("(5 6)"), SHAPE("(5l,)"), SHAPE("(5,)\r"),
 		SHAPE("(05,)"), SHAPE("(0x5,)"), SHAPE("(5.0,)"), SHAPE("(1_0,)"), SHAPE("(None,)"), SHAPE("((5,),)"),
 		SHAPE("(9223372036854775808,)"), SHAPE("(99999999999999999999999,)"), SHAPE("(1152921504606846976,)"),
 		SHAPE("(4294967296, 4294967296)"), SHAPE("(4294967296, 0, 4294967296)"), SHAPE("(9223372036854775807, 0)"),
