@@ -47,7 +47,6 @@ static struct view_input input(struct view *v, const struct seen *z)
 	in.count = shape_count(&in.shape);
 	if (z->logical)
 		CHECK_OK(logical_parse(z->logical, &in.logical));
-	in.shuffle = zarr_shuffle(v, &in);
 	return in;
 }
 
