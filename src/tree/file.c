@@ -111,6 +111,32 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 		inode_mark_changed(i);
 }
 
+/* A view is laid out with no lock held: its sources may go with it if somebody else was faster. */
+static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+{
+	struct views_opened opened;
+	int err;
+
+	if ((f->flags & O_ACCMODE) != O_RDONLY || (f->flags & O_TRUNC))
+		return -EROFS;
+	err = views_lay_out(i, &opened);
+	if (err)
+		return err;
+	rwlock_exclusive(&i->rw);
+	if (!i->array)
+		views_install(i, &opened);
+	atomic_fetch_add(&i->ncached, 1);
+	rwlock_release(&i->rw);
+	if (opened.array)
+		array_close(opened.array);
+	inode_ref(i);
+	f->inode = i;
+	f->cached = true;
+	info->direct = false;
+	info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+	return 0;
+}
+
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
 {
 	struct inode *i;
@@ -119,7 +145,9 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 
 	if (err)
 		return err;
-	if ((i->past || i->view) && (acc != O_RDONLY || (f->flags & O_TRUNC)))
+	if (i->view)
+		return open_view(f, i, info);
+	if (i->past && (acc != O_RDONLY || (f->flags & O_TRUNC)))
 		return -EROFS;
 	info->direct &= acc == O_WRONLY;
 	f->cached = !info->direct;
@@ -189,6 +217,7 @@ static int do_end_growth(struct array *a, void *ctx)
 void tree_file_release(struct tree_file *f)
 {
 	struct inode *i = f->inode;
+	struct array *idle;
 
 	if (!i) {
 		if (f->upload)
@@ -206,8 +235,10 @@ void tree_file_release(struct tree_file *f)
 	}
 	if (i->past || i->view) {
 		rwlock_exclusive(&i->rw);
-		inode_idle_array(i);
+		idle = inode_idle_array(i);
 		rwlock_release(&i->rw);
+		if (idle)
+			array_close(idle);
 	}
 	inode_put(i, 1);
 	free(f);
@@ -382,9 +413,10 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 	return 0;
 }
 
-int tree_flush(struct tree_file *f)
+int tree_flush(struct tree_file *f, struct tree_renamed *out)
 {
-	return f->upload ? upload_flush(f->upload) : 0;
+	out->parent = 0;
+	return f->upload ? upload_flush(f->upload, out) : 0;
 }
 
 struct range {

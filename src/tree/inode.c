@@ -118,8 +118,8 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 	i->ctime_ns = row->ctime_ns;
 	i->btime_ns = row->btime_ns;
 	atomic_init(&i->has_xattrs, -1);
-	atomic_init(&i->zarr_shuffle, -1);
-	inode_new_version(i);
+	/* The same whenever an unchanged file is loaded again. */
+	atomic_init(&i->version, ((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes);
 	return i;
 }
 
@@ -417,8 +417,6 @@ static int open_array(struct inode *i, struct array **out)
 
 	if (err)
 		return err;
-	if (i->view)
-		return views_open_array(i, out);
 	inode_row(i, &row);
 	meta_lock(m);
 	err = inode_params_locked(i, &params);
@@ -447,19 +445,22 @@ int inode_need_array(struct inode *i, struct array **out)
 	return 0;
 }
 
-void inode_idle_array(struct inode *i)
+struct array *inode_idle_array(struct inode *i)
 {
 	struct array *a = i->array;
 
 	if ((!i->past && !i->view) || atomic_load(&i->ncached))
-		return;
+		return NULL;
 	i->array = NULL;
+	if (i->view)
+		return a;
 	if (a)
 		array_close(a);
-	if (i->past && i->past->state) {
+	if (i->past->state) {
 		history_put(i->past->state);
 		i->past->state = NULL;
 	}
+	return NULL;
 }
 
 void inode_array_changed(struct inode *i)

@@ -51,8 +51,7 @@ struct inode {
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */
-	_Atomic uint64_t version;  /* another one after each change of data, size or settings; never the same twice */
-	atomic_int zarr_shuffle;   /* what its Zarr views have promised: chunks shuffled or not; -1: nobody asked */
+	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
 
 struct tree {
@@ -100,8 +99,9 @@ void inode_touch(struct inode *i, unsigned which);
 int inode_need_array(struct inode *i, struct array **out);
 /* Data, size or settings are others now. */
 void inode_new_version(struct inode *i);
-/* Closes the array of a past file, or of a view, that nobody has open; rw is held exclusively. */
-void inode_idle_array(struct inode *i);
+/* Closes the array of a past file that nobody has open; rw is held exclusively. That of a view is returned, to be closed
+ * when no lock is held: it may hold the last reference of a file. */
+struct array *inode_idle_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);
 

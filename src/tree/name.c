@@ -385,18 +385,16 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	return err;
 }
 
-static int publish_locked(struct inode *parent, const char *name, struct inode *i, struct inode **old_out)
+static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old, struct inode **old_out)
 {
 	struct meta *m = parent->tree->store->meta;
 	uint64_t ino;
 	int err = meta_name_find_locked(m, parent->ino, name, &ino);
 
 	if (!err)
-		err = inode_get_locked(parent->tree, ino, old_out);
+		err = ino == old ? inode_get_locked(parent->tree, ino, old_out) : -EEXIST;
 	else if (err == -ENOENT)
 		err = parent->nlink ? 0 : -ENOENT;
-	if (!err && *old_out && S_ISDIR((*old_out)->mode))
-		err = -EISDIR;
 	if (!err && *old_out)
 		err = drop_name_locked(parent, name, *old_out);
 	if (!err)
@@ -404,7 +402,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 	return err ? err : relink_locked(i, 1, 0);
 }
 
-int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i)
+int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino)
 {
 	struct inode *parent, *old = NULL;
 	int err = get_dir(t, parent_ino, &parent);
@@ -414,7 +412,7 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 	/* As a rename: what takes another file's name must not be durable before its data. */
 	commit_gate_enter(t->store->commit);
 	meta_lock(t->store->meta);
-	err = publish_locked(parent, name, i, &old);
+	err = publish_locked(parent, name, i, old_ino, &old);
 	meta_unlock(t->store->meta);
 	commit_gate_leave(t->store->commit);
 	if (!err)

@@ -268,20 +268,29 @@ static int publish(struct upload *u)
 	int err = edit_array(u->array, do_end_growth, NULL);
 
 	if (!err)
-		err = name_publish(u->tree, u->dir, u->name, u->array);
+		err = name_publish(u->tree, u->dir, u->name, u->array, u->view->view->key.role == VIEW_FILE ? u->view->view->key.source : 0);
 	u->published = !err;
 	return err;
 }
 
-int upload_flush(struct upload *u)
+int upload_flush(struct upload *u, struct tree_renamed *out)
 {
+	int err;
+
+	out->parent = 0;
 	lock_acquire(&u->lock);
-	if (!u->err && u->high && !u->published) {
+	err = u->err;
+	if (!err && u->high && !u->published) {
+		/* Another descriptor of it may still write the rest. */
 		if (!u->parsed || u->high < u->total_bytes)
-			u->err = refuse(u, "it ends before its shape does");
+			err = -EINVAL;
 		else
-			u->err = publish(u);
+			err = u->err = publish(u);
+		if (u->published) {
+			out->parent = u->dir;
+			snprintf(out->name, sizeof(out->name), "%s", u->name);
+		}
 	}
 	lock_release(&u->lock);
-	return u->err;
+	return err;
 }

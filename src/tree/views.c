@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -39,7 +40,7 @@ bool views_is(uint64_t ino)
 
 static uint64_t number_of(const struct view_key *key, uint64_t generation)
 {
-	const uint64_t words[] = { key->source, key->sub, (uint64_t)key->role << 32 | key->format };
+	const uint64_t words[] = { key->source, key->sub, key->place, (uint64_t)key->role << 32 | key->format };
 
 	return VIEW_FLAG | XXH64(words, sizeof(words), generation) >> 1;
 }
@@ -51,7 +52,8 @@ uint64_t views_number(const struct view_key *key)
 
 static bool same_key(const struct view_key *a, const struct view_key *b)
 {
-	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
+	return a->source == b->source && a->sub == b->sub && a->place == b->place && a->role == b->role &&
+	       a->format == b->format;
 }
 
 void views_free_node(struct tree *t, struct view_node *n)
@@ -206,6 +208,41 @@ static int source_attr(struct tree *t, const struct view_node *n, struct tree_at
 	return 0;
 }
 
+/* Whoever may read a table may read each of its columns, and list its directory: the bits that all have, of owners that
+ * all have. */
+static int table_attr(struct tree *t, const struct view_node *n, struct tree_attr *attr)
+{
+	struct view_columns c;
+	struct stat *st = &attr->st;
+	mode_t all = st->st_mode & st->st_mode << 2 & 0444;
+	bool uids = true, gids = true;
+	int err = views_columns(t, n->key.source, &c);
+
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
+	for (size_t k = 0; k < c.n; k++) {
+		struct inode *i = c.v[k].inode;
+
+		lock_acquire(&i->attr);
+		all &= i->mode;
+		uids &= i->uid == st->st_uid;
+		gids &= i->gid == st->st_gid;
+		if (i->mtime_ns > (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec)
+			st->st_mtim = (struct timespec){ i->mtime_ns / 1000000000, i->mtime_ns % 1000000000 };
+		lock_release(&i->attr);
+	}
+	views_columns_fini(&c);
+	/* Who is owner or group of one and not of another has the least of what the classes have. */
+	if (!uids || !gids) {
+		all &= (all & 0040) >> 3 | (all & 0400) >> 6 | 0440;
+		st->st_uid = uids ? st->st_uid : geteuid();
+		st->st_gid = gids ? st->st_gid : getegid();
+		all &= gids ? 0444 : 0404;
+	}
+	st->st_mode = S_IFREG | all;
+	return 0;
+}
+
 /* Who may read the source may read the view; who may write it, replace it through npy. */
 static mode_t mode_of(const struct view_node *n, mode_t source)
 {
@@ -274,6 +311,8 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		size = atomic_load(&i->size_bytes);
 	} else {
 		err = source_attr(t, n, out);
+		if (!err && n->key.role == VIEW_TABLE)
+			err = table_attr(t, n, out);
 		if (!err && !view_role_is_dir(n->key.role))
 			err = file_size(t, i, &size);
 		if (err)
@@ -296,34 +335,37 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 /* Opening. */
 
-int views_open_array(struct inode *i, struct array **out)
+int views_lay_out(struct inode *i, struct views_opened *out)
 {
-	struct tree *t = i->tree;
-	struct view_node *n = i->view;
-	uint64_t version, hash;
+	struct views_opened o;
 	struct view *v;
-	int err = views_version(t, n, &version);
+	int err = views_version(i->tree, i->view, &o.version);
 
 	if (!err)
 		err = views_lay(i, true, &v);
 	if (err)
 		return err;
-	hash = view_hash(v);
-	err = view_array(t->arrays, v, out);
-	if (err) {
-		view_free(v);
-		return err;
-	}
+	o.hash = view_hash(v);
+	view_array(i->tree->arrays, v, &o.array);
+	*out = o;
+	return 0;
+}
+
+void views_install(struct inode *i, struct views_opened *o)
+{
+	struct view_node *n = i->view;
+
 	lock_acquire(&i->attr);
-	if (!n->known || n->version != version || n->hash != hash)
+	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
 	n->known = true;
-	n->version = version;
-	n->hash = hash;
-	n->size_bytes = (*out)->size_bytes;
+	n->version = o->version;
+	n->hash = o->hash;
+	n->size_bytes = o->array->size_bytes;
 	lock_release(&i->attr);
-	atomic_store(&i->size_bytes, (*out)->size_bytes);
-	return 0;
+	atomic_store(&i->size_bytes, o->array->size_bytes);
+	i->array = o->array;
+	o->array = NULL;
 }
 
 int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
@@ -346,6 +388,12 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 		return -EPERM;
 	memcpy(array, name, len - ext);
 	array[len - ext] = '\0';
+	/* It may be something that has no view. */
+	err = tree_lookup(t, key.source, array, out);
+	if (!err)
+		tree_forget(t, out->st.st_ino, 1);
+	if (err != -ENOENT)
+		return err ? err : -EEXIST;
 	err = views_node(t, &key, key.source, array, &i);
 	if (err)
 		return err;

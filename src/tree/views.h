@@ -29,8 +29,14 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 /* cookie as the caller gave it last; entries count no lookup. */
 int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
 
-/* The array of a view's inode, whose lock is held exclusively: pins what it shows. */
-int views_open_array(struct inode *i, struct array **out);
+/* Opening: laid out and pinned with no lock held; then installed with the inode's lock held exclusively, if it has no array,
+ * which takes the array over (NULL then). */
+struct views_opened {
+	struct array *array;
+	uint64_t version, hash;
+};
+int views_lay_out(struct inode *i, struct views_opened *out);
+void views_install(struct inode *i, struct views_opened *o);
 void views_free_node(struct tree *t, struct view_node *n);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a

@@ -244,23 +244,27 @@ static void let_go_inode(struct view_source *s)
 
 enum lay_how { LAY_SIZE, LAY_PINNED };
 
-/* i's array as a source of v, its lock held. LAY_SIZE: good only for what asks for sizes, while the lock is held. */
+/* i's array as a source of v, its lock held. */
 static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigned *out)
 {
-	struct view_source s = { .rw = &i->rw };
-	int err = inode_need_array(i, &s.array);
+	struct view_source s = { 0 };
+	struct array *a;
+	int err = inode_need_array(i, &a);
 
 	if (err)
 		return err;
-	s.size_bytes = s.array->size_bytes;
+	s.size_bytes = a->size_bytes;
+	if (i->kind == ARRAY_LAYERED)
+		s.block_bytes = a->params.block_bytes;
 	if (how == LAY_PINNED && i->kind == ARRAY_LAYERED) {
-		s.rw = NULL;
 		s.let_go = let_go_pin;
-		err = i->past ? 0 : array_flush(s.array);
+		err = i->past ? 0 : array_flush(a);
 		if (!err)
-			err = pin_array(s.array, 0, s.size_bytes, &s.array);
+			err = pin_array(a, 0, s.size_bytes, &s.array);
 	} else if (how == LAY_PINNED) {
 		inode_ref(i);
+		s.array = a;
+		s.rw = &i->rw;
 		s.owner = i;
 		s.let_go = let_go_inode;
 	}
@@ -273,10 +277,9 @@ static int add_source(struct view *v, struct inode *i, enum lay_how how, unsigne
 {
 	int err;
 
-	rwlock_exclusive_nested(&i->rw);
+	rwlock_exclusive(&i->rw);
 	err = add_locked(v, i, how, out);
-	if (how == LAY_PINNED)
-		inode_idle_array(i);
+	inode_idle_array(i);
 	rwlock_release(&i->rw);
 	return err;
 }
@@ -305,7 +308,7 @@ static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned sourc
 	size_t n;
 	int err;
 
-	rwlock_shared_nested(&i->rw);
+	rwlock_shared(&i->rw);
 	err = bucket_runs(i->array, &bounds, &n);
 	rwlock_release(&i->rw);
 	if (err)
@@ -319,18 +322,6 @@ static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned sourc
 	}
 	free(bounds);
 	return err ? err : view_end(v);
-}
-
-/* What Zarr's metadata say of all chunks at once must stay true while readers have read it. */
-static int promise_shuffle(struct view *v, struct inode *i, const struct view_input *in)
-{
-	int promised = atomic_load(&i->zarr_shuffle);
-
-	if (promised < 0) {
-		promised = zarr_shuffle(v, in);
-		atomic_store(&i->zarr_shuffle, promised);
-	}
-	return promised;
 }
 
 static int lay_one(struct view *v, struct inode *i, const struct view_key *key, const struct view_facts *facts, unsigned source)
@@ -347,8 +338,6 @@ static int lay_one(struct view *v, struct inode *i, const struct view_key *key, 
 		shape_fit(&in.shape, view_source_bytes(v, source) / in.dtype->bytes);
 		in.count = shape_count(&in.shape);
 	}
-	if (key->format == FORMAT_ZARR || key->format == FORMAT_ZARR2)
-		in.shuffle = promise_shuffle(v, i, &in);
 	if (key->role == VIEW_META)
 		return zarr_meta_lay(v, zarr_version(key->format), (enum zarr_meta)key->sub, &in);
 	if (key->role != VIEW_CHUNK)
@@ -401,7 +390,7 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
 		}
-		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, 0 };
+		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source };
 		if (!err && facts.count != in[0].count)
 			err = -ESTALE;
 	}
@@ -477,7 +466,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 		err = view_new(&v);
 	if (err)
 		return err;
-	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, 0 };
+	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0 };
 	err = add_source(v, source, LAY_SIZE, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/views_priv.h"
@@ -43,6 +46,11 @@ static int source_child(struct tree *t, uint64_t dir, const char *name, struct t
 		return inode_find(t, attr->st.st_ino, file_out);
 	tree_forget(t, attr->st.st_ino, 1);
 	return 0;
+}
+
+static uint64_t place_of(uint64_t dir, const char *name)
+{
+	return XXH64(name, strlen(name), dir);
 }
 
 static bool source_is_dir(struct tree *t, uint64_t dir, const char *name)
@@ -197,6 +205,8 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	if (!err) {
 		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
 		key.source = i->ino;
+		if (dir->format == FORMAT_NPY)
+			key.place = place_of(dir->source, own);
 		err = views_answer(t, &key, dir->source, own, out);
 		inode_put(i, 1);
 		return err;
@@ -419,6 +429,8 @@ static void list_source(struct list *l, const struct view_key *dir, const struct
 	} else if (S_ISREG(d->attr.st.st_mode) && after < d->cookie * 2 && !inode_find(l->tree, key.source, &i) &&
 		   views_shows(dir->format, i) && shown_name(l->tree, dir->format, dir->source, d->name, shown)) {
 		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
+		if (dir->format == FORMAT_NPY)
+			key.place = place_of(dir->source, d->name);
 		add(l, d->cookie * 2, &key, "%s%s", shown, f->suffix);
 	}
 }

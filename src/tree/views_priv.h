@@ -37,6 +37,7 @@ enum view_role {
 
 struct view_key {
 	uint64_t source, sub;
+	uint64_t place; /* FILE of npy: a number for the directory and the name, which writing replaces; else 0 */
 	enum view_role role;
 	enum view_format format;
 };
