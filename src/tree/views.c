@@ -168,6 +168,18 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 	return err == -ENOENT ? -ESTALE : err;
 }
 
+int views_hold_dir(struct tree *t, uint64_t number, struct inode **out)
+{
+	*out = NULL;
+	return past_is(number) || (t->store->config.follow && number == META_INO_ROOT) ? 0 : views_source_of(t, number, out);
+}
+
+void views_let_go_dir(struct inode *dir)
+{
+	if (dir)
+		inode_put(dir, 1);
+}
+
 int views_source(struct tree *t, const struct view_node *n, struct inode **out)
 {
 	if (!n->past)

@@ -164,8 +164,9 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 	struct tree_dirent *v = malloc(BATCH * sizeof(*v));
 	struct view_columns c = { 0 };
 	uint64_t cookie = 0, count = 0;
+	struct inode *held = NULL;
 	size_t n = 1;
-	int err = v ? 0 : -ENOMEM;
+	int err = v ? views_hold_dir(t, dir, &held) : -ENOMEM;
 
 	while (!err && n) {
 		err = tree_readdir(t, dir, cookie, true, v, BATCH, &n);
@@ -179,6 +180,7 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 		}
 	}
 	free(v);
+	views_let_go_dir(held);
 	if (!err && !c.n)
 		err = -ENOENT;
 	for (size_t k = 0; k < c.n; k++)

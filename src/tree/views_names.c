@@ -310,17 +310,12 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 	return err ? err : views_answer(t, &key, 0, NULL, out);
 }
 
-int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+static int lookup_held(struct tree *t, struct inode *dir, const char *name, struct tree_attr *out)
 {
 	struct view_key key = { 0 };
 	struct tree_attr attr;
-	struct inode *dir;
-	int err = inode_find(t, parent, &dir);
+	int err;
 
-	if (err)
-		return err;
-	if (!dir->view || !view_role_is_dir(dir->view->key.role))
-		return -ENOTDIR;
 	key.source = dir->view->key.source;
 	switch (dir->view->key.role) {
 	case VIEW_TOP:
@@ -349,6 +344,30 @@ int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_
 	default:
 		return lookup_in_array(t, dir, name, out);
 	}
+}
+
+/* Of the roles whose source is a directory; those of arrays look at the source themselves. */
+static int hold_source(struct tree *t, const struct view_key *key, struct inode **out)
+{
+	*out = NULL;
+	return key->role == VIEW_FORMAT || key->role == VIEW_DIR ? views_hold_dir(t, key->source, out) : 0;
+}
+
+int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	struct inode *dir, *held;
+	int err = inode_find(t, parent, &dir);
+
+	if (err)
+		return err;
+	if (!dir->view || !view_role_is_dir(dir->view->key.role))
+		return -ENOTDIR;
+	err = hold_source(t, &dir->view->key, &held);
+	if (err)
+		return err;
+	err = lookup_held(t, dir, name, out);
+	views_let_go_dir(held);
+	return err;
 }
 
 /* Listing. */
@@ -503,16 +522,13 @@ static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
 	return 0;
 }
 
-int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
 {
 	struct list l = { .tree = t, .v = v, .max = max };
 	struct view_key key = { 0 };
 	struct tree_attr attr;
-	struct inode *dir;
-	int err = inode_find(t, ino, &dir);
+	int err = 0;
 
-	if (err)
-		return err;
 	key.source = dir->view->key.source;
 	key.format = dir->view->key.format;
 	switch (dir->view->key.role) {
@@ -541,5 +557,19 @@ int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dir
 	}
 	if (!err)
 		*n_out = l.n;
+	return err;
+}
+
+int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+{
+	struct inode *dir, *held;
+	int err = inode_find(t, ino, &dir);
+
+	if (!err)
+		err = hold_source(t, &dir->view->key, &held);
+	if (err)
+		return err;
+	err = list_held(t, dir, cookie, v, max, n_out);
+	views_let_go_dir(held);
 	return err;
 }

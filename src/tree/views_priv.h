@@ -70,6 +70,10 @@ uint64_t views_number(const struct view_key *key);
 /* Sources. A present or past file's inode, with one more reference. -ESTALE: it is gone. */
 int views_source(struct tree *t, const struct view_node *n, struct inode **out);
 int views_source_of(struct tree *t, uint64_t number, struct inode **out);
+/* A source directory, which the functions of tree.h want to be loaded: with one more reference, or NULL for one of a past
+ * state, which needs none. */
+int views_hold_dir(struct tree *t, uint64_t number, struct inode **out);
+void views_let_go_dir(struct inode *dir);
 
 /* What an array is for a format (views_lay.c). dtype is the caller's to free. */
 struct view_facts {
