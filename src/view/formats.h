@@ -46,7 +46,8 @@ int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what
 /* Are most of the array's frames shuffled, so that its chunks should be? */
 bool zarr_shuffle(const struct view *v, const struct view_input *in);
 /* Chunks of the array, the last one perhaps of fewer rows than it stands for; 0: the array is empty. Path of the chunk
- * below the array's directory: v2 "17.0.0", v3 "c/17/0/0". */
+ * below the array's directory: v2 "17.0.0", v3 "c/17/0/0"; in order F "0.0.17"; without dimensions "0" and "c". -EFBIG:
+ * rows of 4 GiB or more. Which filter v2 has follows from all blocks of the source: all of it has to be pinned. */
 uint64_t zarr_nchunks(const struct view *v, const struct view_input *in);
 int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk);
 

@@ -41,7 +41,7 @@ static bool refuse(struct reader *r, const char *why)
 
 static void skip_space(struct reader *r)
 {
-	while (r->p < r->end && strchr(" \t\n\r\f", *r->p) && *r->p)
+	while (r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n'))
 		r->p++;
 }
 
@@ -125,7 +125,7 @@ static bool read_dimension(struct reader *r, uint64_t *out)
 		return refuse(r, "shape is not a tuple of numbers");
 	if (*start == '0' && r->p - start > 1)
 		return refuse(r, "a dimension that begins with 0");
-	if (r->p < r->end && (*r->p == 'L' || *r->p == 'l')) /* Python 2's long */
+	if (r->p < r->end && *r->p == 'L') /* Python 2's long */
 		r->p++;
 	*out = x;
 	return true;
@@ -371,7 +371,8 @@ static bool read_header(struct reader *r, struct npy_facts *f)
 }
 
 /* Where header and data begin. 0, -EAGAIN, -EINVAL. */
-static int read_preamble(const unsigned char *p, size_t n, size_t *head, uint64_t *data, size_t *need_out, const char **why)
+static int read_preamble(const unsigned char *p, size_t n, size_t *head, uint64_t *data, size_t *need_out,
+			 const char **why)
 {
 	size_t len, have = n < MAGIC_LEN ? n : MAGIC_LEN, length_bytes = n > MAGIC_LEN && p[6] == 1 ? 2 : 4;
 

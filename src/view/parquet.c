@@ -153,10 +153,10 @@ static uint64_t common_multiple(uint64_t a, uint64_t b)
 }
 
 /*
- * Rows of a row group: a multiple of a unit in which all columns have whole blocks, the blocks' common multiple; or, where
- * that is large (blocks that are no powers of two), of the largest block. GROUP_ROWS or a little more; more in a file
- * that would have a great many groups, whose footer would be large. But at most GROUP_BLOCKS_MAX blocks of any column,
- * unless a unit is more.
+ * Rows of a row group: a multiple of a unit in which all columns have whole blocks, the blocks' common multiple; or,
+ * where that is large (blocks that are no powers of two), of the largest block. GROUP_ROWS or a little more; more in a
+ * file that would have a great many groups, whose footer would be large. But at most GROUP_BLOCKS_MAX blocks of any
+ * column, unless a unit is more.
  */
 static uint64_t choose_group_rows(const struct file *f)
 {
@@ -377,7 +377,8 @@ static void put_chunk_meta(const struct file *f, struct thrift *t, size_t column
 {
 	const struct column *c = &f->columns[column];
 	const struct chunk *chunk = &f->chunks[row / f->group_rows * f->n + column];
-	bool split = chunk->encodings & 1u << ENCODING_BYTE_STREAM_SPLIT, plain = chunk->encodings & 1u << ENCODING_PLAIN;
+	bool split = chunk->encodings & 1u << ENCODING_BYTE_STREAM_SPLIT;
+	bool plain = chunk->encodings & 1u << ENCODING_PLAIN;
 
 	thrift_struct(t, 0);
 	thrift_i64(t, CHUNK_FILE_OFFSET, 0); /* the metadata stands here and nowhere else */

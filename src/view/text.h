@@ -14,6 +14,9 @@ struct view_text {
 	char s[VIEW_TEXT_MAX]; /* NUL-terminated once something is added */
 };
 
+/* A name as UTF-8, malloc'd: bytes that are none are %XX. NULL: memory is out. */
+char *view_utf8(const char *name);
+
 void view_text_add(struct view_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

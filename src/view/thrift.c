@@ -8,10 +8,12 @@
 #include "view/thrift.h"
 
 #include <assert.h>
-#include <stdio.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "view/view.h"
+#include "view/priv.h"
+#include "view/text.h"
 
 #define SHORT_MAX 14 /* of distances and list lengths: they share a byte with the type */
 
@@ -119,37 +121,13 @@ void thrift_binary(struct thrift *t, int id, const void *p, size_t len)
 	view_put(t->view, p, len);
 }
 
-/* Bytes of the character at s, 0 if it is none: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static size_t utf8_bytes(const char *s)
-{
-	const uint8_t *p = (const uint8_t *)s;
-	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-
-	for (size_t i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-	    (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 void thrift_string(struct thrift *t, int id, const char *s)
 {
-	size_t len = 0, n;
-	char hex[4];
+	char *text = view_utf8(s);
 
-	for (const char *p = s; *p; p += n ? n : 1) {
-		n = utf8_bytes(p);
-		len += n ? n : 3;
-	}
-	put_id(t, id, THRIFT_BINARY);
-	put_varint(t, len);
-	for (; *s; s += n ? n : 1) {
-		n = utf8_bytes(s);
-		if (!n)
-			snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)*s);
-		view_put(t->view, n ? s : hex, n ? n : 3);
-	}
+	if (text)
+		thrift_binary(t, id, text, strlen(text));
+	else
+		view_fail(t->view, -ENOMEM);
+	free(text);
 }

@@ -1,6 +1,6 @@
 /*
- * A writer of Thrift's compact protocol, straight into a view: what Parquet's headers and footer are made of. Errors are
- * the view's.
+ * A writer of Thrift's compact protocol, straight into a view: what Parquet's headers and footer are made of. Errors
+ * are the view's.
  *
  * Fields are written in rising order of their ids. In a list an element stands as a field of id 0. Each struct that is
  * begun is ended; so is the outermost one.
@@ -17,8 +17,8 @@ struct view;
 #define THRIFT_DEPTH_MAX 8
 
 enum thrift_type {
-	THRIFT_TRUE = 1, THRIFT_FALSE = 2, THRIFT_I8 = 3, THRIFT_I32 = 5, THRIFT_I64 = 6, THRIFT_BINARY = 8, THRIFT_LIST = 9,
-	THRIFT_STRUCT = 12
+	THRIFT_TRUE = 1, THRIFT_FALSE = 2, THRIFT_I8 = 3, THRIFT_I32 = 5, THRIFT_I64 = 6, THRIFT_BINARY = 8,
+	THRIFT_LIST = 9, THRIFT_STRUCT = 12
 };
 
 struct thrift {

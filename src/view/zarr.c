@@ -50,7 +50,8 @@ static uint64_t chunk_rows(uint64_t row_bytes, uint64_t nrows, uint32_t block_by
 static void find_geometry(const struct view *v, const struct view_input *in, struct geometry *out)
 {
 	uint32_t block_bytes = view_source_block_bytes(v, in->source);
-	struct geometry g = { .frames = block_bytes, .chunk_rows = 1, .f_order = in->shape.fortran && in->shape.ndims > 1 };
+	struct geometry g = { .frames = block_bytes, .chunk_rows = 1,
+			      .f_order = in->shape.fortran && in->shape.ndims > 1 };
 
 	g.nrows = in->shape.ndims ? in->shape.dims[slowest_axis(&in->shape)] : 1;
 	if (shape_count(&in->shape)) {
@@ -243,7 +244,7 @@ int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 	assert(chunk < g.nchunks);
 	full = g.chunk_rows * g.row_bytes;
 	off = chunk * full;
-	len = (g.nrows - chunk * g.chunk_rows < g.chunk_rows ? g.nrows - chunk * g.chunk_rows : g.chunk_rows) * g.row_bytes;
+	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
 	if (g.frames) {
 		view_plan_frame(v, in->source, off, len, full, accepted(in), in->dtype->bytes, &f);
 		view_put_frame(v, &f);

@@ -3,7 +3,8 @@
 Two documents of one column each are compared whatever the columns are called, others name by name. Count, bytes
 (sha256), nulls, least and greatest must be equal; so must sums, except that floating-point sums may differ by what
 the order of adding explains. The type may be opaque (V) on one side, of the same size. What one side does not say
-is not compared. With --among GOT may have fewer columns than TRUTH. Exit code 1 on a difference.
+is not compared. GOT may have several documents, a line each; with --among they may have fewer columns than TRUTH.
+Exit code 1 on a difference.
 """
 import json
 import math
@@ -12,9 +13,9 @@ import sys
 EPSILON = 2.0 ** -52
 
 
-def load(path: str) -> dict:
+def load(path: str) -> list:
     with sys.stdin if path == "-" else open(path) as f:
-        return json.load(f)
+        return [json.loads(line) for line in f]
 
 
 def same_type(truth: str, got: str) -> bool:
@@ -93,8 +94,14 @@ def main(args: list) -> int:
     if len(args) < 2:
         print(__doc__, file=sys.stderr)
         return 2
-    truth = load(args[0])
-    lines = ["%s: %s" % (path, line) for path in args[1:] for line in compare(truth, load(path), among)]
+    (truth,), lines = load(args[0]), []
+    for path in args[1:]:
+        documents = load(path)
+        if not documents:
+            lines.append("%s: nothing in it" % path)
+        for number, document in enumerate(documents, 1):
+            where = "%s:%d" % (path, number) if len(documents) > 1 else path
+            lines += ["%s: %s" % (where, line) for line in compare(truth, document, among)]
     print("\n".join(lines), end="\n" if lines else "")
     return 1 if lines else 0
 

@@ -1,14 +1,15 @@
 // Reads a file with a reader that knows nothing of spillfs, and prints what it found as one JSON document.
 //
-//   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE...
+//   CLIENTS_DIR=$(contrib/clients) node tests/clients/read.mjs FORMAT FILE... [-- FORMAT FILE...]...
 //
 //   parquet-duckdb FILE...   parquet-hyparquet FILE...   arrow FILE...   zarr2 DIR...   zarr3 DIR...
-//   sql QUERY                rows of an in-memory DuckDB
+//   sql QUERY...             rows of an in-memory DuckDB, 64-bit integers as strings; a line for each query
 //
 // {"columns": [{name, type, dtype, count, shape, nulls, sum, min, max, sha256}]}: dtype is NumPy's name of what
 // sha256 is of, the values put back into little-endian bytes. Integers are decimal strings, floats JavaScript's
 // shortest. min and max leave NaN out. On failure {"error": ...} and exit code 1. Of several files all columns,
 // each named after its file (and within it, if there are more); one that cannot be read is {name, error}.
+// After each -- another document, on a line of its own.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parse, resolve } from 'node:path';
@@ -120,15 +121,14 @@ async function duckdbStart() {
 
 const text = s => `'${s.replaceAll("'", "''")}'`;
 const ident = s => `"${s.replaceAll('"', '""')}"`;
-const plain = v => typeof v === 'bigint' ? `${v}` : v === null || typeof v !== 'object' ? v : v.toString();
 
 async function rows(db, query) {
   const result = await db.run(query), names = result.deduplicatedColumnNames();
   return (await result.getRows()).map(row => Object.fromEntries(names.map((n, i) => [n, row[i]])));
 }
 
-// JSON has no NaN and no infinity.
-const legible = v => typeof v === 'number' && !Number.isFinite(v) ? `${v}` : plain(v);
+// JSON has no NaN, no infinity and no integers of 64 bits.
+const legible = v => v === null || typeof v === 'boolean' || Number.isFinite(v) ? v : `${v}`;
 
 async function sql(query) {
   const found = await rows(await duckdb(), query);
@@ -178,7 +178,8 @@ async function duckColumn(db, file, element) {
     ? `sum(${name}) AS sum, min(${name}) AS min, max(${name}) AS max`
     : type === 'BOOLEAN' ? `count(*) FILTER (${name}) AS sum` : 'NULL AS sum';
   const [agg] = await rows(db, `SELECT count(${name}) AS count, ${aggregates} ${from}`);
-  return column.report({ sql: Object.fromEntries(Object.entries(agg).map(([k, v]) => [k, v === null ? null : `${v}`])) });
+  const said = Object.entries(agg).map(([k, v]) => [k, v === null ? null : `${v}`]);
+  return column.report({ sql: Object.fromEntries(said) });
 }
 
 async function parquetDuckdb(file) {
@@ -274,7 +275,8 @@ function ordered({ data, shape, stride }, Values) {
   const flat = new Values(data.buffer, data.byteOffset, data.length);
   const step = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
   if (shape.every((n, i) => n < 2 || stride[i] === step[i])) return flat;
-  return Values.from(flat, (_, n) => flat[shape.reduce((at, len, i) => at + Math.floor(n / step[i]) % len * stride[i], 0)]);
+  const at = n => shape.reduce((sum, length, i) => sum + Math.floor(n / step[i]) % length * stride[i], 0);
+  return Values.from(flat, (_, n) => flat[at(n)]);
 }
 
 async function zarr(version, dir) {
@@ -320,15 +322,22 @@ async function readAll(read, paths) {
   return { columns };
 }
 
-const [format, ...args] = process.argv.slice(2), read = FORMATS[format];
-if (!args.length || !(read || format === 'sql' && args.length === 1)) {
-  console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE...\n       read.mjs sql QUERY`);
+async function say(document) {
+  try {
+    console.log(JSON.stringify(await document));
+  } catch (error) {
+    console.log(JSON.stringify({ error: reason(error) }));
+    process.exitCode = 1;
+  }
+}
+
+const requests = [[]];
+for (const arg of process.argv.slice(2)) arg === '--' ? requests.push([]) : requests.at(-1).push(arg);
+if (requests.some(([format, ...args]) => !args.length || !FORMATS[format] && format !== 'sql')) {
+  console.error(`usage: read.mjs ${Object.keys(FORMATS).join('|')} FILE...\n       read.mjs sql QUERY...`);
   process.exit(2);
 }
-try {
-  const found = format === 'sql' ? sql(args[0]) : args.length === 1 ? readOne(read, args[0]) : readAll(read, args);
-  console.log(JSON.stringify(await found));
-} catch (error) {
-  console.log(JSON.stringify({ error: reason(error) }));
-  process.exitCode = 1;
+for (const [format, ...args] of requests) {
+  if (format === 'sql') for (const query of args) await say(sql(query));
+  else await say(args.length === 1 ? readOne(FORMATS[format], args[0]) : readAll(FORMATS[format], args));
 }

@@ -10,10 +10,10 @@ const lib = await load('apache-arrow');
 const { CompressionType, Field, FixedSizeBinary, RecordBatch, Schema, Struct, Table, makeData, tableToIPC } = lib;
 
 const TYPES = {
-  i8: [lib.Int8, Int8Array], i16: [lib.Int16, Int16Array], i32: [lib.Int32, Int32Array], i64: [lib.Int64, BigInt64Array],
-  u8: [lib.Uint8, Uint8Array], u16: [lib.Uint16, Uint16Array], u32: [lib.Uint32, Uint32Array],
-  u64: [lib.Uint64, BigUint64Array], f16: [lib.Float16, Uint16Array], f32: [lib.Float32, Float32Array],
-  f64: [lib.Float64, Float64Array], bool: [lib.Bool, Uint8Array],
+  i8: [lib.Int8, Int8Array], i16: [lib.Int16, Int16Array], i32: [lib.Int32, Int32Array],
+  i64: [lib.Int64, BigInt64Array], u8: [lib.Uint8, Uint8Array], u16: [lib.Uint16, Uint16Array],
+  u32: [lib.Uint32, Uint32Array], u64: [lib.Uint64, BigUint64Array], f16: [lib.Float16, Uint16Array],
+  f32: [lib.Float32, Float32Array], f64: [lib.Float64, Float64Array], bool: [lib.Bool, Uint8Array],
 };
 const TIMES = { ms: lib.TimestampMillisecond, us: lib.TimestampMicrosecond, ns: lib.TimestampNanosecond };
 const OPAQUE = { c64: 8, c128: 16 };

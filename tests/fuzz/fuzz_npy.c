@@ -60,13 +60,14 @@ static void round_trip(const struct npy_facts *f)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct npy_facts all, some;
-	size_t need = 0, want = 0;
+	size_t need = 0, want = 0, at;
 	int err = parse(data, size, &all, &need), part;
 
-	/* As a program writes it: each time what was asked for. */
+	/* As a program writes it: each time what was asked for, and at last all there is. */
 	do {
-		part = parse(data, want, &some, &want);
-	} while (part == -EAGAIN && want <= size);
+		at = want < size ? want : size;
+		part = parse(data, at, &some, &want);
+	} while (part == -EAGAIN && at < size);
 	must(part == err && (err != -EAGAIN || want == need));
 	if (err)
 		return 0;

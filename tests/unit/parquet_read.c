@@ -10,7 +10,9 @@
 #include "block/codec.h"
 #include "unit.h"
 
-enum { T_STOP = 0, T_TRUE = 1, T_FALSE = 2, T_I8 = 3, T_I16 = 4, T_I32 = 5, T_I64 = 6, T_BINARY = 8, T_LIST = 9, T_STRUCT = 12 };
+enum {
+	T_STOP = 0, T_TRUE = 1, T_FALSE = 2, T_I8 = 3, T_I16 = 4, T_I32 = 5, T_I64 = 6, T_BINARY = 8, T_LIST = 9, T_STRUCT = 12
+};
 
 static uint64_t read_varint(const uint8_t **p, const uint8_t *end)
 {
@@ -208,7 +210,8 @@ static uint8_t *page_body(struct parquet_file *f, const uint8_t *p, size_t len, 
 	return body;
 }
 
-static void decode_page(const uint8_t *body, size_t raw, int64_t type, int64_t encoding, size_t width, size_t count, uint8_t *out)
+static void decode_page(const uint8_t *body, size_t raw, int64_t type, int64_t encoding, size_t width, size_t count,
+			uint8_t *out)
 {
 	if (type == 0) {
 		CHECK_EQ(raw, (count + 7) / 8);

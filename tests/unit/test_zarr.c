@@ -1,1 +1,376 @@
-/* . */
+/*
+ * Zarr: metadata that readers take, chunks that decode to rows of the array, stored frames where they can be.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "array/pin.h"
+#include "unit.h"
+#include "view_world.h"
+
+#define BLOCK (128u << 10)
+
+static const char *const types[] = { "i8",  "i16", "i32", "i64", "u8",   "u16",  "u32",		  "u64",
+				     "f16", "f32", "f64", "c64", "c128", "bool", "pos:u32,lcp:u32" };
+
+/* One array seen as Zarr. */
+struct seen {
+	struct view_world *w;
+	struct array *a;
+	const uint8_t *p;
+	const char *dtype, *logical;
+	const char *shape;
+	bool fortran;
+	enum zarr_version version;
+	char save[128]; /* directory */
+	/* found: */
+	char meta[8192];
+	uint64_t chunk_bytes, nchunks;
+	uint32_t elem;
+	bool frames, shuffled;
+	unsigned nstored; /* chunks smaller than raw */
+};
+
+static struct view_input input(struct view *v, const struct seen *z)
+{
+	struct view_input in = view_world_input(v, view_world_source(v, z->a), "x", z->dtype, z->shape);
+
+	in.shape.fortran = z->fortran;
+	if (z->fortran) { /* view_world_input fits shapes in order C */
+		CHECK_OK(shape_parse(z->shape, &in.shape));
+		in.shape.fortran = true;
+		shape_fit(&in.shape, view_source_bytes(v, in.source) / in.dtype->bytes);
+	}
+	in.count = shape_count(&in.shape);
+	if (z->logical)
+		CHECK_OK(logical_parse(z->logical, &in.logical));
+	in.shuffle = zarr_shuffle(v, &in);
+	return in;
+}
+
+static void save_file(const struct seen *z, const char *name, const void *p, size_t n)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", z->save, name);
+	view_world_save(path, p, n);
+}
+
+/* Reads the metadata, and from it what a chunk is. */
+static void see_meta(struct seen *z)
+{
+	const char *name = zarr_meta_name(z->version, ZARR_META_ARRAY), *at;
+	struct view_input in;
+	struct view *v;
+	uint8_t *got;
+	size_t n;
+
+	CHECK_OK(view_new(&v));
+	in = input(v, z);
+	z->elem = in.dtype->bytes;
+	z->nchunks = zarr_nchunks(v, &in);
+	CHECK_OK(zarr_meta_lay(v, z->version, ZARR_META_ARRAY, &in));
+	free((void *)in.dtype);
+	got = view_world_read(z->w, v, &n);
+	CHECK(n < sizeof(z->meta));
+	memcpy(z->meta, got, n);
+	z->meta[n] = 0;
+	save_file(z, name, got, n);
+	free(got);
+	at = strstr(z->meta, z->version == ZARR_V2 ? "\"chunks\":[" : "\"chunk_shape\":[");
+	CHECK(at);
+	z->chunk_bytes = z->elem;
+	for (at = strchr(at, '['); *at != ']' && at[1] != ']';) {
+		char *end;
+		uint64_t dim = strtoull(at + 1, &end, 10);
+
+		CHECK(dim > 0 && end > at + 1);
+		z->chunk_bytes *= dim;
+		at = end;
+	}
+	z->frames = strstr(z->meta, "\"zstd\"");
+	z->shuffled = strstr(z->meta, "shuffle\"");
+}
+
+/* "2.0.0", "c/0/0/2". */
+static void chunk_path(const struct seen *z, unsigned ndims, uint64_t chunk, char *out)
+{
+	bool v2 = z->version == ZARR_V2;
+	size_t n = (size_t)sprintf(out, "%s", v2 ? "" : "c");
+
+	for (unsigned k = 0; k < ndims; k++) {
+		const char *sep = v2 ? k ? "." : "" : "/";
+		unsigned slow = z->fortran ? ndims - 1 : 0;
+
+		n += (size_t)sprintf(out + n, "%s%llu", sep, k == slow ? (unsigned long long)chunk : 0ull);
+	}
+	if (v2 && !ndims)
+		strcpy(out, "0");
+}
+
+/* What a reader makes of a chunk. */
+static void decode_chunk(struct seen *z, const uint8_t *got, size_t n, uint8_t *raw)
+{
+	uint8_t *mixed = malloc(z->chunk_bytes);
+
+	if (!z->frames) {
+		CHECK_EQ(n, z->chunk_bytes);
+		memcpy(raw, got, n);
+	} else {
+		CHECK_EQ(ZSTD_getFrameContentSize(got, n), z->chunk_bytes);
+		CHECK_EQ(ZSTD_findFrameCompressedSize(got, n), n);
+		CHECK_EQ(ZSTD_decompress(mixed, z->chunk_bytes, got, n), z->chunk_bytes);
+		if (z->shuffled)
+			codec_unshuffle(mixed, raw, z->chunk_bytes, z->elem);
+		else
+			memcpy(raw, mixed, z->chunk_bytes);
+	}
+	free(mixed);
+}
+
+static void see_chunk(struct seen *z, uint64_t chunk, uint64_t size)
+{
+	uint64_t off = chunk * z->chunk_bytes, len = size - off < z->chunk_bytes ? size - off : z->chunk_bytes;
+	uint8_t *got, *raw = malloc(z->chunk_bytes);
+	struct view_input in;
+	struct view *v;
+	char path[256];
+	size_t n;
+
+	CHECK_OK(view_new(&v));
+	in = input(v, z);
+	CHECK_OK(zarr_chunk_lay(v, &in, chunk));
+	free((void *)in.dtype);
+	got = view_world_read(z->w, v, &n);
+	chunk_path(z, in.shape.ndims, chunk, path);
+	save_file(z, path, got, n);
+	decode_chunk(z, got, n, raw);
+	CHECK(!memcmp(raw, z->p + off, len));
+	for (uint64_t i = len; i < z->chunk_bytes; i++)
+		CHECK_EQ(raw[i], 0);
+	z->nstored += n < z->chunk_bytes;
+	free(raw);
+	free(got);
+}
+
+static void see(struct seen *z, uint64_t size)
+{
+	char path[160];
+
+	z->nstored = 0;
+	see_meta(z);
+	CHECK_EQ(z->nchunks, size ? (size + z->chunk_bytes - 1) / z->chunk_bytes : 0);
+	for (uint64_t chunk = 0; chunk < z->nchunks; chunk++)
+		see_chunk(z, chunk, size);
+	snprintf(path, sizeof(path), "%s.raw", z->save);
+	view_world_save(path, z->p, size);
+}
+
+/* Elements that compress well, as they are or shuffled; a hole of two blocks in the middle. */
+static uint8_t *content(const char *dtype, size_t n, bool shuffles)
+{
+	uint8_t *p = calloc(1, n + 1);
+	uint32_t elem;
+
+	CHECK_OK(dtype_size(dtype, &elem));
+	for (size_t i = 0; i < n / elem * elem; i++) {
+		uint64_t x = i / elem * 2654435761u;
+
+		if (i / BLOCK == 1 || i / BLOCK == 2)
+			continue;
+		if (!strcmp(dtype, "bool"))
+			p[i] = i % 3 == 0;
+		else if (shuffles) /* noise in the low bytes only */
+			p[i] = i % elem < (elem + 1) / 2 ? (uint8_t)(x >> 13) : 0x3f;
+		else
+			p[i] = (uint8_t)(i / elem / 100 + i % elem);
+	}
+	return p;
+}
+
+static const struct {
+	const char *shape;
+	bool fortran;
+} shapes[] = {
+	{ "()", false }, { "0", false },	{ "1", false },	      { "5", false },	  { "70001", false }, { "5,0", false },
+	{ "3,4", true }, { "1030,64", false }, { "64,1030", true }, { "100,7,99", false }, { "7,100,99", true }, { "3,70000", false },
+};
+
+static const struct {
+	enum array_kind kind;
+	enum codec_policy policy;
+	const char *name;
+} stores[] = {
+	{ ARRAY_LAYERED, CODEC_POLICY_NONE, "plain" },
+	{ ARRAY_LAYERED, CODEC_POLICY_SHUFFLE, "shuffled" },
+	{ ARRAY_COLUMN, CODEC_POLICY_NONE, "column" },
+	{ ARRAY_BUCKET, CODEC_POLICY_NONE, "bucket" },
+};
+
+static void see_all(struct view_world *w, const char *dtype, size_t store)
+{
+	struct seen z = { .w = w, .dtype = dtype };
+
+	for (size_t k = 0; k < sizeof(shapes) / sizeof(*shapes); k++) {
+		struct shape s;
+		struct dtype *d;
+		size_t size;
+		uint8_t *p;
+
+		CHECK_OK(dtype_parse(dtype, &d));
+		CHECK_OK(shape_parse(shapes[k].shape, &s));
+		size = shape_count(&s) * d->bytes;
+		p = content(dtype, size, store == 1);
+		z.p = p;
+		z.shape = shapes[k].shape;
+		z.fortran = shapes[k].fortran;
+		z.a = view_world_array(w, stores[store].kind, p, size, BLOCK, stores[store].policy, dtype);
+		for (z.version = ZARR_V2; z.version <= ZARR_V3; z.version++) {
+			if (!zarr_can(z.version, d))
+				continue;
+			snprintf(z.save, sizeof(z.save), "zarr/v%d/%s-%s-%zu", z.version == ZARR_V2 ? 2 : 3, stores[store].name,
+				 d->record ? "record" : dtype, k);
+			see(&z, size);
+			CHECK_EQ(z.frames, store < 2);
+			CHECK(!z.shuffled || store == 1);
+		}
+		array_close(z.a);
+		free(p);
+		free(d);
+	}
+}
+
+static void see_store(size_t store)
+{
+	struct view_world w;
+
+	view_world_open(&w);
+	for (size_t k = 0; k < sizeof(types) / sizeof(*types); k++)
+		see_all(&w, types[k], store);
+	view_world_close(&w);
+}
+
+UNIT_TEST(zarr_of_plain_arrays)
+{
+	see_store(0);
+}
+
+UNIT_TEST(zarr_of_shuffled_arrays)
+{
+	see_store(1);
+}
+
+UNIT_TEST(zarr_of_columns)
+{
+	see_store(2);
+}
+
+UNIT_TEST(zarr_of_buckets)
+{
+	see_store(3);
+}
+
+UNIT_TEST(zarr_chunks_are_the_stored_frames)
+{
+	size_t size = 9 * (size_t)BLOCK + 64 * 8 * 3;
+
+	for (int shuffled = 0; shuffled < 2; shuffled++) {
+		uint8_t *p = content("f64", size, shuffled);
+		struct seen z = { .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2 };
+		struct view_world w;
+
+		view_world_open(&w);
+		z.w = &w;
+		z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, shuffled ? CODEC_POLICY_SHUFFLE : CODEC_POLICY_NONE, "f64");
+		snprintf(z.save, sizeof(z.save), "zarr/v2/stored-f64-%d", shuffled);
+		see(&z, size);
+		CHECK_EQ(z.chunk_bytes, BLOCK);
+		CHECK_EQ(z.shuffled, shuffled);
+		CHECK_EQ(z.nstored, 9); /* two of them are holes; the last chunk is a short block */
+		z.version = ZARR_V3;
+		snprintf(z.save, sizeof(z.save), "zarr/v3/stored-f64-%d", shuffled);
+		see(&z, size);
+		CHECK_EQ(z.nstored, 9);
+		array_close(z.a);
+		view_world_close(&w);
+		free(p);
+	}
+}
+
+UNIT_TEST(zarr_shows_whole_rows_and_times)
+{
+	size_t size = 100 * 8 * 10 + 77;
+	uint8_t *p = content("i64", size, false);
+	struct seen z = { .p = p, .dtype = "i64", .shape = "1,10", .version = ZARR_V2, .save = "zarr/v2/time-i64",
+			  .logical = "timestamp[us,UTC]" };
+	struct view_world w;
+
+	view_world_open(&w);
+	z.w = &w;
+	z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, CODEC_POLICY_NONE, "i64");
+	see(&z, 8000);
+	CHECK(strstr(z.meta, "\"shape\":[100,10],\"chunks\":[100,10],\"dtype\":\"<M8[us]\""));
+	z.version = ZARR_V3;
+	strcpy(z.save, "zarr/v3/time-i64");
+	see(&z, 8000);
+	CHECK(strstr(z.meta, "\"data_type\":\"int64\""));
+	array_close(z.a);
+	view_world_close(&w);
+	free(p);
+}
+
+static void check_group(struct view_world *w, enum zarr_version version, const char *name, const char *text)
+{
+	struct view *v;
+	uint8_t *got;
+	char path[64];
+	size_t n;
+
+	CHECK(!strcmp(zarr_meta_name(version, ZARR_META_GROUP), name));
+	CHECK(!zarr_meta_name(version, ZARR_META_ATTRS));
+	CHECK_OK(view_new(&v));
+	CHECK_OK(zarr_meta_lay(v, version, ZARR_META_GROUP, NULL));
+	got = view_world_read(w, v, &n);
+	CHECK(n == strlen(text) && !memcmp(got, text, n));
+	snprintf(path, sizeof(path), "zarr/v%d/%s", version == ZARR_V2 ? 2 : 3, name);
+	view_world_save(path, got, n);
+	free(got);
+}
+
+UNIT_TEST(zarr_groups)
+{
+	struct view_world w;
+
+	view_world_open(&w);
+	check_group(&w, ZARR_V2, ".zgroup", "{\"zarr_format\":2}\n");
+	check_group(&w, ZARR_V3, "zarr.json", "{\"zarr_format\":3,\"node_type\":\"group\",\"attributes\":{}}\n");
+	view_world_close(&w);
+}
+
+UNIT_TEST(zarr_refuses_rows_too_large)
+{
+	static const char *const wide[] = { "1,536870912", "1,536870911" }; /* 4 GiB of doubles, and a little less */
+	struct view_world w;
+	struct array *a;
+
+	view_world_open(&w);
+	a = view_world_array(&w, ARRAY_LAYERED, "x", 1, BLOCK, CODEC_POLICY_NONE, "f64");
+	CHECK_OK(array_resize(a, 1ull << 33));
+	for (int k = 0; k < 2; k++) {
+		struct view_input in;
+		struct view *v;
+
+		CHECK_OK(view_new(&v));
+		in = view_world_input(v, view_world_source(v, a), "x", "f64", wide[k]);
+		CHECK_EQ(zarr_meta_lay(v, ZARR_V2, ZARR_META_ARRAY, &in), k ? 0 : -EFBIG);
+		CHECK_EQ(zarr_nchunks(v, &in), 2);
+		CHECK_EQ(zarr_chunk_lay(v, &in, 1), k ? 0 : -EFBIG);
+		free((void *)in.dtype);
+		view_free(v);
+	}
+	array_close(a);
+	view_world_close(&w);
+}

@@ -3,8 +3,10 @@
  */
 #include "view_world.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "array/pin.h"
 #include "store/meta.h"
@@ -93,4 +95,24 @@ unsigned char *view_world_read(struct view_world *w, struct view *v, size_t *n_o
 	array_close(a);
 	*n_out = n;
 	return all;
+}
+
+void view_world_save(const char *path, const void *p, size_t n)
+{
+	const char *dir = getenv("VIEW_OUT");
+	char full[4096];
+	FILE *f;
+
+	if (!dir)
+		return;
+	snprintf(full, sizeof(full), "%s/%s", dir, path);
+	for (char *c = full + 1; *c; c++) {
+		if (*c == '/') {
+			*c = 0;
+			mkdir(full, 0777);
+			*c = '/';
+		}
+	}
+	f = fopen(full, "wb");
+	CHECK(f && fwrite(p, 1, n, f) == n && !fclose(f));
 }

@@ -27,5 +27,8 @@ unsigned view_world_source(struct view *v, struct array *a);
 struct view_input view_world_input(struct view *v, unsigned source, const char *name, const char *dtype, const char *shape);
 /* Turns v into an array, reads all of it (malloc'd), in pieces of odd sizes too, which must agree; closes it. */
 unsigned char *view_world_read(struct view_world *w, struct view *v, size_t *n_out);
+/* Writes a file below the directory $VIEW_OUT, making its directories, for programs that read the format to be tried on;
+ * nothing if it is not set. */
+void view_world_save(const char *path, const void *p, size_t n);
 
 #endif
