@@ -206,6 +206,20 @@ static int source_attr(struct tree *t, const struct view_node *n, struct tree_at
 	return 0;
 }
 
+/* What is open outlives its source. */
+static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
+{
+	int err = source_attr(t, i->view, out);
+
+	if (err != -ESTALE || !atomic_load(&i->ncached))
+		return err;
+	memset(out, 0, sizeof(*out));
+	lock_acquire(&i->attr);
+	out->st = i->view->source;
+	lock_release(&i->attr);
+	return 0;
+}
+
 /* Who may read the source may read the view; who may write it, replace it through npy. */
 static mode_t mode_of(const struct view_node *n, mode_t source)
 {
@@ -273,7 +287,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		out->st.st_mode = n->mode;
 		size = atomic_load(&i->size_bytes);
 	} else {
-		err = source_attr(t, n, out);
+		err = node_attr(t, i, out);
 		if (!err && !view_role_is_dir(n->key.role))
 			err = file_size(t, i, &size);
 		if (err)
@@ -300,10 +314,13 @@ int views_open_array(struct inode *i, struct array **out)
 {
 	struct tree *t = i->tree;
 	struct view_node *n = i->view;
+	struct tree_attr attr;
 	uint64_t version, hash;
 	struct view *v;
 	int err = views_version(t, n, &version);
 
+	if (!err)
+		err = source_attr(t, n, &attr);
 	if (!err)
 		err = views_lay(i, true, &v);
 	if (err)
@@ -321,6 +338,7 @@ int views_open_array(struct inode *i, struct array **out)
 	n->version = version;
 	n->hash = hash;
 	n->size_bytes = (*out)->size_bytes;
+	n->source = attr.st;
 	lock_release(&i->attr);
 	atomic_store(&i->size_bytes, (*out)->size_bytes);
 	return 0;

@@ -49,6 +49,7 @@ struct view_node {
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
+	struct stat source;      /* as it was when the file was opened, for when it is gone */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
 	struct tree_caller who;  /* NEW */
