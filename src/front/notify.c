@@ -11,13 +11,15 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "util/lock.h"
 
 struct request {
 	struct request *next;
-	uint64_t ino;
+	uint64_t ino; /* of the file; of the directory, if there is a name */
 	off_t off, len;
+	char *name;
 	void (*then)(void *ctx);
 	void *ctx;
 };
@@ -50,8 +52,12 @@ static void *notify_thread(void *arg)
 		if (!n->head)
 			n->tail = &n->head;
 		lock_release(&n->lock);
-		fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
+		if (r->name)
+			fuse_lowlevel_notify_inval_entry(n->se, r->ino, r->name, strlen(r->name));
+		else
+			fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
 		r->then(r->ctx);
+		free(r->name);
 		free(r);
 		lock_acquire(&n->lock);
 	}
@@ -91,18 +97,34 @@ void notify_free(struct notify *n)
 	free(n);
 }
 
-void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx)
+static void enqueue(struct notify *n, const struct request *like)
 {
 	struct request *r = malloc(sizeof(*r));
 
 	if (!r) {
-		then(ctx);
+		free(like->name);
+		like->then(like->ctx);
 		return;
 	}
-	*r = (struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx };
+	*r = *like;
 	lock_acquire(&n->lock);
 	*n->tail = r;
 	n->tail = &r->next;
 	pthread_cond_signal(&n->wake);
 	lock_release(&n->lock);
+}
+
+void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx)
+{
+	enqueue(n, &(struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx });
+}
+
+void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx)
+{
+	char *copy = strdup(name);
+
+	if (copy)
+		enqueue(n, &(struct request){ .ino = parent, .name = copy, .then = then, .ctx = ctx });
+	else
+		then(ctx);
 }

@@ -382,9 +382,9 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 	return 0;
 }
 
-int tree_flush(struct tree_file *f)
+int tree_flush(struct tree_file *f, struct tree_named *named)
 {
-	return f->upload ? upload_flush(f->upload) : 0;
+	return f->upload ? upload_flush(f->upload, named) : 0;
 }
 
 struct range {

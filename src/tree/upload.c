@@ -4,7 +4,7 @@
  * Invariants:
  *  1. The array has all settings before its first element, so that its blocks have whole rows.
  *  2. It gets its name once, when the bytes that its shape asks for have been written; nothing is written afterwards.
- *  3. The first error stays: nothing of a file that failed is published.
+ *  3. The first error of a write stays: nothing of a file that failed is published.
  */
 #include "tree/upload.h"
 
@@ -72,8 +72,8 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 
 void upload_close(struct upload *u)
 {
-	if (u->high && !u->published)
-		log_warn("views/npy: %s was not written to its end; nothing has changed", u->name);
+	if (u->high && !u->published && !u->err)
+		log_warn("views/npy: %s: it ends before its shape does; nothing has changed", u->name);
 	if (u->array)
 		inode_put(u->array, 1);
 	inode_put(u->view, 1);
@@ -263,25 +263,32 @@ static int do_end_growth(struct array *a, void *ctx)
 	return 0;
 }
 
-static int publish(struct upload *u)
+static int publish(struct upload *u, struct tree_named *named)
 {
 	int err = edit_array(u->array, do_end_growth, NULL);
 
 	if (!err)
 		err = name_publish(u->tree, u->dir, u->name, u->array);
-	u->published = !err;
-	return err;
+	if (err)
+		return err;
+	u->published = true;
+	named->parent = u->dir;
+	snprintf(named->name, sizeof(named->name), "%s", u->name);
+	return 0;
 }
 
-int upload_flush(struct upload *u)
+int upload_flush(struct upload *u, struct tree_named *named)
 {
+	int err;
+
 	lock_acquire(&u->lock);
-	if (!u->err && u->high && !u->published) {
+	err = u->err;
+	if (!err && u->high && !u->published) {
 		if (!u->parsed || u->high < u->total_bytes)
-			u->err = refuse(u, "it ends before its shape does");
+			err = -EINVAL;
 		else
-			u->err = publish(u);
+			err = u->err = publish(u, named);
 	}
 	lock_release(&u->lock);
-	return u->err;
+	return err;
 }
