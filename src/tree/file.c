@@ -111,6 +111,47 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 		inode_mark_changed(i);
 }
 
+/* As the rest of open_inode; views.h says why with the lock only in between. */
+static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+{
+	struct view_opening o = { 0 };
+	int err = 0;
+
+	rwlock_exclusive(&i->rw);
+	if (!i->array) {
+		rwlock_release(&i->rw);
+		err = views_open_begin(i, &o);
+		if (err)
+			return err;
+		rwlock_exclusive(&i->rw);
+		views_open_end(i, &o);
+	}
+	atomic_fetch_add(&i->ncached, 1);
+	rwlock_release(&i->rw);
+	if (o.array)
+		array_close(o.array);
+	info->direct = false;
+	info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+	f->cached = true;
+	f->inode = i;
+	inode_ref(i);
+	return 0;
+}
+
+static void close_view(struct inode *i)
+{
+	struct array *a = NULL;
+
+	rwlock_exclusive(&i->rw);
+	if (!atomic_load(&i->ncached)) {
+		a = i->array;
+		i->array = NULL;
+	}
+	rwlock_release(&i->rw);
+	if (a)
+		array_close(a);
+}
+
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
 {
 	struct inode *i;
@@ -121,6 +162,8 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 		return err;
 	if ((i->past || i->view) && (acc != O_RDONLY || (f->flags & O_TRUNC)))
 		return -EROFS;
+	if (i->view)
+		return open_view(f, i, info);
 	info->direct &= acc == O_WRONLY;
 	f->cached = !info->direct;
 	rwlock_exclusive(&i->rw);
@@ -204,7 +247,9 @@ void tree_file_release(struct tree_file *f)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}
-	if (i->past || i->view) {
+	if (i->view) {
+		close_view(i);
+	} else if (i->past) {
 		rwlock_exclusive(&i->rw);
 		inode_idle_array(i);
 		rwlock_release(&i->rw);

@@ -11,6 +11,7 @@
  */
 #include "tree/inode.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,10 +416,9 @@ static int open_array(struct inode *i, struct array **out)
 	struct meta_inode row;
 	int err = i->past ? past_hold(i) : 0;
 
+	assert(!i->view);
 	if (err)
 		return err;
-	if (i->view)
-		return views_open_array(i, out);
 	inode_row(i, &row);
 	meta_lock(m);
 	err = inode_params_locked(i, &params);
@@ -451,7 +451,7 @@ void inode_idle_array(struct inode *i)
 {
 	struct array *a = i->array;
 
-	if ((!i->past && !i->view) || atomic_load(&i->ncached))
+	if (!i->past || atomic_load(&i->ncached))
 		return;
 	i->array = NULL;
 	if (a)

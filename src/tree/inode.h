@@ -100,7 +100,7 @@ void inode_touch(struct inode *i, unsigned which);
 int inode_need_array(struct inode *i, struct array **out);
 /* Data, size or settings are others now. */
 void inode_new_version(struct inode *i);
-/* Closes the array of a past file, or of a view, that nobody has open; rw is held exclusively. */
+/* Closes the array of a past file that nobody has open; rw is held exclusively. */
 void inode_idle_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);

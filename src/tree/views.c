@@ -49,6 +49,14 @@ uint64_t views_number(const struct view_key *key)
 	return number_of(key, 0);
 }
 
+/* A file that can be written is one for each name of its array: the name is the one that gets what is written. */
+void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out)
+{
+	*out = (struct view_key){ .source = source, .format = f, .role = VIEW_FILE };
+	if (f == FORMAT_NPY && !past_is(source))
+		out->sub = XXH64(name, strlen(name), dir);
+}
+
 static bool same_key(const struct view_key *a, const struct view_key *b)
 {
 	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
@@ -310,38 +318,49 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 /* Opening. */
 
-int views_open_array(struct inode *i, struct array **out)
+int views_open_begin(struct inode *i, struct view_opening *out)
 {
 	struct tree *t = i->tree;
-	struct view_node *n = i->view;
+	struct view_opening o = { 0 };
 	struct tree_attr attr;
-	uint64_t version, hash;
 	struct view *v;
-	int err = views_version(t, n, &version);
+	int err = views_version(t, i->view, &o.version);
 
 	if (!err)
-		err = source_attr(t, n, &attr);
+		err = source_attr(t, i->view, &attr);
 	if (!err)
 		err = views_lay(i, true, &v);
 	if (err)
 		return err;
-	hash = view_hash(v);
-	err = view_array(t->arrays, v, out);
+	o.source = attr.st;
+	o.hash = view_hash(v);
+	err = view_array(t->arrays, v, &o.array);
 	if (err) {
 		view_free(v);
 		return err;
 	}
+	*out = o;
+	return 0;
+}
+
+void views_open_end(struct inode *i, struct view_opening *o)
+{
+	struct view_node *n = i->view;
+
+	if (i->array)
+		return;
 	lock_acquire(&i->attr);
-	if (!n->known || n->version != version || n->hash != hash)
+	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
 	n->known = true;
-	n->version = version;
-	n->hash = hash;
-	n->size_bytes = (*out)->size_bytes;
-	n->source = attr.st;
+	n->version = o->version;
+	n->hash = o->hash;
+	n->size_bytes = o->array->size_bytes;
+	n->source = o->source;
 	lock_release(&i->attr);
-	atomic_store(&i->size_bytes, (*out)->size_bytes);
-	return 0;
+	atomic_store(&i->size_bytes, o->array->size_bytes);
+	i->array = o->array;
+	o->array = NULL;
 }
 
 int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,

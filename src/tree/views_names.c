@@ -145,6 +145,14 @@ static bool shown_name(struct tree *t, enum view_format f, uint64_t dir, const c
 	return snprintf(file, sizeof(file), "%s%s", out, suffix) <= META_NAME_MAX && (!*suffix || !source_is_dir(t, dir, file));
 }
 
+/* What the view of an array is, by the array's own name in its directory. */
+static void array_key(const struct view_key *dir, uint64_t source, const char *name, struct view_key *out)
+{
+	views_file_key(dir->format, source, dir->source, name, out);
+	if (is_zarr(dir->format) || dir->format == FORMAT_RUNS)
+		out->role = VIEW_ARRAY;
+}
+
 /* Looking up. */
 
 static bool strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1])
@@ -195,8 +203,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		return -ENOENT;
 	err = find_array(t, dir->format, dir->source, base, own, &i);
 	if (!err) {
-		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
-		key.source = i->ino;
+		array_key(dir, i->ino, own, &key);
 		err = views_answer(t, &key, dir->source, own, out);
 		inode_put(i, 1);
 		return err;
@@ -418,7 +425,7 @@ static void list_source(struct list *l, const struct view_key *dir, const struct
 		}
 	} else if (S_ISREG(d->attr.st.st_mode) && after < d->cookie * 2 && !inode_find(l->tree, key.source, &i) &&
 		   views_shows(dir->format, i) && shown_name(l->tree, dir->format, dir->source, d->name, shown)) {
-		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
+		array_key(dir, key.source, d->name, &key);
 		add(l, d->cookie * 2, &key, "%s%s", shown, f->suffix);
 	}
 }

@@ -24,7 +24,7 @@ enum view_role {
 	VIEW_TOP,    /* views/                       source: the root                  */
 	VIEW_FORMAT, /* views/npy                    the same                          */
 	VIEW_DIR,    /* views/npy/layers             source: the directory             */
-	VIEW_FILE,   /* …/x.npy                      source: the array                 */
+	VIEW_FILE,   /* …/x.npy                      source: the array; sub: its name  */
 	VIEW_TABLE,  /* …/dir.parquet                source: the directory             */
 	VIEW_ARRAY,  /* …/x.zarr, runs of a bucket   source: the array; a directory    */
 	VIEW_META,   /* …/x.zarr/zarr.json           sub: enum zarr_meta               */
@@ -61,6 +61,8 @@ static inline bool view_role_is_dir(enum view_role r)
 	return r == VIEW_TOP || r == VIEW_FORMAT || r == VIEW_DIR || r == VIEW_ARRAY || r == VIEW_CHUNKS;
 }
 
+/* The key of the file of an array, which has this name. */
+void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
 /* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out);
 /* The same as the answer to a lookup. */
