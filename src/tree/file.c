@@ -124,12 +124,15 @@ static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info
 		if (err)
 			return err;
 		rwlock_exclusive(&i->rw);
-		views_open_end(i, &o);
+		err = views_open_end(i, &o);
 	}
-	atomic_fetch_add(&i->ncached, 1);
+	if (!err)
+		atomic_fetch_add(&i->ncached, 1);
 	rwlock_release(&i->rw);
 	if (o.array)
 		array_close(o.array);
+	if (err)
+		return err;
 	info->direct = false;
 	info->keep_cache = !atomic_exchange(&i->stale_pages, false);
 	f->cached = true;

@@ -38,6 +38,22 @@ struct upload {
 	int err;
 };
 
+/*
+ * Opened to be written, the kernel empties its idea of a file: a view that is also read must be another one, to which the
+ * kernel comes when it looks the name up again.
+ */
+static int part_from_readers(struct inode *i)
+{
+	int err = 0;
+
+	rwlock_exclusive(&i->rw);
+	atomic_store(&i->view->superseded, true);
+	if (atomic_load(&i->ncached))
+		err = -ESTALE;
+	rwlock_release(&i->rw);
+	return err;
+}
+
 int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 {
 	struct view_node *n;
@@ -53,6 +69,9 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 		return -EROFS;
 	if (n->key.role == VIEW_FILE && !(flags & O_TRUNC))
 		return -EOPNOTSUPP;
+	err = n->key.role == VIEW_FILE ? part_from_readers(i) : 0;
+	if (err)
+		return err;
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;

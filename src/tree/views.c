@@ -343,12 +343,14 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	return 0;
 }
 
-void views_open_end(struct inode *i, struct view_opening *o)
+int views_open_end(struct inode *i, struct view_opening *o)
 {
 	struct view_node *n = i->view;
 
 	if (i->array)
-		return;
+		return 0;
+	if (atomic_load(&n->superseded))
+		return -ESTALE;
 	lock_acquire(&i->attr);
 	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
@@ -361,6 +363,7 @@ void views_open_end(struct inode *i, struct view_opening *o)
 	atomic_store(&i->size_bytes, o->array->size_bytes);
 	i->array = o->array;
 	o->array = NULL;
+	return 0;
 }
 
 int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,

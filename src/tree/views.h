@@ -30,7 +30,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
- * inode's array, whose lock is held exclusively, unless it has one. What is left of it afterwards the caller closes, with no
+ * inode's array, whose lock is held exclusively, unless it has one. -ESTALE: another is to be looked up. What is left of it afterwards the caller closes, with no
  * lock held. */
 struct view_opening {
 	struct array *array; /* NULL: nothing is left */
@@ -38,7 +38,7 @@ struct view_opening {
 	struct stat source;
 };
 int views_open_begin(struct inode *i, struct view_opening *out);
-void views_open_end(struct inode *i, struct view_opening *o);
+int views_open_end(struct inode *i, struct view_opening *o);
 void views_free_node(struct tree *t, struct view_node *n);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a

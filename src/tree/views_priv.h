@@ -45,7 +45,7 @@ struct view_key {
 struct view_node {
 	struct view_key key;
 	struct inode *past;      /* the source, held, if it is a file of a past state */
-	atomic_bool superseded;  /* an open file that shows what was */
+	atomic_bool superseded;  /* an open file that shows what was, or is written: not to be opened again by readers */
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
