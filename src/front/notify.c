@@ -17,9 +17,9 @@
 
 struct request {
 	struct request *next;
-	uint64_t ino;
+	uint64_t ino; /* of the file; of the directory, if there is a name */
 	off_t off, len;
-	char *name; /* NULL: pages are dropped; else the name in directory ino */
+	char *name;
 	void (*then)(void *ctx);
 	void *ctx;
 };
@@ -97,16 +97,16 @@ void notify_free(struct notify *n)
 	free(n);
 }
 
-static void enqueue(struct notify *n, const struct request *what)
+static void enqueue(struct notify *n, const struct request *like)
 {
 	struct request *r = malloc(sizeof(*r));
 
 	if (!r) {
-		what->then(what->ctx);
-		free(what->name);
+		free(like->name);
+		like->then(like->ctx);
 		return;
 	}
-	*r = *what;
+	*r = *like;
 	lock_acquire(&n->lock);
 	*n->tail = r;
 	n->tail = &r->next;
@@ -119,7 +119,7 @@ void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, voi
 	enqueue(n, &(struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx });
 }
 
-void notify_drop_name(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx)
+void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx)
 {
 	char *copy = strdup(name);
 

@@ -1,5 +1,5 @@
 /*
- * Invalidation of the kernel's cached pages, on a thread of its own: a notification sent from inside an
+ * Invalidation of the kernel's cached pages and names, on a thread of its own: a notification sent from inside an
  * operation, or under a lock, can wait for a page that only this operation could release.
  */
 #ifndef SPILLFS_FRONT_NOTIFY_H
@@ -17,7 +17,7 @@ void notify_free(struct notify *n);
 /* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls
  * then(ctx), which answers the operation that asked. When memory is out, then is called at once. */
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx);
-/* Makes the kernel forget what the name means, then calls then(ctx), as above. */
-void notify_drop_name(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx);
+/* Drops what the kernel knows of a name in a directory, which stands for something else now; then as above. */
+void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx);
 
 #endif

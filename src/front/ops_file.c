@@ -152,19 +152,19 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	notify_drop_pages(f->notify, ino, off, (off_t)size, answer_write, p);
 }
 
-static void answer_ok(void *ctx)
+static void answer_flush(void *ctx)
 {
 	front_reply_err(ctx, 0);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct tree_renamed renamed;
-	int err = tree_flush(file_of(fi), &renamed);
+	struct tree_named named = { 0 };
+	int err = tree_flush(file_of(fi), &named);
 
 	(void)ino;
-	if (!err && renamed.parent)
-		notify_drop_name(front_of(req)->notify, renamed.parent, renamed.name, answer_ok, req);
+	if (!err && named.parent)
+		notify_drop_entry(front_of(req)->notify, named.parent, named.name, answer_flush, req);
 	else
 		front_reply_err(req, err);
 }

@@ -38,6 +38,7 @@ struct tree_file {
 	uint64_t ino;
 	int flags;
 	bool cached;
+	bool drops; /* a view: the kernel drops its pages when this open is answered */
 	atomic_bool grew;
 	struct special_file special;
 };
@@ -111,30 +112,50 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 		inode_mark_changed(i);
 }
 
-/* A view is laid out with no lock held: its sources may go with it if somebody else was faster. */
+/* As the rest of open_inode; views.h says why with the lock only in between. */
 static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
 {
-	struct views_opened opened;
-	int err;
+	struct view_opening o = { 0 };
+	int err = 0;
 
-	if ((f->flags & O_ACCMODE) != O_RDONLY || (f->flags & O_TRUNC))
-		return -EROFS;
-	err = views_lay_out(i, &opened);
+	rwlock_exclusive(&i->rw);
+	if (!i->array) {
+		rwlock_release(&i->rw);
+		err = views_open_begin(i, &o);
+		if (err)
+			return err;
+		rwlock_exclusive(&i->rw);
+		err = views_open_end(i, &o);
+	}
+	if (!err)
+		atomic_fetch_add(&i->ncached, 1);
+	rwlock_release(&i->rw);
+	if (o.array)
+		array_close(o.array);
 	if (err)
 		return err;
-	rwlock_exclusive(&i->rw);
-	if (!i->array)
-		views_install(i, &opened);
-	atomic_fetch_add(&i->ncached, 1);
-	rwlock_release(&i->rw);
-	if (opened.array)
-		array_close(opened.array);
-	inode_ref(i);
-	f->inode = i;
-	f->cached = true;
 	info->direct = false;
-	info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
+	f->drops = atomic_load(&i->stale_pages);
+	info->keep_cache = !f->drops;
+	f->cached = true;
+	f->inode = i;
+	inode_ref(i);
 	return 0;
+}
+
+static void close_view(struct inode *i)
+{
+	struct array *a = NULL;
+
+	rwlock_exclusive(&i->rw);
+	if (!atomic_load(&i->ncached)) {
+		a = i->array;
+		i->array = NULL;
+	}
+	rwlock_release(&i->rw);
+	if (a)
+		array_close(a);
 }
 
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
@@ -145,10 +166,10 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 
 	if (err)
 		return err;
+	if ((i->past || i->view) && (acc != O_RDONLY || (f->flags & O_TRUNC)))
+		return -EROFS;
 	if (i->view)
 		return open_view(f, i, info);
-	if (i->past && (acc != O_RDONLY || (f->flags & O_TRUNC)))
-		return -EROFS;
 	info->direct &= acc == O_WRONLY;
 	f->cached = !info->direct;
 	rwlock_exclusive(&i->rw);
@@ -217,7 +238,6 @@ static int do_end_growth(struct array *a, void *ctx)
 void tree_file_release(struct tree_file *f)
 {
 	struct inode *i = f->inode;
-	struct array *idle;
 
 	if (!i) {
 		if (f->upload)
@@ -233,12 +253,12 @@ void tree_file_release(struct tree_file *f)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}
-	if (i->past || i->view) {
+	if (i->view) {
+		close_view(i);
+	} else if (i->past) {
 		rwlock_exclusive(&i->rw);
-		idle = inode_idle_array(i);
+		inode_idle_array(i);
 		rwlock_release(&i->rw);
-		if (idle)
-			array_close(idle);
 	}
 	inode_put(i, 1);
 	free(f);
@@ -315,6 +335,8 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 	out->buf_bytes = 0;
 	if (!i)
 		return read_special(f, off, len, out);
+	if (f->drops)
+		atomic_store(&i->stale_pages, false);
 	inode_ref(i);
 	rwlock_shared(&i->rw);
 	a = i->array;
@@ -413,10 +435,9 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 	return 0;
 }
 
-int tree_flush(struct tree_file *f, struct tree_renamed *out)
+int tree_flush(struct tree_file *f, struct tree_named *named)
 {
-	out->parent = 0;
-	return f->upload ? upload_flush(f->upload, out) : 0;
+	return f->upload ? upload_flush(f->upload, named) : 0;
 }
 
 struct range {

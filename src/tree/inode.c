@@ -11,6 +11,7 @@
  */
 #include "tree/inode.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,6 +416,7 @@ static int open_array(struct inode *i, struct array **out)
 	struct meta_inode row;
 	int err = i->past ? past_hold(i) : 0;
 
+	assert(!i->view);
 	if (err)
 		return err;
 	inode_row(i, &row);
@@ -445,22 +447,19 @@ int inode_need_array(struct inode *i, struct array **out)
 	return 0;
 }
 
-struct array *inode_idle_array(struct inode *i)
+void inode_idle_array(struct inode *i)
 {
 	struct array *a = i->array;
 
-	if ((!i->past && !i->view) || atomic_load(&i->ncached))
-		return NULL;
+	if (!i->past || atomic_load(&i->ncached))
+		return;
 	i->array = NULL;
-	if (i->view)
-		return a;
 	if (a)
 		array_close(a);
-	if (i->past->state) {
+	if (i->past && i->past->state) {
 		history_put(i->past->state);
 		i->past->state = NULL;
 	}
-	return NULL;
 }
 
 void inode_array_changed(struct inode *i)

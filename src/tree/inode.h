@@ -99,9 +99,8 @@ void inode_touch(struct inode *i, unsigned which);
 int inode_need_array(struct inode *i, struct array **out);
 /* Data, size or settings are others now. */
 void inode_new_version(struct inode *i);
-/* Closes the array of a past file that nobody has open; rw is held exclusively. That of a view is returned, to be closed
- * when no lock is held: it may hold the last reference of a file. */
-struct array *inode_idle_array(struct inode *i);
+/* Closes the array of a past file that nobody has open; rw is held exclusively. */
+void inode_idle_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);
 

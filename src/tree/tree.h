@@ -127,13 +127,14 @@ void tree_read_end(struct tree_read *r);
  * *drop_cache: pages cached by other opens must be dropped before the writer is answered. */
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
 	       const struct tree_caller *who, bool *drop_cache);
-/* At each close of a descriptor of f: what has been written must be whole, if f has to be something: -EINVAL. parent is not
- * 0 if that name means another file now, which the kernel does not know. */
-struct tree_renamed {
+/* A name that stands for another file now, without the kernel's doing. parent 0: none. */
+struct tree_named {
 	uint64_t parent;
 	char name[256];
 };
-int tree_flush(struct tree_file *f, struct tree_renamed *out);
+/* At each close of a descriptor of f: what has been written must be whole, if f has to be something. -EINVAL. named: to be
+ * told to the kernel before it is answered. */
+int tree_flush(struct tree_file *f, struct tree_named *named);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);

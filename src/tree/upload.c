@@ -4,7 +4,7 @@
  * Invariants:
  *  1. The array has all settings before its first element, so that its blocks have whole rows.
  *  2. It gets its name once, when the bytes that its shape asks for have been written; nothing is written afterwards.
- *  3. The first error stays: nothing of a file that failed is published.
+ *  3. The first error of a write stays: nothing of a file that failed is published.
  */
 #include "tree/upload.h"
 
@@ -38,6 +38,22 @@ struct upload {
 	int err;
 };
 
+/*
+ * Opened to be written, the kernel empties its idea of a file: a view that is also read must be another one, to which the
+ * kernel comes when it looks the name up again.
+ */
+static int part_from_readers(struct inode *i)
+{
+	int err = 0;
+
+	rwlock_exclusive(&i->rw);
+	atomic_store(&i->view->superseded, true);
+	if (atomic_load(&i->ncached))
+		err = -ESTALE;
+	rwlock_release(&i->rw);
+	return err;
+}
+
 int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 {
 	struct view_node *n;
@@ -53,6 +69,9 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 		return -EROFS;
 	if (n->key.role == VIEW_FILE && !(flags & O_TRUNC))
 		return -EOPNOTSUPP;
+	err = n->key.role == VIEW_FILE ? part_from_readers(i) : 0;
+	if (err)
+		return err;
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
@@ -72,8 +91,8 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 
 void upload_close(struct upload *u)
 {
-	if (u->high && !u->published)
-		log_warn("views/npy: %s was not written to its end; nothing has changed", u->name);
+	if (u->high && !u->published && !u->err)
+		log_warn("views/npy: %s: it ends before its shape does; nothing has changed", u->name);
 	if (u->array)
 		inode_put(u->array, 1);
 	inode_put(u->view, 1);
@@ -263,33 +282,32 @@ static int do_end_growth(struct array *a, void *ctx)
 	return 0;
 }
 
-static int publish(struct upload *u)
+static int publish(struct upload *u, struct tree_named *named)
 {
+	const struct view_key *key = &u->view->view->key;
 	int err = edit_array(u->array, do_end_growth, NULL);
 
 	if (!err)
-		err = name_publish(u->tree, u->dir, u->name, u->array, u->view->view->key.role == VIEW_FILE ? u->view->view->key.source : 0);
-	u->published = !err;
-	return err;
+		err = name_publish(u->tree, u->dir, u->name, u->array, key->role == VIEW_FILE ? key->source : 0);
+	if (err)
+		return err;
+	u->published = true;
+	named->parent = u->dir;
+	snprintf(named->name, sizeof(named->name), "%s", u->name);
+	return 0;
 }
 
-int upload_flush(struct upload *u, struct tree_renamed *out)
+int upload_flush(struct upload *u, struct tree_named *named)
 {
 	int err;
 
-	out->parent = 0;
 	lock_acquire(&u->lock);
 	err = u->err;
 	if (!err && u->high && !u->published) {
-		/* Another descriptor of it may still write the rest. */
 		if (!u->parsed || u->high < u->total_bytes)
 			err = -EINVAL;
 		else
-			err = u->err = publish(u);
-		if (u->published) {
-			out->parent = u->dir;
-			snprintf(out->name, sizeof(out->name), "%s", u->name);
-		}
+			err = u->err = publish(u, named);
 	}
 	lock_release(&u->lock);
 	return err;

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct tree;
-struct tree_renamed;
+struct tree_named;
 struct upload;
 
 /* ino: a file of views/npy, or one made by views_make. -EOPNOTSUPP: flags do not say that the file begins anew (O_TRUNC);
@@ -21,10 +21,10 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out);
 /* The header in order; elements anywhere. -EINVAL, logged: not a header that an array here can have, another one than
  * before, or elements beyond its shape. */
 int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off);
-/* The array gets its name if it is whole: *out says which (tree.h). -EINVAL if something is missing; nothing written is no
- * error. */
-int upload_flush(struct upload *u, struct tree_renamed *out);
-/* What is not whole by now is logged, and dropped. */
+/* The array gets its name, and *named is that, if it is whole. -EINVAL if something is missing, which may still come: one of
+ * several descriptors was closed. Nothing written is no error. */
+int upload_flush(struct upload *u, struct tree_named *named);
+/* Logged if it was not whole. */
 void upload_close(struct upload *u);
 
 #endif

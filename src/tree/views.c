@@ -40,7 +40,7 @@ bool views_is(uint64_t ino)
 
 static uint64_t number_of(const struct view_key *key, uint64_t generation)
 {
-	const uint64_t words[] = { key->source, key->sub, key->place, (uint64_t)key->role << 32 | key->format };
+	const uint64_t words[] = { key->source, key->sub, (uint64_t)key->role << 32 | key->format };
 
 	return VIEW_FLAG | XXH64(words, sizeof(words), generation) >> 1;
 }
@@ -50,10 +50,17 @@ uint64_t views_number(const struct view_key *key)
 	return number_of(key, 0);
 }
 
+/* A file that can be written is one for each name of its array: the name is the one that gets what is written. */
+void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out)
+{
+	*out = (struct view_key){ .source = source, .format = f, .role = VIEW_FILE };
+	if (f == FORMAT_NPY && !past_is(source))
+		out->sub = XXH64(name, strlen(name), dir);
+}
+
 static bool same_key(const struct view_key *a, const struct view_key *b)
 {
-	return a->source == b->source && a->sub == b->sub && a->place == b->place && a->role == b->role &&
-	       a->format == b->format;
+	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
 }
 
 void views_free_node(struct tree *t, struct view_node *n)
@@ -93,7 +100,7 @@ static bool out_of_date(struct inode *i, uint64_t version)
 	if (atomic_load(&n->superseded))
 		return true;
 	lock_acquire(&i->attr);
-	old = n->known && n->version != version && atomic_load(&i->ncached) > 0;
+	old = n->known && n->version != version && i->array;
 	lock_release(&i->attr);
 	if (old)
 		atomic_store(&n->superseded, true);
@@ -193,21 +200,6 @@ int views_source(struct tree *t, const struct view_node *n, struct inode **out)
 
 /* Attributes. */
 
-static int source_attr(struct tree *t, const struct view_node *n, struct tree_attr *out)
-{
-	struct inode *i;
-	int err;
-
-	if (n->key.source == META_INO_ROOT || (past_is(n->key.source) && !n->past))
-		return tree_getattr(t, n->key.source, out);
-	err = views_source(t, n, &i);
-	if (err)
-		return err;
-	inode_stat(i, out);
-	inode_put(i, 1);
-	return 0;
-}
-
 /* Whoever may read a table may read each of its columns, and list its directory: the bits that all have, of owners that
  * all have. */
 static int table_attr(struct tree *t, const struct view_node *n, struct tree_attr *attr)
@@ -243,6 +235,37 @@ static int table_attr(struct tree *t, const struct view_node *n, struct tree_att
 	return 0;
 }
 
+static int source_attr(struct tree *t, const struct view_node *n, struct tree_attr *out)
+{
+	struct inode *i;
+	int err;
+
+	if (n->key.source == META_INO_ROOT || (past_is(n->key.source) && !n->past)) {
+		err = tree_getattr(t, n->key.source, out);
+		return err || n->key.role != VIEW_TABLE ? err : table_attr(t, n, out);
+	}
+	err = views_source(t, n, &i);
+	if (err)
+		return err;
+	inode_stat(i, out);
+	inode_put(i, 1);
+	return n->key.role == VIEW_TABLE ? table_attr(t, n, out) : 0;
+}
+
+/* What is open outlives its source. */
+static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
+{
+	int err = source_attr(t, i->view, out);
+
+	if (err != -ESTALE || !atomic_load(&i->ncached))
+		return err;
+	memset(out, 0, sizeof(*out));
+	lock_acquire(&i->attr);
+	out->st = i->view->source;
+	lock_release(&i->attr);
+	return 0;
+}
+
 /* Who may read the source may read the view; who may write it, replace it through npy. */
 static mode_t mode_of(const struct view_node *n, mode_t source)
 {
@@ -265,7 +288,7 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	struct view_node *n = i->view;
 	uint64_t version, size = 0;
 	struct view *v;
-	bool known, open = atomic_load(&i->ncached) > 0;
+	bool known, open = i->array;
 	int err = open ? 0 : views_version(t, n, &version);
 
 	if (err)
@@ -281,7 +304,10 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 		size = view_size(v);
 		view_free(v);
 		lock_acquire(&i->attr);
-		if (!atomic_load(&i->ncached)) {
+		/* Opened meanwhile: the size is what that has found. */
+		if (i->array) {
+			size = n->size_bytes;
+		} else {
 			n->known = true;
 			n->version = version;
 			n->size_bytes = size;
@@ -310,9 +336,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		out->st.st_mode = n->mode;
 		size = atomic_load(&i->size_bytes);
 	} else {
-		err = source_attr(t, n, out);
-		if (!err && n->key.role == VIEW_TABLE)
-			err = table_attr(t, n, out);
+		err = node_attr(t, i, out);
 		if (!err && !view_role_is_dir(n->key.role))
 			err = file_size(t, i, &size);
 		if (err)
@@ -335,26 +359,35 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 /* Opening. */
 
-int views_lay_out(struct inode *i, struct views_opened *out)
+int views_open_begin(struct inode *i, struct view_opening *out)
 {
-	struct views_opened o;
+	struct tree *t = i->tree;
+	struct view_opening o = { 0 };
+	struct tree_attr attr;
 	struct view *v;
-	int err = views_version(i->tree, i->view, &o.version);
+	int err = views_version(t, i->view, &o.version);
 
+	if (!err)
+		err = source_attr(t, i->view, &attr);
 	if (!err)
 		err = views_lay(i, true, &v);
 	if (err)
 		return err;
+	o.source = attr.st;
 	o.hash = view_hash(v);
-	view_array(i->tree->arrays, v, &o.array);
+	view_array(t->arrays, v, &o.array);
 	*out = o;
 	return 0;
 }
 
-void views_install(struct inode *i, struct views_opened *o)
+int views_open_end(struct inode *i, struct view_opening *o)
 {
 	struct view_node *n = i->view;
 
+	if (i->array)
+		return 0;
+	if (atomic_load(&n->superseded))
+		return -ESTALE;
 	lock_acquire(&i->attr);
 	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
@@ -362,10 +395,12 @@ void views_install(struct inode *i, struct views_opened *o)
 	n->version = o->version;
 	n->hash = o->hash;
 	n->size_bytes = o->array->size_bytes;
-	lock_release(&i->attr);
+	n->source = o->source;
 	atomic_store(&i->size_bytes, o->array->size_bytes);
 	i->array = o->array;
+	lock_release(&i->attr);
 	o->array = NULL;
+	return 0;
 }
 
 int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,

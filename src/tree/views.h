@@ -29,14 +29,16 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 /* cookie as the caller gave it last; entries count no lookup. */
 int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
 
-/* Opening: laid out and pinned with no lock held; then installed with the inode's lock held exclusively, if it has no array,
- * which takes the array over (NULL then). */
-struct views_opened {
-	struct array *array;
+/* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
+ * inode's array, whose lock is held exclusively, unless it has one. -ESTALE: another is to be looked up. What is left of it afterwards the caller closes, with no
+ * lock held. */
+struct view_opening {
+	struct array *array; /* NULL: nothing is left */
 	uint64_t version, hash;
+	struct stat source;
 };
-int views_lay_out(struct inode *i, struct views_opened *out);
-void views_install(struct inode *i, struct views_opened *o);
+int views_open_begin(struct inode *i, struct view_opening *out);
+int views_open_end(struct inode *i, struct view_opening *o);
 void views_free_node(struct tree *t, struct view_node *n);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a

@@ -13,9 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/views_priv.h"
@@ -46,11 +43,6 @@ static int source_child(struct tree *t, uint64_t dir, const char *name, struct t
 		return inode_find(t, attr->st.st_ino, file_out);
 	tree_forget(t, attr->st.st_ino, 1);
 	return 0;
-}
-
-static uint64_t place_of(uint64_t dir, const char *name)
-{
-	return XXH64(name, strlen(name), dir);
 }
 
 static bool source_is_dir(struct tree *t, uint64_t dir, const char *name)
@@ -153,6 +145,14 @@ static bool shown_name(struct tree *t, enum view_format f, uint64_t dir, const c
 	return snprintf(file, sizeof(file), "%s%s", out, suffix) <= META_NAME_MAX && (!*suffix || !source_is_dir(t, dir, file));
 }
 
+/* What the view of an array is, by the array's own name in its directory. */
+static void array_key(const struct view_key *dir, uint64_t source, const char *name, struct view_key *out)
+{
+	views_file_key(dir->format, source, dir->source, name, out);
+	if (is_zarr(dir->format) || dir->format == FORMAT_RUNS)
+		out->role = VIEW_ARRAY;
+}
+
 /* Looking up. */
 
 static bool strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1])
@@ -203,10 +203,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		return -ENOENT;
 	err = find_array(t, dir->format, dir->source, base, own, &i);
 	if (!err) {
-		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
-		key.source = i->ino;
-		if (dir->format == FORMAT_NPY)
-			key.place = place_of(dir->source, own);
+		array_key(dir, i->ino, own, &key);
 		err = views_answer(t, &key, dir->source, own, out);
 		inode_put(i, 1);
 		return err;
@@ -428,9 +425,7 @@ static void list_source(struct list *l, const struct view_key *dir, const struct
 		}
 	} else if (S_ISREG(d->attr.st.st_mode) && after < d->cookie * 2 && !inode_find(l->tree, key.source, &i) &&
 		   views_shows(dir->format, i) && shown_name(l->tree, dir->format, dir->source, d->name, shown)) {
-		key.role = is_zarr(dir->format) || dir->format == FORMAT_RUNS ? VIEW_ARRAY : VIEW_FILE;
-		if (dir->format == FORMAT_NPY)
-			key.place = place_of(dir->source, d->name);
+		array_key(dir, key.source, d->name, &key);
 		add(l, d->cookie * 2, &key, "%s%s", shown, f->suffix);
 	}
 }

@@ -24,7 +24,7 @@ enum view_role {
 	VIEW_TOP,    /* views/                       source: the root                  */
 	VIEW_FORMAT, /* views/npy                    the same                          */
 	VIEW_DIR,    /* views/npy/layers             source: the directory             */
-	VIEW_FILE,   /* …/x.npy                      source: the array                 */
+	VIEW_FILE,   /* …/x.npy                      source: the array; sub: its name  */
 	VIEW_TABLE,  /* …/dir.parquet                source: the directory             */
 	VIEW_ARRAY,  /* …/x.zarr, runs of a bucket   source: the array; a directory    */
 	VIEW_META,   /* …/x.zarr/zarr.json           sub: enum zarr_meta               */
@@ -37,7 +37,6 @@ enum view_role {
 
 struct view_key {
 	uint64_t source, sub;
-	uint64_t place; /* FILE of npy: a number for the directory and the name, which writing replaces; else 0 */
 	enum view_role role;
 	enum view_format format;
 };
@@ -46,10 +45,11 @@ struct view_key {
 struct view_node {
 	struct view_key key;
 	struct inode *past;      /* the source, held, if it is a file of a past state */
-	atomic_bool superseded;  /* an open file that shows what was */
+	atomic_bool superseded;  /* an open file that shows what was, or is written: not to be opened again by readers */
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
+	struct stat source;      /* as it was when the file was opened, for when it is gone */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
 	struct tree_caller who;  /* NEW */
@@ -61,6 +61,8 @@ static inline bool view_role_is_dir(enum view_role r)
 	return r == VIEW_TOP || r == VIEW_FORMAT || r == VIEW_DIR || r == VIEW_ARRAY || r == VIEW_CHUNKS;
 }
 
+/* The key of the file of an array, which has this name. */
+void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
 /* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out);
 /* The same as the answer to a lookup. */
