@@ -39,7 +39,7 @@ struct tree_file {
 	int flags;
 	bool cached;
 	bool drops; /* a view: the kernel drops its pages when this open is answered */
-	atomic_bool grew;
+	atomic_bool grew, closed;
 	struct special_file special;
 };
 
@@ -189,6 +189,8 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	if (err)
 		return err;
 	f->inode = i;
+	if (acc != O_RDONLY)
+		atomic_fetch_add(&i->nwriters, 1);
 	if (f->cached) {
 		if (acc != O_RDONLY)
 			atomic_fetch_add(&i->nmappable, 1);
@@ -228,6 +230,13 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	return 0;
 }
 
+/* At the first close of a descriptor, which the closer waits for, unlike the release. */
+static void end_writing(struct tree_file *f)
+{
+	if (f->inode && (f->flags & O_ACCMODE) != O_RDONLY && !atomic_exchange(&f->closed, true))
+		atomic_fetch_sub(&f->inode->nwriters, 1);
+}
+
 static int do_end_growth(struct array *a, void *ctx)
 {
 	(void)ctx;
@@ -248,6 +257,7 @@ void tree_file_release(struct tree_file *f)
 	}
 	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
 		edit_array(i, do_end_growth, NULL);
+	end_writing(f);
 	if (f->cached) {
 		if ((f->flags & O_ACCMODE) != O_RDONLY)
 			atomic_fetch_sub(&i->nmappable, 1);
@@ -334,7 +344,7 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 	out->buf = NULL;
 	out->buf_bytes = 0;
 	if (!i)
-		return read_special(f, off, len, out);
+		return f->upload ? -EBADF : read_special(f, off, len, out);
 	if (f->drops)
 		atomic_store(&i->stale_pages, false);
 	inode_ref(i);
@@ -437,6 +447,7 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 
 int tree_flush(struct tree_file *f, struct tree_named *named)
 {
+	end_writing(f);
 	return f->upload ? upload_flush(f->upload, named) : 0;
 }
 

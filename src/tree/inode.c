@@ -131,7 +131,7 @@ static void free_inode(struct inode *i)
 	if (i->past)
 		past_free(i->past);
 	if (i->view)
-		views_free_node(i->tree, i->view);
+		views_free_node(i->view);
 	rwlock_fini(&i->rw);
 	lock_fini(&i->attr);
 	free(i);

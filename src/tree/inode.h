@@ -48,6 +48,7 @@ struct inode {
 	uint64_t parent;
 	atomic_int ncached;      /* opens whose pages the kernel caches */
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
+	atomic_int nwriters;     /* opens that can write */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */

@@ -51,6 +51,9 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
 /* mode has the file type; target is for symbolic links. */
 int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
 	      const struct tree_caller *who, struct tree_attr *out);
+/* A regular file that is opened at once: as tree_make, and in views/npy an array that is to be written. */
+int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+		struct tree_attr *out);
 int tree_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
 int tree_unlink(struct tree *t, uint64_t parent, const char *name);
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name);

@@ -63,9 +63,8 @@ static bool same_key(const struct view_key *a, const struct view_key *b)
 	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
 }
 
-void views_free_node(struct tree *t, struct view_node *n)
+void views_free_node(struct view_node *n)
 {
-	(void)t;
 	if (n->past)
 		inode_put(n->past, 1);
 	free(n->name);
@@ -125,7 +124,7 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 			break;
 		err = inode_get_made(t, &row, NULL, n, &i);
 		if (err) {
-			views_free_node(t, n);
+			views_free_node(n);
 			break;
 		}
 		if (same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
@@ -365,7 +364,7 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	struct view_opening o = { 0 };
 	struct tree_attr attr;
 	struct view *v;
-	int err = views_version(t, i->view, &o.version);
+	int err = i->view->key.role == VIEW_NEW ? -EACCES : views_version(t, i->view, &o.version);
 
 	if (!err)
 		err = source_attr(t, i->view, &attr);
@@ -419,7 +418,7 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 				 .sub = atomic_fetch_add(&made, 1) };
 	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || past_is(key.source))
 		return -EROFS;
-	if (!S_ISREG(mode) || len <= ext || strcmp(name + len - ext, view_formats[FORMAT_NPY].suffix))
+	if (len <= ext || strcmp(name + len - ext, view_formats[FORMAT_NPY].suffix))
 		return -EPERM;
 	memcpy(array, name, len - ext);
 	array[len - ext] = '\0';
@@ -433,6 +432,6 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 	if (err)
 		return err;
 	i->view->who = *who;
-	i->view->mode = mode;
+	i->view->mode = S_IFREG | mode;
 	return views_getattr(t, i->ino, out);
 }

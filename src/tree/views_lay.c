@@ -18,11 +18,6 @@
 
 #define COLUMNS_MAX 4096u
 
-static enum zarr_version zarr_version(enum view_format f)
-{
-	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
-}
-
 /* Facts. */
 
 static void read_settings_locked(struct inode *i, struct view_facts *out)
@@ -242,7 +237,8 @@ static void let_go_inode(struct view_source *s)
 	inode_put(s->owner, 1);
 }
 
-enum lay_how { LAY_SIZE, LAY_PINNED };
+/* LAY_LOOK: pinned, but for a look at the size alone: while somebody writes the array, what waits to be encoded waits on. */
+enum lay_how { LAY_SIZE, LAY_LOOK, LAY_PINNED };
 
 /* i's array as a source of v, its lock held. */
 static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigned *out)
@@ -256,12 +252,13 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 	s.size_bytes = a->size_bytes;
 	if (i->kind == ARRAY_LAYERED)
 		s.block_bytes = a->params.block_bytes;
-	if (how == LAY_PINNED && i->kind == ARRAY_LAYERED) {
+	if (how != LAY_SIZE && i->kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
-		err = i->past ? 0 : array_flush(a);
+		if (!i->past && (how == LAY_PINNED || !atomic_load(&i->nwriters)))
+			err = array_flush(a);
 		if (!err)
 			err = pin_array(a, 0, s.size_bytes, &s.array);
-	} else if (how == LAY_PINNED) {
+	} else if (how != LAY_SIZE) {
 		inode_ref(i);
 		s.array = a;
 		s.rw = &i->rw;
@@ -317,7 +314,7 @@ static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned sourc
 	if (run >= n) {
 		err = -ESTALE;
 	} else {
-		end = run + 1 < n ? bounds[run + 1] : size;
+		end = run + 1 < n && bounds[run + 1] < size ? bounds[run + 1] : size;
 		view_put_data(v, source, bounds[run], end > bounds[run] ? end - bounds[run] : 0);
 	}
 	free(bounds);
@@ -367,7 +364,7 @@ static int lay_source(struct view *v, struct tree *t, const struct view_node *n,
 	return err;
 }
 
-static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
+static int lay_table(struct view *v, struct tree *t, const struct view_node *n, enum lay_how how)
 {
 	struct view_columns c;
 	struct view_facts facts;
@@ -385,7 +382,7 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
 		err = views_facts(c.v[done].inode, &facts);
 		if (err)
 			break;
-		err = facts.dtype ? add_source(v, c.v[done].inode, LAY_PINNED, &source) : -ESTALE;
+		err = facts.dtype ? add_source(v, c.v[done].inode, how, &source) : -ESTALE;
 		if (!err) {
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
@@ -406,17 +403,18 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
 int views_lay(struct inode *i, bool to_read, struct view **out)
 {
 	const struct view_node *n = i->view;
+	enum lay_how how = to_read ? LAY_PINNED : view_formats[n->key.format].framed ? LAY_LOOK : LAY_SIZE;
 	struct view *v;
 	int err = view_new(&v);
 
 	if (err)
 		return err;
 	if (n->key.role == VIEW_TABLE)
-		err = lay_table(v, i->tree, n);
+		err = lay_table(v, i->tree, n, how);
 	else if (n->key.role == VIEW_GROUP)
 		err = zarr_meta_lay(v, zarr_version(n->key.format), (enum zarr_meta)n->key.sub, NULL);
 	else
-		err = lay_source(v, i->tree, n, to_read || view_formats[n->key.format].framed ? LAY_PINNED : LAY_SIZE);
+		err = lay_source(v, i->tree, n, how);
 	if (!err)
 		err = view_end(v);
 	if (err) {

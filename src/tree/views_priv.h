@@ -61,6 +61,11 @@ static inline bool view_role_is_dir(enum view_role r)
 	return r == VIEW_TOP || r == VIEW_FORMAT || r == VIEW_DIR || r == VIEW_ARRAY || r == VIEW_CHUNKS;
 }
 
+static inline enum zarr_version zarr_version(enum view_format f)
+{
+	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
+}
+
 /* The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
 /* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */

@@ -36,9 +36,9 @@ int zst_lay(struct view *v, const struct view_input *in);
 
 /* Zarr. A chunk is a number of whole rows; its number counts along the slowest axis. */
 enum zarr_version { ZARR_V2, ZARR_V3 };
-enum zarr_meta { ZARR_META_ARRAY, ZARR_META_GROUP, ZARR_META_ATTRS };
+enum zarr_meta { ZARR_META_ARRAY, ZARR_META_GROUP };
 bool zarr_can(enum zarr_version version, const struct dtype *d);
-/* The names of the metadata files: "zarr.json", ".zarray", ".zgroup", ".zattrs"; NULL: there is none of that kind. */
+/* The names of the metadata files: "zarr.json", ".zarray", ".zgroup". */
 const char *zarr_meta_name(enum zarr_version version, enum zarr_meta what);
 /* in is NULL for a group. */
 int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what, const struct view_input *in);

@@ -183,9 +183,8 @@ void view_put_mapped(struct view *v, unsigned source, enum view_map map, uint64_
 {
 	struct view_piece p = { .kind = PIECE_MAPPED, .source = source, .map = map, .where = first };
 
-	if (map == VIEW_MAP_NONE)
-		view_put_data(v, source, first, n);
-	else if (n)
+	assert(map != VIEW_MAP_NONE);
+	if (n)
 		add_piece(v, p, view_mapped_bytes(map, n));
 	/* The number of elements is not that of the bits. */
 	if (map == VIEW_MAP_BITS && n && !v->err)

@@ -56,7 +56,7 @@ enum view_map {
 	VIEW_MAP_I8_I32, VIEW_MAP_I16_I32, VIEW_MAP_U8_I32, VIEW_MAP_U16_I32, /* widened */
 	VIEW_MAP_BITS,                                                       /* bytes 0 and 1 to bits, lowest first */
 };
-/* Elements [first, first + n) of a source, mapped. */
+/* Elements [first, first + n) of a source, mapped; not by NONE. */
 void view_put_mapped(struct view *v, unsigned source, enum view_map map, uint64_t first, uint64_t n);
 uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
 

@@ -85,8 +85,6 @@ bool zarr_can(enum zarr_version version, const struct dtype *d)
 
 const char *zarr_meta_name(enum zarr_version version, enum zarr_meta what)
 {
-	if (what == ZARR_META_ATTRS)
-		return NULL; /* there are none to tell, and readers do without */
 	if (version == ZARR_V3)
 		return "zarr.json";
 	return what == ZARR_META_ARRAY ? ".zarray" : ".zgroup";
@@ -202,7 +200,6 @@ int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what
 	struct geometry g;
 
 	t.n = 0;
-	assert(zarr_meta_name(version, what));
 	if (what == ZARR_META_GROUP) {
 		view_text_add(&t, version == ZARR_V2 ? "{\"zarr_format\":2}\n" :
 						       "{\"zarr_format\":3,\"node_type\":\"group\",\"attributes\":{}}\n");

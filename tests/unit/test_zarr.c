@@ -329,7 +329,6 @@ static void check_group(struct view_world *w, enum zarr_version version, const c
 	size_t n;
 
 	CHECK(!strcmp(zarr_meta_name(version, ZARR_META_GROUP), name));
-	CHECK(!zarr_meta_name(version, ZARR_META_ATTRS));
 	CHECK_OK(view_new(&v));
 	CHECK_OK(zarr_meta_lay(v, version, ZARR_META_GROUP, NULL));
 	got = view_world_read(w, v, &n);
