@@ -214,18 +214,21 @@ static int source_attr(struct tree *t, const struct view_node *n, struct tree_at
 	return 0;
 }
 
-/* What is open outlives its source. */
+/* Between a lookup and what comes of it the source may go, and what is open outlives it: then it is as it was. */
 static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
 {
-	int err = source_attr(t, i->view, out);
+	struct view_node *n = i->view;
+	int err = source_attr(t, n, out);
 
-	if (err != -ESTALE || !atomic_load(&i->ncached))
-		return err;
-	memset(out, 0, sizeof(*out));
 	lock_acquire(&i->attr);
-	out->st = i->view->source;
+	if (!err) {
+		n->source = out->st;
+	} else if (err == -ESTALE && n->source.st_mode) {
+		*out = (struct tree_attr){ .st = n->source };
+		err = 0;
+	}
 	lock_release(&i->attr);
-	return 0;
+	return err;
 }
 
 /* Who may read the source may read the view; who may write it, replace it through npy. */
@@ -252,15 +255,18 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	struct view *v;
 	bool known, open = atomic_load(&i->ncached) > 0;
 	int err = open ? 0 : views_version(t, n, &version);
+	bool gone = err == -ESTALE;
 
-	if (err)
+	if (err && !gone)
 		return err;
 	lock_acquire(&i->attr);
-	known = n->known && (open || n->version == version);
+	known = n->known && (open || gone || n->version == version);
 	size = n->size_bytes;
 	lock_release(&i->attr);
+	if (!known && gone)
+		return -ESTALE;
 	if (!known) {
-		err = views_lay(i, false, &v);
+		err = views_lay(t, n, false, &v);
 		if (err)
 			return err;
 		size = view_size(v);
@@ -318,18 +324,17 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 /* Opening. */
 
-int views_open_begin(struct inode *i, struct view_opening *out)
+static int begin(struct tree *t, const struct view_node *n, struct view_opening *out)
 {
-	struct tree *t = i->tree;
 	struct view_opening o = { 0 };
 	struct tree_attr attr;
 	struct view *v;
-	int err = views_version(t, i->view, &o.version);
+	int err = views_version(t, n, &o.version);
 
 	if (!err)
-		err = source_attr(t, i->view, &attr);
+		err = source_attr(t, n, &attr);
 	if (!err)
-		err = views_lay(i, true, &v);
+		err = views_lay(t, n, true, &v);
 	if (err)
 		return err;
 	o.source = attr.st;
@@ -341,6 +346,29 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	}
 	*out = o;
 	return 0;
+}
+
+/* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
+#define REPLACED_TRIES 100
+
+int views_open_begin(struct inode *i, struct view_opening *out)
+{
+	struct view_node now = *i->view;
+	struct inode *source = NULL;
+	int err = begin(i->tree, &now, out);
+
+	for (int k = 0; err == -ESTALE && !now.past && k < REPLACED_TRIES; k++) {
+		if (source)
+			inode_put(source, 1);
+		source = NULL;
+		if (views_named(i->tree, &now, &source))
+			break;
+		now.key.source = source->ino;
+		err = begin(i->tree, &now, out);
+	}
+	if (source)
+		inode_put(source, 1);
+	return err;
 }
 
 int views_open_end(struct inode *i, struct view_opening *o)

@@ -414,20 +414,19 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
 	return err;
 }
 
-int views_lay(struct inode *i, bool to_read, struct view **out)
+int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out)
 {
-	const struct view_node *n = i->view;
 	struct view *v;
 	int err = view_new(&v);
 
 	if (err)
 		return err;
 	if (n->key.role == VIEW_TABLE)
-		err = lay_table(v, i->tree, n);
+		err = lay_table(v, t, n);
 	else if (n->key.role == VIEW_GROUP)
 		err = zarr_meta_lay(v, zarr_version(n->key.format), (enum zarr_meta)n->key.sub, NULL);
 	else
-		err = lay_source(v, i->tree, n, to_read || view_formats[n->key.format].framed ? LAY_PINNED : LAY_SIZE);
+		err = lay_source(v, t, n, to_read || view_formats[n->key.format].framed ? LAY_PINNED : LAY_SIZE);
 	if (!err)
 		err = view_end(v);
 	if (err) {

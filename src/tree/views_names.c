@@ -75,6 +75,21 @@ static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const c
 	return -ENOENT;
 }
 
+int views_named(struct tree *t, const struct view_node *n, struct inode **out)
+{
+	struct inode *held;
+	int err;
+
+	if (n->key.role != VIEW_FILE)
+		return -ENOENT;
+	err = views_hold_dir(t, n->dir, &held);
+	if (err)
+		return err;
+	err = shown_array(t, n->key.format, n->dir, n->name, out);
+	views_let_go_dir(held);
+	return err;
+}
+
 /* The only array whose name is `stem` and the suffix of a type. -ENOENT: none, or several. */
 static int only_typed(struct tree *t, enum view_format f, uint64_t dir, const char *stem, char name[META_NAME_MAX + 1],
 		      struct inode **out)

@@ -49,7 +49,7 @@ struct view_node {
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
-	struct stat source;      /* as it was when the file was opened, for when it is gone */
+	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
 	struct tree_caller who;  /* NEW */
@@ -104,6 +104,8 @@ void views_columns_fini(struct view_columns *c);
 /* A number that changes with whatever the node's file shows. */
 int views_version(struct tree *t, const struct view_node *n, uint64_t *out);
 /* Lays the node's file out; to be read (the sources are pinned), or only to know its size. */
-int views_lay(struct inode *i, bool to_read, struct view **out);
+int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out);
+/* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ENOENT: none that is shown. */
+int views_named(struct tree *t, const struct view_node *n, struct inode **out);
 
 #endif
