@@ -106,14 +106,32 @@ static bool out_of_date(struct inode *i, uint64_t version)
 	return old;
 }
 
+/*
+ * A writer that finds its file open is told to look it up again, and then nobody else may come in between: for a while each
+ * lookup of a file that can be written has a node of its own.
+ */
+#define ALONE_NS 1000000000
+static _Atomic int64_t alone_until_ns;
+static _Atomic uint64_t alone_generations = 1ull << 32;
+
+void views_part(void)
+{
+	atomic_store(&alone_until_ns, inode_now_ns() + ALONE_NS);
+}
+
+static bool is_alone(const struct view_key *key)
+{
+	return key->role == VIEW_FILE && key->format == FORMAT_NPY && inode_now_ns() < atomic_load(&alone_until_ns);
+}
+
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out)
 {
 	const struct view_node like = { .key = *key };
-	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW;
+	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW, alone = is_alone(key);
 	uint64_t version = 0;
 	int err = file ? views_version(t, &like, &version) : 0;
 
-	for (uint64_t generation = 0; !err; generation++) {
+	for (uint64_t generation = alone ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
 		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
 						.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
 		struct view_node *n;
@@ -127,7 +145,7 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 			views_free_node(t, n);
 			break;
 		}
-		if (same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
+		if (alone ? i->view == n : same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
 			*out = i;
 			return 0;
 		}
@@ -349,15 +367,13 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 }
 
 /* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
-#define REPLACED_TRIES 100
-
 int views_open_begin(struct inode *i, struct view_opening *out)
 {
 	struct view_node now = *i->view;
 	struct inode *source = NULL;
 	int err = begin(i->tree, &now, out);
 
-	for (int k = 0; err == -ESTALE && !now.past && k < REPLACED_TRIES; k++) {
+	for (int k = 0; err == -ESTALE && !now.past && k < VIEWS_REPLACED_TRIES; k++) {
 		if (source)
 			inode_put(source, 1);
 		source = NULL;
@@ -377,8 +393,10 @@ int views_open_end(struct inode *i, struct view_opening *o)
 
 	if (i->array)
 		return 0;
-	if (atomic_load(&n->superseded))
+	if (atomic_load(&n->nwriters)) {
+		views_part();
 		return -ESTALE;
+	}
 	lock_acquire(&i->attr);
 	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
