@@ -51,7 +51,11 @@ static int part_from_readers(struct inode *i)
 	atomic_store(&i->view->superseded, true);
 	if (atomic_load(&i->ncached))
 		err = -ESTALE;
+	else
+		atomic_fetch_add(&i->view->nwriters, 1);
 	rwlock_release(&i->rw);
+	if (err)
+		views_part();
 	return err;
 }
 
@@ -70,18 +74,17 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 		return -EROFS;
 	if (n->key.role == VIEW_FILE && !(flags & O_TRUNC))
 		return -EOPNOTSUPP;
-	err = n->key.role == VIEW_FILE ? part_from_readers(i) : 0;
-	if (err)
-		return err;
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
 	u->tree = t;
 	u->dir = n->dir;
 	u->name = strdup(n->name);
-	if (!u->name) {
+	err = u->name ? part_from_readers(i) : -ENOMEM;
+	if (err) {
+		free(u->name);
 		free(u);
-		return -ENOMEM;
+		return err;
 	}
 	lock_init(&u->lock, RANK_UPLOAD);
 	inode_ref(i);
@@ -96,6 +99,7 @@ void upload_close(struct upload *u)
 		log_warn("views/npy: %s: it ends before its shape does; nothing has changed", u->name);
 	if (u->array)
 		inode_put(u->array, 1);
+	atomic_fetch_sub(&u->view->view->nwriters, 1);
 	inode_put(u->view, 1);
 	lock_fini(&u->lock);
 	free(u->name);

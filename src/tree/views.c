@@ -106,14 +106,32 @@ static bool out_of_date(struct inode *i, uint64_t version)
 	return old;
 }
 
+/*
+ * A writer that finds its file open is told to look it up again, and then nobody else may come in between: for a while each
+ * lookup of a file that can be written has a node of its own.
+ */
+#define ALONE_NS 1000000000
+static _Atomic int64_t alone_until_ns;
+static _Atomic uint64_t alone_generations = 1ull << 32;
+
+void views_part(void)
+{
+	atomic_store(&alone_until_ns, inode_now_ns() + ALONE_NS);
+}
+
+static bool is_alone(const struct view_key *key)
+{
+	return key->role == VIEW_FILE && key->format == FORMAT_NPY && inode_now_ns() < atomic_load(&alone_until_ns);
+}
+
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out)
 {
 	const struct view_node like = { .key = *key };
-	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW;
+	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW, alone = is_alone(key);
 	uint64_t version = 0;
 	int err = file ? views_version(t, &like, &version) : 0;
 
-	for (uint64_t generation = 0; !err; generation++) {
+	for (uint64_t generation = alone ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
 		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
 						.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
 		struct view_node *n;
@@ -127,7 +145,7 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 			views_free_node(n);
 			break;
 		}
-		if (same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
+		if (alone ? i->view == n : same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
 			*out = i;
 			return 0;
 		}
@@ -251,18 +269,21 @@ static int source_attr(struct tree *t, const struct view_node *n, struct tree_at
 	return n->key.role == VIEW_TABLE ? table_attr(t, n, out) : 0;
 }
 
-/* What is open outlives its source. */
+/* Between a lookup and what comes of it the source may go, and what is open outlives it: then it is as it was. */
 static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
 {
-	int err = source_attr(t, i->view, out);
+	struct view_node *n = i->view;
+	int err = source_attr(t, n, out);
 
-	if (err != -ESTALE || !atomic_load(&i->ncached))
-		return err;
-	memset(out, 0, sizeof(*out));
 	lock_acquire(&i->attr);
-	out->st = i->view->source;
+	if (!err) {
+		n->source = out->st;
+	} else if (err == -ESTALE && n->source.st_mode) {
+		*out = (struct tree_attr){ .st = n->source };
+		err = 0;
+	}
 	lock_release(&i->attr);
-	return 0;
+	return err;
 }
 
 /* Who may read the source may read the view; who may write it, replace it through npy. */
@@ -289,15 +310,18 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	struct view *v;
 	bool known, open = i->array;
 	int err = open ? 0 : views_version(t, n, &version);
+	bool gone = err == -ESTALE;
 
-	if (err)
+	if (err && !gone)
 		return err;
 	lock_acquire(&i->attr);
-	known = n->known && (open || n->version == version);
+	known = n->known && (open || gone || n->version == version);
 	size = n->size_bytes;
 	lock_release(&i->attr);
+	if (!known && gone)
+		return -ESTALE;
 	if (!known) {
-		err = views_lay(i, false, &v);
+		err = views_lay(t, n, false, &v);
 		if (err)
 			return err;
 		size = view_size(v);
@@ -358,18 +382,17 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 /* Opening. */
 
-int views_open_begin(struct inode *i, struct view_opening *out)
+static int begin(struct tree *t, const struct view_node *n, struct view_opening *out)
 {
-	struct tree *t = i->tree;
 	struct view_opening o = { 0 };
 	struct tree_attr attr;
 	struct view *v;
-	int err = i->view->key.role == VIEW_NEW ? -EACCES : views_version(t, i->view, &o.version);
+	int err = n->key.role == VIEW_NEW ? -EACCES : views_version(t, n, &o.version);
 
 	if (!err)
-		err = source_attr(t, i->view, &attr);
+		err = source_attr(t, n, &attr);
 	if (!err)
-		err = views_lay(i, true, &v);
+		err = views_lay(t, n, true, &v);
 	if (err)
 		return err;
 	o.source = attr.st;
@@ -379,14 +402,37 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	return 0;
 }
 
+/* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
+int views_open_begin(struct inode *i, struct view_opening *out)
+{
+	struct view_node now = *i->view;
+	struct inode *source = NULL;
+	int err = begin(i->tree, &now, out);
+
+	for (int k = 0; err == -ESTALE && !now.past && k < VIEWS_REPLACED_TRIES; k++) {
+		if (source)
+			inode_put(source, 1);
+		source = NULL;
+		if (views_named(i->tree, &now, &source))
+			break;
+		now.key.source = source->ino;
+		err = begin(i->tree, &now, out);
+	}
+	if (source)
+		inode_put(source, 1);
+	return err;
+}
+
 int views_open_end(struct inode *i, struct view_opening *o)
 {
 	struct view_node *n = i->view;
 
 	if (i->array)
 		return 0;
-	if (atomic_load(&n->superseded))
+	if (atomic_load(&n->nwriters)) {
+		views_part();
 		return -ESTALE;
+	}
 	lock_acquire(&i->attr);
 	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);

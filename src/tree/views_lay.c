@@ -400,9 +400,8 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n, 
 	return err;
 }
 
-int views_lay(struct inode *i, bool to_read, struct view **out)
+int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out)
 {
-	const struct view_node *n = i->view;
 	enum lay_how how = to_read ? LAY_PINNED : view_formats[n->key.format].framed ? LAY_LOOK : LAY_SIZE;
 	struct view *v;
 	int err = view_new(&v);
@@ -410,11 +409,11 @@ int views_lay(struct inode *i, bool to_read, struct view **out)
 	if (err)
 		return err;
 	if (n->key.role == VIEW_TABLE)
-		err = lay_table(v, i->tree, n, how);
+		err = lay_table(v, t, n, how);
 	else if (n->key.role == VIEW_GROUP)
 		err = zarr_meta_lay(v, zarr_version(n->key.format), (enum zarr_meta)n->key.sub, NULL);
 	else
-		err = lay_source(v, i->tree, n, how);
+		err = lay_source(v, t, n, how);
 	if (!err)
 		err = view_end(v);
 	if (err) {

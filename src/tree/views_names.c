@@ -52,22 +52,44 @@ static bool source_is_dir(struct tree *t, uint64_t dir, const char *name)
 	return S_ISDIR(attr.st.st_mode);
 }
 
-/* The array called `name` if the format has a view of it, with a reference. */
+/* The array called `name` if the format has a view of it, with a reference. One that has lost the name meanwhile may have
+ * lost its type with it: then there may be another. */
 static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
 {
 	struct tree_attr attr;
 	struct inode *i;
-	int err = source_child(t, dir, name, &attr, &i);
+	uint64_t last = 0;
 
+	for (;;) {
+		int err = source_child(t, dir, name, &attr, &i);
+
+		if (err)
+			return err;
+		if (i && views_shows(f, i)) {
+			*out = i;
+			return 0;
+		}
+		if (i)
+			inode_put(i, 1);
+		if (!i || attr.st.st_ino == last)
+			return -ENOENT;
+		last = attr.st.st_ino;
+	}
+}
+
+int views_named(struct tree *t, const struct view_node *n, struct inode **out)
+{
+	struct inode *held;
+	int err;
+
+	if (n->key.role != VIEW_FILE)
+		return -ENOENT;
+	err = views_hold_dir(t, n->dir, &held);
 	if (err)
 		return err;
-	if (i && views_shows(f, i)) {
-		*out = i;
-		return 0;
-	}
-	if (i)
-		inode_put(i, 1);
-	return -ENOENT;
+	err = shown_array(t, n->key.format, n->dir, n->name, out);
+	views_let_go_dir(held);
+	return err;
 }
 
 /* The only array whose name is `stem` and the suffix of a type. -ENOENT: none, or several. */
@@ -196,12 +218,16 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	}
 	if (!strip(name, f->suffix, base))
 		return -ENOENT;
-	err = find_array(t, dir->format, dir->source, base, own, &i);
-	if (!err) {
+	err = -ESTALE;
+	for (int k = 0; err == -ESTALE && k < VIEWS_REPLACED_TRIES; k++) {
+		err = find_array(t, dir->format, dir->source, base, own, &i);
+		if (err)
+			break;
 		array_key(dir, i->ino, own, &key);
 		err = views_answer(t, &key, dir->source, own, out);
 		inode_put(i, 1);
-		return err;
+		if (err != -ESTALE)
+			return err;
 	}
 	if (err != -ENOENT || !f->tables || source_child(t, dir->source, base, &attr, &i))
 		return err;

@@ -45,11 +45,12 @@ struct view_key {
 struct view_node {
 	struct view_key key;
 	struct inode *past;      /* the source, held, if it is a file of a past state */
-	atomic_bool superseded;  /* an open file that shows what was, or is written: not to be opened again by readers */
+	atomic_uint nwriters;    /* uploads that have it open: no reader may */
+	atomic_bool superseded;  /* an open file that shows what was, or a file that is written: not to be looked up */
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
-	struct stat source;      /* as it was when the file was opened, for when it is gone */
+	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
 	struct tree_caller who;  /* NEW */
@@ -70,6 +71,8 @@ static inline enum zarr_version zarr_version(enum view_format f)
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
 /* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out);
+/* Whoever is refused a file because it is open gets another one when it looks it up again at once. */
+void views_part(void);
 /* The same as the answer to a lookup. */
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out);
 /* The number that a key has when nothing stands against it: for listings. */
@@ -109,6 +112,10 @@ void views_columns_fini(struct view_columns *c);
 /* A number that changes with whatever the node's file shows. */
 int views_version(struct tree *t, const struct view_node *n, uint64_t *out);
 /* Lays the node's file out; to be read (the sources are pinned), or only to know its size. */
-int views_lay(struct inode *i, bool to_read, struct view **out);
+int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out);
+/* An array may be replaced between looking for it and looking at it; then it is looked for again. */
+#define VIEWS_REPLACED_TRIES 100
+/* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ENOENT: none that is shown. */
+int views_named(struct tree *t, const struct view_node *n, struct inode **out);
 
 #endif

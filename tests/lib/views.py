@@ -445,11 +445,11 @@ def world(mnt, seed=1):
     out = {}
     for kind in KINDS:
         top = mnt + "/" + kind
-        for bs in (4096, 65536 + 4096, 131072) if kind == "layers" else (None,):
+        for bs in (16384, 65536 + 4096, 131072) if kind == "layers" else (None,):
             for how in ("noise", "numbers", "zeros"):
-                for n, nbytes in enumerate((0, 8, 4096, 131072, 300000, 600001)):
+                for n, nbytes in enumerate((0, 8, 4096, 131072, 300001)):
                     for ext in ("f64", "u8", "bool") if nbytes > 8 else ("f64",):
-                        if ext == "bool" and how == "noise":
+                        if ext == "bool" and how == "noise" or ext == "u8" and how == "zeros":
                             continue
                         name = "%s_%s_%d.%s" % (how[:3], bs, n, ext)
                         content = sample(nbytes, seed + n, how)
@@ -481,8 +481,6 @@ def sizes(mnt):
         if not dtype:
             continue
         view = read_whole(mnt + "/views/npy/%s/%s.npy" % (kind, name))
-        size = np.dtype([tuple(f.split(":")) for f in dtype.replace(":", ":").split(",")]).itemsize if False else None
-        del size
         whole = len(content) - len(content) % int(np.load(mnt + "/views/npy/%s/%s.npy" % (kind, name)).itemsize)
         eq(view[4096:], content[:whole])
     # stat alone reads nothing
@@ -860,11 +858,11 @@ def zarr(mnt):
     """zarr-python reads arrays of one to three dimensions in both orders; chunks are whole rows of the slowest axis."""
     import zarr as z
     rng = np.random.default_rng(3)
-    shapes = [(), (0,), (1,), (70001,), (0, 3), (3, 0), (500, 301), (301, 500), (40, 50, 60), (7, 1, 1, 9), (1, 200000)]
+    shapes = [(), (0,), (1,), (20001,), (0, 3), (3, 0), (150, 301), (301, 150), (20, 30, 40), (7, 1, 1, 9), (1, 50000)]
     for kind in KINDS:
         for k, shape in enumerate(shapes):
             for order in "CF":
-                for bs in (4096, 131072) if kind == "layers" else (None,):
+                for bs in (16384, 131072) if kind == "layers" else (None,):
                     a = np.asarray(rng.integers(0, 1000, shape), "<f8")
                     name = "s%d%s%s" % (k, order, bs)
                     settings = {"shape": ",".join(map(str, shape)) if shape else "()", "order": order}
@@ -884,6 +882,14 @@ def zarr(mnt):
 
 
 # ---- many at once -----------------------------------------------------------------------------------
+
+def load_mapped(path):
+    """np.load(mmap_mode="r") opens the path twice, which may be two versions."""
+    with open(path, "rb") as f:
+        eq(np.lib.format.read_magic(f), (1, 0))
+        shape, _, dtype = np.lib.format.read_array_header_1_0(f)
+        return np.memmap(f, dtype, "r", f.tell(), shape)
+
 
 def storm(mnt, seconds):
     """Writers: in place in one write, by rename, by upload. Readers: npy (mapped and not), zst, parquet's length."""
@@ -923,7 +929,7 @@ def storm(mnt, seconds):
         while time.monotonic() < end:
             name = rng.choice(("inplace", "renamed", "uploaded"))
             ext = "" if name == "uploaded" else ".u32"
-            how = rng.choice(("npy", "mapped", "zst", "parquet", "zarr"))
+            how = rng.choice(("npy", "npy", "mapped", "zst", "parquet", "stat"))
             words[100 + which] += 1
             floor = words[("inplace", "renamed", "uploaded").index(name)]
             try:
@@ -937,11 +943,11 @@ def storm(mnt, seconds):
                     foot = struct.unpack("<I", raw[-8:-4])[0]
                     assert b"spillfs version" in raw[-8 - foot:], "no footer where the end says"
                     continue
-                elif how == "zarr":
-                    os.stat("%s/zarr/layers/%s.zarr/zarr.json" % (views, name))
+                elif how == "stat":
+                    os.stat("%s/npy/layers/%s.npy" % (views, name))
                     continue
                 else:
-                    a = np.load("%s/npy/layers/%s.npy" % (views, name), mmap_mode="r" if how == "mapped" else None)
+                    a = (load_mapped if how == "mapped" else np.load)("%s/npy/layers/%s.npy" % (views, name))
                     got = one(a, name)
                     if how == "mapped" and rng.random() < .2:
                         held.append((a, got, name))
