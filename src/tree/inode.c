@@ -388,7 +388,7 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
 	st->st_blksize = 1 << 20;
 	out->settled = !a || !array_unsettled(a);
-	out->moving = false;
+	out->moving = out->brief = false;
 }
 
 void inode_touch(struct inode *i, unsigned which)

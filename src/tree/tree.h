@@ -31,10 +31,11 @@ struct tree_caller {
 };
 
 /* settled: the attributes change only through the kernel, so that it may cache them. moving: the name can come to mean
- * something else without the kernel's doing. */
+ * something else without the kernel's doing. brief: the kernel may cache the attributes for a moment: what matters of them
+ * (the size, of an open file) does not change, and each lookup, which a moving name takes, tells them anew. */
 struct tree_attr {
 	struct stat st;
-	bool settled, moving;
+	bool settled, moving, brief;
 };
 
 int tree_open(struct store *s, struct tree **out);
