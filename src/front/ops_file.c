@@ -24,11 +24,31 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 #endif
 }
 
+/* An open whose answer waits until the kernel has forgotten the size that it was told. */
+struct pending_open {
+	fuse_req_t req;
+	struct tree_file *file;
+	struct fuse_file_info fi;
+};
+
+static void answer_open(struct pending_open *p)
+{
+	if (fuse_reply_open(p->req, &p->fi) == -ENOENT)
+		tree_file_release(p->file);
+}
+
+static void answer_open_and_free(void *ctx)
+{
+	answer_open(ctx);
+	free(ctx);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_caller who = front_caller(req);
 	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
 	struct tree_file_info info = { .direct = !front_of(req)->config.writeback };
+	struct pending_open *p;
 	struct tree_file *file;
 	int err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
 
@@ -37,8 +57,13 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	set_opened(fi, file, &info);
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		tree_file_release(file);
+	p = info.new_size ? malloc(sizeof(*p)) : NULL;
+	if (!p) {
+		answer_open(&(struct pending_open){ req, file, *fi });
+		return;
+	}
+	*p = (struct pending_open){ req, file, *fi };
+	notify_drop_attr(front_of(req)->notify, ino, answer_open_and_free, p);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)

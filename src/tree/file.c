@@ -138,6 +138,7 @@ static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info
 	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
 	f->drops = atomic_load(&i->stale_pages);
 	info->keep_cache = !f->drops;
+	info->new_size = views_told(i) != atomic_load(&i->size_bytes);
 	f->cached = true;
 	f->inode = i;
 	inode_ref(i);
@@ -211,7 +212,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	f->tree = t;
 	f->ino = ino;
 	f->flags = flags;
-	info->keep_cache = false;
+	info->keep_cache = info->new_size = false;
 	if (special_is(ino)) {
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;

@@ -109,6 +109,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 struct tree_file_info {
 	bool direct;     /* nobody can map it: the kernel need not cache */
 	bool keep_cache; /* cached pages are still right */
+	bool new_size;   /* out: the size is not the one that was told last; the kernel must not keep that */
 };
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		   struct tree_file_info *info);

@@ -366,6 +366,9 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 			return err;
 		out->st.st_mode = mode_of(n, out->st.st_mode);
 	}
+	lock_acquire(&i->attr);
+	n->told_bytes = size;
+	lock_release(&i->attr);
 	out->st.st_ino = ino;
 	out->st.st_nlink = view_role_is_dir(n->key.role) ? 2 : 1;
 	out->st.st_size = (off_t)size;
@@ -380,6 +383,16 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	else
 		out->settled = !t->store->config.follow;
 	return 0;
+}
+
+uint64_t views_told(struct inode *i)
+{
+	uint64_t bytes;
+
+	lock_acquire(&i->attr);
+	bytes = i->view->told_bytes;
+	lock_release(&i->attr);
+	return bytes;
 }
 
 /* Opening. */
