@@ -141,25 +141,35 @@ static int find_array(struct tree *t, enum view_format f, uint64_t dir, const ch
 	return only_typed(t, f, dir, base, name, out);
 }
 
+/* Can `base` with the format's suffix be the name of a view: not too long, and no mirrored directory's? */
+static bool is_free(struct tree *t, enum view_format f, uint64_t dir, const char *base)
+{
+	const char *suffix = view_formats[f].suffix;
+	char file[2 * META_NAME_MAX];
+
+	return snprintf(file, sizeof(file), "%s%s", base, suffix) <= META_NAME_MAX && (!*suffix || !source_is_dir(t, dir, file));
+}
+
 /* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
 static bool shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1])
 {
-	const char *type = dtype_of_name(name), *suffix = view_formats[f].suffix;
-	char own[META_NAME_MAX + 1], file[2 * META_NAME_MAX];
+	const char *type = dtype_of_name(name);
+	char own[META_NAME_MAX + 1];
 	struct inode *i;
+	bool is_it;
 
 	strcpy(out, name);
 	if (type && view_formats[f].typed) {
 		out[strlen(name) - strlen(type) - 1] = '\0';
-		if (!*out || find_array(t, f, dir, out, own, &i)) {
-			strcpy(out, name);
-		} else {
+		if (*out && is_free(t, f, dir, out) && !find_array(t, f, dir, out, own, &i)) {
+			is_it = !strcmp(own, name);
 			inode_put(i, 1);
-			if (strcmp(own, name))
-				strcpy(out, name);
+			if (is_it)
+				return true;
 		}
+		strcpy(out, name);
 	}
-	return snprintf(file, sizeof(file), "%s%s", out, suffix) <= META_NAME_MAX && (!*suffix || !source_is_dir(t, dir, file));
+	return is_free(t, f, dir, name);
 }
 
 /* What the view of an array is, by the array's own name in its directory. */
@@ -439,9 +449,9 @@ static void list_source(struct list *l, const struct view_key *dir, const struct
 
 	if (S_ISDIR(d->attr.st.st_mode)) {
 		key.role = VIEW_DIR;
-		if (after < d->cookie * 2)
+		if (after < d->cookie * 2 && meta_of(dir->format, d->name, true) < 0)
 			add(l, d->cookie * 2, &key, "%s", d->name);
-		if (f->tables && strlen(d->name) + strlen(f->suffix) <= META_NAME_MAX && !views_columns(l->tree, key.source, &columns)) {
+		if (f->tables && is_free(l->tree, dir->format, dir->source, d->name) && !views_columns(l->tree, key.source, &columns)) {
 			views_columns_fini(&columns);
 			key.role = VIEW_TABLE;
 			add(l, d->cookie * 2 + 1, &key, "%s%s", d->name, f->suffix);
