@@ -405,9 +405,11 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 	int err = meta_name_find_locked(m, parent->ino, name, &ino);
 
 	if (!err)
-		err = ino == old ? inode_get_locked(parent->tree, ino, old_out) : -EEXIST;
+		err = inode_get_locked(parent->tree, ino, old_out);
 	else if (err == -ENOENT)
 		err = parent->nlink ? 0 : -ENOENT;
+	if (!err && *old_out && ino != old && (!S_ISREG((*old_out)->mode) || (*old_out)->uid != i->uid))
+		err = -EEXIST;
 	if (!err && *old_out)
 		err = drop_name_locked(parent, name, *old_out);
 	if (!err)

@@ -55,7 +55,7 @@ static int part_from_readers(struct inode *i)
 		atomic_fetch_add(&i->view->nwriters, 1);
 	rwlock_release(&i->rw);
 	if (err)
-		views_part();
+		views_part(&i->view->key);
 	return err;
 }
 

@@ -108,30 +108,40 @@ static bool out_of_date(struct inode *i, uint64_t version)
 
 /*
  * A writer that finds its file open is told to look it up again, and then nobody else may come in between: for a while each
- * lookup of a file that can be written has a node of its own.
+ * lookup of that file has a node of its own. (Others whose numbers fall into the same place end that early.)
  */
 #define ALONE_NS 1000000000
-static _Atomic int64_t alone_until_ns;
+#define ALONE_MAX 64u
+static struct {
+	_Atomic uint64_t number;
+	_Atomic int64_t until_ns;
+} alone[ALONE_MAX];
 static _Atomic uint64_t alone_generations = 1ull << 32;
 
-void views_part(void)
+void views_part(const struct view_key *key)
 {
-	atomic_store(&alone_until_ns, inode_now_ns() + ALONE_NS);
+	uint64_t number = views_number(key);
+
+	atomic_store(&alone[number % ALONE_MAX].number, number);
+	atomic_store(&alone[number % ALONE_MAX].until_ns, inode_now_ns() + ALONE_NS);
 }
 
 static bool is_alone(const struct view_key *key)
 {
-	return key->role == VIEW_FILE && key->format == FORMAT_NPY && inode_now_ns() < atomic_load(&alone_until_ns);
+	uint64_t number = views_number(key);
+
+	return atomic_load(&alone[number % ALONE_MAX].number) == number &&
+	       inode_now_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
 }
 
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out)
 {
 	const struct view_node like = { .key = *key };
-	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW, alone = is_alone(key);
+	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW, apart = is_alone(key);
 	uint64_t version = 0;
 	int err = file ? views_version(t, &like, &version) : 0;
 
-	for (uint64_t generation = alone ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
+	for (uint64_t generation = apart ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
 		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
 						.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
 		struct view_node *n;
@@ -145,7 +155,7 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 			views_free_node(n);
 			break;
 		}
-		if (alone ? i->view == n : same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
+		if (apart ? i->view == n : same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
 			*out = i;
 			return 0;
 		}
@@ -445,7 +455,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	if (i->array)
 		return 0;
 	if (atomic_load(&n->nwriters)) {
-		views_part();
+		views_part(&n->key);
 		return -ESTALE;
 	}
 	lock_acquire(&i->attr);

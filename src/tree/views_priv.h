@@ -73,7 +73,7 @@ void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const cha
 /* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */
 int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out);
 /* Whoever is refused a file because it is open gets another one when it looks it up again at once. */
-void views_part(void);
+void views_part(const struct view_key *key);
 /* The same as the answer to a lookup. */
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out);
 /* The number that a key has when nothing stands against it: for listings. */

@@ -81,9 +81,10 @@ def saved(mnt):
         assert np.isfortran(got) and np.array_equal(got, np.arange(300000.).reshape(1000, 300).T)
         with fails(errno.ENOENT):
             np.save(npy + "/nowhere/x.npy", np.arange(3))
-        # a file without a type is no view, and its name is taken by what is uploaded
-        np.save(npy + "/plain.npy", np.arange(3, dtype="u1"))
-        eq(get(top + "/plain"), b"\0\1\2")
+        # a file without a type is no view, and nothing that could be replaced
+        with fails(errno.EEXIST):
+            np.save(npy + "/plain.npy", np.arange(3, dtype="u1"))
+        eq(get(top + "/plain"), b"not an array")
     agree(mnt)
 
 
