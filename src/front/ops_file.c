@@ -3,11 +3,14 @@
  */
 #include "front/priv.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "front/notify.h"
+#include "util/buf.h"
 
 static struct tree_file *file_of(struct fuse_file_info *fi)
 {
@@ -104,36 +107,76 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	front_reply_err(req, 0);
 }
 
+/* len bytes of a descriptor at p; fewer at its end. */
+static int read_fd(const struct lease *l, char *p, size_t *done_out)
+{
+	size_t done = 0;
+
+	while (done < l->len_bytes) {
+		ssize_t n = pread(l->fd, p + done, l->len_bytes - done, (off_t)(l->fd_off_bytes + done));
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (!n)
+			break;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	*done_out = done;
+	return 0;
+}
+
+static size_t fd_bytes(const struct tree_read *r)
+{
+	size_t sum = 0;
+
+	for (unsigned i = 0; i < r->n; i++)
+		sum += r->part[i].ptr ? 0 : r->part[i].len_bytes;
+	return sum;
+}
+
+/* The parts as memory, with room at buf for those that are in files; *n_out is what there is up to an end of one. */
+static int gather(const struct tree_read *r, char *buf, struct iovec *v, int *n_out)
+{
+	int n = 0;
+
+	for (unsigned i = 0; i < r->n; i++) {
+		const struct lease *l = &r->part[i];
+		size_t done = l->len_bytes;
+		int err = l->ptr ? 0 : read_fd(l, buf, &done);
+
+		if (err)
+			return err;
+		v[n++] = (struct iovec){ l->ptr ? (void *)(uintptr_t)l->ptr : buf, done };
+		if (done < l->len_bytes)
+			break;
+		buf += l->ptr ? 0 : done;
+	}
+	*n_out = n;
+	return 0;
+}
+
+/* fuse_reply_data would copy what is more than one piece of memory, through memory that is new each time. */
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	union {
-		struct fuse_bufvec vec;
-		char room[sizeof(struct fuse_bufvec) + (TREE_READ_PARTS - 1) * sizeof(struct fuse_buf)];
-	} reply = { .vec = FUSE_BUFVEC_INIT(0) };
-	struct fuse_buf *v = reply.vec.buf;
+	struct iovec v[TREE_READ_PARTS];
 	struct tree_read r;
-	int err = tree_read_begin(file_of(fi), (uint64_t)off, size, &r);
+	size_t room;
+	char *buf;
+	int n, err = tree_read_begin(file_of(fi), (uint64_t)off, size, &r);
 
 	(void)ino;
 	if (err) {
 		front_reply_err(req, err);
 		return;
 	}
-	reply.vec.count = r.n ? r.n : 1;
-	for (unsigned i = 0; i < r.n; i++) {
-		const struct lease *l = &r.part[i];
-		struct fuse_buf *b = v + i;
-
-		*b = (struct fuse_buf){ .size = l->len_bytes };
-		if (l->ptr) {
-			b->mem = (void *)(uintptr_t)l->ptr;
-		} else {
-			b->flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
-			b->fd = l->fd;
-			b->pos = (off_t)l->fd_off_bytes;
-		}
-	}
-	fuse_reply_data(req, &reply.vec, FUSE_BUF_NO_SPLICE);
+	room = fd_bytes(&r);
+	buf = room ? buf_alloc(room) : NULL;
+	err = room && !buf ? -ENOMEM : gather(&r, buf, v, &n);
+	if (err)
+		front_reply_err(req, err);
+	else
+		fuse_reply_iov(req, v, n);
+	buf_free(buf, room);
 	tree_read_end(&r);
 }
 
