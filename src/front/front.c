@@ -25,7 +25,11 @@ void front_show(const struct front *f, struct stat *st)
 
 double front_attr_timeout(const struct tree_attr *a)
 {
-	return a->settled ? FRONT_TIMEOUT_SECONDS : a->brief ? FRONT_BRIEF_SECONDS : 0;
+	if (a->settled)
+		return FRONT_TIMEOUT_SECONDS;
+	if (a->brief)
+		return S_ISDIR(a->st.st_mode) ? FRONT_WALK_SECONDS : FRONT_BRIEF_SECONDS;
+	return 0;
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)

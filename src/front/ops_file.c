@@ -22,6 +22,8 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 	fi->fh = (uintptr_t)file;
 	fi->direct_io = info->direct;
 	fi->keep_cache = info->keep_cache;
+	/* Closing it has nothing to say to us; of others, it writes back what was mapped. */
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
 #ifdef HAVE_FUSE_PARALLEL_DIRECT_WRITES
 	fi->parallel_direct_writes = info->direct;
 #endif

@@ -18,6 +18,7 @@
 /* The daemon is the only one who changes the tree, so what the kernel knows stays right. */
 #define FRONT_TIMEOUT_SECONDS 86400.0
 #define FRONT_BRIEF_SECONDS 1.0
+#define FRONT_WALK_SECONDS 0.05 /* from a directory's lookup to the question who may search it */
 
 struct notify;
 

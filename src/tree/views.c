@@ -386,8 +386,8 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	out->st.st_blksize = 1 << 20;
 	out->st.st_rdev = 0;
 	out->settled = out->moving = false;
-	/* Readers of Parquet ask for the size at every page. Who may search a directory is not to be answered late. */
-	out->brief = !view_role_is_dir(n->key.role) && n->key.role != VIEW_NEW;
+	/* Readers of Parquet ask for the size at every page. */
+	out->brief = n->key.role != VIEW_NEW;
 	if (n->key.role != VIEW_TOP && n->key.role != VIEW_FORMAT)
 		out->moving = !past_is(n->key.source) || t->store->config.follow;
 	else
