@@ -25,7 +25,7 @@ void front_show(const struct front *f, struct stat *st)
 
 double front_attr_timeout(const struct tree_attr *a)
 {
-	return a->settled ? FRONT_TIMEOUT_SECONDS : 0;
+	return a->settled ? FRONT_TIMEOUT_SECONDS : a->brief ? FRONT_BRIEF_SECONDS : 0;
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)

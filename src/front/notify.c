@@ -18,7 +18,7 @@
 struct request {
 	struct request *next;
 	uint64_t ino; /* of the file; of the directory, if there is a name */
-	off_t off, len;
+	off_t off, len; /* off -1: attributes alone */
 	char *name;
 	void (*then)(void *ctx);
 	void *ctx;
@@ -117,6 +117,11 @@ static void enqueue(struct notify *n, const struct request *like)
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx)
 {
 	enqueue(n, &(struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx });
+}
+
+void notify_drop_attr(struct notify *n, uint64_t ino, void (*then)(void *ctx), void *ctx)
+{
+	enqueue(n, &(struct request){ .ino = ino, .off = -1, .then = then, .ctx = ctx });
 }
 
 void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx)

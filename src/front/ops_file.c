@@ -24,11 +24,31 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 #endif
 }
 
+/* An open whose answer waits until the kernel has forgotten the size that it was told. */
+struct pending_open {
+	fuse_req_t req;
+	struct tree_file *file;
+	struct fuse_file_info fi;
+};
+
+static void answer_open(struct pending_open *p)
+{
+	if (fuse_reply_open(p->req, &p->fi) == -ENOENT)
+		tree_file_release(p->file);
+}
+
+static void answer_open_and_free(void *ctx)
+{
+	answer_open(ctx);
+	free(ctx);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_caller who = front_caller(req);
 	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
 	struct tree_file_info info = { .direct = !front_of(req)->config.writeback };
+	struct pending_open *p;
 	struct tree_file *file;
 	int err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
 
@@ -37,8 +57,13 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	set_opened(fi, file, &info);
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		tree_file_release(file);
+	p = info.new_size ? malloc(sizeof(*p)) : NULL;
+	if (!p) {
+		answer_open(&(struct pending_open){ req, file, *fi });
+		return;
+	}
+	*p = (struct pending_open){ req, file, *fi };
+	notify_drop_attr(front_of(req)->notify, ino, answer_open_and_free, p);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -49,7 +74,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct tree_file_info info = { .direct = !f->config.writeback };
 	struct tree_file *file;
 	struct tree_attr a;
-	int err = tree_make(f->tree, parent, name, S_IFREG | (mode & 07777), 0, NULL, &who, &a);
+	int err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
 
 	if (!err) {
 		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
@@ -157,24 +182,33 @@ static void answer_flush(void *ctx)
 	front_reply_err(ctx, 0);
 }
 
+static void reply_named(fuse_req_t req, int err, const struct tree_named *named)
+{
+	if (!err && named->parent)
+		notify_drop_entry(front_of(req)->notify, named->parent, named->name, answer_flush, req);
+	else
+		front_reply_err(req, err);
+}
+
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_named named = { 0 };
 	int err = tree_flush(file_of(fi), &named);
 
 	(void)ino;
-	if (!err && named.parent)
-		notify_drop_entry(front_of(req)->notify, named.parent, named.name, answer_flush, req);
-	else
-		front_reply_err(req, err);
+	reply_named(req, err, &named);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
+	struct tree_named named = { 0 };
+	int err = tree_flush(file_of(fi), &named);
+
 	(void)ino;
 	(void)datasync;
-	(void)fi;
-	front_reply_err(req, tree_sync(front_of(req)->tree));
+	if (!err)
+		err = tree_sync(front_of(req)->tree);
+	reply_named(req, err, &named);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)

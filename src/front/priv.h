@@ -17,6 +17,7 @@
 
 /* The daemon is the only one who changes the tree, so what the kernel knows stays right. */
 #define FRONT_TIMEOUT_SECONDS 86400.0
+#define FRONT_BRIEF_SECONDS 1.0
 
 struct notify;
 

@@ -38,7 +38,8 @@ struct tree_file {
 	uint64_t ino;
 	int flags;
 	bool cached;
-	atomic_bool grew;
+	bool drops; /* a view: the kernel drops its pages when this open is answered */
+	atomic_bool grew, closed;
 	struct special_file special;
 };
 
@@ -134,7 +135,10 @@ static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info
 	if (err)
 		return err;
 	info->direct = false;
-	info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
+	f->drops = atomic_load(&i->stale_pages);
+	info->keep_cache = !f->drops;
+	info->new_size = views_told(i) != atomic_load(&i->size_bytes);
 	f->cached = true;
 	f->inode = i;
 	inode_ref(i);
@@ -186,6 +190,8 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	if (err)
 		return err;
 	f->inode = i;
+	if (acc != O_RDONLY)
+		atomic_fetch_add(&i->nwriters, 1);
 	if (f->cached) {
 		if (acc != O_RDONLY)
 			atomic_fetch_add(&i->nmappable, 1);
@@ -206,7 +212,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	f->tree = t;
 	f->ino = ino;
 	f->flags = flags;
-	info->keep_cache = false;
+	info->keep_cache = info->new_size = false;
 	if (special_is(ino)) {
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;
@@ -223,6 +229,13 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	}
 	*out = f;
 	return 0;
+}
+
+/* At the first close of a descriptor, which the closer waits for, unlike the release. */
+static void end_writing(struct tree_file *f)
+{
+	if (f->inode && (f->flags & O_ACCMODE) != O_RDONLY && !atomic_exchange(&f->closed, true))
+		atomic_fetch_sub(&f->inode->nwriters, 1);
 }
 
 static int do_end_growth(struct array *a, void *ctx)
@@ -245,6 +258,7 @@ void tree_file_release(struct tree_file *f)
 	}
 	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
 		edit_array(i, do_end_growth, NULL);
+	end_writing(f);
 	if (f->cached) {
 		if ((f->flags & O_ACCMODE) != O_RDONLY)
 			atomic_fetch_sub(&i->nmappable, 1);
@@ -331,7 +345,9 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 	out->buf = NULL;
 	out->buf_bytes = 0;
 	if (!i)
-		return read_special(f, off, len, out);
+		return f->upload ? -EBADF : read_special(f, off, len, out);
+	if (f->drops)
+		atomic_store(&i->stale_pages, false);
 	inode_ref(i);
 	rwlock_shared(&i->rw);
 	a = i->array;
@@ -432,6 +448,7 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 
 int tree_flush(struct tree_file *f, struct tree_named *named)
 {
+	end_writing(f);
 	return f->upload ? upload_flush(f->upload, named) : 0;
 }
 

@@ -119,8 +119,8 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 	i->ctime_ns = row->ctime_ns;
 	i->btime_ns = row->btime_ns;
 	atomic_init(&i->has_xattrs, -1);
-	atomic_init(&i->zarr_shuffle, -1);
-	inode_new_version(i);
+	/* The same whenever an unchanged file is loaded again. */
+	atomic_init(&i->version, ((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes);
 	return i;
 }
 
@@ -131,7 +131,7 @@ static void free_inode(struct inode *i)
 	if (i->past)
 		past_free(i->past);
 	if (i->view)
-		views_free_node(i->tree, i->view);
+		views_free_node(i->view);
 	rwlock_fini(&i->rw);
 	lock_fini(&i->attr);
 	free(i);
@@ -388,7 +388,7 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
 	st->st_blksize = 1 << 20;
 	out->settled = !a || !array_unsettled(a);
-	out->moving = false;
+	out->moving = out->brief = false;
 }
 
 void inode_touch(struct inode *i, unsigned which)

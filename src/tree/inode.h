@@ -48,11 +48,11 @@ struct inode {
 	uint64_t parent;
 	atomic_int ncached;      /* opens whose pages the kernel caches */
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
+	atomic_int nwriters;     /* opens that can write */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */
-	_Atomic uint64_t version;  /* another one after each change of data, size or settings; never the same twice */
-	atomic_int zarr_shuffle;   /* what its Zarr views have promised: chunks shuffled or not; -1: nobody asked */
+	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
 
 struct tree {

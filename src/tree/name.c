@@ -95,6 +95,7 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	ctime = i->ctime_ns = inode_now_ns();
 	lock_release(&i->attr);
 	i->parent = parent;
+	inode_new_version(i);
 	/* Of what has no name any more the log need not know. */
 	if (nlink && i->kind != ARRAY_BUCKET)
 		inode_mark_changed(i);
@@ -206,8 +207,6 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 
 	if (!err && parent_ino == SPECIAL_SNAPSHOTS && S_ISDIR(mode))
 		return special_make_snapshot(t, name, out);
-	if (!err && views_is(parent_ino))
-		return t->store->config.follow ? -EROFS : views_make(t, parent_ino, name, mode, who, out);
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
 	if (!err)
@@ -240,6 +239,18 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	inode_stat(i, out);
 	return 0;
+}
+
+int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+		struct tree_attr *out)
+{
+	int err = check_name(name);
+
+	if (err)
+		return err;
+	if (views_is(parent))
+		return t->store->config.follow ? -EROFS : views_make(t, parent, name, mode, who, out);
+	return tree_make(t, parent, name, S_IFREG | mode, 0, NULL, who, out);
 }
 
 int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *name, struct tree_attr *out)
@@ -379,24 +390,24 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	if (!err) {
 		atomic_store(&(*out)->has_xattrs, any ? 1 : 0);
 		err = relink_locked(*out, -1, 0);
+	} else {
+		meta_inode_delete_locked(m, row.ino);
 	}
 	meta_unlock(m);
 	inode_put(parent, 1);
 	return err;
 }
 
-static int publish_locked(struct inode *parent, const char *name, struct inode *i, struct inode **old_out)
+static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old, struct inode **old_out)
 {
 	struct meta *m = parent->tree->store->meta;
 	uint64_t ino;
 	int err = meta_name_find_locked(m, parent->ino, name, &ino);
 
 	if (!err)
-		err = inode_get_locked(parent->tree, ino, old_out);
+		err = ino == old ? inode_get_locked(parent->tree, ino, old_out) : -EEXIST;
 	else if (err == -ENOENT)
 		err = parent->nlink ? 0 : -ENOENT;
-	if (!err && *old_out && S_ISDIR((*old_out)->mode))
-		err = -EISDIR;
 	if (!err && *old_out)
 		err = drop_name_locked(parent, name, *old_out);
 	if (!err)
@@ -404,7 +415,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 	return err ? err : relink_locked(i, 1, 0);
 }
 
-int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i)
+int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino)
 {
 	struct inode *parent, *old = NULL;
 	int err = get_dir(t, parent_ino, &parent);
@@ -414,7 +425,7 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 	/* As a rename: what takes another file's name must not be durable before its data. */
 	commit_gate_enter(t->store->commit);
 	meta_lock(t->store->meta);
-	err = publish_locked(parent, name, i, &old);
+	err = publish_locked(parent, name, i, old_ino, &old);
 	meta_unlock(t->store->meta);
 	commit_gate_leave(t->store->commit);
 	if (!err)

@@ -9,7 +9,8 @@
 /* A regular file of the directory's class and with its defaults, owned as a new file in it, with one reference. It goes
  * with the last one, or in a crash, if it has no name by then. */
 int name_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, struct inode **out);
-/* Gives it a name, in place of the file that has it. -EISDIR; -ENOENT: the directory is gone. */
-int name_publish(struct tree *t, uint64_t parent, const char *name, struct inode *i);
+/* Gives it a name; in place of the file `old` if that is what has the name. -EEXIST: something else has it; -ENOENT: the
+ * directory is gone. */
+int name_publish(struct tree *t, uint64_t parent, const char *name, struct inode *i, uint64_t old);
 
 #endif

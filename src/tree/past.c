@@ -2,9 +2,9 @@
  * Past states in the tree.
  *
  * Invariants:
- *  1. A number names the same content for ever: versions and views are never used twice while mounted.
+ *  1. A number names the same content for ever: versions and roots are never used twice while mounted.
  *  2. Only open files hold a state; what is merely known to the kernel holds nothing back.
- *  3. A directory of view 0 is looked up in the newest state; a file found there stays the one that was found.
+ *  3. A directory of root 0 is looked up in the newest state; a file found there stays the one that was found.
  */
 #include "tree/past.h"
 
@@ -21,19 +21,19 @@
 
 #define INO_BITS 36u
 #define INO_MAX ((1ull << INO_BITS) - 1)
-#define VIEWS_MAX (1u << 26)
-#define VIEW_PRESENT 0u
+#define ROOTS_MAX (1u << 26)
+#define ROOT_PRESENT 0u
 #define FOLLOW_MS 200u
 #define STATES_KEPT 4u
 
-struct past_view {
+struct past_root {
 	char name[256];
 	uint64_t layer;
 };
 
 struct past_states {
-	struct past_view *views; /* view n is [n - 1]; RANK_ICACHE, as all of it */
-	size_t nviews, cap_views;
+	struct past_root *roots; /* root n is [n - 1]; RANK_ICACHE, as all of it */
+	size_t nroots, cap_roots;
 	struct history *kept[STATES_KEPT]; /* used last */
 	struct lock lock;        /* RANK_COMMIT: the follower's thread */
 	pthread_cond_t wake;
@@ -51,7 +51,7 @@ static uint64_t make_number(uint64_t high, uint64_t ino)
 	return PAST_FLAG | high << INO_BITS | ino;
 }
 
-static uint64_t view_of(uint64_t number)
+static uint64_t root_of(uint64_t number)
 {
 	return (number & ~PAST_FLAG) >> INO_BITS;
 }
@@ -120,19 +120,19 @@ void past_forget_states(struct tree *t)
 	}
 }
 
-/* The layer behind a view. */
-static int view_layer(struct tree *t, uint64_t view, uint64_t *out)
+/* The layer behind a root. */
+static int root_layer(struct tree *t, uint64_t root, uint64_t *out)
 {
 	struct past_states *s = states_of(t);
 	int err = 0;
 
-	if (view == VIEW_PRESENT) {
+	if (root == ROOT_PRESENT) {
 		*out = layers_newest_sealed(t->store->layers);
 		return 0;
 	}
 	lock_acquire(&t->lock);
-	if (view <= s->nviews)
-		*out = s->views[view - 1].layer;
+	if (root <= s->nroots)
+		*out = s->roots[root - 1].layer;
 	else
 		err = -ESTALE;
 	lock_release(&t->lock);
@@ -142,33 +142,33 @@ static int view_layer(struct tree *t, uint64_t view, uint64_t *out)
 static int state_of(struct tree *t, uint64_t number, struct history **out)
 {
 	uint64_t layer;
-	int err = view_layer(t, view_of(number), &layer);
+	int err = root_layer(t, root_of(number), &layer);
 
 	if (!err)
 		err = get_state(t, layer, out);
 	return err == -ENOENT ? -ESTALE : err;
 }
 
-static int need_view_locked(struct past_states *s, const char *name, uint64_t layer, uint64_t *out)
+static int need_root_locked(struct past_states *s, const char *name, uint64_t layer, uint64_t *out)
 {
-	for (size_t k = s->nviews; k-- > 0;) {
-		if (s->views[k].layer == layer && !strcmp(s->views[k].name, name)) {
+	for (size_t k = s->nroots; k-- > 0;) {
+		if (s->roots[k].layer == layer && !strcmp(s->roots[k].name, name)) {
 			*out = k + 1;
 			return 0;
 		}
 	}
-	if (s->nviews == s->cap_views) {
-		size_t cap = s->cap_views ? s->cap_views * 2 : 16;
-		void *v = cap < VIEWS_MAX ? realloc(s->views, cap * sizeof(*s->views)) : NULL;
+	if (s->nroots == s->cap_roots) {
+		size_t cap = s->cap_roots ? s->cap_roots * 2 : 16;
+		void *v = cap < ROOTS_MAX ? realloc(s->roots, cap * sizeof(*s->roots)) : NULL;
 
 		if (!v)
 			return -ENOMEM;
-		s->views = v;
-		s->cap_views = cap;
+		s->roots = v;
+		s->cap_roots = cap;
 	}
-	s->views[s->nviews] = (struct past_view){ .layer = layer };
-	strcpy(s->views[s->nviews].name, name);
-	*out = ++s->nviews;
+	s->roots[s->nroots] = (struct past_root){ .layer = layer };
+	strcpy(s->roots[s->nroots].name, name);
+	*out = ++s->nroots;
 	return 0;
 }
 
@@ -198,7 +198,7 @@ static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
 		st->st_atim = st->st_mtim = to_timespec(r->mtime_ns);
 		st->st_ctim = to_timespec(r->ctime_ns);
 	}
-	out->settled = view_of(number) != VIEW_PRESENT;
+	out->settled = root_of(number) != ROOT_PRESENT;
 	out->moving = !out->settled;
 }
 
@@ -217,7 +217,7 @@ int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 void past_present(struct tree *t, struct tree_attr *out)
 {
 	struct history *h;
-	uint64_t number = make_number(VIEW_PRESENT, META_INO_LAYERS);
+	uint64_t number = make_number(ROOT_PRESENT, META_INO_LAYERS);
 
 	if (!state_of(t, number, &h)) {
 		dir_attr(h, number, out);
@@ -235,7 +235,7 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
 	struct layers_snapshot s;
 	struct history *h;
-	uint64_t layer, view;
+	uint64_t layer, root;
 	char *end;
 	int err = 0;
 
@@ -253,10 +253,10 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 	if (err)
 		return err;
 	lock_acquire(&t->lock);
-	err = need_view_locked(states_of(t), name, layer, &view);
+	err = need_root_locked(states_of(t), name, layer, &root);
 	lock_release(&t->lock);
 	if (!err) {
-		dir_attr(h, make_number(view, META_INO_ROOT), out);
+		dir_attr(h, make_number(root, META_INO_ROOT), out);
 		out->moving = true;
 		if (name[0] != '@')
 			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = to_timespec(s.time_ns);
@@ -309,7 +309,7 @@ static int get_file(struct tree *t, struct history *h, const struct index_record
 	struct past *p;
 	int err;
 
-	if (r->version >= VIEWS_MAX || r->ino > INO_MAX)
+	if (r->version >= ROOTS_MAX || r->ino > INO_MAX)
 		return -EOVERFLOW;
 	p = copy_facts(history_number(h), r);
 	if (!p)
@@ -329,7 +329,7 @@ int past_hold(struct inode *i)
 
 /* Directories. */
 
-static int entry_attr(struct tree *t, struct history *h, uint64_t view, uint64_t ino, bool count, struct tree_attr *out)
+static int entry_attr(struct tree *t, struct history *h, uint64_t root, uint64_t ino, bool count, struct tree_attr *out)
 {
 	const struct index_record *r;
 	struct inode *i;
@@ -338,7 +338,7 @@ static int entry_attr(struct tree *t, struct history *h, uint64_t view, uint64_t
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
 	if (S_ISDIR(r->mode)) {
-		dir_attr(h, make_number(view, ino), out);
+		dir_attr(h, make_number(root, ino), out);
 		return 0;
 	}
 	if (!count) {
@@ -350,14 +350,14 @@ static int entry_attr(struct tree *t, struct history *h, uint64_t view, uint64_t
 	err = get_file(t, h, r, &i);
 	if (!err) {
 		inode_stat(i, out);
-		out->moving = view == VIEW_PRESENT;
+		out->moving = root == ROOT_PRESENT;
 	}
 	return err;
 }
 
 int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
 {
-	uint64_t ino, view = view_of(parent);
+	uint64_t ino, root = root_of(parent);
 	struct history *h;
 	int err = state_of(t, parent, &h);
 
@@ -369,11 +369,11 @@ int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 		else
 			err = strcmp(name, "layers") ? -ENOENT : 0;
 		if (!strcmp(name, "layers"))
-			dir_attr(h, make_number(view, META_INO_LAYERS), out);
+			dir_attr(h, make_number(root, META_INO_LAYERS), out);
 	} else {
 		err = history_find(h, ino_of(parent), name, &ino);
 		if (!err)
-			err = entry_attr(t, h, view, ino, true, out);
+			err = entry_attr(t, h, root, ino, true, out);
 	}
 	history_put(h);
 	return err;
@@ -383,8 +383,8 @@ int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 uint64_t past_parent(uint64_t ino)
 {
 	return ino_of(ino) == META_INO_ROOT ? SPECIAL_SNAPSHOTS :
-	       ino_of(ino) == META_INO_LAYERS && view_of(ino) == VIEW_PRESENT ? META_INO_ROOT :
-	       make_number(view_of(ino), META_INO_ROOT);
+	       ino_of(ino) == META_INO_LAYERS && root_of(ino) == ROOT_PRESENT ? META_INO_ROOT :
+	       make_number(root_of(ino), META_INO_ROOT);
 }
 
 struct fill {
@@ -416,7 +416,7 @@ int tree_dir_open(struct tree *t, uint64_t ino, struct tree_dir **out)
 	struct tree_dir *d = NULL;
 
 	(void)t;
-	if (past_is(ino) && view_of(ino) == VIEW_PRESENT) {
+	if (past_is(ino) && root_of(ino) == ROOT_PRESENT) {
 		d = calloc(1, sizeof(*d));
 		if (!d)
 			return -ENOMEM;
@@ -471,7 +471,7 @@ int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cook
 	if (ino_of(ino) == META_INO_ROOT) {
 		if (!cookie && max) {
 			add_entry(&f, 1, "layers", 0);
-			dir_attr(h, make_number(view_of(ino), META_INO_LAYERS), &v[0].attr);
+			dir_attr(h, make_number(root_of(ino), META_INO_LAYERS), &v[0].attr);
 		}
 		if (cookie < 2 && f.n < max) {
 			add_entry(&f, 2, VIEWS_NAME, views_root_number(ino));
@@ -480,7 +480,7 @@ int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cook
 	} else {
 		err = history_walk(h, ino_of(ino), cookie, add_entry, &f);
 		for (size_t k = 0; k < f.n && !err; k++) {
-			err = entry_attr(t, h, view_of(ino), v[k].attr.st.st_ino, count, &v[k].attr);
+			err = entry_attr(t, h, root_of(ino), v[k].attr.st.st_ino, count, &v[k].attr);
 			v[k].counted = !err && count && !S_ISDIR(v[k].attr.st.st_mode);
 		}
 		for (size_t k = 0; k < f.n && err; k++) {
@@ -623,7 +623,7 @@ void past_close(struct tree *t)
 	past_forget_states(t);
 	pthread_cond_destroy(&s->wake);
 	lock_fini(&s->lock);
-	free(s->views);
+	free(s->roots);
 	free(s);
 	t->past = NULL;
 }

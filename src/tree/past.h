@@ -3,8 +3,8 @@
  * present is the newest sealed state. Read-only.
  *
  * Inode numbers: a file's are made of its own number and of the layer in which it last changed, so that
- * states that share a file share its pages in the kernel; a directory's of its own number and of a view, a
- * name under snapshots/. View 0 is the follower's present.
+ * states that share a file share its pages in the kernel; a directory's of its own number and of a root, a
+ * name under snapshots/. Root 0 is the follower's present.
  *
  * Directories are looked up in their state each time and hold nothing. Files hold their facts, and while they are open
  * their state.

@@ -31,10 +31,11 @@ struct tree_caller {
 };
 
 /* settled: the attributes change only through the kernel, so that it may cache them. moving: the name can come to mean
- * something else without the kernel's doing. */
+ * something else without the kernel's doing. brief: the kernel may cache the attributes for a moment: what matters of them
+ * (the size, of an open file) does not change, and each lookup, which a moving name takes, tells them anew. */
 struct tree_attr {
 	struct stat st;
-	bool settled, moving;
+	bool settled, moving, brief;
 };
 
 int tree_open(struct store *s, struct tree **out);
@@ -51,6 +52,9 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
 /* mode has the file type; target is for symbolic links. */
 int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
 	      const struct tree_caller *who, struct tree_attr *out);
+/* A regular file that is opened at once: as tree_make, and in views/npy an array that is to be written. */
+int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+		struct tree_attr *out);
 int tree_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
 int tree_unlink(struct tree *t, uint64_t parent, const char *name);
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name);
@@ -105,6 +109,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 struct tree_file_info {
 	bool direct;     /* nobody can map it: the kernel need not cache */
 	bool keep_cache; /* cached pages are still right */
+	bool new_size;   /* out: the size is not the one that was told last; the kernel must not keep that */
 };
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		   struct tree_file_info *info);

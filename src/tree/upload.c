@@ -3,7 +3,8 @@
  *
  * Invariants:
  *  1. The array has all settings before its first element, so that its blocks have whole rows.
- *  2. It gets its name once, when the bytes that its shape asks for have been written; nothing is written afterwards.
+ *  2. It gets its name once, when it has been written to the end that its shape gives it (what was left out is zeros, as in
+ *     any file); nothing is written afterwards.
  *  3. The first error of a write stays: nothing of a file that failed is published.
  */
 #include "tree/upload.h"
@@ -158,7 +159,7 @@ static int owner_of(struct upload *u, struct tree_caller *who, mode_t *mode)
 		return err;
 	lock_acquire(&old->attr);
 	*who = (struct tree_caller){ old->uid, old->gid };
-	*mode = old->mode;
+	*mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
 	lock_release(&old->attr);
 	inode_put(old, 1);
 	return 0;
@@ -288,10 +289,11 @@ static int do_end_growth(struct array *a, void *ctx)
 
 static int publish(struct upload *u, struct tree_named *named)
 {
+	const struct view_key *key = &u->view->view->key;
 	int err = edit_array(u->array, do_end_growth, NULL);
 
 	if (!err)
-		err = name_publish(u->tree, u->dir, u->name, u->array);
+		err = name_publish(u->tree, u->dir, u->name, u->array, key->role == VIEW_FILE ? key->source : 0);
 	if (err)
 		return err;
 	u->published = true;

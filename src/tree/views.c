@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -62,9 +63,8 @@ static bool same_key(const struct view_key *a, const struct view_key *b)
 	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
 }
 
-void views_free_node(struct tree *t, struct view_node *n)
+void views_free_node(struct view_node *n)
 {
-	(void)t;
 	if (n->past)
 		inode_put(n->past, 1);
 	free(n->name);
@@ -99,7 +99,7 @@ static bool out_of_date(struct inode *i, uint64_t version)
 	if (atomic_load(&n->superseded))
 		return true;
 	lock_acquire(&i->attr);
-	old = n->known && n->version != version && atomic_load(&i->ncached) > 0;
+	old = n->known && n->version != version && i->array;
 	lock_release(&i->attr);
 	if (old)
 		atomic_store(&n->superseded, true);
@@ -142,7 +142,7 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 			break;
 		err = inode_get_made(t, &row, NULL, n, &i);
 		if (err) {
-			views_free_node(t, n);
+			views_free_node(n);
 			break;
 		}
 		if (alone ? i->view == n : same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
@@ -217,19 +217,56 @@ int views_source(struct tree *t, const struct view_node *n, struct inode **out)
 
 /* Attributes. */
 
+/* Whoever may read a table may read each of its columns, and list its directory: the bits that all have, of owners that
+ * all have. */
+static int table_attr(struct tree *t, const struct view_node *n, struct tree_attr *attr)
+{
+	struct view_columns c;
+	struct stat *st = &attr->st;
+	mode_t all = st->st_mode & st->st_mode << 2 & 0444;
+	bool uids = true, gids = true;
+	int err = views_columns(t, n->key.source, &c);
+
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
+	for (size_t k = 0; k < c.n; k++) {
+		struct inode *i = c.v[k].inode;
+
+		lock_acquire(&i->attr);
+		all &= i->mode;
+		uids &= i->uid == st->st_uid;
+		gids &= i->gid == st->st_gid;
+		if (i->mtime_ns > (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec)
+			st->st_mtim = (struct timespec){ i->mtime_ns / 1000000000, i->mtime_ns % 1000000000 };
+		lock_release(&i->attr);
+	}
+	views_columns_fini(&c);
+	/* Who is owner or group of one and not of another has the least of what the classes have. */
+	if (!uids || !gids) {
+		all &= (all & 0040) >> 3 | (all & 0400) >> 6 | 0440;
+		st->st_uid = uids ? st->st_uid : geteuid();
+		st->st_gid = gids ? st->st_gid : getegid();
+		all &= gids ? 0444 : 0404;
+	}
+	st->st_mode = S_IFREG | all;
+	return 0;
+}
+
 static int source_attr(struct tree *t, const struct view_node *n, struct tree_attr *out)
 {
 	struct inode *i;
 	int err;
 
-	if (n->key.source == META_INO_ROOT || (past_is(n->key.source) && !n->past))
-		return tree_getattr(t, n->key.source, out);
+	if (n->key.source == META_INO_ROOT || (past_is(n->key.source) && !n->past)) {
+		err = tree_getattr(t, n->key.source, out);
+		return err || n->key.role != VIEW_TABLE ? err : table_attr(t, n, out);
+	}
 	err = views_source(t, n, &i);
 	if (err)
 		return err;
 	inode_stat(i, out);
 	inode_put(i, 1);
-	return 0;
+	return n->key.role == VIEW_TABLE ? table_attr(t, n, out) : 0;
 }
 
 /* Between a lookup and what comes of it the source may go, and what is open outlives it: then it is as it was. */
@@ -271,7 +308,7 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	struct view_node *n = i->view;
 	uint64_t version, size = 0;
 	struct view *v;
-	bool known, open = atomic_load(&i->ncached) > 0;
+	bool known, open = i->array;
 	int err = open ? 0 : views_version(t, n, &version);
 	bool gone = err == -ESTALE;
 
@@ -290,7 +327,10 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 		size = view_size(v);
 		view_free(v);
 		lock_acquire(&i->attr);
-		if (!atomic_load(&i->ncached)) {
+		/* Opened meanwhile: the size is what that has found. */
+		if (i->array) {
+			size = n->size_bytes;
+		} else {
 			n->known = true;
 			n->version = version;
 			n->size_bytes = size;
@@ -326,6 +366,9 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 			return err;
 		out->st.st_mode = mode_of(n, out->st.st_mode);
 	}
+	lock_acquire(&i->attr);
+	n->told_bytes = size;
+	lock_release(&i->attr);
 	out->st.st_ino = ino;
 	out->st.st_nlink = view_role_is_dir(n->key.role) ? 2 : 1;
 	out->st.st_size = (off_t)size;
@@ -333,11 +376,23 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	out->st.st_blksize = 1 << 20;
 	out->st.st_rdev = 0;
 	out->settled = out->moving = false;
+	/* Readers of Parquet ask for the size at every page. Who may search a directory is not to be answered late. */
+	out->brief = !view_role_is_dir(n->key.role) && n->key.role != VIEW_NEW;
 	if (n->key.role != VIEW_TOP && n->key.role != VIEW_FORMAT)
 		out->moving = !past_is(n->key.source) || t->store->config.follow;
 	else
 		out->settled = !t->store->config.follow;
 	return 0;
+}
+
+uint64_t views_told(struct inode *i)
+{
+	uint64_t bytes;
+
+	lock_acquire(&i->attr);
+	bytes = i->view->told_bytes;
+	lock_release(&i->attr);
+	return bytes;
 }
 
 /* Opening. */
@@ -347,7 +402,7 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 	struct view_opening o = { 0 };
 	struct tree_attr attr;
 	struct view *v;
-	int err = views_version(t, n, &o.version);
+	int err = n->key.role == VIEW_NEW ? -EACCES : views_version(t, n, &o.version);
 
 	if (!err)
 		err = source_attr(t, n, &attr);
@@ -357,11 +412,7 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 		return err;
 	o.source = attr.st;
 	o.hash = view_hash(v);
-	err = view_array(t->arrays, v, &o.array);
-	if (err) {
-		view_free(v);
-		return err;
-	}
+	view_array(t->arrays, v, &o.array);
 	*out = o;
 	return 0;
 }
@@ -405,9 +456,9 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	n->hash = o->hash;
 	n->size_bytes = o->array->size_bytes;
 	n->source = o->source;
-	lock_release(&i->attr);
 	atomic_store(&i->size_bytes, o->array->size_bytes);
 	i->array = o->array;
+	lock_release(&i->attr);
 	o->array = NULL;
 	return 0;
 }
@@ -428,14 +479,20 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 				 .sub = atomic_fetch_add(&made, 1) };
 	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || past_is(key.source))
 		return -EROFS;
-	if (!S_ISREG(mode) || len <= ext || strcmp(name + len - ext, view_formats[FORMAT_NPY].suffix))
+	if (len <= ext || strcmp(name + len - ext, view_formats[FORMAT_NPY].suffix))
 		return -EPERM;
 	memcpy(array, name, len - ext);
 	array[len - ext] = '\0';
+	/* It may be something that has no view. */
+	err = tree_lookup(t, key.source, array, out);
+	if (!err)
+		tree_forget(t, out->st.st_ino, 1);
+	if (err != -ENOENT)
+		return err ? err : -EEXIST;
 	err = views_node(t, &key, key.source, array, &i);
 	if (err)
 		return err;
 	i->view->who = *who;
-	i->view->mode = mode;
+	i->view->mode = S_IFREG | mode;
 	return views_getattr(t, i->ino, out);
 }

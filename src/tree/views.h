@@ -39,7 +39,9 @@ struct view_opening {
 };
 int views_open_begin(struct inode *i, struct view_opening *out);
 int views_open_end(struct inode *i, struct view_opening *o);
-void views_free_node(struct tree *t, struct view_node *n);
+/* The size that a lookup or getattr has given last. */
+uint64_t views_told(struct inode *i);
+void views_free_node(struct view_node *n);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
  * lookup. */

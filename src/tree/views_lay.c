@@ -18,11 +18,6 @@
 
 #define COLUMNS_MAX 4096u
 
-static enum zarr_version zarr_version(enum view_format f)
-{
-	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
-}
-
 /* Facts. */
 
 static void read_settings_locked(struct inode *i, struct view_facts *out)
@@ -242,25 +237,31 @@ static void let_go_inode(struct view_source *s)
 	inode_put(s->owner, 1);
 }
 
-enum lay_how { LAY_SIZE, LAY_PINNED };
+/* LAY_LOOK: pinned, but for a look at the size alone: while somebody writes the array, what waits to be encoded waits on. */
+enum lay_how { LAY_SIZE, LAY_LOOK, LAY_PINNED };
 
-/* i's array as a source of v, its lock held. LAY_SIZE: good only for what asks for sizes, while the lock is held. */
+/* i's array as a source of v, its lock held. */
 static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigned *out)
 {
-	struct view_source s = { .rw = &i->rw };
-	int err = inode_need_array(i, &s.array);
+	struct view_source s = { 0 };
+	struct array *a;
+	int err = inode_need_array(i, &a);
 
 	if (err)
 		return err;
-	s.size_bytes = s.array->size_bytes;
-	if (how == LAY_PINNED && i->kind == ARRAY_LAYERED) {
-		s.rw = NULL;
+	s.size_bytes = a->size_bytes;
+	if (i->kind == ARRAY_LAYERED)
+		s.block_bytes = a->params.block_bytes;
+	if (how != LAY_SIZE && i->kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
-		err = i->past ? 0 : array_flush(s.array);
+		if (!i->past && (how == LAY_PINNED || !atomic_load(&i->nwriters)))
+			err = array_flush(a);
 		if (!err)
-			err = pin_array(s.array, 0, s.size_bytes, &s.array);
-	} else if (how == LAY_PINNED) {
+			err = pin_array(a, 0, s.size_bytes, &s.array);
+	} else if (how != LAY_SIZE) {
 		inode_ref(i);
+		s.array = a;
+		s.rw = &i->rw;
 		s.owner = i;
 		s.let_go = let_go_inode;
 	}
@@ -273,10 +274,9 @@ static int add_source(struct view *v, struct inode *i, enum lay_how how, unsigne
 {
 	int err;
 
-	rwlock_exclusive_nested(&i->rw);
+	rwlock_exclusive(&i->rw);
 	err = add_locked(v, i, how, out);
-	if (how == LAY_PINNED)
-		inode_idle_array(i);
+	inode_idle_array(i);
 	rwlock_release(&i->rw);
 	return err;
 }
@@ -305,7 +305,7 @@ static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned sourc
 	size_t n;
 	int err;
 
-	rwlock_shared_nested(&i->rw);
+	rwlock_shared(&i->rw);
 	err = bucket_runs(i->array, &bounds, &n);
 	rwlock_release(&i->rw);
 	if (err)
@@ -314,23 +314,11 @@ static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned sourc
 	if (run >= n) {
 		err = -ESTALE;
 	} else {
-		end = run + 1 < n ? bounds[run + 1] : size;
+		end = run + 1 < n && bounds[run + 1] < size ? bounds[run + 1] : size;
 		view_put_data(v, source, bounds[run], end > bounds[run] ? end - bounds[run] : 0);
 	}
 	free(bounds);
 	return err ? err : view_end(v);
-}
-
-/* What Zarr's metadata say of all chunks at once must stay true while readers have read it. */
-static int promise_shuffle(struct view *v, struct inode *i, const struct view_input *in)
-{
-	int promised = atomic_load(&i->zarr_shuffle);
-
-	if (promised < 0) {
-		promised = zarr_shuffle(v, in);
-		atomic_store(&i->zarr_shuffle, promised);
-	}
-	return promised;
 }
 
 static int lay_one(struct view *v, struct inode *i, const struct view_key *key, const struct view_facts *facts, unsigned source)
@@ -347,8 +335,6 @@ static int lay_one(struct view *v, struct inode *i, const struct view_key *key, 
 		shape_fit(&in.shape, view_source_bytes(v, source) / in.dtype->bytes);
 		in.count = shape_count(&in.shape);
 	}
-	if (key->format == FORMAT_ZARR || key->format == FORMAT_ZARR2)
-		in.shuffle = promise_shuffle(v, i, &in);
 	if (key->role == VIEW_META)
 		return zarr_meta_lay(v, zarr_version(key->format), (enum zarr_meta)key->sub, &in);
 	if (key->role != VIEW_CHUNK)
@@ -378,7 +364,7 @@ static int lay_source(struct view *v, struct tree *t, const struct view_node *n,
 	return err;
 }
 
-static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
+static int lay_table(struct view *v, struct tree *t, const struct view_node *n, enum lay_how how)
 {
 	struct view_columns c;
 	struct view_facts facts;
@@ -396,12 +382,12 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
 		err = views_facts(c.v[done].inode, &facts);
 		if (err)
 			break;
-		err = facts.dtype ? add_source(v, c.v[done].inode, LAY_PINNED, &source) : -ESTALE;
+		err = facts.dtype ? add_source(v, c.v[done].inode, how, &source) : -ESTALE;
 		if (!err) {
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
 		}
-		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, 0 };
+		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source };
 		if (!err && facts.count != in[0].count)
 			err = -ESTALE;
 	}
@@ -416,17 +402,18 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n)
 
 int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out)
 {
+	enum lay_how how = to_read ? LAY_PINNED : view_formats[n->key.format].framed ? LAY_LOOK : LAY_SIZE;
 	struct view *v;
 	int err = view_new(&v);
 
 	if (err)
 		return err;
 	if (n->key.role == VIEW_TABLE)
-		err = lay_table(v, t, n);
+		err = lay_table(v, t, n, how);
 	else if (n->key.role == VIEW_GROUP)
 		err = zarr_meta_lay(v, zarr_version(n->key.format), (enum zarr_meta)n->key.sub, NULL);
 	else
-		err = lay_source(v, t, n, to_read || view_formats[n->key.format].framed ? LAY_PINNED : LAY_SIZE);
+		err = lay_source(v, t, n, how);
 	if (!err)
 		err = view_end(v);
 	if (err) {
@@ -476,7 +463,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 		err = view_new(&v);
 	if (err)
 		return err;
-	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, 0 };
+	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0 };
 	err = add_source(v, source, LAY_SIZE, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);

@@ -26,11 +26,6 @@ static bool is_zarr(enum view_format f)
 	return f == FORMAT_ZARR || f == FORMAT_ZARR2;
 }
 
-static enum zarr_version zarr_version(enum view_format f)
-{
-	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
-}
-
 /* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
 static int source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out)
 {
@@ -200,10 +195,10 @@ static bool strip(const char *name, const char *suffix, char out[META_NAME_MAX +
 
 static int meta_of(enum view_format f, const char *name, bool group)
 {
-	for (int what = ZARR_META_ARRAY; is_zarr(f) && what <= ZARR_META_ATTRS; what++) {
+	for (int what = ZARR_META_ARRAY; is_zarr(f) && what <= ZARR_META_GROUP; what++) {
 		const char *meta = zarr_meta_name(zarr_version(f), what);
 
-		if (meta && !strcmp(meta, name) && what != (group ? ZARR_META_ARRAY : ZARR_META_GROUP))
+		if (!strcmp(meta, name) && what != (group ? ZARR_META_ARRAY : ZARR_META_GROUP))
 			return what;
 	}
 	return -1;
@@ -302,6 +297,8 @@ static int lookup_chunk3(const struct view_key *dir, const char *name, const str
 	uint64_t chunk = dir->sub & CHUNK_MASK, at;
 	bool counts = depth == counting_axis(s);
 
+	if (depth >= s->ndims)
+		return -ESTALE; /* it had more dimensions */
 	if (!parse_number(name, &at) || at >= (counts ? n : n ? 1 : 0))
 		return -ENOENT;
 	if (counts)
@@ -466,7 +463,7 @@ static void list_source(struct list *l, const struct view_key *dir, const struct
 	}
 }
 
-#define META_COOKIES 3u
+#define META_COOKIES 2u
 #define SOURCE_BATCH 32u
 
 static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
@@ -484,7 +481,7 @@ static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 	for (key.sub = cookie; is_zarr(dir->format) && key.sub < META_COOKIES; key.sub++) {
 		const char *name = zarr_meta_name(zarr_version(dir->format), (enum zarr_meta)key.sub);
 
-		if (name && key.sub != ZARR_META_ARRAY)
+		if (key.sub != ZARR_META_ARRAY)
 			add(l, key.sub + 1, &key, "%s", name);
 	}
 	while (!err && n && l->n < l->max) {
@@ -549,7 +546,7 @@ static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
 	for (key.sub = cookie; d->role == VIEW_ARRAY && is_zarr(d->format) && key.sub < META_COOKIES; key.sub++) {
 		const char *name = zarr_meta_name(zarr_version(d->format), (enum zarr_meta)key.sub);
 
-		if (name && key.sub != ZARR_META_GROUP)
+		if (key.sub != ZARR_META_GROUP)
 			add(l, key.sub + 1, &key, "%s", name);
 	}
 	cookie = cookie > META_COOKIES ? cookie - META_COOKIES : 0;

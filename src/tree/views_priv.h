@@ -50,6 +50,7 @@ struct view_node {
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
+	uint64_t told_bytes;     /* the size that the kernel was told last */
 	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
@@ -60,6 +61,11 @@ struct view_node {
 static inline bool view_role_is_dir(enum view_role r)
 {
 	return r == VIEW_TOP || r == VIEW_FORMAT || r == VIEW_DIR || r == VIEW_ARRAY || r == VIEW_CHUNKS;
+}
+
+static inline enum zarr_version zarr_version(enum view_format f)
+{
+	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
 }
 
 /* The key of the file of an array, which has this name. */

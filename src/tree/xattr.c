@@ -132,7 +132,7 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	struct inode *i;
 	int err = check_namespace(name);
 
-	if (special_is(ino) || views_is(ino))
+	if (special_is(ino) || views_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return -ENODATA;
 	if (!err)
 		err = inode_find(t, ino, &i);

@@ -20,13 +20,12 @@ struct view_input {
 	struct shape shape;        /* as long as its whole rows */
 	uint64_t count;            /* elements: shape_count(&shape) */
 	unsigned source;
-	bool shuffle;              /* Zarr of a layered array: its chunks are shuffled */
 };
 
 /* NAME.npy: version 1.0 (2.0, 3.0 where the header needs it), header padded to 4096. */
 int npy_lay(struct view *v, const struct view_input *in);
 
-/* One row of columns for each element; all have the same count. n >= 1. parquet: -EFBIG: more than 2^24 pages, or 2^20
+/* One row of columns for each element; all have the same count. n >= 1. parquet: -EFBIG: more than 2^20 pages, or 2^20
  * chunks of columns. */
 int parquet_lay(struct view *v, const struct view_input *in, size_t n);
 int arrow_lay(struct view *v, const struct view_input *in, size_t n);
@@ -37,14 +36,12 @@ int zst_lay(struct view *v, const struct view_input *in);
 
 /* Zarr. A chunk is a number of whole rows; its number counts along the slowest axis. */
 enum zarr_version { ZARR_V2, ZARR_V3 };
-enum zarr_meta { ZARR_META_ARRAY, ZARR_META_GROUP, ZARR_META_ATTRS };
+enum zarr_meta { ZARR_META_ARRAY, ZARR_META_GROUP };
 bool zarr_can(enum zarr_version version, const struct dtype *d);
-/* The names of the metadata files: "zarr.json", ".zarray", ".zgroup", ".zattrs"; NULL: there is none of that kind. */
+/* The names of the metadata files: "zarr.json", ".zarray", ".zgroup". */
 const char *zarr_meta_name(enum zarr_version version, enum zarr_meta what);
 /* in is NULL for a group. */
 int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what, const struct view_input *in);
-/* Are most of the array's frames shuffled, so that its chunks should be? */
-bool zarr_shuffle(const struct view *v, const struct view_input *in);
 /* Chunks of the array, the last one perhaps of fewer rows than it stands for; 0: the array is empty. Path of the chunk
  * below the array's directory: v2 "17.0.0", v3 "c/17/0/0"; in order F "0.0.17"; without dimensions "0" and "c". -EFBIG:
  * rows of 4 GiB or more. Which filter v2 has follows from all blocks of the source: all of it has to be pinned. */

@@ -150,20 +150,16 @@ void view_put_frame(struct view *v, const struct view_frame *f)
 	}
 }
 
-uint64_t view_stored_bytes(const struct view *v, unsigned source, enum codec_filter filter)
+enum codec_filter view_first_filter(const struct view *v, unsigned source, uint32_t elem_bytes)
 {
-	uint32_t bs = view_source_block_bytes(v, source);
-	uint64_t size = view_source_bytes(v, source), block = 0, sum = 0;
 	struct array *a = layered_source(v, source);
 	struct block_ref ref;
 
-	for (; a && pin_next(a, block, &block) && block * bs < size; block++) {
-		uint64_t off = block * bs, len = size - off < bs ? size - off : bs;
-
-		if (find_stored(v, source, off, len, &ref) && ref.filter == filter)
-			sum += ref.frame_len;
+	for (uint64_t block = 0; a && pin_next(a, block, &block); block++) {
+		if (pin_block(a, block, &ref) && !ref.raw_off && ref.frame_raw == ref.raw_len)
+			return ref.elem_bytes == elem_bytes ? ref.filter : CODEC_FILTER_NONE;
 	}
-	return sum;
+	return CODEC_FILTER_NONE;
 }
 
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off)

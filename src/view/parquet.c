@@ -27,7 +27,7 @@
 #define GROUPS_MANY 16384u
 #define UNIT_ROWS_MAX (1u << 20)
 /* What is laid out stands in memory, and readers read the whole footer. */
-#define PAGES_MAX (1u << 24)
+#define PAGES_MAX (1u << 20)
 #define CHUNKS_MAX (1u << 20)
 
 /* Numbers of parquet.thrift. */

@@ -21,6 +21,9 @@
 #include "view/priv.h"
 
 #define COPY_MAX (1u << 20)
+/* A view of a huge sparse array must not take all memory. */
+#define PIECES_MAX (4u << 20)
+#define BYTES_PUT_MAX (256u << 20)
 
 int view_new(struct view **out)
 {
@@ -93,9 +96,7 @@ uint64_t view_source_bytes(const struct view *v, unsigned source)
 
 uint32_t view_source_block_bytes(const struct view *v, unsigned source)
 {
-	const struct array *a = source < v->nsources ? v->sources[source].array : NULL;
-
-	return a && a->ops->kind == ARRAY_LAYERED ? a->params.block_bytes : 0;
+	return source < v->nsources ? v->sources[source].block_bytes : 0;
 }
 
 uint64_t view_size(const struct view *v)
@@ -107,6 +108,8 @@ uint64_t view_size(const struct view *v)
 
 static void add_piece(struct view *v, struct view_piece p, uint64_t len)
 {
+	if (v->npieces >= PIECES_MAX)
+		view_fail(v, -EFBIG);
 	if (!len || !make_room(v, &v->pieces, v->npieces, &v->cap_pieces, 1, sizeof(*v->pieces)))
 		return;
 	if (len > ARRAY_SIZE_MAX - v->bytes) {
@@ -128,6 +131,8 @@ static bool goes_on(const struct view *v, enum piece_kind kind, unsigned source,
 
 void view_put(struct view *v, const void *p, size_t len)
 {
+	if (len > BYTES_PUT_MAX - v->nbytes_put)
+		view_fail(v, -EFBIG);
 	if (!len || !make_room(v, &v->bytes_put, v->nbytes_put, &v->cap_bytes_put, len, 1))
 		return;
 	if (goes_on(v, PIECE_BYTES, 0, v->nbytes_put))
@@ -178,9 +183,8 @@ void view_put_mapped(struct view *v, unsigned source, enum view_map map, uint64_
 {
 	struct view_piece p = { .kind = PIECE_MAPPED, .source = source, .map = map, .where = first };
 
-	if (map == VIEW_MAP_NONE)
-		view_put_data(v, source, first, n);
-	else if (n)
+	assert(map != VIEW_MAP_NONE);
+	if (n)
 		add_piece(v, p, view_mapped_bytes(map, n));
 	/* The number of elements is not that of the bits. */
 	if (map == VIEW_MAP_BITS && n && !v->err)
@@ -432,10 +436,9 @@ static const struct array_ops view_ops = {
 	.seek = view_seek,
 };
 
-int view_array(struct arrays *home, struct view *v, struct array **out)
+void view_array(struct arrays *home, struct view *v, struct array **out)
 {
 	assert(!v->err);
 	v->array = (struct array){ .ops = &view_ops, .home = home, .size_bytes = v->bytes };
 	*out = &v->array;
-	return 0;
 }

@@ -24,8 +24,9 @@ struct view;
 
 /* An array that a view shows. The view takes it over. */
 struct view_source {
-	struct array *array;
+	struct array *array; /* NULL: the view is only asked for its size, and nothing is asked of blocks */
 	struct rwlock *rw;   /* held shared while the array is read; NULL: it never changes */
+	uint32_t block_bytes; /* of a pinned layered array; 0: it has no blocks */
 	uint64_t size_bytes; /* as the view shows it */
 	void (*let_go)(struct view_source *s); /* may be NULL */
 	void *owner;                           /* let_go's */
@@ -55,7 +56,7 @@ enum view_map {
 	VIEW_MAP_I8_I32, VIEW_MAP_I16_I32, VIEW_MAP_U8_I32, VIEW_MAP_U16_I32, /* widened */
 	VIEW_MAP_BITS,                                                       /* bytes 0 and 1 to bits, lowest first */
 };
-/* Elements [first, first + n) of a source, mapped. */
+/* Elements [first, first + n) of a source, mapped; not by NONE. */
 void view_put_mapped(struct view *v, unsigned source, enum view_map map, uint64_t first, uint64_t n);
 uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
 
@@ -82,9 +83,8 @@ void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);
 /* Of how many bytes from the start of a block on nothing is stored. */
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off);
-/* Shares of the source's stored bytes that stand in whole frames with this filter: which one a format that has to choose
- * once for all should accept. */
-uint64_t view_stored_bytes(const struct view *v, unsigned source, enum codec_filter filter);
+/* The filter of the first block that has a frame of its own; NONE if it is another element's. */
+enum codec_filter view_first_filter(const struct view *v, unsigned source, uint32_t elem_bytes);
 
 /* Smallest and largest element and number of NaNs of [off, off + len). False if the store does not know: no layered array,
  * another type, a range that begins or ends inside a block. */
@@ -95,7 +95,7 @@ bool view_summary(const struct view *v, unsigned source, enum summary_type type,
 int view_end(struct view *v);
 /* A number that differs if the content may differ, for one and the same state of the sources. */
 uint64_t view_hash(const struct view *v);
-/* The view as an array, which takes it over; closed by array_close. -ENOMEM (v stays the caller's). */
-int view_array(struct arrays *home, struct view *v, struct array **out);
+/* The view, which has not failed, as an array, which takes it over; closed by array_close. */
+void view_array(struct arrays *home, struct view *v, struct array **out);
 
 #endif

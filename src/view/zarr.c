@@ -6,8 +6,8 @@
  *     long as the source is the same.
  *  2. A chunk is a contiguous range of the source, behind its end zeros: all chunks decode to the same size. Where the
  *     source's blocks are whole rows, a chunk is one block, and its frame the stored one.
- *  3. Chunks are all shuffled or none is, as the caller says. Version 3 has no shuffle of its own: the name of the one in
- *     numcodecs is what readers know.
+ *  3. Chunks are all shuffled or none is, as the first block is: metadata that a reader has read stay true when others are
+ *     written. Version 3 has no shuffle of its own: the name of the one in numcodecs is what readers know.
  */
 #include <assert.h>
 #include <errno.h>
@@ -27,6 +27,7 @@ struct geometry {
 	uint64_t chunk_rows;
 	uint64_t nchunks;
 	bool frames; /* the source has blocks, and chunks are zstd frames */
+	bool shuffle; /* all chunks are shuffled */
 	bool f_order;
 };
 
@@ -58,6 +59,8 @@ static void find_geometry(const struct view *v, const struct view_input *in, str
 		g.row_bytes = shape_row(&in->shape) * in->dtype->bytes;
 		g.chunk_rows = chunk_rows(g.row_bytes, g.nrows, block_bytes);
 		g.nchunks = (g.nrows + g.chunk_rows - 1) / g.chunk_rows;
+		g.shuffle = g.frames && g.chunk_rows * g.row_bytes <= block_bytes && in->dtype->bytes > 1 &&
+			    view_first_filter(v, in->source, in->dtype->bytes) == CODEC_FILTER_SHUFFLE;
 	}
 	*out = g;
 }
@@ -70,17 +73,9 @@ static int chunks_fit(struct view *v, const struct geometry *g)
 	return view_end(v);
 }
 
-bool zarr_shuffle(const struct view *v, const struct view_input *in)
+static unsigned accepted(const struct geometry *g)
 {
-	uint32_t elem = in->dtype->bytes;
-
-	return elem >= 2 && elem <= SHUFFLE_ELEM_MAX &&
-	       view_stored_bytes(v, in->source, CODEC_FILTER_SHUFFLE) > view_stored_bytes(v, in->source, CODEC_FILTER_NONE);
-}
-
-static unsigned accepted(const struct view_input *in)
-{
-	return in->shuffle ? VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
+	return g->shuffle ? VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
 }
 
 bool zarr_can(enum zarr_version version, const struct dtype *d)
@@ -90,8 +85,6 @@ bool zarr_can(enum zarr_version version, const struct dtype *d)
 
 const char *zarr_meta_name(enum zarr_version version, enum zarr_meta what)
 {
-	if (what == ZARR_META_ATTRS)
-		return NULL; /* there are none to tell, and readers do without */
 	if (version == ZARR_V3)
 		return "zarr.json";
 	return what == ZARR_META_ARRAY ? ".zarray" : ".zgroup";
@@ -157,7 +150,7 @@ static void add_v2_array(struct view_text *t, const struct view_input *in, const
 	add_v2_type(t, in);
 	view_text_add(t, ",\"compressor\":%s,\"fill_value\":%s,\"order\":\"%s\",\"filters\":",
 		      g->frames ? "{\"id\":\"zstd\",\"level\":3}" : "null", fill_value(in->dtype), g->f_order ? "F" : "C");
-	if (g->frames && in->shuffle)
+	if (g->frames && g->shuffle)
 		view_text_add(t, "[{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}]", in->dtype->bytes);
 	else
 		view_text_add(t, "null");
@@ -181,7 +174,7 @@ static void add_v3_codecs(struct view_text *t, const struct view_input *in, cons
 	}
 	view_text_add(t, "{\"name\":\"bytes\"%s}",
 		      in->dtype->bytes > 1 ? ",\"configuration\":{\"endian\":\"little\"}" : "");
-	if (g->frames && in->shuffle)
+	if (g->frames && g->shuffle)
 		view_text_add(t, ",{\"name\":\"numcodecs.shuffle\",\"configuration\":{\"elementsize\":%" PRIu32 "}}", in->dtype->bytes);
 	if (g->frames)
 		view_text_add(t, ",{\"name\":\"zstd\",\"configuration\":{\"level\":3,\"checksum\":false}}");
@@ -207,7 +200,6 @@ int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what
 	struct geometry g;
 
 	t.n = 0;
-	assert(zarr_meta_name(version, what));
 	if (what == ZARR_META_GROUP) {
 		view_text_add(&t, version == ZARR_V2 ? "{\"zarr_format\":2}\n" :
 						       "{\"zarr_format\":3,\"node_type\":\"group\",\"attributes\":{}}\n");
@@ -246,7 +238,7 @@ int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 	off = chunk * full;
 	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
 	if (g.frames) {
-		view_plan_frame(v, in->source, off, len, full, accepted(in), in->dtype->bytes, &f);
+		view_plan_frame(v, in->source, off, len, full, accepted(&g), in->dtype->bytes, &f);
 		view_put_frame(v, &f);
 	} else {
 		view_put_data(v, in->source, off, len);

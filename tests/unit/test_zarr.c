@@ -47,7 +47,6 @@ static struct view_input input(struct view *v, const struct seen *z)
 	in.count = shape_count(&in.shape);
 	if (z->logical)
 		CHECK_OK(logical_parse(z->logical, &in.logical));
-	in.shuffle = zarr_shuffle(v, &in);
 	return in;
 }
 
@@ -330,7 +329,6 @@ static void check_group(struct view_world *w, enum zarr_version version, const c
 	size_t n;
 
 	CHECK(!strcmp(zarr_meta_name(version, ZARR_META_GROUP), name));
-	CHECK(!zarr_meta_name(version, ZARR_META_ATTRS));
 	CHECK_OK(view_new(&v));
 	CHECK_OK(zarr_meta_lay(v, version, ZARR_META_GROUP, NULL));
 	got = view_world_read(w, v, &n);
