@@ -25,11 +25,12 @@ teardown() { :; }
 
 @test "after all is stored, and after a remount" {
 	"$SPILLCTL" commit "$MNT" >/dev/null
-	matrix_duckdb
+	reads m js parquet-duckdb parquet .parquet
 	mount_again_fresh
-	matrix_numpy
-	matrix_zarrita
-	matrix_duckdb
+	reads m py npy npy .npy
+	reads then js parquet-hyparquet parquet .parquet
+	reads m js zarr3 zarr .zarr 'c64|c128|record|record13'
+	reads then js arrow arrow .arrow
 }
 
 # The mount of this file, ended and begun again.
@@ -61,24 +62,22 @@ cost() {
 		x[[0, -1]] = 0, 10**12
 		x.tofile(sys.argv[1] + "/layers/sorted.i64")
 		(x / 8).tofile(sys.argv[1] + "/layers/sorted.f64")
-		print(int((x > 999 * 10**9).sum()), int((x < 10**9).sum()))
 	END
 	"$SPILLCTL" commit "$MNT" >/dev/null
 	local n
 	n=$("$PYTHON" -c 'import numpy as np, sys; x = np.fromfile(sys.argv[1], "<i8"); print((x > 999 * 10**9).sum())' "$MNT/layers/sorted.i64")
-	cost "SELECT count(*) AS n, max(x) AS m FROM (SELECT \"sorted.i64\" AS x FROM '$p/layers/sorted.i64.parquet')" '[]' || true
-	cost "SELECT sum(COLUMNS(*))::VARCHAR AS s FROM '$p/layers/sorted.i64.parquet'" \
+	cost "SELECT sum(sorted)::VARCHAR AS s FROM '$p/layers/sorted.i64.parquet'" \
 		"[{\"s\":\"$("$PYTHON" -c 'import numpy as np, sys; print(np.fromfile(sys.argv[1], "<i8").sum())' "$MNT/layers/sorted.i64")\"}]"
 	all=$VIEW all_frames=$FRAMES
 	[ "$all" -gt 5000000 ]
-	cost "SELECT count(*) AS n FROM '$p/layers/sorted.i64.parquet' t(x) WHERE x > 999000000000" "[{\"n\":\"$n\"}]"
+	cost "SELECT count(*) AS n FROM '$p/layers/sorted.i64.parquet' WHERE sorted > 999000000000" "[{\"n\":\"$n\"}]"
 	[ $((VIEW * 5)) -lt "$all" ]
 	[ $((FRAMES * 5)) -lt "$all_frames" ]
-	cost "SELECT count(*) AS n FROM '$p/layers/sorted.f64.parquet' t(x) WHERE x > 999000000000 / 8" "[{\"n\":\"$n\"}]"
+	cost "SELECT count(*) AS n FROM '$p/layers/sorted.f64.parquet' WHERE sorted > 999000000000 / 8" "[{\"n\":\"$n\"}]"
 	[ $((VIEW * 5)) -lt "$all" ]
-	cost "SELECT count(*) AS n FROM '$p/layers/sorted.i64.parquet' t(x) WHERE x > 1000000000001" '[{"n":"0"}]'
+	cost "SELECT count(*) AS n FROM '$p/layers/sorted.i64.parquet' WHERE sorted > 1000000000001" '[{"n":"0"}]'
 	[ $((VIEW * 20)) -lt "$all" ]
-	eq "$FRAMES" 0
+	[ $((FRAMES * 20)) -lt "$all_frames" ]
 }
 
 @test "SQL over tables, views of all kinds, and the past" {
@@ -102,7 +101,7 @@ cost() {
 		def col(path): return np.fromfile(mnt + "/" + path, {"u32": "<u4", "i16": "<i2", "i64": "<i8", "f64": "<f8", "bool": "?"}[path.rsplit(".")[-1]])
 		item, pieces, price = col("layers/sales/item.u32"), col("layers/sales/pieces.i16"), col("columns/prices/price.f64")
 		ids, bad = col("buckets/log/id.i64"), col("buckets/log/bad.bool")
-		print(json.dumps([{"n": str(len(item)), "s": float((pieces * price[item]).sum())}], separators=(",", ":")))
+		print(json.dumps([{"n": str(len(item)), "s": str(int((pieces * price[item]).sum()))}], separators=(",", ":")))
 		print(json.dumps([{"n": str(int(bad.sum())), "s": str(int(pieces[ids[bad]].sum()))}], separators=(",", ":")))
 		now = pieces.copy()
 		now[1000:200000] = 7
@@ -110,13 +109,12 @@ cost() {
 		print(json.dumps([{"n": str(int((pieces != now).sum())), "d": str(int(now.astype(int).sum() - pieces.sum()))}], separators=(",", ":")))
 	END
 	d=$MNT/views/parquet
-	read_js sql "SELECT count(*) AS n, sum(pieces * price) AS s FROM '$MNT/snapshots/sold/views/parquet/layers/sales.parquet'
+	read_js sql "SELECT count(*) AS n, sum(pieces * price)::BIGINT AS s FROM '$MNT/snapshots/sold/views/parquet/layers/sales.parquet'
 			JOIN '$d/columns/prices.parquet' USING (item)" \
 		"SELECT count(*) AS n, sum(pieces)::VARCHAR AS s FROM '$d/buckets/log.parquet' l
 			JOIN '$MNT/snapshots/sold/views/parquet/layers/sales.parquet' s ON l.id = s.id WHERE bad" \
 		"SELECT count(*) AS n, sum(a.pieces - b.pieces)::VARCHAR AS d FROM '$d/layers/sales.parquet' a
 			JOIN '$MNT/snapshots/sold/views/parquet/layers/sales.parquet' b USING (id) WHERE a.pieces <> b.pieces" >"$WORK/got"
 	sed -n 3p "$WORK/want" | grep -q '"n":"1' # something differs
-	sed 's/"n":"\([0-9]*\)","d"/"n":"\1","d"/' "$WORK/want" >"$WORK/want2"
-	diff "$WORK/want2" "$WORK/got"
+	diff "$WORK/want" "$WORK/got"
 }
