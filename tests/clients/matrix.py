@@ -21,7 +21,7 @@ TYPES.update({"time" + unit: ("i64", {"dtype": "i64", "logical": "timestamp[%s]"
 TYPES["date"] = ("i32", {"dtype": "i32", "logical": "date"})
 TYPES["span"] = ("i64", {"dtype": "i64", "logical": "duration[us]"})
 
-# The last but one has blocks that are packed with others, 69632 and 1 MiB stand alone.
+# Blocks of up to 64 KiB are packed with others, larger ones stand alone.
 BLOCKS = {"small": (69632, 16384), "full": (4096, 65536, 69632, 131072, 262144, 1 << 20)}
 SETTINGS = {"small": ({},), "full": ({}, {"filter": "shuffle"}, {"codec": "none"}, {"codec": "zstd:9", "filter": "none"})}
 
@@ -76,15 +76,17 @@ def overwritten(array: np.ndarray, fresh: np.ndarray) -> np.ndarray:
     return after
 
 
-def of_type(kind: str, name: str, only_many: bool, block: int, settings: dict, how: str, tag: str) -> Iterator[Array]:
+def of_type(kind: str, name: str, few: bool, block: int, settings: dict, how: str, tag: str) -> Iterator[Array]:
     """One type's arrays: empty, one element, a block, many blocks with a short last one, overwritten."""
     text, own = TYPES[name]
     dtype = dtype_of(text)
     settings = {**own, **settings}
     per = (block or 65536) // dtype.itemsize
     counts = {"many": per * 2 + per // 3 + 1, "over": per * 2 + 7}
-    if not only_many:
-        counts.update({"empty": 0, "one": 1, "block": per})
+    if not few:
+        counts.update({"empty": 0, "one": 1})
+        if block:
+            counts["block"] = per
     for state, count in counts.items():
         seed = sum(map(ord, kind + name + state + tag))
         before = times(sample(dtype, count, how, seed), name)
@@ -101,7 +103,7 @@ def arrays(size: str) -> Iterator[Array]:
         for k, block in enumerate(BLOCKS[size]):
             for j, settings in enumerate(SETTINGS[size]):
                 for how in ("mix", "noise") if size == "full" else ("mix",):
-                    yield from of_type("layers", name, bool(j), block, {"block_size": block, **settings}, how,
+                    yield from of_type("layers", name, j > 0 or (k > 0 and size == "small"), block, {"block_size": block, **settings}, how,
                                        "_%d_%s%d" % (block, how, j))
 
 

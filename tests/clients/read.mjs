@@ -230,11 +230,12 @@ async function parquetHyparquet(path) {
 
 // ---- Arrow -----------------------------------------------------------------------------------------
 
-function arrowDtype(type, { Type }) {
+function arrowDtype(type, { Type, DateUnit }) {
   switch (type.typeId) {
     case Type.Int: return bit(type.bitWidth, type.isSigned);
     case Type.Float: return `<f${2 << type.precision}`;
     case Type.Bool: return '|b1';
+    case Type.Date: return type.unit === DateUnit.DAY ? '<i4' : '<i8';
     case Type.Timestamp: case Type.Duration: return '<i8';
     case Type.FixedSizeBinary: return `|V${type.byteWidth}`;
     default: return `${type}`;

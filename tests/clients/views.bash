@@ -58,7 +58,7 @@ matrix_zarr_python() {
 matrix_zarrita() {
 	everywhere js zarr3 zarr .zarr 'c64|c128|record|record13'
 	reads nd js zarr3 zarr .zarr
-	everywhere js zarr2 zarr2 .zarr 'c64|c128|record|record13|time.*|span'
+	reads m js zarr2 zarr2 .zarr 'c64|c128|record|record13|time.*|span'
 	reads nd js zarr2 zarr2 .zarr
 }
 
