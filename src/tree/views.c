@@ -50,12 +50,11 @@ uint64_t views_number(const struct view_key *key)
 	return number_of(key, 0);
 }
 
-/* A file that can be written is one for each name of its array: the name is the one that gets what is written. */
+/* A file is one for each name of its array: the name stands in what it shows (the column's), or is the one that gets what
+ * is written. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out)
 {
-	*out = (struct view_key){ .source = source, .format = f, .role = VIEW_FILE };
-	if (f == FORMAT_NPY && !past_is(source))
-		out->sub = XXH64(name, strlen(name), dir);
+	*out = (struct view_key){ .source = source, .format = f, .role = VIEW_FILE, .sub = XXH64(name, strlen(name), dir) };
 }
 
 static bool same_key(const struct view_key *a, const struct view_key *b)

@@ -321,11 +321,26 @@ static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned sourc
 	return err ? err : view_end(v);
 }
 
-static int lay_one(struct view *v, struct inode *i, const struct view_key *key, const struct view_facts *facts, unsigned source)
+/* The only column of an array's file: its name without the suffix of a type. */
+static void column_name(const struct view_node *n, char out[META_NAME_MAX + 1])
 {
-	struct view_input in = { .name = "", .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape,
+	const char *name = n->key.role == VIEW_FILE ? n->name : "", *type = dtype_of_name(name);
+	size_t len = type ? strlen(name) - strlen(type) - 1 : strlen(name);
+
+	if (!len)
+		len = strlen(name);
+	memcpy(out, name, len);
+	out[len] = '\0';
+}
+
+static int lay_one(struct view *v, struct inode *i, const struct view_node *n, const struct view_facts *facts, unsigned source)
+{
+	const struct view_key *key = &n->key;
+	char column[META_NAME_MAX + 1];
+	struct view_input in = { .name = column, .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape,
 				 .count = facts->count, .source = source };
 
+	column_name(n, column);
 	if (key->role == VIEW_RUN)
 		return lay_run(v, i, key->sub, source);
 	if (!in.dtype && view_formats[key->format].typed)
@@ -357,7 +372,7 @@ static int lay_source(struct view *v, struct tree *t, const struct view_node *n,
 	if (!err) {
 		err = add_source(v, i, how, &source);
 		if (!err)
-			err = lay_one(v, i, &n->key, &facts, source);
+			err = lay_one(v, i, n, &facts, source);
 		free(facts.dtype);
 	}
 	inode_put(i, 1);

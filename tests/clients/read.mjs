@@ -211,7 +211,7 @@ async function parquetHyparquet(path) {
   const file = await hy.asyncBufferFromFile(path), metadata = await hy.parquetMetadataAsync(file);
   const keep = v => v;
   const parsers = { ...hy.DEFAULT_PARSERS, timestampFromMilliseconds: keep, timestampFromMicroseconds: keep,
-    timestampFromNanoseconds: keep };
+    timestampFromNanoseconds: keep, dateFromDays: keep };
   const columns = [];
   for (const element of metadata.schema.filter(e => e.type).map(hyElement)) {
     const pieces = [], { name } = element;
@@ -230,12 +230,13 @@ async function parquetHyparquet(path) {
 
 // ---- Arrow -----------------------------------------------------------------------------------------
 
-function arrowDtype(type, { Type }) {
+function arrowDtype(type, { Type, DateUnit }) {
   switch (type.typeId) {
     case Type.Int: return bit(type.bitWidth, type.isSigned);
     case Type.Float: return `<f${2 << type.precision}`;
     case Type.Bool: return '|b1';
-    case Type.Timestamp: return '<i8';
+    case Type.Date: return type.unit === DateUnit.DAY ? '<i4' : '<i8';
+    case Type.Timestamp: case Type.Duration: return '<i8';
     case Type.FixedSizeBinary: return `|V${type.byteWidth}`;
     default: return `${type}`;
   }
@@ -286,8 +287,10 @@ async function zarr(version, dir) {
   const array = await lib.open[version](new FileSystemStore(resolve(dir)), { kind: 'array' });
   // get() of an empty array fails.
   const empty = { data: new Uint8Array(), shape: array.shape, stride: [] };
-  const found = array.shape.includes(0) ? empty : await lib.get(array);
+  const got = array.shape.includes(0) ? empty : await lib.get(array);
   const dtype = ZARR[array.dtype] ?? array.dtype, column = new Column('', array.dtype, dtype);
+  // Without dimensions there is one element, and that is what get() gives.
+  const found = array.shape.length ? got : { data: ARRAYS[dtype].of(got), shape: [], stride: [] };
   column.add(ordered(found, ARRAYS[dtype]));
   return { columns: [column.report({ shape: found.shape, chunks: array.chunks, attrs: array.attrs })] };
 }

@@ -1,0 +1,23 @@
+#!/usr/bin/env bats
+# The matrix of views.bats with all block sizes, filters, codecs and kinds of data.
+
+load ../lib/common
+load views
+
+setup_file() { setup_matrix full; }
+teardown_file() { teardown_matrix; }
+setup() {
+	spill_only
+	need_clients
+	WORK=$MATRIX_WORK
+	revive
+}
+teardown() { :; }
+
+@test "NumPy, mapped and not" { matrix_numpy; }
+@test "zarr-python" { matrix_zarr_python; }
+@test "zarrita, both versions" { matrix_zarrita; }
+@test "DuckDB" { matrix_duckdb; }
+@test "hyparquet" { matrix_hyparquet; }
+@test "apache-arrow" { matrix_arrow; }
+@test "zstd -d" { matrix_zstd; }

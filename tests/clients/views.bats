@@ -1,0 +1,120 @@
+#!/usr/bin/env bats
+# Views, read by programs that know nothing of spillfs: every type, kind and state, and SQL over several views.
+# views-long.bats has more block sizes, filters, codecs and data.
+
+load ../lib/common
+load views
+
+setup_file() { setup_matrix small; }
+teardown_file() { teardown_matrix; }
+setup() {
+	spill_only
+	need_clients
+	WORK=$MATRIX_WORK
+	revive
+}
+teardown() { :; }
+
+@test "NumPy, mapped and not" { matrix_numpy; }
+@test "zarr-python" { matrix_zarr_python; }
+@test "zarrita, both versions" { matrix_zarrita; }
+@test "DuckDB" { matrix_duckdb; }
+@test "hyparquet" { matrix_hyparquet; }
+@test "apache-arrow" { matrix_arrow; }
+@test "zstd -d" { matrix_zstd; }
+
+@test "after all is stored, and after a remount" {
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	reads m js parquet-duckdb parquet .parquet
+	mount_again_fresh
+	reads m py npy npy .npy
+	reads then js parquet-hyparquet parquet .parquet
+	reads m js zarr3 zarr .zarr 'c64|c128|record|record13'
+	reads then js arrow arrow .arrow
+}
+
+# The mount of this file, ended and begun again.
+mount_again_fresh() {
+	PID=$(tail -n1 "$WORK/.pids")
+	"$SPILLCTL" umount "$MNT"
+	wait_gone "$PID"
+	mount_store
+}
+
+view_bytes() { echo $(($(stat_value spillfs_read_bytes 'kind="view"') + 0)); }
+frame_bytes() { stat_value spillfs_frame_read_bytes; }
+
+# cost QUERY ANSWER: sets VIEW and FRAMES to the bytes that it reads when nothing is cached.
+cost() {
+	mount_again_fresh
+	local v f
+	v=$(view_bytes) f=$(frame_bytes)
+	eq "$(read_js sql "$1")" "$2"
+	VIEW=$(($(view_bytes) - v)) FRAMES=$(($(frame_bytes) - f))
+	echo "# $1: $VIEW bytes of views, $FRAMES of frames" >&2
+}
+
+@test "filters prune: what cannot match is not read" {
+	local p=$MNT/views/parquet all all_frames
+	"$PYTHON" - "$MNT" <<-'END'
+		import numpy as np, sys
+		x = np.sort(np.random.default_rng(1).integers(0, 10**12, 2_000_000))
+		x[[0, -1]] = 0, 10**12
+		x.tofile(sys.argv[1] + "/layers/sorted.i64")
+		(x / 8).tofile(sys.argv[1] + "/layers/sorted.f64")
+	END
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	local n
+	n=$("$PYTHON" -c 'import numpy as np, sys; x = np.fromfile(sys.argv[1], "<i8"); print((x > 999 * 10**9).sum())' "$MNT/layers/sorted.i64")
+	cost "SELECT sum(sorted)::VARCHAR AS s FROM '$p/layers/sorted.i64.parquet'" \
+		"[{\"s\":\"$("$PYTHON" -c 'import numpy as np, sys; print(np.fromfile(sys.argv[1], "<i8").sum())' "$MNT/layers/sorted.i64")\"}]"
+	all=$VIEW all_frames=$FRAMES
+	[ "$all" -gt 5000000 ]
+	cost "SELECT count(*) AS n FROM '$p/layers/sorted.i64.parquet' WHERE sorted > 999000000000" "[{\"n\":\"$n\"}]"
+	[ $((VIEW * 5)) -lt "$all" ]
+	[ $((FRAMES * 5)) -lt "$all_frames" ]
+	cost "SELECT count(*) AS n FROM '$p/layers/sorted.f64.parquet' WHERE sorted > 999000000000 / 8" "[{\"n\":\"$n\"}]"
+	[ $((VIEW * 5)) -lt "$all" ]
+	cost "SELECT count(*) AS n FROM '$p/layers/sorted.i64.parquet' WHERE sorted > 1000000000001" '[{"n":"0"}]'
+	[ $((VIEW * 20)) -lt "$all" ]
+	[ $((FRAMES * 20)) -lt "$all_frames" ]
+}
+
+@test "SQL over tables, views of all kinds, and the past" {
+	local d
+	for d in layers/sales columns/prices buckets/log; do mkdir "$MNT/$d"; done
+	"$PYTHON" - "$MNT" first <<-'END'
+		import numpy as np, sys
+		mnt, rng = sys.argv[1], np.random.default_rng(5)
+		rng.integers(0, 5000, 300000, dtype="<u4").tofile(mnt + "/layers/sales/item.u32")
+		rng.integers(1, 10, 300000, dtype="<i2").tofile(mnt + "/layers/sales/pieces.i16")
+		np.arange(300000).astype("<i8").tofile(mnt + "/layers/sales/id.i64")
+		np.arange(5000, dtype="<u4").tofile(mnt + "/columns/prices/item.u32")
+		rng.integers(1, 10**6, 5000).astype("<f8").tofile(mnt + "/columns/prices/price.f64")
+		rng.integers(0, 300000, 1000).astype("<i8").tofile(mnt + "/buckets/log/id.i64")
+		(rng.random(1000) < .5).tofile(mnt + "/buckets/log/bad.bool")
+	END
+	mkdir "$MNT/snapshots/sold"
+	"$PYTHON" - "$MNT" >"$WORK/want" <<-'END'
+		import json, numpy as np, sys
+		mnt = sys.argv[1]
+		def col(path): return np.fromfile(mnt + "/" + path, {"u32": "<u4", "i16": "<i2", "i64": "<i8", "f64": "<f8", "bool": "?"}[path.rsplit(".")[-1]])
+		item, pieces, price = col("layers/sales/item.u32"), col("layers/sales/pieces.i16"), col("columns/prices/price.f64")
+		ids, bad = col("buckets/log/id.i64"), col("buckets/log/bad.bool")
+		print(json.dumps([{"n": str(len(item)), "s": str(int((pieces * price[item]).sum()))}], separators=(",", ":")))
+		print(json.dumps([{"n": str(int(bad.sum())), "s": str(int(pieces[ids[bad]].sum()))}], separators=(",", ":")))
+		now = pieces.copy()
+		now[1000:200000] = 7
+		now.tofile(mnt + "/layers/sales/pieces.i16")
+		print(json.dumps([{"n": str(int((pieces != now).sum())), "d": str(int(now.astype(int).sum() - pieces.sum()))}], separators=(",", ":")))
+	END
+	d=$MNT/views/parquet
+	read_js sql "SELECT count(*) AS n, sum(pieces * price)::BIGINT AS s FROM '$MNT/snapshots/sold/views/parquet/layers/sales.parquet'
+			JOIN '$d/columns/prices.parquet' USING (item)" \
+		"SELECT count(*) AS n, sum(pieces)::VARCHAR AS s FROM '$d/buckets/log.parquet' l
+			JOIN '$MNT/snapshots/sold/views/parquet/layers/sales.parquet' s ON l.id = s.id WHERE bad" \
+		"SELECT count(*) AS n, sum(a.pieces - b.pieces)::VARCHAR AS d FROM '$d/layers/sales.parquet' a
+			JOIN '$MNT/snapshots/sold/views/parquet/layers/sales.parquet' b USING (id) WHERE a.pieces <> b.pieces" >"$WORK/got"
+	sed -n 3p "$WORK/want" | grep -q '"n":"1' # something differs
+	diff "$WORK/want" "$WORK/got"
+}
