@@ -4,6 +4,7 @@
  * Invariants:
  *  1. Ids of fields rise within a struct; so a header is mostly one byte, the distance to the last id and the type.
  *  2. Numbers are zigzag varints, lengths plain ones.
+ *  3. The view has all of it when the outermost struct has ended.
  */
 #include "view/thrift.h"
 
@@ -17,9 +18,30 @@
 
 #define SHORT_MAX 14 /* of distances and list lengths: they share a byte with the type */
 
+static void flush(struct thrift *t)
+{
+	view_put(t->view, t->ahead, t->nahead);
+	t->nahead = 0;
+}
+
+static void put(struct thrift *t, const void *p, size_t len)
+{
+	if (len > sizeof(t->ahead) - t->nahead)
+		flush(t);
+	if (len > sizeof(t->ahead)) {
+		view_put(t->view, p, len);
+		return;
+	}
+	if (len)
+		memcpy(t->ahead + t->nahead, p, len);
+	t->nahead += len;
+}
+
 static void put_byte(struct thrift *t, uint8_t x)
 {
-	view_put(t->view, &x, 1);
+	if (t->nahead == sizeof(t->ahead))
+		flush(t);
+	t->ahead[t->nahead++] = x;
 }
 
 static void put_varint(struct thrift *t, uint64_t x)
@@ -30,7 +52,7 @@ static void put_varint(struct thrift *t, uint64_t x)
 	for (; x > 0x7f; x >>= 7)
 		buf[n++] = (uint8_t)(x | 0x80);
 	buf[n++] = (uint8_t)x;
-	view_put(t->view, buf, n);
+	put(t, buf, n);
 }
 
 static void put_zigzag(struct thrift *t, int64_t x)
@@ -56,7 +78,10 @@ static void put_id(struct thrift *t, int id, enum thrift_type type)
 
 void thrift_begin(struct thrift *t, struct view *v)
 {
-	*t = (struct thrift){ .view = v };
+	t->view = v;
+	t->depth = 0;
+	t->last[0] = 0;
+	t->nahead = 0;
 }
 
 void thrift_struct(struct thrift *t, int id)
@@ -71,6 +96,8 @@ void thrift_end(struct thrift *t)
 	put_byte(t, 0);
 	if (t->depth)
 		t->depth--;
+	else
+		flush(t);
 }
 
 void thrift_empty(struct thrift *t, int id)
@@ -118,7 +145,7 @@ void thrift_binary(struct thrift *t, int id, const void *p, size_t len)
 {
 	put_id(t, id, THRIFT_BINARY);
 	put_varint(t, len);
-	view_put(t->view, p, len);
+	put(t, p, len);
 }
 
 void thrift_string(struct thrift *t, int id, const char *s)

@@ -25,6 +25,8 @@ struct thrift {
 	struct view *view;
 	unsigned depth;
 	int last[THRIFT_DEPTH_MAX]; /* id of the last field of each struct that is open */
+	uint8_t ahead[256];         /* what the view does not have yet */
+	size_t nahead;
 };
 
 /* Begins the outermost struct. */
