@@ -113,7 +113,7 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 }
 
 /* As the rest of open_inode; views.h says why with the lock only in between. */
-static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+static int need_view(struct inode *i)
 {
 	struct view_opening o = { 0 };
 	int err = 0;
@@ -132,6 +132,16 @@ static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info
 	rwlock_release(&i->rw);
 	if (o.array)
 		array_close(o.array);
+	return err;
+}
+
+static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+{
+	int err;
+
+	do
+		err = need_view(i);
+	while (err == -EAGAIN);
 	if (err)
 		return err;
 	info->direct = false;

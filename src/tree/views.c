@@ -117,9 +117,15 @@ static struct {
 } alone[ALONE_MAX];
 static _Atomic uint64_t alone_generations = 1ull << 32;
 
+/* Of a file's name, whichever array has it. */
+static uint64_t name_number(const struct view_key *key)
+{
+	return views_number(&(struct view_key){ .sub = key->sub, .role = key->role, .format = key->format });
+}
+
 void views_part(const struct view_key *key)
 {
-	uint64_t number = views_number(key);
+	uint64_t number = name_number(key);
 
 	atomic_store(&alone[number % ALONE_MAX].number, number);
 	atomic_store(&alone[number % ALONE_MAX].until_ns, inode_now_ns() + ALONE_NS);
@@ -127,9 +133,9 @@ void views_part(const struct view_key *key)
 
 static bool is_alone(const struct view_key *key)
 {
-	uint64_t number = views_number(key);
+	uint64_t number = name_number(key);
 
-	return atomic_load(&alone[number % ALONE_MAX].number) == number &&
+	return key->role == VIEW_FILE && atomic_load(&alone[number % ALONE_MAX].number) == number &&
 	       inode_now_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
 }
 
@@ -163,16 +169,35 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 	return err;
 }
 
+/* Opened since it was found, and what is open shows less than was there then. */
+static bool opened_older(struct inode *i, uint64_t version)
+{
+	struct view_node *n = i->view;
+	bool older;
+
+	lock_acquire(&i->attr);
+	older = i->array && n->known && (n->key.role == VIEW_TABLE ? n->version != version : n->version < version);
+	lock_release(&i->attr);
+	return older;
+}
+
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out)
 {
+	const struct view_node like = { .key = *key };
+	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW;
+	uint64_t version = 0;
 	struct inode *i;
-	int err = views_node(t, key, dir, name, &i);
+	int err = file ? views_version(t, &like, &version) : 0;
 
-	if (err)
-		return err;
-	err = views_getattr(t, i->ino, out);
-	if (err)
+	for (int k = 0; !err; k++) {
+		err = views_node(t, key, dir, name, &i);
+		if (err)
+			break;
+		err = views_getattr(t, i->ino, out);
+		if (!err && (!file || k == VIEWS_REPLACED_TRIES || !opened_older(i, version)))
+			break;
 		inode_put(i, 1);
+	}
 	return err;
 }
 
@@ -311,26 +336,39 @@ static mode_t mode_of(const struct view_node *n, mode_t source)
 	return S_IFDIR | mode;
 }
 
+/* Versions of arrays count upwards; those of tables are only different. */
+static void note_version_locked(struct view_node *n, uint64_t version)
+{
+	if (n->key.role == VIEW_TABLE || version > n->newest)
+		n->newest = version;
+}
+
 /* The file's size for the sources as they are; what is open keeps the size it was opened with. */
 static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 {
 	struct view_node *n = i->view;
 	uint64_t version, size = 0;
 	struct view *v;
-	bool known, open = i->array;
+	bool ever, known, open = i->array;
 	int err = open ? 0 : views_version(t, n, &version);
 	bool gone = err == -ESTALE;
 
 	if (err && !gone)
 		return err;
 	lock_acquire(&i->attr);
-	known = n->known && (open || gone || n->version == version);
+	if (!open && !gone)
+		note_version_locked(n, version);
+	ever = n->known;
+	known = ever && (open || gone || n->version == version);
 	size = n->size_bytes;
 	lock_release(&i->attr);
 	if (!known && gone)
 		return -ESTALE;
-	if (!known) {
+	if (!known)
 		err = views_lay(t, n, false, &v);
+	/* Replaced, though somebody still holds it: with its name its type is gone. */
+	known |= ever && err == -ESTALE;
+	if (!known) {
 		if (err)
 			return err;
 		size = view_size(v);
@@ -458,6 +496,11 @@ int views_open_end(struct inode *i, struct view_opening *o)
 		return -ESTALE;
 	}
 	lock_acquire(&i->attr);
+	note_version_locked(n, o->version);
+	if (n->newest != o->version) {
+		lock_release(&i->attr);
+		return -EAGAIN;
+	}
 	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
 	n->known = true;

@@ -51,6 +51,7 @@ struct view_node {
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
 	uint64_t told_bytes;     /* the size that the kernel was told last */
+	uint64_t newest;         /* version of the source that a lookup or an open has seen; what is older is not shown */
 	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
