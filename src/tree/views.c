@@ -417,7 +417,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	n->told_bytes = size;
 	lock_release(&i->attr);
 	out->st.st_ino = ino;
-	out->st.st_nlink = view_role_is_dir(n->key.role) ? 2 : 1;
+	out->st.st_nlink = 1; /* of directories: not counted */
 	out->st.st_size = (off_t)size;
 	out->st.st_blocks = 0; /* the array's, counted there */
 	out->st.st_blksize = 1 << 20;
