@@ -151,7 +151,8 @@ static int gather(const struct tree_read *r, char *buf, struct iovec *v, int *n_
 		v[n++] = (struct iovec){ l->ptr ? (void *)(uintptr_t)l->ptr : buf, done };
 		if (done < l->len_bytes)
 			break;
-		buf += l->ptr ? 0 : done;
+		if (!l->ptr)
+			buf += done;
 	}
 	*n_out = n;
 	return 0;

@@ -233,7 +233,7 @@ sys.stdout.buffer.write(a.tobytes())' $i >>"$MNT/buckets/d/records"; done
 		    np.save(sys.argv[1] + "/views/npy/layers/a.npy", np.full(40000 + k, float(k)))
 	END
 	i=$!
-	sleep 0.7
+	until [ "$(stat -c %s "$MNT/layers/a")" -gt 320000 ]; do sleep 0.02; done
 	commit
 	sleep 0.3
 	kill9
