@@ -467,7 +467,8 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 /* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
 int views_open_begin(struct inode *i, struct view_opening *out)
 {
-	struct view_node now = *i->view;
+	const struct view_node *n = i->view;
+	struct view_node now = { .key = n->key, .past = n->past, .dir = n->dir, .name = n->name };
 	struct inode *source = NULL;
 	int err = begin(i->tree, &now, out);
 

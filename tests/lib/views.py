@@ -649,24 +649,23 @@ CHANGES = (
 
 def pinned(mnt):
     top, held = mnt + "/layers", []
-    for bs in (4096, 131072):
-        for how in ("noise", "numbers"):
-            f = "%s%d.f64" % (how, bs)
-            make(top + "/" + f, sample(300000, 5, how), bs)
-            if how == "noise":
-                os.sync()
-            for name, change in CHANGES:
-                for fmt in LAYERED:
-                    files = view_files(mnt, fmt, "layers", f)
-                    held += [Open(p) for p in files[:2] + files[-1:]]
-                change(top, f)
-                for o in held[-30:]:
-                    o.check()
-                for fmt in LAYERED:
-                    for p in view_files(mnt, fmt, "layers", f):
-                        read_whole(p)
-                if name in ("all", "cut", "replaced"):
-                    commit(mnt)
+    for bs, how in ((16384, "numbers"), (131072, "noise"), (131072, "numbers")):
+        f = "%s%d.f64" % (how, bs)
+        make(top + "/" + f, sample(300000, 5, how), bs)
+        if how == "noise":
+            os.sync()
+        for name, change in CHANGES:
+            for fmt in LAYERED:
+                files = view_files(mnt, fmt, "layers", f)
+                held += [Open(p) for p in files[:2] + files[-1:]]
+            change(top, f)
+            for o in held[-30:]:
+                o.check()
+            for fmt in LAYERED:
+                for p in view_files(mnt, fmt, "layers", f):
+                    read_whole(p)
+            if name in ("all", "cut", "replaced"):
+                commit(mnt)
     commit(mnt)
     for o in held:
         o.check(close=True)
