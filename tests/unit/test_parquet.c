@@ -233,7 +233,7 @@ static const char *const dtypes[] = { "i8",  "i16", "i32", "i64", "u8",   "u16",
 
 static void check_dtype(const char *dtype, enum array_kind kind, enum codec_policy policy, size_t count)
 {
-	struct table t = { .columns = { { "x", dtype, NULL, kind, policy, 0 } } };
+	struct table t = { .columns = { { .name = "x", .dtype = dtype, .kind = kind, .policy = policy } } };
 	char name[128], type[32] = "";
 	size_t stats;
 
@@ -291,8 +291,10 @@ UNIT_TEST(parquet_short_files)
 /* Nothing is stored of a hole; its frames are made, and its bounds are zeros. */
 UNIT_TEST(parquet_holes)
 {
-	struct table t = { .columns = { { "x", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 65536 * 2 },
-					{ "y", "i16", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 65536 * 2 } } };
+	struct table t = { .columns = {
+		{ .name = "x", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO, .block = 65536 * 2 },
+		{ .name = "y", .dtype = "i16", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO, .block = 65536 * 2 },
+	} };
 
 	table_open(&t, 500000);
 	memset(t.columns[0].data + 16384 * 8, 0, 300000 * 8);
@@ -306,8 +308,10 @@ UNIT_TEST(parquet_holes)
 
 UNIT_TEST(parquet_zeros_of_both_signs)
 {
-	struct table t = { .columns = { { "x", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 0 },
-					{ "y", "f16", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 0 } } };
+	struct table t = { .columns = {
+		{ .name = "x", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO },
+		{ .name = "y", .dtype = "f16", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO },
+	} };
 	const struct node *st;
 
 	table_open(&t, 1000);
@@ -328,7 +332,9 @@ UNIT_TEST(parquet_zeros_of_both_signs)
 /* Bounds are left out where NaNs are, and nowhere else. */
 UNIT_TEST(parquet_nans)
 {
-	struct table t = { .columns = { { "x", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 0 } } };
+	struct table t = { .columns = {
+		{ .name = "x", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO }
+	} };
 
 	table_open(&t, 400000);
 	memset(t.columns[0].data + 8 * 140000, 0xff, 8);
@@ -343,13 +349,13 @@ UNIT_TEST(parquet_nans)
 UNIT_TEST(parquet_tables)
 {
 	struct table t = { .columns = {
-		{ "f", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_NONE, 0 },
-		{ "i", "i32", NULL, ARRAY_LAYERED, CODEC_POLICY_NONE, 1 << 20 },
-		{ "b", "bool", NULL, ARRAY_LAYERED, CODEC_POLICY_NONE, 0 },
-		{ "s", "i8", NULL, ARRAY_LAYERED, CODEC_POLICY_NONE, 131072 },
-		{ "p", "pos:u32,lcp:u32", NULL, ARRAY_BUCKET, CODEC_POLICY_NONE, 0 },
-		{ "c", "c128", NULL, ARRAY_LAYERED, CODEC_POLICY_NONE, 131072 },
-		{ "h", "f16", NULL, ARRAY_COLUMN, CODEC_POLICY_NONE, 0 },
+		{ .name = "f", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_NONE },
+		{ .name = "i", .dtype = "i32", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_NONE, .block = 1 << 20 },
+		{ .name = "b", .dtype = "bool", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_NONE },
+		{ .name = "s", .dtype = "i8", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_NONE, .block = 131072 },
+		{ .name = "p", .dtype = "pos:u32,lcp:u32", .kind = ARRAY_BUCKET, .policy = CODEC_POLICY_NONE },
+		{ .name = "c", .dtype = "c128", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_NONE, .block = 131072 },
+		{ .name = "h", .dtype = "f16", .kind = ARRAY_COLUMN, .policy = CODEC_POLICY_NONE },
 	} };
 
 	table_open(&t, 600007);
@@ -365,9 +371,9 @@ UNIT_TEST(parquet_tables)
 UNIT_TEST(parquet_tables_of_odd_blocks)
 {
 	struct table t = { .columns = {
-		{ "x", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_SHUFFLE, 4096 * 97 },
-		{ "y", "f32", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 4096 * 89 },
-		{ "z", "a:u32,b:u32,c:u32", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 0 },
+		{ .name = "x", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_SHUFFLE, .block = 4096 * 97 },
+		{ .name = "y", .dtype = "f32", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO, .block = 4096 * 89 },
+		{ .name = "z", .dtype = "a:u32,b:u32,c:u32", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO },
 	} };
 
 	table_open(&t, 500003);
@@ -381,7 +387,9 @@ UNIT_TEST(parquet_tables_of_odd_blocks)
 /* Elements that cross the ends of blocks. */
 UNIT_TEST(parquet_blocks_that_cut_elements)
 {
-	struct table t = { .columns = { { "r", "a:u32,b:u32,c:u32", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 0 } } };
+	struct table t = { .columns = {
+		{ .name = "r", .dtype = "a:u32,b:u32,c:u32", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO }
+	} };
 
 	table_open(&t, 1100000);
 	memset(t.columns[0].data + 12 * 100000, 0, 12 * 100000);
@@ -394,7 +402,9 @@ UNIT_TEST(parquet_blocks_that_cut_elements)
 /* What is no whole element does not show; no bounds are known of a block that is cut so. */
 UNIT_TEST(parquet_tail)
 {
-	struct table t = { .columns = { { "x", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_SHUFFLE, 0, .tail = 5 } } };
+	struct table t = { .columns = {
+		{ .name = "x", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_SHUFFLE, .tail = 5 }
+	} };
 
 	table_open(&t, 140000);
 	table_check(&t, "tail");
@@ -406,7 +416,9 @@ UNIT_TEST(parquet_tail)
 /* Small blocks: no more than 128 to a row group. */
 UNIT_TEST(parquet_small_blocks)
 {
-	struct table t = { .columns = { { "x", "f64", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 4096 } } };
+	struct table t = { .columns = {
+		{ .name = "x", .dtype = "f64", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO, .block = 4096 }
+	} };
 
 	table_open(&t, 200000);
 	table_check(&t, "small");
@@ -433,7 +445,9 @@ UNIT_TEST(parquet_logical_types)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct table t = { .columns = { { "t", cases[i].dtype, cases[i].logical, ARRAY_LAYERED } } };
+		struct table t = { .columns = {
+			{ .name = "t", .dtype = cases[i].dtype, .logical = cases[i].logical, .kind = ARRAY_LAYERED }
+		} };
 		const struct node *schema, *logical, *type;
 		char name[64];
 
@@ -470,7 +484,9 @@ UNIT_TEST(parquet_names)
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		struct table t = { .columns = { { names[i][0], "i32", NULL, ARRAY_LAYERED, CODEC_POLICY_AUTO, 0 } } };
+		struct table t = { .columns = {
+			{ .name = names[i][0], .dtype = "i32", .kind = ARRAY_LAYERED, .policy = CODEC_POLICY_AUTO }
+		} };
 		const struct node *name;
 		char file[64];
 
