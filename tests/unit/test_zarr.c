@@ -52,7 +52,7 @@ static struct view_input input(struct view *v, const struct seen *z)
 
 static void save_file(const struct seen *z, const char *name, const void *p, size_t n)
 {
-	char path[256];
+	char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s", z->save, name);
 	view_world_save(path, p, n);
