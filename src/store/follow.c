@@ -337,6 +337,7 @@ static int read_refs(struct layers *ls)
 int layers_follow(struct layers *ls, bool *changed)
 {
 	uint64_t head = 0;
+	bool tell;
 	int err;
 
 	*changed = false;
@@ -354,11 +355,12 @@ int layers_follow(struct layers *ls, bool *changed)
 	/* A name can come or go without a new layer. */
 	if (!err && (*changed || ls->follow_looks++ % REFS_EVERY == 0))
 		err = read_refs(ls);
-	lock_release(&ls->lock);
 	/* A copy under way, or a writer that is faster: the next look will do. Once is worth a line. */
-	if (err && err != ls->follow_error)
-		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, strerror(-err));
+	tell = err && err != ls->follow_error;
 	ls->follow_error = err;
+	lock_release(&ls->lock);
+	if (tell)
+		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, strerror(-err));
 	return err;
 }
 

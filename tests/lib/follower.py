@@ -82,7 +82,8 @@ def pairs(mnt, ro, commits):
         top = "%s/snapshots/@%d/layers/cur/" % (ro, newest)
         try:
             a, b = stamp(top + "a"), stamp(top + "b")
-        except FileNotFoundError:
+        except OSError as e:
+            assert e.errno in (errno.ENOENT, errno.ESTALE)
             # The writer has dropped it in between: then there is a newer one.
             assert stat_value(ro, "spillfs_newest_layer") > newest
             continue

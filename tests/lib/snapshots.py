@@ -172,8 +172,7 @@ def run_writer(k, mnt, shared, stop):
         progress.begin(n)
         WRITERS[k][0](top, n)
         progress.done(n)
-        if k in (1, 2):
-            time.sleep(0.002)
+        time.sleep(0.002) # what they write is read as a whole at each look
 
 
 def look(top):
