@@ -113,35 +113,43 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 }
 
 /* As the rest of open_inode; views.h says why with the lock only in between. */
-static int need_view(struct inode *i)
+static int try_view(struct inode *i, struct view_opening *o)
 {
-	struct view_opening o = { 0 };
 	int err = 0;
 
 	rwlock_exclusive(&i->rw);
 	if (!i->array) {
 		rwlock_release(&i->rw);
-		err = views_open_begin(i, &o);
+		err = views_open_begin(i, o);
 		if (err)
 			return err;
 		rwlock_exclusive(&i->rw);
-		err = views_open_end(i, &o);
+		err = views_open_end(i, o);
 	}
 	if (!err)
 		atomic_fetch_add(&i->ncached, 1);
 	rwlock_release(&i->rw);
-	if (o.array)
-		array_close(o.array);
+	if (o->array)
+		array_close(o->array);
+	o->array = NULL;
+	return err;
+}
+
+static int need_view(struct inode *i)
+{
+	struct view_opening o = { 0 };
+	int err;
+
+	do
+		err = try_view(i, &o);
+	while (err == -EAGAIN);
 	return err;
 }
 
 static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
 {
-	int err;
+	int err = need_view(i);
 
-	do
-		err = need_view(i);
-	while (err == -EAGAIN);
 	if (err)
 		return err;
 	info->direct = false;

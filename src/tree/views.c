@@ -21,6 +21,8 @@
 #include "tree/views_priv.h"
 
 #define VIEW_FLAG (1ull << 63)
+/* How often an array that changes at every look is opened anew before the view is parted from who looks. */
+#define OPEN_TRIES 10
 #define ALL_KINDS (1u << ARRAY_BUCKET | 1u << ARRAY_COLUMN | 1u << ARRAY_LAYERED)
 
 const struct view_format_info view_formats[FORMAT_N] = {
@@ -139,12 +141,17 @@ static bool is_alone(const struct view_key *key)
 	       inode_now_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
 }
 
-int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out)
+static bool is_file(const struct view_key *key)
 {
-	const struct view_node like = { .key = *key };
-	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW, apart = is_alone(key);
-	uint64_t version = 0;
-	int err = file ? views_version(t, &like, &version) : 0;
+	return !view_role_is_dir(key->role) && key->role != VIEW_NEW;
+}
+
+/* With one more reference: the key's inode, or one beside it if that is open and shows another version of the sources. */
+static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t version,
+		    struct inode **out)
+{
+	bool apart = is_alone(key);
+	int err = 0;
 
 	for (uint64_t generation = apart ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
 		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
@@ -160,7 +167,7 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 			views_free_node(n);
 			break;
 		}
-		if (apart ? i->view == n : same_key(&i->view->key, key) && !(file && out_of_date(i, version))) {
+		if (apart ? i->view == n : same_key(&i->view->key, key) && !(is_file(key) && out_of_date(i, version))) {
 			*out = i;
 			return 0;
 		}
@@ -169,32 +176,23 @@ int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const c
 	return err;
 }
 
-/* Opened since it was found, and what is open shows less than was there then. */
-static bool opened_older(struct inode *i, uint64_t version)
-{
-	struct view_node *n = i->view;
-	bool older;
-
-	lock_acquire(&i->attr);
-	older = i->array && n->known && (n->key.role == VIEW_TABLE ? n->version != version : n->version < version);
-	lock_release(&i->attr);
-	return older;
-}
-
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out)
 {
 	const struct view_node like = { .key = *key };
-	bool file = !view_role_is_dir(key->role) && key->role != VIEW_NEW;
 	uint64_t version = 0;
 	struct inode *i;
-	int err = file ? views_version(t, &like, &version) : 0;
+	int err = 0;
 
 	for (int k = 0; !err; k++) {
-		err = views_node(t, key, dir, name, &i);
+		if (is_file(key))
+			err = views_version(t, &like, &version);
+		if (!err)
+			err = node_for(t, key, dir, name, version, &i);
 		if (err)
 			break;
 		err = views_getattr(t, i->ino, out);
-		if (!err && (!file || k == VIEWS_REPLACED_TRIES || !opened_older(i, version)))
+		/* Opened since it was found, it may show less than was there before. */
+		if (!err && (!is_file(key) || k == VIEWS_REPLACED_TRIES || !out_of_date(i, version)))
 			break;
 		inode_put(i, 1);
 	}
@@ -336,11 +334,13 @@ static mode_t mode_of(const struct view_node *n, mode_t source)
 	return S_IFDIR | mode;
 }
 
-/* Versions of arrays count upwards; those of tables are only different. */
+/* Versions are equal or not; which of two is newer they do not tell, but the order of looks does. */
 static void note_version_locked(struct view_node *n, uint64_t version)
 {
-	if (n->key.role == VIEW_TABLE || version > n->newest)
-		n->newest = version;
+	if (version == n->seen)
+		return;
+	n->seen = version;
+	n->nseen++;
 }
 
 /* The file's size for the sources as they are; what is open keeps the size it was opened with. */
@@ -446,10 +446,9 @@ uint64_t views_told(struct inode *i)
 
 static int begin(struct tree *t, const struct view_node *n, struct view_opening *out)
 {
-	struct view_opening o = { 0 };
 	struct tree_attr attr;
 	struct view *v;
-	int err = n->key.role == VIEW_NEW ? -EACCES : views_version(t, n, &o.version);
+	int err = n->key.role == VIEW_NEW ? -EACCES : views_version(t, n, &out->version);
 
 	if (!err)
 		err = source_attr(t, n, &attr);
@@ -457,10 +456,9 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 		err = views_lay(t, n, true, &v);
 	if (err)
 		return err;
-	o.source = attr.st;
-	o.hash = view_hash(v);
-	view_array(t->arrays, v, &o.array);
-	*out = o;
+	out->source = attr.st;
+	out->hash = view_hash(v);
+	view_array(t->arrays, v, &out->array);
 	return 0;
 }
 
@@ -470,8 +468,12 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	const struct view_node *n = i->view;
 	struct view_node now = { .key = n->key, .past = n->past, .dir = n->dir, .name = n->name };
 	struct inode *source = NULL;
-	int err = begin(i->tree, &now, out);
+	int err;
 
+	lock_acquire(&i->attr);
+	out->nseen = n->nseen;
+	lock_release(&i->attr);
+	err = begin(i->tree, &now, out);
 	for (int k = 0; err == -ESTALE && !now.past && k < VIEWS_REPLACED_TRIES; k++) {
 		if (source)
 			inode_put(source, 1);
@@ -497,11 +499,15 @@ int views_open_end(struct inode *i, struct view_opening *o)
 		return -ESTALE;
 	}
 	lock_acquire(&i->attr);
-	note_version_locked(n, o->version);
-	if (n->newest != o->version) {
+	/* Others have seen other sources since, perhaps newer ones. */
+	if (n->nseen != o->nseen && (n->nseen != o->nseen + 1 || n->seen != o->version)) {
 		lock_release(&i->attr);
-		return -EAGAIN;
+		if (++o->ntries < OPEN_TRIES)
+			return -EAGAIN;
+		views_part(&n->key);
+		return -ESTALE;
 	}
+	note_version_locked(n, o->version);
 	if (!n->known || n->version != o->version || n->hash != o->hash)
 		atomic_store(&i->stale_pages, true);
 	n->known = true;
@@ -542,7 +548,7 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 		tree_forget(t, out->st.st_ino, 1);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
-	err = views_node(t, &key, key.source, array, &i);
+	err = node_for(t, &key, key.source, array, 0, &i);
 	if (err)
 		return err;
 	i->view->who = *who;

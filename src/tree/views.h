@@ -31,11 +31,12 @@ int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dir
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
  * inode's array, whose lock is held exclusively, unless it has one. -ESTALE: another is to be looked up; -EAGAIN:
- * to begin again, for somebody has seen newer sources. What is left of it afterwards the caller closes, with no
- * lock held. */
+ * to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is left of it
+ * afterwards the caller closes, with no lock held. */
 struct view_opening {
 	struct array *array; /* NULL: nothing is left */
-	uint64_t version, hash;
+	uint64_t version, hash, nseen;
+	unsigned ntries;
 	struct stat source;
 };
 int views_open_begin(struct inode *i, struct view_opening *out);

@@ -203,14 +203,14 @@ int views_version(struct tree *t, const struct view_node *n, uint64_t *out)
 		*out = 1;
 		return 0;
 	}
+	if (n->key.role != VIEW_TABLE && past_is(n->key.source)) {
+		*out = 1; /* the number is that of a version */
+		return 0;
+	}
 	if (n->key.role != VIEW_TABLE) {
-		err = n->past ? 0 : views_source(t, n, &i);
+		err = views_source(t, n, &i);
 		if (err)
 			return err;
-		if (n->past) {
-			*out = 1; /* a past file's number is that of its version */
-			return 0;
-		}
 		*out = atomic_load(&i->version);
 		inode_put(i, 1);
 		return 0;

@@ -51,7 +51,7 @@ struct view_node {
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
 	uint64_t told_bytes;     /* the size that the kernel was told last */
-	uint64_t newest;         /* version of the source that a lookup or an open has seen; what is older is not shown */
+	uint64_t seen, nseen;    /* version of the sources that was seen last, and how often that was another one */
 	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
@@ -71,11 +71,9 @@ static inline enum zarr_version zarr_version(enum view_format f)
 
 /* The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
-/* The inode of a view's node with one more reference. attr of the source is looked at by views_getattr. */
-int views_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct inode **out);
 /* Whoever is refused a file because it is open gets another one when it looks it up again at once. */
 void views_part(const struct view_key *key);
-/* The same as the answer to a lookup. */
+/* The inode of a view as the answer to a lookup, which it counts. */
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out);
 /* The number that a key has when nothing stands against it: for listings. */
 uint64_t views_number(const struct view_key *key);

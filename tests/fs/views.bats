@@ -43,6 +43,26 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 @test "mapped views while arrays are overwritten, cut, replaced, removed" { views mapped "$MNT"; }
 @test "open views of buckets and columns keep their length" { views unpinned "$MNT"; }
 @test "a new open sees new bytes, an unchanged view is not read again" { views caches "$MNT"; }
+
+@test "arrays that are loaded again: a view has what was written since" {
+	local k
+	for k in $KINDS; do
+		mkdir "$MNT/$k/t"
+		head -c 400000 /dev/zero >"$MNT/$k/t/a.u32"
+	done
+	remount
+	views reload "$MNT"
+	remount
+	views reload "$MNT"
+}
+
+@test "what does not change has one number" {
+	mkdir "$MNT/layers/d"
+	py proc numbers 50000 1 | tee "$MNT/layers/a.f64" "$MNT/layers/d/b.f64" >/dev/null
+	snap s
+	views shared "$MNT"
+}
+
 @test "directories are tables as long as their arrays are equally long" { views tables "$MNT"; }
 @test "arrays of several dimensions in both orders" { views zarr "$MNT"; }
 @test "many readers and three writers: each view is one whole version" { views storm "$MNT" 3; }

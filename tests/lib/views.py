@@ -11,6 +11,8 @@
     views.py mapped MNT               the same of mapped ones
     views.py unpinned MNT             buckets and columns: length and header stay
     views.py caches MNT               the kernel's pages of a view are those of what it shows
+    views.py reload MNT               arrays at KIND/t/a.u32 that are loaded again, and then overwritten
+    views.py shared MNT               unchanged files that are opened again and again have one number
     views.py tables MNT               directories as tables
     views.py zarr MNT                 chunks of arrays of several dimensions
     views.py storm MNT SECONDS        many open and read while others write: each read is one whole version
@@ -83,6 +85,13 @@ def settle():
     time.sleep(1.1)
 
 
+def drop_caches():
+    os.sync()
+    if ROOT:
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("3")
+
+
 def here(path):
     return os.path.lexists(path)
 
@@ -150,13 +159,18 @@ def wanted(fmt, kind, path):
 
 def check_listing(top):
     """What a directory lists is there, under one number, and of that kind; {name: is a directory}."""
-    found = {}
+    found, numbers = {}, {}
     for entry in os.scandir(top):
         assert entry.name not in found, "%s is listed twice in %s" % (entry.name, top)
         s = os.lstat(entry.path)
         eq((entry.path, entry.is_dir(follow_symlinks=False)), (entry.path, stat.S_ISDIR(s.st_mode)))
-        eq((entry.path, entry.inode()), (entry.path, s.st_ino))
         found[entry.name] = stat.S_ISDIR(s.st_mode)
+        if entry.inode() != s.st_ino:
+            numbers[entry.path] = entry.inode()
+    if numbers:
+        settle()
+    for path, number in numbers.items():
+        eq((path, number), (path, os.lstat(path).st_ino))
     return found
 
 
@@ -803,6 +817,45 @@ def caches(mnt):
         eq(stats(mnt)['spillfs_read_bytes_total{kind="view"}'], before)
 
 
+def reload(mnt):
+    """Arrays of an earlier mount, and some that the daemon has forgotten meanwhile: a view has what was written since."""
+    for kind in KINDS:
+        top, views = mnt + "/" + kind, mnt + "/views/"
+        path, npy, pq = top + "/t/a.u32", views + "npy/" + kind + "/t/a.npy", views + "parquet/" + kind + "/t.parquet"
+        wanted = np.fromfile(path, "<u4")
+        keep = []
+        for k in range(1, 13):
+            eq(np.load(npy).tolist(), wanted.tolist())
+            wanted[k] = 1 << 24 | k
+            if k % 4 == 0:
+                keep += [os.open(npy, os.O_RDONLY), os.open(pq, os.O_RDONLY)]
+            overwrite(path, wanted[k:k + 1].tobytes(), 4 * k)
+            if k % 3 == 0:
+                drop_caches()
+            eq(np.load(npy).tolist(), wanted.tolist())
+            if kind == "layers":
+                raw = subprocess.run(["zstd", "-dcq", views + "zst/layers/t/a.u32.zst"], check=True,
+                                     stdout=subprocess.PIPE).stdout
+                assert raw == wanted.tobytes(), k
+                continue
+            chunk = get(views + "zarr/" + kind + "/t/a.zarr/c/0")
+            for got in (get(pq), chunk):
+                assert struct.pack("<I", 1 << 24 | k) in got, (kind, k)
+        for fd in keep:
+            os.close(fd)
+
+
+def shared(mnt):
+    """What does not change has one number, however often it is open."""
+    for path in (mnt + "/views/npy/layers/a.npy", mnt + "/views/parquet/layers/d.parquet",
+                 mnt + "/snapshots/s/views/npy/layers/a.npy", mnt + "/snapshots/s/views/parquet/layers/d.parquet"):
+        number = os.stat(path).st_ino
+        files = [open(path, "rb") for _ in range(3)]
+        eq([os.fstat(f.fileno()).st_ino for f in files] + [os.stat(path).st_ino], [number] * 4)
+        for f in files:
+            f.close()
+
+
 # ---- tables and zarr --------------------------------------------------------------------------------
 
 def tables(mnt):
@@ -976,4 +1029,4 @@ def storm(mnt, seconds):
 
 if __name__ == "__main__":
     {f.__name__: f for f in (names, collisions, changes, owners, sizes, agree, readonly, pinned, mapped, unpinned, caches,
-                             tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])
+                             reload, shared, tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])
