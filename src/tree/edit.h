@@ -4,6 +4,8 @@
 #ifndef SPILLFS_TREE_EDIT_H
 #define SPILLFS_TREE_EDIT_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct array;
@@ -14,5 +16,9 @@ struct inode;
  * repeatable. -EROFS after a failed commit. */
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx);
 int edit_resize(struct inode *i, uint64_t size_bytes);
+/* All len bytes; *grew: so did the array, whatever the answer is. */
+int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, bool *grew);
+/* Nobody goes on writing at its end: array_end_growth. */
+int edit_end_growth(struct inode *i);
 
 #endif

@@ -95,6 +95,44 @@ int edit_resize(struct inode *i, uint64_t size_bytes)
 	return edit_array(i, do_resize, &size_bytes);
 }
 
+struct piece {
+	const void *buf;
+	size_t len;
+	uint64_t off;
+	bool grew;
+};
+
+static int do_write(struct array *a, void *ctx)
+{
+	struct piece *p = ctx;
+	uint64_t before = a->size_bytes;
+	int err = array_write(a, p->buf, p->len, p->off);
+
+	p->grew |= a->size_bytes > before;
+	return err;
+}
+
+int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, bool *grew)
+{
+	struct piece p = { .buf = buf, .len = len, .off = off };
+	int err = edit_array(i, do_write, &p);
+
+	*grew = p.grew;
+	return err;
+}
+
+static int do_end_growth(struct array *a, void *ctx)
+{
+	(void)ctx;
+	array_end_growth(a);
+	return 0;
+}
+
+int edit_end_growth(struct inode *i)
+{
+	return edit_array(i, do_end_growth, NULL);
+}
+
 /* A writer without privilege takes the set-id bits away, as on any file system. */
 static void drop_setid(struct inode *i, const struct tree_caller *who)
 {
@@ -256,13 +294,6 @@ static void end_writing(struct tree_file *f)
 		atomic_fetch_sub(&f->inode->nwriters, 1);
 }
 
-static int do_end_growth(struct array *a, void *ctx)
-{
-	(void)ctx;
-	array_end_growth(a);
-	return 0;
-}
-
 void tree_file_release(struct tree_file *f)
 {
 	struct inode *i = f->inode;
@@ -275,7 +306,7 @@ void tree_file_release(struct tree_file *f)
 		return;
 	}
 	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
-		edit_array(i, do_end_growth, NULL);
+		edit_end_growth(i);
 	end_writing(f);
 	if (f->cached) {
 		if ((f->flags & O_ACCMODE) != O_RDONLY)
@@ -409,23 +440,6 @@ void tree_read_end(struct tree_read *r)
 	}
 }
 
-struct piece {
-	const void *buf;
-	size_t len;
-	uint64_t off;
-	bool grew;
-};
-
-static int do_write(struct array *a, void *ctx)
-{
-	struct piece *p = ctx;
-	uint64_t before = a->size_bytes;
-	int err = array_write(a, p->buf, p->len, p->off);
-
-	p->grew |= a->size_bytes > before;
-	return err;
-}
-
 static void note_write(struct inode *i)
 {
 	int64_t now = inode_now_ns();
@@ -439,8 +453,8 @@ static void note_write(struct inode *i)
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
 	       const struct tree_caller *who, bool *drop_cache)
 {
-	struct piece p = { .buf = buf, .len = len, .off = off };
 	struct inode *i = f->inode;
+	bool grew;
 	int err;
 
 	*drop_cache = false;
@@ -448,8 +462,8 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 		return upload_write(f->upload, buf, len, off);
 	if (!i)
 		return -EBADF;
-	err = edit_array(i, do_write, &p);
-	if (p.grew)
+	err = edit_write(i, buf, len, off, &grew);
+	if (grew)
 		atomic_store(&f->grew, true);
 	if (err)
 		return err;

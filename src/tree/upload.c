@@ -183,19 +183,6 @@ static int make_array(struct upload *u)
 
 /* Writing. */
 
-struct piece {
-	const void *buf;
-	size_t len;
-	uint64_t off;
-};
-
-static int do_write(struct array *a, void *ctx)
-{
-	const struct piece *p = ctx;
-
-	return array_write(a, p->buf, p->len, p->off);
-}
-
 static int refuse(struct upload *u, const char *why)
 {
 	log_warn("views/npy: %s: %s", u->name, why);
@@ -228,12 +215,12 @@ static int add_head(struct upload *u, const char *buf, size_t len, uint64_t off)
 
 static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off)
 {
-	struct piece p = { buf, len, off - u->facts.data_off };
+	bool grew;
 	int err;
 
 	if (u->published || off > u->total_bytes || len > u->total_bytes - off)
 		return refuse(u, "there is more than its shape says");
-	err = len ? edit_array(u->array, do_write, &p) : 0;
+	err = len ? edit_write(u->array, buf, len, off - u->facts.data_off, &grew) : 0;
 	if (!err)
 		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
@@ -280,17 +267,10 @@ int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off)
 	return err;
 }
 
-static int do_end_growth(struct array *a, void *ctx)
-{
-	(void)ctx;
-	array_end_growth(a);
-	return 0;
-}
-
 static int publish(struct upload *u, struct tree_named *named)
 {
 	const struct view_key *key = &u->view->view->key;
-	int err = edit_array(u->array, do_end_growth, NULL);
+	int err = edit_end_growth(u->array);
 
 	if (!err)
 		err = name_publish(u->tree, u->dir, u->name, u->array, key->role == VIEW_FILE ? key->source : 0);
