@@ -147,28 +147,6 @@ int array_lend_range(struct io *f, uint64_t off, size_t len, struct lease *out)
 	return 0;
 }
 
-/* The bytes of a lease, at dst. */
-static int copy_lease(const struct lease *l, void *dst)
-{
-	size_t done = 0;
-
-	if (l->ptr) {
-		memcpy(dst, l->ptr, l->len_bytes);
-		return 0;
-	}
-	while (done < l->len_bytes) {
-		ssize_t n = pread(l->fd, (char *)dst + done, l->len_bytes - done, (off_t)(l->fd_off_bytes + done));
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		if (n > 0)
-			done += (size_t)n;
-	}
-	return 0;
-}
-
 int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out)
 {
 	size_t done = 0;
@@ -181,7 +159,7 @@ int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_o
 		if (err)
 			return err;
 		n = l.len_bytes;
-		err = copy_lease(&l, (char *)buf + done);
+		err = lease_copy(&l, (char *)buf + done);
 		lease_return(&l);
 		if (err)
 			return err;

@@ -43,6 +43,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 				       FUSE_CAP_IOCTL_DIR | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO);
 	if (f->config.writeback)
 		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+	conn->max_read = f->config.max_read_bytes; /* libfuse wants it here, too */
 	conn->max_readahead = 1 << 20;
 	conn->max_write = 1 << 20;
 	conn->max_background = 64;
@@ -59,6 +60,8 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 		return -ENOMEM;
 	f->tree = tree;
 	f->config = *config;
+	if (config->writeback)
+		tree_sizes_stick(tree);
 	front_ops_tree(&ops);
 	front_ops_file(&ops);
 	f->se = fuse_session_new(args, &ops, sizeof(ops), f);

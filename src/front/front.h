@@ -14,6 +14,7 @@ struct tree;
 
 struct front_config {
 	bool writeback;              /* kernel writeback cache */
+	unsigned max_read_bytes;     /* of one request; 0: as the kernel likes */
 	bool set_uid, set_gid;       /* -o uid=, gid=: shown owner of everything */
 	uid_t uid;
 	gid_t gid;

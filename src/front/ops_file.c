@@ -11,6 +11,7 @@
 
 #include "front/notify.h"
 #include "util/buf.h"
+#include "util/log.h"
 
 static struct tree_file *file_of(struct fuse_file_info *fi)
 {
@@ -55,7 +56,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct tree_file_info info = { .direct = !front_of(req)->config.writeback };
 	struct pending_open *p;
 	struct tree_file *file;
-	int err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
+	int err;
+
+	tree_on_behalf(fuse_req_ctx(req)->pid);
+	err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
 
 	if (err) {
 		front_reply_err(req, err);
@@ -79,7 +83,10 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct tree_file_info info = { .direct = !f->config.writeback };
 	struct tree_file *file;
 	struct tree_attr a;
-	int err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
+	int err;
+
+	tree_on_behalf(fuse_req_ctx(req)->pid);
+	err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
 
 	if (!err) {
 		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
@@ -109,24 +116,6 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	front_reply_err(req, 0);
 }
 
-/* len bytes of a descriptor at p; fewer at its end. */
-static int read_fd(const struct lease *l, char *p, size_t *done_out)
-{
-	size_t done = 0;
-
-	while (done < l->len_bytes) {
-		ssize_t n = pread(l->fd, p + done, l->len_bytes - done, (off_t)(l->fd_off_bytes + done));
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (!n)
-			break;
-		done += n > 0 ? (size_t)n : 0;
-	}
-	*done_out = done;
-	return 0;
-}
-
 static size_t fd_bytes(const struct tree_read *r)
 {
 	size_t sum = 0;
@@ -136,23 +125,20 @@ static size_t fd_bytes(const struct tree_read *r)
 	return sum;
 }
 
-/* The parts as memory, with room at buf for those that are in files; *n_out is what there is up to an end of one. */
+/* The n_out parts as memory, with room at buf for those that are in files. */
 static int gather(const struct tree_read *r, char *buf, struct iovec *v, int *n_out)
 {
 	int n = 0;
 
 	for (unsigned i = 0; i < r->n; i++) {
 		const struct lease *l = &r->part[i];
-		size_t done = l->len_bytes;
-		int err = l->ptr ? 0 : read_fd(l, buf, &done);
+		int err = l->ptr ? 0 : lease_copy(l, buf);
 
 		if (err)
 			return err;
-		v[n++] = (struct iovec){ l->ptr ? (void *)(uintptr_t)l->ptr : buf, done };
-		if (done < l->len_bytes)
-			break;
+		v[n++] = (struct iovec){ l->ptr ? (void *)(uintptr_t)l->ptr : buf, l->len_bytes };
 		if (!l->ptr)
-			buf += done;
+			buf += l->len_bytes;
 	}
 	*n_out = n;
 	return 0;
@@ -167,7 +153,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	char *buf;
 	int n, err = tree_read_begin(file_of(fi), (uint64_t)off, size, &r);
 
-	(void)ino;
 	if (err) {
 		front_reply_err(req, err);
 		return;
@@ -175,6 +160,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	room = fd_bytes(&r);
 	buf = room ? buf_alloc(room) : NULL;
 	err = room && !buf ? -ENOMEM : gather(&r, buf, v, &n);
+	if (err == -EIO)
+		log_error("inode %llu at %llu: a file of the store cannot be read, or ends too early", (unsigned long long)ino,
+			  (unsigned long long)off);
 	if (err)
 		front_reply_err(req, err);
 	else
@@ -239,7 +227,7 @@ static void reply_named(fuse_req_t req, int err, const struct tree_named *named)
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_named named = { 0 };
-	int err = tree_flush(file_of(fi), &named);
+	int err = tree_flush(file_of(fi), true, &named);
 
 	(void)ino;
 	reply_named(req, err, &named);
@@ -248,7 +236,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct tree_named named = { 0 };
-	int err = tree_flush(file_of(fi), &named);
+	int err = tree_flush(file_of(fi), false, &named);
 
 	(void)ino;
 	(void)datasync;

@@ -54,7 +54,10 @@ static void reply_attr(fuse_req_t req, int err, struct tree_attr *a)
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct tree_attr a;
-	int err = tree_lookup(front_of(req)->tree, parent, name, &a);
+	int err;
+
+	tree_on_behalf(fuse_req_ctx(req)->pid);
+	err = tree_lookup(front_of(req)->tree, parent, name, &a);
 
 	reply_entry(req, err, &a);
 }

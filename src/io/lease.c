@@ -1,5 +1,5 @@
 /*
- * The zero lease and the pool of aligned buffers.
+ * Copies of leases, the zero lease, and the pool of aligned buffers.
  *
  * Invariants: (1) outstanding + nidle = nalloc <= n; (2) a return signals under the lock, one waiter for
  * each buffer, so that no wakeup is lost; (3) a borrower waits only while something is outstanding:
@@ -12,6 +12,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "util/lock.h"
 #include "util/stats.h"
@@ -32,6 +34,27 @@ struct lease_pool {
 
 /* Not const: that would put a megabyte of zeros into the program file. */
 static unsigned char lease_zero_bytes[LEASE_ZERO_MAX] __attribute__((aligned(4096)));
+
+int lease_copy(const struct lease *l, void *dst)
+{
+	size_t done = 0;
+
+	if (l->ptr) {
+		memcpy(dst, l->ptr, l->len_bytes);
+		return 0;
+	}
+	while (done < l->len_bytes) {
+		ssize_t n = pread(l->fd, (char *)dst + done, l->len_bytes - done, (off_t)(l->fd_off_bytes + done));
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return 0;
+}
 
 void lease_zeros(struct lease *l, size_t len_bytes)
 {

@@ -30,6 +30,9 @@ static inline void lease_return(struct lease *l)
 	l->give_back = NULL;
 }
 
+/* All its bytes, at dst. -EIO: the file ends before. */
+int lease_copy(const struct lease *l, void *dst);
+
 /* A lease of `len` zero bytes (len up to LEASE_ZERO_MAX), never fails. */
 #define LEASE_ZERO_MAX (1u << 20)
 void lease_zeros(struct lease *l, size_t len_bytes);

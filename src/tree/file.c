@@ -274,7 +274,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 		info->direct = f->special.text != NULL;
 		info->keep_cache = !info->direct;
 	} else if (views_is(ino) && (flags & O_ACCMODE) != O_RDONLY) {
-		err = upload_open(t, ino, flags, &f->upload);
+		err = upload_open(t, ino, flags, who, &f->upload);
 		info->direct = true;
 	} else {
 		err = open_inode(f, who, info);
@@ -478,10 +478,10 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 	return 0;
 }
 
-int tree_flush(struct tree_file *f, struct tree_named *named)
+int tree_flush(struct tree_file *f, bool closing, struct tree_named *named)
 {
 	end_writing(f);
-	return f->upload ? upload_flush(f->upload, named) : 0;
+	return f->upload ? upload_flush(f->upload, closing, named) : 0;
 }
 
 struct range {

@@ -391,6 +391,17 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	out->moving = out->brief = false;
 }
 
+bool inode_may_write(const struct inode *i, const struct tree_caller *who)
+{
+	mode_t need = S_ISDIR(i->mode) ? S_IWUSR | S_IXUSR : S_IWUSR;
+
+	if (!who->uid)
+		return true;
+	if (who->uid != i->uid)
+		need >>= who->gid == i->gid ? 3 : 6;
+	return (i->mode & need) == need;
+}
+
 void inode_touch(struct inode *i, unsigned which)
 {
 	int64_t now = inode_now_ns();

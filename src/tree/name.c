@@ -398,7 +398,14 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	return err;
 }
 
-static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old, struct inode **old_out)
+static bool may_replace(struct inode *there, struct inode *i, const struct tree_caller *who)
+{
+	return S_ISREG(there->mode) && (!who->uid || who->uid == there->uid ||
+					(there->uid == i->uid && there->gid == i->gid && there->mode == i->mode));
+}
+
+static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old,
+			  const struct tree_caller *who, struct inode **old_out)
 {
 	struct meta *m = parent->tree->store->meta;
 	uint64_t ino;
@@ -408,8 +415,10 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = inode_get_locked(parent->tree, ino, old_out);
 	else if (err == -ENOENT)
 		err = parent->nlink ? 0 : -ENOENT;
-	if (!err && *old_out && ino != old && (!S_ISREG((*old_out)->mode) || (*old_out)->uid != i->uid))
+	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
 		err = -EEXIST;
+	if (!err && !*old_out && old && !inode_may_write(parent, who))
+		err = -EACCES;
 	if (!err && *old_out)
 		err = drop_name_locked(parent, name, *old_out);
 	if (!err)
@@ -417,7 +426,8 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 	return err ? err : relink_locked(i, 1, 0);
 }
 
-int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino)
+int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino,
+		 const struct tree_caller *who)
 {
 	struct inode *parent, *old = NULL;
 	int err = get_dir(t, parent_ino, &parent);
@@ -427,7 +437,7 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 	/* As a rename: what takes another file's name must not be durable before its data. */
 	commit_gate_enter(t->store->commit);
 	meta_lock(t->store->meta);
-	err = publish_locked(parent, name, i, old_ino, &old);
+	err = publish_locked(parent, name, i, old_ino, who, &old);
 	meta_unlock(t->store->meta);
 	commit_gate_leave(t->store->commit);
 	if (!err)

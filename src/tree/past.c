@@ -322,9 +322,22 @@ static int get_file(struct tree *t, struct history *h, const struct index_record
 
 int past_hold(struct inode *i)
 {
-	if (i->past->state)
+	const struct index_record *r;
+	struct past *p = i->past;
+	struct history *h;
+
+	if (p->state || !history_open(i->tree->store->layers, atomic_load(&p->layer), &p->state))
 		return 0;
-	return history_open(i->tree->store->layers, atomic_load(&i->past->layer), &i->past->state) ? -ESTALE : 0;
+	/* The state in which it was found is gone; the newest may have the same version of it. */
+	if (state_of(i->tree, make_number(ROOT_PRESENT, META_INO_ROOT), &h))
+		return -ESTALE;
+	if (history_inode(h, p->ino, &r) || r->version != root_of(i->ino)) {
+		history_put(h);
+		return -ESTALE;
+	}
+	atomic_store(&p->layer, history_number(h));
+	p->state = h;
+	return 0;
 }
 
 /* Directories. */

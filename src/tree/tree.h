@@ -46,6 +46,13 @@ int tree_sync(struct tree *t);
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out);
 struct store *tree_store(struct tree *t);
 
+/* The kernel keeps the size of a file that it knows, whatever it is told (its writeback cache): a view of another size has to
+ * be another inode. Before any name is looked up. */
+void tree_sizes_stick(struct tree *t);
+/* The thread (its number; 0: not known) for which the calling thread works from now on: whoever is refused a view because
+ * others have it open gets one of its own when it looks it up again. */
+void tree_on_behalf(pid_t thread);
+
 /* Names. lookup, make and link count a lookup of the inode in out. */
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
@@ -137,9 +144,9 @@ struct tree_named {
 	uint64_t parent;
 	char name[256];
 };
-/* At each close of a descriptor of f: what has been written must be whole, if f has to be something. -EINVAL. named: to be
+/* At each close of a descriptor of f, and fsync: what has been closed must be whole, if f has to be something. -EINVAL. named: to be
  * told to the kernel before it is answered. */
-int tree_flush(struct tree_file *f, struct tree_named *named);
+int tree_flush(struct tree_file *f, bool closing, struct tree_named *named);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);

@@ -30,6 +30,9 @@ struct upload {
 	struct lock lock;   /* RANK_UPLOAD: the rest */
 	uint64_t dir;       /* where the array is made, and its name */
 	char *name;
+	uint64_t old;       /* what it replaces; 0: nothing */
+	struct tree_caller caller, owner; /* who writes, and whose the array becomes */
+	mode_t mode;
 	char *head;         /* all until the header is there, then the header */
 	size_t nhead;
 	bool parsed, published;
@@ -56,10 +59,35 @@ static int part_from_readers(struct inode *i)
 	rwlock_release(&i->rw);
 	if (err)
 		views_part(&i->view->key);
+	else
+		views_parted(&i->view->key);
 	return err;
 }
 
-int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
+/* Who may have it: as the array that it replaces, else as whoever made the file says. */
+static int find_owner(struct upload *u, struct inode *view)
+{
+	const struct view_node *n = view->view;
+	struct inode *old;
+	int err;
+
+	u->owner = n->who;
+	u->mode = n->mode;
+	if (n->key.role == VIEW_NEW)
+		return 0;
+	err = views_now(view, &old);
+	if (err)
+		return err;
+	u->old = old->ino;
+	lock_acquire(&old->attr);
+	u->owner = (struct tree_caller){ old->uid, old->gid };
+	u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
+	lock_release(&old->attr);
+	inode_put(old, 1);
+	return 0;
+}
+
+int upload_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct upload **out)
 {
 	struct view_node *n;
 	struct inode *i;
@@ -79,8 +107,11 @@ int upload_open(struct tree *t, uint64_t ino, int flags, struct upload **out)
 		return -ENOMEM;
 	u->tree = t;
 	u->dir = n->dir;
+	u->caller = *who;
 	u->name = strdup(n->name);
-	err = u->name ? part_from_readers(i) : -ENOMEM;
+	err = u->name ? find_owner(u, i) : -ENOMEM;
+	if (!err)
+		err = part_from_readers(i);
 	if (err) {
 		free(u->name);
 		free(u);
@@ -143,41 +174,15 @@ static int set_facts(struct inode *i, const struct npy_facts *f)
 	return err;
 }
 
-/* Who may have it: as the array that it replaces, else as whoever made the file says. */
-static int owner_of(struct upload *u, struct tree_caller *who, mode_t *mode)
-{
-	const struct view_node *n = u->view->view;
-	struct inode *old;
-	int err;
-
-	*who = n->who;
-	*mode = n->mode;
-	if (n->key.role == VIEW_NEW)
-		return 0;
-	err = views_source(u->tree, n, &old);
-	if (err)
-		return err;
-	lock_acquire(&old->attr);
-	*who = (struct tree_caller){ old->uid, old->gid };
-	*mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
-	lock_release(&old->attr);
-	inode_put(old, 1);
-	return 0;
-}
-
 static int make_array(struct upload *u)
 {
-	struct tree_caller who;
 	uint32_t elem;
-	mode_t mode;
-	int err = owner_of(u, &who, &mode);
+	int err = dtype_size(u->facts.dtype, &elem);
 
-	if (!err)
-		err = dtype_size(u->facts.dtype, &elem);
 	if (err)
 		return err;
 	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
-	err = name_make_nameless(u->tree, u->dir, &who, mode, &u->array);
+	err = name_make_nameless(u->tree, u->dir, &u->owner, u->mode, &u->array);
 	return err ? err : set_facts(u->array, &u->facts);
 }
 
@@ -269,11 +274,12 @@ int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off)
 
 static int publish(struct upload *u, struct tree_named *named)
 {
-	const struct view_key *key = &u->view->view->key;
 	int err = edit_end_growth(u->array);
 
 	if (!err)
-		err = name_publish(u->tree, u->dir, u->name, u->array, key->role == VIEW_FILE ? key->source : 0);
+		err = name_publish(u->tree, u->dir, u->name, u->array, u->old, &u->caller);
+	if (err == -EACCES || err == -EEXIST)
+		log_warn("views/npy: %s: not who wrote it may %s there now", u->name, err == -EEXIST ? "replace what is" : "make it");
 	if (err)
 		return err;
 	u->published = true;
@@ -282,7 +288,7 @@ static int publish(struct upload *u, struct tree_named *named)
 	return 0;
 }
 
-int upload_flush(struct upload *u, struct tree_named *named)
+int upload_flush(struct upload *u, bool closing, struct tree_named *named)
 {
 	int err;
 
@@ -290,7 +296,7 @@ int upload_flush(struct upload *u, struct tree_named *named)
 	err = u->err;
 	if (!err && u->high && !u->published) {
 		if (!u->parsed || u->high < u->total_bytes)
-			err = -EINVAL;
+			err = closing ? -EINVAL : 0;
 		else
 			err = u->err = publish(u, named);
 	}

@@ -23,6 +23,8 @@
 #define VIEW_FLAG (1ull << 63)
 /* How often an array that changes at every look is opened anew before the view is parted from who looks. */
 #define OPEN_TRIES 10
+/* For how long an array that has replaced another may be opened by who has looked at that one. */
+#define REPLACED_NS 1000000000
 #define ALL_KINDS (1u << ARRAY_BUCKET | 1u << ARRAY_COLUMN | 1u << ARRAY_LAYERED)
 
 const struct view_format_info view_formats[FORMAT_N] = {
@@ -91,6 +93,11 @@ static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, co
 	return 0;
 }
 
+void tree_sizes_stick(struct tree *t)
+{
+	t->sizes_stick = true;
+}
+
 /* An open file that shows an older version than there is now makes room for another node. */
 static bool out_of_date(struct inode *i, uint64_t version)
 {
@@ -100,7 +107,7 @@ static bool out_of_date(struct inode *i, uint64_t version)
 	if (atomic_load(&n->superseded))
 		return true;
 	lock_acquire(&i->attr);
-	old = n->known && n->version != version && i->array;
+	old = n->known && n->version != version && (i->array || i->tree->sizes_stick);
 	lock_release(&i->attr);
 	if (old)
 		atomic_store(&n->superseded, true);
@@ -108,8 +115,9 @@ static bool out_of_date(struct inode *i, uint64_t version)
 }
 
 /*
- * A writer that finds its file open is told to look it up again, and then nobody else may come in between: for a while each
- * lookup of that file has a node of its own. (Others whose numbers fall into the same place end that early.)
+ * Who is refused a file that others have open is told to look it up again, and then nobody else may come in between: until
+ * it has opened it, and not for long, each of its lookups of that file has a node of its own. (Others whose numbers fall into
+ * the same place end that early.)
  */
 #define ALONE_NS 1000000000
 #define ALONE_MAX 64u
@@ -118,16 +126,26 @@ static struct {
 	_Atomic int64_t until_ns;
 } alone[ALONE_MAX];
 static _Atomic uint64_t alone_generations = 1ull << 32;
+static _Thread_local pid_t on_behalf;
 
-/* Of a file's name, whichever array has it. */
-static uint64_t name_number(const struct view_key *key)
+void tree_on_behalf(pid_t thread)
 {
-	return views_number(&(struct view_key){ .sub = key->sub, .role = key->role, .format = key->format });
+	on_behalf = thread;
+}
+
+/* Of a file and who wants it; of an array's, whichever array has the name. */
+static uint64_t wish_number(const struct view_key *key)
+{
+	struct view_key k = *key;
+
+	if (k.role == VIEW_FILE)
+		k.source = 0;
+	return number_of(&k, (uint64_t)on_behalf);
 }
 
 void views_part(const struct view_key *key)
 {
-	uint64_t number = name_number(key);
+	uint64_t number = wish_number(key);
 
 	atomic_store(&alone[number % ALONE_MAX].number, number);
 	atomic_store(&alone[number % ALONE_MAX].until_ns, inode_now_ns() + ALONE_NS);
@@ -135,10 +153,17 @@ void views_part(const struct view_key *key)
 
 static bool is_alone(const struct view_key *key)
 {
-	uint64_t number = name_number(key);
+	uint64_t number = wish_number(key);
 
-	return key->role == VIEW_FILE && atomic_load(&alone[number % ALONE_MAX].number) == number &&
+	return atomic_load(&alone[number % ALONE_MAX].number) == number &&
 	       inode_now_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
+}
+
+void views_parted(const struct view_key *key)
+{
+	uint64_t number = wish_number(key);
+
+	atomic_compare_exchange_strong(&alone[number % ALONE_MAX].number, &number, 0);
 }
 
 static bool is_file(const struct view_key *key)
@@ -150,7 +175,7 @@ static bool is_file(const struct view_key *key)
 static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t version,
 		    struct inode **out)
 {
-	bool apart = is_alone(key);
+	bool apart = is_file(key) && is_alone(key);
 	int err = 0;
 
 	for (uint64_t generation = apart ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
@@ -190,6 +215,7 @@ int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const
 			err = node_for(t, key, dir, name, version, &i);
 		if (err)
 			break;
+		atomic_store(&i->view->answered_ns, inode_now_ns());
 		err = views_getattr(t, i->ino, out);
 		/* Opened since it was found, it may show less than was there before. */
 		if (!err && (!is_file(key) || k == VIEWS_REPLACED_TRIES || !out_of_date(i, version)))
@@ -359,7 +385,7 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	if (!open && !gone)
 		note_version_locked(n, version);
 	ever = n->known;
-	known = ever && (open || gone || n->version == version);
+	known = ever && (open || gone || t->sizes_stick || n->version == version);
 	size = n->size_bytes;
 	lock_release(&i->attr);
 	if (!known && gone)
@@ -374,8 +400,8 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 		size = view_size(v);
 		view_free(v);
 		lock_acquire(&i->attr);
-		/* Opened meanwhile: the size is what that has found. */
-		if (i->array) {
+		/* Opened meanwhile, or told: the size is what that has found. */
+		if (i->array || (n->known && t->sizes_stick)) {
 			size = n->size_bytes;
 		} else {
 			n->known = true;
@@ -462,6 +488,31 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 	return 0;
 }
 
+static bool same_access(const struct stat *a, const struct stat *b)
+{
+	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+}
+
+int views_now(struct inode *i, struct inode **out)
+{
+	struct view_node *n = i->view;
+	struct tree_attr attr;
+	bool allowed;
+	int err = n->past ? -ESTALE : views_named(i->tree, n, out);
+
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
+	inode_stat(*out, &attr);
+	lock_acquire(&i->attr);
+	allowed = (*out)->ino == n->key.source ||
+		  (same_access(&attr.st, &n->source) && inode_now_ns() - atomic_load(&n->answered_ns) < REPLACED_NS);
+	lock_release(&i->attr);
+	if (allowed)
+		return 0;
+	inode_put(*out, 1);
+	return -ESTALE;
+}
+
 /* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
 int views_open_begin(struct inode *i, struct view_opening *out)
 {
@@ -478,8 +529,10 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 		if (source)
 			inode_put(source, 1);
 		source = NULL;
-		if (views_named(i->tree, &now, &source))
+		if (views_now(i, &source)) {
+			source = NULL;
 			break;
+		}
 		now.key.source = source->ino;
 		err = begin(i->tree, &now, out);
 	}
@@ -492,13 +545,25 @@ int views_open_end(struct inode *i, struct view_opening *o)
 {
 	struct view_node *n = i->view;
 
-	if (i->array)
+	if (i->array) {
+		views_parted(&n->key);
 		return 0;
+	}
 	if (atomic_load(&n->nwriters)) {
 		views_part(&n->key);
 		return -ESTALE;
 	}
 	lock_acquire(&i->attr);
+	if (i->tree->sizes_stick && n->told_bytes != o->array->size_bytes) {
+		atomic_store(&n->superseded, true);
+		lock_release(&i->attr);
+		return -ESTALE;
+	}
+	/* Looked at again, and the kernel asked again who may read it. */
+	if (n->source.st_mode && !same_access(&n->source, &o->source)) {
+		lock_release(&i->attr);
+		return -ESTALE;
+	}
 	/* Others have seen other sources since, perhaps newer ones. */
 	if (n->nseen != o->nseen && (n->nseen != o->nseen + 1 || n->seen != o->version)) {
 		lock_release(&i->attr);
@@ -519,6 +584,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	i->array = o->array;
 	lock_release(&i->attr);
 	o->array = NULL;
+	views_parted(&n->key);
 	return 0;
 }
 

@@ -24,12 +24,17 @@ static void read_settings_locked(struct inode *i, struct view_facts *out)
 {
 	char *shape = inode_setting_locked(i, SPILLFS_XATTR_SHAPE), *order = inode_setting_locked(i, SPILLFS_XATTR_ORDER);
 	char *logical = inode_setting_locked(i, SPILLFS_XATTR_LOGICAL);
+	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
+	bool chosen = !filter || !strcmp(filter, "auto");
 
 	if (!shape || shape_parse(shape, &out->shape))
 		out->shape = (struct shape){ .ndims = 1 };
 	out->shape.fortran = order && !strcmp(order, "F");
 	if (!logical || logical_parse(logical, &out->logical) || !out->dtype || !logical_fits(&out->logical, out->dtype))
 		out->logical = (struct logical){ 0 };
+	out->shuffles = chosen ? !codec || strcmp(codec, "none") : !strcmp(filter, "shuffle");
+	free(filter);
+	free(codec);
 	free(shape);
 	free(order);
 	free(logical);
@@ -254,8 +259,11 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 		s.block_bytes = a->params.block_bytes;
 	if (how != LAY_SIZE && i->kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
-		if (!i->past && (how == LAY_PINNED || !atomic_load(&i->nwriters)))
+		if (!i->past && (how == LAY_PINNED || i->tree->sizes_stick || !atomic_load(&i->nwriters)))
 			err = array_flush(a);
+		/* Where there is no room for them, blocks can wait on; their sizes are not final then. */
+		if (err == -ENOSPC && how == LAY_LOOK)
+			err = 0;
 		if (!err)
 			err = pin_array(a, 0, s.size_bytes, &s.array);
 	} else if (how != LAY_SIZE) {
@@ -338,7 +346,7 @@ static int lay_one(struct view *v, struct inode *i, const struct view_node *n, c
 	const struct view_key *key = &n->key;
 	char column[META_NAME_MAX + 1];
 	struct view_input in = { .name = column, .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape,
-				 .count = facts->count, .source = source };
+				 .count = facts->count, .source = source, .shuffles = facts->shuffles };
 
 	column_name(n, column);
 	if (key->role == VIEW_RUN)
@@ -402,7 +410,7 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n, 
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
 		}
-		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source };
+		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, false };
 		if (!err && facts.count != in[0].count)
 			err = -ESTALE;
 	}
@@ -478,7 +486,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 		err = view_new(&v);
 	if (err)
 		return err;
-	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0 };
+	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.shuffles };
 	err = add_source(v, source, LAY_SIZE, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);

@@ -533,12 +533,12 @@ static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
 	uint64_t n;
 	int err = views_source(l->tree, dir->view, &source);
 
+	if (!err) {
+		err = views_children(source, d->format, &n, &facts);
+		inode_put(source, 1);
+	}
 	if (err)
-		return err;
-	err = views_children(source, d->format, &n, &facts);
-	inode_put(source, 1);
-	if (err)
-		return err;
+		return err == -ESTALE ? 0 : err; /* of an array that is gone: empty, as a removed directory */
 	for (key.sub = cookie; d->role == VIEW_ARRAY && is_zarr(d->format) && key.sub < META_COOKIES; key.sub++) {
 		const char *name = zarr_meta_name(zarr_version(d->format), (enum zarr_meta)key.sub);
 

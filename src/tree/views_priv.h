@@ -47,6 +47,7 @@ struct view_node {
 	struct inode *past;      /* the source, held, if it is a file of a past state */
 	atomic_uint nwriters;    /* uploads that have it open: no reader may */
 	atomic_bool superseded;  /* an open file that shows what was, or a file that is written: not to be looked up */
+	_Atomic int64_t answered_ns; /* when it was found under its name last */
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
@@ -71,8 +72,10 @@ static inline enum zarr_version zarr_version(enum view_format f)
 
 /* The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
-/* Whoever is refused a file because it is open gets another one when it looks it up again at once. */
+/* Whoever is refused a file because it is open gets another one when it looks it up again at once, until it has opened one
+ * (views_parted). */
 void views_part(const struct view_key *key);
+void views_parted(const struct view_key *key);
 /* The inode of a view as the answer to a lookup, which it counts. */
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out);
 /* The number that a key has when nothing stands against it: for listings. */
@@ -92,6 +95,7 @@ struct view_facts {
 	struct logical logical;
 	struct shape shape;
 	uint64_t count, size_bytes;
+	bool shuffles;         /* view/formats.h */
 };
 int views_facts(struct inode *i, struct view_facts *out);
 /* Is there a view of it? */
@@ -117,5 +121,7 @@ int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct vi
 #define VIEWS_REPLACED_TRIES 100
 /* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ENOENT: none that is shown. */
 int views_named(struct tree *t, const struct view_node *n, struct inode **out);
+/* The same for whoever has been let in by the attributes that were told of i: -ESTALE if that might not be allowed. */
+int views_now(struct inode *i, struct inode **out);
 
 #endif

@@ -20,6 +20,7 @@ struct view_input {
 	struct shape shape;        /* as long as its whole rows */
 	uint64_t count;            /* elements: shape_count(&shape) */
 	unsigned source;
+	bool shuffles;             /* blocks may be stored shuffled: by the settings, whatever the blocks are */
 };
 
 /* NAME.npy: version 1.0 (2.0, 3.0 where the header needs it), header padded to 4096. */
@@ -44,7 +45,7 @@ const char *zarr_meta_name(enum zarr_version version, enum zarr_meta what);
 int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what, const struct view_input *in);
 /* Chunks of the array, the last one perhaps of fewer rows than it stands for; 0: the array is empty. Path of the chunk
  * below the array's directory: v2 "17.0.0", v3 "c/17/0/0"; in order F "0.0.17"; without dimensions "0" and "c". -EFBIG:
- * rows of 4 GiB or more. Which filter v2 has follows from all blocks of the source: all of it has to be pinned. */
+ * rows of 4 GiB or more. */
 uint64_t zarr_nchunks(const struct view *v, const struct view_input *in);
 int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk);
 

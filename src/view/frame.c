@@ -150,18 +150,6 @@ void view_put_frame(struct view *v, const struct view_frame *f)
 	}
 }
 
-enum codec_filter view_first_filter(const struct view *v, unsigned source, uint32_t elem_bytes)
-{
-	struct array *a = layered_source(v, source);
-	struct block_ref ref;
-
-	for (uint64_t block = 0; a && pin_next(a, block, &block); block++) {
-		if (pin_block(a, block, &ref) && !ref.raw_off && ref.frame_raw == ref.raw_len)
-			return ref.elem_bytes == elem_bytes ? ref.filter : CODEC_FILTER_NONE;
-	}
-	return CODEC_FILTER_NONE;
-}
-
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off)
 {
 	struct array *a = layered_source(v, source);

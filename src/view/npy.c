@@ -53,7 +53,7 @@ static void add_shape(struct view_text *t, const struct shape *s)
 
 void npy_header(struct view_text *t, const struct dtype *d, const struct logical *l, const struct shape *s)
 {
-	size_t total;
+	size_t total, align;
 
 	t->n = PREAMBLE;
 	view_text_add(t, "{'descr': ");
@@ -61,7 +61,9 @@ void npy_header(struct view_text *t, const struct dtype *d, const struct logical
 	view_text_add(t, ", 'fortran_order': %s, 'shape': ", s->fortran ? "True" : "False");
 	add_shape(t, s);
 	view_text_add(t, ", }");
-	total = (t->n + 1 + NPY_ALIGN - 1) / NPY_ALIGN * NPY_ALIGN;
+	/* Without elements it is as short as NumPy's own: nothing can be mapped that begins where the file ends. */
+	align = shape_count(s) ? NPY_ALIGN : NPY_ALIGN_EMPTY;
+	total = (t->n + align) / align * align;
 	view_text_add(t, "%*s", (int)(total - t->n), "\n");
 	/* No type and shape are so long that the length would need the four bytes of version 2.0. */
 	static_assert(VIEW_TEXT_MAX - PREAMBLE <= UINT16_MAX, "npy");

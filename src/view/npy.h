@@ -9,6 +9,7 @@
 
 /* Data begins at a multiple of this. */
 #define NPY_ALIGN 4096u
+#define NPY_ALIGN_EMPTY 64u
 
 /* "<f8", "|b1"; "<M8[us]" if it is known what the integers stand for. l may be NULL. */
 void npy_type(struct view_text *t, enum dtype_scalar s, const struct logical *l);

@@ -6,8 +6,8 @@
  *     long as the source is the same.
  *  2. A chunk is a contiguous range of the source, behind its end zeros: all chunks decode to the same size. Where the
  *     source's blocks are whole rows, a chunk is one block, and its frame the stored one.
- *  3. Chunks are all shuffled or none is, as the first block is: metadata that a reader has read stay true when others are
- *     written. Version 3 has no shuffle of its own: the name of the one in numcodecs is what readers know.
+ *  3. Chunks are all shuffled or none is, by the array's settings alone: metadata that a reader has read stay true whatever
+ *     is written. Version 3 has no shuffle of its own: the name of the one in numcodecs is what readers know.
  */
 #include <assert.h>
 #include <errno.h>
@@ -59,8 +59,8 @@ static void find_geometry(const struct view *v, const struct view_input *in, str
 		g.row_bytes = shape_row(&in->shape) * in->dtype->bytes;
 		g.chunk_rows = chunk_rows(g.row_bytes, g.nrows, block_bytes);
 		g.nchunks = (g.nrows + g.chunk_rows - 1) / g.chunk_rows;
-		g.shuffle = g.frames && g.chunk_rows * g.row_bytes <= block_bytes && in->dtype->bytes > 1 &&
-			    view_first_filter(v, in->source, in->dtype->bytes) == CODEC_FILTER_SHUFFLE;
+		g.shuffle = g.frames && in->shuffles && g.chunk_rows * g.row_bytes <= block_bytes && in->dtype->bytes > 1 &&
+			    in->dtype->bytes <= SHUFFLE_ELEM_MAX;
 	}
 	*out = g;
 }

@@ -39,7 +39,21 @@ static void note_frame(struct view *v, struct frames *list, uint64_t stored, uin
 	list->v[list->n++] = (struct layer_seek_entry){ (uint32_t)stored, (uint32_t)raw };
 }
 
-/* The frame of what comes at `off`; returns how much that is. */
+/* The frames of a hole: of whole blocks, so that a block is in one frame. */
+static void put_hole(struct view *v, uint64_t bytes, uint32_t block_bytes, struct frames *list)
+{
+	uint64_t most = ZERO_FRAME_MAX / block_bytes * block_bytes;
+	struct view_frame f;
+
+	for (uint64_t len; bytes && !view_end(v); bytes -= len) {
+		len = bytes < most ? bytes : most;
+		view_plan_zeros(len, &f);
+		view_put_frame(v, &f);
+		note_frame(v, list, f.len_bytes, len);
+	}
+}
+
+/* The frame of what comes at `off`, or those of the hole there; returns how much that is. */
 static uint64_t put_next(struct view *v, const struct view_input *in, uint64_t off, struct frames *list)
 {
 	uint64_t left = view_source_bytes(v, in->source) - off, len = view_hole_bytes(v, in->source, off);
@@ -47,13 +61,12 @@ static uint64_t put_next(struct view *v, const struct view_input *in, uint64_t o
 	struct view_frame f;
 
 	if (len) {
-		len = len < ZERO_FRAME_MAX ? len : ZERO_FRAME_MAX / block_bytes * block_bytes;
-		view_plan_zeros(len, &f);
-	} else {
-		len = block_bytes ? block_bytes : FRAME_BYTES;
-		len = len < left ? len : left;
-		view_plan_frame(v, in->source, off, len, len, VIEW_ACCEPT_PLAIN, 1, &f);
+		put_hole(v, len, block_bytes, list);
+		return len;
 	}
+	len = block_bytes ? block_bytes : FRAME_BYTES;
+	len = len < left ? len : left;
+	view_plan_frame(v, in->source, off, len, len, VIEW_ACCEPT_PLAIN, 1, &f);
 	view_put_frame(v, &f);
 	note_frame(v, list, f.len_bytes, len);
 	return len;

@@ -56,6 +56,34 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	views reload "$MNT"
 }
 
+@test "what Zarr says of an array does not depend on its blocks" { views settings "$MNT"; }
+@test "huge holes, and directories of what is gone" { views sparse "$MNT"; }
+@test "access is that of what is opened, not of what was looked at" {
+	require_root
+	views access "$MNT"
+}
+
+@test "a layer that ends too early is an error in every view" {
+	head -c 4194304 /dev/urandom >"$MNT/layers/a.u8"
+	"$SPILLCTL" sync "$MNT"
+	remount
+	STORE_DAMAGED=1
+	views damaged "$MNT" "$STORE"
+}
+
+@test "with the kernel's writeback cache, views have their own sizes, too" {
+	umount_store
+	mount_store -o writeback
+	views caches "$MNT"
+	rm "$MNT"/*/a.u32
+	views pinned "$MNT"
+	views storm "$MNT" 3 stale
+	seq 10 >"$MNT/buckets/r"
+	eq "$(wc -l <"$MNT/views/runs/buckets/r/000000")" 10
+	seq 100 >"$MNT/buckets/r"
+	eq "$(wc -l <"$MNT/views/runs/buckets/r/000000")" 100
+}
+
 @test "what does not change has one number" {
 	mkdir "$MNT/layers/d"
 	py proc numbers 50000 1 | tee "$MNT/layers/a.f64" "$MNT/layers/d/b.f64" >/dev/null

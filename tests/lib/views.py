@@ -12,13 +12,19 @@
     views.py unpinned MNT             buckets and columns: length and header stay
     views.py caches MNT               the kernel's pages of a view are those of what it shows
     views.py reload MNT               arrays at KIND/t/a.u32 that are loaded again, and then overwritten
+    views.py settings MNT             Zarr's metadata do not depend on what is written
+    views.py access MNT               permissions hold when arrays are replaced between looking and opening
+    views.py damaged MNT STORE        layers/a.u8 is cut in its layer: EIO, not less
+    views.py sparse MNT               huge holes
     views.py shared MNT               unchanged files that are opened again and again have one number
     views.py tables MNT               directories as tables
     views.py zarr MNT                 chunks of arrays of several dimensions
-    views.py storm MNT SECONDS        many open and read while others write: each read is one whole version
+    views.py storm MNT SECONDS [stale]  many open and read while others write: each read is one whole version; stale:
+                                      or ESTALE
 """
 import contextlib
 import errno
+import io
 import mmap
 import os
 import random
@@ -74,6 +80,12 @@ def overwrite(path, content, off=0):
     os.close(fd)
 
 
+def np_bytes(a):
+    f = io.BytesIO()
+    np.save(f, a)
+    return f.getvalue()
+
+
 def commit(mnt):
     fd = os.open(mnt, os.O_RDONLY)
     sysx.commit(fd)
@@ -81,7 +93,7 @@ def commit(mnt):
 
 
 def settle():
-    """After uploads to views that were open, each lookup has a number of its own for a second."""
+    """A view that was open has another number until the kernel has forgotten the old one."""
     time.sleep(1.1)
 
 
@@ -817,6 +829,20 @@ def caches(mnt):
         eq(stats(mnt)['spillfs_read_bytes_total{kind="view"}'], before)
 
 
+def sparse(mnt):
+    """Views of huge holes, and listings of what is gone."""
+    make(mnt + "/layers/far.u8")
+    overwrite(mnt + "/layers/far.u8", b"x", 1 << 48)
+    size = os.stat(mnt + "/views/zst/layers/far.u8.zst").st_size
+    assert (1 << 48) // 128 * 1024 // 1024 // 1024 < size < 1 << 36, size
+    make(mnt + "/layers/a.u8", b"abc")
+    fd = os.open(mnt + "/views/zarr2/layers/a.zarr", os.O_RDONLY)
+    eq(sorted(os.listdir(fd)), [".zarray", "0"])
+    os.unlink(mnt + "/layers/a.u8")
+    eq(os.listdir(fd), [])
+    os.close(fd)
+
+
 def reload(mnt):
     """Arrays of an earlier mount, and some that the daemon has forgotten meanwhile: a view has what was written since."""
     for kind in KINDS:
@@ -843,6 +869,110 @@ def reload(mnt):
                 assert struct.pack("<I", 1 << 24 | k) in got, (kind, k)
         for fd in keep:
             os.close(fd)
+
+
+def settings(mnt):
+    """What a reader has read of Zarr's metadata stays true for the chunks, whatever is written."""
+    rng = np.random.default_rng(1)
+    smooth = (1000 + np.cumsum(rng.random(131072))).tobytes()
+    top, views = mnt + "/layers", mnt + "/views"
+
+    def metadata():
+        return [get(views + "/zarr2/layers/x.zarr/.zarray"), get(views + "/zarr/layers/x.zarr/zarr.json")]
+    for how in ("one element", "filled later", "first block later"):
+        make(top + "/x.f64", smooth if how == "one element" else b"", 65536)
+        if how != "one element":
+            os.truncate(top + "/x.f64", len(smooth))
+        if how == "first block later":
+            overwrite(top + "/x.f64", rng.bytes(65536), 5 * 65536)
+        seen = metadata()
+        if how == "one element":
+            overwrite(top + "/x.f64", smooth[80:88], 80)
+        else:
+            overwrite(top + "/x.f64", smooth[:len(smooth) if how == "filled later" else 65536])
+        eq((how, metadata()), (how, seen))
+        commit(mnt)
+        drop_caches()
+        eq((how, metadata()), (how, seen))
+        os.unlink(top + "/x.f64")
+
+
+def damaged(mnt, store):
+    """A layer is cut while it is in use."""
+    layers = [p for p in sorted(os.listdir(store + "/layers")) if p.endswith(".zst")]
+    last = store + "/layers/" + layers[-1]
+    paths = [mnt + "/layers/a.u8"] + [mnt + "/views/%s/layers/%s" % p for p in (
+        ("npy", "a.npy"), ("zst", "a.u8.zst"), ("parquet", "a.parquet"), ("zarr2", "a.zarr/15"))]
+    with open(paths[0], "rb", buffering=0) as f:
+        eq(len(f.read(10)), 10)
+    drop_caches()
+    os.truncate(last, os.stat(last).st_size - (3 << 20))
+    for path in paths:
+        with fails(errno.EIO):
+            get(path)
+
+
+def access(mnt):
+    """Whoever was let in to one array is not let in to what takes its place."""
+    for kind in KINDS:
+        top, npy = mnt + "/" + kind, mnt + "/views/npy/" + kind
+        os.mkdir(top + "/d", 0o755)
+        for what in ("read", "write", "gone"):
+            make(top + "/d/x.u8", b"public")
+            os.chmod(top + "/d/x.u8", 0o666)
+
+            def stranger():
+                fd = os.open(npy + "/d/x.npy", os.O_PATH)
+                words[0] = 1
+                while words[0] != 2:
+                    time.sleep(.01)
+                again = "/proc/self/fd/%d" % fd
+                with fails(errno.EACCES, errno.ESTALE):
+                    if what == "read":
+                        raise AssertionError(get(again))
+                    fd = os.open(again, os.O_WRONLY | os.O_TRUNC)
+                    os.write(fd, np_bytes(np.frombuffer(b"bad", "u1")))
+                    os.close(fd)
+
+            def owner():
+                while words[0] != 1:
+                    time.sleep(.01)
+                if what != "read":
+                    os.rename(top + "/d/x.u8", top + "/d/old.u8")
+                if what != "gone":
+                    make(top + "/new.u8", b"secret")
+                    os.chmod(top + "/new.u8", 0o600)
+                    os.rename(top + "/new.u8", top + "/d/x.u8")
+                words[0] = 2
+            words = sysx.shared_words()
+            sysx.children(2, lambda i: sysx.in_child(stranger, NOBODY) if i else owner())
+            if what == "gone":
+                eq(os.listdir(top + "/d"), ["old.u8"])
+            else:
+                eq((get(top + "/d/x.u8"), stat.S_IMODE(os.stat(top + "/d/x.u8").st_mode)), (b"secret", 0o600))
+            for name in os.listdir(top + "/d"):
+                os.unlink(top + "/d/" + name)
+        # removed while it is written: not made again where the writer may not
+        make(top + "/d/x.u8", b"public")
+        os.chmod(top + "/d/x.u8", 0o666)
+
+        def late():
+            fd = os.open(npy + "/d/x.npy", os.O_WRONLY | os.O_TRUNC)
+            os.write(fd, np_bytes(np.frombuffer(b"new", "u1")))
+            words[0] = 1
+            while words[0] != 2:
+                time.sleep(.01)
+            with fails(errno.EACCES):
+                os.close(fd)
+
+        def remover():
+            while words[0] != 1:
+                time.sleep(.01)
+            os.unlink(top + "/d/x.u8")
+            words[0] = 2
+        words = sysx.shared_words()
+        sysx.children(2, lambda i: sysx.in_child(late, NOBODY) if i else remover())
+        eq(os.listdir(top + "/d"), [])
 
 
 def shared(mnt):
@@ -951,7 +1081,7 @@ def load_mapped(path):
         return np.memmap(f, dtype, "r", f.tell(), shape)
 
 
-def storm(mnt, seconds):
+def storm(mnt, seconds, stale=""):
     """Writers: in place in one write, by rename, by upload. Readers: npy (mapped and not), zst, parquet's length."""
     end = time.monotonic() + float(seconds)
     words = sysx.shared_words()
@@ -1014,7 +1144,9 @@ def storm(mnt, seconds):
                 assert got >= floor or got == 0, "%s: %d was there, then %d" % (name, floor, got)
                 assert got >= last.get(name, 0), "%s went back from %d to %d" % (name, last[name], got)
                 last[name] = got
-            except (FileNotFoundError, ) as e:
+            except OSError as e:
+                if stale and e.errno == errno.ESTALE:
+                    continue
                 raise AssertionError("%s by %s is not there" % (name, how)) from e
             if len(held) > 20:
                 a, got, name = held.pop(rng.randrange(20))
@@ -1029,4 +1161,5 @@ def storm(mnt, seconds):
 
 if __name__ == "__main__":
     {f.__name__: f for f in (names, collisions, changes, owners, sizes, agree, readonly, pinned, mapped, unpinned, caches,
-                             reload, shared, tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])
+                             reload, settings, access, damaged, sparse,
+                             shared, tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])

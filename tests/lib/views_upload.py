@@ -55,6 +55,7 @@ def saved(mnt):
                     np.save(view, np.asarray(a, order=order))
                     got = np.load(view)
                     assert same(got, a), (kind, name, shape, order)
+                    assert same(np.load(view, mmap_mode="r"), a), (kind, name, shape, order)
                     eq((shape, order, np.isfortran(got)), (shape, order, np.isfortran(np.asarray(a, order=order))))
                     eq(get(top + "/a"), a.tobytes(order=order))
                     eq(dtype_of(top + "/a"), name)
@@ -237,6 +238,22 @@ def replaced(mnt):
         eq(get(top + "/s"), b"abc")
         os.close(a)
         eq(len(get(top + "/s")), 200000)
+        # who was refused because somebody reads has numbers of its own no longer than until it is let in
+        np.save(npy + "/s.npy", np.arange(5))
+        with open(npy + "/s.npy", "rb") as f:
+            f.read(10)
+            np.save(npy + "/s.npy", np.arange(6))
+        eq(len({os.stat(npy + "/s.npy").st_ino for _ in range(3)}), 1)
+        subprocess.run(["cp", npy + "/s.npy", mnt + "/../copied.npy"], check=True)
+        eq(np.load(mnt + "/../copied.npy").tolist(), list(range(6)))
+        # synced half way
+        fd = os.open(npy + "/s.npy", os.O_WRONLY | os.O_TRUNC)
+        os.write(fd, text[:1000])
+        os.fsync(fd)
+        os.write(fd, text[1000:])
+        os.fsync(fd)
+        os.close(fd)
+        eq(np.load(npy + "/s.npy").tolist(), [3.] * 50000)
         # durable as a rename is
         os.unlink(top + "/s")
         commit(mnt)

@@ -23,7 +23,7 @@ struct seen {
 	const uint8_t *p;
 	const char *dtype, *logical;
 	const char *shape;
-	bool fortran;
+	bool fortran, shuffles;
 	enum zarr_version version;
 	char save[128]; /* directory */
 	/* found: */
@@ -38,6 +38,7 @@ static struct view_input input(struct view *v, const struct seen *z)
 {
 	struct view_input in = view_world_input(v, view_world_source(v, z->a), "x", z->dtype, z->shape);
 
+	in.shuffles = z->shuffles;
 	in.shape.fortran = z->fortran;
 	if (z->fortran) { /* view_world_input fits shapes in order C */
 		CHECK_OK(shape_parse(z->shape, &in.shape));
@@ -226,6 +227,7 @@ static void see_all(struct view_world *w, const char *dtype, size_t store)
 		z.p = p;
 		z.shape = shapes[k].shape;
 		z.fortran = shapes[k].fortran;
+		z.shuffles = store == 1;
 		z.a = view_world_array(w, stores[store].kind, p, size, BLOCK, stores[store].policy, dtype);
 		for (z.version = ZARR_V2; z.version <= ZARR_V3; z.version++) {
 			if (!zarr_can(z.version, d))
@@ -278,7 +280,7 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 
 	for (int shuffled = 0; shuffled < 2; shuffled++) {
 		uint8_t *p = content("f64", size, shuffled);
-		struct seen z = { .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2 };
+		struct seen z = { .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .shuffles = shuffled };
 		struct view_world w;
 
 		view_world_open(&w);
@@ -297,6 +299,32 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 		view_world_close(&w);
 		free(p);
 	}
+}
+
+UNIT_TEST(zarr_shuffles_by_the_settings_whatever_the_blocks_are)
+{
+	size_t size = 9 * (size_t)BLOCK;
+	struct view_world w;
+	char meta[2][sizeof(((struct seen *)0)->meta)];
+
+	view_world_open(&w);
+	for (int kept = 0; kept < 2; kept++) {
+		for (int stored = 0; stored < 2; stored++) {
+			uint8_t *p = content("f64", size, stored);
+			struct seen z = { .w = &w, .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .shuffles = kept };
+
+			z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, stored ? CODEC_POLICY_SHUFFLE : CODEC_POLICY_NONE, "f64");
+			snprintf(z.save, sizeof(z.save), "zarr/v2/mixed-f64-%d-%d", kept, stored);
+			see(&z, size);
+			CHECK_EQ(z.shuffled, kept);
+			CHECK_EQ(z.nstored, kept == stored ? 9 : 2);
+			strcpy(meta[stored], z.meta);
+			array_close(z.a);
+			free(p);
+		}
+		CHECK(!strcmp(meta[0], meta[1]));
+	}
+	view_world_close(&w);
 }
 
 UNIT_TEST(zarr_shows_whole_rows_and_times)
