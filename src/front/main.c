@@ -131,6 +131,7 @@ static int open_front(struct program *p)
 	const struct options *o = &p->options;
 	const struct front_config config = {
 		.writeback = o->writeback,
+		.max_read_bytes = (unsigned)o->max_read,
 		.set_uid = o->uid >= 0, .uid = (uid_t)o->uid,
 		.set_gid = o->gid >= 0, .gid = (gid_t)o->gid,
 		.set_umask = o->umask >= 0, .umask = (mode_t)o->umask,
@@ -145,6 +146,18 @@ static int open_front(struct program *p)
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "cannot start a FUSE session: %s", strerror(-err));
 	return EXIT_OK;
+}
+
+/* Whether the mount serves is known when its first request is answered, which sets it up. */
+static int serve_first(struct fuse_session *se)
+{
+	struct fuse_buf buf = { 0 };
+	int n = fuse_session_receive_buf(se, &buf);
+
+	if (n > 0)
+		fuse_session_process_buf(se, &buf);
+	free(buf.mem);
+	return n < 0 ? n : n == 0 || fuse_session_exited(se) ? -EPROTO : 0;
 }
 
 /* From the fork to a mount that serves. */
@@ -168,6 +181,9 @@ static int start(struct program *p)
 		return code;
 	if (mount_attach(&p->mount, front_session(p->front), why, sizeof(why)) < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "%s", why);
+	err = serve_first(front_session(p->front));
+	if (err < 0)
+		return daemon_fail(&p->daemon, EXIT_FUSE, "the kernel does not take the mount: %s", strerror(-err));
 	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);
 	log_info("store %s mounted on %s", p->store_path, p->mount.path);
 	daemon_ready(&p->daemon);

@@ -85,7 +85,6 @@ static const struct option_row options_table[] = {
 	{ .name = "async", .type = OPT_PASS },
 	{ .name = "dirsync", .type = OPT_PASS },
 	{ .name = "noatime", .type = OPT_PASS },
-	{ .name = "nodiratime", .type = OPT_PASS },
 	{ .name = "auto_unmount", .type = OPT_PASS },
 	{ .name = "context", .type = OPT_PASS_VALUE, .arg = "CONTEXT" },
 	{ .name = "fscontext", .type = OPT_PASS_VALUE, .arg = "CONTEXT" },
@@ -94,6 +93,7 @@ static const struct option_row options_table[] = {
 
 	{ .name = "atime", .type = OPT_IGNORE },
 	{ .name = "diratime", .type = OPT_IGNORE },
+	{ .name = "nodiratime", .type = OPT_IGNORE },
 	{ .name = "relatime", .type = OPT_IGNORE },
 	{ .name = "norelatime", .type = OPT_IGNORE },
 	{ .name = "strictatime", .type = OPT_IGNORE },

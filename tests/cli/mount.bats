@@ -96,6 +96,10 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 	umount_store
 	up -o backing=auto,leases=4,pool=2,threads=1,commit=0,layer=1g,cache=8388608,dirty=8192k,keep=1,compact=0,writeback \
 		-o uid=1,gid=2,umask=027,max_read=131072 "$STORE" "$MNT"
+	[ -d "$MNT/layers" ]
+	has_option max_read=131072
+	umount_store
+	up -o nodiratime,diratime "$STORE" "$MNT"
 }
 
 @test "mount(8) with fstab: a store, and none for the form with one argument" {
