@@ -153,7 +153,7 @@ static void drop_setid(struct inode *i, const struct tree_caller *who)
 /* As the rest of open_inode; views.h says why with the lock only in between. */
 static int try_view(struct inode *i, struct view_opening *o)
 {
-	int err = 0;
+	int err;
 
 	rwlock_exclusive(&i->rw);
 	if (!i->array) {
@@ -162,8 +162,8 @@ static int try_view(struct inode *i, struct view_opening *o)
 		if (err)
 			return err;
 		rwlock_exclusive(&i->rw);
-		err = views_open_end(i, o);
 	}
+	err = views_open_end(i, o);
 	if (!err)
 		atomic_fetch_add(&i->ncached, 1);
 	rwlock_release(&i->rw);

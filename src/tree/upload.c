@@ -55,7 +55,7 @@ static int part_from_readers(struct inode *i)
 	if (atomic_load(&i->ncached))
 		err = -ESTALE;
 	else
-		atomic_fetch_add(&i->view->nwriters, 1);
+		atomic_store(&i->view->written, true);
 	rwlock_release(&i->rw);
 	if (err)
 		views_part(&i->view->key);
@@ -130,7 +130,6 @@ void upload_close(struct upload *u)
 		log_warn("views/npy: %s: it ends before its shape does; nothing has changed", u->name);
 	if (u->array)
 		inode_put(u->array, 1);
-	atomic_fetch_sub(&u->view->view->nwriters, 1);
 	inode_put(u->view, 1);
 	lock_fini(&u->lock);
 	free(u->name);

@@ -545,13 +545,13 @@ int views_open_end(struct inode *i, struct view_opening *o)
 {
 	struct view_node *n = i->view;
 
+	if (atomic_load(&n->written)) {
+		views_part(&n->key);
+		return -ESTALE;
+	}
 	if (i->array) {
 		views_parted(&n->key);
 		return 0;
-	}
-	if (atomic_load(&n->nwriters)) {
-		views_part(&n->key);
-		return -ESTALE;
 	}
 	lock_acquire(&i->attr);
 	if (i->tree->sizes_stick && n->told_bytes != o->array->size_bytes) {

@@ -30,9 +30,9 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
- * inode's array, whose lock is held exclusively, unless it has one. -ESTALE: another is to be looked up; -EAGAIN:
- * to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is left of it
- * afterwards the caller closes, with no lock held. */
+ * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be
+ * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is
+ * left of it afterwards the caller closes, with no lock held. */
 struct view_opening {
 	struct array *array; /* NULL: nothing is left */
 	uint64_t version, hash, nseen;

@@ -45,7 +45,7 @@ struct view_key {
 struct view_node {
 	struct view_key key;
 	struct inode *past;      /* the source, held, if it is a file of a past state */
-	atomic_uint nwriters;    /* uploads that have it open: no reader may */
+	atomic_bool written;     /* an upload has opened it: the kernel's size is that one's, and no reader may any more */
 	atomic_bool superseded;  /* an open file that shows what was, or a file that is written: not to be looked up */
 	_Atomic int64_t answered_ns; /* when it was found under its name last */
 	/* RANK_ATTR */
