@@ -60,7 +60,6 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	tree_on_behalf(fuse_req_ctx(req)->pid);
 	err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
-
 	if (err) {
 		front_reply_err(req, err);
 		return;
@@ -87,7 +86,6 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 	tree_on_behalf(fuse_req_ctx(req)->pid);
 	err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
-
 	if (!err) {
 		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
 		if (err)

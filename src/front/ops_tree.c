@@ -58,7 +58,6 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	tree_on_behalf(fuse_req_ctx(req)->pid);
 	err = tree_lookup(front_of(req)->tree, parent, name, &a);
-
 	reply_entry(req, err, &a);
 }
 

@@ -144,8 +144,8 @@ struct tree_named {
 	uint64_t parent;
 	char name[256];
 };
-/* At each close of a descriptor of f, and fsync: what has been closed must be whole, if f has to be something. -EINVAL. named: to be
- * told to the kernel before it is answered. */
+/* At each close of a descriptor of f, and fsync: what is closed must be whole, if f has to be something. -EINVAL. named: to
+ * be told to the kernel before it is answered. */
 int tree_flush(struct tree_file *f, bool closing, struct tree_named *named);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE. */

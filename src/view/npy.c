@@ -53,7 +53,7 @@ static void add_shape(struct view_text *t, const struct shape *s)
 
 void npy_header(struct view_text *t, const struct dtype *d, const struct logical *l, const struct shape *s)
 {
-	size_t total, align;
+	size_t align, total;
 
 	t->n = PREAMBLE;
 	view_text_add(t, "{'descr': ");
