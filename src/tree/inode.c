@@ -368,7 +368,8 @@ static struct timespec to_timespec(int64_t ns)
 
 void inode_stat(struct inode *i, struct tree_attr *out)
 {
-	struct array *a = i->array;
+	/* A past file's is closed when nobody reads it, and the row says the same. */
+	struct array *a = i->past ? NULL : i->array;
 	struct stat *st = &out->st;
 	uint64_t stored = a ? atomic_load(&a->stored_bytes) : i->row_stored_bytes;
 

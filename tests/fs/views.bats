@@ -84,6 +84,12 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	eq "$(wc -l <"$MNT/views/runs/buckets/r/000000")" 100
 }
 
+@test "many look at a file of the past while it is opened and closed" {
+	head -c 8000 /dev/zero >"$MNT/layers/a.f64"
+	snap s
+	views past "$MNT"
+}
+
 @test "what does not change has one number" {
 	mkdir "$MNT/layers/d"
 	py proc numbers 50000 1 | tee "$MNT/layers/a.f64" "$MNT/layers/d/b.f64" >/dev/null

@@ -16,6 +16,7 @@
     views.py access MNT               permissions hold when arrays are replaced between looking and opening
     views.py damaged MNT STORE        layers/a.u8 is cut in its layer: EIO, not less
     views.py sparse MNT               huge holes
+    views.py past MNT                 one file of the past by many
     views.py shared MNT               unchanged files that are opened again and again have one number
     views.py tables MNT               directories as tables
     views.py zarr MNT                 chunks of arrays of several dimensions
@@ -975,6 +976,21 @@ def access(mnt):
         eq(os.listdir(top + "/d"), [])
 
 
+def past(mnt):
+    """Many open, read and look at one file of the past at the same time."""
+    files = [mnt + "/snapshots/s/" + f for f in ("layers/a.f64", "views/npy/layers/a.npy", "views/parquet/layers/a.parquet")]
+    want = [get(f) for f in files]
+    end = time.monotonic() + 4
+
+    def act(i):
+        while time.monotonic() < end:
+            if i < 3:
+                eq(get(files[i]), want[i])
+            else:
+                os.stat(files[i % 3])
+    sysx.children(7, act)
+
+
 def shared(mnt):
     """What does not change has one number, however often it is open."""
     for path in (mnt + "/views/npy/layers/a.npy", mnt + "/views/parquet/layers/d.parquet",
@@ -1161,5 +1177,5 @@ def storm(mnt, seconds, stale=""):
 
 if __name__ == "__main__":
     {f.__name__: f for f in (names, collisions, changes, owners, sizes, agree, readonly, pinned, mapped, unpinned, caches,
-                             reload, settings, access, damaged, sparse,
+                             reload, settings, access, damaged, sparse, past,
                              shared, tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])
