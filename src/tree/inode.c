@@ -392,15 +392,15 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	out->moving = out->brief = false;
 }
 
-bool inode_may_write(const struct inode *i, const struct tree_caller *who)
+bool inode_may_add(const struct inode *dir, const struct tree_caller *who)
 {
-	mode_t need = S_ISDIR(i->mode) ? S_IWUSR | S_IXUSR : S_IWUSR;
+	mode_t need = S_IWUSR | S_IXUSR;
 
 	if (!who->uid)
 		return true;
-	if (who->uid != i->uid)
-		need >>= who->gid == i->gid ? 3 : 6;
-	return (i->mode & need) == need;
+	if (who->uid != dir->uid)
+		need >>= who->gid == dir->gid ? 3 : 6;
+	return (dir->mode & need) == need;
 }
 
 void inode_touch(struct inode *i, unsigned which)

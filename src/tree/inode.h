@@ -97,8 +97,8 @@ void inode_row(struct inode *i, struct meta_inode *out);
 void inode_stat(struct inode *i, struct tree_attr *out);
 /* Now for the times in `which` (TREE_SET_MTIME, TREE_SET_CTIME, TREE_SET_ATIME); marks it dirty. */
 void inode_touch(struct inode *i, unsigned which);
-/* What the kernel would say of writing (in a directory: of new names). Of the caller's groups only the first is known. */
-bool inode_may_write(const struct inode *i, const struct tree_caller *who);
+/* What the kernel would say of a new name in this directory. Of the caller's groups only the first is known. */
+bool inode_may_add(const struct inode *dir, const struct tree_caller *who);
 /* Opens the array if it is not; rw is held exclusively. */
 int inode_need_array(struct inode *i, struct array **out);
 /* Data, size or settings are others now. */

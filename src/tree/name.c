@@ -417,7 +417,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = parent->nlink ? 0 : -ENOENT;
 	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
 		err = -EEXIST;
-	if (!err && !*old_out && old && !inode_may_write(parent, who))
+	if (!err && !*old_out && old && !inode_may_add(parent, who))
 		err = -EACCES;
 	if (!err && *old_out)
 		err = drop_name_locked(parent, name, *old_out);

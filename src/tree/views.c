@@ -510,6 +510,7 @@ int views_now(struct inode *i, struct inode **out)
 	if (allowed)
 		return 0;
 	inode_put(*out, 1);
+	*out = NULL;
 	return -ESTALE;
 }
 
@@ -525,14 +526,12 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	out->nseen = n->nseen;
 	lock_release(&i->attr);
 	err = begin(i->tree, &now, out);
-	for (int k = 0; err == -ESTALE && !now.past && k < VIEWS_REPLACED_TRIES; k++) {
+	for (int k = 0; err == -ESTALE && k < VIEWS_REPLACED_TRIES; k++) {
 		if (source)
 			inode_put(source, 1);
 		source = NULL;
-		if (views_now(i, &source)) {
-			source = NULL;
+		if (views_now(i, &source))
 			break;
-		}
 		now.key.source = source->ino;
 		err = begin(i->tree, &now, out);
 	}

@@ -208,11 +208,11 @@ int views_version(struct tree *t, const struct view_node *n, uint64_t *out)
 		*out = 1;
 		return 0;
 	}
-	if (n->key.role != VIEW_TABLE && past_is(n->key.source)) {
-		*out = 1; /* the number is that of a version */
-		return 0;
-	}
 	if (n->key.role != VIEW_TABLE) {
+		if (past_is(n->key.source)) {
+			*out = 1; /* the number is that of a version */
+			return 0;
+		}
 		err = views_source(t, n, &i);
 		if (err)
 			return err;

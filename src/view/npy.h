@@ -7,7 +7,7 @@
 #include "array/dtype.h"
 #include "view/text.h"
 
-/* Data begins at a multiple of this. */
+/* Data begins at a multiple of this; a file without elements ends at one of the second. */
 #define NPY_ALIGN 4096u
 #define NPY_ALIGN_EMPTY 64u
 

@@ -83,8 +83,6 @@ void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);
 /* Of how many bytes from the start of a block on nothing is stored. */
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off);
-/* The filter of the first block that has a frame of its own; NONE if it is another element's. */
-enum codec_filter view_first_filter(const struct view *v, unsigned source, uint32_t elem_bytes);
 
 /* Smallest and largest element and number of NaNs of [off, off + len). False if the store does not know: no layered array,
  * another type, a range that begins or ends inside a block. */
