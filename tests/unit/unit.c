@@ -1,8 +1,8 @@
 /*
- * Runs the tests of the program: all, or those whose name contains the first argument.
+ * unit [-j N] [TEXT]: runs the tests of the program, all or those whose name contains TEXT, N at a time.
  *
- * Invariant: nothing but the first failure of a test is told, and it reaches the parent through shared
- * memory, so that it survives the end of the test's process.
+ * Invariants: nothing but the first failure of a test is told, and it reaches the parent through shared
+ * memory, so that it survives the end of the test's process. A test's output comes as a whole before its result.
  */
 #include "unit.h"
 
@@ -21,13 +21,24 @@
 #include <unistd.h>
 
 #define UNIT_TIMEOUT_S 300
+#define UNIT_JOBS_MAX 64
 
 struct unit_failure {
 	atomic_flag taken;
 	char text[512];
 };
 
+/* A test that runs, or a free place for one: pid 0. */
+struct unit_job {
+	pid_t pid;
+	const struct unit_test *test;
+	struct unit_failure *failure;
+	char base[256];
+	char output[300];
+};
+
 static struct unit_test *unit_first, **unit_last = &unit_first;
+/* Those of the test that this process runs. */
 static struct unit_failure *unit_failure;
 static char unit_base[256];
 static unsigned unit_ndirs;
@@ -118,86 +129,170 @@ int unit_tmpdir_fd(void)
 	return fd;
 }
 
-static void unit_base_make(void)
+static void unit_base_make(char *base, size_t size)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	snprintf(unit_base, sizeof(unit_base), "%s/spillfs-unit-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-	if (!mkdtemp(unit_base)) {
-		perror(unit_base);
+	snprintf(base, size, "%s/spillfs-unit-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+	if (!mkdtemp(base)) {
+		perror(base);
 		exit(1);
 	}
-	unit_ndirs = 0;
 }
 
-/* Runs a test in a child. True when it passed; else unit_failure->text says why not. */
-static int unit_run_forked(const struct unit_test *t)
+/* The rest of a test's process. */
+static void unit_child(const struct unit_job *job)
 {
-	char *text = unit_failure->text;
-	int status;
-	pid_t pid;
+	int fd = open(job->output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
+	unit_failure = job->failure;
+	unit_thread = pthread_self();
+	snprintf(unit_base, sizeof(unit_base), "%s", job->base);
+	if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
+		unit_fail(__FILE__, __LINE__, "%s: %s", job->output, strerror(errno));
+	close(fd);
+	alarm(UNIT_TIMEOUT_S);
+	job->test->run();
+	exit(*unit_failure->text ? 1 : 0);
+}
+
+static void unit_start(struct unit_job *job, const struct unit_test *t)
+{
+	atomic_flag_clear(&job->failure->taken);
+	job->failure->text[0] = '\0';
+	job->test = t;
+	unit_base_make(job->base, sizeof(job->base));
+	snprintf(job->output, sizeof(job->output), "%s/output", job->base);
 	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		unit_thread = pthread_self();
-		alarm(UNIT_TIMEOUT_S);
-		t->run();
-		exit(*text ? 1 : 0);
+	job->pid = fork();
+	if (job->pid == 0)
+		unit_child(job);
+	if (job->pid < 0) {
+		perror("fork");
+		exit(1);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0) {
-		snprintf(text, sizeof(unit_failure->text), "fork: %s", strerror(errno));
-		return 0;
-	}
-	if (*text)
-		return 0;
-	if (WIFSIGNALED(status))
-		snprintf(text, sizeof(unit_failure->text), "killed: %s", strsignal(WTERMSIG(status)));
-	else if (WEXITSTATUS(status))
-		snprintf(text, sizeof(unit_failure->text), "exit status %d", WEXITSTATUS(status));
-	return *text == '\0';
 }
 
-static int unit_run_one(const struct unit_test *t)
+static void unit_show(const char *path)
 {
-	int ok = 1;
+	FILE *f = fopen(path, "r");
+	char buf[4096];
+	size_t n;
 
-	atomic_flag_clear(&unit_failure->taken);
-	unit_failure->text[0] = '\0';
-	unit_base_make();
-	if (unit_nofork)
-		t->run();
+	if (!f)
+		return;
+	while ((n = fread(buf, 1, sizeof(buf), f)))
+		fwrite(buf, 1, n, stdout);
+	fclose(f);
+}
+
+/* True when the test passed; status is that of its process. */
+static int unit_finish(struct unit_job *job, int status)
+{
+	char *text = job->failure->text;
+
+	job->pid = 0;
+	if (!*text && WIFSIGNALED(status))
+		snprintf(text, sizeof(job->failure->text), "killed: %s", strsignal(WTERMSIG(status)));
+	else if (!*text && WEXITSTATUS(status))
+		snprintf(text, sizeof(job->failure->text), "exit status %d", WEXITSTATUS(status));
+	unit_show(job->output);
+	nftw(job->base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (*text)
+		printf("not ok %s: %s\n", job->test->name, text);
 	else
-		ok = unit_run_forked(t);
-	nftw(unit_base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	if (ok)
-		printf("ok %s\n", t->name);
-	else
-		printf("not ok %s: %s\n", t->name, unit_failure->text);
+		printf("ok %s\n", job->test->name);
 	fflush(stdout);
-	return ok;
+	return !*text;
+}
+
+/* Waits for one of the jobs. True when its test passed. */
+static int unit_wait(struct unit_job *jobs)
+{
+	int status;
+	pid_t pid = wait(&status);
+
+	for (struct unit_job *job = jobs; pid > 0 && job < jobs + UNIT_JOBS_MAX; job++)
+		if (job->pid == pid)
+			return unit_finish(job, status);
+	perror("wait");
+	exit(1);
+}
+
+static const struct unit_test *unit_select(const struct unit_test *t, const char *text)
+{
+	while (t && text && !strstr(t->name, text))
+		t = t->next;
+	return t;
+}
+
+/* Returns how many failed. */
+static unsigned unit_run_forked(const char *text, unsigned njobs)
+{
+	const struct unit_test *t = unit_select(unit_first, text);
+	struct unit_job jobs[UNIT_JOBS_MAX] = { { 0 } };
+	unsigned running = 0, passed = 0, failed = 0;
+	struct unit_failure *failures = mmap(NULL, sizeof(*failures) * UNIT_JOBS_MAX, PROT_READ | PROT_WRITE,
+					     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (failures == MAP_FAILED) {
+		perror("mmap");
+		exit(1);
+	}
+	for (unsigned i = 0; i < UNIT_JOBS_MAX; i++)
+		jobs[i].failure = &failures[i];
+	while (t || running) {
+		struct unit_job *job = jobs;
+
+		if (!t || running == njobs) {
+			*(unit_wait(jobs) ? &passed : &failed) += 1;
+			running--;
+			continue;
+		}
+		while (job->pid)
+			job++;
+		unit_start(job, t);
+		running++;
+		t = unit_select(t->next, text);
+	}
+	printf("%u passed, %u failed\n", passed, failed);
+	return failed;
+}
+
+/* A failed test aborts. */
+static void unit_run_here(const char *text)
+{
+	static struct unit_failure failure;
+	unsigned passed = 0;
+
+	unit_failure = &failure;
+	unit_thread = pthread_self();
+	for (const struct unit_test *t = unit_select(unit_first, text); t; t = unit_select(t->next, text)) {
+		unit_base_make(unit_base, sizeof(unit_base));
+		unit_ndirs = 0;
+		t->run();
+		nftw(unit_base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		printf("ok %s\n", t->name);
+		passed++;
+	}
+	printf("%u passed, 0 failed\n", passed);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned passed = 0, failed = 0;
+	const char *text;
+	int opt, njobs = 1;
 
+	while ((opt = getopt(argc, argv, "j:")) != -1) {
+		if (opt != 'j' || (njobs = atoi(optarg)) < 1 || njobs > UNIT_JOBS_MAX) {
+			fprintf(stderr, "usage: %s [-j 1-%d] [TEXT]\n", argv[0], UNIT_JOBS_MAX);
+			return 2;
+		}
+	}
+	text = optind < argc ? argv[optind] : NULL;
 	unit_nofork = getenv("UNIT_NOFORK") != NULL;
-	unit_thread = pthread_self();
-	unit_failure = mmap(NULL, sizeof(*unit_failure), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (unit_failure == MAP_FAILED) {
-		perror("mmap");
-		return 1;
-	}
-	for (struct unit_test *t = unit_first; t; t = t->next) {
-		if (argc > 1 && !strstr(t->name, argv[1]))
-			continue;
-		if (unit_run_one(t))
-			passed++;
-		else
-			failed++;
-	}
-	printf("%u passed, %u failed\n", passed, failed);
-	return failed != 0;
+	if (!unit_nofork)
+		return unit_run_forked(text, (unsigned)njobs) != 0;
+	unit_run_here(text);
+	return 0;
 }
