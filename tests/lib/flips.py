@@ -9,11 +9,11 @@ import errno
 import hashlib
 import os
 import random
+import select
 import shutil
 import stat
 import subprocess
 import sys
-import time
 
 SPILLFS, SPILLCTL = os.environ["SPILLFS"], os.environ["SPILLCTL"]
 REFUSED = "refused"
@@ -35,13 +35,12 @@ class Mount:
     def __exit__(self, *exc):
         if not self.pid:
             return
+        pidfd = os.pidfd_open(self.pid)
         r = subprocess.run([SPILLCTL, "umount", self.mnt], capture_output=True, timeout=60)
-        for _ in range(3000):
-            if not os.path.exists("/proc/%d" % self.pid):
-                break
-            time.sleep(0.01)
-        else:
+        # A pidfd tells the end, even while the process waits for its parent as a zombie.
+        if not select.select([pidfd], [], [], 60)[0]:
             sys.exit("the daemon does not end: %s" % r.stderr)
+        os.close(pidfd)
         if os.path.ismount(self.mnt):
             sys.exit("the daemon died")
 
