@@ -89,10 +89,10 @@ static uint64_t round_page(uint64_t n)
 	return (n + 4095) & ~(uint64_t)4095;
 }
 
-/* Reserved space is not stored bytes. */
+/* Reserved space is not stored bytes. Some file systems count what was written late: data is never 0 bytes. */
 static void update_stored(struct column *c)
 {
-	uint64_t size, stored = c->array.size_bytes, ahead = 0;
+	uint64_t size, stored = c->array.size_bytes, ahead = 0, at;
 
 	if (c->file && !io_size(c->file, &size, &stored)) {
 		if (round_page(c->reserved_bytes) > round_page(size))
@@ -101,6 +101,8 @@ static void update_stored(struct column *c)
 		/* A cut that waits for its commit is made as far as anybody can see. */
 		if (stored > round_page(c->array.size_bytes))
 			stored = round_page(c->array.size_bytes);
+		if (!stored && c->array.size_bytes && !io_seek(c->file, 0, false, &at) && at < c->array.size_bytes)
+			stored = 1;
 	}
 	atomic_store(&c->array.stored_bytes, stored);
 }

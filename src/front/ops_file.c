@@ -30,7 +30,7 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 #endif
 }
 
-/* An open whose answer waits until the kernel has forgotten the size that it was told. */
+/* An open whose answer waits until the kernel has forgotten the attributes that it was told. */
 struct pending_open {
 	fuse_req_t req;
 	struct tree_file *file;
@@ -65,7 +65,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	set_opened(fi, file, &info);
-	p = info.new_size ? malloc(sizeof(*p)) : NULL;
+	p = info.new_attr ? malloc(sizeof(*p)) : NULL;
 	if (!p) {
 		answer_open(&(struct pending_open){ req, file, *fi });
 		return;
@@ -88,6 +88,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
 	if (!err) {
 		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
+		if (!err && info.new_attr)
+			err = tree_getattr(f->tree, a.st.st_ino, &a);
 		if (err)
 			tree_forget(f->tree, a.st.st_ino, 1);
 	}

@@ -194,7 +194,7 @@ static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info
 	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
 	f->drops = atomic_load(&i->stale_pages);
 	info->keep_cache = !f->drops;
-	info->new_size = views_told(i) != atomic_load(&i->size_bytes);
+	info->new_attr = views_told(i) != atomic_load(&i->size_bytes);
 	f->cached = true;
 	f->inode = i;
 	inode_ref(i);
@@ -249,8 +249,11 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	if (acc != O_RDONLY)
 		atomic_fetch_add(&i->nwriters, 1);
 	if (f->cached) {
-		if (acc != O_RDONLY)
+		if (acc != O_RDONLY) {
 			atomic_fetch_add(&i->nmappable, 1);
+			/* inode_stat says from now on that there may be data. */
+			info->new_attr = !atomic_load(&a->stored_bytes);
+		}
 		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
 	}
 	inode_ref(i);
@@ -268,7 +271,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	f->tree = t;
 	f->ino = ino;
 	f->flags = flags;
-	info->keep_cache = info->new_size = false;
+	info->keep_cache = info->new_attr = false;
 	if (special_is(ino)) {
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;

@@ -387,6 +387,9 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	lock_release(&i->attr);
 	st->st_size = (off_t)atomic_load(&i->size_bytes);
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
+	/* The kernel may have pages that nobody here has seen. */
+	if (!st->st_blocks && atomic_load(&i->nmappable) > 0)
+		st->st_blocks = TREE_BLOCKS_LEAST;
 	st->st_blksize = 1 << 20;
 	out->settled = !a || !array_unsettled(a);
 	out->moving = out->brief = false;

@@ -77,8 +77,7 @@ static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns,
 static void fill_delta(const struct layers_info *info, struct tree_attr *out)
 {
 	fill_attr(SPECIAL_DELTA_BASE + info->number, S_IFREG | 0400, info->bytes, info->time_ns, out);
-	/* The bytes are the store's, counted where the arrays are. */
-	out->st.st_blocks = 0;
+	out->st.st_blocks = TREE_BLOCKS_LEAST; /* the bytes are counted where the arrays are */
 	out->moving = true;
 }
 

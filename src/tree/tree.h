@@ -37,6 +37,9 @@ struct tree_attr {
 	struct stat st;
 	bool settled, moving, brief;
 };
+/* st_blocks of a file whose bytes are counted elsewhere, or are in the kernel's cache alone. From 0 blocks tar and cp conclude
+ * that all of a file is a hole; from too few they ask SEEK_DATA. */
+#define TREE_BLOCKS_LEAST 1
 
 int tree_open(struct store *s, struct tree **out);
 /* Nothing may be in use by the kernel any more; what it did not forget is forgotten. Commits. */
@@ -116,7 +119,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 struct tree_file_info {
 	bool direct;     /* nobody can map it: the kernel need not cache */
 	bool keep_cache; /* cached pages are still right */
-	bool new_size;   /* out: the size is not the one that was told last; the kernel must not keep that */
+	bool new_attr;   /* out: attributes are others than were told last; the kernel must not keep those */
 };
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		   struct tree_file_info *info);

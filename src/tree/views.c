@@ -445,7 +445,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	out->st.st_ino = ino;
 	out->st.st_nlink = 1; /* of directories: not counted */
 	out->st.st_size = (off_t)size;
-	out->st.st_blocks = 0; /* the array's, counted there */
+	out->st.st_blocks = size ? TREE_BLOCKS_LEAST : 0; /* the bytes are the array's, counted there */
 	out->st.st_blksize = 1 << 20;
 	out->st.st_rdev = 0;
 	out->settled = out->moving = false;

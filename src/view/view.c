@@ -421,10 +421,60 @@ static void view_close(struct array *a)
 	view_free((struct view *)a);
 }
 
-/* No holes: the headers know no zeros. */
+/* As array_seek, of [off, end) of a source: end if there is none. */
+static int seek_source(const struct view_source *s, uint64_t off, uint64_t end, bool hole, uint64_t *out)
+{
+	uint64_t at = off;
+	int err;
+
+	if (s->rw)
+		rwlock_shared_nested(s->rw);
+	err = off < s->size_bytes ? array_seek(s->array, off, hole, &at) : -ENXIO;
+	if (s->rw)
+		rwlock_release(s->rw);
+	if (err && err != -ENXIO)
+		return err;
+	/* Behind the end there are zeros. */
+	if (err)
+		at = hole ? off : end;
+	else if (at >= s->size_bytes)
+		at = hole ? s->size_bytes : end;
+	*out = at < end ? at : end;
+	return 0;
+}
+
+/* The same of [off, end) of the view, which is in one piece. */
+static int seek_piece(const struct view *v, const struct view_piece *p, uint64_t off, uint64_t end, bool hole, uint64_t *out)
+{
+	bool zeros = p->kind == PIECE_ZEROS;
+	int err = 0;
+
+	if (p->kind == PIECE_DATA) {
+		err = seek_source(&v->sources[p->source], p->where + (off - p->at), p->where + (end - p->at), hole, out);
+		if (!err)
+			*out = *out - p->where + p->at;
+	} else {
+		*out = zeros == hole ? off : end;
+	}
+	return err;
+}
+
+/* Holes are those of the sources, and what the view fills up with zeros. */
 static int view_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 {
-	*out = hole ? a->size_bytes : off;
+	struct view *v = (struct view *)a;
+
+	for (const struct view_piece *p = find_piece(v, off); p < v->pieces + v->npieces; p++) {
+		uint64_t end = p + 1 < v->pieces + v->npieces ? p[1].at : v->bytes, at;
+		int err = seek_piece(v, p, off, end, hole, &at);
+
+		if (err)
+			return err;
+		off = at;
+		if (at < end)
+			break;
+	}
+	*out = off;
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 
 # Debian packages that the tests need beyond those of the build.
 TEST_PACKAGES="bats python3 python3-numpy python3-zarr python3-numcodecs attr zstd fuse3 e2fsprogs mount util-linux procps \
-timgm6mb-soundfont proj-data wamerican-insane"
+rsync libarchive-tools timgm6mb-soundfont proj-data wamerican-insane"
 
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$LIB/../.." && pwd)
