@@ -63,12 +63,14 @@ struct spillfs_blocks {
 #define SPILLFS_IOC_BLOCKS _IOWR('S', 4, struct spillfs_blocks)
 
 /* Settable, on a file or as the default of what is created in a directory. Where it is not set, reading the
- * dtype or the block size of a file gives the value in effect. */
+ * dtype or the block size of a file gives the value in effect. A file is given the dtype, shape, order and logical type of
+ * its directory, as if they had been set on it; block size, codec and filter are in effect for it and can be read, but
+ * not listed: a copy is stored as the directory says in which it is made. */
 #define SPILLFS_XATTR_DTYPE "user.spillfs.dtype"           /* "f64", or "pos:u32,lcp:u32" */
 #define SPILLFS_XATTR_SHAPE "user.spillfs.shape"           /* "1000,3"; "()": no dimensions */
 #define SPILLFS_XATTR_ORDER "user.spillfs.order"           /* "C", "F": which index varies fastest, last or first */
 #define SPILLFS_XATTR_LOGICAL "user.spillfs.logical"       /* "timestamp[us]", "timestamp[us,UTC]", "duration[s]", "date" */
-#define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; while the array is empty */
+#define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; -EOPNOTSUPP: over 1 GiB is stored in other blocks */
 #define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "zstd:1".."zstd:19", "none" */
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle" */
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "array/dirty.h"
+#include "array/layered.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/buf.h"
@@ -279,14 +280,17 @@ int array_describe(struct array *a, const char *what, char **out)
 
 int array_configure(struct array *a, const struct array_params *params)
 {
-	uint32_t block = a->params.block_bytes;
-	bool stays = a->ops->kind == ARRAY_LAYERED && params->block_bytes != block && a->size_bytes;
+	uint32_t block = params->block_bytes;
 
-	if (stays && !params->block_default)
-		return -EBUSY;
+	if (a->ops->kind == ARRAY_LAYERED && a->size_bytes && block != a->params.block_bytes) {
+		int err = params->block_default ? 0 : layered_reblock(a, block);
+
+		if (err)
+			return err;
+		block = a->params.block_bytes;
+	}
 	a->params = *params;
-	if (stays)
-		a->params.block_bytes = block;
+	a->params.block_bytes = block;
 	return 0;
 }
 

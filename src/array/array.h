@@ -122,7 +122,8 @@ int array_drop_locked(struct array *a);
 int array_remap(struct array *a, const struct compact *c);
 void array_end_growth(struct array *a);
 int array_describe(struct array *a, const char *what, char **out);
-/* New parameters; -EBUSY when the block size would change under existing blocks. */
+/* New parameters. Where the block size is another one that was asked for, existing blocks are written anew: -EOPNOTSUPP for
+ * an array that is too large for that, or the errors of a write; nothing has changed then. */
 int array_configure(struct array *a, const struct array_params *params);
 
 /* Dirty bytes that stored_bytes only estimates: the attributes may change without a write. */

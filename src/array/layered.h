@@ -55,6 +55,10 @@ int layered_write(struct array *a, const void *buf, size_t len, uint64_t off);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
 
+/* The content in blocks of another size (layered_reblock.c). Blocks on I/O of the whole array. -EOPNOTSUPP: it is too large for
+ * that; -ENOSPC. After an error nothing has changed. */
+int layered_reblock(struct array *a, uint32_t block_bytes);
+
 /* Compaction (layered_remap.c). */
 int layered_remap(struct array *a, const struct compact *c);
 

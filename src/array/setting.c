@@ -66,24 +66,46 @@ static int check_filter(const char *v)
 	return strcmp(v, "auto") && strcmp(v, "none") && strcmp(v, "shuffle") ? -EINVAL : 0;
 }
 
-static const struct {
+struct setting {
 	const char *name;
 	int (*check)(const char *value);
-} settings[] = {
-	{ SPILLFS_XATTR_DTYPE, check_dtype },
-	{ SPILLFS_XATTR_SHAPE, check_shape },
-	{ SPILLFS_XATTR_ORDER, check_order },
-	{ SPILLFS_XATTR_LOGICAL, check_logical },
-	{ SPILLFS_XATTR_BLOCK_SIZE, check_block_size },
-	{ SPILLFS_XATTR_CODEC, check_codec },
-	{ SPILLFS_XATTR_FILTER, check_filter },
+	bool storage; /* how an array is stored, not what it is */
 };
 
-int setting_check(const char *name, const char *value)
+static const struct setting settings[] = {
+	{ SPILLFS_XATTR_DTYPE, check_dtype, false },
+	{ SPILLFS_XATTR_SHAPE, check_shape, false },
+	{ SPILLFS_XATTR_ORDER, check_order, false },
+	{ SPILLFS_XATTR_LOGICAL, check_logical, false },
+	{ SPILLFS_XATTR_BLOCK_SIZE, check_block_size, true },
+	{ SPILLFS_XATTR_CODEC, check_codec, true },
+	{ SPILLFS_XATTR_FILTER, check_filter, true },
+};
+
+static const struct setting *find(const char *name)
 {
 	for (size_t k = 0; k < sizeof(settings) / sizeof(*settings); k++) {
 		if (!strcmp(settings[k].name, name))
-			return settings[k].check(value);
+			return &settings[k];
 	}
-	return -ENODATA;
+	return NULL;
+}
+
+int setting_check(const char *name, const char *value)
+{
+	const struct setting *s = find(name);
+
+	return s ? s->check(value) : -ENODATA;
+}
+
+const char *setting_inherited_name(const char *name)
+{
+	const struct setting *s = find(name);
+
+	return s && s->storage ? name + strlen("user.") : NULL;
+}
+
+bool setting_is_inherited(const char *name)
+{
+	return !strncmp(name, "spillfs.", strlen("spillfs."));
 }

@@ -411,12 +411,13 @@ static int check_setting(struct check *c, sqlite3_value **v)
 {
 	const char *name = (const char *)sqlite3_value_text(v[1]);
 	size_t len = (size_t)sqlite3_value_bytes(v[2]);
-	char text[DTYPE_TEXT_MAX + 1] = "";
+	char text[DTYPE_TEXT_MAX + 1] = "", full[64];
 	int err;
 
+	snprintf(full, sizeof(full), "%s%s", setting_is_inherited(name) ? "user." : "", name);
 	if (len <= DTYPE_TEXT_MAX && len) {
 		memcpy(text, sqlite3_value_blob(v[2]), len);
-		if (strlen(text) == len && !setting_check(name, text))
+		if (strlen(text) == len && !setting_check(full, text))
 			return 0;
 	}
 	err = check_mend(c, "removed", "DELETE FROM xattrs WHERE ino=? AND name=?", "is", check_int(v[0]), name);
@@ -426,16 +427,20 @@ static int check_setting(struct check *c, sqlite3_value **v)
 	return err;
 }
 
+/* What a file has of its directory (setting.h). */
+#define INHERITED "'spillfs.block_size', 'spillfs.codec', 'spillfs.filter'"
+
 int check_pass_xattrs(struct check *c)
 {
 	int err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x LEFT"
 			     " JOIN inodes i ON i.ino=x.ino WHERE i.ino IS NULL OR length(x.value)>65536"
 			     " OR length(CAST(x.name AS BLOB))>255 OR NOT (x.name LIKE 'user._%'"
-			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%') ORDER BY x.ino, x.name",
+			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%'"
+			     " OR x.name IN (" INHERITED ")) ORDER BY x.ino, x.name",
 			     bad_xattr);
 
 	if (!err)
 		err = check_rows(c, "SELECT ino, name, value FROM xattrs WHERE substr(name, 1, 13)='user.spillfs.'"
-				 " ORDER BY ino, name", check_setting);
+				 " OR name IN (" INHERITED ") ORDER BY ino, name", check_setting);
 	return err;
 }

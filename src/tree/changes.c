@@ -208,6 +208,10 @@ static bool compare_blocks(struct differ *d, const struct index_record *a, const
 	size_t i = 0, j = 0;
 	bool any = false;
 
+	if (a->nblocks && b->nblocks && a->block_bytes != b->block_bytes) { /* written anew */
+		put_range(d, '~', 0, end);
+		return true;
+	}
 	while (bs && (i < a->nblocks || j < b->nblocks)) {
 		uint64_t x = i < a->nblocks ? a->blocks[i].block : UINT64_MAX, y = j < b->nblocks ? b->blocks[j].block : UINT64_MAX;
 		uint64_t block = x < y ? x : y, from = block * bs, to = from + bs < end ? from + bs : end;

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "array/dtype.h"
+#include "array/setting.h"
 #include "block/index.h"
 #include "store/commit.h"
 #include "store/history.h"
@@ -494,7 +495,8 @@ static char *past_setting(const struct past *p, const char *name)
 	return index_record_xattr(&r, name, &value, &len) ? strndup(value, len) : NULL;
 }
 
-char *inode_setting_locked(struct inode *i, const char *name)
+/* The text of a row, or NULL. */
+static char *xattr_text_locked(struct inode *i, const char *name)
 {
 	void *text;
 	size_t len;
@@ -504,6 +506,14 @@ char *inode_setting_locked(struct inode *i, const char *name)
 	if (!atomic_load(&i->has_xattrs) || meta_xattr_get_locked(i->tree->store->meta, i->ino, name, &text, &len))
 		return NULL;
 	return text;
+}
+
+char *inode_setting_locked(struct inode *i, const char *name)
+{
+	const char *inherited = setting_inherited_name(name);
+	char *text = xattr_text_locked(i, name);
+
+	return !text && inherited ? xattr_text_locked(i, inherited) : text;
 }
 
 int inode_dtype_locked(struct inode *i, char **out)
@@ -542,12 +552,12 @@ static uint32_t default_block_locked(struct inode *i, uint32_t elem_bytes)
 int inode_params_locked(struct inode *i, struct array_params *out)
 {
 	char *block = inode_setting_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
-	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *dtype;
+	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *own = xattr_text_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *dtype;
 	int err = inode_dtype_locked(i, &dtype);
 
 	if (!err) {
 		*out = (struct array_params){
-			.block_default = !block,
+			.block_default = !own,
 			.codec.level = !codec ? 3 : strcmp(codec, "none") ? atoi(codec + strlen("zstd:")) : 0,
 			.codec.policy = !filter || !strcmp(filter, "auto") ? CODEC_POLICY_AUTO :
 					!strcmp(filter, "none") ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE,
@@ -562,6 +572,7 @@ int inode_params_locked(struct inode *i, struct array_params *out)
 		free(dtype);
 	}
 	free(block);
+	free(own);
 	free(codec);
 	free(filter);
 	return err;

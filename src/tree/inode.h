@@ -118,7 +118,8 @@ void inode_forget_all(struct tree *t);
 /* Deletes what a crash left without a name. */
 int inode_delete_orphans(struct tree *t);
 
-/* The text of a settable user.spillfs attribute (malloc'd), or NULL. Holds the meta lock. */
+/* The text of a settable user.spillfs attribute (malloc'd), its own or its directory's at the time it was made, or NULL.
+ * Holds the meta lock. */
 char *inode_setting_locked(struct inode *i, const char *name);
 
 /* At mount: what the layers' log has missed (relog.c). */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/setting.h"
 #include "spillfs.h"
 #include "store/commit.h"
 #include "store/layers.h"
@@ -125,19 +126,22 @@ static int remove_name_locked(struct inode *dir, const char *name)
 }
 
 /* The defaults that a directory gives to what is made in it. */
+#define INHERIT_MAX 16
 struct inherit {
-	char *name[8];
-	void *value[8];
-	size_t len[8], n;
+	char *name[INHERIT_MAX];
+	void *value[INHERIT_MAX];
+	size_t len[INHERIT_MAX], n;
 };
 
+/* Rows come by name: what the directory was given itself follows, and replaces, what it had inherited. */
 static int collect_default(void *ctx, const char *name, const void *value, size_t len)
 {
+	const char *inherited = setting_inherited_name(name);
 	struct inherit *h = ctx;
 
-	if (strncmp(name, "user.spillfs.", 13) || h->n == 8)
+	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX)
 		return 0;
-	h->name[h->n] = strdup(name);
+	h->name[h->n] = strdup(inherited ? inherited : name);
 	h->value[h->n] = malloc(len + 1);
 	if (!h->name[h->n] || !h->value[h->n])
 		return -ENOMEM;
@@ -156,7 +160,7 @@ static int inherit_locked(struct inode *parent, uint64_t ino, bool *any)
 	if (!atomic_load(&parent->has_xattrs))
 		return 0;
 	err = meta_xattr_walk_locked(m, parent->ino, collect_default, &h);
-	for (size_t k = 0; k < 8 && h.name[k]; k++) {
+	for (size_t k = 0; k < INHERIT_MAX && h.name[k]; k++) {
 		if (!err && k < h.n)
 			err = meta_xattr_set_locked(m, ino, h.name[k], h.value[k], h.len[k]);
 		free(h.name[k]);

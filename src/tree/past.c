@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/setting.h"
 #include "store/history.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -522,7 +523,7 @@ static int see_xattr(void *ctx, const char *name, const void *value, size_t len)
 	size_t n = w->name ? len : strlen(name) + 1;
 	char *p;
 
-	if (w->name && strcmp(name, w->name))
+	if (w->name ? strcmp(name, w->name) != 0 : setting_is_inherited(name))
 		return 0;
 	p = realloc(w->out, w->len + n + 1);
 	if (!p)

@@ -15,6 +15,7 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "tree/edit.h"
 #include "tree/inode.h"
 #include "tree/past.h"
 #include "tree/special.h"
@@ -86,22 +87,16 @@ static int describe(struct inode *i, const char *name, char **out)
 	return err;
 }
 
-/* The value in effect of a setting that is not set: from the name, or the default. */
+/* The value in effect of a setting that is not set: from the directory, the name, or the default. */
 static int default_locked(struct inode *i, const char *name, void **out, size_t *len_out)
 {
-	struct array_params params;
 	char *text = NULL;
 	int err = 0;
 
-	if (!S_ISREG(i->mode))
-		return -ENODATA;
-	if (!strcmp(name, SPILLFS_XATTR_DTYPE)) {
+	if (S_ISREG(i->mode) && !strcmp(name, SPILLFS_XATTR_DTYPE))
 		err = inode_dtype_locked(i, &text);
-	} else if (!strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->kind == ARRAY_LAYERED) {
-		err = inode_params_locked(i, &params);
-		if (!err && asprintf(&text, "%u", params.block_bytes) < 0)
-			return -ENOMEM;
-	}
+	else if (setting_inherited_name(name))
+		text = inode_setting_locked(i, name);
 	if (err)
 		return err;
 	if (!text || !*text) {
@@ -110,6 +105,26 @@ static int default_locked(struct inode *i, const char *name, void **out, size_t 
 	}
 	*out = text;
 	*len_out = strlen(text);
+	return 0;
+}
+
+/* The block size in effect of a layered array. */
+static int block_size_text(struct inode *i, void **out, size_t *len_out)
+{
+	struct array *a;
+	char *text;
+	int err, n = 0;
+
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (!err)
+		n = asprintf(&text, "%u", a->params.block_bytes);
+	inode_idle_array(i);
+	rwlock_release(&i->rw);
+	if (err || n < 0)
+		return err ? err : -ENOMEM;
+	*out = text;
+	*len_out = (size_t)n;
 	return 0;
 }
 
@@ -158,7 +173,17 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	if (err == -ENODATA)
 		err = default_locked(i, name, out, len_out);
 	meta_unlock(m);
+	if ((!err || err == -ENODATA) && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->kind == ARRAY_LAYERED && S_ISREG(i->mode)) {
+		if (!err)
+			free(*out);
+		err = block_size_text(i, out, len_out);
+	}
 	return err;
+}
+
+static int do_configure(struct array *a, void *ctx)
+{
+	return array_configure(a, ctx);
 }
 
 /* A setting changed: the array follows. */
@@ -166,7 +191,6 @@ static int reconfigure(struct inode *i)
 {
 	struct meta *m = i->tree->store->meta;
 	struct array_params params;
-	struct array *a;
 	int err;
 
 	if (!S_ISREG(i->mode))
@@ -174,20 +198,12 @@ static int reconfigure(struct inode *i)
 	meta_lock(m);
 	err = inode_params_locked(i, &params);
 	meta_unlock(m);
-	if (err)
-		return err;
-	rwlock_exclusive(&i->rw);
-	err = inode_need_array(i, &a);
-	if (!err)
-		err = array_configure(a, &params);
-	rwlock_release(&i->rw);
-	return err;
+	return err ? err : edit_array(i, do_configure, &params);
 }
 
 static int check_setting(struct inode *i, const char *name, const void *value, size_t len)
 {
 	char text[DTYPE_TEXT_MAX + 1];
-	int err;
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
@@ -199,25 +215,22 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return -EINVAL;
 	memcpy(text, value, len);
 	text[len] = '\0';
-	err = setting_check(name, text);
-	if (err)
-		return err;
-	/* Blocks that are stored keep their size. */
-	if (!strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && S_ISREG(i->mode) && atomic_load(&i->size_bytes))
-		return -EBUSY;
-	return 0;
+	return setting_check(name, text);
 }
 
-static int set_locked(struct meta *m, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+struct value {
+	void *v; /* malloc'd; NULL: there is none */
+	size_t len;
+};
+
+/* *old is what it replaces. */
+static int set_locked(struct meta *m, uint64_t ino, const char *name, const void *value, size_t len, int flags,
+		      struct value *old)
 {
-	void *old;
-	size_t n;
-	int err = meta_xattr_get_locked(m, ino, name, &old, &n);
+	int err = meta_xattr_get_locked(m, ino, name, &old->v, &old->len);
 
 	if (err && err != -ENODATA)
 		return err;
-	if (!err)
-		free(old);
 	if ((flags & XATTR_CREATE) && !err)
 		return -EEXIST;
 	if ((flags & XATTR_REPLACE) && err)
@@ -225,9 +238,25 @@ static int set_locked(struct meta *m, uint64_t ino, const char *name, const void
 	return meta_xattr_set_locked(m, ino, name, value, len);
 }
 
+/* The array did not follow: the setting is what it was. */
+static void restore_setting(struct inode *i, const char *name, const struct value *old)
+{
+	struct meta *m = i->tree->store->meta;
+
+	inode_log_enter(i);
+	meta_lock(m);
+	if (old->v)
+		meta_xattr_set_locked(m, i->ino, name, old->v, old->len);
+	else
+		meta_xattr_remove_locked(m, i->ino, name);
+	meta_unlock(m);
+	inode_log_leave(i);
+}
+
 int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
 {
 	struct meta *m = t->store->meta;
+	struct value old = { 0 };
 	struct inode *i;
 	int err = check_namespace(name);
 
@@ -247,38 +276,39 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 		return err;
 	inode_log_enter(i);
 	meta_lock(m);
-	err = set_locked(m, ino, name, value, len, flags);
+	err = set_locked(m, ino, name, value, len, flags, &old);
 	if (!err)
 		atomic_store(&i->has_xattrs, 1);
 	meta_unlock(m);
 	inode_log_leave(i);
-	if (err)
-		return err;
-	inode_touch(i, TREE_SET_CTIME);
-	err = is_setting(name) ? reconfigure(i) : 0;
-	if (err) { /* somebody wrote meanwhile */
-		inode_log_enter(i);
-		meta_lock(m);
-		meta_xattr_remove_locked(m, ino, name);
-		meta_unlock(m);
-		inode_log_leave(i);
+	if (!err) {
+		inode_touch(i, TREE_SET_CTIME);
+		err = is_setting(name) ? reconfigure(i) : 0;
+		if (err)
+			restore_setting(i, name, &old);
 	}
+	free(old.v);
 	return err;
 }
 
 struct listing {
 	char *v;
 	size_t n;
+	bool any; /* row, be it listed or not */
 };
 
 static int add_name(void *ctx, const char *name, const void *value, size_t len)
 {
 	struct listing *l = ctx;
 	size_t n = strlen(name) + 1;
-	char *v = realloc(l->v, l->n + n);
+	char *v;
 
 	(void)value;
 	(void)len;
+	l->any = true;
+	if (setting_is_inherited(name))
+		return 0;
+	v = realloc(l->v, l->n + n);
 	if (!v)
 		return -ENOMEM;
 	memcpy(v + l->n, name, n);
@@ -306,7 +336,7 @@ int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 	meta_lock(m);
 	err = meta_xattr_walk_locked(m, ino, add_name, &l);
 	if (!err)
-		atomic_store(&i->has_xattrs, l.n != 0);
+		atomic_store(&i->has_xattrs, l.any);
 	meta_unlock(m);
 	if (err) {
 		free(l.v);
@@ -329,8 +359,6 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 		return -EROFS;
 	if (!err)
 		err = inode_find(t, ino, &i);
-	if (!err && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && S_ISREG(i->mode) && atomic_load(&i->size_bytes))
-		err = -EBUSY;
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
 	if (err)
