@@ -23,14 +23,14 @@ store() {
 	kill9
 }
 
-@test "100 flipped bits in layers, HEAD and refs" {
+@test "160 flipped bits in layers, HEAD and refs" {
 	store 3
-	py flips layers "$STORE" "$MNT" 100 "${SEED:-2}"
+	py flips layers "$STORE" "$MNT" 160 "${SEED:-2}"
 }
 
-@test "50 flipped bits in meta.db" {
+@test "90 flipped bits in meta.db" {
 	store 4
 	sql='UPDATE facts SET value=value+1 WHERE key='"'next_ino'"
 	py damage sql "$STORE" "$sql"
-	py flips meta "$STORE" "$MNT" 50 "${SEED:-2}"
+	py flips meta "$STORE" "$MNT" 90 "${SEED:-2}"
 }

@@ -4,8 +4,8 @@
 load ../lib/common
 setup() { spill_only; setup_work; }
 
-@test "killed in the middle of every eighth change, the tree is that of the last commit or the next" {
-	py killpoints "$WORK" first=3 every=8 torn=1 deep=1
+@test "killed in the middle of every fortieth change, the tree is that of the last commit or the next" {
+	py killpoints "$WORK" first=3 every=40 torn=1 deep=1
 }
 
 @test "a fault that is not understood is refused" {

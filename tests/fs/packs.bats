@@ -2,58 +2,11 @@
 # Small arrays: packed into common frames of the layers.
 
 load ../lib/common
+load packs
 
-# records DIR SEED FIRST LAST: an array of 1 KiB of records for each number, alike as log lines are.
-records() {
-	"$PYTHON" - "$@" <<'PY'
-import os, random, sys
-d, seed, first, last = sys.argv[1], *map(int, sys.argv[2:])
-lines = ["temperature=%.1f status=%s\n" % (t / 10, status) for t in range(150, 300)
-         for status in ("ok", "warming up", "out of range")]
-for i in range(first, last):
-    rng, sensor = random.Random(seed * 1000000 + i), "sensor-%03d " % (i % 100)
-    data = "".join(sensor + line for line in rng.choices(lines, k=40))[:1024]
-    fd = os.open("%s/%05d" % (d, i), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-    assert os.write(fd, data.encode()) == 1024
-    os.close(fd)
-PY
-}
-
-@test "10,000 small arrays in one commit take little more than zstd makes of them at once" {
+@test "1,000 small arrays in one commit take little more than zstd makes of them at once (10,000 in packs-long)" {
 	spill_only
-	remount -o commit=1000,dirty=64M
-	mkdir "$MNT/layers/many" "$WORK/many"
-	records "$WORK/many" 1 0 10000
-	cp "$WORK/many"/* "$MNT/layers/many"
-	# 4 KiB of memory for each, not a whole block
-	dirty=$(stat_value spillfs_dirty_bytes)
-	echo "dirty: $dirty"
-	[ "$dirty" -ge 10240000 ] && [ "$dirty" -le $((10000 * 4096)) ]
-	"$SPILLCTL" commit "$MNT"
-	eq "$(stat_value spillfs_dirty_bytes)" 0
-	# The bytes of frames alone: the index takes about 150 more for each array.
-	live=$(stat_value spillfs_layer_live_bytes)
-	at_once=$(cat "$WORK"/many/* | zstd -3 -c | wc -c)
-	echo "frames $live, zstd -3 of all at once $at_once"
-	[ "$live" -le $((at_once * 16 / 10)) ]
-	eq "$(zstd -dc "$MNT/deltas/00000001.zst" | sha256sum)" "$(cat "$WORK"/many/* | sha256sum)"
-	drop_caches
-	diff -r "$WORK/many" "$MNT/layers/many"
-	remount
-	diff -r "$WORK/many" "$MNT/layers/many"
-	# New blocks for some; the rest of their packs stays.
-	records "$WORK/many" 2 3000 3500
-	records "$MNT/layers/many" 2 3000 3500
-	for i in 07777 09999; do
-		for d in "$WORK/many" "$MNT/layers/many"; do
-			printf x | dd of="$d/$i" bs=1 seek=500 conv=notrunc status=none
-			truncate -s 100 "$d/0$((10#$i - 1000))"
-			rm "$d/0$((10#$i - 2000))"
-		done
-	done
-	diff -r "$WORK/many" "$MNT/layers/many"
-	remount
-	diff -r "$WORK/many" "$MNT/layers/many"
+	many 1000
 }
 
 @test "small arrays under a small budget: it holds, and they are packed all the same" {
