@@ -48,11 +48,11 @@ check() { # EXPECTED-CODE OPTIONS...: output in $WORK/out
 says() { grep -qF -- "$1" "$WORK/out" || { cat "$WORK/out" >&2; fail "should have said: $1"; }; }
 says_not() { if grep -qF -- "$1" "$WORK/out"; then cat "$WORK/out" >&2; fail "should not have said: $1"; fi; }
 sql() { py damage sql "$STORE" "$1"; }
-ask() { py damage ask "$STORE" "$1"; }
+ask() { sqlite3 -batch "file:$STORE/meta.db?immutable=1" "$1"; }
 unchanged() {
-	py damage tree "$STORE" >"$WORK/tree1"
+	sums "$STORE" >"$WORK/tree1"
 	"$@"
-	py damage tree "$STORE" >"$WORK/tree2"
+	sums "$STORE" >"$WORK/tree2"
 	same "$WORK/tree1" "$WORK/tree2"
 }
 finds() { # TEXT...

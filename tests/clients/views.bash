@@ -35,9 +35,10 @@ reads() {
 # How often "count" is said: twice of a column that SQL was asked about.
 sqls() { if [ "$1" = parquet-duckdb ]; then echo $(($2 * 2)); else echo "$2"; fi; }
 
+# In the small matrix only some readers are asked about the snapshot: see views.bats.
 everywhere() {
 	reads m "$@"
-	reads then "$@"
+	[ "$MATRIX" = small ] || reads then "$@"
 }
 
 matrix_numpy() {

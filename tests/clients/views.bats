@@ -28,6 +28,7 @@ teardown() { :; }
 	reads m js parquet-duckdb parquet .parquet
 	mount_again_fresh
 	reads m py npy npy .npy
+	reads then py npy npy .npy
 	reads then js parquet-hyparquet parquet .parquet
 	reads m js zarr3 zarr .zarr 'c64|c128|record|record13'
 	reads then js arrow arrow .arrow

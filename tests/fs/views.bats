@@ -158,6 +158,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	commit
 	"$SPILLFS" -o ro "$STORE" "$ro" 3>&- </dev/null
 	daemon_pid "$ro" >>"$WORK/.pids"
+	echo "$PID" >>"$WORK/.pids" # teardown takes the last for the writer's
 	for f in npy/layers/a.npy parquet/layers/a.parquet parquet/layers/d.parquet zst/layers/a.f64.zst zarr/layers/a.zarr/zarr.json; do
 		cmp "$MNT/views/$f" "$ro/views/$f"
 		cmp "$MNT/views/$f" "$ro/snapshots/s/views/$f"

@@ -57,7 +57,10 @@ need_prog() {
 	sources=("${sources[@]/#/$TOP/}")
 	if [ ! -x "$exe" ]; then
 		exe=$BATS_RUN_TMPDIR/$(basename "${2%.c}")
-		[ -x "$exe" ] || ${CC:-cc} -D_GNU_SOURCE -std=gnu11 -O2 -o "$exe" "${sources[@]}" -lm
+		if [ ! -x "$exe" ]; then
+			${CC:-cc} -D_GNU_SOURCE -std=gnu11 -O2 -o "$exe.$BASHPID" "${sources[@]}" -lm
+			mv "$exe.$BASHPID" "$exe" # several at once may do this
+		fi
 	fi
 	printf -v "$1" %s "$exe"
 }
@@ -165,10 +168,10 @@ umount_store() {
 }
 
 # alive PID: runs, and is no zombie that nobody has waited for.
-alive() { [ -n "$1" ] && grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null; }
+alive() { [ -n "$1" ] && grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
 # wait_gone PID: until that process has ended, whoever is its parent.
-wait_gone() { py proc wait "$1"; }
+wait_gone() { ! alive "$1" || py proc wait "$1"; }
 
 # Kills the daemon as a crash would, and takes the dead mount away.
 kill9() {
@@ -289,6 +292,15 @@ each_kind() {
 
 sha() { sha256sum <"$1" | cut -d' ' -f1; }
 
+# sums DIR: names, sizes and hashes of all that is in it.
+sums() {
+	(
+		cd "$1"
+		find . ! -type f -printf '%p %y\n' -o -printf '%p %s\n' | sort
+		find . -type f -print0 | sort -z | xargs -0r sha256sum
+	)
+}
+
 # same FILE FILE: byte for byte.
 same() { cmp "$1" "$2"; }
 
@@ -342,7 +354,8 @@ blocks() { stat -c %b "$1"; }
 
 # noise BYTES FILE [SEED]: the same incompressible bytes each time; FILE -: to stdout.
 noise() {
-	if [ "$2" = - ]; then py proc noise "$1" "${3:-1}"; else py proc noise "$1" "${3:-1}" >"$2"; fi
+	need_prog NOISE tests/fs/noise.c
+	if [ "$2" = - ]; then "$NOISE" "$1" "${3:-1}"; else "$NOISE" "$1" "${3:-1}" >"$2"; fi
 }
 
 # A plain ext4 directory in MODEL, to compare with: made on a loop device where the scratch is not ext4.

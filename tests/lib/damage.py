@@ -1,14 +1,11 @@
 """Damage to an unmounted store, and what is needed to see that a check finds it. damage.py COMMAND ARGS.
 
     sql STORE SQL       changes meta.db by SQL and sets the checksums of its pages right
-    ask STORE SQL       prints what a query gives, one row a line; "|" between values
     sums STORE          sets the checksums of the pages right
     flip FILE SEED      flips one bit of FILE, prints where
     flips STORE SPILLCTL N SEED   N copies of meta.db with one flipped byte each: the check finds it, or nothing
                         that can be read has changed
-    tree DIR            prints names, sizes and hashes of all files
 """
-import hashlib
 import os
 import random
 import sqlite3
@@ -56,13 +53,6 @@ def sql(store, text):
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
     sums(store)
-
-
-def ask(store, text):
-    db = sqlite3.connect("file:%s/meta.db?immutable=1" % store, uri=True)
-    for row in db.execute(text):
-        print("|".join(v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in row))
-    db.close()
 
 
 def flip(path, seed):
@@ -117,14 +107,5 @@ def flips(store, spillctl, n, seed):
     print("%s flipped bytes, %d of them without any effect" % (n, unseen))
 
 
-def tree(top):
-    for path, dirs, names in os.walk(top):
-        dirs.sort()
-        for name in sorted(names + [d + "/" for d in dirs]):
-            full = os.path.join(path, name)
-            h = hashlib.sha256(open(full, "rb").read()).hexdigest() if os.path.isfile(full) else "-"
-            print(os.path.relpath(full, top), os.lstat(full).st_size if h != "-" else 0, h)
-
-
 if __name__ == "__main__":
-    {f.__name__: f for f in (sql, ask, sums, flip, flips, tree)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (sql, sums, flip, flips)}[sys.argv[1]](*sys.argv[2:])

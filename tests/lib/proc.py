@@ -1,6 +1,5 @@
 """Small commands about processes and bytes for the shell tests: proc.py COMMAND ARGS."""
 import os
-import random
 import select
 import sys
 
@@ -16,18 +15,10 @@ def wait(pid):
     poll.poll()
 
 
-def noise(nbytes, seed):
-    """Incompressible bytes, the same for the same seed."""
-    left, rng = int(nbytes), random.Random(int(seed))
-    while left:
-        n = min(left, 1 << 20)
-        sys.stdout.buffer.write(rng.randbytes(n))
-        left -= n
-
-
 def numbers(count, seed):
     """A random walk of float64 rounded to cents: compresses as prices do."""
     import array
+    import random
     rng, x, out = random.Random(int(seed)), 100.0, array.array("d")
     for _ in range(int(count)):
         x = max(1.0, x + rng.randint(-50, 50) / 100)
@@ -57,4 +48,4 @@ def segments(path):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (wait, noise, numbers, poke, segments)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (wait, numbers, poke, segments)}[sys.argv[1]](*sys.argv[2:])
