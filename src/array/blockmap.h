@@ -1,12 +1,14 @@
 /*
- * The block map of one layered array: block number to frame, sparse, in pages of 256 entries. Pure data
- * structure; the caller holds the array's lock (RANK_ARRAY).
+ * The block map of one layered array: block number to frame, sparse. Pure data structure; the caller holds the array's
+ * lock (RANK_ARRAY).
  *
- * Memory: 64 bytes for a block of a page in use, 8 bytes for 256 blocks of the length elsewhere.
+ * Memory: 64 bytes for each block between the first and the last that are stored of 256 neighbours, at most doubled, and
+ * 16 bytes for each 256 blocks of the length. An array of one block takes 80 bytes.
  */
 #ifndef SPILLFS_ARRAY_BLOCKMAP_H
 #define SPILLFS_ARRAY_BLOCKMAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,18 +42,22 @@ struct blockmap_entry {
 	struct dirty_block *dirty; /* newer than ref */
 };
 
+struct blockmap_page;
+
 struct blockmap {
-	struct blockmap_entry **pages;
-	size_t npages;
+	struct blockmap_page *pages;
+	size_t npages, nentries;
 };
 
 void blockmap_init(struct blockmap *m);
 void blockmap_fini(struct blockmap *m);
-/* NULL where nothing was ever stored. */
+/* Memory that the map holds. */
+size_t blockmap_bytes(const struct blockmap *m);
+/* NULL where nothing was ever stored. The entry stays where it is until blockmap_need makes another one. */
 struct blockmap_entry *blockmap_find(const struct blockmap *m, uint64_t block);
 /* Makes the entry. -ENOMEM, -EFBIG. */
 int blockmap_need(struct blockmap *m, uint64_t block, struct blockmap_entry **out);
-/* The first block at or behind `from` whose page exists; false if there is none. */
-_Bool blockmap_next(const struct blockmap *m, uint64_t from, uint64_t *block_out, struct blockmap_entry **out);
+/* The first block at or behind `from` that has an entry, which may be empty; false if there is none. */
+bool blockmap_next(const struct blockmap *m, uint64_t from, uint64_t *block_out, struct blockmap_entry **out);
 
 #endif

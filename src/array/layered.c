@@ -387,7 +387,7 @@ int layered_note_change_locked(struct layered *l, uint64_t block, struct blockma
 	if (e->ref.changed)
 		return 0;
 	if (l->nchanges == l->cap_changes) {
-		size_t cap = l->cap_changes ? l->cap_changes * 2 : 16;
+		size_t cap = l->cap_changes ? l->cap_changes * 2 : 1;
 		void *v = realloc(l->changes, cap * sizeof(*l->changes));
 
 		if (!v)
@@ -419,7 +419,7 @@ int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
 	if (l->ntombs && l->tombs[l->ntombs - 1].first == first && l->tombs[l->ntombs - 1].count == count)
 		return 0;
 	if (l->ntombs == l->cap_tombs) {
-		size_t cap = l->cap_tombs ? l->cap_tombs * 2 : 4;
+		size_t cap = l->cap_tombs ? l->cap_tombs * 2 : 1;
 		void *v = realloc(l->tombs, cap * sizeof(*l->tombs));
 
 		if (!v)

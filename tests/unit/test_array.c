@@ -132,6 +132,51 @@ UNIT_TEST(blockmap_is_sparse)
 	}
 	CHECK_EQ(found, 5);
 	CHECK(!blockmap_find(&m, 500000));
-	CHECK(blockmap_find(&m, 257) && !blockmap_find(&m, 257)->ref.frame_off);
+	CHECK(!blockmap_find(&m, 257));
+	blockmap_fini(&m);
+}
+
+UNIT_TEST(blockmap_is_small)
+{
+	static const uint64_t blocks[] = { 0, 200, 1000 };
+	struct blockmap_entry *e;
+	struct blockmap m;
+
+	for (size_t i = 0; i < 3; i++) {
+		blockmap_init(&m);
+		CHECK_OK(blockmap_need(&m, blocks[i], &e));
+		CHECK(blockmap_bytes(&m) <= 160);
+		blockmap_fini(&m);
+	}
+	blockmap_init(&m);
+	for (uint64_t b = 0; b < 100000; b++)
+		CHECK_OK(blockmap_need(&m, b, &e));
+	CHECK(blockmap_bytes(&m) <= 100000 * 80);
+	blockmap_fini(&m);
+}
+
+/* Entries keep what is in them when the map grows, in whatever order that happens. */
+UNIT_TEST(blockmap_grows_anywhere)
+{
+	struct blockmap_entry *e;
+	struct blockmap m;
+	uint64_t block = 1;
+
+	blockmap_init(&m);
+	for (unsigned i = 0; i < 5000; i++) {
+		block = block * 6364136223846793005u + 1442695040888963407u;
+		CHECK_OK(blockmap_need(&m, block >> 52, &e));
+		CHECK(!e->ref.frame_off || e->ref.frame_off == (block >> 52) + 1);
+		e->ref.frame_off = (block >> 52) + 1;
+	}
+	for (block = 600; block-- > 0;) {
+		CHECK_OK(blockmap_need(&m, block, &e));
+		e->ref.frame_off = block + 1;
+	}
+	for (block = 0; blockmap_next(&m, block, &block, &e); block++) {
+		CHECK(e == blockmap_find(&m, block));
+		CHECK(!e->ref.frame_off || e->ref.frame_off == block + 1);
+	}
+	CHECK(blockmap_find(&m, 599) && blockmap_find(&m, 0)->ref.frame_off == 1);
 	blockmap_fini(&m);
 }
