@@ -19,6 +19,7 @@
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "util/clock.h"
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
@@ -55,22 +56,6 @@ struct commit {
 
 	struct commit_deferred *deferred, **deferred_tail; /* under the meta lock */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-static int64_t monotonic_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 int commit_new(struct store *s, struct commit **out)
 {
@@ -163,7 +148,7 @@ static int stage(struct commit *c, enum layers_stage how, bool *empty, int *left
 	if (err)
 		return err;
 	meta_lock(s->meta);
-	err = layers_stage_locked(s->layers, c->number + 1, now_ns(), *left ? LAYERS_STAGE : how);
+	err = layers_stage_locked(s->layers, c->number + 1, clock_now_ns(), *left ? LAYERS_STAGE : how);
 	*empty = !meta_pending_locked(s->meta);
 	meta_unlock(s->meta);
 	return err;
@@ -319,7 +304,7 @@ static int begin_job(struct commit *c, enum compact_effort effort)
 
 static int install_job(struct commit *c)
 {
-	int err = compact_install(c->job, c->number + 1, now_ns());
+	int err = compact_install(c->job, c->number + 1, clock_now_ns());
 
 	if (err)
 		return err;
@@ -368,7 +353,7 @@ static void maintain(struct commit *c)
 		return;
 	maintain_step(c, effort);
 	if (c->job)
-		c->next_step_ns = monotonic_ns() + (per_second ? (int64_t)(STEP_BYTES * 1000000000ull / per_second) : 0);
+		c->next_step_ns = clock_monotonic_ns() + (per_second ? (int64_t)(STEP_BYTES * 1000000000ull / per_second) : 0);
 }
 
 /* However fast commits come, and however much there is to copy. */
@@ -396,7 +381,7 @@ static void make_space(struct commit *c)
 static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 {
 	while (!c->stop && (c->quiet || c->requested == c->finished)) {
-		int64_t now = monotonic_ns(), until = now + LOOK_NS;
+		int64_t now = clock_monotonic_ns(), until = now + LOOK_NS;
 
 		if (c->quiet) {
 			lock_wait(&c->lock, &c->wake);
@@ -420,7 +405,7 @@ static int64_t next_due_ns(const struct commit *c)
 {
 	int64_t seconds = c->store->config.commit_seconds;
 
-	return seconds ? monotonic_ns() + seconds * 1000000000ll : 0;
+	return seconds ? clock_monotonic_ns() + seconds * 1000000000ll : 0;
 }
 
 /* One round with the lock held on entry and exit; false after the last. */
@@ -444,7 +429,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		lock_acquire(&c->lock);
 		c->finished = ticket;
 		c->result = err;
-		c->retry_ns = err ? monotonic_ns() + LOOK_NS : 0;
+		c->retry_ns = err ? clock_monotonic_ns() + LOOK_NS : 0;
 		pthread_cond_broadcast(&c->finished_cond);
 	}
 	if (!stop) {

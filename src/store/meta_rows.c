@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/err.h"
 
 int meta_inode_next_locked(struct meta *m, uint64_t *ino_out)
@@ -72,17 +73,15 @@ int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
 static int make_root(struct meta *m, uint64_t ino, const char *name)
 {
 	struct meta_inode row;
-	struct timespec now;
 	uint64_t there;
 	int err = meta_inode_load_locked(m, ino, &row);
 
 	if (err == -ENOENT) {
-		clock_gettime(CLOCK_REALTIME, &now);
 		row = (struct meta_inode){
 			.ino = ino, .kind = (uint32_t)ino - META_INO_ROOT, .mode = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777),
 			.nlink = ino == META_INO_ROOT ? 5 : 2, .uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
 		};
-		row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+		row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = clock_now_ns();
 		err = meta_inode_store_locked(m, &row);
 	}
 	if (err || !name)

@@ -21,6 +21,7 @@
 #include "block/layer.h"
 #include "store/history.h"
 #include "store/layers_priv.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 /* Kinds of the floor above. */
@@ -530,13 +531,11 @@ int store_rebuild(int dirfd, const char *shown, bool replace, void (*say)(void *
 {
 	const struct store_config config = { .follow = true, .alone = true, .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20 };
 	struct rebuild r = { .say = say, .ctx = ctx };
-	struct timespec ts;
 	int err = store_open(dirfd, shown, &config, &r.s, why);
 
 	if (err)
 		return err;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	r.now_ns = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	r.now_ns = clock_now_ns();
 	index_init(&r.full);
 	err = run(&r, replace, shown, why);
 	if (r.open)

@@ -394,9 +394,14 @@ int store_close(struct store *s)
 	return err;
 }
 
+static uint64_t reserve_of(uint64_t total_bytes)
+{
+	return total_bytes / 16 < RESERVE_BYTES_MAX ? total_bytes / 16 : RESERVE_BYTES_MAX;
+}
+
 static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 {
-	uint64_t total, avail, reserve;
+	uint64_t total, avail;
 	int err;
 
 	if (atomic_load_explicit(&s->read_only, memory_order_relaxed))
@@ -404,8 +409,7 @@ static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 	err = io_space(s->dir, &total, &avail);
 	if (err)
 		return err;
-	reserve = total / 16 < RESERVE_BYTES_MAX ? total / 16 : RESERVE_BYTES_MAX;
-	return avail < bytes + reserve / reserve_part ? -ENOSPC : 0;
+	return avail < bytes + reserve_of(total) / reserve_part ? -ENOSPC : 0;
 }
 
 int store_may_write(struct store *s, uint64_t bytes)
@@ -418,7 +422,16 @@ int store_may_compact(struct store *s, uint64_t bytes)
 	return may_use(s, bytes, 4);
 }
 
-int store_space(struct store *s, uint64_t *total_bytes, uint64_t *avail_bytes)
+int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes)
 {
-	return io_space(s->dir, total_bytes, avail_bytes);
+	uint64_t total, left, reserve;
+	int err = io_space(s->dir, &total, &left);
+
+	if (err)
+		return err;
+	reserve = reserve_of(total);
+	*total_bytes = total;
+	*free_bytes = left;
+	*avail_bytes = left > reserve ? left - reserve : 0;
+	return 0;
 }

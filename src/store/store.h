@@ -82,7 +82,7 @@ void store_closing(struct store *s);
 int store_may_write(struct store *s, uint64_t bytes);
 /* -ENOSPC if `bytes` more would leave less than a quarter of the reserve: what compaction, which gives space back, may use. */
 int store_may_compact(struct store *s, uint64_t bytes);
-/* Shown in stats: space of the store's file system and a rough free count for statfs. */
-int store_space(struct store *s, uint64_t *total_bytes, uint64_t *avail_bytes);
+/* For statfs: the store's file system, what is free there, and what of that data writes may use. */
+int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes);
 
 #endif

@@ -14,18 +14,11 @@
 #include "array/array.h"
 #include "store/meta.h"
 #include "tool/check.h"
+#include "util/clock.h"
 
 #define LOST "lost+found"
 
 static const char *const class_names[] = { "", "buckets", "columns", "layers" };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 static int new_ino(struct check *c, int64_t *out)
 {
@@ -54,7 +47,7 @@ int check_was_given(struct check *c, int64_t ino, bool *out)
 static int insert_inode(struct check *c, int64_t ino, int64_t kind, int64_t mode, int64_t size, int64_t file,
 			int64_t parent)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_now_ns();
 
 	return check_change(c, "INSERT INTO inodes(ino, kind, mode, nlink, uid, gid, rdev, size, stored, file, parent,"
 			    " atime, mtime, ctime, btime) VALUES(?,?,?,?,0,0,0,?,0,?,?,?,?,?,?)", "iiiiiiiiiii", ino,

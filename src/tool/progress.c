@@ -15,19 +15,12 @@
 #include <unistd.h>
 
 #include "tool/text.h"
+#include "util/clock.h"
 
 #define REDRAW_NS 100000000ull
 #define WIDTH_MAX 200
 #define BAR_MIN 10
 #define BAR_MAX 50
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static unsigned terminal_width(void)
 {
@@ -91,7 +84,7 @@ void progress_update(struct progress *p, uint64_t done_bytes, uint64_t total_byt
 
 	if (!p->on)
 		return;
-	now = now_ns();
+	now = (uint64_t)clock_monotonic_ns();
 	if (!p->begun) {
 		p->begun = true;
 		p->begun_ns = now;

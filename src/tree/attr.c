@@ -11,6 +11,7 @@
 #include "tree/past.h"
 #include "tree/special.h"
 #include "tree/views.h"
+#include "util/clock.h"
 
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 {
@@ -29,15 +30,15 @@ int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	return err;
 }
 
-static int64_t to_ns(struct timespec ts)
-{
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 static void apply(struct inode *i, unsigned set, const struct stat *st)
 {
-	int64_t now = inode_now_ns();
+	int64_t now;
 
+	if (set & TREE_SET_MTIME)
+		inode_saw_stamp(i->tree, clock_ns(st->st_mtim));
+	if (set & TREE_SET_CTIME)
+		inode_saw_stamp(i->tree, clock_ns(st->st_ctim));
+	now = inode_stamp_ns(i->tree);
 	lock_acquire(&i->attr);
 	if (set & TREE_SET_MODE)
 		i->mode = (i->mode & S_IFMT) | (st->st_mode & 07777);
@@ -46,14 +47,14 @@ static void apply(struct inode *i, unsigned set, const struct stat *st)
 	if (set & TREE_SET_GID)
 		i->gid = st->st_gid;
 	if (set & TREE_SET_ATIME)
-		i->atime_ns = to_ns(st->st_atim);
+		i->atime_ns = clock_ns(st->st_atim);
 	else if (set & TREE_SET_ATIME_NOW)
 		i->atime_ns = now;
 	if (set & TREE_SET_MTIME)
-		i->mtime_ns = to_ns(st->st_mtim);
+		i->mtime_ns = clock_ns(st->st_mtim);
 	else if (set & (TREE_SET_MTIME_NOW | TREE_SET_SIZE))
 		i->mtime_ns = now;
-	i->ctime_ns = set & TREE_SET_CTIME ? to_ns(st->st_ctim) : now;
+	i->ctime_ns = set & TREE_SET_CTIME ? clock_ns(st->st_ctim) : now;
 	lock_release(&i->attr);
 	inode_mark_changed(i);
 }
@@ -91,10 +92,12 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 	return 0;
 }
 
+#define STATFS_UNIT 4096u
+
 int tree_statfs(struct tree *t, struct statvfs *out)
 {
-	uint64_t total, avail, inodes = 0;
-	int err = store_space(t->store, &total, &avail);
+	uint64_t total, left, avail, inodes = 0;
+	int err = store_space(t->store, &total, &left, &avail);
 
 	if (!err && t->store->meta) {
 		meta_lock(t->store->meta);
@@ -104,10 +107,11 @@ int tree_statfs(struct tree *t, struct statvfs *out)
 	if (err)
 		return err;
 	memset(out, 0, sizeof(*out));
-	out->f_bsize = 1 << 20;
-	out->f_frsize = 4096;
-	out->f_blocks = total / 4096;
-	out->f_bfree = out->f_bavail = avail / 4096;
+	/* Clients multiply by either: both are the same unit. */
+	out->f_bsize = out->f_frsize = STATFS_UNIT;
+	out->f_blocks = total / STATFS_UNIT;
+	out->f_bfree = left / STATFS_UNIT;
+	out->f_bavail = avail / STATFS_UNIT;
 	/* Inodes are rows: as many as there is space for. */
 	out->f_files = inodes + avail / 512;
 	out->f_ffree = out->f_favail = avail / 512;

@@ -24,6 +24,7 @@
 #include "tree/upload.h"
 #include "tree/views.h"
 #include "util/buf.h"
+#include "util/clock.h"
 #include "util/stats.h"
 
 /* Commits that a change waits for before -ENOSPC is final: others may take what the first one has freed. */
@@ -335,7 +336,7 @@ static void note_read(struct inode *i)
 
 	if (i->past || i->view)
 		return;
-	now = inode_now_ns();
+	now = inode_stamp_ns(i->tree);
 	lock_acquire(&i->attr);
 	due = i->atime_ns <= i->mtime_ns || i->atime_ns <= i->ctime_ns || now - i->atime_ns > RELATIME_NS;
 	lock_release(&i->attr);
@@ -445,10 +446,8 @@ void tree_read_end(struct tree_read *r)
 
 static void note_write(struct inode *i)
 {
-	int64_t now = inode_now_ns();
-
 	lock_acquire(&i->attr);
-	i->mtime_ns = i->ctime_ns = now;
+	i->mtime_ns = i->ctime_ns = inode_stamp_ns(i->tree);
 	lock_release(&i->attr);
 	inode_mark_changed(i);
 }

@@ -26,17 +26,13 @@
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/views.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #include "spillfs.h"
 
-int64_t inode_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
+/* The kernel's coarse clock moves on by this at most at once. */
+#define TICK_NS 20000000
 
 /* nbuckets is a power of two. */
 static size_t hash_ino(uint64_t ino, size_t nbuckets)
@@ -356,17 +352,6 @@ void inode_row(struct inode *i, struct meta_inode *out)
 	}
 }
 
-static struct timespec to_timespec(int64_t ns)
-{
-	struct timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-
-	if (ts.tv_nsec < 0) {
-		ts.tv_nsec += 1000000000;
-		ts.tv_sec--;
-	}
-	return ts;
-}
-
 void inode_stat(struct inode *i, struct tree_attr *out)
 {
 	/* A past file's is closed when nobody reads it, and the row says the same. */
@@ -382,16 +367,16 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	st->st_uid = i->uid;
 	st->st_gid = i->gid;
 	st->st_rdev = i->rdev;
-	st->st_atim = to_timespec(i->atime_ns);
-	st->st_mtim = to_timespec(i->mtime_ns);
-	st->st_ctim = to_timespec(i->ctime_ns);
+	st->st_atim = clock_timespec(i->atime_ns);
+	st->st_mtim = clock_timespec(i->mtime_ns);
+	st->st_ctim = clock_timespec(i->ctime_ns);
 	lock_release(&i->attr);
 	st->st_size = (off_t)atomic_load(&i->size_bytes);
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
 	/* The kernel may have pages that nobody here has seen. */
 	if (!st->st_blocks && atomic_load(&i->nmappable) > 0)
 		st->st_blocks = TREE_BLOCKS_LEAST;
-	st->st_blksize = 1 << 20;
+	st->st_blksize = TREE_IO_BYTES;
 	out->settled = !a || !array_unsettled(a);
 	out->moving = out->brief = false;
 }
@@ -407,9 +392,25 @@ bool inode_may_add(const struct inode *dir, const struct tree_caller *who)
 	return (dir->mode & need) == need;
 }
 
+int64_t inode_stamp_ns(struct tree *t)
+{
+	int64_t now = clock_now_ns(), newest = atomic_load(&t->newest_ns);
+
+	return newest > now && newest - now < TICK_NS ? newest : now;
+}
+
+void inode_saw_stamp(struct tree *t, int64_t ns)
+{
+	int64_t now = clock_now_ns(), newest = atomic_load(&t->newest_ns);
+
+	while (ns > now && ns - now < TICK_NS && (ns > newest || newest - now >= TICK_NS) &&
+	       !atomic_compare_exchange_weak(&t->newest_ns, &newest, ns))
+		;
+}
+
 void inode_touch(struct inode *i, unsigned which)
 {
-	int64_t now = inode_now_ns();
+	int64_t now = inode_stamp_ns(i->tree);
 
 	lock_acquire(&i->attr);
 	if (which & TREE_SET_ATIME)

@@ -68,9 +68,8 @@ struct tree {
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool sizes_stick;      /* tree.h */
 	int64_t mount_ns;
+	_Atomic int64_t newest_ns; /* the kernel's newest stamp */
 };
-
-int64_t inode_now_ns(void);
 
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
@@ -95,6 +94,9 @@ void inode_log_leave(struct inode *i);
 /* The row as it is now (attributes; size and storage of the array if there is one). */
 void inode_row(struct inode *i, struct meta_inode *out);
 void inode_stat(struct inode *i, struct tree_attr *out);
+/* Now, for a time of an inode. Not before a stamp of the kernel that was seen: those can lie ahead of the coarse clock by a tick. */
+int64_t inode_stamp_ns(struct tree *t);
+void inode_saw_stamp(struct tree *t, int64_t ns);
 /* Now for the times in `which` (TREE_SET_MTIME, TREE_SET_CTIME, TREE_SET_ATIME); marks it dirty. */
 void inode_touch(struct inode *i, unsigned which);
 /* What the kernel would say of a new name in this directory. Of the caller's groups only the first is known. */

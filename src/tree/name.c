@@ -93,7 +93,7 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 
 	lock_acquire(&i->attr);
 	nlink = i->nlink += (uint32_t)delta;
-	ctime = i->ctime_ns = inode_now_ns();
+	ctime = i->ctime_ns = inode_stamp_ns(i->tree);
 	lock_release(&i->attr);
 	i->parent = parent;
 	inode_new_version(i);
@@ -225,7 +225,7 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	}
 	lock_release(&parent->attr);
 	row.kind = parent->kind;
-	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_now_ns();
+	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	if (S_ISDIR(mode))
 		row.parent = parent_ino;
 	if (target)
@@ -382,7 +382,7 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 		row.gid = parent->gid;
 	lock_release(&parent->attr);
 	row.kind = parent->kind;
-	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_now_ns();
+	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
 	row.nlink = 1; /* or it would not be loaded */

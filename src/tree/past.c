@@ -19,6 +19,7 @@
 #include "store/store.h"
 #include "tree/special.h"
 #include "tree/views.h"
+#include "util/clock.h"
 
 #define INO_BITS 36u
 #define INO_MAX ((1ull << INO_BITS) - 1)
@@ -175,11 +176,6 @@ static int need_root_locked(struct past_states *s, const char *name, uint64_t la
 
 /* Attributes. */
 
-static struct timespec to_timespec(int64_t ns)
-{
-	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-}
-
 static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
 {
 	const struct index_record *r = NULL;
@@ -188,16 +184,16 @@ static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
 	memset(out, 0, sizeof(*out));
 	st->st_ino = number;
 	st->st_nlink = 2;
-	st->st_blksize = 1 << 20;
+	st->st_blksize = TREE_IO_BYTES;
 	if (ino_of(number) == META_INO_ROOT || history_inode(h, ino_of(number), &r)) {
 		st->st_mode = S_IFDIR | 0755;
-		st->st_atim = st->st_mtim = st->st_ctim = to_timespec(history_time_ns(h));
+		st->st_atim = st->st_mtim = st->st_ctim = clock_timespec(history_time_ns(h));
 	} else {
 		st->st_mode = r->mode;
 		st->st_uid = r->uid;
 		st->st_gid = r->gid;
-		st->st_atim = st->st_mtim = to_timespec(r->mtime_ns);
-		st->st_ctim = to_timespec(r->ctime_ns);
+		st->st_atim = st->st_mtim = clock_timespec(r->mtime_ns);
+		st->st_ctim = clock_timespec(r->ctime_ns);
 	}
 	out->settled = root_of(number) != ROOT_PRESENT;
 	out->moving = !out->settled;
@@ -260,7 +256,7 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 		dir_attr(h, make_number(root, META_INO_ROOT), out);
 		out->moving = true;
 		if (name[0] != '@')
-			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = to_timespec(s.time_ns);
+			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = clock_timespec(s.time_ns);
 	}
 	history_put(h);
 	return err;

@@ -24,6 +24,7 @@
 #include "tree/inode.h"
 #include "tree/past.h"
 #include "tree/views.h"
+#include "util/clock.h"
 
 static const struct special {
 	const char *name;
@@ -60,7 +61,6 @@ static bool is_diff(uint64_t ino)
 
 static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
 {
-	struct timespec ts = { .tv_sec = time_ns / 1000000000, .tv_nsec = time_ns % 1000000000 };
 
 	memset(out, 0, sizeof(*out));
 	out->st.st_ino = ino;
@@ -70,8 +70,8 @@ static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns,
 	out->st.st_gid = getegid();
 	out->st.st_size = (off_t)size;
 	out->st.st_blocks = (blkcnt_t)((size + 511) / 512);
-	out->st.st_blksize = 1 << 20;
-	out->st.st_atim = out->st.st_mtim = out->st.st_ctim = ts;
+	out->st.st_blksize = TREE_IO_BYTES;
+	out->st.st_atim = out->st.st_mtim = out->st.st_ctim = clock_timespec(time_ns);
 }
 
 static void fill_delta(const struct layers_info *info, struct tree_attr *out)

@@ -13,6 +13,7 @@
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "util/clock.h"
 
 _Static_assert(META_INO_BUCKETS - META_INO_ROOT == ARRAY_BUCKET && META_INO_COLUMNS - META_INO_ROOT == ARRAY_COLUMN &&
 	       META_INO_LAYERS - META_INO_ROOT == ARRAY_LAYERED, "meta_roots_locked");
@@ -47,7 +48,7 @@ int tree_open(struct store *s, struct tree **out)
 	if (!t)
 		return -ENOMEM;
 	t->store = s;
-	t->mount_ns = inode_now_ns();
+	t->mount_ns = clock_now_ns();
 	t->nbuckets = 1024;
 	t->dirty_tail = &t->dirty_head;
 	lock_init(&t->lock, RANK_ICACHE);

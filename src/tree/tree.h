@@ -40,6 +40,8 @@ struct tree_attr {
 /* st_blocks of a file whose bytes are counted elsewhere, or are in the kernel's cache alone. From 0 blocks tar and cp conclude
  * that all of a file is a hole; from too few they ask SEEK_DATA. */
 #define TREE_BLOCKS_LEAST 1
+/* st_blksize. Clients take a buffer of this size for each open file, and fill it after each seek: a merge has hundreds. */
+#define TREE_IO_BYTES 4096
 
 int tree_open(struct store *s, struct tree **out);
 /* Nothing may be in use by the kernel any more; what it did not forget is forgotten. Commits. */

@@ -19,6 +19,7 @@
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/views_priv.h"
+#include "util/clock.h"
 
 #define VIEW_FLAG (1ull << 63)
 /* How often an array that changes at every look is opened anew before the view is parted from who looks. */
@@ -148,7 +149,7 @@ void views_part(const struct view_key *key)
 	uint64_t number = wish_number(key);
 
 	atomic_store(&alone[number % ALONE_MAX].number, number);
-	atomic_store(&alone[number % ALONE_MAX].until_ns, inode_now_ns() + ALONE_NS);
+	atomic_store(&alone[number % ALONE_MAX].until_ns, clock_monotonic_ns() + ALONE_NS);
 }
 
 static bool is_alone(const struct view_key *key)
@@ -156,7 +157,7 @@ static bool is_alone(const struct view_key *key)
 	uint64_t number = wish_number(key);
 
 	return atomic_load(&alone[number % ALONE_MAX].number) == number &&
-	       inode_now_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
+	       clock_monotonic_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
 }
 
 void views_parted(const struct view_key *key)
@@ -215,7 +216,7 @@ int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const
 			err = node_for(t, key, dir, name, version, &i);
 		if (err)
 			break;
-		atomic_store(&i->view->answered_ns, inode_now_ns());
+		atomic_store(&i->view->answered_ns, clock_monotonic_ns());
 		err = views_getattr(t, i->ino, out);
 		/* Opened since it was found, it may show less than was there before. */
 		if (!err && (!is_file(key) || k == VIEWS_REPLACED_TRIES || !out_of_date(i, version)))
@@ -294,8 +295,8 @@ static int table_attr(struct tree *t, const struct view_node *n, struct tree_att
 		all &= i->mode;
 		uids &= i->uid == st->st_uid;
 		gids &= i->gid == st->st_gid;
-		if (i->mtime_ns > (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec)
-			st->st_mtim = (struct timespec){ i->mtime_ns / 1000000000, i->mtime_ns % 1000000000 };
+		if (i->mtime_ns > clock_ns(st->st_mtim))
+			st->st_mtim = clock_timespec(i->mtime_ns);
 		lock_release(&i->attr);
 	}
 	views_columns_fini(&c);
@@ -446,7 +447,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	out->st.st_nlink = 1; /* of directories: not counted */
 	out->st.st_size = (off_t)size;
 	out->st.st_blocks = size ? TREE_BLOCKS_LEAST : 0; /* the bytes are the array's, counted there */
-	out->st.st_blksize = 1 << 20;
+	out->st.st_blksize = TREE_IO_BYTES;
 	out->st.st_rdev = 0;
 	out->settled = out->moving = false;
 	/* Readers of Parquet ask for the size at every page. */
@@ -505,7 +506,7 @@ int views_now(struct inode *i, struct inode **out)
 	inode_stat(*out, &attr);
 	lock_acquire(&i->attr);
 	allowed = (*out)->ino == n->key.source ||
-		  (same_access(&attr.st, &n->source) && inode_now_ns() - atomic_load(&n->answered_ns) < REPLACED_NS);
+		  (same_access(&attr.st, &n->source) && clock_monotonic_ns() - atomic_load(&n->answered_ns) < REPLACED_NS);
 	lock_release(&i->attr);
 	if (allowed)
 		return 0;

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "util/clock.h"
+
 #ifdef SPILLFS_DEBUG
 
 #define LOCK_MAX_HELD 32
@@ -168,17 +170,10 @@ void lock_wait(struct lock *l, pthread_cond_t *c)
 
 int lock_wait_ms(struct lock *l, pthread_cond_t *c, unsigned ms)
 {
-	struct timespec until;
+	struct timespec until = clock_timespec(clock_monotonic_ns() + (int64_t)ms * 1000000);
 	int err;
 
 	held_check_innermost(l, l->rank);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
 	err = pthread_cond_timedwait(c, &l->mutex, &until);
 	if (err == ETIMEDOUT)
 		return -ETIMEDOUT;

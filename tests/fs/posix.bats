@@ -39,6 +39,8 @@ posix() {
 @test "attributes: another user is refused what is not his" { require_root; posix other_user; }
 @test "attributes: setuid and setgid bits are cleared by a change" { require_root; posix setuid_cleared; }
 @test "attributes: times to the nanosecond, UTIME_OMIT, UTIME_NOW" { posix times; }
+@test "attributes: times outside of what can be stored, and before 1970" { posix times_far; }
+@test "attributes: time stamps ascend" { posix times_ascend; }
 @test "attributes: a time set after a write stays" { posix times_and_writes; }
 @test "attributes: xattrs, their flags and limits" { posix xattrs; }
 @test "attributes: inode numbers" { posix inode_numbers; }

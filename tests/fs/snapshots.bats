@@ -48,6 +48,19 @@ store_kib() { du -sk "$STORE/layers" | cut -f1; }
 	eq "$(ls "$MNT/snapshots")" ""
 }
 
+@test "times before 1970, of files and directories, are the same in a snapshot" {
+	mkdir "$MNT/layers/d"
+	echo x >"$MNT/layers/d/f"
+	for n in d/f d; do touch -d @-2.5 "$MNT/layers/$n"; done
+	snap old
+	for n in d/f d; do eq "$(stat -c %.9Y "$MNT/snapshots/old/layers/$n")" -2.500000000; done
+	remount
+	for n in d/f d; do
+		eq "$(stat -c %.9Y "$MNT/layers/$n")" -2.500000000
+		eq "$(stat -c %.9Y "$MNT/snapshots/old/layers/$n")" -2.500000000
+	done
+}
+
 @test "the first snapshot of an empty store, and two of one state" {
 	snap empty
 	eq "$(ls -A "$MNT/snapshots/empty/layers")" ""

@@ -16,6 +16,20 @@ load ../lib/common
 	grep -F " $MNT " /proc/self/mountinfo | grep -q "fuse.spillfs"
 }
 
+@test "clients are told to buffer little, everywhere, and count space in one unit" {
+	spill_only
+	printf '%080d' 0 >"$MNT/layers/a.f64"
+	mkdir "$MNT/snapshots/s"
+	for f in "$MNT" "$MNT"/{buckets,columns,layers/a.f64,deltas/00000001.zst,views,views/npy/layers/a.npy,.spillfs/stats} \
+		"$MNT"/snapshots/s/{layers/a.f64,views/npy/layers/a.npy}; do
+		[ "$(stat -c %o "$f")" -le 131072 ] || fail "$f: st_blksize $(stat -c %o "$f")"
+	done
+	eq "$(stat -f -c '%s %S' "$MNT")" "4096 4096"
+	node -p "const s = fs.statfsSync('$MNT'); s.bsize * s.bavail" >"$WORK/node"
+	"$PYTHON" -c "import shutil, sys; a, b = int(open('$WORK/node').read()), shutil.disk_usage('$MNT').free
+sys.exit(abs(a - b) > 0.05 * b)"
+}
+
 @test "nothing can be made, moved or removed in the root" {
 	spill_only
 	fails_with "not permitted" touch "$MNT/f"
