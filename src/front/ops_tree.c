@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "front/caller.h"
 #include "front/notify.h"
 #include "spillfs.h"
 #include "store/commit.h"
@@ -329,10 +330,13 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
+	const struct fuse_ctx *who = fuse_req_ctx(req);
 	char *names = NULL;
 	size_t len = 0;
 	int err = tree_listxattr(front_of(req)->tree, ino, &names, &len);
 
+	if (!err)
+		len = caller_visible_names(who->pid, who->uid, names, len);
 	reply_value(req, err, names, len, size);
 	free(names);
 }

@@ -116,6 +116,12 @@ struct layers_totals {
 	uint64_t nlayers, bytes, live_bytes, chain, snapshots;
 };
 void layers_totals(struct layers *ls, struct layers_totals *out);
+/* Bytes of the layers of which neither a live array nor the newest state needs anything: those that a snapshot needs, and
+ * those that only the window of the last commits (`keep`) does. */
+struct layers_held {
+	uint64_t snapshot_bytes, window_bytes;
+};
+void layers_held(struct layers *ls, struct layers_held *out);
 
 /* A follower looks for a newer HEAD; *changed if there was one. */
 int layers_follow(struct layers *ls, bool *changed);

@@ -433,6 +433,39 @@ void layers_mark_history(struct layers *ls, bool window)
 		ls->newest->retained = true;
 }
 
+/* Bytes of sealed layers that are there although nothing marked, and nothing live, needs them. */
+static uint64_t unneeded_bytes(const struct layers *ls)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < ls->n; i++) {
+		const struct layers_slot *slot = ls->v[i];
+
+		if (layers_slot_sealed(slot) && !slot->needed && !slot->row.live_bytes)
+			bytes += slot->row.bytes;
+	}
+	return bytes;
+}
+
+void layers_held(struct layers *ls, struct layers_held *out)
+{
+	uint64_t both;
+
+	lock_acquire(&ls->lock);
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->needed = false;
+	if (ls->newest)
+		mark_state(ls, ls->newest);
+	both = unneeded_bytes(ls);
+	layers_mark_history(ls, false);
+	if (ls->newest)
+		mark_state(ls, ls->newest);
+	out->window_bytes = unneeded_bytes(ls);
+	out->snapshot_bytes = both - out->window_bytes;
+	layers_mark_history(ls, true);
+	lock_release(&ls->lock);
+}
+
 int layers_retain_locked(struct layers *ls)
 {
 	size_t i = 0;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -46,6 +47,49 @@ static int start_and_wait(int fd, struct spillfs_compact *before, struct spillfs
 	return err;
 }
 
+/* A figure of .spillfs/stats; 0 where there is none. */
+static uint64_t figure(const char *stats, const char *name)
+{
+	const char *at = stats;
+	size_t len = strlen(name);
+
+	while ((at = strstr(at, name)) && (at[len] != ' ' || (at > stats && at[-1] != '\n')))
+		at += len;
+	return at ? strtoull(at + len, NULL, 10) : 0;
+}
+
+/* What a compaction replaces goes when no state needs it any more: not yet, with -o keep or snapshots. */
+static void warn_of_window(const struct tool_mount *m)
+{
+	uint64_t keep = 0;
+	char *stats;
+
+	if (tool_mount_read(m, ".spillfs/stats", &stats) == TOOL_OK) {
+		keep = figure(stats, "spillfs_keep");
+		free(stats);
+	}
+	if (keep > 1)
+		fprintf(stderr, "spillctl: %s keeps its last %" PRIu64 " commits (-o keep): what is merged stays until as many more have"
+			" sealed a layer, and the layers can take twice their space until then\n", m->root, keep);
+}
+
+static void print_held(const struct tool_mount *m)
+{
+	char *stats;
+	uint64_t bytes;
+
+	if (tool_mount_read(m, ".spillfs/stats", &stats) != TOOL_OK)
+		return;
+	bytes = figure(stats, "spillfs_layer_window_bytes");
+	if (bytes)
+		printf("%s of them only for the last %" PRIu64 " commits: given back as newer ones take their place\n",
+		       text_size(bytes), figure(stats, "spillfs_keep"));
+	bytes = figure(stats, "spillfs_layer_snapshot_bytes");
+	if (bytes)
+		printf("%s of them only for snapshots: given back when these are removed\n", text_size(bytes));
+	free(stats);
+}
+
 static void print_layers(const struct spillfs_compact *c)
 {
 	printf("%" PRIu64 " layer%s, %s", c->layers, c->layers == 1 ? "" : "s", text_size(c->bytes));
@@ -60,6 +104,7 @@ enum tool_exit cmd_compact(const struct tool_call *call)
 
 	if (code != TOOL_OK)
 		return code;
+	warn_of_window(&m);
 	err = start_and_wait(m.fd, &before, &after);
 	if (err == 0 && after.error)
 		err = (int)after.error;
@@ -72,6 +117,7 @@ enum tool_exit cmd_compact(const struct tool_call *call)
 		fputs(" -> ", stdout);
 		print_layers(&after);
 		putchar('\n');
+		print_held(&m);
 	}
 	tool_mount_close(&m);
 	return code;

@@ -7,17 +7,26 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "tool/holders.h"
+#include "tool/text.h"
 #include "tool/tool.h"
 #include "util/mnt.h"
+
+/* How long umount waits for the daemon, and before it says a word. */
+#define TIMEOUT_SECONDS 60
+#define TIMEOUT_SECONDS_MAX 1000000
+#define QUIET_MS 1000
 
 /*
  * A descriptor for the daemon, or -1 when it cannot be waited for. The number is of the daemon's own
@@ -45,12 +54,33 @@ static int open_daemon(uint64_t pid)
 	return -1;
 }
 
-static void wait_daemon(int pidfd)
+/* False: it goes on after so many milliseconds. */
+static bool has_gone(int pidfd, int64_t ms)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	int n;
 
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+	while ((n = poll(&p, 1, ms < INT_MAX ? (int)ms : INT_MAX)) < 0 && errno == EINTR)
 		;
+	return n > 0;
+}
+
+/* The mount is gone from here. Others of the same file system, elsewhere, keep the daemon. */
+static enum tool_exit wait_daemon(int pidfd, const struct tool_mount *m, dev_t dev, int64_t timeout_ms)
+{
+	int64_t first = timeout_ms < QUIET_MS ? timeout_ms : QUIET_MS;
+	size_t n;
+
+	if (has_gone(pidfd, first))
+		return TOOL_OK;
+	fprintf(stderr, "spillctl: %s is unmounted here; its daemon, process %" PRIu64 ", has not ended yet\n", m->root, m->info.pid);
+	n = holders_print(stderr, "spillctl: still ", dev);
+	if (!n)
+		fputs("spillctl: it finishes its writes, or somebody holds it who cannot be seen from here\n", stderr);
+	if (timeout_ms > first && has_gone(pidfd, timeout_ms - first))
+		return TOOL_OK;
+	return tool_fail(TOOL_HELD, "%s: not waited for longer than %" PRId64 " s: the store stays in use until its daemon has ended",
+			 m->root, timeout_ms / 1000);
 }
 
 /* A mount whose daemon is dead cannot be resolved: the path counts as it is written. */
@@ -78,43 +108,54 @@ static enum tool_exit umount_dead(const char *path)
 	return TOOL_OK;
 }
 
+/* The root is closed, so that it is not what keeps the mount in use. */
+static enum tool_exit unmount(struct tool_mount *m, dev_t dev, bool lazy, int64_t timeout_ms)
+{
+	int pidfd = m->has_info ? open_daemon(m->info.pid) : -1, err;
+	enum tool_exit code = TOOL_OK;
+	char said[256];
+
+	err = mnt_unmount(m->root, lazy, said, sizeof(said));
+	if (err == -EBUSY) {
+		code = tool_fail(TOOL_FAILED, "%s is in use, and stays mounted (--lazy detaches it all the same)", m->root);
+		holders_print(stderr, "spillctl: ", dev);
+	} else if (err < 0) {
+		code = tool_fail(TOOL_FAILED, "cannot unmount %s: %s", m->root, said);
+	} else if (!lazy && pidfd >= 0) {
+		code = wait_daemon(pidfd, m, dev, timeout_ms);
+	} else if (!lazy) {
+		code = tool_fail(TOOL_FAILED, "%s is unmounted, but its daemon cannot be waited for from here", m->root);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	return code;
+}
+
 enum tool_exit cmd_umount(const struct tool_call *call)
 {
-	bool lazy = tool_flag(call, 'l');
-	enum tool_exit code;
+	const char *text = tool_value(call, 't');
+	uint64_t timeout = TIMEOUT_SECONDS;
+	enum tool_exit code, unsynced = TOOL_OK;
 	struct tool_mount m;
 	struct statfs fs;
-	char said[256];
-	int pidfd, err;
+	struct stat st = { 0 };
 
+	if (text && (text_number(text, &timeout) || timeout > TIMEOUT_SECONDS_MAX))
+		return tool_fail(TOOL_USAGE, "umount: '%s' is not a number of seconds up to %d", text, TIMEOUT_SECONDS_MAX);
 	if (statfs(call->args[0], &fs) < 0 && errno == ENOTCONN)
 		return umount_dead(call->args[0]);
 	code = tool_mount_open(call->args[0], false, &m);
 	if (code != TOOL_OK)
 		return code;
 	if (fsync(m.fd) < 0)
-		code = tool_fail(TOOL_FAILED, "%s: not everything could be made durable: %s", m.root,
-				 strerror(errno));
+		unsynced = tool_fail(TOOL_FAILED, "%s: not everything could be made durable: %s", m.root, strerror(errno));
+	if (fstat(m.fd, &st) < 0 || chdir("/") < 0)
+		unsynced = tool_fail(TOOL_FAILED, "%s: %s", m.root, strerror(errno));
 	close(m.fd);
 	m.fd = -1;
-	pidfd = m.has_info ? open_daemon(m.info.pid) : -1;
-	if (chdir("/") < 0)
-		code = tool_fail(TOOL_FAILED, "/: %s", strerror(errno));
-	err = mnt_unmount(m.root, lazy, said, sizeof(said));
-	if (err == -EBUSY)
-		code = tool_fail(TOOL_FAILED, "%s is in use: a file in it is open or a process works in it "
-				 "(fuser -m %s lists them; --lazy detaches it all the same)", m.root, m.root);
-	else if (err < 0)
-		code = tool_fail(TOOL_FAILED, "cannot unmount %s: %s", m.root, said);
-	else if (!lazy && pidfd >= 0)
-		wait_daemon(pidfd);
-	else if (!lazy)
-		code = tool_fail(TOOL_FAILED, "%s is unmounted, but its daemon cannot be waited for from here",
-				 m.root);
-	if (pidfd >= 0)
-		close(pidfd);
+	code = unmount(&m, st.st_dev, tool_flag(call, 'l'), (int64_t)timeout * 1000);
 	tool_mount_close(&m);
-	return code;
+	return unsynced == TOOL_OK ? code : unsynced;
 }
 
 enum tool_exit cmd_sync(const struct tool_call *call)

@@ -23,7 +23,8 @@
 
 static const struct tool_command tool_commands[] = {
 	{ "umount", "MNT", 1, 1, cmd_umount, "unmount, and wait until the daemon has gone",
-	  { { 'l', "lazy", NULL, "detach now; the daemon ends with its last open file" } } },
+	  { { 'l', "lazy", NULL, "detach now; the daemon ends with its last open file" },
+	    { 't', "timeout", "SECONDS", "wait no longer than that (60)" } } },
 	{ "sync", "MNT", 1, 1, cmd_sync, "make everything written durable", { { 0 } } },
 	{ "commit", "MNT", 1, 1, cmd_commit, "the same, and seal the open layer", { { 0 } } },
 	{ "log", "MNT", 1, 1, cmd_log, "the layers that are kept, newest first",
@@ -87,7 +88,7 @@ static void print_help(FILE *to)
 	      "  help              this text\n"
 	      "  version           the version\n\n"
 	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: no layered array on one),\n"
-	      "3 failed.\n", to);
+	      "3 failed, 4 unmounted here, but the daemon has not ended.\n", to);
 }
 
 static const struct tool_option *find_option(const struct tool_command *c, int letter)

@@ -15,6 +15,7 @@ enum tool_exit {
 	TOOL_USAGE = 1,
 	TOOL_NOT_MOUNT = 2,
 	TOOL_FAILED = 3,
+	TOOL_HELD = 4,
 };
 
 /* One command line: options and arguments, already checked against the command's row. */

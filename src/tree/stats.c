@@ -51,13 +51,19 @@ static void put_store(FILE *f, struct tree *t)
 {
 	struct store *s = t->store;
 	struct layers_totals totals;
+	struct layers_held held;
 	uint64_t inodes = 0;
 	const char *why, *way = io_file_backing(s->dir, &why);
 
 	layers_totals(s->layers, &totals);
+	layers_held(s->layers, &held);
 	put_gauge(f, "spillfs_layers", "Layers in the store", totals.nlayers);
 	put_gauge(f, "spillfs_layer_bytes", "Bytes of all layers", totals.bytes);
 	put_gauge(f, "spillfs_layer_live_bytes", "Bytes of them that live arrays use", totals.live_bytes);
+	put_gauge(f, "spillfs_layer_snapshot_bytes", "Bytes of layers that only snapshots need", held.snapshot_bytes);
+	put_gauge(f, "spillfs_layer_window_bytes", "Bytes of layers that only the last commits (-o keep) need",
+		  held.window_bytes);
+	put_gauge(f, "spillfs_keep", "Commits whose state stays readable", s->config.keep);
 	put_gauge(f, "spillfs_chain", "Layers that opening an array looks into", totals.chain);
 	put_gauge(f, "spillfs_snapshots", "Snapshots with a name", totals.snapshots);
 	put_gauge(f, "spillfs_newest_layer", "Number of the newest sealed layer", layers_newest_sealed(s->layers));

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,8 +43,10 @@ static void unescape(char *s)
 static int parse_line(char *line, struct mnt *m, char **point_out)
 {
 	char *save, *word, *point = NULL, *tail = strstr(line, " - ");
+	unsigned major, minor;
 	int nth = 0;
 
+	m->dev = 0;
 	if (!tail)
 		return -EINVAL;
 	*tail = '\0';
@@ -51,6 +54,8 @@ static int parse_line(char *line, struct mnt *m, char **point_out)
 	for (word = strtok_r(line, " ", &save); word && nth < 5; word = strtok_r(NULL, " ", &save)) {
 		if (nth == 0)
 			m->id = atoi(word);
+		if (nth == 2 && sscanf(word, "%u:%u", &major, &minor) == 2)
+			m->dev = makedev(major, minor);
 		if (nth == 4)
 			point = word;
 		nth++;
@@ -63,28 +68,48 @@ static int parse_line(char *line, struct mnt *m, char **point_out)
 	return 0;
 }
 
-/* The last mount that matches: by path when it is given (later lines cover earlier ones), else by id. */
-static int scan(const char *path, int id, struct mnt *out)
+int mnt_each(const char *file, void (*each)(void *ctx, const struct mnt *m, const char *point), void *ctx)
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	FILE *f = fopen(file, "re");
 	char *line = NULL, *point;
 	size_t cap = 0;
 	struct mnt m;
-	int err = -ENOENT;
 
 	if (!f)
 		return -errno;
 	while (getline(&line, &cap, f) > 0) {
-		if (parse_line(line, &m, &point) < 0)
-			continue;
-		if (path ? strcmp(point, path) : m.id != id)
-			continue;
-		*out = m;
-		err = 0;
+		if (parse_line(line, &m, &point) == 0)
+			each(ctx, &m, point);
 	}
 	free(line);
 	fclose(f);
-	return err;
+	return 0;
+}
+
+/* The last mount that matches: by path when it is given (later lines cover earlier ones), else by id. */
+struct wanted {
+	const char *path;
+	int id;
+	struct mnt *out;
+	bool found;
+};
+
+static void match(void *ctx, const struct mnt *m, const char *point)
+{
+	struct wanted *w = ctx;
+
+	if (w->path ? strcmp(point, w->path) : m->id != w->id)
+		return;
+	*w->out = *m;
+	w->found = true;
+}
+
+static int scan(const char *path, int id, struct mnt *out)
+{
+	struct wanted w = { path, id, out, false };
+	int err = mnt_each("/proc/self/mountinfo", match, &w);
+
+	return err < 0 ? err : w.found ? 0 : -ENOENT;
 }
 
 int mnt_find(const char *path, struct mnt *out)

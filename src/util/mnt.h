@@ -9,14 +9,20 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* How a spillfs mount calls its type in /proc/self/mountinfo. */
 #define MNT_TYPE "fuse.spillfs"
 
 struct mnt {
 	int id;        /* the kernel's, unique while the mount exists */
+	dev_t dev;     /* of the file system; other mounts of it have the same */
 	char type[64]; /* "ext4", "fuse.spillfs" */
 };
+
+/* Calls each for all mounts that a file such as /proc/self/mountinfo lists; point is where it is mounted. -errno when the file
+ * cannot be opened. */
+int mnt_each(const char *file, void (*each)(void *ctx, const struct mnt *m, const char *point), void *ctx);
 
 /* The topmost mount on path itself. -ENOENT: path is no mountpoint. */
 int mnt_find(const char *path, struct mnt *out);

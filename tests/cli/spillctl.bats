@@ -123,3 +123,67 @@ setup() {
 	"$SPILLCTL" stat "$MNT" >/dev/full 2>"$WORK/err" || rc=$?
 	eq "$rc" 3
 }
+
+# held CODE ARG...: umount unmounts, and ends before the daemon does.
+held() {
+	ctl_fails "$1" "has not ended" umount "${@:2}" "$MNT"
+	cat "$WORK/err"
+	refute mounted
+	alive "$PID"
+}
+
+@test "umount names the bind mount that keeps the daemon, and does not wait for ever" {
+	require_root
+	mkdir "$WORK/bind"
+	echo x >"$MNT/layers/x"
+	mount --bind "$MNT/layers" "$WORK/bind"
+	exec 8<"$WORK/bind/x"
+	held 4 -t 1
+	grep -q "mounted at $WORK/bind$" "$WORK/err"
+	grep -qE "$WORK/bind/x is open in process [0-9]+ \(bash\)" "$WORK/err"
+	grep -q "not waited for longer than 1 s" "$WORK/err"
+	exec 8>&-
+	umount "$WORK/bind"
+	wait_gone "$PID"
+	mount_again
+	eq "$(cat "$MNT/layers/x")" x
+}
+
+# hold SECONDS: a process, $holder, in a mount namespace of its own.
+hold() {
+	rm -f "$WORK/holder"
+	mkfifo "$WORK/holder"
+	private_ns bash -c 'echo $$ >"$1"; exec sleep "$2" >/dev/null 2>&1' - "$WORK/holder" "$1" 3>&- &
+	read -r holder <"$WORK/holder"
+	until grep -q "^sleep" "/proc/$holder/comm"; do :; done
+}
+
+@test "umount names the process in whose mount namespace the mount lives on; its end ends the daemon" {
+	require_root
+	hold 30
+	held 4 --timeout 0
+	grep -q "mounted at $MNT in the mount namespace of process $holder (sleep)" "$WORK/err"
+	kill "$holder"
+	wait_gone "$PID"
+	mount_again
+	# Waited for, and gone within the time: no failure.
+	hold 2
+	"$SPILLCTL" umount "$MNT"
+	wait_gone "$PID"
+	ctl_fails 1 "is not a number of seconds" umount -t soon "$MNT"
+	mount_again
+}
+
+@test "umount of a mount in use names the processes that use it" {
+	echo x >"$MNT/columns/x"
+	(cd "$MNT/layers" && exec sleep 30 8<"$MNT/columns/x" >/dev/null 2>&1 3>&-) &
+	holder=$!
+	until grep -q "^sleep" "/proc/$holder/comm"; do :; done
+	ctl_fails 3 "in use" umount "$MNT"
+	cat "$WORK/err"
+	grep -q "$MNT/layers is the working directory of process $holder (sleep)" "$WORK/err"
+	grep -q "$MNT/columns/x is open in process $holder (sleep)" "$WORK/err"
+	mounted
+	kill "$holder"
+	wait "$holder" || true
+}

@@ -43,6 +43,7 @@ posix() {
 @test "attributes: time stamps ascend" { posix times_ascend; }
 @test "attributes: a time set after a write stays" { posix times_and_writes; }
 @test "attributes: xattrs, their flags and limits" { posix xattrs; }
+@test "attributes: trusted ones are listed to who may read them" { posix trusted; }
 @test "attributes: inode numbers" { posix inode_numbers; }
 @test "attributes: statfs" { posix statfs; }
 @test "concurrency: one of several O_EXCL creators wins" { posix exclusive_create; }

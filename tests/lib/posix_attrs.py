@@ -2,6 +2,8 @@
 import errno as E
 import os
 import stat
+import subprocess
+import sys
 
 from sysx import (NATIVE, NOBODY, eq, fails, get, getxattr_raw, in_child, libc, listxattr_raw, put,
                   setxattr_raw)
@@ -323,6 +325,38 @@ def xattrs(d):
         for i in range(200):
             os.setxattr(j(d, "g"), "user.many%d" % i, b"%d" % i)
         eq(len([n for n in os.listxattr(j(d, "g")) if "many" in n]), 200)
+
+
+def trusted(d):
+    """A trusted attribute is listed to those alone who could read it; the other kinds to everybody."""
+    f = put(j(d, "f"), b"x")
+    os.mkdir(j(d, "dir"))
+    names = {"user.a", "trusted.b", "security.c"}
+    for path in (f, j(d, "dir")):
+        os.chmod(path, 0o755)
+        for n in sorted(names):
+            os.setxattr(path, n, b"1")
+
+    def see(wanted):
+        for path in (f, j(d, "dir")):
+            eq({n for n in os.listxattr(path) if n in names}, wanted)
+            assert listxattr_raw(path, 0) >= sum(len(n) + 1 for n in wanted)
+
+    def without_capability():
+        CAP_SYS_ADMIN, PR_CAPBSET_DROP = 21, 24
+        eq(libc.prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0), 0)
+        code = "import os,sys; print(*sorted(set(os.listxattr(sys.argv[1]))))"
+        out = subprocess.run([sys.executable, "-c", code, f], stdout=subprocess.PIPE, check=True).stdout.decode()
+        eq(set(out.split()) & names, names - {"trusted.b"})
+
+    see(names)
+    in_child(lambda: see(names - {"trusted.b"}), NOBODY)
+    in_child(without_capability)
+    inside = subprocess.run(["unshare", "-Ur", sys.executable, "-c", "import os,sys; print(*os.listxattr(sys.argv[1]))", f],
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if inside.returncode == 0:  # namespaces of users can be made here
+        assert "trusted.b" not in inside.stdout.decode().split()
+    see(names)
 
 
 def statfs(d):

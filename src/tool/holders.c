@@ -1,0 +1,207 @@
+/*
+ * Who keeps a file system in use.
+ *
+ * Invariants:
+ * 1. No request is sent to the file system that is asked about: its daemon may be dead, or waiting for us.
+ * 2. What may not be looked at is passed over; so the answer can miss somebody.
+ */
+#include "tool/holders.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "util/mnt.h"
+
+#define SHOWN_MAX 10
+#define NAMESPACES_MAX 1024
+
+struct search {
+	FILE *to;
+	dev_t dev;
+	const char *prefix;
+	size_t found;
+	/* Of the process that is looked at. */
+	long pid;
+	char comm[32];
+	bool elsewhere; /* its mounts are another namespace's */
+	ino_t seen[NAMESPACES_MAX];
+	size_t nseen;
+};
+
+static void say(struct search *s, const char *what, const char *path)
+{
+	if (s->found++ < SHOWN_MAX)
+		fprintf(s->to, "%s%s is %s process %ld (%s)\n", s->prefix, path, what, s->pid, s->comm);
+}
+
+static void read_comm(struct search *s)
+{
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%ld/comm", s->pid);
+	snprintf(s->comm, sizeof(s->comm), "?");
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (fgets(s->comm, sizeof(s->comm), f))
+		s->comm[strcspn(s->comm, "\n")] = '\0';
+	fclose(f);
+}
+
+/* Mounts. */
+
+static void see_mount(void *ctx, const struct mnt *m, const char *point)
+{
+	struct search *s = ctx;
+
+	if (m->dev != s->dev || s->found++ >= SHOWN_MAX)
+		return;
+	if (s->elsewhere)
+		fprintf(s->to, "%smounted at %s in the mount namespace of process %ld (%s)\n", s->prefix, point, s->pid, s->comm);
+	else
+		fprintf(s->to, "%smounted at %s\n", s->prefix, point);
+}
+
+static void see_namespace(struct search *s)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%ld/ns/mnt", s->pid);
+	if (stat(path, &st) < 0 || s->nseen == NAMESPACES_MAX)
+		return;
+	for (size_t i = 0; i < s->nseen; i++)
+		if (s->seen[i] == st.st_ino)
+			return;
+	s->seen[s->nseen++] = st.st_ino;
+	snprintf(path, sizeof(path), "/proc/%ld/mountinfo", s->pid);
+	mnt_each(path, see_mount, s);
+}
+
+/* Processes. */
+
+/* A link in /proc that leads into the file system. */
+static bool leads_there(const struct search *s, const char *path, char target[PATH_MAX])
+{
+	struct statx st;
+	ssize_t n;
+
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0 ||
+	    makedev(st.stx_dev_major, st.stx_dev_minor) != s->dev)
+		return false;
+	n = readlink(path, target, PATH_MAX - 1);
+	target[n > 0 ? n : 0] = '\0';
+	return true;
+}
+
+static bool see_link(struct search *s, const char *name, const char *what)
+{
+	char path[64], target[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/proc/%ld/%s", s->pid, name);
+	if (!leads_there(s, path, target))
+		return false;
+	say(s, what, target);
+	return true;
+}
+
+static bool see_files(struct search *s)
+{
+	char path[PATH_MAX], target[PATH_MAX];
+	struct dirent *e;
+	bool any = false;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%ld/fd", s->pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "/proc/%ld/fd/%s", s->pid, e->d_name);
+		if (e->d_name[0] != '.' && leads_there(s, path, target)) {
+			say(s, "open in", target);
+			any = true;
+		}
+	}
+	if (d)
+		closedir(d);
+	return any;
+}
+
+static void see_mappings(struct search *s)
+{
+	unsigned major, minor;
+	char path[64], *line = NULL;
+	size_t cap = 0;
+	int end = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%ld/maps", s->pid);
+	f = fopen(path, "re");
+	while (f && getline(&line, &cap, f) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %*s %*s %x:%x %*s %n", &major, &minor, &end) == 2 && makedev(major, minor) == s->dev) {
+			say(s, "mapped in", line + end);
+			break;
+		}
+	}
+	free(line);
+	if (f)
+		fclose(f);
+}
+
+static void see_process(struct search *s)
+{
+	bool any = see_link(s, "cwd", "the working directory of");
+
+	any |= see_link(s, "root", "the root directory of");
+	any |= see_files(s);
+	if (!any)
+		see_mappings(s);
+}
+
+static void each_process(struct search *s, void (*each)(struct search *s))
+{
+	struct dirent *e;
+	DIR *d = opendir("/proc");
+
+	while (d && (e = readdir(d))) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		s->pid = atol(e->d_name);
+		if (s->pid == getpid())
+			continue;
+		read_comm(s);
+		each(s);
+	}
+	if (d)
+		closedir(d);
+}
+
+size_t holders_print(FILE *to, const char *prefix, dev_t dev)
+{
+	struct search *s = calloc(1, sizeof(*s));
+	size_t found;
+
+	if (!s)
+		return 0;
+	s->to = to;
+	s->prefix = prefix;
+	s->dev = dev;
+	s->pid = getpid();
+	see_namespace(s);
+	s->elsewhere = true;
+	each_process(s, see_namespace);
+	each_process(s, see_process);
+	found = s->found;
+	if (found > SHOWN_MAX)
+		fprintf(to, "%sand %zu more\n", prefix, found - SHOWN_MAX);
+	free(s);
+	return found;
+}
