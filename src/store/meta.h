@@ -92,6 +92,20 @@ int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out);
  * non-zero return of each ends the walk and is returned if negative. Each must not write. */
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx);
+/* The same with facts of the inode, and the value of an attribute (NULL: it has none). */
+struct meta_entry {
+	uint64_t cookie, ino;
+	const char *name;
+	uint32_t mode, nlink;
+	const void *xattr;
+	size_t xattr_len;
+};
+int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, const char *xattr,
+			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx);
+/* The names in a directory that are `stem`, or begin with it and a dot. */
+int meta_name_stem_locked(struct meta *m, uint64_t parent, const char *stem, int (*each)(void *ctx, const char *name), void *ctx);
+/* A name of ino: the only one, or one of several. -ENOENT. */
+int meta_name_of_locked(struct meta *m, uint64_t ino, char name[META_NAME_MAX + 1]);
 /* One path of ino relative to the directory `top`, "" for top itself. -ENOENT, -ENAMETOOLONG. */
 int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap);
 
