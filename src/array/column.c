@@ -559,8 +559,12 @@ static int column_sync(struct array *a)
 
 static int column_drop_locked(struct array *a)
 {
-	defer_retired_locked(column_of(a));
-	return 0;
+	struct column *c = column_of(a);
+	int err = c->file ? start_over(c) : 0; /* allocated to, and never grown */
+
+	if (!err)
+		defer_retired_locked(c);
+	return err;
 }
 
 const struct array_ops column_ops = {

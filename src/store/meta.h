@@ -4,8 +4,9 @@
  *
  * All functions named _locked are called between meta_lock and meta_unlock (RANK_META). COMMIT only
  * appends to the write-ahead log (synchronous=OFF); meta_sync makes the log durable afterwards, without
- * the lock, so that no lookup waits for the disk. The exception is a log of over 64 MiB, which COMMIT
- * folds into the database.
+ * the lock, so that no lookup waits for the disk. The exceptions are a log of over 64 MiB, which COMMIT
+ * folds into the database and cuts, and a database of which most is unused: if at most 64 MiB are in use, COMMIT makes it
+ * smaller; otherwise closing it does.
  *
  * A write statement that fails (disk full, I/O error) leaves the transaction in doubt: meta_failed is
  * set, COMMIT is refused from then on and the store turns read-only.
@@ -45,7 +46,8 @@ enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3
  * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
  * nobody does. -EUCLEAN (logged) when the database is damaged. */
 int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out);
-void meta_close(struct meta *m); /* an open transaction is rolled back */
+/* An open transaction is rolled back. */
+void meta_close(struct meta *m);
 
 /* m may be NULL here: a follower has no database, and nothing to lock. */
 void meta_lock(struct meta *m);

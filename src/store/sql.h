@@ -39,6 +39,8 @@
 #define SQL_STATEMENTS(X) \
 	X(SQL_BEGIN, "BEGIN IMMEDIATE") \
 	X(SQL_COMMIT, "COMMIT") \
+	X(SQL_PAGES, "PRAGMA page_count") \
+	X(SQL_PAGES_FREE, "PRAGMA freelist_count") \
 	X(SQL_FACT_GET, "SELECT value FROM facts WHERE key=?") \
 	X(SQL_FACT_SET, "REPLACE INTO facts(key, value) VALUES(?,?)") \
 	X(SQL_INODE_LOAD, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE ino=?") \

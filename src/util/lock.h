@@ -21,7 +21,7 @@ enum lock_rank {
 	                  from staging to COMMIT; file system syncs happen under it, no reader takes it */
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
 	RANK_META,     /* store/meta: the SQLite connection and all names; statements; an fsync only
-	                  when a log of 64 MiB is folded                                          */
+	                  when a log of 64 MiB is folded, or the database made smaller            */
 	RANK_ICACHE,   /* tree/inode: the table of known inodes and their reference counts; memory    */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
 	RANK_ARRAY,    /* array/: dirty blocks and block map of one array; memory only. Column files
