@@ -32,6 +32,9 @@ enum lock_rank {
 	                  block/layer: the end of one open layer; writes happen under it             */
 	RANK_CACHE,    /* block/cache: table and LRU; memory only                                     */
 	RANK_LEASE,    /* io/lease: free buffers; memory only                                         */
+	RANK_END,      /* io/direct: the end of one file: shared by a write, exclusive while the file is cut;
+	                  one transfer happens under it, and no lease is waited for                 */
+	RANK_EDGE,     /* io/direct: a block that two writes may share; one transfer happens under it  */
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
 	RANK_WORK,     /* util/work: the job queues; memory only                                      */
 	RANK_MEM,      /* io/mem, io/fault, util/buf: leaf locks of the innermost modules             */

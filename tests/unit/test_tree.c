@@ -73,7 +73,7 @@ static int write_all(struct world *w, const char *name, unsigned seed)
 			break;
 		err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
 		for (size_t done = 0; !err && done < BYTES; done += 100000)
-			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, false, &me, &drop);
+			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, 0, false, &me, &drop);
 		if (!err)
 			tree_file_release(f);
 		tree_forget(w->tree, a.st.st_ino, 1);
@@ -87,7 +87,7 @@ static int compare_part(struct tree_file *f, const unsigned char *want, size_t o
 {
 	struct tree_read r;
 	size_t done = 0;
-	int err = tree_read_begin(f, off, len, &r);
+	int err = tree_read_begin(f, off, len, 0, &r);
 
 	if (err)
 		return err;
@@ -95,10 +95,7 @@ static int compare_part(struct tree_file *f, const unsigned char *want, size_t o
 		const struct lease *l = &r.part[i];
 		unsigned char *copy = malloc(l->len_bytes + 1);
 
-		if (l->ptr)
-			memcpy(copy, l->ptr, l->len_bytes);
-		else if (pread(l->fd, copy, l->len_bytes, (off_t)l->fd_off_bytes) != (ssize_t)l->len_bytes)
-			err = -EIO;
+		err = lease_copy(l, r.how, copy);
 		if (!err && memcmp(copy, want + off + done, l->len_bytes))
 			*equal = false;
 		done += l->len_bytes;
