@@ -2,9 +2,9 @@
  * The decoded-block cache: a hash table with chains and one list of unpinned entries, newest first.
  *
  * Invariants: (1) an entry is in the table, or it is a failed load that its waiters still hold; (2)
- * an entry is on the list exactly when it is in the table with no pins; (3) bytes is the sum of
- * sizes of the table's entries, pinned those of them with pins; (4) bytes <= budget, or nothing is
- * on the list; (5) a key is loaded by one thread at a time.
+ * an entry is on the list exactly when it is in the table with no pins; (3) bytes is the sum of what
+ * the buffers of the table's entries take, pinned those of them with pins, and the account has the same; (4) when an entry
+ * came or lost its last pin, bytes is at most the room in the account, or nothing is on the list; (5) a key is loaded by one thread at a time.
  */
 #include "block/cache.h"
 
@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "util/account.h"
 #include "util/buf.h"
 #include "util/lock.h"
 #include "util/stats.h"
@@ -35,10 +36,11 @@ struct cache {
 	struct cache_entry **buckets;
 	size_t nbuckets, nentries;
 	struct cache_entry *newest, *oldest;
-	size_t budget, bytes, pinned;
+	size_t bytes, pinned;
+	struct account *account;
 };
 
-int cache_new(size_t budget_bytes, struct cache **out)
+int cache_new(struct account *account, struct cache **out)
 {
 	struct cache *c = calloc(1, sizeof(*c));
 
@@ -50,11 +52,16 @@ int cache_new(size_t budget_bytes, struct cache **out)
 		free(c);
 		return -ENOMEM;
 	}
-	c->budget = budget_bytes;
+	c->account = account;
 	lock_init(&c->lock, RANK_CACHE);
 	lock_cond_init(&c->loaded);
 	*out = c;
 	return 0;
+}
+
+static size_t room(const struct cache *c)
+{
+	return account_room_for_blocks(c->account);
 }
 
 static size_t key_bucket(const struct cache *c, struct cache_key key)
@@ -111,8 +118,9 @@ static void table_add(struct cache *c, struct cache_entry *e)
 	e->chain = c->buckets[b];
 	c->buckets[b] = e;
 	c->nentries++;
-	c->bytes += e->size;
-	stats_add(STAT_CACHE_BYTES, e->size);
+	c->bytes += buf_bytes(e->size);
+	account_change(c->account, ACCOUNT_BLOCKS, 0, buf_bytes(e->size));
+	stats_add(STAT_CACHE_BYTES, buf_bytes(e->size));
 }
 
 static void table_remove(struct cache *c, struct cache_entry *e)
@@ -124,8 +132,9 @@ static void table_remove(struct cache *c, struct cache_entry *e)
 	*p = e->chain;
 	e->chain = NULL;
 	c->nentries--;
-	c->bytes -= e->size;
-	stats_sub(STAT_CACHE_BYTES, e->size);
+	c->bytes -= buf_bytes(e->size);
+	account_change(c->account, ACCOUNT_BLOCKS, buf_bytes(e->size), 0);
+	stats_sub(STAT_CACHE_BYTES, buf_bytes(e->size));
 }
 
 static void list_push(struct cache *c, struct cache_entry *e)
@@ -201,7 +210,7 @@ static void pin_locked(struct cache *c, struct cache_entry *e)
 {
 	if (!e->pins++) {
 		list_remove(c, e);
-		c->pinned += e->size;
+		c->pinned += buf_bytes(e->size);
 	}
 }
 
@@ -211,9 +220,9 @@ static struct cache_entry *unpin_locked(struct cache *c, struct cache_entry *e)
 	assert(e->pins);
 	if (--e->pins)
 		return NULL;
-	c->pinned -= e->size;
+	c->pinned -= buf_bytes(e->size);
 	list_push(c, e);
-	return evict_locked(c, c->budget);
+	return evict_locked(c, room(c));
 }
 
 /* The caller has pinned e, which another thread loads. Returns the load's outcome; the pin stays
@@ -242,7 +251,7 @@ static int load_done(struct cache *c, struct cache_entry *e, void *data, int err
 		pthread_cond_broadcast(&c->loaded);
 	if (err) {
 		table_remove(c, e);
-		c->pinned -= e->size;
+		c->pinned -= buf_bytes(e->size);
 		if (!--e->pins)
 			free(e);
 	}
@@ -306,9 +315,9 @@ int cache_get(struct cache *c, struct cache_key key, size_t size_bytes, cache_lo
 		return -ENOMEM;
 	}
 	e->pins = 1;
-	c->pinned += size_bytes;
+	c->pinned += buf_bytes(size_bytes);
 	table_add(c, e);
-	victims = evict_locked(c, c->budget);
+	victims = evict_locked(c, room(c));
 	lock_release(&c->lock);
 	stats_add(STAT_CACHE_MISSES, 1);
 	entries_free(victims);
@@ -346,13 +355,14 @@ bool cache_has(struct cache *c, struct cache_key key)
 void cache_insert(struct cache *c, struct cache_key key, void *buf, size_t size_bytes)
 {
 	struct cache_entry *e = entry_new(key, buf, size_bytes), *victims = NULL;
+	size_t budget, bytes = buf_bytes(size_bytes);
 	bool kept = false;
 
 	assert(size_bytes);
 	lock_acquire(&c->lock);
-	if (e && c->pinned <= c->budget && size_bytes <= c->budget - c->pinned &&
-	    !table_find(c, key)) {
-		victims = evict_locked(c, c->budget - size_bytes);
+	budget = room(c);
+	if (e && c->pinned <= budget && bytes <= budget - c->pinned && !table_find(c, key)) {
+		victims = evict_locked(c, budget - bytes);
 		table_add(c, e);
 		list_push(c, e);
 		kept = true;

@@ -1,5 +1,6 @@
 /*
- * The decoded-block cache: bounded, shared by all arrays, least recently used goes first.
+ * The decoded-block cache: bounded, shared by all arrays, least recently used goes first. Its budget is what an account
+ * leaves for blocks; blocks count as the buffers that they are in.
  *
  * A key (layer number, frame offset) names immutable bytes and is never reused, because layer numbers
  * never are; so nothing is ever invalidated. Two readers of one missing block load it once: the second
@@ -21,7 +22,8 @@ struct cache_key {
 	uint64_t off_bytes;
 };
 
-int cache_new(size_t budget_bytes, struct cache **out);
+struct account;
+int cache_new(struct account *account, struct cache **out);
 void cache_free(struct cache *c); /* no entry may be pinned */
 
 /* Fills dst (size bytes) or fails with -errno; runs without the cache's lock. */

@@ -69,7 +69,7 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 		free(f);
 		return -EINVAL; /* libfuse has said why */
 	}
-	err = notify_new(f->se, &f->notify);
+	err = notify_new(f->se, tree, &f->notify);
 	if (err) {
 		fuse_session_destroy(f->se);
 		free(f);

@@ -13,7 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tree/tree.h"
 #include "util/lock.h"
+
+#define LOOK_MS 1000u
 
 struct request {
 	struct request *next;
@@ -26,12 +29,28 @@ struct request {
 
 struct notify {
 	struct fuse_session *se;
+	struct tree *tree;
 	struct lock lock;
 	pthread_cond_t wake;
 	pthread_t thread;
 	struct request *head, **tail;
 	bool stop;
 };
+
+/* With the lock held, which is released meanwhile. */
+static bool forget_one(struct notify *n)
+{
+	struct tree_named named;
+	bool any;
+
+	lock_release(&n->lock);
+	any = tree_forgettable(n->tree, &named);
+	/* Whoever has the file open or as a working directory keeps it; the name is looked up again when it is used. */
+	if (any)
+		fuse_lowlevel_notify_inval_entry(n->se, named.parent, named.name, strlen(named.name));
+	lock_acquire(&n->lock);
+	return any;
+}
 
 static void *notify_thread(void *arg)
 {
@@ -45,7 +64,8 @@ static void *notify_thread(void *arg)
 		if (!r) {
 			if (n->stop)
 				break;
-			lock_wait(&n->lock, &n->wake);
+			if (!forget_one(n))
+				lock_wait_ms(&n->lock, &n->wake, LOOK_MS);
 			continue;
 		}
 		n->head = r->next;
@@ -65,7 +85,7 @@ static void *notify_thread(void *arg)
 	return NULL;
 }
 
-int notify_new(struct fuse_session *se, struct notify **out)
+int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 {
 	struct notify *n = calloc(1, sizeof(*n));
 	int err;
@@ -73,6 +93,7 @@ int notify_new(struct fuse_session *se, struct notify **out)
 	if (!n)
 		return -ENOMEM;
 	n->se = se;
+	n->tree = tree;
 	n->tail = &n->head;
 	lock_init(&n->lock, RANK_WORK);
 	lock_cond_init(&n->wake);

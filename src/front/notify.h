@@ -10,8 +10,10 @@
 
 struct fuse_session;
 struct notify;
+struct tree;
 
-int notify_new(struct fuse_session *se, struct notify **out);
+/* Also asks the kernel to forget what the tree has too much of (tree_forgettable), when there is nothing else to tell. */
+int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out);
 /* Runs what is queued, then joins the thread. */
 void notify_free(struct notify *n);
 /* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls

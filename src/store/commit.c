@@ -508,6 +508,16 @@ int commit_wait(struct commit *c, enum commit_want want)
 	return err;
 }
 
+void commit_ask(struct commit *c)
+{
+	lock_acquire(&c->lock);
+	if (c->requested == c->finished && !c->busy) {
+		c->requested++;
+		pthread_cond_signal(&c->wake);
+	}
+	lock_release(&c->lock);
+}
+
 void commit_compact(struct commit *c, bool start, struct commit_compaction *out)
 {
 	lock_acquire(&c->lock);

@@ -57,6 +57,8 @@ void commit_free(struct commit *c);
  * given back is, as far as compaction gets. */
 enum commit_want { COMMIT_SYNC, COMMIT_SEAL, COMMIT_SPACE };
 int commit_wait(struct commit *c, enum commit_want want);
+/* Asks for one soon; does not wait. */
+void commit_ask(struct commit *c);
 /* Number of the last durable commit. */
 uint64_t commit_number(struct commit *c);
 

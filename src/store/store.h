@@ -12,14 +12,13 @@
 #include <stdint.h>
 
 #include "io/io.h"
+#include "util/account.h"
 
 #define STORE_FORMAT_VERSION 2u
 
 struct store_config {
 	enum io_backing backing;
 	unsigned leases;         /* aligned buffers for direct I/O; 0: default 8 */
-	size_t lease_bytes;      /* that one of them moves at a time; 0: 1 MiB */
-	enum io_lease_wait lease_wait;
 	unsigned pool_files;     /* physical files of the bucket pool; 0: CPUs */
 	unsigned threads;        /* compression threads; 0: CPUs */
 	unsigned commit_seconds; /* 0: only on request */
@@ -28,7 +27,7 @@ struct store_config {
 	uint64_t compact_bytes;  /* copied by compaction in a second; 0: no bound */
 	bool follow;             /* read-only: sees what another daemon seals */
 	bool alone;              /* with follow: nobody may write meanwhile */
-	size_t cache_bytes;      /* decoded-block cache */
+	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
 	/* For tests of crashes; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. */
 	const char *fault, *fault_armed_by;
@@ -64,6 +63,7 @@ struct store {
 	struct commit *commit;
 	struct layers *layers;
 	struct pool *pool;
+	struct account account;
 	struct cache *cache;
 	struct work_pool *work;
 	struct lease_pool *leases;

@@ -85,8 +85,14 @@ int inode_find(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
+static _Atomic uint32_t *edits_of(struct tree *t, uint64_t ino)
+{
+	return &t->edits[hash_ino(ino, TREE_EDIT_SLOTS)];
+}
+
 void inode_new_version(struct inode *i)
 {
+	atomic_fetch_add(edits_of(i->tree, i->ino), 1);
 	atomic_store(&i->version, atomic_fetch_add(&i->tree->versions, 1) + 1);
 }
 
@@ -116,8 +122,10 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 	i->ctime_ns = row->ctime_ns;
 	i->btime_ns = row->btime_ns;
 	atomic_init(&i->has_xattrs, -1);
-	/* The same whenever an unchanged file is loaded again. */
-	atomic_init(&i->version, ((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes);
+	/* The same whenever an unchanged file is loaded again. Times alone would not tell: with the kernel's writeback cache
+	 * they come after the data. */
+	atomic_init(&i->version, (((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes) * 31 +
+				 atomic_load(edits_of(t, row->ino)));
 	return i;
 }
 
@@ -142,8 +150,11 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 
 	lock_acquire(&t->lock);
 	i = *slot_of(t, ino);
-	if (i)
+	if (i) {
 		i->refs++;
+		if (i->idle)
+			inode_used_locked(i);
+	}
 	lock_release(&t->lock);
 	if (i) {
 		*out = i;
@@ -162,6 +173,7 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	if (t->ninodes++ > t->nbuckets * 2)
 		grow_table(t);
 	*slot_of(t, ino) = i;
+	inode_known_locked(i);
 	lock_release(&t->lock);
 	*out = i;
 	return 0;
@@ -187,6 +199,7 @@ int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *pa
 		if (t->ninodes++ > t->nbuckets * 2)
 			grow_table(t);
 		*slot_of(t, row->ino) = made;
+		inode_known_locked(made);
 	}
 	lock_release(&t->lock);
 	if (i) {
@@ -263,6 +276,7 @@ static bool release_locked(struct inode *i, uint64_t n)
 		return false;
 	*slot_of(t, i->ino) = i->hash_next;
 	t->ninodes--;
+	inode_unknown_locked(i);
 	return true;
 }
 
@@ -354,13 +368,16 @@ void inode_row(struct inode *i, struct meta_inode *out)
 
 void inode_stat(struct inode *i, struct tree_attr *out)
 {
-	/* A past file's is closed when nobody reads it, and the row says the same. */
-	struct array *a = i->past ? NULL : i->array;
 	struct stat *st = &out->st;
-	uint64_t stored = a ? atomic_load(&a->stored_bytes) : i->row_stored_bytes;
+	struct array *a;
+	uint64_t stored;
 
 	memset(st, 0, sizeof(*st));
 	lock_acquire(&i->attr);
+	/* Who closes it takes it away with this lock held. A past file's is not needed: the row says the same. */
+	a = i->past ? NULL : i->array;
+	stored = a ? atomic_load(&a->stored_bytes) : i->row_stored_bytes;
+	out->settled = !a || !array_unsettled(a);
 	st->st_ino = i->ino;
 	st->st_mode = i->mode;
 	st->st_nlink = i->nlink;
@@ -377,7 +394,6 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	if (!st->st_blocks && atomic_load(&i->nmappable) > 0)
 		st->st_blocks = TREE_BLOCKS_LEAST;
 	st->st_blksize = TREE_IO_BYTES;
-	out->settled = !a || !array_unsettled(a);
 	out->moving = out->brief = false;
 }
 
@@ -464,19 +480,29 @@ int inode_need_array(struct inode *i, struct array **out)
 	return 0;
 }
 
-void inode_idle_array(struct inode *i)
+void inode_drop_array(struct inode *i)
 {
 	struct array *a = i->array;
 
-	if (!i->past || atomic_load(&i->ncached))
+	if (!a)
 		return;
+	lock_acquire(&i->attr);
+	i->row_stored_bytes = atomic_load(&a->stored_bytes);
+	i->file_id = a->file_id;
 	i->array = NULL;
-	if (a)
-		array_close(a);
-	if (i->past && i->past->state) {
-		history_put(i->past->state);
+	lock_release(&i->attr);
+	array_close(a);
+}
+
+void inode_idle_array(struct inode *i)
+{
+	if (i->past && !atomic_load(&i->nholds)) {
+		inode_drop_array(i);
+		if (i->past->state)
+			history_put(i->past->state);
 		i->past->state = NULL;
 	}
+	inode_rest(i);
 }
 
 void inode_array_changed(struct inode *i)
@@ -496,25 +522,6 @@ static char *past_setting(const struct past *p, const char *name)
 	return index_record_xattr(&r, name, &value, &len) ? strndup(value, len) : NULL;
 }
 
-static int see_any(void *ctx, const char *name, const void *value, size_t len)
-{
-	(void)name;
-	(void)value;
-	(void)len;
-	*(bool *)ctx = true;
-	return 1;
-}
-
-/* One look for all attributes that it has not got. */
-static bool has_xattrs_locked(struct inode *i)
-{
-	bool any = false;
-
-	if (atomic_load(&i->has_xattrs) < 0 && !meta_xattr_walk_locked(i->tree->store->meta, i->ino, see_any, &any))
-		atomic_store(&i->has_xattrs, any);
-	return atomic_load(&i->has_xattrs);
-}
-
 /* The text of a row, or NULL. */
 static char *xattr_text_locked(struct inode *i, const char *name)
 {
@@ -523,7 +530,7 @@ static char *xattr_text_locked(struct inode *i, const char *name)
 
 	if (i->past)
 		return past_setting(i->past, name);
-	if (!has_xattrs_locked(i) || meta_xattr_get_locked(i->tree->store->meta, i->ino, name, &text, &len))
+	if (!atomic_load(&i->has_xattrs) || meta_xattr_get_locked(i->tree->store->meta, i->ino, name, &text, &len))
 		return NULL;
 	return text;
 }
@@ -538,12 +545,12 @@ char *inode_setting_locked(struct inode *i, const char *name)
 
 int inode_dtype_locked(struct inode *i, char **out)
 {
-	char *text = inode_setting_locked(i, SPILLFS_XATTR_DTYPE), name[META_NAME_MAX + 1];
+	char *text = inode_setting_locked(i, SPILLFS_XATTR_DTYPE), path[4096];
 	const char *dtype = i->past ? i->past->dtype : NULL;
 
 	if (!text) {
-		if (!i->past && !meta_name_of_locked(i->tree->store->meta, i->ino, name))
-			dtype = dtype_of_name(name);
+		if (!i->past && !meta_path_locked(i->tree->store->meta, META_INO_ROOT, i->ino, path, sizeof(path)))
+			dtype = dtype_of_name(path);
 		text = strdup(dtype ? dtype : "");
 	}
 	if (!text)

@@ -31,8 +31,11 @@ struct inode {
 	enum array_kind kind; /* a directory's: the class of what is made in it */
 	struct inode *hash_next;
 	uint64_t refs;
-	bool dirty;
+	bool dirty, staged;
 	struct inode *dirty_next, *staged_next;
+	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next three */
+	struct inode *older, *younger;
+	size_t array_bytes; /* in the account */
 
 	struct rwlock rw;
 	_Atomic(struct array *) array;
@@ -46,6 +49,7 @@ struct inode {
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 
 	uint64_t parent;
+	atomic_int nholds;       /* opens and views that use the array */
 	atomic_int ncached;      /* opens whose pages the kernel caches */
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
 	atomic_int nwriters;     /* opens that can write */
@@ -55,6 +59,13 @@ struct inode {
 	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
 
+/* Inodes by their last use; RANK_ICACHE. */
+struct idle_list {
+	struct inode *oldest, *youngest;
+};
+
+#define TREE_EDIT_SLOTS 16384u
+
 struct tree {
 	struct store *store;
 	struct arrays *arrays;
@@ -62,9 +73,11 @@ struct tree {
 	struct inode **table;
 	size_t nbuckets, ninodes;
 	struct inode *dirty_head, **dirty_tail;
+	struct idle_list awake, closed; /* idle.c */
 	struct inode *staged; /* the commit thread's */
 	struct past_states *past; /* past.c's */
 	_Atomic uint64_t versions; /* given to inodes so far */
+	_Atomic uint32_t edits[TREE_EDIT_SLOTS]; /* changes of inodes whose numbers fall together; also of forgotten ones */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool sizes_stick;      /* tree.h */
 	int64_t mount_ns;
@@ -105,8 +118,14 @@ bool inode_may_add(const struct inode *dir, const struct tree_caller *who);
 int inode_need_array(struct inode *i, struct array **out);
 /* Data, size or settings are others now. */
 void inode_new_version(struct inode *i);
-/* Closes the array of a past file that nobody has open; rw is held exclusively. */
+/* Whoever has used the array does so no more, with rw held exclusively: that of a past file which nobody has open is
+ * closed, another one may be from now on (idle.c). */
 void inode_idle_array(struct inode *i);
+/* The array is used beyond the lock: it stays until it is let go as often. rw is held; for the second no lock may be. */
+void inode_hold_array(struct inode *i);
+void inode_let_go_array(struct inode *i);
+/* Closes the array, if there is one, and keeps its facts; rw is held exclusively, and nobody else uses it. */
+void inode_drop_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);
 
@@ -114,6 +133,15 @@ void inode_array_changed(struct inode *i);
 int inode_params_locked(struct inode *i, struct array_params *out);
 /* The element type's text, "" if there is none; *out is malloc'd. Holds the meta lock. */
 int inode_dtype_locked(struct inode *i, char **out);
+
+/* idle.c. What is in the table counts in the account; it was looked up just now; it is out of the table. RANK_ICACHE. */
+void inode_known_locked(struct inode *i);
+void inode_used_locked(struct inode *i);
+void inode_unknown_locked(struct inode *i);
+/* The array counts with what it holds now, and may be closed unless somebody else uses it; rw is held. */
+void inode_rest(struct inode *i);
+/* Closes idle arrays while they hold more than their share. No lock may be held. */
+void inode_shrink(struct tree *t);
 
 /* Forgets everything, at the end. */
 void inode_forget_all(struct tree *t);

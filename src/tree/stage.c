@@ -172,6 +172,7 @@ static int hook_stage(void *ctx, int *left)
 	for (struct inode *i = t->staged; i; i = i->dirty_next) {
 		i->staged_next = i->dirty_next;
 		i->dirty = false;
+		i->staged = true;
 	}
 	lock_release(&t->lock);
 	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
@@ -197,6 +198,17 @@ static int hook_sync(void *ctx)
 	return err;
 }
 
+/* Clean now, unless it was changed meanwhile. */
+static void unstage(struct inode *i)
+{
+	lock_acquire(&i->tree->lock);
+	i->staged = false;
+	lock_release(&i->tree->lock);
+	rwlock_shared(&i->rw);
+	inode_rest(i);
+	rwlock_release(&i->rw);
+}
+
 static void hook_done(void *ctx, int err)
 {
 	struct tree *t = ctx;
@@ -207,8 +219,10 @@ static void hook_done(void *ctx, int err)
 		t->staged = i->staged_next;
 		if (err)
 			inode_mark_dirty(i);
+		unstage(i);
 		inode_put(i, 1);
 	}
+	inode_shrink(t);
 	/* Layers that are dropped keep their files as long as a state that has them is held. */
 	past_forget_states(t);
 }

@@ -44,6 +44,11 @@ void buf_free(void *p, size_t size_bytes)
 	free(p);
 }
 
+size_t buf_bytes(size_t size_bytes)
+{
+	return size_bytes;
+}
+
 void buf_trim(void)
 {
 }
@@ -185,6 +190,13 @@ void buf_free(void *p, size_t size_bytes)
 	buf_sys_free_list(victims, buf_class_bytes(victim_class));
 	if (b)
 		buf_sys_free(b, buf_class_bytes(class));
+}
+
+size_t buf_bytes(size_t size_bytes)
+{
+	unsigned class = buf_class_of(size_bytes);
+
+	return class < BUF_NCLASSES ? buf_class_bytes(class) : (size_bytes + BUF_ALIGN - 1) & ~(size_t)(BUF_ALIGN - 1);
 }
 
 void buf_trim(void)

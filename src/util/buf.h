@@ -11,7 +11,9 @@
 void *buf_alloc(size_t size_bytes);
 /* size_bytes as given to buf_alloc. NULL is allowed. */
 void buf_free(void *p, size_t size_bytes);
-/* Gives the idle buffers back to the system. */
+/* The memory that such a buffer takes. */
+size_t buf_bytes(size_t size_bytes);
+/* Gives the idle buffers, and what the heap has free, back to the system. */
 void buf_trim(void);
 
 /* True when all n bytes are zero. */

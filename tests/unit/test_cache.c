@@ -9,6 +9,7 @@
 
 #include "block/cache.h"
 #include "unit.h"
+#include "util/account.h"
 #include "util/buf.h"
 #include "util/stats.h"
 
@@ -46,9 +47,11 @@ static struct cache_key key(uint64_t n)
 
 static struct cache *new_cache(size_t budget)
 {
+	static struct account account;
 	struct cache *c;
 
-	CHECK_OK(cache_new(budget, &c));
+	account_init(&account, budget);
+	CHECK_OK(cache_new(&account, &c));
 	return c;
 }
 
@@ -130,6 +133,36 @@ UNIT_TEST(cache_insert_keeps_what_has_room)
 	CHECK_EQ(*(const char *)cache_data(e), 9);
 	cache_put(c, e);
 	cache_free(c);
+}
+
+/* What others add to the account, blocks have less of; what a buffer takes counts. */
+UNIT_TEST(cache_takes_what_the_account_leaves)
+{
+	struct source s = { 0 };
+	struct cache_entry *e;
+	struct account a;
+	struct cache *c;
+
+	account_init(&a, 64 * BLOCK);
+	CHECK_OK(cache_new(&a, &c));
+	for (uint64_t n = 0; n < 100; n++) {
+		CHECK_OK(cache_get(c, key(n), 100, source_load, &s, &e));
+		cache_put(c, e);
+	}
+	CHECK(account_held(&a, ACCOUNT_BLOCKS) <= 64 * BLOCK);
+	CHECK(account_held(&a, ACCOUNT_BLOCKS) >= 64 * buf_bytes(100));
+	account_change(&a, ACCOUNT_ARRAYS, 0, 16 * BLOCK);
+	CHECK(!account_over(&a, ACCOUNT_ARRAYS));
+	account_change(&a, ACCOUNT_ARRAYS, 16 * BLOCK, 40 * BLOCK);
+	CHECK(account_over(&a, ACCOUNT_ARRAYS));
+	CHECK_OK(cache_get(c, key(100), 100, source_load, &s, &e));
+	cache_put(c, e);
+	CHECK(account_held(&a, ACCOUNT_BLOCKS) <= 24 * BLOCK);
+	/* A quarter is theirs, whatever the others hold. */
+	account_change(&a, ACCOUNT_INDEXES, 0, 100 * BLOCK);
+	CHECK_EQ(account_room_for_blocks(&a), 16 * BLOCK);
+	cache_free(c);
+	CHECK_EQ(account_held(&a, ACCOUNT_BLOCKS), 0);
 }
 
 UNIT_TEST(cache_without_budget_still_serves)

@@ -1,0 +1,64 @@
+/*
+ * The account of `-o cache`: the memory of one mount that can be had again from the store. Whoever holds such memory
+ * adds it here, and takes it off when it is freed; decoded blocks take what the others leave.
+ *
+ * What has an end by itself is not in it: dirty bytes (`-o dirty`), buffers of requests and jobs, open views.
+ *
+ * Invariants: (1) a part's sum is what its holders have added and not taken off; (2) inodes, arrays and indexes are to
+ * hold a quarter of the budget each at most: whoever adds to one asks account_over, and lets go of what was used longest
+ * ago. What is open or dirty cannot go: only that may exceed the share. Blocks have a quarter in any case.
+ *
+ * No lock: sums are relaxed atomics, and may be older than what another thread has just done.
+ */
+#ifndef SPILLFS_UTIL_ACCOUNT_H
+#define SPILLFS_UTIL_ACCOUNT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum account_part {
+	ACCOUNT_BLOCKS,  /* decoded blocks, and pages of layers' indexes */
+	ACCOUNT_INODES,  /* that the kernel remembers */
+	ACCOUNT_ARRAYS,  /* block maps, extents, inline bytes */
+	ACCOUNT_INDEXES, /* of layers: notes that wait, the open layer's, those looked into as a whole */
+	ACCOUNT_NPARTS
+};
+
+struct account {
+	size_t budget_bytes;
+	_Atomic size_t held_bytes[ACCOUNT_NPARTS];
+};
+
+static inline void account_init(struct account *a, size_t budget_bytes)
+{
+	*a = (struct account){ .budget_bytes = budget_bytes };
+}
+
+static inline size_t account_held(const struct account *a, enum account_part part)
+{
+	return atomic_load_explicit(&a->held_bytes[part], memory_order_relaxed);
+}
+
+/* What was `old` bytes is `now` bytes. */
+static inline void account_change(struct account *a, enum account_part part, size_t old, size_t now)
+{
+	atomic_fetch_add_explicit(&a->held_bytes[part], now - old, memory_order_relaxed);
+}
+
+/* Bytes that decoded blocks may take: what the others leave, and a quarter in any case. */
+static inline size_t account_room_for_blocks(const struct account *a)
+{
+	size_t others = account_held(a, ACCOUNT_INODES) + account_held(a, ACCOUNT_ARRAYS) + account_held(a, ACCOUNT_INDEXES);
+	size_t least = a->budget_bytes / 4;
+
+	return others < a->budget_bytes - least ? a->budget_bytes - others : least;
+}
+
+/* Holds the part more than its share? */
+static inline bool account_over(const struct account *a, enum account_part part)
+{
+	return account_held(a, part) > a->budget_bytes / 4;
+}
+
+#endif

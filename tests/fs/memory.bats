@@ -1,0 +1,30 @@
+#!/usr/bin/env bats
+# The daemon's memory has a bound, however many small files it has seen: the budgets plus 64 MiB. (A million of each kind:
+# memory-long.bats.)
+
+load ../lib/common
+setup() {
+	setup_work
+	spill_only
+	need_prog MANYFILES tests/fs/manyfiles.c
+}
+
+peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$PID/status"; }
+
+@test "5,000 small arrays are made, listed, read and removed within the budgets" {
+	mount_store -o cache=8M,dirty=8M
+	for k in $KINDS; do
+		"$MANYFILES" "$MNT/$k" 5000 100 4 create list read remove
+		echo "$k: peak $(peak_mib) MiB"
+		sanitized || [ "$(peak_mib)" -le $((8 + 8 + 64)) ]
+	done
+}
+
+@test "the kernel is asked to forget inodes that hold more than their share" {
+	mount_store -o cache=1M
+	"$MANYFILES" "$MNT/columns" 2000 100 2 create list read
+	# A quarter of 1 MiB is some 600 inodes.
+	[ "$(stat_value spillfs_memory_bytes 'holds="inodes"')" -gt 0 ]
+	until [ "$(stat_value spillfs_memory_bytes 'holds="inodes"')" -lt 300000 ]; do sleep 0.05; done
+	"$MANYFILES" "$MNT/columns" 2000 100 2 list read remove
+}
