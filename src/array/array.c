@@ -109,7 +109,7 @@ size_t array_memory(struct array *a)
 	return a->ops->memory(a);
 }
 
-int array_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
+int array_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	if (off >= a->size_bytes)
 		len = 0;
@@ -119,53 +119,22 @@ int array_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
 		*out = (struct lease){ .ptr = "" };
 		return 0;
 	}
-	return a->ops->borrow(a, off, len, out);
+	return a->ops->borrow(a, off, len, how, out);
 }
 
-static void give_back_fd(struct lease *l)
-{
-	io_unpin(l->owner);
-}
-
-static void give_back_buf(struct lease *l)
-{
-	buf_free(l->item, l->len_bytes);
-}
-
-int array_lend_range(struct io *f, uint64_t off, size_t len, struct lease *out)
-{
-	void *buf;
-	int fd, err = io_pin(f, &fd);
-
-	if (!err) {
-		*out = (struct lease){ .len_bytes = len, .fd = fd, .fd_off_bytes = off, .give_back = give_back_fd, .owner = f };
-		return 0;
-	}
-	if (err != -EOPNOTSUPP)
-		return err;
-	buf = buf_alloc(len);
-	err = buf ? io_pread(f, buf, len, off) : -ENOMEM;
-	if (err) {
-		buf_free(buf, len);
-		return err;
-	}
-	*out = (struct lease){ .ptr = buf, .len_bytes = len, .give_back = give_back_buf, .item = buf };
-	return 0;
-}
-
-int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out)
+int array_read_as(struct array *a, void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out)
 {
 	size_t done = 0;
 
 	while (done < len) {
 		struct lease l;
-		int err = array_borrow(a, off + done, len - done, &l);
+		int err = array_borrow(a, off + done, len - done, how, &l);
 		size_t n;
 
 		if (err)
 			return err;
 		n = l.len_bytes;
-		err = lease_copy(&l, (char *)buf + done);
+		err = lease_copy(&l, how, (char *)buf + done);
 		lease_return(&l);
 		if (err)
 			return err;
@@ -177,7 +146,7 @@ int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_o
 	return 0;
 }
 
-int array_write(struct array *a, const void *buf, size_t len, uint64_t off)
+int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
 {
 	int err;
 
@@ -185,7 +154,7 @@ int array_write(struct array *a, const void *buf, size_t len, uint64_t off)
 		return -EFBIG;
 	if (!len)
 		return 0;
-	err = a->ops->write(a, buf, len, off);
+	err = a->ops->write(a, buf, len, off, how);
 	if (!err) {
 		stats_add(STAT_WRITE_OPS_BUCKET + a->ops->kind - ARRAY_BUCKET, 1);
 		stats_add(STAT_WRITE_BYTES_BUCKET + a->ops->kind - ARRAY_BUCKET, len);

@@ -7,6 +7,8 @@
  * remap, configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
  * released. Functions named _locked need the meta lock too.
  *
+ * `how` is IO_DIRECT for a caller whose own file is open with O_DIRECT, else 0: it goes down to the files.
+ *
  * Errors beyond I/O: -ENOSPC; -EROFS after a failed commit; -EUCLEAN for damaged stored bytes (logged);
  * -EAGAIN from write, resize and allocate: release the lock, wait for a commit, try again.
  */
@@ -72,10 +74,10 @@ struct array_ops {
 	/* What it holds that close gives back. */
 	size_t (*memory)(struct array *a);
 	/* Lends a prefix of [off, off + len), inside the size, len > 0. A request holds many leases at once, so
-	 * this must not wait for a bounded buffer. */
-	int (*borrow)(struct array *a, uint64_t off, size_t len, struct lease *out);
-	/* All of it or an error; grows the size. */
-	int (*write)(struct array *a, const void *buf, size_t len, uint64_t off);
+	 * this must not hold a bounded buffer. how: as io_pread_as. */
+	int (*borrow)(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out);
+	/* All of it or an error; grows the size. how: as io_pwrite_as. */
+	int (*write)(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how);
 	int (*resize)(struct array *a, uint64_t size);
 	/* [off, off + len) inside the size reads as zeros and takes no space where that is possible. */
 	int (*punch)(struct array *a, uint64_t off, uint64_t len);
@@ -110,10 +112,10 @@ int array_open(struct arrays *home, const struct meta_inode *row, const struct a
 void array_close(struct array *a);
 size_t array_memory(struct array *a);
 /* off and len are cut to the size; out->len_bytes is 0 at the end of the array. */
-int array_borrow(struct array *a, uint64_t off, size_t len, struct lease *out);
+int array_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out);
 /* Copies up to len bytes; *n_out is short only at the end of the array. */
-int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out);
-int array_write(struct array *a, const void *buf, size_t len, uint64_t off); /* -EFBIG */
+int array_read_as(struct array *a, void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out);
+int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how); /* -EFBIG */
 int array_resize(struct array *a, uint64_t size);                            /* -EFBIG */
 int array_punch(struct array *a, uint64_t off, uint64_t len);
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size);
@@ -132,9 +134,15 @@ int array_configure(struct array *a, const struct array_params *params);
 /* Dirty bytes that stored_bytes only estimates: the attributes may change without a write. */
 bool array_unsettled(struct array *a);
 
-/* For the kinds: lends a range of a file, as a descriptor where there is one, else as a copy. */
-struct io;
-int array_lend_range(struct io *f, uint64_t off, size_t len, struct lease *out);
+static inline int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out)
+{
+	return array_read_as(a, buf, len, off, 0, n_out);
+}
+
+static inline int array_write(struct array *a, const void *buf, size_t len, uint64_t off)
+{
+	return array_write_as(a, buf, len, off, 0);
+}
 
 /* Where the runs of a bucket begin, and where what is still being appended does if there is any. *out is malloc'd. */
 int bucket_runs(struct array *a, uint64_t **out, size_t *n_out);

@@ -135,12 +135,13 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static int bucket_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
+static int bucket_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	struct bucket *b = bucket_of(a);
 	size_t i = extent_map_find(&b->map, off);
 	const struct extent *e = i < b->map.n ? &b->map.v[i] : NULL;
 
+	(void)how; /* nothing is read here */
 	if (!e || e->off_bytes > off) {
 		if (e && len > e->off_bytes - off)
 			len = (size_t)(e->off_bytes - off);
@@ -149,7 +150,9 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, struct lease
 	}
 	if (len > e->off_bytes + e->len_bytes - off)
 		len = (size_t)(e->off_bytes + e->len_bytes - off);
-	return array_lend_range(pool_file(pool_of(b), e->file), e->phys_bytes + (off - e->off_bytes), len, out);
+	*out = (struct lease){ .len_bytes = len, .file = pool_file(pool_of(b), e->file),
+			       .off_bytes = e->phys_bytes + (off - e->off_bytes) };
+	return 0;
 }
 
 /* Makes the region have room, claiming a new one: they double, so that a long bucket reads back in
@@ -211,7 +214,7 @@ static void mark_dirty(struct bucket *b, uint64_t off)
 }
 
 /* Writes into a gap of the map; *n_out bytes of it. */
-static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off, size_t *n_out)
+static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out)
 {
 	struct extent e = { .off_bytes = off };
 	struct pool *p = pool_of(b);
@@ -224,7 +227,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 	e.len_bytes = len;
 	e.file = b->region.file;
 	e.phys_bytes = b->region.off_bytes + b->next_bytes;
-	err = io_pwrite(pool_file(p, e.file), buf, len, e.phys_bytes);
+	err = io_pwrite_as(pool_file(p, e.file), buf, len, e.phys_bytes, how);
 	if (err)
 		return err;
 	pool_touch(p, e.file);
@@ -239,7 +242,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 	return 0;
 }
 
-static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t off)
+static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
 {
 	struct bucket *b = bucket_of(a);
 	struct pool *p = pool_of(b);
@@ -256,13 +259,13 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 
 			if (n > e->len_bytes - in)
 				n = (size_t)(e->len_bytes - in);
-			err = io_pwrite(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in);
+			err = io_pwrite_as(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in, how);
 			if (!err)
 				pool_touch(p, e->file);
 		} else {
 			if (e && n > e->off_bytes - at)
 				n = (size_t)(e->off_bytes - at);
-			err = write_gap(b, (const char *)buf + done, n, at, &n);
+			err = write_gap(b, (const char *)buf + done, n, at, how, &n);
 		}
 		if (!err)
 			done += n;

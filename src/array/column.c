@@ -114,7 +114,7 @@ static int load_file(struct column *c, const struct meta_inode *row)
 	int err;
 
 	column_path(row->file_id, path);
-	err = io_open(c->array.home->store->dir, path, 0, &c->file);
+	err = io_open(c->array.home->store->dir, path, IO_OF_COLUMN, &c->file);
 	if (err == -ENOENT)
 		return err_corrupt(path, 0, "column file of inode %llu is missing", (unsigned long long)row->ino);
 	if (!err)
@@ -204,18 +204,20 @@ static int column_open(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static int column_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
+static int column_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	struct column *c = column_of(a);
 
+	(void)how; /* nothing is read here */
 	if (c->file)
-		return array_lend_range(c->file, off, len, out);
-	*out = (struct lease){ .ptr = c->mem + off, .len_bytes = len };
+		*out = (struct lease){ .len_bytes = len, .file = c->file, .off_bytes = off };
+	else
+		*out = (struct lease){ .ptr = c->mem + off, .len_bytes = len };
 	return 0;
 }
 
 /* Gives the column a file and moves the inline bytes there. */
-static int materialize(struct column *c)
+static int materialize(struct column *c, unsigned how)
 {
 	struct arrays *h = c->array.home;
 	uint64_t id = atomic_fetch_add(&h->next_column, 1);
@@ -224,11 +226,11 @@ static int materialize(struct column *c)
 	int err;
 
 	column_path(id, path);
-	err = io_open(h->store->dir, path, IO_CREATE | IO_EXCL, &f);
+	err = io_open(h->store->dir, path, IO_CREATE | IO_EXCL | IO_OF_COLUMN, &f);
 	if (err)
 		return err;
 	if (c->array.size_bytes)
-		err = io_pwrite(f, c->mem, c->array.size_bytes, 0);
+		err = io_pwrite_as(f, c->mem, c->array.size_bytes, 0, how);
 	if (err) {
 		io_unlink(h->store->dir, path);
 		io_close(f);
@@ -289,7 +291,7 @@ static int give_back_reserve(struct column *c)
 }
 
 /* Makes room for a change that ends at `end`: inline memory or a file. */
-static int need_storage(struct column *c, uint64_t end)
+static int need_storage(struct column *c, uint64_t end, unsigned how)
 {
 	int err;
 
@@ -300,15 +302,15 @@ static int need_storage(struct column *c, uint64_t end)
 		return -EAGAIN;
 	err = store_may_write(c->array.home->store, 0);
 	if (!err && !c->file)
-		err = materialize(c);
+		err = materialize(c, how);
 	return err;
 }
 
-static int column_write(struct array *a, const void *buf, size_t len, uint64_t off)
+static int column_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
 {
 	struct column *c = column_of(a);
 	uint64_t end = off + len;
-	int err = need_storage(c, end);
+	int err = need_storage(c, end, how);
 
 	if (err)
 		return err;
@@ -320,7 +322,7 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 		if (!err && off > a->size_bytes)
 			err = give_back_reserve(c);
 		if (!err)
-			err = io_pwrite(c->file, buf, len, off);
+			err = io_pwrite_as(c->file, buf, len, off, how);
 		if (err)
 			return err;
 		c->file_dirty = true;
@@ -359,7 +361,7 @@ static int column_resize(struct array *a, uint64_t size)
 	if (size == 0 && c->file) {
 		err = start_over(c);
 	} else if (size > a->size_bytes) {
-		err = need_storage(c, size);
+		err = need_storage(c, size, 0);
 		if (!err)
 			err = give_back_reserve(c);
 		if (!err && c->file)
@@ -412,7 +414,7 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 
 	if (!c->file && end < COLUMN_INLINE_MAX)
 		return 0;
-	err = c->file ? 0 : materialize(c);
+	err = c->file ? 0 : materialize(c, 0);
 	if (!err && end > a->size_bytes && atomic_load(&c->file_bytes) > a->size_bytes)
 		err = -EAGAIN;
 	if (!err)
@@ -567,8 +569,12 @@ static int column_sync(struct array *a)
 
 static int column_drop_locked(struct array *a)
 {
-	defer_retired_locked(column_of(a));
-	return 0;
+	struct column *c = column_of(a);
+	int err = c->file ? start_over(c) : 0; /* allocated to, and never grown */
+
+	if (!err)
+		defer_retired_locked(c);
+	return err;
 }
 
 const struct array_ops column_ops = {

@@ -165,10 +165,13 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 {
 	struct store *s = d->store;
 	uint64_t layer, off;
+	unsigned how = 0;
 	int err = store_may_write(s, job->frame_len);
 
+	for (struct dirty_block *b = job; b; b = b->pack_next)
+		how |= b->how;
 	if (!err)
-		err = layers_append(s->layers, job->frame, job->frame_len, job->frame_raw, &layer, &off);
+		err = layers_append(s->layers, job->frame, job->frame_len, job->frame_raw, how, &layer, &off);
 	if (err)
 		return err;
 	for (struct dirty_block *b = job; b; b = b->pack_next) {

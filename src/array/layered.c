@@ -188,6 +188,7 @@ struct load {
 	struct pins *pins;
 	uint64_t ino, block;
 	struct block_ref ref;
+	unsigned how;
 };
 
 static int load_frame(void *ctx, void *dst, size_t size)
@@ -212,8 +213,7 @@ static int load_frame(void *ctx, void *dst, size_t size)
 		return err ? err : -ESTALE;
 	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
 		 (unsigned long long)load->block);
-	stats_add(STAT_FRAME_READ_BYTES, r->frame_len);
-	err = layer_decode(layers_file(slot), &b, who, dst);
+	err = layer_decode(layers_file(slot), &b, who, load->how, dst);
 	if (!load->pins)
 		layers_put(ls, slot);
 	return err;
@@ -236,10 +236,10 @@ static void load_let_go(struct load *load)
 		history_put(load->past);
 }
 
-static struct load load_of(struct layered *l, const struct block_ref *ref, uint64_t block)
+static struct load load_of(struct layered *l, const struct block_ref *ref, uint64_t block, unsigned how)
 {
 	return (struct load){ .store = l->array.home->store, .past = l->pins ? NULL : l->array.params.past,
-			      .pins = l->pins, .ino = l->array.ino, .block = block, .ref = *ref };
+			      .pins = l->pins, .ino = l->array.ino, .block = block, .ref = *ref, .how = how };
 }
 
 /* The layer has named itself. */
@@ -265,10 +265,10 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 }
 
 /* The decoded frame of ref, pinned in the cache. */
-int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, struct cache_entry **out)
+int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, unsigned how, struct cache_entry **out)
 {
 	struct store *s = l->array.home->store;
-	struct load load = load_of(l, ref, block);
+	struct load load = load_of(l, ref, block, how);
 	struct cache_key key = { ref->layer, ref->frame_off };
 
 	return layered_report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
@@ -296,7 +296,7 @@ static void run_prefetch(struct work *w)
 	free(p);
 }
 
-static void prefetch_block(struct layered *l, uint64_t block)
+static void prefetch_block(struct layered *l, uint64_t block, unsigned how)
 {
 	struct store *s = l->array.home->store;
 	struct blockmap_entry *e;
@@ -314,20 +314,20 @@ static void prefetch_block(struct layered *l, uint64_t block)
 	if (!p)
 		return;
 	p->work.run = run_prefetch;
-	p->load = load_of(l, &ref, block);
+	p->load = load_of(l, &ref, block, how);
 	load_hold(&p->load);
 	work_submit(s->work, &p->work, WORK_BACKGROUND);
 }
 
 /* A reader that has moved on by one block is sequential. */
-static void follow_reader(struct layered *l, uint64_t block)
+static void follow_reader(struct layered *l, uint64_t block, unsigned how)
 {
 	uint64_t last = __atomic_exchange_n(&l->last_read, block, __ATOMIC_RELAXED);
 
 	if (last == block || last + 1 != block)
 		return;
 	for (uint64_t i = 1; i <= PREFETCH_BLOCKS; i++)
-		prefetch_block(l, block + i);
+		prefetch_block(l, block + i, how);
 }
 
 static void give_back_dirty(struct lease *lease)
@@ -340,7 +340,7 @@ static void give_back_cached(struct lease *lease)
 	cache_put(lease->owner, lease->item);
 }
 
-static int layered_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
+static int layered_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	struct layered *l = layered_of(a);
 	uint32_t bs = a->params.block_bytes, in = (uint32_t)(off % bs);
@@ -376,10 +376,10 @@ static int layered_borrow(struct array *a, uint64_t off, size_t len, struct leas
 		*out = (struct lease){ .ptr = d->data + in, .len_bytes = len, .give_back = give_back_dirty, .owner = d };
 		return 0;
 	}
-	err = layered_get_frame(l, &ref, block, &cached);
+	err = layered_get_frame(l, &ref, block, how, &cached);
 	if (err)
 		return err;
-	follow_reader(l, block);
+	follow_reader(l, block, how);
 	*out = (struct lease){
 		.ptr = (const unsigned char *)cache_data(cached) + ref.raw_off + in,
 		.len_bytes = len,

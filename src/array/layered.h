@@ -43,7 +43,7 @@ int layered_new_pinned(struct array *a, struct pins *pins, struct layered **out)
 int layered_report(struct layered *l, const struct block_ref *r, uint64_t block, int err);
 /* The decoded frame of ref, pinned in the cache; damage is logged with the array's path. */
 struct cache_entry;
-int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, struct cache_entry **out);
+int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t block, unsigned how, struct cache_entry **out);
 
 /* Changes of the map, with l->lock held. The block's place is about to change (invariant 2 of layered.c). */
 int layered_note_change_locked(struct layered *l, uint64_t block, struct blockmap_entry *e);
@@ -51,7 +51,7 @@ void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const s
 int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count);
 
 /* The vtable's changing half (layered_edit.c). */
-int layered_write(struct array *a, const void *buf, size_t len, uint64_t off);
+int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
 

@@ -40,10 +40,10 @@ static struct dirty_block *claim_dirty(struct layered *l, uint64_t block)
 }
 
 /* Fills a new dirty block with what the block holds now. */
-static int load_dirty(struct layered *l, struct dirty_block *d, const struct block_ref *ref)
+static int load_dirty(struct layered *l, struct dirty_block *d, const struct block_ref *ref, unsigned how)
 {
 	struct cache_entry *cached;
-	int err = layered_get_frame(l, ref, d->block, &cached);
+	int err = layered_get_frame(l, ref, d->block, how, &cached);
 
 	if (err)
 		return err;
@@ -55,7 +55,7 @@ static int load_dirty(struct layered *l, struct dirty_block *d, const struct blo
 
 /* A new dirty block, empty if `whole` says that all of it is about to be replaced, for `bytes` or for what
  * the block holds now. */
-static int make_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool whole, struct dirty_block **out)
+static int make_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool whole, unsigned how, struct dirty_block **out)
 {
 	struct blockmap_entry *e;
 	struct dirty_block *d;
@@ -73,7 +73,7 @@ static int make_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool wh
 	if (err)
 		return err;
 	if (ref.frame_off)
-		err = load_dirty(l, d, &ref);
+		err = load_dirty(l, d, &ref, how);
 	if (!err) {
 		lock_acquire(&l->lock);
 		err = layered_note_change_locked(l, block, e);
@@ -92,13 +92,13 @@ static int make_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool wh
 }
 
 /* A dirty block for `block` that has room for `bytes`, holding its present content unless it is whole. */
-static int need_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool whole, struct dirty_block **out)
+static int need_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool whole, unsigned how, struct dirty_block **out)
 {
 	struct dirty_block *d = claim_dirty(l, block);
 	int err;
 
 	if (!d)
-		return make_dirty(l, block, bytes, whole, out);
+		return make_dirty(l, block, bytes, whole, how, out);
 	err = dirty_grow(d, bytes);
 	if (err) {
 		dirty_touch(d, false);
@@ -114,11 +114,11 @@ static void set_len(struct layered *l, struct dirty_block *d, uint32_t len)
 	d->len_bytes = len;
 }
 
-static int write_block(struct layered *l, uint64_t block, uint32_t in, const void *buf, uint32_t len, bool sequential)
+static int write_block(struct layered *l, uint64_t block, uint32_t in, const void *buf, uint32_t len, bool sequential, unsigned how)
 {
 	uint32_t bs = l->array.params.block_bytes;
 	struct dirty_block *d;
-	int err = need_dirty(l, block, in + len, in == 0 && len == bs, &d);
+	int err = need_dirty(l, block, in + len, in == 0 && len == bs, how, &d);
 
 	if (err)
 		return err;
@@ -127,12 +127,13 @@ static int write_block(struct layered *l, uint64_t block, uint32_t in, const voi
 	memcpy(d->data + in, buf, len);
 	if (in + len > d->len_bytes)
 		set_len(l, d, in + len);
+	d->how |= how;
 	/* A sequential writer is done with a full block: it is encoded while the writer goes on. */
 	dirty_touch(d, sequential && in + len == bs);
 	return 0;
 }
 
-int layered_write(struct array *a, const void *buf, size_t len, uint64_t off)
+int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
 {
 	struct layered *l = layered_of(a);
 	uint32_t bs = a->params.block_bytes;
@@ -146,7 +147,7 @@ int layered_write(struct array *a, const void *buf, size_t len, uint64_t off)
 
 		if (n > len - done)
 			n = (uint32_t)(len - done);
-		err = write_block(l, at / bs, in, (const char *)buf + done, n, sequential);
+		err = write_block(l, at / bs, in, (const char *)buf + done, n, sequential, how);
 		if (err)
 			break;
 		done += n;
@@ -218,7 +219,7 @@ static int zero_part(struct layered *l, uint64_t block, uint32_t in, uint32_t le
 	lock_release(&l->lock);
 	if (nothing)
 		return 0;
-	err = need_dirty(l, block, 0, false, &d);
+	err = need_dirty(l, block, 0, false, 0, &d);
 	if (err)
 		return err;
 	if (in < d->len_bytes) {

@@ -123,7 +123,7 @@ static int layer_cut_locked(struct layer *l)
 }
 
 /* Writes behind the last frame, `ahead` bytes further on. */
-static int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead)
+static int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead, unsigned how)
 {
 	int err;
 
@@ -134,7 +134,7 @@ static int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64
 		if (err)
 			return err;
 	}
-	err = io_pwrite(l->io, buf, n, atomic_load(&l->end_bytes) + ahead);
+	err = io_pwrite_as(l->io, buf, n, atomic_load(&l->end_bytes) + ahead, how);
 	if (err)
 		layer_cut_locked(l);
 	return err;
@@ -161,7 +161,7 @@ static int write_header(struct layer *l)
 	lock_acquire(&l->lock);
 	err = layer_seek_reserve(l);
 	if (!err)
-		err = layer_write_locked(l, bytes, sizeof(bytes), 0);
+		err = layer_write_locked(l, bytes, sizeof(bytes), 0, 0);
 	if (!err)
 		layer_seek_push(l, sizeof(bytes), 0);
 	lock_release(&l->lock);
@@ -172,10 +172,10 @@ static int write_header(struct layer *l)
 static int make_file(struct io_dir *d, const char *path, struct io **out)
 {
 	struct io *io;
-	int err = io_open(d, path, IO_CREATE | IO_EXCL, &io);
+	int err = io_open(d, path, IO_CREATE | IO_EXCL | IO_OF_LAYERED, &io);
 
 	if (err == -EEXIST) {
-		err = io_open(d, path, IO_CREATE, &io);
+		err = io_open(d, path, IO_CREATE | IO_OF_LAYERED, &io);
 		if (err)
 			return err;
 		err = io_truncate(io, 0);
@@ -290,7 +290,7 @@ const struct layer_index_head *layer_head(const struct layer *l)
 	return &l->head;
 }
 
-int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, uint64_t *off_out)
+int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *off_out)
 {
 	uint64_t off;
 	int err;
@@ -302,7 +302,7 @@ int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len,
 	off = atomic_load(&l->end_bytes);
 	err = layer_seek_reserve(l);
 	if (!err)
-		err = layer_write_locked(l, frame, len, 0);
+		err = layer_write_locked(l, frame, len, 0, how);
 	if (!err)
 		layer_seek_push(l, len, raw_len);
 	lock_release(&l->lock);
@@ -356,7 +356,7 @@ static int segment_append_locked(struct layer *l, const struct index *added,
 		return err;
 	err = layer_seek_reserve(l);
 	if (!err)
-		err = layer_write_locked(l, frame, len, 0);
+		err = layer_write_locked(l, frame, len, 0, 0);
 	free(frame);
 	if (err)
 		return err;
@@ -452,9 +452,9 @@ static int seal_locked(struct layer *l, const struct index *ix, struct layer_ind
 		free(frame);
 		return err;
 	}
-	err = layer_write_locked(l, frame, frame_len, 0);
+	err = layer_write_locked(l, frame, frame_len, 0, 0);
 	if (!err)
-		err = layer_write_locked(l, table, table_len, frame_len);
+		err = layer_write_locked(l, table, table_len, frame_len, 0);
 	free(frame);
 	free(table);
 	if (err)
@@ -525,13 +525,13 @@ int layer_sync(struct layer *l)
 	return io_sync(l->io);
 }
 
-int layer_read(struct layer *l, uint64_t off, void *frame, size_t frame_len)
+int layer_read(struct layer *l, uint64_t off, unsigned how, void *frame, size_t frame_len)
 {
 	uint64_t end = atomic_load(&l->end_bytes);
 	int err = -ENODATA;
 
 	if (off <= end && frame_len <= end - off)
-		err = io_pread(l->io, frame, frame_len, off);
+		err = io_pread_as(l->io, frame, frame_len, off, how);
 	if (err == -ENODATA)
 		return err_corrupt(l->name, off, "the file ends inside a frame of %zu bytes",
 				   frame_len);
@@ -540,7 +540,7 @@ int layer_read(struct layer *l, uint64_t off, void *frame, size_t frame_len)
 	return err;
 }
 
-int layer_decode(struct layer *l, const struct layer_block *b, const char *who, void *out)
+int layer_decode(struct layer *l, const struct layer_block *b, const char *who, unsigned how, void *out)
 {
 	void *frame;
 	int err;
@@ -552,7 +552,7 @@ int layer_decode(struct layer *l, const struct layer_block *b, const char *who, 
 	frame = buf_alloc(b->frame_len);
 	if (!frame)
 		return -ENOMEM;
-	err = layer_read(l, b->frame_off, frame, b->frame_len);
+	err = layer_read(l, b->frame_off, how, frame, b->frame_len);
 	if (!err) {
 		err = codec_decode(frame, b->frame_len, b->filter, b->elem_bytes, out,
 				   b->frame_raw);

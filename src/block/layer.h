@@ -65,8 +65,8 @@ uint64_t layer_frame_bytes(struct layer *l);  /* of its frames alone */
 const struct index *layer_index(const struct layer *l);
 const struct layer_index_head *layer_head(const struct layer *l); /* sealed layers only */
 
-/* Appends one frame of raw_len decoded bytes. -ENOSPC etc: nothing was appended. Open layers only. */
-int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, uint64_t *off_out);
+/* Appends one frame of raw_len decoded bytes; how: as io_pwrite_as. -ENOSPC etc: nothing was appended. Open layers only. */
+int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *off_out);
 /* Appends a segment of what was added and merges it into the index; *segment_off_out is what layer_recover
  * wants. -EINVAL: a block entry is not of this layer, or the index is none. */
 int layer_segment(struct layer *l, const struct index *added, uint64_t commit, int64_t time_ns,
@@ -82,11 +82,11 @@ int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns);
 int layer_seal_full(struct layer *l, struct index *full, uint64_t commit, int64_t time_ns);
 int layer_sync(struct layer *l);
 
-/* Reads the stored bytes of a frame into frame (frame_len of them). -EUCLEAN, logged, when the file is shorter. */
-int layer_read(struct layer *l, uint64_t off, void *frame, size_t frame_len);
+/* Reads the stored bytes of a frame into frame (frame_len of them); how: as io_pread_as. -EUCLEAN, logged, when the file is shorter. */
+int layer_read(struct layer *l, uint64_t off, unsigned how, void *frame, size_t frame_len);
 /* Reads and decodes the frame of b, whole (b->frame_raw bytes) into out; damage is logged with layer and offset plus `who`
  * (the array and block, as text for the log) and is -EUCLEAN. */
-int layer_decode(struct layer *l, const struct layer_block *b, const char *who, void *out);
+int layer_decode(struct layer *l, const struct layer_block *b, const char *who, unsigned how, void *out);
 /* Where a frame is, and its decoded bytes; 0: header, segment, index. */
 struct layer_frame {
 	uint64_t off;

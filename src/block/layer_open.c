@@ -276,7 +276,7 @@ int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uin
 	int err;
 
 	layer_path(number, path);
-	err = io_open(d, path, flags, &io);
+	err = io_open(d, path, flags | IO_OF_LAYERED, &io);
 	if (err)
 		return err;
 	err = layer_new(io, number, store_uuid, out);

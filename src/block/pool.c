@@ -102,7 +102,7 @@ static int file_open(struct io_dir *dir, unsigned number, struct pool_file *f)
 	int err;
 
 	snprintf(f->name, sizeof(f->name), "pool/%02u", number);
-	err = io_open(dir, f->name, IO_CREATE, &f->io);
+	err = io_open(dir, f->name, IO_CREATE | IO_OF_BUCKET, &f->io);
 	if (err)
 		return err;
 	err = io_size(f->io, &f->size_bytes, &stored);

@@ -98,6 +98,8 @@ static int open_store(struct program *p)
 	const struct store_config config = {
 		.backing = (enum io_backing)o->backing,
 		.leases = (unsigned)o->leases,
+		.lease_bytes = (size_t)o->lease_size,
+		.lease_wait = (enum io_lease_wait)(o->lease_wait + 1),
 		.pool_files = (unsigned)o->pool,
 		.threads = (unsigned)o->threads,
 		.commit_seconds = (unsigned)o->commit,

@@ -132,7 +132,7 @@ static int gather(const struct tree_read *r, char *buf, struct iovec *v, int *n_
 
 	for (unsigned i = 0; i < r->n; i++) {
 		const struct lease *l = &r->part[i];
-		int err = l->ptr ? 0 : lease_copy(l, buf);
+		int err = l->ptr ? 0 : lease_copy(l, r->how, buf);
 
 		if (err)
 			return err;
@@ -151,7 +151,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	struct tree_read r;
 	size_t room;
 	char *buf;
-	int n, err = tree_read_begin(file_of(fi), (uint64_t)off, size, &r);
+	int n, err = tree_read_begin(file_of(fi), (uint64_t)off, size, fi->flags, &r);
 
 	if (err) {
 		front_reply_err(req, err);
@@ -191,7 +191,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct tree_caller who = front_caller(req);
 	struct pending_write *p;
 	bool drop = false;
-	int err = tree_write(file_of(fi), buf, size, (uint64_t)off,
+	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, fi->flags,
 			     fi->writepage && f->config.writeback, &who, &drop);
 
 	/* The kernel syncs after a write through its cache, not after a direct one. */

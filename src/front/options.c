@@ -54,6 +54,8 @@ static const struct option_row options_table[] = {
 	{ "store", 0, OPT_STRING, FIELD(store), 0, 0, "DIR", "where the data is kept" },
 	{ "backing", 0, OPT_CHOICE, FIELD(backing), 0, 0, "auto|buffered|direct", "I/O on the store (auto)" },
 	{ "leases", 0, OPT_NUMBER, FIELD(leases), 1, 4096, "N", "aligned buffers for direct I/O (8)" },
+	{ "lease_size", 0, OPT_SIZE, FIELD(lease_size), 4 * KIB, 64 * MIB, "SIZE", "moved through one of them at a time (1M)" },
+	{ "lease_wait", 0, OPT_CHOICE, FIELD(lease_wait), 0, 0, "block|buffered", "when all are lent (block if direct is asked for)" },
 	{ "pool", 0, OPT_NUMBER, FIELD(pool), 1, 256, "N", "physical files of all buckets (CPUs)" },
 	{ "threads", 0, OPT_NUMBER, FIELD(threads), 1, 256, "N", "compression threads (CPUs)" },
 	{ "commit", 0, OPT_NUMBER, FIELD(commit), 0, 86400, "SECONDS", "between commits; 0: on request (5)" },
@@ -393,7 +395,7 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 	struct options o = {
 		.backing = IO_BACKING_AUTO, .commit = 5, .keep = 1, .compact = 64 * MIB,
 		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
-		.uid = -1, .gid = -1, .umask = -1,
+		.lease_wait = -1, .uid = -1, .gid = -1, .umask = -1,
 	};
 	struct parser p = { &o, why, why_len };
 	const char *words[3];

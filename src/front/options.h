@@ -18,7 +18,9 @@ struct options {
 	char *mountpoint; /* as given; NULL with help or version */
 	bool help, version, foreground, debug, single;
 	int64_t backing; /* enum io_backing */
-	int64_t leases, pool, threads, commit;
+	int64_t leases, lease_size; /* bytes */
+	int64_t lease_wait;         /* enum io_lease_wait less 1; -1: not given */
+	int64_t pool, threads, commit;
 	int64_t layer, cache, dirty; /* bytes */
 	int64_t keep, compact;       /* states; bytes in a second */
 	bool ro, writeback;

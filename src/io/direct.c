@@ -1,12 +1,13 @@
 /*
- * Direct transfers: the aligned middle of a range goes through the O_DIRECT descriptor, its edges
- * through the page cache.
+ * Direct transfers.
  *
- * Invariants: (1) a page is moved by one of the two descriptors only within a transfer; (2) the direct
- * part may stop early for any reason (end of file, no buffer free, a refusal), what is left goes
- * buffered; so only real errors reach the caller; (3) it never waits for a buffer of the lease pool,
- * because the caller may hold one itself: then, too, the rest goes buffered; (4) memory that is aligned
- * already is used as it is.
+ * Invariants: (1) each piece is moved by one of the two descriptors only; (2) a direct piece is whole blocks,
+ * in a lease: a read reads all that it touches and copies its part, a write that changes a block only in part
+ * reads it first, and no other write comes between (the lock of the block); (3) a lease is borrowed before
+ * any lock is taken and returned before the next is borrowed; (4) a piece that cannot be direct goes buffered,
+ * with all that is left of its transfer, so that only real errors reach the caller; (5) behind the end of a
+ * file that is written here there are zeros: a write that ends inside a block fills it up, and what a failed
+ * write has left there is cut off; (6) the end is raised before the locks of the piece are released.
  */
 #include "io/direct.h"
 
@@ -14,37 +15,46 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "util/buf.h"
-#include "util/stats.h"
+#include "util/log.h"
 
-/* One system call moves less than 2 GiB; this keeps each piece aligned. */
-#define DIRECT_STEP_MAX ((size_t)1 << 30)
-
-static uint64_t direct_begin(uint64_t off)
+static uint64_t down(const struct direct_dir *dir, uint64_t off)
 {
-	return (off + DIRECT_ALIGN - 1) & ~(uint64_t)(DIRECT_ALIGN - 1);
+	return off & ~(uint64_t)(dir->align - 1);
 }
 
-static uint64_t direct_end(uint64_t off, size_t n)
+static uint64_t up(const struct direct_dir *dir, uint64_t off)
 {
-	return (off + n) & ~(uint64_t)(DIRECT_ALIGN - 1);
+	return down(dir, off + dir->align - 1);
 }
 
-bool direct_wanted(uint64_t off, size_t n, size_t min_bytes)
+bool direct_wanted(const struct direct_dir *dir, uint64_t off, size_t n, size_t min_bytes)
 {
-	uint64_t begin = direct_begin(off), end = direct_end(off, n);
+	uint64_t begin, end;
 
+	if (!dir->align)
+		return false;
+	begin = up(dir, off);
+	end = down(dir, off + n);
 	return end > begin && end - begin >= min_bytes;
 }
+
+static void count_bytes(const struct direct_io *x, enum stats_id first, bool direct, size_t n)
+{
+	stats_add(first + 2 * x->kind + direct, n);
+}
+
+/* ---- system calls ---- */
 
 static ssize_t pread_once(int fd, void *buf, size_t n, uint64_t off)
 {
 	ssize_t r;
 
 	do {
-		r = pread(fd, buf, n, off);
+		r = pread(fd, buf, n, (off_t)off);
 	} while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : r;
 }
@@ -54,12 +64,13 @@ static ssize_t pwrite_once(int fd, const void *buf, size_t n, uint64_t off)
 	ssize_t r;
 
 	do {
-		r = pwrite(fd, buf, n, off);
+		r = pwrite(fd, buf, n, (off_t)off);
 	} while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : r;
 }
 
-static int buffered_pread(int fd, char *buf, size_t n, uint64_t off, size_t *out)
+/* Ends at the end of the file, or with `align` where the kernel stops inside a block, which is the same. */
+static int pread_all(int fd, char *buf, size_t n, uint64_t off, size_t align, size_t *out)
 {
 	size_t done = 0;
 
@@ -67,17 +78,17 @@ static int buffered_pread(int fd, char *buf, size_t n, uint64_t off, size_t *out
 		ssize_t r = pread_once(fd, buf + done, n - done, off + done);
 
 		if (r < 0)
-			return r;
-		if (r == 0)
+			return (int)r;
+		done += (size_t)r;
+		if (!r || (align && done % align))
 			break;
-		done += r;
 	}
-	stats_add(STAT_BUFFERED_BYTES, done);
 	*out = done;
 	return 0;
 }
 
-static int buffered_pwrite(int fd, const char *buf, size_t n, uint64_t off)
+/* With `align` a short write goes on at the last whole block. */
+static int pwrite_all(int fd, const char *buf, size_t n, uint64_t off, size_t align)
 {
 	size_t done = 0;
 
@@ -85,104 +96,370 @@ static int buffered_pwrite(int fd, const char *buf, size_t n, uint64_t off)
 		ssize_t r = pwrite_once(fd, buf + done, n - done, off + done);
 
 		if (r < 0)
-			return r;
-		if (r == 0)
+			return (int)r;
+		if (align && done + (size_t)r < n)
+			r -= (ssize_t)((size_t)r % align);
+		if (!r)
 			return -EIO;
-		done += r;
+		done += (size_t)r;
 	}
-	stats_add(STAT_BUFFERED_BYTES, done);
 	return 0;
 }
 
-/* The aligned middle: reads into or writes from p (exactly one of rd, wr), *done bytes of it. */
-static int direct_move(struct direct_io *x, char *rd, const char *wr, size_t n, uint64_t off, size_t *done)
+/* ---- the end of a file, and blocks that writes share ---- */
+
+void direct_end_init(struct direct_end *end, uint64_t bytes)
 {
-	bool aligned = ((uintptr_t)(rd ? rd : wr) & (DIRECT_ALIGN - 1)) == 0;
-	size_t step = DIRECT_STEP_MAX;
-	void *bounce = NULL;
+	rwlock_init(&end->lock, RANK_END);
+	atomic_init(&end->bytes, bytes);
+	atomic_init(&end->padded, false);
+}
+
+void direct_end_fini(struct direct_end *end)
+{
+	rwlock_fini(&end->lock);
+}
+
+static void end_raise(struct direct_end *end, uint64_t bytes)
+{
+	uint64_t old = atomic_load(&end->bytes);
+
+	while (old < bytes && !atomic_compare_exchange_weak(&end->bytes, &old, bytes))
+		;
+}
+
+static int cut_locked(struct direct_end *end, int fd, uint64_t size_bytes)
+{
+	int err;
+
+	do {
+		err = ftruncate(fd, (off_t)size_bytes) ? -errno : 0;
+	} while (err == -EINTR);
+	if (!err) {
+		atomic_store(&end->bytes, size_bytes);
+		atomic_store(&end->padded, false);
+	}
+	return err;
+}
+
+int direct_cut(struct direct_end *end, int fd, uint64_t size_bytes)
+{
+	int err;
+
+	rwlock_exclusive(&end->lock);
+	err = cut_locked(end, fd, size_bytes);
+	rwlock_release(&end->lock);
+	return err;
+}
+
+int direct_trim(struct direct_end *end, int fd, uint64_t *size_out)
+{
+	uint64_t size = 0;
+	int err = 0;
+
+	rwlock_exclusive(&end->lock);
+	if (atomic_load(&end->padded)) {
+		size = atomic_load(&end->bytes);
+		err = cut_locked(end, fd, size);
+	}
+	rwlock_release(&end->lock);
+	if (!err)
+		*size_out = size;
+	return err;
+}
+
+/* Cuts off what a failed write may have left behind the end (invariant 5). */
+static void end_restore(struct direct_io *x)
+{
+	struct stat st;
+	uint64_t end;
+	int err;
+
+	rwlock_exclusive(&x->end->lock);
+	end = atomic_load(&x->end->bytes);
+	err = fstat(x->fd, &st) ? -errno : 0;
+	if (!err && (uint64_t)st.st_size > end)
+		err = cut_locked(x->end, x->fd, end);
+	rwlock_release(&x->end->lock);
+	if (err)
+		log_warn("a file of the store cannot be cut to %llu bytes: %s", (unsigned long long)end, strerror(-err));
+}
+
+void direct_drop_edge(const struct direct_dir *dir, int fd, uint64_t off)
+{
+	uint64_t begin = down(dir, off);
+
+	if (begin == off)
+		return;
+	sync_file_range(fd, (off_t)begin, (off_t)dir->align,
+			SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+	posix_fadvise(fd, (off_t)begin, (off_t)dir->align, POSIX_FADV_DONTNEED);
+}
+
+/* The locks of the blocks that a write changes in part: none, one or two. */
+struct edges {
+	struct lock *low, *high;
+};
+
+static struct lock *edge_lock(const struct direct_io *x, uint64_t off)
+{
+	uint64_t h = ((uintptr_t)x->end / sizeof(*x->end) + off / x->dir->align) * 0x9e3779b97f4a7c15u;
+
+	return &x->dir->edges[h >> 32 & (DIRECT_EDGES - 1)];
+}
+
+static struct edges edges_acquire(const struct direct_io *x, uint64_t off, size_t n)
+{
+	struct lock *a = down(x->dir, off) < off ? edge_lock(x, off) : NULL;
+	struct lock *b = down(x->dir, off + n) < off + n ? edge_lock(x, off + n) : NULL;
+	struct edges e = { a, b };
+
+	if (!a || !b || a == b)
+		e = (struct edges){ a ? a : b, NULL };
+	else if (a > b)
+		e = (struct edges){ b, a };
+	if (e.low)
+		lock_acquire(e.low);
+	if (e.high)
+		lock_acquire_nested(e.high);
+	return e;
+}
+
+static void edges_release(const struct edges *e)
+{
+	if (e->high)
+		lock_release(e->high);
+	if (e->low)
+		lock_release(e->low);
+}
+
+/* ---- buffered pieces ---- */
+
+static int buffered_pread(struct direct_io *x, char *buf, size_t n, uint64_t off, size_t *out)
+{
+	int err = pread_all(x->fd, buf, n, off, 0, out);
+
+	if (!err)
+		count_bytes(x, STAT_BACKING_READ_OTHER_BUFFERED, false, *out);
+	return err;
+}
+
+static int buffered_pwrite(struct direct_io *x, const char *buf, size_t n, uint64_t off)
+{
+	struct edges e;
+	int err;
+
+	if (!n)
+		return 0;
+	if (!x->end) {
+		err = pwrite_all(x->fd, buf, n, off, 0);
+	} else {
+		rwlock_shared(&x->end->lock);
+		e = edges_acquire(x, off, n);
+		err = pwrite_all(x->fd, buf, n, off, 0);
+		if (!err)
+			end_raise(x->end, off + n);
+		edges_release(&e);
+		rwlock_release(&x->end->lock);
+	}
+	if (!err)
+		count_bytes(x, STAT_BACKING_WRITE_OTHER_BUFFERED, false, n);
+	return err;
+}
+
+/* ---- direct pieces: n bytes at off that fit a lease with the blocks around them ---- */
+
+static int lease_pread(struct direct_io *x, char *lease, char *buf, size_t n, uint64_t off, size_t *out)
+{
+	uint64_t begin = down(x->dir, off), end = up(x->dir, off + n);
+	size_t skip = (size_t)(off - begin), got;
+	int err = pread_all(x->dfd, lease, (size_t)(end - begin), begin, x->dir->align, &got);
+
+	if (err)
+		return err;
+	got = got > skip ? got - skip : 0;
+	*out = got < n ? got : n;
+	memcpy(buf, lease + skip, *out);
+	count_bytes(x, STAT_BACKING_READ_OTHER_BUFFERED, true, *out);
+	return 0;
+}
+
+/* What a block holds that a write changes in part. */
+static int read_edge(struct direct_io *x, char *lease, uint64_t block)
+{
+	size_t got = 0;
+	int err = 0;
+
+	if (block < atomic_load(&x->end->bytes))
+		err = pread_all(x->dfd, lease, x->dir->align, block, x->dir->align, &got);
+	if (!err)
+		memset(lease + got, 0, x->dir->align - got);
+	return err;
+}
+
+static int lease_pwrite_locked(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
+{
+	uint64_t begin = down(x->dir, off), end = up(x->dir, off + n), last = end - x->dir->align;
+	int err = 0;
+
+	if (begin < off)
+		err = read_edge(x, lease, begin);
+	if (!err && off + n < end && (last > begin || begin == off))
+		err = read_edge(x, lease + (last - begin), last);
+	if (err)
+		return err;
+	memcpy(lease + (off - begin), buf, n);
+	err = pwrite_all(x->dfd, lease, (size_t)(end - begin), begin, x->dir->align);
+	if (err)
+		return err;
+	end_raise(x->end, off + n);
+	if (end > atomic_load(&x->end->bytes))
+		atomic_store(&x->end->padded, true);
+	return 0;
+}
+
+static int lease_pwrite(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
+{
+	struct edges e;
+	int err;
+
+	rwlock_shared(&x->end->lock);
+	e = edges_acquire(x, off, n);
+	err = lease_pwrite_locked(x, lease, buf, n, off);
+	edges_release(&e);
+	rwlock_release(&x->end->lock);
+	if (!err)
+		count_bytes(x, STAT_BACKING_WRITE_OTHER_BUFFERED, true, n);
+	return err;
+}
+
+/* ---- transfers ---- */
+
+/* False: the rest of the transfer goes buffered. */
+static bool borrow(struct direct_io *x, void **lease)
+{
+	int err = x->wait ? lease_pool_borrow(x->dir->leases, lease) : lease_pool_try_borrow(x->dir->leases, lease);
+
+	if (err)
+		stats_add(err == -EAGAIN ? STAT_LEASE_FALLBACKS_LENT : STAT_LEASE_FALLBACKS_MEMORY, 1);
+	return !err;
+}
+
+/* Lease by lease, reads to rd or writes from wr (exactly one of them). *done: less than n where the file ends or
+ * what is left is to go buffered. */
+static int move(struct direct_io *x, char *rd, const char *wr, size_t n, uint64_t off, size_t *done)
+{
+	size_t room = lease_pool_buf_bytes(x->dir->leases) & ~(x->dir->align - 1), want, got;
+	void *lease;
 	int err = 0;
 
 	*done = 0;
-	if (!aligned) {
-		if (!x->leases || lease_pool_try_borrow(x->leases, &bounce))
-			return 0;
-		step = lease_pool_buf_bytes(x->leases);
-	}
-	while (*done < n) {
-		size_t want = n - *done < step ? n - *done : step;
-		ssize_t r;
-
-		if (rd) {
-			r = pread_once(x->dfd, bounce ? bounce : rd + *done, want, off + *done);
-			if (bounce && r > 0)
-				memcpy(rd + *done, bounce, r);
-		} else {
-			if (bounce)
-				memcpy(bounce, wr + *done, want);
-			r = pwrite_once(x->dfd, bounce ? bounce : wr + *done, want, off + *done);
-		}
-		if (r == -EINVAL || r == -EOPNOTSUPP)
-			x->refused = true;
-		else if (r < 0)
-			err = r;
-		if (r > 0)
-			*done += r;
-		if (r < (ssize_t)want)
+	while (*done < n && borrow(x, &lease)) {
+		want = room - (size_t)(off + *done - down(x->dir, off + *done));
+		want = n - *done < want ? n - *done : want;
+		got = want;
+		if (rd)
+			err = lease_pread(x, lease, rd + *done, want, off + *done, &got);
+		else
+			err = lease_pwrite(x, lease, wr + *done, want, off + *done);
+		lease_pool_return(x->dir->leases, lease);
+		if (err)
+			break;
+		*done += got;
+		if (got < want)
 			break;
 	}
-	if (bounce)
-		lease_pool_return(x->leases, bounce);
-	stats_add(STAT_DIRECT_BYTES, *done);
-	return err;
+	if (err != -EINVAL && err != -EOPNOTSUPP)
+		return err;
+	x->refused = true;
+	stats_add(STAT_LEASE_FALLBACKS_REFUSED, 1);
+	return 0;
+}
+
+/* The part of [off, off + n) that is to go direct: *skip bytes on, returns its length. */
+static size_t direct_part(const struct direct_io *x, uint64_t off, size_t n, size_t *skip)
+{
+	*skip = 0;
+	if (x->reach != DIRECT_MIDDLE)
+		return x->reach == DIRECT_ALL ? n : 0;
+	if (!direct_wanted(x->dir, off, n, 1))
+		return 0;
+	*skip = (size_t)(up(x->dir, off) - off);
+	return (size_t)(down(x->dir, off + n) - up(x->dir, off));
 }
 
 int direct_pread(struct direct_io *x, void *buf, size_t n, uint64_t off, size_t *out)
 {
-	size_t head, middle, got, done = 0;
+	uint64_t end = x->end ? atomic_load(&x->end->bytes) : UINT64_MAX;
+	size_t head, part, got, done = 0;
 	char *p = buf;
 	int err;
 
-	if (x->dfd >= 0 && direct_wanted(off, n, 0)) {
-		head = direct_begin(off) - off;
-		middle = direct_end(off, n) - direct_begin(off);
-		err = buffered_pread(x->fd, p, head, off, &got);
+	if (off >= end)
+		n = 0;
+	else if (n > end - off)
+		n = (size_t)(end - off);
+	part = direct_part(x, off, n, &head);
+	if (part) {
+		err = buffered_pread(x, p, head, off, &done);
+		if (!err && done == head) {
+			err = move(x, p + head, NULL, part, off + head, &got);
+			done += err ? 0 : got;
+		}
 		if (err)
 			return err;
-		done = got;
-		if (got == head) {
-			err = direct_move(x, p + head, NULL, middle, off + head, &got);
-			if (err)
-				return err;
-			done += got;
-		}
 	}
-	err = buffered_pread(x->fd, p + done, n - done, off + done, &got);
-	if (err)
-		return err;
-	*out = done + got;
-	return 0;
+	err = buffered_pread(x, p + done, n - done, off + done, &got);
+	if (!err)
+		*out = done + got;
+	return err;
+}
+
+static int pwrite_parts(struct direct_io *x, const char *p, size_t n, uint64_t off)
+{
+	size_t head, part = direct_part(x, off, n, &head), done = 0;
+	int err;
+
+	if (part) {
+		err = buffered_pwrite(x, p, head, off);
+		if (!err)
+			err = move(x, NULL, p + head, part, off + head, &done);
+		if (err)
+			return err;
+		done += head;
+	}
+	return buffered_pwrite(x, p + done, n - done, off + done);
 }
 
 int direct_pwrite(struct direct_io *x, const void *buf, size_t n, uint64_t off)
 {
-	size_t head, middle, got, done = 0;
-	const char *p = buf;
-	int err;
+	int err = pwrite_parts(x, buf, n, off);
 
-	if (x->dfd >= 0 && direct_wanted(off, n, 0)) {
-		head = direct_begin(off) - off;
-		middle = direct_end(off, n) - direct_begin(off);
-		err = buffered_pwrite(x->fd, p, head, off);
-		if (!err)
-			err = direct_move(x, NULL, p + head, middle, off + head, &got);
-		if (err)
-			return err;
-		done = head + got;
-	}
-	return buffered_pwrite(x->fd, p + done, n - done, off + done);
+	if (err && x->end)
+		end_restore(x);
+	return err;
 }
 
-int direct_reopen(int fd, bool rdonly, int *out)
+/* ---- descriptors ---- */
+
+/* The block that direct transfers on a file need; 0: it takes none. */
+static size_t needed_align(int dfd)
+{
+#ifdef STATX_DIOALIGN
+	struct statx sx;
+
+	if (!statx(dfd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) && (sx.stx_mask & STATX_DIOALIGN)) {
+		if (!sx.stx_dio_offset_align || sx.stx_dio_mem_align > DIRECT_ALIGN_MIN)
+			return 0;
+		/* Not below a page: file systems serialise such writes. */
+		return sx.stx_dio_offset_align > DIRECT_ALIGN_MIN ? sx.stx_dio_offset_align : DIRECT_ALIGN_MIN;
+	}
+#endif
+	(void)dfd;
+	return DIRECT_ALIGN_MIN;
+}
+
+static int reopen(int fd, bool rdonly, int *out)
 {
 	char path[40];
 	int dfd;
@@ -192,6 +469,22 @@ int direct_reopen(int fd, bool rdonly, int *out)
 	dfd = open(path, (rdonly ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC);
 	if (dfd < 0)
 		return -errno;
+	*out = dfd;
+	return 0;
+}
+
+int direct_reopen(int fd, bool rdonly, size_t align, int *out)
+{
+	int dfd = -1, err = reopen(fd, rdonly, &dfd);
+	size_t need;
+
+	if (err)
+		return err;
+	need = needed_align(dfd);
+	if (!need || align % need) {
+		close(dfd);
+		return -EINVAL;
+	}
 	*out = dfd;
 	return 0;
 }
@@ -215,41 +508,71 @@ static int probe_open(int dirfd, int *out)
 	return 0;
 }
 
-static bool probe_round_trip(int dfd)
+static bool probe_round_trip(int dfd, size_t align)
 {
-	unsigned char *buf = buf_alloc(DIRECT_ALIGN);
+	unsigned char *buf = buf_alloc(align);
 	bool ok = buf != NULL;
 
 	if (!ok)
 		return false;
-	memset(buf, 0xa5, DIRECT_ALIGN);
-	ok = pwrite_once(dfd, buf, DIRECT_ALIGN, 0) == DIRECT_ALIGN;
-	memset(buf, 0, DIRECT_ALIGN);
-	ok = ok && pread_once(dfd, buf, DIRECT_ALIGN, 0) == DIRECT_ALIGN;
-	for (size_t i = 0; ok && i < DIRECT_ALIGN; i++)
+	memset(buf, 0xa5, align);
+	ok = pwrite_once(dfd, buf, align, 0) == (ssize_t)align;
+	memset(buf, 0, align);
+	ok = ok && pread_once(dfd, buf, align, 0) == (ssize_t)align;
+	for (size_t i = 0; ok && i < align; i++)
 		ok = buf[i] == 0xa5;
-	buf_free(buf, DIRECT_ALIGN);
+	buf_free(buf, align);
 	return ok;
 }
 
-bool direct_probe(int dirfd, const char **why)
+/* The block to use, or 0, and why. */
+static size_t probe_file(int fd, size_t lease_bytes, const char **why)
 {
-	int fd = -1, dfd = -1, err = probe_open(dirfd, &fd);
-	bool ok = false;
+	int dfd = -1, err = reopen(fd, false, &dfd);
+	size_t align;
 
 	if (err) {
-		*why = err == -EROFS ? "the file system is read-only" :
-				       "no file could be made to try O_DIRECT";
-		return false;
-	}
-	err = direct_reopen(fd, false, &dfd);
-	if (err) {
 		*why = err == -ENOENT ? "/proc is not mounted" : "the file system refuses O_DIRECT";
-	} else {
-		ok = probe_round_trip(dfd);
-		*why = ok ? "the file system takes O_DIRECT" : "4096-byte direct transfers fail";
-		close(dfd);
+		return 0;
 	}
+	align = needed_align(dfd);
+	if (!align)
+		*why = "the file system takes no direct transfers";
+	else if (align > lease_bytes)
+		*why = "its blocks are larger than a lease";
+	else if (!probe_round_trip(dfd, align))
+		*why = "direct transfers fail";
+	else
+		*why = "the file system takes O_DIRECT";
+	if (strcmp(*why, "the file system takes O_DIRECT"))
+		align = 0;
+	close(dfd);
+	return align;
+}
+
+static size_t probe(int dirfd, size_t lease_bytes, const char **why)
+{
+	int fd = -1, err = probe_open(dirfd, &fd);
+	size_t align;
+
+	if (err) {
+		*why = err == -EROFS ? "the file system is read-only" : "no file could be made to try O_DIRECT";
+		return 0;
+	}
+	align = probe_file(fd, lease_bytes, why);
 	close(fd);
-	return ok;
+	return align;
+}
+
+void direct_dir_init(struct direct_dir *dir, int dirfd, bool wanted, const char **why)
+{
+	dir->align = wanted ? probe(dirfd, lease_pool_buf_bytes(dir->leases), why) : 0;
+	for (unsigned i = 0; i < DIRECT_EDGES; i++)
+		lock_init(&dir->edges[i], RANK_EDGE);
+}
+
+void direct_dir_fini(struct direct_dir *dir)
+{
+	for (unsigned i = 0; i < DIRECT_EDGES; i++)
+		lock_fini(&dir->edges[i]);
 }

@@ -100,21 +100,23 @@ static int fault_make(struct fault_dir *d)
 	return counted ? io_fault_tick(&d->base, NULL) : err;
 }
 
-static int fault_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size_t *out)
+static int fault_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
 {
-	return io_pread_some(to_file(io)->inner, buf, n, off, out);
+	struct io *inner = to_file(io)->inner;
+
+	return inner->ops->pread_some(inner, buf, n, off, how, out);
 }
 
-static int fault_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
+static int fault_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
 {
 	struct fault_file *f = to_file(io);
 	bool torn;
 	int err = io_fault_tick(&f->dir->base, &torn);
 
 	if (!err)
-		return io_pwrite(f->inner, buf, n, off);
+		return io_pwrite_as(f->inner, buf, n, off, how);
 	if (torn) {
-		io_pwrite(f->inner, buf, n / 2, off);
+		io_pwrite_as(f->inner, buf, n / 2, off, how);
 		io_fault_torn(&f->dir->base);
 	}
 	return err;
@@ -158,16 +160,6 @@ static int fault_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out
 	return io_seek(to_file(io)->inner, off, hole, out);
 }
 
-static int fault_pin(struct io *io, int *fd)
-{
-	return io_pin(to_file(io)->inner, fd);
-}
-
-static void fault_unpin(struct io *io)
-{
-	io_unpin(to_file(io)->inner);
-}
-
 static void fault_close(struct io *io)
 {
 	io_close(to_file(io)->inner);
@@ -183,8 +175,6 @@ static const struct io_ops fault_ops = {
 	.punch = fault_punch,
 	.size = fault_size,
 	.seek_data = fault_seek_data,
-	.pin = fault_pin,
-	.unpin = fault_unpin,
 	.close = fault_close,
 };
 

@@ -2,7 +2,8 @@
  * A real directory and its files.
  *
  * Invariants: (1) a descriptor is used between fd_get and fd_put only; (2) names change under `names`,
- * which no transfer takes; (3) the space of a file is freed (which may take long) under no lock.
+ * which no transfer takes; (3) the space of a file is freed (which may take long) under no lock; (4) the size
+ * of a file that direct transfers write is what direct_end says, not what the kernel says.
  *
  * Directories are not renamed while files in them are open.
  */
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "io/filefd.h"
+#include "util/log.h"
 
 #define FILE_FD_BUDGET 512
 
@@ -37,11 +39,11 @@ static struct file_dir *to_dir(struct io_dir *d)
 
 /* ---- files ---- */
 
-static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size_t *out)
+static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
 {
 	struct file *f = to_file(io);
 	struct direct_io x;
-	int err = fd_get_io(f, off, n, &x);
+	int err = fd_get_io(f, off, n, how, &x);
 
 	if (err)
 		return err;
@@ -50,7 +52,7 @@ static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, siz
 	return err;
 }
 
-static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
+static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
 {
 	struct file *f = to_file(io);
 	struct direct_io x;
@@ -58,7 +60,7 @@ static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
 
 	if (f->rdonly)
 		return -EBADF;
-	err = fd_get_io(f, off, n, &x);
+	err = fd_get_io(f, off, n, how, &x);
 	if (err)
 		return err;
 	atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
@@ -70,15 +72,18 @@ static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
 static int file_sync(struct io *io)
 {
 	struct file *f = to_file(io);
+	uint64_t cut = 0;
 	int fd, late, err = fd_get(f, &fd);
 
 	if (err)
 		return err;
 	/* Before the call: a write that comes after it is dirty again. */
 	atomic_store_explicit(&f->dirty, false, memory_order_relaxed);
-	do {
-		err = fdatasync(fd) ? -errno : 0;
-	} while (err == -EINTR);
+	err = fd_tracks_end(f) ? direct_trim(&f->end, fd, &cut) : 0;
+	while (!err && fdatasync(fd))
+		err = errno == EINTR ? 0 : -errno;
+	if (f->dir->backing == IO_BACKING_DIRECT)
+		direct_drop_edge(&f->dir->direct, fd, cut);
 	late = fd_take_close_err(f);
 	if (!err)
 		err = late;
@@ -91,6 +96,7 @@ static int file_sync(struct io *io)
 /* Changes a file through its descriptor: truncation (mode < 0, to off) or fallocate. */
 static int file_change(struct file *f, int mode, uint64_t off, uint64_t n)
 {
+	bool tracks = fd_tracks_end(f), direct = tracks && f->dir->backing == IO_BACKING_DIRECT;
 	int fd, err;
 
 	if (f->rdonly)
@@ -101,10 +107,15 @@ static int file_change(struct file *f, int mode, uint64_t off, uint64_t n)
 	atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
 	do {
 		if (mode < 0)
-			err = ftruncate(fd, off) ? -errno : 0;
+			err = tracks ? direct_cut(&f->end, fd, off) : ftruncate(fd, off) ? -errno : 0;
 		else
 			err = fallocate(fd, mode, off, n) ? -errno : 0;
 	} while (err == -EINTR);
+	if (!err && direct) {
+		direct_drop_edge(&f->dir->direct, fd, off);
+		if (n)
+			direct_drop_edge(&f->dir->direct, fd, off + n);
+	}
 	fd_put(f);
 	return err == -ENOSYS ? -EOPNOTSUPP : err;
 }
@@ -137,7 +148,7 @@ static int file_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
 	if (err)
 		return err;
 	if (size)
-		*size = st.st_size;
+		*size = fd_tracks_end(f) ? atomic_load(&f->end.bytes) : (uint64_t)st.st_size;
 	if (stored_bytes)
 		*stored_bytes = (uint64_t)st.st_blocks * 512;
 	return 0;
@@ -147,26 +158,38 @@ static int file_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 {
 	struct file *f = to_file(io);
 	int fd, err = fd_get(f, &fd);
+	uint64_t end = UINT64_MAX;
 	off_t r;
 
 	if (err)
 		return err;
-	r = lseek(fd, off, hole ? SEEK_HOLE : SEEK_DATA);
-	err = r < 0 ? -errno : 0;
+	if (fd_tracks_end(f))
+		end = atomic_load(&f->end.bytes);
+	r = off < end ? lseek(fd, off, hole ? SEEK_HOLE : SEEK_DATA) : -1;
+	err = off >= end ? -ENXIO : r < 0 ? -errno : 0;
 	fd_put(f);
+	if (!err && (uint64_t)r >= end) {
+		if (!hole)
+			return -ENXIO;
+		r = (off_t)end;
+	}
 	if (!err)
 		*out = r;
 	return err;
 }
 
-static int file_pin(struct io *io, int *fd)
+/* What direct writes have put behind the end goes, so that the next user of the file sees its length. */
+static void file_trim(struct file *f)
 {
-	return fd_get(to_file(io), fd);
-}
+	uint64_t size;
+	int err;
 
-static void file_unpin(struct io *io)
-{
-	fd_put(to_file(io));
+	if (!fd_tracks_end(f) || !atomic_load(&f->end.padded) || f->nameless)
+		return;
+	size = atomic_load(&f->end.bytes);
+	err = file_change(f, -1, size, 0);
+	if (err)
+		log_warn("%s: cannot be cut to %llu bytes: %s", f->name, (unsigned long long)size, strerror(-err));
 }
 
 static void file_close(struct io *io)
@@ -174,10 +197,13 @@ static void file_close(struct io *io)
 	struct file *f = to_file(io);
 	struct file_dir *d = f->dir;
 
+	file_trim(f);
 	lock_acquire(&d->names); /* waits for a name operation that holds the file */
 	fd_unregister(f);
 	lock_release(&d->names);
 	fd_close(f); /* frees the space of an unlinked file: may take long */
+	if (fd_tracks_end(f))
+		direct_end_fini(&f->end);
 	free(f->name);
 	free(f);
 }
@@ -191,8 +217,6 @@ static const struct io_ops file_ops = {
 	.punch = file_punch,
 	.size = file_size,
 	.seek_data = file_seek_data,
-	.pin = file_pin,
-	.unpin = file_unpin,
 	.close = file_close,
 };
 
@@ -214,6 +238,8 @@ static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
 	}
 	f->dev = st.st_dev;
 	f->ino = st.st_ino;
+	if (fd_tracks_end(f))
+		direct_end_init(&f->end, st.st_size);
 	fd_register(f);
 	return 0;
 }
@@ -237,6 +263,7 @@ static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, s
 	f->dir = d;
 	f->fd = f->dfd = -1;
 	f->rdonly = flags & IO_RDONLY;
+	f->kind = (flags & IO_OF_MASK) / IO_OF_BUCKET;
 	lock_acquire(&d->names);
 	err = name_open_locked(d, f, oflags);
 	lock_release(&d->names);
@@ -372,6 +399,7 @@ static void file_dir_close(struct io_dir *dir)
 		assert(!d->hash[i]);
 	assert(d->lru.next == &d->lru && d->idle_fds == 0);
 	close(d->dirfd);
+	direct_dir_fini(&d->direct);
 	lock_fini(&d->names);
 	lock_fini(&d->table);
 	free(d);
@@ -388,45 +416,47 @@ static const struct io_dir_ops file_dir_ops = {
 	.close = file_dir_close,
 };
 
-static int file_dir_choose(struct file_dir *d, enum io_backing backing)
+/* Whether direct transfers are to be tried, and why not. */
+static bool file_dir_wants_direct(struct file_dir *d)
 {
 	struct statfs fs;
 
-	d->direct_min = backing == IO_BACKING_AUTO ? IO_DIRECT_MIN : DIRECT_ALIGN;
-	if (backing == IO_BACKING_BUFFERED) {
+	if (d->backing == IO_BACKING_BUFFERED || !d->direct.leases) {
 		d->why = "as configured";
-		return 0;
+		return false;
 	}
-	if (backing == IO_BACKING_AUTO && fstatfs(d->dirfd, &fs) == 0 &&
+	if (d->backing == IO_BACKING_AUTO && fstatfs(d->dirfd, &fs) == 0 &&
 	    (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)) {
 		d->why = "the file system is in memory";
-		return 0;
+		return false;
 	}
-	d->direct = direct_probe(d->dirfd, &d->why);
-	return d->direct || backing == IO_BACKING_AUTO ? 0 : -EINVAL;
+	return true;
 }
 
 int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out)
 {
 	struct file_dir *d = calloc(1, sizeof(*d));
-	int err;
 
 	if (!d)
 		return -ENOMEM;
 	d->base.ops = &file_dir_ops;
 	d->dirfd = dirfd;
-	d->leases = leases;
+	d->backing = backing;
+	d->direct.leases = leases;
 	d->budget = FILE_FD_BUDGET;
 	d->lru.prev = d->lru.next = &d->lru;
-	err = file_dir_choose(d, backing);
-	if (err) {
-		free(d);
-		return err;
-	}
+	direct_dir_init(&d->direct, dirfd, file_dir_wants_direct(d), &d->why);
 	lock_init(&d->names, RANK_FD);
 	lock_init(&d->table, RANK_FD);
 	*out = &d->base;
 	return 0;
+}
+
+void io_file_set_lease_wait(struct io_dir *dir, enum io_lease_wait wait)
+{
+	dir = io_fault_inner(dir);
+	if (dir->ops == &file_dir_ops)
+		to_dir(dir)->lease_wait = wait;
 }
 
 const char *io_file_backing(struct io_dir *dir, const char **why)
@@ -437,7 +467,7 @@ const char *io_file_backing(struct io_dir *dir, const char **why)
 	real = dir->ops == &file_dir_ops;
 	if (why)
 		*why = real ? to_dir(dir)->why : "not a real directory";
-	return real && to_dir(dir)->direct ? "direct" : "buffered";
+	return real && to_dir(dir)->direct.align ? "direct" : "buffered";
 }
 
 void io_file_set_fd_budget(struct io_dir *dir, unsigned n)

@@ -211,7 +211,7 @@ static void fd_want_direct_locked(struct file *f)
 	if (f->dfd >= 0 || f->no_direct)
 		return;
 	do {
-		err = direct_reopen(f->fd, f->rdonly, &f->dfd);
+		err = direct_reopen(f->fd, f->rdonly, f->dir->direct.align, &f->dfd);
 	} while (fd_relieve_locked(f->dir, err));
 	if (err && err != -EMFILE && err != -ENFILE && err != -ENOMEM) {
 		f->no_direct = true;
@@ -219,22 +219,54 @@ static void fd_want_direct_locked(struct file *f)
 	}
 }
 
-int fd_get_io(struct file *f, uint64_t off, size_t n, struct direct_io *x)
+static enum direct_reach reach_wanted(const struct file_dir *d, uint64_t off, size_t n, unsigned how)
+{
+	if (d->backing == IO_BACKING_DIRECT || (how & IO_DIRECT))
+		return DIRECT_ALL;
+	if (d->backing == IO_BACKING_AUTO && !(how & IO_CACHED) && direct_wanted(&d->direct, off, n, IO_DIRECT_MIN))
+		return DIRECT_MIDDLE;
+	return DIRECT_NONE;
+}
+
+/* What there is of what is wanted; the rest is a fallback. */
+static enum direct_reach reach_locked(struct file *f, enum direct_reach wanted)
 {
 	struct file_dir *d = f->dir;
-	bool direct = d->direct && direct_wanted(off, n, d->direct_min);
+
+	if (wanted == DIRECT_NONE)
+		return DIRECT_NONE;
+	if (d->direct.align)
+		fd_want_direct_locked(f);
+	if (d->direct.align && !f->no_direct && f->dfd >= 0)
+		return wanted;
+	if (!d->direct.align)
+		stats_add(d->backing == IO_BACKING_BUFFERED ? STAT_LEASE_FALLBACKS_CONFIGURED : STAT_LEASE_FALLBACKS_UNSUPPORTED, 1);
+	else
+		stats_add(f->no_direct ? STAT_LEASE_FALLBACKS_REFUSED : STAT_LEASE_FALLBACKS_DESCRIPTORS, 1);
+	return DIRECT_NONE;
+}
+
+int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x)
+{
+	struct file_dir *d = f->dir;
+	enum direct_reach reach = reach_wanted(d, off, n, how);
 	int err;
 
 	lock_acquire(&d->table);
 	err = fd_get_locked(f);
-	if (!err && direct)
-		fd_want_direct_locked(f);
-	if (!err)
+	if (!err) {
+		reach = reach_locked(f, reach);
 		*x = (struct direct_io){
+			.dir = &d->direct,
+			.end = fd_tracks_end(f) ? &f->end : NULL,
 			.fd = f->fd,
-			.dfd = direct && !f->no_direct ? f->dfd : -1,
-			.leases = d->leases,
+			.dfd = f->dfd,
+			.reach = reach,
+			.wait = d->lease_wait == IO_LEASE_WAIT_BLOCK ||
+				(d->lease_wait == IO_LEASE_WAIT_DEFAULT && reach == DIRECT_ALL),
+			.kind = f->kind,
 		};
+	}
 	lock_release(&d->table);
 	return err;
 }

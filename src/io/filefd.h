@@ -21,10 +21,10 @@ struct file_link {
 struct file_dir {
 	struct io_dir base;
 	int dirfd;
-	bool direct;
-	size_t direct_min;
+	enum io_backing backing;
+	enum io_lease_wait lease_wait;
+	struct direct_dir direct;
 	const char *why;
-	struct lease_pool *leases;
 	struct lock names;    /* RANK_FD: held by open, close, unlink and rename over their system calls */
 	struct lock table;    /* RANK_FD, after names: all below, and the files' fields */
 	struct file_link lru; /* next is the most recent */
@@ -41,6 +41,8 @@ struct file {
 	dev_t dev;
 	ino_t ino;
 	int fd, dfd; /* -1: closed */
+	struct direct_end end; /* if fd_tracks_end */
+	unsigned kind;
 	unsigned users;
 	int close_err; /* of a close by the LRU, for the next sync */
 	bool rdonly, nameless, no_direct;
@@ -61,8 +63,14 @@ void fd_put(struct file *f);
 /* The error of an earlier close by the LRU, once. */
 int fd_take_close_err(struct file *f);
 /* The same for one transfer, with the direct descriptor where the transfer is to use it. */
-int fd_get_io(struct file *f, uint64_t off, size_t n, struct direct_io *x);
+int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x);
 void fd_put_io(struct file *f, const struct direct_io *x);
+
+/* Direct writes may make the file longer than it is said to be. */
+static inline bool fd_tracks_end(const struct file *f)
+{
+	return !f->rdonly && f->dir->direct.align;
+}
 
 /* openat that closes idle files when the process has no descriptors left. */
 int fd_open(struct file_dir *d, const char *name, int oflags, int *out);

@@ -5,10 +5,10 @@
 
 #include <errno.h>
 
-int io_pread(struct io *f, void *buf, size_t n, uint64_t off)
+int io_pread_as(struct io *f, void *buf, size_t n, uint64_t off, unsigned how)
 {
 	size_t got = 0;
-	int err = io_pread_some(f, buf, n, off, &got);
+	int err = f->ops->pread_some(f, buf, n, off, how, &got);
 
 	if (err)
 		return err;

@@ -7,8 +7,12 @@
  * pwrite move everything asked for or fail: a pread that meets the end of the file returns -ENODATA
  * from io_pread, and the count from io_pread_some.
  *
- * io/file keeps a bounded number of descriptors open (io_fd_budget): an idle file is closed and
- * reopened when it is used again. io_pin keeps the descriptor open and hands it out.
+ * io/file keeps a bounded number of descriptors open (io_file_set_fd_budget): an idle file is closed and
+ * reopened when it is used again. Direct transfers are of whole blocks (4096 bytes, or what the file system
+ * needs): until the next io_sync, io_truncate or io_close a file may then be longer than what was written, by
+ * zeros to the end of a block, for anybody but the handle that has written it. Whoever opens a file after a crash
+ * cuts it to the length that it is known to have, as what was not committed may follow there anyhow. One handle at
+ * a time writes a file.
  */
 #ifndef SPILLFS_IO_IO_H
 #define SPILLFS_IO_IO_H
@@ -25,18 +29,26 @@ struct io_dir; /* an open directory */
 #define IO_RDONLY 0x1u
 #define IO_CREATE 0x2u /* create if missing */
 #define IO_EXCL 0x4u   /* with IO_CREATE: -EEXIST if there */
+/* What the file holds, for the counters of backing bytes. */
+#define IO_OF_OTHER 0x00u
+#define IO_OF_BUCKET 0x10u
+#define IO_OF_COLUMN 0x20u
+#define IO_OF_LAYERED 0x30u
+#define IO_OF_MASK 0x30u
+
+/* How a transfer goes (`how`), besides what the directory's backing says. */
+#define IO_CACHED 0x1u /* with IO_BACKING_AUTO: buffered, however large, since it will be read again */
+#define IO_DIRECT 0x2u /* as with IO_BACKING_DIRECT: the caller has opened its file with O_DIRECT */
 
 struct io_ops {
-	int (*pread_some)(struct io *f, void *buf, size_t n, uint64_t off, size_t *out);
-	int (*pwrite)(struct io *f, const void *buf, size_t n, uint64_t off);
+	int (*pread_some)(struct io *f, void *buf, size_t n, uint64_t off, unsigned how, size_t *out);
+	int (*pwrite)(struct io *f, const void *buf, size_t n, uint64_t off, unsigned how);
 	int (*sync)(struct io *f);                              /* fdatasync */
 	int (*truncate)(struct io *f, uint64_t size);
 	int (*allocate)(struct io *f, uint64_t off, uint64_t n); /* KEEP_SIZE; -EOPNOTSUPP */
 	int (*punch)(struct io *f, uint64_t off, uint64_t n);    /* reads as zeros; -EOPNOTSUPP */
 	int (*size)(struct io *f, uint64_t *size, uint64_t *stored_bytes);
 	int (*seek_data)(struct io *f, uint64_t off, bool hole, uint64_t *out); /* -ENXIO past the end */
-	int (*pin)(struct io *f, int *fd);                       /* -EOPNOTSUPP: no descriptor */
-	void (*unpin)(struct io *f);
 	void (*close)(struct io *f);
 };
 
@@ -69,31 +81,44 @@ static inline int io_list(struct io_dir *d, const char *name, int (*each)(void *
 static inline int io_space(struct io_dir *d, uint64_t *total, uint64_t *avail) { return d->ops->space(d, total, avail); }
 static inline void io_dir_close(struct io_dir *d) { d->ops->close(d); }
 
-int io_pread(struct io *f, void *buf, size_t n, uint64_t off); /* all of it, or -ENODATA */
-static inline int io_pread_some(struct io *f, void *buf, size_t n, uint64_t off, size_t *out) { return f->ops->pread_some(f, buf, n, off, out); }
-static inline int io_pwrite(struct io *f, const void *buf, size_t n, uint64_t off) { return f->ops->pwrite(f, buf, n, off); }
+int io_pread_as(struct io *f, void *buf, size_t n, uint64_t off, unsigned how); /* all of it, or -ENODATA */
+static inline int io_pread(struct io *f, void *buf, size_t n, uint64_t off) { return io_pread_as(f, buf, n, off, 0); }
+static inline int io_pread_some(struct io *f, void *buf, size_t n, uint64_t off, size_t *out) { return f->ops->pread_some(f, buf, n, off, 0, out); }
+static inline int io_pwrite_as(struct io *f, const void *buf, size_t n, uint64_t off, unsigned how) { return f->ops->pwrite(f, buf, n, off, how); }
+static inline int io_pwrite(struct io *f, const void *buf, size_t n, uint64_t off) { return io_pwrite_as(f, buf, n, off, 0); }
 static inline int io_sync(struct io *f) { return f->ops->sync(f); }
 static inline int io_truncate(struct io *f, uint64_t size) { return f->ops->truncate(f, size); }
 static inline int io_allocate(struct io *f, uint64_t off, uint64_t n) { return f->ops->allocate(f, off, n); }
 static inline int io_punch(struct io *f, uint64_t off, uint64_t n) { return f->ops->punch(f, off, n); }
 static inline int io_size(struct io *f, uint64_t *size, uint64_t *stored) { return f->ops->size(f, size, stored); }
 static inline int io_seek(struct io *f, uint64_t off, bool hole, uint64_t *out) { return f->ops->seek_data(f, off, hole, out); }
-static inline int io_pin(struct io *f, int *fd) { return f->ops->pin(f, fd); }
-static inline void io_unpin(struct io *f) { f->ops->unpin(f); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
 
 /* A small file gets new contents at once: written to tmp, synced, renamed. The directory is not synced. */
 int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *p, size_t n);
 
-/* io/file: how aligned transfers reach the disk. AUTO means direct where the file system takes it and
- * the transfer is large (IO_DIRECT_MIN), buffered otherwise; DIRECT uses it for every aligned piece. */
+/* io/file: how transfers reach the disk. DIRECT: all of them past the page cache, which is left empty. AUTO: the
+ * aligned middle of those that are large (IO_DIRECT_MIN), and all of those with IO_DIRECT; others buffered.
+ *
+ * A direct transfer moves its bytes through one buffer of `leases`, as much at a time as that holds: it borrows,
+ * reads or writes whole blocks (a write reads the two that it changes only in part first, alone with them),
+ * returns. Where it cannot, the rest of it goes buffered: a fallback, counted by its reason in
+ * spillfs_lease_fallbacks:
+ *   lent         all buffers are lent, and the transfer does not wait (io_file_set_lease_wait)
+ *   memory       there is no memory for a buffer
+ *   descriptors  there is no descriptor for O_DIRECT
+ *   refused      the file system takes no direct transfers on this file
+ *   unsupported  nor on any other
+ *   configured   IO_DIRECT, with IO_BACKING_BUFFERED */
 enum io_backing { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };
 #define IO_DIRECT_MIN (256u << 10)
 
-/* Takes dirfd over (closes it on close; on failure it stays the caller's). `leases` may be NULL with IO_BACKING_BUFFERED. With
- * IO_BACKING_DIRECT a file system without O_DIRECT is -EINVAL; with AUTO it falls back, and
- * io_file_backing tells. Data files opened here get the direct path; small ones never use it. */
+/* Takes dirfd over (closes it on close; on failure it stays the caller's). `leases`, which outlive it, may be NULL:
+ * nothing is direct then. io_file_backing tells whether the file system takes direct transfers. */
 int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out);
+/* Who waits for a buffer: by default those that have to be direct (DIRECT, IO_DIRECT), not those that AUTO chose. */
+enum io_lease_wait { IO_LEASE_WAIT_DEFAULT, IO_LEASE_WAIT_BLOCK, IO_LEASE_WAIT_BUFFERED };
+void io_file_set_lease_wait(struct io_dir *d, enum io_lease_wait wait);
 /* The way in use ("direct" or "buffered"; static strings) and why. */
 const char *io_file_backing(struct io_dir *d, const char **why);
 /* At most n descriptors stay open for idle files (default 512). */

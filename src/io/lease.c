@@ -13,8 +13,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "io/io.h"
+#include "util/clock.h"
 #include "util/lock.h"
 #include "util/stats.h"
 
@@ -35,31 +36,22 @@ struct lease_pool {
 /* Not const: that would put a megabyte of zeros into the program file. */
 static unsigned char lease_zero_bytes[LEASE_ZERO_MAX] __attribute__((aligned(4096)));
 
-int lease_copy(const struct lease *l, void *dst)
+int lease_copy(const struct lease *l, unsigned how, void *dst)
 {
-	size_t done = 0;
+	int err;
 
 	if (l->ptr) {
 		memcpy(dst, l->ptr, l->len_bytes);
 		return 0;
 	}
-	while (done < l->len_bytes) {
-		ssize_t n = pread(l->fd, (char *)dst + done, l->len_bytes - done, (off_t)(l->fd_off_bytes + done));
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		if (n > 0)
-			done += (size_t)n;
-	}
-	return 0;
+	err = io_pread_as(l->file, dst, l->len_bytes, l->off_bytes, how | IO_CACHED);
+	return err == -ENODATA ? -EIO : err;
 }
 
 void lease_zeros(struct lease *l, size_t len_bytes)
 {
 	assert(len_bytes <= LEASE_ZERO_MAX);
-	*l = (struct lease){ .ptr = lease_zero_bytes, .len_bytes = len_bytes, .fd = -1 };
+	*l = (struct lease){ .ptr = lease_zero_bytes, .len_bytes = len_bytes };
 }
 
 static void lease_pool_check_locked(const struct lease_pool *p)
@@ -121,17 +113,20 @@ static int lease_take_locked(struct lease_pool *p, void **out)
 
 int lease_pool_borrow(struct lease_pool *p, void **out)
 {
-	bool waited = false;
+	int64_t since = 0;
 	int err;
 
 	lock_acquire(&p->lock);
 	while ((err = lease_take_locked(p, out)) == -EAGAIN) {
-		if (!waited)
+		if (!since) {
+			since = clock_monotonic_ns();
 			stats_add(STAT_LEASE_WAITS, 1);
-		waited = true;
+		}
 		lock_wait(&p->lock, &p->returned);
 	}
 	lock_release(&p->lock);
+	if (since)
+		stats_add(STAT_LEASE_WAIT_NS, (uint64_t)(clock_monotonic_ns() - since));
 	return err;
 }
 
@@ -160,16 +155,6 @@ void lease_pool_return(struct lease_pool *p, void *buf)
 size_t lease_pool_buf_bytes(const struct lease_pool *p)
 {
 	return p->buf_bytes;
-}
-
-unsigned lease_pool_outstanding(struct lease_pool *p)
-{
-	unsigned n;
-
-	lock_acquire(&p->lock);
-	n = p->outstanding;
-	lock_release(&p->lock);
-	return n;
 }
 
 void lease_pool_set_alloc(struct lease_pool *p, void *(*alloc)(size_t align, size_t size))

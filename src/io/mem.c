@@ -157,11 +157,12 @@ static void inode_ref(struct mem_inode *m)
 
 /* ---- files ---- */
 
-static int mem_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size_t *out)
+static int mem_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
 {
 	struct mem_inode *m = to_inode(io);
 	size_t done = 0;
 
+	(void)how;
 	lock_acquire(&m->lock);
 	if (off >= m->size)
 		n = 0;
@@ -183,11 +184,12 @@ static int mem_pread_some(struct io *io, void *buf, size_t n, uint64_t off, size
 	return 0;
 }
 
-static int mem_pwrite(struct io *io, const void *buf, size_t n, uint64_t off)
+static int mem_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
 {
 	struct mem_inode *m = to_inode(io);
 	size_t done = 0;
 
+	(void)how;
 	if (is_rdonly(io))
 		return -EBADF;
 	if (off > MEM_SIZE_MAX || n > MEM_SIZE_MAX - off)
@@ -291,17 +293,6 @@ static int mem_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 	return err;
 }
 
-static int mem_pin(struct io *io, int *fd)
-{
-	(void)io, (void)fd;
-	return -EOPNOTSUPP;
-}
-
-static void mem_unpin(struct io *io)
-{
-	(void)io;
-}
-
 static void mem_close(struct io *io)
 {
 	inode_put(to_inode(io));
@@ -317,8 +308,6 @@ static const struct io_ops mem_ops = {
 	.punch = mem_punch,
 	.size = mem_size,
 	.seek_data = mem_seek_data,
-	.pin = mem_pin,
-	.unpin = mem_unpin,
 	.close = mem_close,
 };
 

@@ -300,7 +300,7 @@ static int read_frame(struct compact *c, const struct layer_block *b, void **fra
 	if (err)
 		return err;
 	frame = buf_alloc(b->frame_len);
-	err = frame ? layer_read(layers_file(slot), b->frame_off, frame, b->frame_len) : -ENOMEM;
+	err = frame ? layer_read(layers_file(slot), b->frame_off, 0, frame, b->frame_len) : -ENOMEM;
 	layers_put(c->ls, slot);
 	if (err) {
 		buf_free(frame, b->frame_len);
@@ -325,7 +325,7 @@ static int flush_pack(struct compact *c)
 	frame = buf_alloc(cap);
 	err = frame ? codec_encode(&params, p->data, p->len, frame, cap, &hint, &len, &filter) : -ENOMEM;
 	if (!err)
-		err = layer_append(c->file, frame, len, p->len, &off);
+		err = layer_append(c->file, frame, len, p->len, 0, &off);
 	buf_free(frame, cap);
 	for (size_t i = 0; i < p->n && !err; i++) {
 		struct layer_block *b = p->v[i];
@@ -393,7 +393,7 @@ static int repack(struct compact *c, struct layer_block **v, size_t n, const voi
 static int copy_frame(struct compact *c, struct layer_block **v, size_t n, const void *frame)
 {
 	uint64_t off;
-	int err = layer_append(c->file, frame, v[0]->frame_len, v[0]->frame_raw, &off);
+	int err = layer_append(c->file, frame, v[0]->frame_len, v[0]->frame_raw, 0, &off);
 
 	for (size_t i = 0; i < n && !err; i++) {
 		v[i]->layer = PLACED_HERE;

@@ -268,7 +268,7 @@ static int need_open(struct layers *ls)
 	return 0;
 }
 
-int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, uint64_t *number_out,
+int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *number_out,
 		  uint64_t *off_out)
 {
 	int err;
@@ -276,7 +276,7 @@ int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_l
 	lock_acquire(&ls->lock);
 	err = need_open(ls);
 	if (!err)
-		err = layer_append(ls->open->file, frame, len, raw_len, off_out);
+		err = layer_append(ls->open->file, frame, len, raw_len, how, off_out);
 	if (!err) {
 		*number_out = ls->open->row.number;
 		ls->open->unsynced = true;

@@ -31,8 +31,8 @@ struct store;
 int layers_open(struct store *s, struct layers **out);
 void layers_close(struct layers *ls);
 
-/* Appends a frame to the open layer, making one if there is none. -ENOSPC: nothing was appended. */
-int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, uint64_t *number_out,
+/* Appends a frame to the open layer, making one if there is none; how: as io_pwrite_as. -ENOSPC: nothing was appended. */
+int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *number_out,
 		  uint64_t *off_out);
 
 /* Pins a layer so that its file stays. -ESTALE if there is no such layer (any more). */

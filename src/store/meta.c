@@ -6,7 +6,7 @@
  *  2. COMMIT never syncs; durability is meta_sync, after the data it points to is durable.
  *  3. After a failed write statement nothing is committed any more (meta_failed).
  *  4. The log is folded into the database only right after a COMMIT; what that points to is durable
- *     already, and SQLite makes the log durable first.
+ *     already, and SQLite makes the log durable first. The database is made smaller (VACUUM) only then, too.
  */
 #include "store/meta.h"
 
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "io/io.h"
@@ -28,6 +29,10 @@
 
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
+/* The database shrinks when at least so many of its pages are unused, and half of all; but not while it is mounted if more
+ * than so many are in use: nobody can look anything up meanwhile. */
+#define META_FREE_PAGES_MIN 4096
+#define META_LIVE_PAGES_MAX 16384
 
 int meta_errno(struct meta *m, int rc)
 {
@@ -228,21 +233,6 @@ int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 	return 0;
 }
 
-void meta_close(struct meta *m)
-{
-	if (m->in_transaction)
-		sqlite3_exec(m->db, "ROLLBACK", NULL, NULL, NULL);
-	for (int i = 0; i < SQL_COUNT; i++)
-		sqlite3_finalize(m->stmt[i]);
-	/* Closing folds the log; it must be durable in the database before the log is unlinked. */
-	sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
-	sqlite3_close(m->db);
-	if (m->wal_fd >= 0)
-		close(m->wal_fd);
-	lock_fini(&m->lock);
-	free(m);
-}
-
 void meta_lock(struct meta *m)
 {
 	if (m)
@@ -265,18 +255,70 @@ bool meta_failed(struct meta *m)
 	return atomic_load(&m->failed);
 }
 
-/* Folds a long log into the database (invariant 4). The one place where syncs run under the lock: once in
- * 64 MiB of log, because a log that is never rewound would grow for ever under a steady load. */
+/* Folds a long log into the database and cuts it (invariant 4). The one place where syncs run under the lock: once in
+ * 64 MiB of log, because a log that is never rewound would grow for ever under a steady load, and when the database
+ * shrinks. */
 static int fold_wal_locked(struct meta *m)
 {
 	int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
 
 	if (rc == SQLITE_OK)
-		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
 		m->wal_pages = 0;
 	return meta_errno(m, rc);
+}
+
+static int64_t pages(struct meta *m, enum sql id)
+{
+	sqlite3_stmt *row;
+	int64_t n = 0;
+
+	if (!meta_query(m, id, &row, "") && row) {
+		n = sqlite3_column_int64(row, 0);
+		meta_done(row);
+	}
+	return n;
+}
+
+/* Is there room for a temporary copy of so many pages, for the log of writing them back, and for what else may come? */
+static bool has_room(struct meta *m, int64_t npages)
+{
+	struct statvfs v;
+
+	return !statvfs(m->dir_path, &v) &&
+	       (int64_t)(v.f_bavail * v.f_frsize / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
+}
+
+/* SQLite writes the rows anew into a file without a name in the store's directory, and back through the log in one
+ * transaction: a crash leaves the one or the other. */
+static int vacuum(struct meta *m)
+{
+	int rc;
+
+	sqlite3_temp_directory = sqlite3_mprintf("%s", m->dir_path);
+	rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; VACUUM", NULL, NULL, NULL);
+	sqlite3_exec(m->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
+	sqlite3_free(sqlite3_temp_directory);
+	sqlite3_temp_directory = NULL;
+	return rc;
+}
+
+/* Gives the file's free pages back when they are most of it: after a COMMIT, with at most live_max pages in use. What fails
+ * here harms nothing, and is not tried again before the next mount. */
+static void shrink_locked(struct meta *m, int64_t live_max)
+{
+	int64_t unused = pages(m, SQL_PAGES_FREE), live = pages(m, SQL_PAGES) - unused;
+	int rc;
+
+	if (unused < META_FREE_PAGES_MIN || unused < live || live > live_max || m->shrinking_failed || !has_room(m, live))
+		return;
+	rc = vacuum(m);
+	if (rc == SQLITE_OK && fold_wal_locked(m) == 0)
+		return;
+	m->shrinking_failed = true;
+	log_warn("meta.db: %lld unused pages are not given back: %s", (long long)unused, sqlite3_errmsg(m->db));
 }
 
 int meta_commit_locked(struct meta *m)
@@ -296,7 +338,27 @@ int meta_commit_locked(struct meta *m)
 		return err;
 	}
 	m->in_transaction = false;
-	return m->wal_pages > META_WAL_PAGES_MAX ? fold_wal_locked(m) : 0;
+	err = m->wal_pages > META_WAL_PAGES_MAX ? fold_wal_locked(m) : 0;
+	if (!err)
+		shrink_locked(m, META_LIVE_PAGES_MAX);
+	return err;
+}
+
+void meta_close(struct meta *m)
+{
+	if (m->in_transaction)
+		sqlite3_exec(m->db, "ROLLBACK", NULL, NULL, NULL);
+	else if (m->stmt[SQL_COUNT - 1] && !meta_failed(m))
+		shrink_locked(m, INT64_MAX);
+	for (int i = 0; i < SQL_COUNT; i++)
+		sqlite3_finalize(m->stmt[i]);
+	/* Closing folds the log; it must be durable in the database before the log is unlinked. */
+	sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+	sqlite3_close(m->db);
+	if (m->wal_fd >= 0)
+		close(m->wal_fd);
+	lock_fini(&m->lock);
+	free(m);
 }
 
 /* A sync as a change that faults may stop. */

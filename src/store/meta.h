@@ -4,8 +4,9 @@
  *
  * All functions named _locked are called between meta_lock and meta_unlock (RANK_META). COMMIT only
  * appends to the write-ahead log (synchronous=OFF); meta_sync makes the log durable afterwards, without
- * the lock, so that no lookup waits for the disk. The exception is a log of over 64 MiB, which COMMIT
- * folds into the database.
+ * the lock, so that no lookup waits for the disk. The exceptions are a log of over 64 MiB, which COMMIT
+ * folds into the database and cuts, and a database of which most is unused: if at most 64 MiB are in use, COMMIT makes it
+ * smaller; otherwise closing it does.
  *
  * A write statement that fails (disk full, I/O error) leaves the transaction in doubt: meta_failed is
  * set, COMMIT is refused from then on and the store turns read-only.
@@ -45,7 +46,8 @@ enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3
  * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
  * nobody does. -EUCLEAN (logged) when the database is damaged. */
 int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out);
-void meta_close(struct meta *m); /* an open transaction is rolled back */
+/* An open transaction is rolled back. */
+void meta_close(struct meta *m);
 
 /* m may be NULL here: a follower has no database, and nothing to lock. */
 void meta_lock(struct meta *m);
@@ -92,8 +94,20 @@ int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out);
  * non-zero return of each ends the walk and is returned if negative. Each must not write. */
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx);
-/* One of the names of ino: where it is, and out of 256 bytes. -ENOENT. */
-int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char out[256]);
+/* The same with facts of the inode, and the value of an attribute (NULL: it has none). */
+struct meta_entry {
+	uint64_t cookie, ino;
+	const char *name;
+	uint32_t mode, nlink;
+	const void *xattr;
+	size_t xattr_len;
+};
+int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, const char *xattr,
+			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx);
+/* The names in a directory that are `stem`, or begin with it and a dot. */
+int meta_name_stem_locked(struct meta *m, uint64_t parent, const char *stem, int (*each)(void *ctx, const char *name), void *ctx);
+/* A name of ino, the only one or one of several, and the directory that it is in (NULL: not wanted). -ENOENT. */
+int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char name[META_NAME_MAX + 1]);
 /* One path of ino relative to the directory `top`, "" for top itself. -ENOENT, -ENAMETOOLONG. */
 int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap);
 

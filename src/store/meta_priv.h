@@ -19,6 +19,7 @@ struct meta {
 	atomic_bool failed;
 	struct io_dir *faults; /* NULL but in tests */
 	int wal_pages;
+	bool shrinking_failed;
 	int wal_fd; /* for meta_sync; opened after the first commit */
 	char wal_path[64], dir_path[64];
 	uint64_t next_ino;

@@ -244,6 +244,11 @@ static int name_column(sqlite3_stmt *row, int column, char name[META_NAME_MAX + 
 	return 0;
 }
 
+static int bad_name(uint64_t parent, int bytes)
+{
+	return err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", bytes, (unsigned long long)parent);
+}
+
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
 {
@@ -254,8 +259,7 @@ int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 		char name[META_NAME_MAX + 1];
 
 		if (name_column(row, 1, name)) {
-			err = err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", sqlite3_column_bytes(row, 1),
-					  (unsigned long long)parent);
+			err = bad_name(parent, sqlite3_column_bytes(row, 1));
 			break;
 		}
 		err = each(ctx, (uint64_t)sqlite3_column_int64(row, 0), name, (uint64_t)sqlite3_column_int64(row, 2));
@@ -265,21 +269,71 @@ int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 	return end_walk(row, err);
 }
 
-int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char out[256])
+int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, const char *xattr,
+			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx)
 {
 	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_NAME_OF, &row, "i", (int64_t)ino), len;
+	int err = meta_query(m, SQL_ENTRY_WALK, &row, "sii", xattr, (int64_t)parent, (int64_t)after);
+
+	while (!err && row) {
+		char name[META_NAME_MAX + 1];
+		struct meta_entry e = { .name = name };
+
+		if (name_column(row, 1, name)) {
+			err = bad_name(parent, sqlite3_column_bytes(row, 1));
+			break;
+		}
+		e.cookie = (uint64_t)sqlite3_column_int64(row, 0);
+		e.ino = (uint64_t)sqlite3_column_int64(row, 2);
+		e.mode = (uint32_t)sqlite3_column_int64(row, 3);
+		e.nlink = (uint32_t)sqlite3_column_int64(row, 4);
+		if (sqlite3_column_type(row, 5) != SQLITE_NULL) {
+			e.xattr_len = (size_t)sqlite3_column_bytes(row, 5);
+			e.xattr = e.xattr_len ? sqlite3_column_blob(row, 5) : "";
+		}
+		err = each(ctx, &e);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+int meta_name_stem_locked(struct meta *m, uint64_t parent, const char *stem, int (*each)(void *ctx, const char *name), void *ctx)
+{
+	char from[META_NAME_MAX + 2], to[META_NAME_MAX + 2];
+	size_t len = strnlen(stem, META_NAME_MAX);
+	sqlite3_stmt *row;
+	int err;
+
+	memcpy(from, stem, len);
+	memcpy(to, stem, len);
+	from[len] = '.';
+	to[len] = '.' + 1;
+	err = meta_query(m, SQL_NAME_STEM, &row, "ibbb", (int64_t)parent, stem, len, from, len + 1, to, len + 1);
+	while (!err && row) {
+		char name[META_NAME_MAX + 1];
+
+		err = name_column(row, 0, name);
+		if (!err)
+			err = each(ctx, name);
+		if (!err)
+			err = next_row(m, &row);
+	}
+	return end_walk(row, err);
+}
+
+int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char name[META_NAME_MAX + 1])
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_NAME_OF, &row, "i", (int64_t)ino);
 
 	if (err || !row)
 		return err ? err : -ENOENT;
-	len = sqlite3_column_bytes(row, 1);
-	if (len <= META_NAME_MAX) {
-		memcpy(out, sqlite3_column_blob(row, 1), (size_t)len);
-		out[len] = '\0';
+	err = name_column(row, 1, name);
+	if (!err && parent_out)
 		*parent_out = (uint64_t)sqlite3_column_int64(row, 0);
-	}
 	meta_done(row);
-	return len <= META_NAME_MAX ? 0 : -EUCLEAN;
+	return err;
 }
 
 int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap)

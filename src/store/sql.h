@@ -39,6 +39,8 @@
 #define SQL_STATEMENTS(X) \
 	X(SQL_BEGIN, "BEGIN IMMEDIATE") \
 	X(SQL_COMMIT, "COMMIT") \
+	X(SQL_PAGES, "PRAGMA page_count") \
+	X(SQL_PAGES_FREE, "PRAGMA freelist_count") \
 	X(SQL_FACT_GET, "SELECT value FROM facts WHERE key=?") \
 	X(SQL_FACT_SET, "REPLACE INTO facts(key, value) VALUES(?,?)") \
 	X(SQL_INODE_LOAD, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE ino=?") \
@@ -55,6 +57,10 @@
 	X(SQL_NAME_DELETE, "DELETE FROM names WHERE parent=? AND name=?") \
 	X(SQL_NAME_ANY, "SELECT 1 FROM names WHERE parent=? LIMIT 1") \
 	X(SQL_NAME_WALK, "SELECT cookie, name, ino FROM names WHERE parent=? AND cookie>? ORDER BY cookie") \
+	X(SQL_ENTRY_WALK, "SELECT n.cookie, n.name, n.ino, i.mode, i.nlink, x.value FROM names n JOIN inodes i ON i.ino=n.ino" \
+	  " LEFT JOIN xattrs x ON x.ino=n.ino AND x.name=? WHERE n.parent=? AND n.cookie>? ORDER BY n.cookie") \
+	X(SQL_NAME_STEM, "SELECT name FROM names WHERE parent=?1 AND name=?2 UNION ALL" \
+	  " SELECT name FROM names WHERE parent=?1 AND name>?3 AND name<?4") \
 	X(SQL_NAME_OF, "SELECT parent, name FROM names WHERE ino=? LIMIT 1") \
 	X(SQL_BLOB_GET, "SELECT value FROM blobs WHERE ino=? AND what=?") \
 	X(SQL_BLOB_SET, "REPLACE INTO blobs(ino, what, value) VALUES(?,?,?)") \

@@ -29,7 +29,8 @@
 #include "util/log.h"
 #include "util/work.h"
 
-#define LEASE_BYTES ((1u << 20) + 8192u)
+#define LEASE_BYTES (1u << 20)
+#define LEASE_EDGES_BYTES 8192u /* for the blocks that an unaligned transfer begins and ends in */
 
 /* Data writes stop when this much is left, so that the commit that frees space can still be written.
  * Small file systems keep a sixteenth. */
@@ -217,6 +218,9 @@ static void fill_defaults(struct store_config *c)
 		c->threads = (unsigned)cpus;
 	if (!c->leases)
 		c->leases = 8;
+	if (!c->lease_bytes)
+		c->lease_bytes = LEASE_BYTES;
+	c->lease_bytes = (c->lease_bytes + 4095) & ~(size_t)4095;
 	if (!c->layer_bytes)
 		c->layer_bytes = 1ull << 30;
 	if (!c->keep)
@@ -296,17 +300,21 @@ static int inject_faults(struct store *s, const char *shown, struct store_refusa
 /* Everything behind the lock. */
 static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown, struct store_refusal *why)
 {
+	const char *reason;
 	int err;
 
 	snprintf(s->fd_path, sizeof(s->fd_path), "/proc/self/fd/%d", dirfd);
-	err = lease_pool_new(s->config.leases, LEASE_BYTES, &s->leases);
+	err = lease_pool_new(s->config.leases, s->config.lease_bytes + LEASE_EDGES_BYTES, &s->leases);
 	if (!err)
 		err = io_file_dir(dirfd, s->config.backing, s->leases, &s->dir);
 	if (err) {
 		close(dirfd);
-		return refuse(why, err, "%s: %s", shown,
-			      err == -EINVAL ? "its file system does not take direct I/O (backing=direct)" : strerror(-err));
+		return refuse(why, err, "%s: %s", shown, strerror(-err));
 	}
+	io_file_set_lease_wait(s->dir, s->config.lease_wait);
+	if (s->config.backing == IO_BACKING_DIRECT && strcmp(io_file_backing(s->dir, &reason), "direct"))
+		log_warn("%s: with backing=direct all I/O is buffered here, because %s; .spillfs/stats counts it as lease_fallbacks",
+			 shown, reason);
 	err = inject_faults(s, shown, why);
 	if (!err && !fresh)
 		err = read_marker(s, shown, why);

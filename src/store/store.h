@@ -19,6 +19,8 @@
 struct store_config {
 	enum io_backing backing;
 	unsigned leases;         /* aligned buffers for direct I/O; 0: default 8 */
+	size_t lease_bytes;      /* that one of them moves at a time; 0: 1 MiB */
+	enum io_lease_wait lease_wait;
 	unsigned pool_files;     /* physical files of the bucket pool; 0: CPUs */
 	unsigned threads;        /* compression threads; 0: CPUs */
 	unsigned commit_seconds; /* 0: only on request */

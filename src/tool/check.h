@@ -54,6 +54,7 @@ struct check {
 	const char *program, *shown; /* how it was called, and how the store was named */
 	bool repair, data, verbose;
 	bool again; /* this is the look after a repair: count only */
+	bool killed; /* the last daemon was: there is a log of meta.db */
 	int dirfd, lock_fd;
 	FILE *out;
 	uint8_t uuid[16]; /* once pass mark has run */

@@ -144,7 +144,7 @@ static bool readable(struct check *c, const struct layer_block *b)
 	if (!out)
 		return false;
 	check_listen(&ear);
-	err = layer_decode(l->file, b, "", out);
+	err = layer_decode(l->file, b, "", 0, out);
 	check_listen_end();
 	free(out);
 	return !err;

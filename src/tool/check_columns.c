@@ -3,8 +3,9 @@
  *
  * Invariants:
  * 1. A column that loses bytes keeps its size and goes to lost+found; what it has lost reads as zeros.
- * 2. A column file that no inode names is what a crash leaves, and the next mount deletes it; it is kept, as a
- *    file in lost+found, when something else was wrong: then its inode may be what is lost.
+ * 2. A column file that no inode names is kept, as a file in lost+found, when something else was wrong: then its inode may be
+ *    what is lost. Otherwise it is deleted: after a crash that is no error, and the next mount would do it; a daemon that
+ *    has closed the store leaves none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -174,21 +175,43 @@ int check_pass_columns(struct check *c)
 	return err;
 }
 
+static int delete_file(struct check *c, struct check_deferred *d)
+{
+	char name[32];
+	int dir = openat(c->dirfd, "columns", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+
+	column_name(d->number, name);
+	err = dir < 0 || unlinkat(c->dirfd, name, 0) < 0 || fsync(dir) < 0 ? -errno : 0;
+	if (dir >= 0)
+		close(dir);
+	return err ? check_fail(c, err, "%s: %s", name, strerror(-err)) : 0;
+}
+
 /* number, size */
+static int lost_file(struct check *c, sqlite3_value **v)
+{
+	char name[32];
+	int err = check_int(v[1]) ? check_make_file(c, 0, ARRAY_COLUMN, check_int(v[1]), check_int(v[0]), NULL) :
+				    check_defer(c, delete_file, check_int(v[0]), 0);
+
+	column_name(check_int(v[0]), name);
+	if (!err)
+		check_found(c, "%s, %" PRId64 " bytes, belongs to no file", name, check_int(v[1]));
+	return err;
+}
+
 static int leftover(struct check *c, sqlite3_value **v)
 {
 	char name[32];
-	int err;
+	int err = check_defer(c, delete_file, check_int(v[0]), 0);
 
 	column_name(check_int(v[0]), name);
-	if (!c->nfound || !check_int(v[1])) {
-		check_note(c, "%s, %" PRId64 " bytes, belongs to no file; the next mount deletes it", name,
-			   check_int(v[1]));
-		return 0;
-	}
-	err = check_make_file(c, 0, ARRAY_COLUMN, check_int(v[1]), check_int(v[0]), NULL);
-	if (!err)
+	if (!err && c->killed) {
+		check_note(c, "%s, %" PRId64 " bytes, belongs to no file; the next mount deletes it", name, check_int(v[1]));
+	} else if (!err) {
+		check_mended(c, "deleted");
 		check_found(c, "%s, %" PRId64 " bytes, belongs to no file", name, check_int(v[1]));
+	}
 	return err;
 }
 
@@ -198,7 +221,7 @@ int check_pass_leftovers(struct check *c)
 
 	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file"
 				      " WHERE number NOT IN (SELECT file FROM inodes WHERE kind=2) ORDER BY number",
-				      leftover);
+				      c->nfound ? lost_file : leftover);
 }
 
 /* All data of buckets and columns, as far as it can be read. */

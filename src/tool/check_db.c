@@ -103,7 +103,8 @@ int check_db_read(struct check *c)
 	struct stat st;
 	int err;
 
-	if (fstatat(c->dirfd, "meta.db-wal", &st, 0) < 0 || !st.st_size) {
+	c->killed = fstatat(c->dirfd, "meta.db-wal", &st, 0) == 0 && st.st_size;
+	if (!c->killed) {
 		snprintf(path, sizeof(path), "file:/proc/self/fd/%d/meta.db?immutable=1", c->dirfd);
 		return open_db(c, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
 	}

@@ -90,6 +90,22 @@ static uint64_t number(struct figures *all, const char *name, const char *labels
 	return f ? strtoull(f->value, NULL, 10) : 0;
 }
 
+/* Of all rows whose labels begin so. */
+static uint64_t total(struct figures *all, const char *name, const char *labels)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < all->n; i++) {
+		struct figure *f = &all->at[i];
+
+		if (strcmp(f->name, name) || strncmp(f->labels, labels, strlen(labels)))
+			continue;
+		f->shown = true;
+		sum += strtoull(f->value, NULL, 10);
+	}
+	return sum;
+}
+
 static void print_kinds(struct figures *all)
 {
 	static const struct {
@@ -100,13 +116,14 @@ static void print_kinds(struct figures *all)
 		{ "layers", "kind=\"layered\"" },
 	};
 
-	printf("%-12s %12s %12s %12s %12s\n", "", "reads", "read", "writes", "written");
+	printf("%-9s %9s %10s %9s %10s %12s %13s\n", "", "reads", "read", "writes", "written", "store read", "store written");
 	for (size_t i = 0; i < 3; i++) {
 		const char *l = kinds[i].labels;
 
-		printf("%-12s %12" PRIu64 " %12s %12" PRIu64 " %12s\n", kinds[i].shown, number(all, "read_ops", l),
+		printf("%-9s %9" PRIu64 " %10s %9" PRIu64 " %10s %12s %13s\n", kinds[i].shown, number(all, "read_ops", l),
 		       text_size(number(all, "read_bytes", l)), number(all, "write_ops", l),
-		       text_size(number(all, "write_bytes", l)));
+		       text_size(number(all, "write_bytes", l)), text_size(total(all, "backing_read_bytes", l)),
+		       text_size(total(all, "backing_write_bytes", l)));
 	}
 }
 
@@ -132,6 +149,21 @@ static void print_cache(struct figures *all)
 	       text_size(number(all, "dirty_bytes", NULL)), text_size(number(all, "frame_read_bytes", NULL)));
 }
 
+static void print_leases(struct figures *all)
+{
+	struct figure *seconds = find(all, "lease_wait_seconds", NULL);
+
+	printf("%-12s %" PRIu64 " in use, %" PRIu64 " waits (%.3f s), %" PRIu64 " fallbacks\n", "leases",
+	       number(all, "leases_in_use", NULL), number(all, "lease_waits", NULL), seconds ? strtod(seconds->value, NULL) : 0.0,
+	       total(all, "lease_fallbacks", ""));
+	for (size_t i = 0; i < all->n; i++) {
+		struct figure *f = &all->at[i];
+
+		if (!strcmp(f->name, "lease_fallbacks") && strcmp(f->value, "0"))
+			printf("%-12s %s fallbacks: %s\n", "", f->value, f->labels);
+	}
+}
+
 static void print_memory(struct figures *all)
 {
 	static const char *const parts[] = { "blocks", "inodes", "arrays", "indexes" };
@@ -154,10 +186,9 @@ static void print_rest(struct figures *all)
 	printf("%-12s %s in use, %s free for reuse, %s given back\n", "pool",
 	       text_size(number(all, "pool_claimed_bytes", NULL)), text_size(number(all, "pool_free_bytes", NULL)),
 	       text_size(number(all, "pool_punched_bytes", NULL)));
-	printf("%-12s %s direct, %s buffered; %" PRIu64 " leases in use, %" PRIu64 " waits\n", "backing",
-	       text_size(number(all, "backing_direct_bytes", NULL)),
-	       text_size(number(all, "backing_buffered_bytes", NULL)), number(all, "leases_in_use", NULL),
-	       number(all, "lease_waits", NULL));
+	printf("%-12s %s direct, %s buffered\n", "backing", text_size(number(all, "backing_direct_bytes", NULL)),
+	       text_size(number(all, "backing_buffered_bytes", NULL)));
+	print_leases(all);
 	printf("%-12s %" PRIu64 " commits, %" PRIu64 " layers sealed\n", "durability",
 	       number(all, "commits", NULL), number(all, "layers_sealed", NULL));
 	if (failures)

@@ -16,8 +16,8 @@ struct inode;
  * repeatable. -EROFS after a failed commit. */
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx);
 int edit_resize(struct inode *i, uint64_t size_bytes);
-/* All len bytes; *grew: so did the array, whatever the answer is. */
-int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, bool *grew);
+/* All len bytes; how: as io_pwrite_as; *grew: so did the array, whatever the answer is. */
+int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, bool *grew);
 /* Nobody goes on writing at its end: array_end_growth. */
 int edit_end_growth(struct inode *i);
 

@@ -100,6 +100,7 @@ struct piece {
 	const void *buf;
 	size_t len;
 	uint64_t off;
+	unsigned how;
 	bool grew;
 };
 
@@ -107,15 +108,15 @@ static int do_write(struct array *a, void *ctx)
 {
 	struct piece *p = ctx;
 	uint64_t before = a->size_bytes;
-	int err = array_write(a, p->buf, p->len, p->off);
+	int err = array_write_as(a, p->buf, p->len, p->off, p->how);
 
 	p->grew |= a->size_bytes > before;
 	return err;
 }
 
-int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, bool *grew)
+int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, bool *grew)
 {
-	struct piece p = { .buf = buf, .len = len, .off = off };
+	struct piece p = { .buf = buf, .len = len, .off = off, .how = how };
 	int err = edit_array(i, do_write, &p);
 
 	*grew = p.grew;
@@ -335,6 +336,12 @@ void tree_file_release(struct tree_file *f)
 	free(f);
 }
 
+/* The handle's flags of this moment: fcntl changes O_DIRECT. */
+static unsigned transfer_how(int flags)
+{
+	return flags & O_DIRECT ? IO_DIRECT : 0;
+}
+
 /* relatime: a read counts when the file changed since the last one, or a day has passed. */
 static void note_read(struct inode *i)
 {
@@ -356,11 +363,11 @@ static void give_back_text(struct lease *l)
 	free(l->owner);
 }
 
-static int read_special(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+static int read_special(struct tree_file *f, uint64_t off, size_t len, unsigned how, struct tree_read *out)
 {
 	void *buf;
 	size_t n;
-	int err = special_read(&f->special, off, len, &buf, &n);
+	int err = special_read(&f->special, off, len, how, &buf, &n);
 
 	if (err)
 		return err;
@@ -370,11 +377,11 @@ static int read_special(struct tree_file *f, uint64_t off, size_t len, struct tr
 }
 
 /* So many small pieces that copying is cheaper than describing them. */
-static int read_copied(struct array *a, uint64_t off, size_t len, struct tree_read *out)
+static int read_copied(struct array *a, uint64_t off, size_t len, unsigned how, struct tree_read *out)
 {
 	void *buf = buf_alloc(len);
 	size_t n;
-	int err = buf ? array_read(a, buf, len, off, &n) : -ENOMEM;
+	int err = buf ? array_read_as(a, buf, len, off, how, &n) : -ENOMEM;
 
 	if (err) {
 		buf_free(buf, len);
@@ -393,19 +400,21 @@ static void return_parts(struct tree_read *r)
 		lease_return(&r->part[--r->n]);
 }
 
-int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out)
 {
+	unsigned how = transfer_how(flags);
 	struct inode *i = f->inode;
 	struct array *a;
 	size_t done = 0;
 	int err = 0;
 
 	out->inode = i;
+	out->how = how;
 	out->n = 0;
 	out->buf = NULL;
 	out->buf_bytes = 0;
 	if (!i)
-		return f->upload ? -EBADF : read_special(f, off, len, out);
+		return f->upload ? -EBADF : read_special(f, off, len, how, out);
 	if (f->drops)
 		atomic_store(&i->stale_pages, false);
 	inode_ref(i);
@@ -416,11 +425,11 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_r
 
 		if (out->n == TREE_READ_PARTS) {
 			return_parts(out);
-			err = read_copied(a, off, len, out);
+			err = read_copied(a, off, len, how, out);
 			done = err ? 0 : out->part[0].len_bytes;
 			break;
 		}
-		err = array_borrow(a, off + done, len - done, &l);
+		err = array_borrow(a, off + done, len - done, how, &l);
 		if (err)
 			break;
 		if (!l.len_bytes) {
@@ -459,7 +468,7 @@ static void note_write(struct inode *i)
 	inode_mark_changed(i);
 }
 
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, int flags, bool keep_times,
 	       const struct tree_caller *who, bool *drop_cache)
 {
 	struct inode *i = f->inode;
@@ -468,10 +477,10 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, b
 
 	*drop_cache = false;
 	if (f->upload)
-		return upload_write(f->upload, buf, len, off);
+		return upload_write(f->upload, buf, len, off, transfer_how(flags));
 	if (!i)
 		return -EBADF;
-	err = edit_write(i, buf, len, off, &grew);
+	err = edit_write(i, buf, len, off, transfer_how(flags), &grew);
 	if (grew)
 		atomic_store(&f->grew, true);
 	if (err)
@@ -596,12 +605,12 @@ int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint
 		bool drop;
 
 		rwlock_shared(&in->inode->rw);
-		err = array_read(in->inode->array, buf, n, off_in + done, &n);
+		err = array_read_as(in->inode->array, buf, n, off_in + done, transfer_how(in->flags), &n);
 		rwlock_release(&in->inode->rw);
 		if (!err && !n)
 			break;
 		if (!err)
-			err = tree_write(out, buf, n, off_out + done, false, &root, &drop);
+			err = tree_write(out, buf, n, off_out + done, out->flags, false, &root, &drop);
 		if (!err)
 			done += n;
 	}

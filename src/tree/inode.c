@@ -522,6 +522,25 @@ static char *past_setting(const struct past *p, const char *name)
 	return index_record_xattr(&r, name, &value, &len) ? strndup(value, len) : NULL;
 }
 
+static int see_any(void *ctx, const char *name, const void *value, size_t len)
+{
+	(void)name;
+	(void)value;
+	(void)len;
+	*(bool *)ctx = true;
+	return 1;
+}
+
+/* One look for all attributes that it has not got. */
+static bool has_xattrs_locked(struct inode *i)
+{
+	bool any = false;
+
+	if (atomic_load(&i->has_xattrs) < 0 && !meta_xattr_walk_locked(i->tree->store->meta, i->ino, see_any, &any))
+		atomic_store(&i->has_xattrs, any);
+	return atomic_load(&i->has_xattrs);
+}
+
 /* The text of a row, or NULL. */
 static char *xattr_text_locked(struct inode *i, const char *name)
 {
@@ -530,7 +549,7 @@ static char *xattr_text_locked(struct inode *i, const char *name)
 
 	if (i->past)
 		return past_setting(i->past, name);
-	if (!atomic_load(&i->has_xattrs) || meta_xattr_get_locked(i->tree->store->meta, i->ino, name, &text, &len))
+	if (!has_xattrs_locked(i) || meta_xattr_get_locked(i->tree->store->meta, i->ino, name, &text, &len))
 		return NULL;
 	return text;
 }
@@ -545,12 +564,12 @@ char *inode_setting_locked(struct inode *i, const char *name)
 
 int inode_dtype_locked(struct inode *i, char **out)
 {
-	char *text = inode_setting_locked(i, SPILLFS_XATTR_DTYPE), path[4096];
+	char *text = inode_setting_locked(i, SPILLFS_XATTR_DTYPE), name[META_NAME_MAX + 1];
 	const char *dtype = i->past ? i->past->dtype : NULL;
 
 	if (!text) {
-		if (!i->past && !meta_path_locked(i->tree->store->meta, META_INO_ROOT, i->ino, path, sizeof(path)))
-			dtype = dtype_of_name(path);
+		if (!i->past && !meta_name_of_locked(i->tree->store->meta, i->ino, NULL, name))
+			dtype = dtype_of_name(name);
 		text = strdup(dtype ? dtype : "");
 	}
 	if (!text)

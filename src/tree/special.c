@@ -323,12 +323,13 @@ static char *config_text(struct tree *t)
 	const struct store_config *c = &t->store->config;
 	const char *why, *way = io_file_backing(t->store->dir, &why);
 	static const char *const backing[] = { "auto", "buffered", "direct" };
+	bool waits = c->lease_wait == IO_LEASE_WAIT_BLOCK || (c->lease_wait == IO_LEASE_WAIT_DEFAULT && c->backing == IO_BACKING_DIRECT);
 	char *text;
 
 	if (asprintf(&text,
-		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\npool %u\nthreads %u\ncommit %u\n"
+		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\nlease_size %zu\nlease_wait %s\npool %u\nthreads %u\ncommit %u\n"
 		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nfollow %d\n",
-		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->pool_files,
+		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->lease_bytes, waits ? "block" : "buffered", c->pool_files,
 		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->keep,
 		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, c->follow) < 0)
 		return NULL;
@@ -378,7 +379,7 @@ void special_close(struct tree *t, struct special_file *f)
 		layers_put(t->store->layers, f->slot);
 }
 
-int special_read(struct special_file *f, uint64_t off, size_t len, void **buf_out, size_t *n_out)
+int special_read(struct special_file *f, uint64_t off, size_t len, unsigned how, void **buf_out, size_t *n_out)
 {
 	void *buf;
 	int err = 0;
@@ -393,7 +394,7 @@ int special_read(struct special_file *f, uint64_t off, size_t len, void **buf_ou
 	if (f->text)
 		memcpy(buf, f->text + off, len);
 	else if (len)
-		err = layer_read(layers_file(f->slot), off, buf, len);
+		err = layer_read(layers_file(f->slot), off, how, buf, len);
 	if (err) {
 		free(buf);
 		return err;

@@ -42,7 +42,7 @@ struct special_file {
 int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *out);
 void special_close(struct tree *t, struct special_file *f);
 /* *buf_out is malloc'd. */
-int special_read(struct special_file *f, uint64_t off, size_t len, void **buf_out, size_t *n_out);
+int special_read(struct special_file *f, uint64_t off, size_t len, unsigned how, void **buf_out, size_t *n_out);
 
 /* mkdir and rmdir in snapshots/. Both commit; make counts no lookup. */
 int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out);

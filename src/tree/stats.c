@@ -14,6 +14,7 @@
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/special.h"
+#include "util/clock.h"
 #include "util/stats.h"
 
 static const struct row {
@@ -29,6 +30,17 @@ static void put_head(FILE *f, const char *name, const char *type, const char *he
 	fprintf(f, "# TYPE %s %s\n# HELP %s %s.\n", name, type, name, help);
 }
 
+/* What is in seconds is counted in nanoseconds. */
+static void put_value(FILE *f, const char *name, uint64_t n)
+{
+	size_t len = strlen(name);
+
+	if (len > 8 && !strcmp(name + len - 8, "_seconds"))
+		fprintf(f, "%" PRIu64 ".%09" PRIu64 "\n", n / (uint64_t)CLOCK_SECOND_NS, n % (uint64_t)CLOCK_SECOND_NS);
+	else
+		fprintf(f, "%" PRIu64 "\n", n);
+}
+
 static void put_counters(FILE *f)
 {
 	for (size_t i = 0; i < STATS_COUNT; i++) {
@@ -36,8 +48,9 @@ static void put_counters(FILE *f)
 
 		if (!i || strcmp(r->name, rows[i - 1].name))
 			put_head(f, r->name, r->type, r->help);
-		fprintf(f, "%s%s%s%s%s %" PRIu64 "\n", r->name, strcmp(r->type, "counter") ? "" : "_total",
-			*r->labels ? "{" : "", r->labels, *r->labels ? "}" : "", stats_read((enum stats_id)i));
+		fprintf(f, "%s%s%s%s%s ", r->name, strcmp(r->type, "counter") ? "" : "_total",
+			*r->labels ? "{" : "", r->labels, *r->labels ? "}" : "");
+		put_value(f, r->name, stats_read((enum stats_id)i));
 	}
 }
 
@@ -92,6 +105,19 @@ static void put_store(FILE *f, struct tree *t)
 	fprintf(f, "spillfs_backing_info{way=\"%s\",why=\"%s\"} 1\n", way, why);
 }
 
+/* All kinds together. */
+static void put_backing(FILE *f, const char *way, unsigned direct)
+{
+	uint64_t sum = 0;
+
+	for (unsigned kind = 0; kind < 4; kind++) {
+		sum += stats_read(STAT_BACKING_READ_OTHER_BUFFERED + 2 * kind + direct);
+		sum += stats_read(STAT_BACKING_WRITE_OTHER_BUFFERED + 2 * kind + direct);
+	}
+	fprintf(f, "# TYPE spillfs_backing_%s_bytes counter\n# HELP spillfs_backing_%s_bytes Bytes moved by %s I/O on the store.\n"
+		"spillfs_backing_%s_bytes_total %" PRIu64 "\n", way, way, way, way, sum);
+}
+
 static void put_ratio(FILE *f)
 {
 	uint64_t stored = stats_read(STAT_ENCODE_STORED_BYTES);
@@ -110,6 +136,8 @@ char *special_stats_text(struct tree *t)
 	if (!f)
 		return NULL;
 	put_counters(f);
+	put_backing(f, "direct", 1);
+	put_backing(f, "buffered", 0);
 	put_ratio(f);
 	put_memory(f, &t->store->account);
 	put_store(f, t);

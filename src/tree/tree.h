@@ -128,21 +128,22 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 void tree_file_release(struct tree_file *f);
 
 /* A read in parts: begin borrows, end returns; between them the inode is locked shared. The file may be
- * released in between: once a reader has its answer it may close. */
+ * released in between: once a reader has its answer it may close. flags: the handle's of this moment, as open(2). */
 #define TREE_READ_PARTS 64u
 struct tree_read {
 	struct inode *inode;
+	unsigned how; /* for lease_copy */
 	unsigned n;
 	struct lease part[TREE_READ_PARTS];
 	void *buf; /* where the parts were too many */
 	size_t buf_bytes;
 };
-int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out);
+int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out);
 void tree_read_end(struct tree_read *r);
 
 /* keep_times: the kernel keeps the times and sends them (writeback cache).
  * *drop_cache: pages cached by other opens must be dropped before the writer is answered. */
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, bool keep_times,
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, int flags, bool keep_times,
 	       const struct tree_caller *who, bool *drop_cache);
 /* A name that stands for another file now, without the kernel's doing. parent 0: none. */
 struct tree_named {

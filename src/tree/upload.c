@@ -217,20 +217,20 @@ static int add_head(struct upload *u, const char *buf, size_t len, uint64_t off)
 	return err;
 }
 
-static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off)
+static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how)
 {
 	bool grew;
 	int err;
 
 	if (u->published || off > u->total_bytes || len > u->total_bytes - off)
 		return refuse(u, "there is more than its shape says");
-	err = len ? edit_write(u->array, buf, len, off - u->facts.data_off, &grew) : 0;
+	err = len ? edit_write(u->array, buf, len, off - u->facts.data_off, how, &grew) : 0;
 	if (!err)
 		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
 }
 
-static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t off)
+static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how)
 {
 	uint64_t data, n;
 	int err;
@@ -241,7 +241,7 @@ static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t 
 			return err;
 		data = u->facts.data_off;
 		n = u->nhead - data;
-		err = add_data(u, u->head + data, (size_t)n, data);
+		err = add_data(u, u->head + data, (size_t)n, data, how);
 		u->nhead = (size_t)data;
 		return err;
 	}
@@ -253,16 +253,16 @@ static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t 
 		off += n;
 		len -= (size_t)n;
 	}
-	return add_data(u, buf, len, off);
+	return add_data(u, buf, len, off, how);
 }
 
-int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off)
+int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how)
 {
 	int err;
 
 	lock_acquire(&u->lock);
 	if (!u->err)
-		u->err = write_locked(u, buf, len, off);
+		u->err = write_locked(u, buf, len, off, how);
 	err = u->err;
 	if (off + len > u->high)
 		u->high = off + len;

@@ -22,7 +22,7 @@ struct upload;
 int upload_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct upload **out);
 /* The header in order; elements anywhere. -EINVAL, logged: not a header that an array here can have, another one than
  * before, or elements beyond its shape. */
-int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off);
+int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how);
 /* The array gets its name, and *named is that, if it is whole. -EINVAL if closing and something is missing, which may still
  * come: one of several descriptors was closed. Nothing written is no error. -EACCES, -EEXIST, logged: the name is gone meanwhile, or
  * another's, and the caller of open may not make or replace it. */

@@ -66,20 +66,39 @@ int views_facts(struct inode *i, struct view_facts *out)
 	return 0;
 }
 
+bool views_shows_type(enum view_format f, const char *text)
+{
+	struct dtype *dtype;
+	bool shown;
+
+	if (!view_formats[f].typed)
+		return true;
+	if (!*text || dtype_parse(text, &dtype))
+		return false;
+	shown = (f != FORMAT_ZARR && f != FORMAT_ZARR2) || zarr_can(zarr_version(f), dtype);
+	free(dtype);
+	return shown;
+}
+
 bool views_shows(enum view_format f, struct inode *i)
 {
 	const struct view_format_info *info = &view_formats[f];
-	struct view_facts facts;
+	struct meta *m = i->tree->store->meta;
+	char *text;
 	bool shown;
+	int err;
 
 	if (!S_ISREG(i->mode) || !(info->kinds & 1u << i->kind))
 		return false;
 	if (!info->typed)
 		return true;
-	if (views_facts(i, &facts))
+	meta_lock(m);
+	err = inode_dtype_locked(i, &text);
+	meta_unlock(m);
+	if (err)
 		return false;
-	shown = facts.dtype && ((f != FORMAT_ZARR && f != FORMAT_ZARR2) || zarr_can(zarr_version(f), facts.dtype));
-	free(facts.dtype);
+	shown = views_shows_type(f, text);
+	free(text);
 	return shown;
 }
 
@@ -243,8 +262,12 @@ static void let_go_inode(struct view_source *s)
 	inode_put(s->owner, 1);
 }
 
-/* LAY_LOOK: pinned, but for a look at the size alone: while somebody writes the array, what waits to be encoded waits on. */
-enum lay_how { LAY_SIZE, LAY_LOOK, LAY_PINNED };
+enum lay_how {
+	LAY_SIZE,   /* only the array's size counts, which needs no array */
+	LAY_BLOCKS, /* the array is open, nothing is pinned */
+	LAY_LOOK,   /* pinned, but for a look at the size alone: while somebody writes the array, what waits to be encoded waits on */
+	LAY_PINNED,
+};
 
 /* i's array as a source of v, its lock held. */
 static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigned *out)
@@ -258,7 +281,7 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 	s.size_bytes = a->size_bytes;
 	if (i->kind == ARRAY_LAYERED)
 		s.block_bytes = a->params.block_bytes;
-	if (how != LAY_SIZE && i->kind == ARRAY_LAYERED) {
+	if (how >= LAY_LOOK && i->kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
 		if (!i->past && (how == LAY_PINNED || i->tree->sizes_stick || !atomic_load(&i->nwriters)))
 			err = array_flush(a);
@@ -267,7 +290,7 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 			err = 0;
 		if (!err)
 			err = pin_array(a, 0, s.size_bytes, &s.array);
-	} else if (how != LAY_SIZE) {
+	} else if (how >= LAY_LOOK) {
 		inode_ref(i);
 		inode_hold_array(i);
 		s.array = a;
@@ -284,6 +307,10 @@ static int add_source(struct view *v, struct inode *i, enum lay_how how, unsigne
 {
 	int err;
 
+	if (how == LAY_SIZE) {
+		*out = view_source_add(v, &(struct view_source){ .size_bytes = atomic_load(&i->size_bytes) });
+		return 0;
+	}
 	rwlock_exclusive(&i->rw);
 	err = add_locked(v, i, how, out);
 	inode_idle_array(i);
@@ -425,9 +452,17 @@ static int lay_table(struct view *v, struct tree *t, const struct view_node *n, 
 	return err;
 }
 
+/* What it takes to know the size of a file. */
+static enum lay_how look_of(enum view_format f)
+{
+	if (view_formats[f].framed)
+		return LAY_LOOK;
+	return f == FORMAT_RUNS ? LAY_BLOCKS : LAY_SIZE;
+}
+
 int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out)
 {
-	enum lay_how how = to_read ? LAY_PINNED : view_formats[n->key.format].framed ? LAY_LOOK : LAY_SIZE;
+	enum lay_how how = to_read ? LAY_PINNED : look_of(n->key.format);
 	struct view *v;
 	int err = view_new(&v);
 
@@ -490,7 +525,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 	if (err)
 		return err;
 	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.shuffles };
-	err = add_source(v, source, LAY_SIZE, &in.source);
+	err = add_source(v, source, LAY_BLOCKS, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);
 	view_free(v);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spillfs.h"
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/views_priv.h"
@@ -92,44 +93,109 @@ int views_named(struct tree *t, const struct view_node *n, struct inode **out)
 	return err;
 }
 
-/* The only array whose name is `stem` and the suffix of a type. -ENOENT: none, or several. */
-static int only_typed(struct tree *t, enum view_format f, uint64_t dir, const char *stem, char name[META_NAME_MAX + 1],
+/*
+ * Names that want the same view. An array STEM.f64 is shown as STEM.npy, unless one of its rivals is in the way: an array STEM,
+ * or with another type behind it; a directory STEM, of formats that show it as a table; a directory STEM.npy.
+ */
+#define RIVALS_MAX (DTYPE_NSCALARS + 2)
+struct rivals {
+	const char *stem, *suffix; /* suffix: of the format */
+	size_t n;
+	char v[RIVALS_MAX][META_NAME_MAX + 1];
+};
+
+/* STEM.f64? */
+static bool is_typed(const char *stem, const char *name)
+{
+	size_t len = strlen(stem);
+
+	return !strncmp(name, stem, len) && name[len] == '.' && !strchr(name + len + 1, '.') && dtype_of_name(name + len);
+}
+
+static bool has_suffix(const char *stem, const char *suffix, const char *name)
+{
+	size_t len = strlen(stem);
+
+	return *suffix && !strncmp(name, stem, len) && !strcmp(name + len, suffix);
+}
+
+static int add_rival(void *ctx, const char *name)
+{
+	struct rivals *r = ctx;
+
+	if (r->n < RIVALS_MAX && (!strcmp(name, r->stem) || has_suffix(r->stem, r->suffix, name) || is_typed(r->stem, name)))
+		strcpy(r->v[r->n++], name);
+	return 0;
+}
+
+/* A name that may be in a state of the past. */
+static void try_rival(struct tree *t, uint64_t dir, struct rivals *r, const char *ext)
+{
+	char name[2 * META_NAME_MAX];
+	struct tree_attr attr;
+
+	if (snprintf(name, sizeof(name), "%s%s", r->stem, ext) > META_NAME_MAX || tree_lookup(t, dir, name, &attr))
+		return;
+	tree_forget(t, attr.st.st_ino, 1);
+	add_rival(r, name);
+}
+
+static int find_rivals(struct tree *t, enum view_format f, uint64_t dir, const char *stem, struct rivals *out)
+{
+	struct meta *m = t->store->meta;
+	int err = 0;
+
+	out->stem = stem;
+	out->suffix = view_formats[f].suffix;
+	out->n = 0;
+	if (!past_is(dir)) {
+		meta_lock(m);
+		err = meta_name_stem_locked(m, dir, stem, add_rival, out);
+		meta_unlock(m);
+		return err;
+	}
+	try_rival(t, dir, out, "");
+	try_rival(t, dir, out, out->suffix);
+	for (int s = 0; s < DTYPE_NSCALARS; s++) {
+		char ext[16];
+
+		snprintf(ext, sizeof(ext), ".%s", dtype_scalar_name(s));
+		try_rival(t, dir, out, ext);
+	}
+	return 0;
+}
+
+/* The only array whose name is the stem and the suffix of a type. -ENOENT: none, or several. */
+static int only_typed(struct tree *t, enum view_format f, uint64_t dir, const struct rivals *r, char name[META_NAME_MAX + 1],
 		      struct inode **out)
 {
 	struct inode *found = NULL, *i;
-	char try[META_NAME_MAX + 8];
-	int err = 0, n = 0;
+	int n = 0;
 
-	for (int s = 0; s < DTYPE_NSCALARS && !err; s++) {
-		if (snprintf(try, sizeof(try), "%s.%s", stem, dtype_scalar_name(s)) > META_NAME_MAX)
+	for (size_t k = 0; k < r->n; k++) {
+		int err = is_typed(r->stem, r->v[k]) ? shown_array(t, f, dir, r->v[k], &i) : -ENOENT;
+
+		if (err == -ENOENT)
 			continue;
-		err = shown_array(t, f, dir, try, &i);
-		if (err == -ENOENT) {
-			err = 0;
-			continue;
-		}
-		if (err)
-			break;
-		if (n++) {
-			inode_put(i, 1);
+		if (!err && !n++) {
+			found = i;
+			strcpy(name, r->v[k]);
 			continue;
 		}
-		found = i;
-		strcpy(name, try);
-	}
-	if (!err && n == 1) {
-		*out = found;
-		return 0;
-	}
-	if (found)
 		inode_put(found, 1);
-	return err ? err : -ENOENT;
+		if (!err)
+			inode_put(i, 1);
+		return err ? err : -ENOENT;
+	}
+	*out = found;
+	return found ? 0 : -ENOENT;
 }
 
 /* The array that a view's name without its suffix stands for, and that array's own name. */
 static int find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
 		      struct inode **out)
 {
+	struct rivals r;
 	int err = shown_array(t, f, dir, base, out);
 
 	if (!err)
@@ -138,35 +204,63 @@ static int find_array(struct tree *t, enum view_format f, uint64_t dir, const ch
 		return err;
 	if (view_formats[f].tables && source_is_dir(t, dir, base))
 		return -ENOENT;
-	return only_typed(t, f, dir, base, name, out);
+	err = find_rivals(t, f, dir, base, &r);
+	return err ? err : only_typed(t, f, dir, &r, name, out);
+}
+
+static bool fits(enum view_format f, const char *base)
+{
+	return strlen(base) + strlen(view_formats[f].suffix) <= META_NAME_MAX;
 }
 
 /* Can `base` with the format's suffix be the name of a view: not too long, and no mirrored directory's? */
 static bool is_free(struct tree *t, enum view_format f, uint64_t dir, const char *base)
 {
-	const char *suffix = view_formats[f].suffix;
 	char file[2 * META_NAME_MAX];
 
-	return snprintf(file, sizeof(file), "%s%s", base, suffix) <= META_NAME_MAX && (!*suffix || !source_is_dir(t, dir, file));
+	snprintf(file, sizeof(file), "%s%s", base, view_formats[f].suffix);
+	return fits(f, base) && (!*view_formats[f].suffix || !source_is_dir(t, dir, file));
+}
+
+/* Does this one have the name that `name` would be shown by? */
+static bool is_rival(struct tree *t, enum view_format f, uint64_t dir, const struct rivals *r, const char *rival,
+		     const char *name)
+{
+	struct tree_attr attr;
+	struct inode *i;
+	bool whole = !strcmp(rival, r->stem), shown;
+
+	if (!strcmp(rival, name) || source_child(t, dir, rival, &attr, &i))
+		return false;
+	if (S_ISDIR(attr.st.st_mode))
+		return whole ? view_formats[f].tables : has_suffix(r->stem, r->suffix, rival);
+	shown = i && (whole || is_typed(r->stem, rival)) && views_shows(f, i);
+	if (i)
+		inode_put(i, 1);
+	return shown;
+}
+
+/* May the array `name` be shown as `stem`, which is it without its type? */
+static bool may_shorten(struct tree *t, enum view_format f, uint64_t dir, const char *name, const char *stem)
+{
+	struct rivals r;
+	bool alone = *stem && fits(f, stem) && !find_rivals(t, f, dir, stem, &r);
+
+	for (size_t k = 0; alone && k < r.n; k++)
+		alone = !is_rival(t, f, dir, &r, r.v[k], name);
+	return alone;
 }
 
 /* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
 static bool shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1])
 {
 	const char *type = dtype_of_name(name);
-	char own[META_NAME_MAX + 1];
-	struct inode *i;
-	bool is_it;
 
 	strcpy(out, name);
 	if (type && view_formats[f].typed) {
 		out[strlen(name) - strlen(type) - 1] = '\0';
-		if (*out && is_free(t, f, dir, out) && !find_array(t, f, dir, out, own, &i)) {
-			is_it = !strcmp(own, name);
-			inode_put(i, 1);
-			if (is_it)
-				return true;
-		}
+		if (may_shorten(t, f, dir, name, out))
+			return true;
 		strcpy(out, name);
 	}
 	return is_free(t, f, dir, name);
@@ -408,6 +502,8 @@ int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_
 
 /* Listing. */
 
+#define META_COOKIES 2u /* of metadata files; others come behind them */
+
 struct list {
 	struct tree *tree;
 	struct tree_dirent *v;
@@ -434,41 +530,124 @@ static bool add(struct list *l, uint64_t cookie, const struct view_key *key, con
 	return true;
 }
 
+/* What a listing tells of an entry of a source directory. */
+struct source_entry {
+	uint64_t cookie, ino;
+	char name[META_NAME_MAX + 1];
+	bool is_dir, shown; /* shown: an array that the format has a view of */
+};
+
 /* Entries of a mirrored directory that follow from one of its source. Its cookie counts twice: a directory may be a table. */
-static void list_source(struct list *l, const struct view_key *dir, const struct tree_dirent *d, uint64_t after)
+static void list_source(struct list *l, const struct view_key *dir, const struct source_entry *e, uint64_t after)
 {
 	const struct view_format_info *f = &view_formats[dir->format];
-	struct view_key key = { .source = d->attr.st.st_ino, .format = dir->format };
+	struct view_key key = { .source = e->ino, .format = dir->format };
 	char shown[META_NAME_MAX + 1];
 	struct view_columns columns;
-	struct inode *i;
 
-	if (S_ISDIR(d->attr.st.st_mode)) {
+	if (e->is_dir) {
 		key.role = VIEW_DIR;
-		if (after < d->cookie * 2 && meta_of(dir->format, d->name, true) < 0)
-			add(l, d->cookie * 2, &key, "%s", d->name);
-		if (f->tables && is_free(l->tree, dir->format, dir->source, d->name) && !views_columns(l->tree, key.source, &columns)) {
+		if (after < e->cookie * 2 && meta_of(dir->format, e->name, true) < 0)
+			add(l, e->cookie * 2 + META_COOKIES, &key, "%s", e->name);
+		if (f->tables && is_free(l->tree, dir->format, dir->source, e->name) && !views_columns(l->tree, key.source, &columns)) {
 			views_columns_fini(&columns);
 			key.role = VIEW_TABLE;
-			add(l, d->cookie * 2 + 1, &key, "%s%s", d->name, f->suffix);
+			add(l, e->cookie * 2 + 1 + META_COOKIES, &key, "%s%s", e->name, f->suffix);
 		}
-	} else if (S_ISREG(d->attr.st.st_mode) && after < d->cookie * 2 && !inode_find(l->tree, key.source, &i) &&
-		   views_shows(dir->format, i) && shown_name(l->tree, dir->format, dir->source, d->name, shown)) {
-		array_key(dir, key.source, d->name, &key);
-		add(l, d->cookie * 2, &key, "%s%s", shown, f->suffix);
+	} else if (e->shown && after < e->cookie * 2 && shown_name(l->tree, dir->format, dir->source, e->name, shown)) {
+		array_key(dir, key.source, e->name, &key);
+		add(l, e->cookie * 2 + META_COOKIES, &key, "%s%s", shown, f->suffix);
 	}
 }
 
-#define META_COOKIES 2u
-#define SOURCE_BATCH 32u
+#define SOURCE_BATCH 64u
+
+struct source_batch {
+	struct meta *meta;
+	enum view_format format;
+	size_t n;
+	struct source_entry v[SOURCE_BATCH];
+};
+
+/* As inode_dtype_locked says, without an inode. */
+static bool entry_is_shown(struct meta *m, enum view_format f, const struct meta_entry *e)
+{
+	char text[DTYPE_TEXT_MAX + 1] = "", one[META_NAME_MAX + 1];
+	const char *name = e->name, *type;
+
+	if (e->xattr && e->xattr_len <= DTYPE_TEXT_MAX)
+		memcpy(text, e->xattr, e->xattr_len);
+	if (e->xattr)
+		return views_shows_type(f, text);
+	/* Several names may say several types: the file has one of them. */
+	if (e->nlink > 1 && !meta_name_of_locked(m, e->ino, NULL, one))
+		name = one;
+	type = dtype_of_name(name);
+	return views_shows_type(f, type ? type : "");
+}
+
+static int add_source(void *ctx, const struct meta_entry *e)
+{
+	struct source_batch *b = ctx;
+	struct source_entry *to = &b->v[b->n];
+
+	if (b->n == SOURCE_BATCH)
+		return 1;
+	b->n++;
+	to->cookie = e->cookie;
+	to->ino = e->ino;
+	strcpy(to->name, e->name);
+	to->is_dir = S_ISDIR(e->mode);
+	to->shown = S_ISREG(e->mode) && entry_is_shown(b->meta, b->format, e);
+	return 0;
+}
+
+/* Entries behind a cookie; no file is looked up. */
+static int read_present(struct tree *t, uint64_t dir, uint64_t at, struct source_batch *b)
+{
+	struct meta *m = t->store->meta;
+	int err;
+
+	b->meta = m;
+	meta_lock(m);
+	err = meta_entry_walk_locked(m, dir, at, SPILLFS_XATTR_DTYPE, add_source, b);
+	meta_unlock(m);
+	return err;
+}
+
+static int read_past(struct tree *t, uint64_t dir, uint64_t at, struct source_batch *b)
+{
+	struct tree_dirent *v = malloc(SOURCE_BATCH * sizeof(*v));
+	struct inode *i;
+	int err = v ? tree_readdir(t, dir, at, true, v, SOURCE_BATCH, &b->n) : -ENOMEM;
+
+	for (size_t k = 0; !err && k < b->n; k++) {
+		struct source_entry *e = &b->v[k];
+
+		*e = (struct source_entry){ .cookie = v[k].cookie, .ino = v[k].attr.st.st_ino };
+		strcpy(e->name, v[k].name);
+		e->is_dir = S_ISDIR(v[k].attr.st.st_mode) && strcmp(e->name, ".") && strcmp(e->name, "..");
+		e->shown = S_ISREG(v[k].attr.st.st_mode) && !inode_find(t, e->ino, &i) && views_shows(b->format, i);
+		if (v[k].counted)
+			tree_forget(t, e->ino, 1);
+	}
+	free(v);
+	return err;
+}
+
+static int read_source(struct tree *t, const struct view_key *dir, uint64_t at, struct source_batch *b)
+{
+	b->format = dir->format;
+	b->n = 0;
+	return past_is(dir->source) ? read_past(t, dir->source, at, b) : read_present(t, dir->source, at, b);
+}
 
 static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
-	struct tree_dirent *v = malloc(SOURCE_BATCH * sizeof(*v));
+	struct source_batch *b = malloc(sizeof(*b));
 	uint64_t at = cookie > META_COOKIES ? (cookie - META_COOKIES) / 2 : 0, after = at * 2 + ((cookie - META_COOKIES) & 1);
-	int err = v ? 0 : -ENOMEM;
-	size_t n = 1;
+	int err = b ? 0 : -ENOMEM;
 
 	if (cookie <= META_COOKIES)
 		after = 0;
@@ -480,21 +659,16 @@ static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 		if (key.sub != ZARR_META_ARRAY)
 			add(l, key.sub + 1, &key, "%s", name);
 	}
-	while (!err && n && l->n < l->max) {
-		err = tree_readdir(l->tree, dir->source, at, true, v, SOURCE_BATCH, &n);
-		for (size_t k = 0; !err && k < n; k++) {
-			size_t before = l->n;
-
-			at = v[k].cookie;
-			if (l->n < l->max && strcmp(v[k].name, ".") && strcmp(v[k].name, ".."))
-				list_source(l, dir, &v[k], after);
-			for (; before < l->n; before++)
-				l->v[before].cookie += META_COOKIES;
-			if (v[k].counted)
-				tree_forget(l->tree, v[k].attr.st.st_ino, 1);
+	while (!err && l->n < l->max) {
+		err = read_source(l->tree, dir, at, b);
+		if (err || !b->n)
+			break;
+		for (size_t k = 0; k < b->n && l->n < l->max; k++) {
+			list_source(l, dir, &b->v[k], after);
+			at = b->v[k].cookie;
 		}
 	}
-	free(v);
+	free(b);
 	return err;
 }
 

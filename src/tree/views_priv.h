@@ -100,6 +100,8 @@ struct view_facts {
 int views_facts(struct inode *i, struct view_facts *out);
 /* Is there a view of it? */
 bool views_shows(enum view_format f, struct inode *i);
+/* The same of a file whose element type has this text ("": it has none). */
+bool views_shows_type(enum view_format f, const char *dtype);
 /* Number of a directory of chunks' or of runs' entries. */
 int views_children(struct inode *source, enum view_format f, uint64_t *n_out, struct view_facts *facts_out);
 /* The arrays of a directory as columns of one table: equally long ones with a type. -ENOENT: they are none. */

@@ -30,6 +30,7 @@ static const char *const rank_names[RANK_NRANKS] = {
 	[RANK_META] = "RANK_META",     [RANK_ICACHE] = "RANK_ICACHE", [RANK_ATTR] = "RANK_ATTR",
 	[RANK_ARRAY] = "RANK_ARRAY",   [RANK_BUDGET] = "RANK_BUDGET", [RANK_LAYERS] = "RANK_LAYERS",
 	[RANK_POOL] = "RANK_POOL",     [RANK_CACHE] = "RANK_CACHE",   [RANK_LEASE] = "RANK_LEASE",
+	[RANK_END] = "RANK_END",       [RANK_EDGE] = "RANK_EDGE",
 	[RANK_FD] = "RANK_FD",         [RANK_WORK] = "RANK_WORK",     [RANK_MEM] = "RANK_MEM",
 };
 

@@ -21,7 +21,7 @@ enum lock_rank {
 	                  from staging to COMMIT; file system syncs happen under it, no reader takes it */
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
 	RANK_META,     /* store/meta: the SQLite connection and all names; statements; an fsync only
-	                  when a log of 64 MiB is folded                                          */
+	                  when a log of 64 MiB is folded, or the database made smaller            */
 	RANK_ICACHE,   /* tree/inode: the table of known inodes and their reference counts; memory    */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
 	RANK_ARRAY,    /* array/: dirty blocks and block map of one array; memory only. Column files
@@ -32,6 +32,9 @@ enum lock_rank {
 	                  block/layer: the end of one open layer; writes happen under it             */
 	RANK_CACHE,    /* block/cache: table and LRU; memory only                                     */
 	RANK_LEASE,    /* io/lease: free buffers; memory only                                         */
+	RANK_END,      /* io/direct: the end of one file: shared by a write, exclusive while the file is cut;
+	                  one transfer happens under it, and no lease is waited for                 */
+	RANK_EDGE,     /* io/direct: a block that two writes may share; one transfer happens under it  */
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
 	RANK_WORK,     /* util/work: the job queues; memory only                                      */
 	RANK_MEM,      /* io/mem, io/fault, util/buf: leaf locks of the innermost modules             */

@@ -1,6 +1,6 @@
 /*
  * Counters shown in .spillfs/stats. One process-wide table of relaxed atomics: counting never takes a
- * lock. Monotonic counters and gauges alike are 64-bit.
+ * lock. Monotonic counters and gauges alike are 64-bit; those whose metric is in seconds count nanoseconds.
  */
 #ifndef SPILLFS_UTIL_STATS_H
 #define SPILLFS_UTIL_STATS_H
@@ -34,8 +34,29 @@
 	X(STAT_DIRTY_BYTES, "spillfs_dirty_bytes", "", "gauge", "Bytes of blocks not yet in a layer") \
 	X(STAT_LEASES_IN_USE, "spillfs_leases_in_use", "", "gauge", "Aligned direct-I/O buffers lent out") \
 	X(STAT_LEASE_WAITS, "spillfs_lease_waits", "", "counter", "Borrowers that had to wait for a buffer") \
-	X(STAT_DIRECT_BYTES, "spillfs_backing_direct_bytes", "", "counter", "Bytes moved by direct I/O on the store") \
-	X(STAT_BUFFERED_BYTES, "spillfs_backing_buffered_bytes", "", "counter", "Bytes moved by buffered I/O on the store") \
+	X(STAT_LEASE_WAIT_NS, "spillfs_lease_wait_seconds", "", "counter", "Time that they waited") \
+	X(STAT_LEASE_FALLBACKS_LENT, "spillfs_lease_fallbacks", "reason=\"lent\"", "counter", "Transfers that were to be direct and went buffered") \
+	X(STAT_LEASE_FALLBACKS_MEMORY, "spillfs_lease_fallbacks", "reason=\"memory\"", "counter", "") \
+	X(STAT_LEASE_FALLBACKS_DESCRIPTORS, "spillfs_lease_fallbacks", "reason=\"descriptors\"", "counter", "") \
+	X(STAT_LEASE_FALLBACKS_REFUSED, "spillfs_lease_fallbacks", "reason=\"refused\"", "counter", "") \
+	X(STAT_LEASE_FALLBACKS_UNSUPPORTED, "spillfs_lease_fallbacks", "reason=\"unsupported\"", "counter", "") \
+	X(STAT_LEASE_FALLBACKS_CONFIGURED, "spillfs_lease_fallbacks", "reason=\"configured\"", "counter", "") \
+	X(STAT_BACKING_READ_OTHER_BUFFERED, "spillfs_backing_read_bytes", "kind=\"other\",way=\"buffered\"", "counter", "Bytes read from the store's files") \
+	X(STAT_BACKING_READ_OTHER_DIRECT, "spillfs_backing_read_bytes", "kind=\"other\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_READ_BUCKET_BUFFERED, "spillfs_backing_read_bytes", "kind=\"bucket\",way=\"buffered\"", "counter", "") \
+	X(STAT_BACKING_READ_BUCKET_DIRECT, "spillfs_backing_read_bytes", "kind=\"bucket\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_READ_COLUMN_BUFFERED, "spillfs_backing_read_bytes", "kind=\"column\",way=\"buffered\"", "counter", "") \
+	X(STAT_BACKING_READ_COLUMN_DIRECT, "spillfs_backing_read_bytes", "kind=\"column\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_READ_LAYERED_BUFFERED, "spillfs_backing_read_bytes", "kind=\"layered\",way=\"buffered\"", "counter", "") \
+	X(STAT_BACKING_READ_LAYERED_DIRECT, "spillfs_backing_read_bytes", "kind=\"layered\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_OTHER_BUFFERED, "spillfs_backing_write_bytes", "kind=\"other\",way=\"buffered\"", "counter", "Bytes written to the store's files") \
+	X(STAT_BACKING_WRITE_OTHER_DIRECT, "spillfs_backing_write_bytes", "kind=\"other\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_BUCKET_BUFFERED, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"buffered\"", "counter", "") \
+	X(STAT_BACKING_WRITE_BUCKET_DIRECT, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_COLUMN_BUFFERED, "spillfs_backing_write_bytes", "kind=\"column\",way=\"buffered\"", "counter", "") \
+	X(STAT_BACKING_WRITE_COLUMN_DIRECT, "spillfs_backing_write_bytes", "kind=\"column\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_LAYERED_BUFFERED, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"buffered\"", "counter", "") \
+	X(STAT_BACKING_WRITE_LAYERED_DIRECT, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"direct\"", "counter", "") \
 	X(STAT_POOL_CLAIMED_BYTES, "spillfs_pool_claimed_bytes", "", "gauge", "Bytes of bucket regions in use") \
 	X(STAT_POOL_FREE_BYTES, "spillfs_pool_free_bytes", "", "gauge", "Bytes of freed regions awaiting reuse") \
 	X(STAT_POOL_PUNCHED_BYTES, "spillfs_pool_punched_bytes", "", "counter", "Bytes given back to the store's file system") \

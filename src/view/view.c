@@ -246,14 +246,14 @@ uint64_t view_hash(const struct view *v)
 /* Reading. */
 
 /* All len bytes, zeros behind the end. */
-static int read_source(const struct view_source *s, uint64_t off, void *buf, size_t len)
+static int read_source(const struct view_source *s, uint64_t off, void *buf, size_t len, unsigned how)
 {
 	size_t n = 0, inside = off >= s->size_bytes ? 0 : s->size_bytes - off < len ? (size_t)(s->size_bytes - off) : len;
 	int err;
 
 	if (s->rw)
 		rwlock_shared_nested(s->rw);
-	err = array_read(s->array, buf, inside, off, &n);
+	err = array_read_as(s->array, buf, inside, off, how, &n);
 	if (s->rw)
 		rwlock_release(s->rw);
 	if (!err)
@@ -273,7 +273,7 @@ static void lend_buf(void *buf, size_t size, size_t skip, size_t len, struct lea
 			       .item = (void *)(uintptr_t)size };
 }
 
-static int borrow_data(const struct view_source *s, uint64_t off, size_t len, struct lease *out)
+static int borrow_data(const struct view_source *s, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	void *buf;
 	int err;
@@ -285,11 +285,11 @@ static int borrow_data(const struct view_source *s, uint64_t off, size_t len, st
 	if (len > s->size_bytes - off)
 		len = (size_t)(s->size_bytes - off);
 	if (!s->rw)
-		return array_borrow(s->array, off, len, out);
+		return array_borrow(s->array, off, len, how, out);
 	if (len > COPY_MAX)
 		len = COPY_MAX;
 	buf = buf_alloc(len);
-	err = buf ? read_source(s, off, buf, len) : -ENOMEM;
+	err = buf ? read_source(s, off, buf, len, how) : -ENOMEM;
 	if (err) {
 		buf_free(buf, len);
 		return err;
@@ -318,7 +318,8 @@ static void map_elements(enum view_map map, const unsigned char *in, size_t n, u
 }
 
 /* Bytes [skip, skip + len) of the mapped elements. */
-static int borrow_mapped(const struct view_source *s, const struct view_piece *p, uint64_t skip, size_t len, struct lease *out)
+static int borrow_mapped(const struct view_source *s, const struct view_piece *p, uint64_t skip, size_t len, unsigned how,
+			 struct lease *out)
 {
 	bool bits = p->map == VIEW_MAP_BITS;
 	uint64_t unit = bits ? 1 : maps[p->map].out_bytes, first = skip / unit;
@@ -337,7 +338,7 @@ static int borrow_mapped(const struct view_source *s, const struct view_piece *p
 	out_bytes = nunits * (size_t)unit;
 	in = buf_alloc(in_bytes);
 	buf = buf_alloc(out_bytes);
-	err = in && buf ? read_source(s, (p->where + first) * maps[p->map].in_bytes, in, in_bytes) : -ENOMEM;
+	err = in && buf ? read_source(s, (p->where + first) * maps[p->map].in_bytes, in, in_bytes, how) : -ENOMEM;
 	if (!err)
 		map_elements(p->map, in, nelems, buf);
 	buf_free(in, in_bytes);
@@ -351,11 +352,11 @@ static int borrow_mapped(const struct view_source *s, const struct view_piece *p
 
 /* Bytes [skip, skip + len) of what shuffling the whole range gives: byte k of element i stands at k * n + i. */
 static int borrow_shuffled(const struct view_source *s, const struct view_shuffle *f, uint64_t skip, size_t len,
-			   struct lease *out)
+			   unsigned how, struct lease *out)
 {
 	size_t whole = (size_t)f->decoded_bytes;
 	unsigned char *in = buf_alloc(whole), *buf = buf_alloc(whole);
-	int err = in && buf ? read_source(s, f->off, in, (size_t)f->len) : -ENOMEM;
+	int err = in && buf ? read_source(s, f->off, in, (size_t)f->len, how) : -ENOMEM;
 
 	if (!err) {
 		memset(in + f->len, 0, whole - (size_t)f->len);
@@ -385,7 +386,7 @@ static const struct view_piece *find_piece(const struct view *v, uint64_t off)
 	return &v->pieces[low];
 }
 
-static int view_borrow(struct array *a, uint64_t off, size_t len, struct lease *out)
+static int view_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	struct view *v = (struct view *)a;
 	const struct view_piece *p = find_piece(v, off);
@@ -402,16 +403,16 @@ static int view_borrow(struct array *a, uint64_t off, size_t len, struct lease *
 		lease_zeros(out, len < LEASE_ZERO_MAX ? len : LEASE_ZERO_MAX);
 		return 0;
 	case PIECE_DATA:
-		return borrow_data(s, p->where + skip, len, out);
+		return borrow_data(s, p->where + skip, len, how, out);
 	case PIECE_MAPPED:
-		return borrow_mapped(s, p, skip, len, out);
+		return borrow_mapped(s, p, skip, len, how, out);
 	case PIECE_STORED:
 		return pin_lend_frame(s->array, p->where, skip, len, out);
 	case PIECE_RLE:
 		lend_zero_blocks(skip, len, out);
 		return 0;
 	case PIECE_SHUFFLED:
-		return borrow_shuffled(s, &v->shuffles[p->where], p->count + skip, len, out);
+		return borrow_shuffled(s, &v->shuffles[p->where], p->count + skip, len, how, out);
 	}
 	return -EUCLEAN;
 }

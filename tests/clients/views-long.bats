@@ -21,3 +21,14 @@ teardown() { :; }
 @test "hyparquet" { matrix_hyparquet; }
 @test "apache-arrow" { matrix_arrow; }
 @test "zstd -d" { matrix_zstd; }
+
+@test "after all is stored, and after a remount" {
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	reads m js parquet-duckdb parquet .parquet
+	mount_again_fresh
+	reads m py npy npy .npy
+	reads then py npy npy .npy
+	reads then js parquet-hyparquet parquet .parquet
+	reads m js zarr3 zarr .zarr 'c64|c128|record|record13'
+	reads then js arrow arrow .arrow
+}

@@ -41,6 +41,14 @@ everywhere() {
 	[ "$MATRIX" = small ] || reads then "$@"
 }
 
+# The mount of this file, ended and begun again.
+mount_again_fresh() {
+	PID=$(tail -n1 "$WORK/.pids")
+	"$SPILLCTL" umount "$MNT"
+	wait_gone "$PID"
+	mount_store
+}
+
 matrix_numpy() {
 	everywhere py npy npy .npy
 	reads nd py npy npy .npy

@@ -23,23 +23,11 @@ teardown() { :; }
 @test "apache-arrow" { matrix_arrow; }
 @test "zstd -d" { matrix_zstd; }
 
-@test "after all is stored, and after a remount" {
+@test "after all is stored and a remount: two readers, of the present and of a snapshot (all in views-long)" {
 	"$SPILLCTL" commit "$MNT" >/dev/null
-	reads m js parquet-duckdb parquet .parquet
 	mount_again_fresh
 	reads m py npy npy .npy
-	reads then py npy npy .npy
 	reads then js parquet-hyparquet parquet .parquet
-	reads m js zarr3 zarr .zarr 'c64|c128|record|record13'
-	reads then js arrow arrow .arrow
-}
-
-# The mount of this file, ended and begun again.
-mount_again_fresh() {
-	PID=$(tail -n1 "$WORK/.pids")
-	"$SPILLCTL" umount "$MNT"
-	wait_gone "$PID"
-	mount_store
 }
 
 view_bytes() { echo $(($(stat_value spillfs_read_bytes 'kind="view"') + 0)); }

@@ -31,7 +31,7 @@ static void decode_blocks(struct layer *l)
 			const struct layer_block *b = &ix->v[i]->blocks[k];
 
 			if (b->layer == layer_number(l) && b->frame_raw <= DECODE_MAX)
-				layer_decode(l, b, "fuzz", out);
+				layer_decode(l, b, "fuzz", 0, out);
 		}
 	}
 	free(out);

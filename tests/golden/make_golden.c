@@ -56,7 +56,7 @@ static struct layer_block frame(struct layer *l, int level, enum codec_policy po
 	size_t len;
 
 	must(codec_encode(&p, raw, n, bytes, codec_bound(n), &hint, &len, &filter));
-	must(layer_append(l, bytes, len, n, &b.frame_off));
+	must(layer_append(l, bytes, len, n, 0, &b.frame_off));
 	b.frame_len = (uint32_t)len;
 	b.filter = (uint8_t)filter;
 	return b;

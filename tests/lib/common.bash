@@ -292,12 +292,12 @@ each_kind() {
 
 sha() { sha256sum <"$1" | cut -d' ' -f1; }
 
-# sums DIR: names, sizes and hashes of all that is in it.
+# sums DIR: names, sizes and checksums of all that is in it.
 sums() {
 	(
 		cd "$1"
 		find . ! -type f -printf '%p %y\n' -o -printf '%p %s\n' | sort
-		find . -type f -print0 | sort -z | xargs -0r sha256sum
+		find . -type f -print0 | sort -z | xargs -0r cksum
 	)
 }
 

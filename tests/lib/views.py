@@ -976,11 +976,11 @@ def access(mnt):
         eq(os.listdir(top + "/d"), [])
 
 
-def past(mnt):
+def past(mnt, seconds):
     """Many open, read and look at one file of the past at the same time."""
     files = [mnt + "/snapshots/s/" + f for f in ("layers/a.f64", "views/npy/layers/a.npy", "views/parquet/layers/a.parquet")]
     want = [get(f) for f in files]
-    end = time.monotonic() + 4
+    end = time.monotonic() + float(seconds)
 
     def act(i):
         while time.monotonic() < end:

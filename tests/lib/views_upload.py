@@ -465,7 +465,7 @@ def refused(mnt, log):
 
 
 def wait_for(log, before, name, why, text):
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while True:
         with open(log, encoding="utf-8", errors="replace") as f:
             f.seek(before)

@@ -330,7 +330,7 @@ UNIT_TEST(golden_opens)
 	CHECK_OK(layer_verify(l, true, NULL, NULL));
 	r = index_find(layer_index(l), 10);
 	CHECK(r && r->nblocks == 3);
-	CHECK_OK(layer_decode(l, &r->blocks[0], "golden", out));
+	CHECK_OK(layer_decode(l, &r->blocks[0], "golden", 0, out));
 	for (int32_t i = 0; i < 256; i++)
 		CHECK_EQ(out[i], i * 1000 - 5);
 	CHECK_EQ(index_find(layer_index(l), 13)->type, LAYER_REC_GONE);

@@ -139,7 +139,7 @@ static void write_at(struct tree_file *f, const void *p, size_t n, uint64_t off)
 {
 	bool drop;
 
-	CHECK_OK(tree_write(f, p, n, off, false, &me, &drop));
+	CHECK_OK(tree_write(f, p, n, off, 0, false, &me, &drop));
 }
 
 static void file_name(unsigned i, char out[16])
@@ -162,7 +162,7 @@ static void check_bytes(struct tree *t, uint64_t ino, const unsigned char *want,
 		struct tree_read r;
 		size_t before = done;
 
-		CHECK_OK(tree_read_begin(f, done, 32768, &r));
+		CHECK_OK(tree_read_begin(f, done, 32768, 0, &r));
 		for (unsigned k = 0; k < r.n; k++) {
 			CHECK(r.part[k].ptr && done + r.part[k].len_bytes <= n);
 			CHECK(!memcmp(r.part[k].ptr, want + done, r.part[k].len_bytes));
@@ -618,7 +618,7 @@ UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
 	while (done < sizeof(p[0])) {
 		struct tree_read r;
 
-		CHECK_OK(tree_read_begin(then, done, 32768, &r));
+		CHECK_OK(tree_read_begin(then, done, 32768, 0, &r));
 		for (unsigned k = 0; k < r.n; k++) {
 			CHECK(!memcmp(r.part[k].ptr, p[0] + done, r.part[k].len_bytes));
 			done += r.part[k].len_bytes;
@@ -846,7 +846,7 @@ static void check_follows(struct store *f, uint64_t number)
 			unsigned char *p = malloc(ix.v[i]->blocks[k].frame_raw);
 
 			CHECK_OK(layers_get(f->layers, ix.v[i]->blocks[k].layer, &slot));
-			CHECK_OK(layer_decode(layers_file(slot), &ix.v[i]->blocks[k], "test", p));
+			CHECK_OK(layer_decode(layers_file(slot), &ix.v[i]->blocks[k], "test", 0, p));
 			layers_put(f->layers, slot);
 			free(p);
 		}

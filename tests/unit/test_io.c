@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -25,6 +28,14 @@ static struct io_dir *file_dir(enum io_backing backing, struct lease_pool *lease
 
 	CHECK_OK(io_file_dir(unit_tmpdir_fd(), backing, leases, &d));
 	return d;
+}
+
+static struct lease_pool *new_pool(unsigned n, size_t size_bytes)
+{
+	struct lease_pool *p = NULL;
+
+	CHECK_OK(lease_pool_new(n, size_bytes, &p));
+	return p;
 }
 
 /* ---- leases ---- */
@@ -64,7 +75,6 @@ UNIT_TEST(lease_64_threads_on_3_buffers) /* hangs if a wakeup is lost */
 	for (int i = 0; i < 64; i++)
 		pthread_join(t[i], NULL);
 	CHECK(atomic_load(&pool_most) <= 3);
-	CHECK_EQ(lease_pool_outstanding(pool), 0);
 	CHECK_EQ(stats_read(STAT_LEASES_IN_USE), 0);
 	lease_pool_free(pool);
 }
@@ -110,7 +120,6 @@ UNIT_TEST(lease_failed_allocation)
 	pthread_join(t, &b);
 	CHECK(b == a);
 	lease_pool_return(pool, b);
-	CHECK_EQ(lease_pool_outstanding(pool), 0);
 	lease_pool_free(pool);
 }
 
@@ -276,6 +285,7 @@ UNIT_TEST(io_file_agrees_with_mem)
 		script_run(IO_BACKING_BUFFERED, true, seed);
 		script_run(IO_BACKING_BUFFERED, false, seed * 77);
 		script_run(IO_BACKING_AUTO, false, seed * 1234567);
+		script_run(IO_BACKING_DIRECT, false, seed * 31);
 	}
 }
 
@@ -409,6 +419,32 @@ static void backing_script(struct io_dir *d, const unsigned char *model, size_t 
 	buf_free(buf, size + 8192);
 }
 
+/* Bytes moved by one way, of all kinds. */
+static uint64_t moved(unsigned direct)
+{
+	uint64_t sum = 0;
+
+	for (unsigned kind = 0; kind < 4; kind++) {
+		sum += stats_read(STAT_BACKING_READ_OTHER_BUFFERED + 2 * kind + direct);
+		sum += stats_read(STAT_BACKING_WRITE_OTHER_BUFFERED + 2 * kind + direct);
+	}
+	return sum;
+}
+
+static uint64_t fallbacks(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = STAT_LEASE_FALLBACKS_LENT; i <= STAT_LEASE_FALLBACKS_CONFIGURED; i++)
+		sum += stats_read(i);
+	return sum;
+}
+
+static bool is_direct(struct io_dir *d)
+{
+	return strcmp(io_file_backing(d, NULL), "direct") == 0;
+}
+
 UNIT_TEST(io_backings_read_back_equal)
 {
 	static const enum io_backing backings[] = {
@@ -416,84 +452,319 @@ UNIT_TEST(io_backings_read_back_equal)
 	};
 	const size_t size = (3 << 20) + 1234;
 	unsigned char *model = malloc(size);
-	struct lease_pool *leases;
+	struct lease_pool *leases = new_pool(2, 64 << 10); /* smaller than the transfers */
 	uint64_t seed = 5;
 
 	unit_rand_fill(&seed, model, size);
-	CHECK_OK(lease_pool_new(2, 64 << 10, &leases)); /* smaller than the transfers */
 	for (int i = 0; i < 3; i++) {
 		for (size_t skew = 0; skew < 2; skew++) {
-			uint64_t direct = stats_read(STAT_DIRECT_BYTES);
-			uint64_t buffered = stats_read(STAT_BUFFERED_BYTES);
-			int err, fd = unit_tmpdir_fd();
-			const char *why = NULL;
-			struct io_dir *d;
+			uint64_t direct = moved(1), buffered = moved(0), fell = fallbacks();
+			struct io_dir *d = file_dir(backings[i], i ? leases : NULL);
+			const char *why = NULL, *way = io_file_backing(d, &why);
 
-			err = io_file_dir(fd, backings[i], i ? leases : NULL, &d);
-			if (err == -EINVAL && backings[i] == IO_BACKING_DIRECT) { /* not here */
-				close(fd);
-				continue;
-			}
-			CHECK_OK(err);
 			backing_script(d, model, size, skew);
-			direct = stats_read(STAT_DIRECT_BYTES) - direct;
-			buffered = stats_read(STAT_BUFFERED_BYTES) - buffered;
-			if (strcmp(io_file_backing(d, &why), "direct") == 0)
-				CHECK(direct > size);
-			else
-				CHECK_EQ(direct, 0);
+			direct = moved(1) - direct;
+			buffered = moved(0) - buffered;
 			CHECK(why && *why);
-			CHECK(buffered > 0 && direct + buffered >= 2 * size);
+			CHECK(direct + buffered >= 2 * size);
+			if (strcmp(way, "direct"))
+				CHECK_EQ(direct, 0);
+			else
+				CHECK(direct > size);
+			if (is_direct(d) && backings[i] == IO_BACKING_DIRECT)
+				CHECK_EQ(buffered, 0);
+			if (is_direct(d))
+				CHECK_EQ(fallbacks(), fell);
 			io_dir_close(d);
 		}
 	}
-	CHECK_EQ(lease_pool_outstanding(leases), 0);
+	CHECK_EQ(stats_read(STAT_LEASES_IN_USE), 0);
 	lease_pool_free(leases);
 	free(model);
 }
 
-UNIT_TEST(io_auto_keeps_small_transfers_buffered)
+UNIT_TEST(io_auto_chooses_by_size_and_use)
 {
 	const size_t big = IO_DIRECT_MIN;
 	unsigned char *buf = buf_alloc(big);
-	uint64_t before = stats_read(STAT_DIRECT_BYTES);
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	uint64_t before = moved(1);
+	struct lease_pool *leases = new_pool(1, 64 << 10);
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
 	struct io *f;
 
 	memset(buf, 7, big);
 	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
 	CHECK_OK(io_pwrite(f, buf, big - 4096, 0));
-	CHECK_OK(io_pwrite(f, buf, big, 4095)); /* its aligned middle is too small */
-	CHECK_EQ(stats_read(STAT_DIRECT_BYTES), before);
-	CHECK_OK(io_pwrite(f, buf, big, 8192));
-	if (strcmp(io_file_backing(d, NULL), "direct") == 0)
-		CHECK_EQ(stats_read(STAT_DIRECT_BYTES), before + big);
-	io_close(f);
-	io_dir_close(d);
-	buf_free(buf, big);
-}
-
-/* A thread that holds the only buffer must not wait for it. */
-UNIT_TEST(io_direct_does_not_wait_for_a_buffer)
-{
-	struct lease_pool *leases;
-	unsigned char *buf = buf_alloc(1 << 20);
-	struct io_dir *d;
-	struct io *f;
-	void *held;
-
-	CHECK_OK(lease_pool_new(1, 8192, &leases));
-	d = file_dir(IO_BACKING_AUTO, leases);
-	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
-	CHECK_OK(lease_pool_borrow(leases, &held));
-	memset(buf, 9, 1 << 20);
-	CHECK_OK(io_pwrite(f, buf + 1, (1 << 20) - 1, 0));
-	CHECK_OK(io_pread(f, buf + 1, (1 << 20) - 1, 0));
-	lease_pool_return(leases, held);
+	CHECK_OK(io_pwrite(f, buf, big, 4095)); /* its whole blocks are too few */
+	CHECK_OK(io_pwrite_as(f, buf, big, 8192, IO_CACHED));
+	CHECK_OK(io_pread_as(f, buf, big, 8192, IO_CACHED));
+	CHECK_EQ(moved(1), before);
+	if (is_direct(d)) {
+		CHECK_OK(io_pwrite(f, buf, big, 8192));
+		CHECK_EQ(moved(1), before + big);
+		CHECK_OK(io_pwrite_as(f, buf, 10, 5, IO_DIRECT));
+		CHECK_OK(io_pread_as(f, buf, 10, 5, IO_DIRECT | IO_CACHED));
+		CHECK_EQ(moved(1), before + big + 20);
+	}
 	io_close(f);
 	io_dir_close(d);
 	lease_pool_free(leases);
-	buf_free(buf, 1 << 20);
+	buf_free(buf, big);
+}
+
+/* Bytes of a file in the page cache. */
+static size_t resident(const char *dir, const char *name)
+{
+	unsigned char pages[4096];
+	char path[600];
+	struct stat st;
+	size_t n = 0;
+	void *p;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	CHECK_EQ(fstat(fd, &st), 0);
+	CHECK(st.st_size > 0 && (size_t)st.st_size <= sizeof(pages) * 4096);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(p != MAP_FAILED);
+	CHECK_EQ(mincore(p, (size_t)st.st_size, pages), 0);
+	for (size_t i = 0; i < ((size_t)st.st_size + 4095) / 4096; i++)
+		n += pages[i] & 1;
+	munmap(p, (size_t)st.st_size);
+	close(fd);
+	return n * 4096;
+}
+
+static off_t length(const char *dir, const char *name)
+{
+	char path[600];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	CHECK_EQ(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* Each kind counts what it moved, once, and leaves no page behind, whatever the alignment. */
+UNIT_TEST(io_direct_leaves_no_page_and_counts)
+{
+	static const unsigned kinds[] = { IO_OF_OTHER, IO_OF_BUCKET, IO_OF_COLUMN, IO_OF_LAYERED };
+	const size_t size = (2 << 20) + 777, step = 100001;
+	unsigned char *a = malloc(size), *b = malloc(size);
+	struct lease_pool *leases = new_pool(1, 64 << 10);
+	const char *path = unit_tmpdir();
+	struct io_dir *d = NULL;
+	uint64_t seed = 8, fell = fallbacks(), n;
+	struct io *f;
+
+	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_DIRECT, leases, &d));
+	unit_rand_fill(&seed, a, size);
+	for (unsigned k = 0; k < 4 && is_direct(d); k++) {
+		enum stats_id rd = STAT_BACKING_READ_OTHER_DIRECT + 2 * k, wr = STAT_BACKING_WRITE_OTHER_DIRECT + 2 * k;
+		uint64_t read = stats_read(rd), written = stats_read(wr), buffered = moved(0);
+
+		CHECK_OK(io_open(d, "f", IO_CREATE | kinds[k], &f));
+		CHECK_OK(io_truncate(f, 0));
+		for (size_t off = 0; off < size; off += step)
+			CHECK_OK(io_pwrite(f, a + off, off + step < size ? step : size - off, off));
+		CHECK_OK(io_pread(f, b, size, 0));
+		CHECK(!memcmp(a, b, size));
+		CHECK_OK(io_pread(f, b, 5, 12345));
+		CHECK_EQ(stats_read(wr), written + size);
+		CHECK_EQ(stats_read(rd), read + size + 5);
+		CHECK_EQ(moved(0), buffered);
+		CHECK_OK(io_truncate(f, size - 1000));
+		CHECK_OK(io_punch(f, 5000, 10000));
+		CHECK_OK(io_size(f, &n, NULL));
+		CHECK_EQ(n, size - 1000);
+		CHECK_EQ(resident(path, "f"), 0);
+		io_close(f);
+		CHECK_EQ(resident(path, "f"), 0);
+	}
+	CHECK_EQ(fallbacks(), is_direct(d) ? fell : fallbacks());
+	io_dir_close(d);
+	lease_pool_free(leases);
+	free(a);
+	free(b);
+}
+
+/* The file is longer than what was written for others only, and for as long as its writer has it. */
+UNIT_TEST(io_direct_knows_the_end)
+{
+	struct lease_pool *leases = new_pool(1, 64 << 10);
+	const char *path = unit_tmpdir();
+	struct io_dir *d = NULL;
+	char buf[9000], *zeros = calloc(1, 9000);
+	uint64_t n;
+	size_t got;
+	struct io *f;
+
+	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_DIRECT, leases, &d));
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(io_pwrite(f, "hello", 5, 4096));
+	CHECK_EQ(length(path, "f"), is_direct(d) ? 8192 : 4101);
+	CHECK_OK(io_size(f, &n, NULL));
+	CHECK_EQ(n, 4101);
+	CHECK_OK(io_pread_some(f, buf, sizeof(buf), 0, &got));
+	CHECK_EQ(got, 4101);
+	CHECK_EQ(io_pread(f, buf, 6, 4096), -ENODATA);
+	CHECK_EQ(io_seek(f, 4101, true, &n), -ENXIO);
+	CHECK_OK(io_seek(f, 4097, true, &n));
+	CHECK_EQ(n, 4101);
+	CHECK_OK(io_pwrite(f, "x", 1, 9000)); /* a gap of zeros */
+	CHECK_OK(io_pread(f, buf, 4899, 4101));
+	CHECK(!memcmp(buf, zeros, 4899));
+	CHECK_OK(io_truncate(f, 4098));
+	CHECK_EQ(length(path, "f"), 4098);
+	CHECK_OK(io_pwrite(f, "y", 1, 5000));
+	CHECK_OK(io_sync(f));
+	CHECK_EQ(length(path, "f"), 5001);
+	CHECK_EQ(resident(path, "f"), is_direct(d) ? 0 : 8192);
+	CHECK_OK(io_pwrite(f, "y", 1, 5000));
+	CHECK_OK(io_pread(f, buf, 905, 4096));
+	CHECK(!memcmp(buf, "he", 2) && !memcmp(buf + 2, zeros, 902) && buf[904] == 'y');
+	io_close(f);
+	CHECK_EQ(length(path, "f"), 5001);
+	CHECK_OK(io_replace(d, "small", "small.tmp", "text", 4));
+	CHECK_EQ(length(path, "small"), 4);
+	io_dir_close(d);
+	lease_pool_free(leases);
+	free(zeros);
+}
+
+/* What a failed write has left behind the end is not there when the file grows. */
+UNIT_TEST(io_direct_cuts_what_a_failed_write_left)
+{
+	struct lease_pool *leases = new_pool(1, 8192);
+	unsigned char *buf = malloc(1 << 20);
+	struct io_dir *d = file_dir(IO_BACKING_DIRECT, leases);
+	struct rlimit old, limit;
+	uint64_t n;
+	struct io *f;
+
+	memset(buf, 5, 1 << 20);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(io_pwrite(f, buf, 1000, 0));
+	getrlimit(RLIMIT_FSIZE, &old);
+	limit = (struct rlimit){ 300000, old.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	CHECK_EQ(io_pwrite(f, buf, 1 << 20, 1000), -EFBIG);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+	CHECK_OK(io_size(f, &n, NULL));
+	CHECK(n <= 300000);
+	CHECK_OK(io_truncate(f, 1000));
+	CHECK_OK(io_truncate(f, 1 << 20));
+	CHECK_OK(io_pread(f, buf, (1 << 20) - 1000, 1000));
+	CHECK(buf_is_zero(buf, (1 << 20) - 1000));
+	io_close(f);
+	io_dir_close(d);
+	lease_pool_free(leases);
+	free(buf);
+}
+
+/* Who does not wait goes buffered, and says why; who has to be direct waits. */
+UNIT_TEST(io_lease_wait)
+{
+	unsigned char *buf = malloc(1 << 20), *back = malloc(1 << 20);
+	struct lease_pool *leases = new_pool(1, 8192);
+	uint64_t seed = 3, lent, waits = stats_read(STAT_LEASE_WAITS), direct;
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
+	struct io *f;
+	void *held;
+
+	unit_rand_fill(&seed, buf, 1 << 20);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	for (int wait = IO_LEASE_WAIT_BUFFERED; wait >= 0 && is_direct(d); wait -= 2) {
+		io_file_set_lease_wait(d, wait);
+		lent = stats_read(STAT_LEASE_FALLBACKS_LENT);
+		direct = moved(1);
+		CHECK_OK(lease_pool_borrow(leases, &held));
+		CHECK_OK(io_pwrite(f, buf + 1, (1 << 20) - 1, 1));
+		CHECK_OK(io_pread(f, back, (1 << 20) - 1, 1));
+		if (wait == IO_LEASE_WAIT_BUFFERED)
+			CHECK_OK(io_pread_as(f, back, 10000, 1, IO_DIRECT));
+		lease_pool_return(leases, held);
+		CHECK_EQ(stats_read(STAT_LEASE_FALLBACKS_LENT), lent + (wait == IO_LEASE_WAIT_BUFFERED ? 3 : 2));
+		CHECK_EQ(moved(1), direct);
+		CHECK_OK(io_pread(f, back, (1 << 20) - 1, 1));
+		CHECK(!memcmp(buf + 1, back, (1 << 20) - 1));
+	}
+	CHECK_EQ(stats_read(STAT_LEASE_WAITS), waits);
+	io_close(f);
+	io_dir_close(d);
+	d = file_dir(IO_BACKING_BUFFERED, leases);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	lent = stats_read(STAT_LEASE_FALLBACKS_CONFIGURED);
+	CHECK_OK(io_pwrite_as(f, buf, 10, 0, IO_DIRECT));
+	CHECK_EQ(stats_read(STAT_LEASE_FALLBACKS_CONFIGURED), lent + 1);
+	io_close(f);
+	io_dir_close(d);
+	lease_pool_free(leases);
+	free(buf);
+	free(back);
+}
+
+#define NEIGHBOURS 64
+#define RECORD 100
+
+struct neighbour {
+	struct io *f;
+	unsigned id;
+};
+
+/* Its records lie between those of all others, many in each block. */
+static void *neighbour_thread(void *arg)
+{
+	struct neighbour *me = arg;
+	unsigned char rec[RECORD], back[3 * RECORD];
+	uint64_t seed = me->id + 1;
+
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t off = (uint64_t)(i * NEIGHBOURS + me->id) * RECORD;
+
+		memset(rec, (int)(me->id + 1), RECORD);
+		CHECK_OK(io_pwrite(me->f, rec, RECORD, off));
+		CHECK_OK(io_pread(me->f, back, RECORD, off));
+		CHECK(!memcmp(rec, back, RECORD));
+		if (unit_rand(&seed) % 8 == 0 && i)
+			CHECK_OK(io_pread(me->f, back, sizeof(back), off - NEIGHBOURS * RECORD));
+	}
+	return NULL;
+}
+
+UNIT_TEST(io_64_threads_on_one_lease) /* hangs if one waits for ever; fails if a write undoes another's */
+{
+	struct lease_pool *leases = new_pool(1, 8192);
+	uint64_t waits = stats_read(STAT_LEASE_WAITS), ns = stats_read(STAT_LEASE_WAIT_NS), buffered = moved(0);
+	struct io_dir *d = file_dir(IO_BACKING_DIRECT, leases);
+	struct neighbour n[NEIGHBOURS];
+	pthread_t t[NEIGHBOURS];
+	unsigned char rec[RECORD];
+	struct io *f;
+
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	for (unsigned i = 0; i < NEIGHBOURS; i++) {
+		n[i] = (struct neighbour){ f, i };
+		CHECK_EQ(pthread_create(&t[i], NULL, neighbour_thread, &n[i]), 0);
+	}
+	for (unsigned i = 0; i < NEIGHBOURS; i++)
+		pthread_join(t[i], NULL);
+	for (uint64_t i = 0; i < 40 * NEIGHBOURS; i++) {
+		CHECK_OK(io_pread(f, rec, RECORD, i * RECORD));
+		for (unsigned k = 0; k < RECORD; k++)
+			CHECK_EQ(rec[k], i % NEIGHBOURS + 1);
+	}
+	if (is_direct(d)) {
+		CHECK(stats_read(STAT_LEASE_WAITS) > waits);
+		CHECK(stats_read(STAT_LEASE_WAIT_NS) > ns);
+		CHECK_EQ(moved(0), buffered);
+	}
+	CHECK_EQ(stats_read(STAT_LEASES_IN_USE), 0);
+	io_close(f);
+	io_dir_close(d);
+	lease_pool_free(leases);
 }
 
 /* ---- descriptors ---- */
@@ -514,10 +785,11 @@ UNIT_TEST(io_fd_budget)
 {
 	enum { N = 200, BUDGET = 8 };
 	const size_t big = 2 * IO_DIRECT_MIN;
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	struct lease_pool *leases = new_pool(2, 64 << 10);
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
 	unsigned char *buf = buf_alloc(big);
 	struct io *f[N];
-	int before, fd, got;
+	int before, got;
 	char name[16];
 
 	memset(buf, 1, big);
@@ -537,26 +809,21 @@ UNIT_TEST(io_fd_budget)
 		CHECK_OK(io_pread(f[i], &got, sizeof(got), 0));
 		CHECK_EQ(got, i);
 	}
-	CHECK_OK(io_pin(f[7], &fd));
-	for (int i = 0; i < N; i++)
-		CHECK_OK(io_pread(f[i], &got, sizeof(got), 0));
-	CHECK_EQ(pread(fd, &got, sizeof(got), 0), sizeof(got)); /* the pin survived all others */
-	CHECK_EQ(got, 7);
-	CHECK(count_fds() <= before + BUDGET + 1);
-	io_unpin(f[7]);
 	CHECK(count_fds() <= before + BUDGET);
 	io_file_set_fd_budget(d, 0);
 	CHECK_EQ(count_fds(), before);
 	for (int i = 0; i < N; i++)
 		io_close(f[i]);
 	io_dir_close(d);
+	lease_pool_free(leases);
 	buf_free(buf, big);
 }
 
 UNIT_TEST(io_unlinked_and_renamed_files_stay_usable)
 {
 	enum { N = 50 };
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	struct lease_pool *leases = new_pool(2, 64 << 10);
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
 	unsigned char *buf = buf_alloc(1 << 20);
 	struct io *f[N], *other;
 	char name[16], to[16];
@@ -590,6 +857,7 @@ UNIT_TEST(io_unlinked_and_renamed_files_stay_usable)
 	for (int i = 0; i < N; i++)
 		io_close(f[i]);
 	io_dir_close(d);
+	lease_pool_free(leases);
 	buf_free(buf, 1 << 20);
 }
 
@@ -630,17 +898,11 @@ static void *churn_thread(void *arg)
 	for (int i = 0; i < 300; i++) {
 		unsigned k = unit_rand(&seed) % c->nfiles;
 		uint64_t v = k, off = 8 * (1 + unit_rand(&seed) % 1000);
-		int fd;
 
 		CHECK_OK(io_pwrite(c->files[k], &v, 8, off));
 		v = ~0ull;
 		CHECK_OK(io_pread(c->files[k], &v, 8, off));
 		CHECK_EQ(v, k);
-		if (i % 16 == 0) {
-			CHECK_OK(io_pin(c->files[k], &fd));
-			CHECK_EQ(pread(fd, &v, 8, off), 8);
-			io_unpin(c->files[k]);
-		}
 		if (i % 32 == 0) {
 			snprintf(name, sizeof(name), "own%u", c->id);
 			CHECK_OK(io_open(c->d, name, IO_CREATE, &own));
@@ -655,13 +917,14 @@ static void *churn_thread(void *arg)
 	return NULL;
 }
 
-UNIT_TEST(io_file_many_threads)
+static void many_threads(enum io_backing backing)
 {
 	enum { FILES = 24, THREADS = 8 };
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, NULL);
+	struct lease_pool *leases = new_pool(2, 16384);
 	struct churn c[THREADS];
 	struct io *files[FILES];
 	pthread_t t[THREADS];
+	struct io_dir *d = file_dir(backing, leases);
 	char name[16];
 
 	io_file_set_fd_budget(d, 3);
@@ -685,6 +948,13 @@ UNIT_TEST(io_file_many_threads)
 	for (int i = 0; i < FILES; i++)
 		io_close(files[i]);
 	io_dir_close(d);
+	lease_pool_free(leases);
+}
+
+UNIT_TEST(io_file_many_threads)
+{
+	many_threads(IO_BACKING_AUTO);
+	many_threads(IO_BACKING_DIRECT);
 }
 
 UNIT_TEST(io_mem_sparse)
@@ -706,7 +976,6 @@ UNIT_TEST(io_mem_sparse)
 	CHECK_OK(io_punch(f, 0, ~0ull));
 	CHECK_OK(io_size(f, &size, &stored));
 	CHECK_EQ(stored, 0);
-	CHECK_EQ(io_pin(f, NULL), -EOPNOTSUPP);
 	io_close(f);
 	io_dir_close(d);
 }

@@ -59,7 +59,7 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 
 	block_bytes(block, raw);
 	CHECK_OK(codec_encode(&p, raw, BLOCK, frame, sizeof(frame), &hint, &len, &filter));
-	err = layer_append(l, frame, len, BLOCK, &b.frame_off);
+	err = layer_append(l, frame, len, BLOCK, 0, &b.frame_off);
 	if (err)
 		return err;
 	b.frame_len = (uint32_t)len;
@@ -86,7 +86,7 @@ static size_t blocks_match(struct layer *l)
 				continue;
 			n++;
 			block_bytes(ix->v[i]->blocks[k].block, want);
-			CHECK_OK(layer_decode(l, &ix->v[i]->blocks[k], "test", got));
+			CHECK_OK(layer_decode(l, &ix->v[i]->blocks[k], "test", 0, got));
 			CHECK(!memcmp(want, got, BLOCK));
 		}
 	}
@@ -297,7 +297,7 @@ static unsigned damaged_blocks(struct layer *l)
 
 	for (size_t i = 0; i < ix->n; i++) {
 		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
-			int err = layer_decode(l, &ix->v[i]->blocks[k], "test", got);
+			int err = layer_decode(l, &ix->v[i]->blocks[k], "test", 0, got);
 
 			CHECK(!err || err == -EUCLEAN);
 			nbad += err != 0;
@@ -466,7 +466,7 @@ UNIT_TEST(layer_opens_in_two_steps) /* layer_open (4) */
 	CHECK_EQ(layer_bytes(l), layer_bytes(whole));
 	CHECK_EQ(layer_frame_bytes(l), layer_frame_bytes(whole));
 	CHECK(!memcmp(layer_head(l), layer_head(whole), sizeof(struct layer_index_head)));
-	CHECK_OK(layer_decode(l, &r->blocks[2], "test", got));
+	CHECK_OK(layer_decode(l, &r->blocks[2], "test", 0, got));
 	block_bytes(r->blocks[2].block, want);
 	CHECK(!memcmp(want, got, BLOCK));
 	CHECK_OK(layer_verify(l, true, NULL, NULL));
@@ -576,7 +576,7 @@ UNIT_TEST(layer_full_is_sealed_and_adopted) /* (7) */
 	CHECK_EQ(layer_index(l)->chain[0], 1);
 	CHECK_EQ(blocks_match(l), 2);
 	CHECK_EQ(index_find(layer_index(l), 20)->nblocks, 3);
-	CHECK_OK(layer_decode(l, &index_find(layer_index(l), 20)->blocks[0], "test", got));
+	CHECK_OK(layer_decode(l, &index_find(layer_index(l), 20)->blocks[0], "test", 0, got));
 	CHECK_OK(layer_verify(l, true, NULL, NULL));
 	layer_close(l);
 	io_dir_close(d);
@@ -675,7 +675,7 @@ UNIT_TEST(layer_is_salvaged) /* layer_recover (3) */
 		CHECK_OK(write_segment(l, i * 3, i * 3 + 3, &seg[i]));
 		end[i] = layer_bytes(l);
 	}
-	CHECK_OK(layer_append(l, "no frame at all, this", 21, 5, &off));
+	CHECK_OK(layer_append(l, "no frame at all, this", 21, 5, 0, &off));
 	end[3] = layer_bytes(l);
 	CHECK(end[3] < sizeof(bytes));
 	layer_close(l);
@@ -981,7 +981,7 @@ static void *appender_run(void *arg)
 
 		CHECK_OK(append_block(a->layer, &a->added, a->ino, block));
 		r = index_find(&a->added, a->ino);
-		CHECK_OK(layer_decode(a->layer, &r->blocks[r->nblocks - 1], "test", got));
+		CHECK_OK(layer_decode(a->layer, &r->blocks[r->nblocks - 1], "test", 0, got));
 		block_bytes(block, want);
 		CHECK(!memcmp(got, want, BLOCK));
 	}

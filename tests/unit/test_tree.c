@@ -3,12 +3,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "store/meta.h"
+#include "store/meta_priv.h"
 #include "store/store.h"
 #include "tree/tree.h"
 #include "unit.h"
@@ -71,7 +73,7 @@ static int write_all(struct world *w, const char *name, unsigned seed)
 			break;
 		err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
 		for (size_t done = 0; !err && done < BYTES; done += 100000)
-			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, false, &me, &drop);
+			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, 0, false, &me, &drop);
 		if (!err)
 			tree_file_release(f);
 		tree_forget(w->tree, a.st.st_ino, 1);
@@ -85,7 +87,7 @@ static int compare_part(struct tree_file *f, const unsigned char *want, size_t o
 {
 	struct tree_read r;
 	size_t done = 0;
-	int err = tree_read_begin(f, off, len, &r);
+	int err = tree_read_begin(f, off, len, 0, &r);
 
 	if (err)
 		return err;
@@ -93,10 +95,7 @@ static int compare_part(struct tree_file *f, const unsigned char *want, size_t o
 		const struct lease *l = &r.part[i];
 		unsigned char *copy = malloc(l->len_bytes + 1);
 
-		if (l->ptr)
-			memcpy(copy, l->ptr, l->len_bytes);
-		else if (pread(l->fd, copy, l->len_bytes, (off_t)l->fd_off_bytes) != (ssize_t)l->len_bytes)
-			err = -EIO;
+		err = lease_copy(l, r.how, copy);
 		if (!err && memcmp(copy, want + off + done, l->len_bytes))
 			*equal = false;
 		done += l->len_bytes;
@@ -207,4 +206,96 @@ UNIT_TEST(store_refuses_what_is_not_its_own)
 	CHECK(write(file, "spillfs 99\nuuid 0\n", 18) == 18);
 	close(file);
 	CHECK_EQ(store_open(fd, dir, &config, &s, &why), STORE_ENEWER);
+}
+
+/* Listings ask the database about as often as there are entries, in views as in the directories themselves. */
+
+static int count_statement(unsigned what, void *ctx, void *statement, void *text)
+{
+	(void)what;
+	(void)statement;
+	(void)text;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static int make_files(struct world *w, uint64_t dir, unsigned n)
+{
+	struct tree_caller me = { 0 };
+	struct tree_attr a;
+	char name[32];
+	int err = 0;
+
+	for (unsigned k = 0; k < n && !err; k++) {
+		snprintf(name, sizeof(name), "a%u.%s", k, k % 3 ? "f64" : "u16");
+		err = tree_make(w->tree, dir, name, S_IFREG | 0644, 0, NULL, &me, &a);
+		if (!err)
+			tree_forget(w->tree, a.st.st_ino, 1);
+	}
+	return err;
+}
+
+/* A directory as the kernel reads it: how many entries, and how many statements that took. */
+static int list_all(struct world *w, uint64_t dir, unsigned *nentries, unsigned *nstatements)
+{
+	sqlite3 *db = w->store->meta->db;
+	struct tree_dirent v[64];
+	struct tree_dir *d;
+	uint64_t cookie = 0;
+	size_t n = 1;
+	int err = tree_dir_open(w->tree, dir, &d);
+
+	*nentries = *nstatements = 0;
+	if (err)
+		return err;
+	sqlite3_trace_v2(db, SQLITE_TRACE_STMT, count_statement, nstatements);
+	while (!err && n) {
+		err = tree_dir_read(w->tree, d, dir, cookie, false, v, 64, &n);
+		*nentries += err ? 0 : (unsigned)n;
+		cookie = n ? v[n - 1].cookie : 0;
+	}
+	sqlite3_trace_v2(db, 0, NULL, NULL);
+	tree_dir_release(d);
+	return err;
+}
+
+static int walk_to(struct world *w, const char *const *path, uint64_t *out)
+{
+	struct tree_attr a = { .st.st_ino = META_INO_ROOT };
+	int err = 0;
+
+	for (; *path && !err; path++)
+		err = tree_lookup(w->tree, a.st.st_ino, *path, &a);
+	if (!err)
+		*out = a.st.st_ino;
+	return err;
+}
+
+UNIT_TEST(views_are_listed_with_as_few_statements_as_their_directories)
+{
+	static const char *const formats[] = { "npy", "parquet", "arrow", "zarr", "zarr2" };
+	static const char *const classes[] = { "buckets", "columns", "layers" };
+	enum { FILES = 1000 };
+	struct tree_caller me = { 0 };
+	struct world w;
+
+	CHECK_OK(world_open(unit_tmpdir(), &w));
+	for (size_t k = 0; k < 3; k++) {
+		unsigned n, statements, own, entries;
+		struct tree_attr a;
+		uint64_t dir = 0;
+
+		CHECK_OK(tree_make(w.tree, class_dirs[k], "d", S_IFDIR | 0755, 0, NULL, &me, &a));
+		CHECK_OK(make_files(&w, a.st.st_ino, FILES));
+		CHECK_OK(list_all(&w, a.st.st_ino, &entries, &own));
+		CHECK_EQ(entries, FILES + 2);
+		CHECK(own >= FILES);
+		for (size_t f = 0; f < 5; f++) {
+			CHECK_OK(walk_to(&w, (const char *const[]){ "views", formats[f], classes[k], "d", NULL }, &dir));
+			CHECK_OK(list_all(&w, dir, &n, &statements));
+			CHECK_EQ(n, entries + (f > 2));
+			CHECK(statements <= 2 * own);
+		}
+	}
+	CHECK_OK(world_close(&w));
 }
