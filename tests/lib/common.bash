@@ -10,10 +10,6 @@
 #
 # In a test: $MNT (mounted), $STORE, $WORK (scratch, removed), $KINDS, and for each_kind $K and $D.
 
-# Debian packages that the tests need beyond those of the build.
-TEST_PACKAGES="bats python3 python3-numpy python3-zarr python3-numcodecs attr zstd fuse3 e2fsprogs mount util-linux procps \
-rsync libarchive-tools timgm6mb-soundfont proj-data wamerican-insane"
-
 LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$LIB/../.." && pwd)
 : "${BUILDDIR:=$TOP}"
