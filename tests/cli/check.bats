@@ -20,7 +20,7 @@ fill() {
 	real_data words
 	head -c 1500000 "$DATA" >"$WORK/words"
 	real_data grid
-	cp "$DATA" "$WORK/grid"
+	head -c 1200000 "$DATA" >"$WORK/grid"
 	py proc numbers 60000 1 >"$WORK/numbers"
 	for k in $KINDS; do
 		mkdir -p "$MNT/$k/d/e"

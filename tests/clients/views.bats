@@ -17,7 +17,7 @@ teardown() { :; }
 
 @test "NumPy, mapped and not" { matrix_numpy; }
 @test "zarr-python" { matrix_zarr_python; }
-@test "zarrita, both versions" { matrix_zarrita; }
+@test "zarrita, version 3" { matrix_zarrita; }
 @test "DuckDB" { matrix_duckdb; }
 @test "hyparquet" { matrix_hyparquet; }
 @test "apache-arrow" { matrix_arrow; }

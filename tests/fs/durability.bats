@@ -274,11 +274,11 @@ replace_small_and_crash() {
 
 @test "kills at random moments, with promises kept by hand (more in killloop-long)" {
 	RANDOM=20
-	crash_rounds 1 8
+	crash_rounds 1 4
 }
 
 @test "the same with a commit every second and small budgets" {
 	remount -o commit=1,dirty=2M,cache=2M,layer=1M
 	RANDOM=21
-	crash_rounds 101 105
+	crash_rounds 101 103
 }

@@ -20,7 +20,7 @@ rounds() {
 	local seed
 	for seed in $(seq "$1" "$2"); do
 		dirs
-		guarded 100 "$FSOPS" -p "$MNT/columns/x" -s "$seed" -n "${FSOPS_N:-2000}" -i 500 "${DIRS[@]}"
+		guarded 100 "$FSOPS" -p "$MNT/columns/x" -s "$seed" -n "${FSOPS_N:-1000}" -i 250 "${DIRS[@]}"
 		remount
 		guarded 100 "$FSOPS" -p "$MNT/columns/x" -s "$seed" -c "${DIRS[@]}"
 	done
