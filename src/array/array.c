@@ -12,6 +12,7 @@
 
 #include "array/dirty.h"
 #include "array/layered.h"
+#include "array/promise.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/buf.h"
@@ -94,14 +95,34 @@ int arrays_flush(struct arrays *h)
 int array_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
 	       struct array **out)
 {
+	struct meta *m = home->store->meta;
+	struct array *a;
+	int err;
+
 	if (row->kind >= sizeof(kinds) / sizeof(*kinds) || !kinds[row->kind])
 		return -EINVAL;
-	return kinds[row->kind]->open(home, row, params, out);
+	err = kinds[row->kind]->open(home, row, params, &a);
+	if (err)
+		return err;
+	if (row->kind != ARRAY_COLUMN && m && !params->past) {
+		meta_lock(m);
+		err = promise_load_locked(a);
+		meta_unlock(m);
+	}
+	if (err) {
+		array_close(a);
+		return err;
+	}
+	*out = a;
+	return 0;
 }
 
 void array_close(struct array *a)
 {
+	struct promise *p = a->promise;
+
 	a->ops->close(a);
+	promise_free(p);
 }
 
 size_t array_memory(struct array *a)
@@ -164,18 +185,34 @@ int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, u
 
 int array_resize(struct array *a, uint64_t size)
 {
+	int err;
+
 	if (size > ARRAY_SIZE_MAX)
 		return -EFBIG;
-	return size == a->size_bytes ? 0 : a->ops->resize(a, size);
+	/* Even of the same size: what is reserved behind the end goes. */
+	err = size == a->size_bytes && a->ops->kind != ARRAY_COLUMN ? 0 : a->ops->resize(a, size);
+	if (!err)
+		promise_drop(a, (size + PROMISE_ALIGN - 1) & ~(uint64_t)(PROMISE_ALIGN - 1), ARRAY_SIZE_MAX);
+	return err;
+}
+
+/* Whole pages only. */
+static void drop_inside(struct array *a, uint64_t off, uint64_t len)
+{
+	uint64_t begin = (off + PROMISE_ALIGN - 1) & ~(uint64_t)(PROMISE_ALIGN - 1), end = (off + len) & ~(uint64_t)(PROMISE_ALIGN - 1);
+
+	if (begin < end)
+		promise_drop(a, begin, end - begin);
 }
 
 int array_punch(struct array *a, uint64_t off, uint64_t len)
 {
-	if (off >= a->size_bytes)
-		return 0;
-	if (len > a->size_bytes - off)
-		len = a->size_bytes - off;
-	return len ? a->ops->punch(a, off, len) : 0;
+	uint64_t inside = off >= a->size_bytes ? 0 : len < a->size_bytes - off ? len : a->size_bytes - off;
+	int err = inside ? a->ops->punch(a, off, inside) : 0;
+
+	if (!err)
+		drop_inside(a, off, len);
+	return err;
 }
 
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size)
@@ -185,10 +222,8 @@ int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size)
 
 	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
 		return -EFBIG;
-	err = store_may_write(a->home->store, len);
 	/* First, because growing gives back what is reserved ahead. */
-	if (!err && !keep_size && off + len > size)
-		err = array_resize(a, off + len);
+	err = !keep_size && off + len > size ? array_resize(a, off + len) : 0;
 	if (!err) {
 		err = a->ops->allocate(a, off, len);
 		if (err && a->size_bytes != size)
@@ -223,7 +258,9 @@ int array_flush(struct array *a)
 
 int array_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
-	return a->ops->stage_locked(a, facts, changed);
+	int err = a->ops->stage_locked(a, facts, changed);
+
+	return err ? err : promise_stage_locked(a);
 }
 
 int array_sync(struct array *a)

@@ -28,6 +28,7 @@ struct store;
 struct dirty;
 struct compact;
 struct history;
+struct promise;
 struct layers_facts;
 struct meta_inode;
 
@@ -63,6 +64,7 @@ struct array {
 	_Atomic uint64_t stored_bytes;     /* in the store; dirty bytes count as they are */
 	uint64_t file_id;                  /* columns: the physical file */
 	struct array_params params;
+	struct promise *promise;           /* promise.h; NULL: nothing is */
 };
 
 struct array_ops {
@@ -81,7 +83,7 @@ struct array_ops {
 	int (*resize)(struct array *a, uint64_t size);
 	/* [off, off + len) inside the size reads as zeros and takes no space where that is possible. */
 	int (*punch)(struct array *a, uint64_t off, uint64_t len);
-	/* Reserves space where the kind can; the size stays. */
+	/* What is written into the range next does not fail for want of space; the size stays. */
 	int (*allocate)(struct array *a, uint64_t off, uint64_t len);
 	/* First data (or hole) at or behind off < size; size if there is none. */
 	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);

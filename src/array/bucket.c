@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "array/array.h"
+#include "array/promise.h"
 #include "block/extent.h"
 #include "block/pool.h"
 #include "store/commit.h"
@@ -157,7 +158,7 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, unsigned how
 
 /* Makes the region have room, claiming a new one: they double, so that a long bucket reads back in
  * large pieces and a short one wastes little. */
-static int need_region(struct bucket *b, uint64_t want)
+static int need_region(struct bucket *b, uint64_t want, bool promised)
 {
 	struct region rest = b->region;
 	int err;
@@ -168,7 +169,7 @@ static int need_region(struct bucket *b, uint64_t want)
 		want = b->region_bytes;
 	if (want > POOL_REGION_MAX)
 		want = POOL_REGION_MAX;
-	err = store_may_write(b->array.home->store, want);
+	err = promised ? 0 : store_may_write(b->array.home->store, want);
 	if (!err)
 		err = pool_claim(pool_of(b), file_of(b), want, &rest);
 	if (err)
@@ -218,8 +219,12 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 {
 	struct extent e = { .off_bytes = off };
 	struct pool *p = pool_of(b);
-	int err = need_region(b, len);
+	uint64_t left = len;
+	bool promised = promise_holds(&b->array, off, &left);
+	int err;
 
+	len = (size_t)left;
+	err = need_region(b, len, promised);
 	if (err)
 		return err;
 	if (len > b->region.len_bytes - b->next_bytes)
@@ -237,6 +242,8 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 	b->next_bytes += len;
 	release_held(b);
 	mark_dirty(b, off);
+	if (promised)
+		promise_drop(&b->array, off, len);
 	atomic_fetch_add(&b->array.stored_bytes, len);
 	*n_out = len;
 	return 0;
@@ -343,10 +350,7 @@ static int bucket_punch(struct array *a, uint64_t off, uint64_t len)
 
 static int bucket_allocate(struct array *a, uint64_t off, uint64_t len)
 {
-	(void)a;
-	(void)off;
-	(void)len;
-	return 0; /* array_allocate has looked at the space; regions are claimed when written */
+	return promise_make(a, off, len, &bucket_of(a)->map);
 }
 
 static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)

@@ -2,7 +2,7 @@
  * Columns: one contiguous file each, elements naturally aligned from offset 0.
  *
  * Below COLUMN_INLINE_MAX the bytes stand in a metadata row; growth moves them into a file of their own,
- * columns/NUMBER. The file's size is the logical size; space ahead is reserved with KEEP_SIZE.
+ * columns/NUMBER, as does fallocate. The file's size is the logical size; space ahead is reserved with KEEP_SIZE.
  *
  * Invariants:
  *  1. file == NULL: all size_bytes bytes are in mem. Otherwise mem is unused.
@@ -34,6 +34,7 @@ struct column {
 	struct io *file;
 	_Atomic uint64_t file_bytes; /* size of the file */
 	uint64_t reserved_bytes;     /* allocated up to here */
+	uint64_t wanted_bytes;       /* fallocate asked for it up to here: behind the end only */
 	bool mem_dirty;
 	atomic_bool file_dirty, made; /* written, created since the last sync */
 	struct retired *retired;
@@ -77,7 +78,7 @@ static void set_file(struct column *c, struct io *f, uint64_t id, uint64_t bytes
 	lock_acquire(&c->array.home->lock);
 	c->file = f;
 	c->array.file_id = id;
-	c->reserved_bytes = 0;
+	c->reserved_bytes = c->wanted_bytes = 0;
 	atomic_store(&c->file_bytes, bytes);
 	atomic_store(&c->file_dirty, f != NULL);
 	atomic_store(&c->made, f != NULL);
@@ -166,7 +167,8 @@ static void column_close(struct array *a)
 	lock_release(&a->home->lock);
 	if (c->file) {
 		/* Gives back what was reserved ahead. */
-		if (c->reserved_bytes > atomic_load(&c->file_bytes) && atomic_load(&c->file_bytes) == a->size_bytes)
+		if (c->reserved_bytes > atomic_load(&c->file_bytes) && atomic_load(&c->file_bytes) == a->size_bytes &&
+		    c->wanted_bytes <= a->size_bytes)
 			io_truncate(c->file, a->size_bytes);
 		io_close(c->file);
 	}
@@ -272,6 +274,8 @@ static void reserve_ahead(struct column *c, uint64_t end)
 
 	if (end <= c->reserved_bytes)
 		return;
+	if (c->wanted_bytes > end)
+		ahead = 0;
 	if (!ahead || store_may_write(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
 		ahead = 0;
 	c->reserved_bytes = end + ahead;
@@ -282,7 +286,7 @@ static int give_back_reserve(struct column *c)
 {
 	int err = 0;
 
-	if (c->file && c->reserved_bytes > c->array.size_bytes) {
+	if (c->file && c->reserved_bytes > c->array.size_bytes && c->wanted_bytes <= c->array.size_bytes) {
 		err = io_truncate(c->file, c->array.size_bytes);
 		if (!err)
 			c->reserved_bytes = c->array.size_bytes;
@@ -300,10 +304,18 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 	/* Invariant 2. */
 	if (c->file && end > c->array.size_bytes && atomic_load(&c->file_bytes) > c->array.size_bytes)
 		return -EAGAIN;
+	if (c->file)
+		return 0;
 	err = store_may_write(c->array.home->store, 0);
-	if (!err && !c->file)
-		err = materialize(c, how);
-	return err;
+	return err ? err : materialize(c, how);
+}
+
+/* May so much be written there? What has its place already takes nothing: fallocate has seen to it, or an earlier write. */
+static int may_write(struct column *c, uint64_t off, uint64_t len)
+{
+	int err = off + len > c->reserved_bytes ? store_may_write(c->array.home->store, len) : 0;
+
+	return err == -ENOSPC && io_is_allocated(c->file, off, len) ? 0 : err;
 }
 
 static int column_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
@@ -318,7 +330,7 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 		memcpy(c->mem + off, buf, len);
 		c->mem_dirty = true;
 	} else {
-		err = end > c->reserved_bytes ? store_may_write(a->home->store, len) : 0;
+		err = may_write(c, off, len);
 		if (!err && off > a->size_bytes)
 			err = give_back_reserve(c);
 		if (!err)
@@ -360,7 +372,11 @@ static int column_resize(struct array *a, uint64_t size)
 
 	if (size == 0 && c->file) {
 		err = start_over(c);
-	} else if (size > a->size_bytes) {
+	} else if (size <= a->size_bytes) {
+		c->wanted_bytes = 0;
+		if (size == a->size_bytes && atomic_load(&c->file_bytes) == size)
+			err = give_back_reserve(c);
+	} else {
 		err = need_storage(c, size, 0);
 		if (!err)
 			err = give_back_reserve(c);
@@ -409,16 +425,23 @@ static int column_punch(struct array *a, uint64_t off, uint64_t len)
 static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 {
 	struct column *c = column_of(a);
-	uint64_t end = off + len;
+	uint64_t end = round_page(off + len);
 	int err;
 
-	if (!c->file && end < COLUMN_INLINE_MAX)
-		return 0;
-	err = c->file ? 0 : materialize(c, 0);
+	/* All of the pages that the range touches, whatever the blocks of the store's file system are. */
+	off &= ~(uint64_t)4095;
+	len = end - off;
+	err = store_may_write(a->home->store, len);
+	if (err == -ENOSPC && c->file && io_is_allocated(c->file, off, len))
+		err = 0;
+	if (!err && !c->file)
+		err = materialize(c, 0);
 	if (!err && end > a->size_bytes && atomic_load(&c->file_bytes) > a->size_bytes)
 		err = -EAGAIN;
 	if (!err)
 		err = io_allocate(c->file, off, len);
+	if (!err && end > a->size_bytes && end > c->wanted_bytes)
+		c->wanted_bytes = end;
 	if (err == -EOPNOTSUPP)
 		err = 0;
 	if (!err && off <= c->reserved_bytes && end > c->reserved_bytes)
@@ -569,12 +592,8 @@ static int column_sync(struct array *a)
 
 static int column_drop_locked(struct array *a)
 {
-	struct column *c = column_of(a);
-	int err = c->file ? start_over(c) : 0; /* allocated to, and never grown */
-
-	if (!err)
-		defer_retired_locked(c);
-	return err;
+	defer_retired_locked(column_of(a));
+	return 0;
 }
 
 const struct array_ops column_ops = {

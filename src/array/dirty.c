@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "array/layered.h"
+#include "array/promise.h"
 #include "block/cache.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -166,7 +167,7 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 	struct store *s = d->store;
 	uint64_t layer, off;
 	unsigned how = 0;
-	int err = store_may_write(s, job->frame_len);
+	int err = job->promised ? 0 : store_may_write(s, job->frame_len);
 
 	for (struct dirty_block *b = job; b; b = b->pack_next)
 		how |= b->how;
@@ -252,7 +253,7 @@ static size_t fill_pack_locked(struct dirty *d, struct dirty_block *first)
 	while (d->small_bytes && b != &d->queue) {
 		struct dirty_block *next = b->next;
 
-		if (is_small(b) && same_codec(&b->codec, &first->codec)) {
+		if (is_small(b) && b->promised == first->promised && same_codec(&b->codec, &first->codec)) {
 			if (dirty_pack_align(bytes) + b->len_bytes > DIRTY_PACK_BYTES)
 				break;
 			bytes = dirty_pack_align(bytes) + b->len_bytes;
@@ -389,11 +390,19 @@ static int alloc_locked(struct dirty *d, uint32_t bytes, unsigned char **out)
 	return 0;
 }
 
+static bool is_promised(struct array *a, uint64_t block)
+{
+	uint32_t bs = a->params.block_bytes;
+
+	return promise_touches(a, block * bs, bs);
+}
+
 int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes, struct dirty_block **out)
 {
 	uint32_t cap = capacity(a, bytes);
+	bool promised = is_promised(a, block);
 	struct dirty_block *b;
-	int err = store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap);
+	int err = promised ? 0 : store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap);
 
 	if (err)
 		return err;
@@ -405,6 +414,7 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes,
 	b->block = block;
 	b->refs = 1;
 	b->cap_bytes = cap;
+	b->promised = promised;
 	lock_acquire(&d->lock);
 	err = alloc_locked(d, cap, &b->data);
 	if (!err)
@@ -425,10 +435,11 @@ int dirty_grow(struct dirty_block *b, uint32_t bytes)
 	unsigned char *data;
 	int err;
 
+	assert(!b->flushing && !b->next);
+	b->promised = is_promised(b->array, b->block);
 	if (bytes <= old)
 		return 0;
-	assert(!b->flushing && !b->next);
-	err = store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap - old);
+	err = b->promised ? 0 : store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap - old);
 	if (err)
 		return err;
 	lock_acquire(&d->lock);

@@ -37,6 +37,7 @@ struct dirty_block {
 	struct codec_params codec; /* as of the last write, like stat_type */
 	uint8_t stat_type;
 	unsigned how;         /* IO_DIRECT if one of its writers asked for that */
+	bool promised;        /* its space is: nobody asks for it */
 	bool flushing;
 	unsigned refs;        /* readers, plus one while it is dirty; RANK_BUDGET */
 	struct dirty *home;

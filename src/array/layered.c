@@ -22,6 +22,7 @@
 
 #include "array/dirty.h"
 #include "array/pin.h"
+#include "array/promise.h"
 #include "spillfs.h"
 #include "block/cache.h"
 #include "block/index.h"
@@ -442,6 +443,17 @@ int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
 	return 0;
 }
 
+/* What was promised for the block is used, once all of that is stored. */
+static void keep_promise(struct layered *l, const struct dirty_block *b, const struct block_ref *ref)
+{
+	uint32_t bs = l->array.params.block_bytes;
+	uint32_t valid = (b->len_bytes + PROMISE_ALIGN - 1) / PROMISE_ALIGN * PROMISE_ALIGN;
+	uint64_t begin = b->block * bs;
+
+	if (ref->frame_off && b->promised && !promise_touches(&l->array, begin + valid, bs - valid))
+		promise_drop(&l->array, begin, bs);
+}
+
 void layered_flushed(struct layered *l, struct dirty_block *b, const struct block_ref *ref)
 {
 	struct blockmap_entry *e;
@@ -452,15 +464,17 @@ void layered_flushed(struct layered *l, struct dirty_block *b, const struct bloc
 	e->dirty = NULL;
 	atomic_fetch_sub(&l->array.stored_bytes, b->len_bytes);
 	layered_set_ref_locked(l, e, ref);
+	keep_promise(l, b, ref);
 	lock_release(&l->lock);
 }
 
+/* Blocks are stored as a whole: in the worst case each as it is, whatever part of it is written. */
 static int layered_allocate(struct array *a, uint64_t off, uint64_t len)
 {
-	(void)a;
-	(void)off;
-	(void)len;
-	return 0; /* what compression will need cannot be known; array_allocate has looked at the space */
+	uint32_t bs = a->params.block_bytes;
+	uint64_t first = off / bs * bs, last = (off + len + bs - 1) / bs * bs, size = off + len > a->size_bytes ? off + len : a->size_bytes;
+
+	return promise_make(a, first, (last < size ? last : size) - first, NULL);
 }
 
 static int layered_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)

@@ -160,6 +160,11 @@ static int fault_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out
 	return io_seek(to_file(io)->inner, off, hole, out);
 }
 
+static bool fault_is_allocated(struct io *io, uint64_t off, uint64_t n)
+{
+	return io_is_allocated(to_file(io)->inner, off, n);
+}
+
 static void fault_close(struct io *io)
 {
 	io_close(to_file(io)->inner);
@@ -175,6 +180,7 @@ static const struct io_ops fault_ops = {
 	.punch = fault_punch,
 	.size = fault_size,
 	.seek_data = fault_seek_data,
+	.is_allocated = fault_is_allocated,
 	.close = fault_close,
 };
 

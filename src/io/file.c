@@ -11,10 +11,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -178,6 +181,36 @@ static int file_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 	return err;
 }
 
+/* Where the extent at off ends; false: there is none, or it shares its blocks with another file. */
+static bool extent_end(int fd, uint64_t off, uint64_t n, uint64_t *out)
+{
+	union {
+		struct fiemap map;
+		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+	} u = { .map = { .fm_start = off, .fm_length = n, .fm_extent_count = 1 } };
+	const struct fiemap_extent *e = u.map.fm_extents;
+
+	if (ioctl(fd, FS_IOC_FIEMAP, &u.map) < 0 || !u.map.fm_mapped_extents || e->fe_logical > off ||
+	    (e->fe_flags & FIEMAP_EXTENT_SHARED))
+		return false;
+	*out = e->fe_logical + e->fe_length;
+	return *out > off;
+}
+
+static bool file_is_allocated(struct io *io, uint64_t off, uint64_t n)
+{
+	struct file *f = to_file(io);
+	uint64_t end = off + n;
+	int fd;
+
+	if (fd_get(f, &fd))
+		return false;
+	while (off < end && extent_end(fd, off, end - off, &off))
+		;
+	fd_put(f);
+	return off >= end;
+}
+
 /* What direct writes have put behind the end goes, so that the next user of the file sees its length. */
 static void file_trim(struct file *f)
 {
@@ -217,6 +250,7 @@ static const struct io_ops file_ops = {
 	.punch = file_punch,
 	.size = file_size,
 	.seek_data = file_seek_data,
+	.is_allocated = file_is_allocated,
 	.close = file_close,
 };
 

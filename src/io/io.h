@@ -49,6 +49,8 @@ struct io_ops {
 	int (*punch)(struct io *f, uint64_t off, uint64_t n);    /* reads as zeros; -EOPNOTSUPP */
 	int (*size)(struct io *f, uint64_t *size, uint64_t *stored_bytes);
 	int (*seek_data)(struct io *f, uint64_t off, bool hole, uint64_t *out); /* -ENXIO past the end */
+	/* Has every byte of the range a place on the disk, so that writing it takes no space? False where that cannot be known. */
+	bool (*is_allocated)(struct io *f, uint64_t off, uint64_t n);
 	void (*close)(struct io *f);
 };
 
@@ -92,6 +94,7 @@ static inline int io_allocate(struct io *f, uint64_t off, uint64_t n) { return f
 static inline int io_punch(struct io *f, uint64_t off, uint64_t n) { return f->ops->punch(f, off, n); }
 static inline int io_size(struct io *f, uint64_t *size, uint64_t *stored) { return f->ops->size(f, size, stored); }
 static inline int io_seek(struct io *f, uint64_t off, bool hole, uint64_t *out) { return f->ops->seek_data(f, off, hole, out); }
+static inline bool io_is_allocated(struct io *f, uint64_t off, uint64_t n) { return f->ops->is_allocated(f, off, n); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
 
 /* A small file gets new contents at once: written to tmp, synced, renamed. The directory is not synced. */

@@ -266,6 +266,14 @@ static int mem_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
 	return 0;
 }
 
+static bool mem_is_allocated(struct io *io, uint64_t off, uint64_t n)
+{
+	(void)io;
+	(void)off;
+	(void)n;
+	return false;
+}
+
 static int mem_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 {
 	struct mem_inode *m = to_inode(io);
@@ -308,6 +316,7 @@ static const struct io_ops mem_ops = {
 	.punch = mem_punch,
 	.size = mem_size,
 	.seek_data = mem_seek_data,
+	.is_allocated = mem_is_allocated,
 	.close = mem_close,
 };
 

@@ -40,7 +40,7 @@ struct meta_inode {
 };
 
 /* What a blob row holds. */
-enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3 };
+enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4 };
 
 /* dir_path names the store's directory through /proc/self/fd, so that it stays right after a mount on
  * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
@@ -114,6 +114,11 @@ int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size
 /* Blobs. get: *out is malloc'd with a NUL behind it. -ENOENT. set with len 0 and p NULL deletes. */
 int meta_blob_get_locked(struct meta *m, uint64_t ino, enum meta_blob what, void **out, size_t *len_out);
 int meta_blob_set_locked(struct meta *m, uint64_t ino, enum meta_blob what, const void *p, size_t len);
+
+/* Set when a blob of promised ranges is: pairs of offset and length, uint64_t. */
+#define META_FACT_PROMISED "promised"
+/* The sum of their lengths. */
+int meta_promised_locked(struct meta *m, uint64_t *out);
 
 /* Extended attributes, full names. get as meta_blob_get, -ENODATA. remove: -ENODATA. */
 int meta_xattr_get_locked(struct meta *m, uint64_t ino, const char *name, void **out, size_t *len_out);

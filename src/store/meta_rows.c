@@ -397,6 +397,35 @@ int meta_blob_set_locked(struct meta *m, uint64_t ino, enum meta_blob what, cons
 	return meta_run(m, SQL_BLOB_SET, "iib", (int64_t)ino, (int64_t)what, p, len);
 }
 
+int meta_promised_locked(struct meta *m, uint64_t *out)
+{
+	uint64_t bytes = 0, range[2];
+	sqlite3_stmt *row = NULL;
+	int64_t any = 0;
+	int err = meta_fact_get_locked(m, META_FACT_PROMISED, &any);
+
+	/* Otherwise it is not worth looking at all blobs. */
+	if (!err && any)
+		err = meta_query(m, SQL_PROMISED_ALL, &row, "");
+	while (!err && row) {
+		const char *v = sqlite3_column_blob(row, 0);
+		size_t n = (size_t)sqlite3_column_bytes(row, 0) / sizeof(range);
+
+		for (size_t i = 0; i < n; i++) {
+			memcpy(range, v + i * sizeof(range), sizeof(range));
+			bytes += range[1];
+		}
+		err = next_row(m, &row);
+	}
+	err = end_walk(row, err);
+	if (!err && any && !bytes)
+		err = meta_fact_set_locked(m, META_FACT_PROMISED, 0);
+	if (err && err != -ENOENT)
+		return err;
+	*out = bytes;
+	return 0;
+}
+
 int meta_xattr_get_locked(struct meta *m, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	sqlite3_stmt *row;

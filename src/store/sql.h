@@ -63,6 +63,7 @@
 	  " SELECT name FROM names WHERE parent=?1 AND name>?3 AND name<?4") \
 	X(SQL_NAME_OF, "SELECT parent, name FROM names WHERE ino=? LIMIT 1") \
 	X(SQL_BLOB_GET, "SELECT value FROM blobs WHERE ino=? AND what=?") \
+	X(SQL_PROMISED_ALL, "SELECT value FROM blobs WHERE what=4") \
 	X(SQL_BLOB_SET, "REPLACE INTO blobs(ino, what, value) VALUES(?,?,?)") \
 	X(SQL_BLOB_DELETE, "DELETE FROM blobs WHERE ino=? AND what=?") \
 	X(SQL_BLOBS_DELETE, "DELETE FROM blobs WHERE ino=?") \

@@ -251,6 +251,19 @@ static int identify(int dirfd, const char *shown, bool *fresh, struct store_refu
 	return 0;
 }
 
+/* What was promised before. */
+static int load_promised(struct store *s)
+{
+	uint64_t bytes = 0;
+	int err;
+
+	meta_lock(s->meta);
+	err = meta_promised_locked(s->meta, &bytes);
+	meta_unlock(s->meta);
+	atomic_store(&s->promised_bytes, bytes);
+	return err;
+}
+
 /* What only the one daemon that writes has. */
 static int open_written(struct store *s, bool fresh, const char *shown, struct store_refusal *why)
 {
@@ -270,6 +283,8 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 		err = write_marker(s);
 	if (!err)
 		err = open_pool(s);
+	if (!err)
+		err = load_promised(s);
 	return err ? err : commit_new(s, &s->commit);
 }
 
@@ -418,7 +433,23 @@ static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 	err = io_space(s->dir, &total, &avail);
 	if (err)
 		return err;
-	return avail < bytes + reserve_of(total) / reserve_part ? -ENOSPC : 0;
+	return avail < bytes + store_promised(s) + reserve_of(total) / reserve_part ? -ENOSPC : 0;
+}
+
+int store_promise(struct store *s, uint64_t bytes)
+{
+	int err;
+
+	atomic_fetch_add(&s->promised_bytes, bytes);
+	err = store_may_write(s, 0);
+	if (err)
+		store_unpromise(s, bytes);
+	return err;
+}
+
+void store_unpromise(struct store *s, uint64_t bytes)
+{
+	atomic_fetch_sub(&s->promised_bytes, bytes);
 }
 
 int store_may_write(struct store *s, uint64_t bytes)
@@ -438,6 +469,7 @@ int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, ui
 
 	if (err)
 		return err;
+	left = left > store_promised(s) ? left - store_promised(s) : 0;
 	reserve = reserve_of(total);
 	*total_bytes = total;
 	*free_bytes = left;

@@ -282,6 +282,8 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 		check_found(c, "%s has %d inline bytes, but is no inline column", who, len);
 	else if (what == META_BLOB_RUNS)
 		check_found(c, "%s has %d run boundaries, but is no bucket", who, len / 8);
+	else if (what == META_BLOB_PROMISED)
+		check_found(c, "%s has %d bytes of promised ranges, but is neither a bucket nor a layered array", who, len);
 	else
 		check_found(c, "%s has a blob of unknown kind %" PRId64 ", %d bytes", who, what, len);
 	return err;
@@ -367,12 +369,34 @@ static int check_runs(struct check *c, sqlite3_value **v)
 	return err;
 }
 
+/* ino, ranges. Nothing but space depends on them. */
+static int check_promised(struct check *c, sqlite3_value **v)
+{
+	size_t n = (size_t)sqlite3_value_bytes(v[1]) / 16;
+	const char *who = check_who(c, check_int(v[0])), *at = sqlite3_value_blob(v[1]);
+	uint64_t end = 0, range[2];
+	bool good = sqlite3_value_bytes(v[1]) % 16 == 0;
+	int err;
+
+	for (size_t i = 0; i < n && good; i++, end = range[0] + range[1]) {
+		memcpy(range, at + i * sizeof(range), sizeof(range));
+		good = range[0] >= end && range[1] && range[0] <= 2 * ARRAY_SIZE_MAX && range[1] <= 2 * ARRAY_SIZE_MAX;
+	}
+	if (good)
+		return 0;
+	err = check_mend(c, "removed", "DELETE FROM blobs WHERE ino=? AND what=4", "i", check_int(v[0]));
+	if (!err)
+		check_found(c, "%s: its promised ranges make no sense", who);
+	return err;
+}
+
 int check_pass_blobs(struct check *c)
 {
 	int err = check_rows(c, "SELECT b.ino, b.what, b.value, i.mode FROM blobs b LEFT"
 			     " JOIN inodes i ON i.ino=b.ino WHERE i.ino IS NULL OR CASE b.what"
 			     " WHEN 1 THEN (i.mode & 61440)<>40960 WHEN 2 THEN (i.mode & 61440)<>32768 OR i.kind<>2"
-			     " OR i.file<>0 WHEN 3 THEN (i.mode & 61440)<>32768 OR i.kind<>1 ELSE 1 END"
+			     " OR i.file<>0 WHEN 3 THEN (i.mode & 61440)<>32768 OR i.kind<>1"
+			     " WHEN 4 THEN (i.mode & 61440)<>32768 OR i.kind NOT IN (1, 3) ELSE 1 END"
 			     " ORDER BY b.ino, b.what", bad_blob);
 
 	if (!err)
@@ -387,6 +411,8 @@ int check_pass_blobs(struct check *c)
 	if (!err)
 		err = check_rows(c, "SELECT b.ino, i.size, b.value FROM blobs b JOIN inodes i ON i.ino=b.ino"
 				 " WHERE b.what=3 AND i.kind=1 ORDER BY b.ino", check_runs);
+	if (!err)
+		err = check_rows(c, "SELECT ino, value FROM blobs WHERE what=4 ORDER BY ino", check_promised);
 	return err;
 }
 

@@ -514,14 +514,19 @@ static int do_allocate(struct array *a, void *ctx)
 	return array_allocate(a, r->off, r->len, r->keep_size);
 }
 
-static int do_zero(struct array *a, void *ctx)
+static int do_punch(struct array *a, void *ctx)
 {
 	struct range *r = ctx;
-	int err = array_punch(a, r->off, r->len);
 
-	if (!err && !r->keep_size && r->off + r->len > a->size_bytes)
-		err = array_resize(a, r->off + r->len);
-	return err;
+	return array_punch(a, r->off, r->len);
+}
+
+/* Zeros that are reserved: what is written over them does not fail for want of space. */
+static int do_zero(struct array *a, void *ctx)
+{
+	int err = do_punch(a, ctx);
+
+	return err ? err : do_allocate(a, ctx);
 }
 
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
@@ -541,7 +546,7 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
 		err = edit_array(i, do_allocate, &r);
 		break;
 	case FALLOC_FL_PUNCH_HOLE:
-		err = r.keep_size ? edit_array(i, do_zero, &r) : -EOPNOTSUPP;
+		err = r.keep_size ? edit_array(i, do_punch, &r) : -EOPNOTSUPP;
 		break;
 	case FALLOC_FL_ZERO_RANGE:
 		err = edit_array(i, do_zero, &r);
