@@ -376,11 +376,11 @@ static int bucket_flush(struct array *a)
 	return 0;
 }
 
-static void run_freed(struct commit_deferred *d)
+static void run_freed(struct commit_deferred *d, bool durable)
 {
 	struct freed_regions *f = (struct freed_regions *)d;
 
-	for (size_t i = 0; i < f->list.n; i++)
+	for (size_t i = 0; durable && i < f->list.n; i++)
 		pool_release(f->pool, &f->list.v[i]);
 	free(f->list.v);
 	free(f);

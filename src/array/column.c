@@ -157,6 +157,20 @@ static int load_inline(struct column *c, const struct meta_inode *row)
 	return 0;
 }
 
+static void run_retired(struct commit_deferred *d, bool durable)
+{
+	struct retired *r = (struct retired *)d;
+	char path[48];
+	int err;
+
+	column_path(r->id, path);
+	err = durable ? io_unlink(r->store->dir, path) : 0;
+	if (err)
+		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
+	io_close(r->file);
+	free(r);
+}
+
 static void column_close(struct array *a)
 {
 	struct column *c = column_of(a);
@@ -171,6 +185,13 @@ static void column_close(struct array *a)
 		    c->wanted_bytes <= a->size_bytes)
 			io_truncate(c->file, a->size_bytes);
 		io_close(c->file);
+	}
+	/* After a failed commit there are files that no commit has taken over. */
+	while (c->retired) {
+		struct retired *r = c->retired;
+
+		c->retired = r->next;
+		run_retired(&r->deferred, false);
 	}
 	free(c->mem);
 	free(c);
@@ -473,21 +494,7 @@ static int column_flush(struct array *a)
 	return 0;
 }
 
-static void run_retired(struct commit_deferred *d)
-{
-	struct retired *r = (struct retired *)d;
-	char path[48];
-	int err;
-
-	column_path(r->id, path);
-	err = io_unlink(r->store->dir, path);
-	if (err)
-		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
-	io_close(r->file);
-	free(r);
-}
-
-static void run_cut(struct commit_deferred *d)
+static void run_cut(struct commit_deferred *d, bool durable)
 {
 	struct cut *cut = (struct cut *)d;
 	struct arrays *h = cut->home;
@@ -504,8 +511,9 @@ static void run_cut(struct commit_deferred *d)
 		*at = cut->next;
 		/* Nothing was written behind the staged size since (invariant 2). A file that was retired
 		 * since is still open: a later commit closes it. */
-		err = io_truncate(cut->file, cut->size_bytes);
-		if (!err && c->file == cut->file)
+		if (durable)
+			err = io_truncate(cut->file, cut->size_bytes);
+		if (durable && !err && c->file == cut->file)
 			atomic_store(&c->file_bytes, cut->size_bytes);
 	}
 	lock_release(&h->lock);

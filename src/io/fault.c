@@ -2,7 +2,7 @@
  * A directory that fails on demand: a disk that dies at the n-th change, or a full one, or a daemon that
  * is killed there.
  *
- * Invariants: (1) from the n-th counted operation on nothing changes in `inner` any more, but for the
+ * Invariants: (1) from the n-th counted operation on (to the last that is to fail) nothing changes in `inner`, but for the
  * first half of a torn write and for what other threads had begun; what is not counted (making a file or
  * directory, allocate) fails then too; (2) reads are never touched; (3) the lock is not held while inner
  * works, and for ever by whoever kills the process: nobody counts on.
@@ -19,10 +19,11 @@ struct fault_dir {
 	struct io_dir base;
 	struct io_dir *inner;
 	struct lock lock; /* all below */
-	uint64_t count, nth;
+	uint64_t count, nth, last; /* fails from nth to last */
 	int err;
 	bool torn;
-	bool kill;            /* the process ends at the n-th; everything is counted */
+	bool all;             /* everything is counted */
+	bool kill;            /* the process ends at the n-th */
 	const char *armed_by; /* counting waits for this file; NULL: it has begun */
 };
 
@@ -56,6 +57,11 @@ static bool has_begun_locked(struct fault_dir *d)
 	return !d->armed_by;
 }
 
+static bool fails_locked(const struct fault_dir *d)
+{
+	return d->nth && d->count >= d->nth && d->count <= d->last;
+}
+
 int io_fault_tick(struct io_dir *dir, bool *torn)
 {
 	struct fault_dir *d = to_dir(dir);
@@ -65,7 +71,7 @@ int io_fault_tick(struct io_dir *dir, bool *torn)
 	lock_acquire(&d->lock);
 	if (has_begun_locked(d))
 		d->count++;
-	if (d->nth && d->count >= d->nth) {
+	if (fails_locked(d)) {
 		err = d->err;
 		tear = torn && d->torn && d->count == d->nth;
 		/* Later ones stop here, too, until the one that tears its write has killed them. */
@@ -87,15 +93,15 @@ void io_fault_torn(struct io_dir *dir)
 		die();
 }
 
-/* The making of a file or directory, and allocate: counted only where the process is to be killed. */
+/* The making of a file or directory, and allocate: counted only where everything is. */
 static int fault_make(struct fault_dir *d)
 {
 	bool counted;
 	int err;
 
 	lock_acquire(&d->lock);
-	counted = d->kill;
-	err = d->nth && d->count >= d->nth ? d->err : 0;
+	counted = d->all;
+	err = fails_locked(d) ? d->err : 0;
 	lock_release(&d->lock);
 	return counted ? io_fault_tick(&d->base, NULL) : err;
 }
@@ -278,32 +284,42 @@ int io_fault_dir(struct io_dir *inner, struct io_dir **out)
 	return 0;
 }
 
-void io_fault_arm(struct io_dir *dir, uint64_t n, int err, bool torn)
+struct plan {
+	uint64_t nth, last;
+	int err;
+	bool torn, all, kill;
+	const char *armed_by;
+};
+
+static void arm(struct io_dir *dir, const struct plan *p)
 {
 	struct fault_dir *d = to_dir(dir);
 
 	lock_acquire(&d->lock);
 	d->count = 0;
-	d->nth = n;
-	d->err = err > 0 ? -err : err;
-	d->torn = torn;
-	d->kill = false;
-	d->armed_by = NULL;
+	d->nth = p->nth;
+	d->last = p->last;
+	d->err = p->err > 0 ? -p->err : p->err;
+	d->torn = p->torn;
+	d->all = p->all;
+	d->kill = p->kill;
+	d->armed_by = p->armed_by;
 	lock_release(&d->lock);
+}
+
+void io_fault_arm(struct io_dir *dir, uint64_t n, int err, bool torn)
+{
+	arm(dir, &(struct plan){ .nth = n, .last = UINT64_MAX, .err = err, .torn = torn });
+}
+
+void io_fault_fail_at(struct io_dir *dir, uint64_t n, uint64_t times, int err, const char *armed_by)
+{
+	arm(dir, &(struct plan){ .nth = n, .last = times ? n + times - 1 : UINT64_MAX, .err = err, .all = true, .armed_by = armed_by });
 }
 
 void io_fault_kill_at(struct io_dir *dir, uint64_t n, bool torn, const char *armed_by)
 {
-	struct fault_dir *d = to_dir(dir);
-
-	lock_acquire(&d->lock);
-	d->count = 0;
-	d->nth = n;
-	d->err = -EIO;
-	d->torn = torn;
-	d->kill = true;
-	d->armed_by = armed_by;
-	lock_release(&d->lock);
+	arm(dir, &(struct plan){ .nth = n, .last = UINT64_MAX, .err = -EIO, .torn = torn, .all = true, .kill = true, .armed_by = armed_by });
 }
 
 struct io_dir *io_fault_inner(struct io_dir *dir)

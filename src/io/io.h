@@ -140,6 +140,8 @@ uint64_t io_fault_count(struct io_dir *d);
  * if it is a write. The making of files and directories and allocate count as well. n = 0 only counts. Counting
  * begins when there is a file of the name armed_by (not copied); NULL: at once. */
 void io_fault_kill_at(struct io_dir *d, uint64_t n, bool torn, const char *armed_by);
+/* Counts and waits in the same way; the n-th and those after it, `times` in all (0: for ever), fail with err. */
+void io_fault_fail_at(struct io_dir *d, uint64_t n, uint64_t times, int err, const char *armed_by);
 /* Counts a change that does not go through d (SQLite's) as one of d's: 0, or the error that it fails with. *torn
  * (NULL: no write): half of it is to be made all the same, and io_fault_torn called then. */
 int io_fault_tick(struct io_dir *d, bool *torn);

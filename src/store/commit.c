@@ -192,6 +192,17 @@ static int gated(struct commit *c, enum layers_stage how, struct commit_deferred
 	return err;
 }
 
+/* What waits for a commit that has failed for good. */
+static void drop(struct commit_deferred *deferred)
+{
+	while (deferred) {
+		struct commit_deferred *d = deferred;
+
+		deferred = d->next;
+		d->run(d, false);
+	}
+}
+
 static void failed(struct commit *c, int err)
 {
 	struct store *s = c->store;
@@ -215,8 +226,9 @@ static int release(struct commit *c, struct commit_deferred *deferred)
 		struct commit_deferred *d = deferred;
 
 		deferred = d->next;
-		d->run(d);
+		d->run(d, true);
 	}
+	drop(deferred);
 	if (space)
 		err = layers_publish(ls);
 	if (err == -ENOSPC || err == -ENOMEM) {
@@ -245,6 +257,8 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 	}
 	if (!err)
 		err = release(c, deferred);
+	else
+		drop(deferred);
 	c->hooks.done(c->ctx, err);
 	if (err)
 		failed(c, err);
@@ -477,16 +491,26 @@ void commit_quiesce(struct commit *c)
 	lock_release(&c->lock);
 }
 
+static void drop_all(struct commit *c)
+{
+	drop(c->deferred);
+	c->deferred = NULL;
+	c->deferred_tail = &c->deferred;
+}
+
 int commit_stop(struct commit *c)
 {
-	if (!c->started)
+	if (!c->started) {
+		drop_all(c);
 		return c->result;
+	}
 	lock_acquire(&c->lock);
 	c->stop = true;
 	pthread_cond_signal(&c->wake);
 	lock_release(&c->lock);
 	pthread_join(c->thread, NULL);
 	c->started = false;
+	drop_all(c);
 	return c->result;
 }
 

@@ -36,9 +36,10 @@ struct commit_hooks {
 	int (*remap)(void *ctx, const struct compact *c);
 };
 
-/* Work for after the commit that makes it safe; embedded in an owner, freed by run. */
+/* Work for after the commit that makes it safe; embedded in an owner, freed by run. Not durable: that commit has failed for
+ * good, and run only lets go of what it holds. */
 struct commit_deferred {
-	void (*run)(struct commit_deferred *d);
+	void (*run)(struct commit_deferred *d, bool durable);
 	struct commit_deferred *next;
 };
 
@@ -49,7 +50,7 @@ int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx);
  * the floors above is back. */
 void commit_quiesce(struct commit *c);
 /* A last commit that seals the open layer, then the thread ends. 0 or the commit's failure; again the same
- * when it has ended already. */
+ * when it has ended already. Whatever the end, deferred work holds nothing of the floors above any more. */
 int commit_stop(struct commit *c);
 void commit_free(struct commit *c);
 

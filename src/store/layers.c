@@ -371,12 +371,12 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
 	slot->row_dirty = true;
 }
 
-static void run_drop(struct commit_deferred *d)
+static void run_drop(struct commit_deferred *d, bool durable)
 {
 	struct dropped_file *f = (struct dropped_file *)d;
 
 	lock_acquire(&f->slot->set->lock);
-	f->slot->doomed = true;
+	f->slot->doomed = durable;
 	lock_release(&f->slot->set->lock);
 	layers_put(f->slot->set, f->slot);
 	free(f);

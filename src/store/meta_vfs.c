@@ -42,7 +42,7 @@ static int tick(bool *torn)
 {
 	int err = counter ? io_fault_tick(counter, torn) : 0;
 
-	return !err ? SQLITE_OK : err == -ENOSPC ? SQLITE_FULL : SQLITE_IOERR;
+	return !err ? SQLITE_OK : err == -ENOSPC ? SQLITE_FULL : err == -ENOMEM ? SQLITE_IOERR_NOMEM : SQLITE_IOERR;
 }
 
 /* Checksums. */

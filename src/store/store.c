@@ -288,26 +288,47 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 	return err ? err : commit_new(s, &s->commit);
 }
 
+/* An errno by its name; 0: there is none. */
+static int errno_of(const char *name)
+{
+	for (int e = 1; e < 134; e++) {
+		if (strerrorname_np(e) && !strcmp(strerrorname_np(e), name))
+			return e;
+	}
+	return 0;
+}
+
+static int arm_faults(struct io_dir *d, const char *text, const char *armed_by)
+{
+	unsigned long long n = 0, times = 0;
+	bool torn = !strncmp(text, "kill-torn:", 10);
+	char name[16];
+	int end = 0;
+
+	if (sscanf(text, "fail:%llu:%15[A-Z0-9]%n:%llu%n", &n, name, &end, &times, &end) >= 2 && n && errno_of(name) && !text[end])
+		io_fault_fail_at(d, n, times, -errno_of(name), armed_by);
+	else if (!strcmp(text, "count") || (sscanf(text, torn ? "kill-torn:%llu%n" : "kill:%llu%n", &n, &end) == 1 && n && !text[end]))
+		io_fault_kill_at(d, n, torn, armed_by);
+	else
+		return -EINVAL;
+	return 0;
+}
+
 /* What the tests of crashes ask for: from here on everything goes through io/fault. */
 static int inject_faults(struct store *s, const char *shown, struct store_refusal *why)
 {
 	const char *text = s->config.fault;
-	unsigned long long n = 0;
-	int err = 0, end = 0;
-	bool torn;
+	int err;
 
 	if (!text)
 		return 0;
-	torn = !strncmp(text, "kill-torn:", 10);
-	if (strcmp(text, "count") &&
-	    (sscanf(text, torn ? "kill-torn:%llu%n" : "kill:%llu%n", &n, &end) != 1 || text[end] || !n))
-		err = -EINVAL;
+	err = io_fault_dir(s->dir, &s->faults);
 	if (!err)
-		err = io_fault_dir(s->dir, &s->faults);
+		s->dir = s->faults;
+	if (!err)
+		err = arm_faults(s->dir, text, s->config.fault_armed_by);
 	if (err)
 		return refuse(why, err, "%s: fault '%s': %s", shown, text, strerror(-err));
-	s->dir = s->faults;
-	io_fault_kill_at(s->dir, n, torn, s->config.fault_armed_by);
 	log_warn("fault: '%s', for a test", text);
 	return 0;
 }

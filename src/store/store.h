@@ -31,7 +31,7 @@ struct store_config {
 	bool alone;              /* with follow: nobody may write meanwhile */
 	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
-	/* For tests of crashes; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. */
+	/* For tests; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. "fail:N:ERRNO[:TIMES]": io_fault_fail_at. */
 	const char *fault, *fault_armed_by;
 };
 

@@ -648,6 +648,31 @@ void inode_forget_all(struct tree *t)
 	forget_all(t, false);
 }
 
+/* No commit will come any more: what is left dirty is let go of as it is. */
+static void abandon(struct inode *i)
+{
+	rwlock_exclusive(&i->rw);
+	/* Empty, an array holds no dirty memory. */
+	if (i->array)
+		array_resize(i->array, 0);
+	rwlock_release(&i->rw);
+	lock_acquire(&i->tree->lock);
+	release_locked(i, i->refs);
+	lock_release(&i->tree->lock);
+	free_inode(i);
+}
+
+void inode_abandon_dirty(struct tree *t)
+{
+	while (t->dirty_head) {
+		struct inode *i = t->dirty_head;
+
+		t->dirty_head = i->dirty_next;
+		abandon(i);
+	}
+	t->dirty_tail = &t->dirty_head;
+}
+
 static int take_first(void *ctx, const struct meta_inode *row)
 {
 	*(struct meta_inode *)ctx = *row;

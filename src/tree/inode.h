@@ -143,8 +143,10 @@ void inode_rest(struct inode *i);
 /* Closes idle arrays while they hold more than their share. No lock may be held. */
 void inode_shrink(struct tree *t);
 
-/* Forgets everything, at the end. */
+/* Forgets everything, at the end; dirty inodes go with the last commit. */
 void inode_forget_all(struct tree *t);
+/* After the last commit: those that it could not let go of. */
+void inode_abandon_dirty(struct tree *t);
 /* Deletes what a crash left without a name. */
 int inode_delete_orphans(struct tree *t);
 

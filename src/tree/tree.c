@@ -93,6 +93,7 @@ void tree_close(struct tree *t)
 		/* Ends with no inode in memory: the commit lets go of the dirty ones, and what had no name is
 		 * deleted then. */
 		commit_stop(t->store->commit);
+		inode_abandon_dirty(t);
 	}
 	if (t->past)
 		past_close(t); /* commits let go of states */

@@ -12,6 +12,27 @@
 #include "io/io.h"
 #include "unit.h"
 
+UNIT_TEST(io_fault_fails_for_a_while)
+{
+	struct io_dir *inner, *d;
+	struct io *f, *g;
+
+	CHECK_OK(io_mem_dir(&inner));
+	CHECK_OK(io_fault_dir(inner, &d));
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	io_fault_fail_at(d, 2, 3, -EMFILE, NULL);
+	CHECK_OK(io_pwrite(f, "x", 1, 0));
+	CHECK_EQ(io_pwrite(f, "x", 1, 0), -EMFILE);
+	CHECK_EQ(io_open(d, "g", IO_CREATE, &g), -EMFILE); /* counted, too */
+	CHECK_EQ(io_allocate(f, 0, 4096), -EMFILE);
+	CHECK_OK(io_sync(f));
+	CHECK_OK(io_open(d, "g", IO_CREATE, &g));
+	CHECK_EQ(io_fault_count(d), 6);
+	io_close(g);
+	io_close(f);
+	io_dir_close(d);
+}
+
 UNIT_TEST(io_fault_counts_and_fails)
 {
 	struct io_dir *inner, *d;
