@@ -160,11 +160,14 @@ static int load_inline(struct column *c, const struct meta_inode *row)
 static void run_retired(struct commit_deferred *d, bool durable)
 {
 	struct retired *r = (struct retired *)d;
+	unsigned waits = 0;
 	char path[48];
 	int err;
 
 	column_path(r->id, path);
-	err = durable ? io_unlink(r->store->dir, path) : 0;
+	do
+		err = durable ? io_unlink(r->store->dir, path) : 0;
+	while (err_wait(err, &waits));
 	if (err)
 		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
 	io_close(r->file);

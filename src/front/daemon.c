@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -26,24 +28,73 @@
 
 #include "util/log.h"
 
+/* oom_score_adj: as if it used so many thousandths of the memory less. */
+#define OOM_SCORE "-200"
+#define STACK_BYTES (4u << 20)
+
 struct report {
 	int code;
 	char text[1024];
 };
 
+/* What a shell may have set for its own programs: a daemon gets what it may have. Root may have more than the hard limit. */
+static void raise_limits(void)
+{
+	static const struct {
+		int which;
+		bool beyond;
+	} limits[] = {
+		{ RLIMIT_NOFILE, false }, { RLIMIT_FSIZE, true }, { RLIMIT_AS, true }, { RLIMIT_DATA, true }, { RLIMIT_CPU, true },
+	};
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++) {
+		struct rlimit l, all = { RLIM_INFINITY, RLIM_INFINITY };
+
+		if ((limits[i].beyond && setrlimit(limits[i].which, &all) == 0) || getrlimit(limits[i].which, &l))
+			continue;
+		l.rlim_cur = l.rlim_max;
+		setrlimit(limits[i].which, &l);
+	}
+}
+
+/* The stacks of threads follow RLIMIT_STACK, which may be tiny or huge. */
+static void set_stacks(void)
+{
+	pthread_attr_t a;
+
+	if (pthread_attr_init(&a))
+		return;
+	if (!pthread_attr_setstacksize(&a, STACK_BYTES))
+		pthread_setattr_default_np(&a);
+	pthread_attr_destroy(&a);
+}
+
+/* Handlers do not outlive exec, but what is blocked or ignored does, and an alarm. nohup's ignored SIGHUP stands. */
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	alarm(0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGCHLD, SIG_DFL); /* fusermount3 is waited for */
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* the write fails with EFBIG */
+}
+
 void daemon_prepare(void)
 {
-	struct rlimit files;
 	int fd;
 
 	do
 		fd = open("/dev/null", O_RDWR);
 	while (fd >= 0 && fd <= 2);
 	close_range(3, UINT_MAX, 0);
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	raise_limits();
+	set_stacks();
+	reset_signals();
 	/* An arena for each thread would keep what bursts leave behind; data buffers do not come from malloc. */
 	mallopt(M_ARENA_MAX, 2);
 	umask(0);
@@ -73,6 +124,20 @@ static void __attribute__((noreturn)) wait_for_child(int fd, pid_t pid)
 	if (r.code != EXIT_OK)
 		fprintf(stderr, "spillfs: %s\n", r.text);
 	exit(r.code);
+}
+
+/* Killed for want of memory, it takes away the files that the programs with all the memory work on. They should go first;
+ * but what would kill the system itself may kill us. Needs CAP_SYS_RESOURCE; what somebody has chosen stands. */
+static void protect_from_oom(void)
+{
+	char now[16] = "";
+	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (read(fd, now, sizeof(now) - 1) > 0 && atoi(now) == 0 && pwrite(fd, OOM_SCORE, strlen(OOM_SCORE), 0) < 0)
+		log_debug("oom_score_adj stays 0: %s", strerror(errno));
+	close(fd);
 }
 
 int daemon_start(bool foreground, struct daemon *out)
@@ -162,6 +227,7 @@ void daemon_ready(struct daemon *d)
 	static const struct report ok = { .code = EXIT_OK };
 	char text[64];
 
+	protect_from_oom();
 	if (chdir("/") < 0)
 		log_warn("cannot leave the working directory: %s", strerror(errno));
 	if (d->pipe_fd >= 0) {

@@ -23,7 +23,8 @@ struct daemon {
 };
 
 /* Closes inherited descriptors (a daemon must not hold its starter's pipes) and makes sure that 0, 1
- * and 2 are open. Raises the limit of open files. First call of main. */
+ * and 2 are open, so that no file of the store gets such a number and log lines with it. Raises limits, resets the signals and
+ * the umask. First call of main. */
 void daemon_prepare(void);
 
 /* Unless in the foreground, forks: the child returns, the parent waits for daemon_fail or daemon_ready

@@ -112,7 +112,6 @@ int stop_new(struct stop **out)
 
 	if (!s)
 		return -ENOMEM;
-	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGUSR1, &wake, NULL);
 	sigemptyset(&s->signals);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {

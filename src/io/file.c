@@ -18,15 +18,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "io/filefd.h"
+#include "util/err.h"
 #include "util/log.h"
 
 #define FILE_FD_BUDGET 512
+#define FILE_FD_BUDGET_MIN 16
 
 static const struct io_dir_ops file_dir_ops;
 
@@ -72,6 +75,12 @@ static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, u
 	return err;
 }
 
+/* After a failed write back the kernel counts the pages as clean: trying again would succeed and prove nothing. */
+static int final(int err)
+{
+	return err_is_passing(err) ? -EIO : err;
+}
+
 static int file_sync(struct io *io)
 {
 	struct file *f = to_file(io);
@@ -84,12 +93,12 @@ static int file_sync(struct io *io)
 	atomic_store_explicit(&f->dirty, false, memory_order_relaxed);
 	err = fd_tracks_end(f) ? direct_trim(&f->end, fd, &cut) : 0;
 	while (!err && fdatasync(fd))
-		err = errno == EINTR ? 0 : -errno;
+		err = errno == EINTR ? 0 : final(-errno);
 	if (f->dir->backing == IO_BACKING_DIRECT)
 		direct_drop_edge(&f->dir->direct, fd, cut);
 	late = fd_take_close_err(f);
 	if (!err)
-		err = late;
+		err = final(late);
 	if (err)
 		atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
 	fd_put(f);
@@ -372,28 +381,26 @@ static int file_dir_mkdir(struct io_dir *dir, const char *name)
 
 static int file_dir_sync(struct io_dir *dir, const char *name)
 {
-	int fd = openat(to_dir(dir)->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int err;
+	int fd, err = fd_open(to_dir(dir), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, &fd);
 
-	if (fd < 0)
-		return -errno;
+	if (err)
+		return err;
 	do {
 		err = fsync(fd) ? -errno : 0;
 	} while (err == -EINTR);
 	close(fd);
-	return err;
+	return final(err);
 }
 
 static int file_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
 			 void *ctx)
 {
-	int fd = openat(to_dir(dir)->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd, err = fd_open(to_dir(dir), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, &fd);
 	struct dirent *e;
-	int err = 0;
 	DIR *s;
 
-	if (fd < 0)
-		return -errno;
+	if (err)
+		return err;
 	s = fdopendir(fd);
 	if (!s) {
 		err = -errno;
@@ -467,6 +474,15 @@ static bool file_dir_wants_direct(struct file_dir *d)
 	return true;
 }
 
+/* Idle files take half of the descriptors that the process may have, at most. */
+static unsigned fd_budget(void)
+{
+	struct rlimit files;
+	rlim_t half = getrlimit(RLIMIT_NOFILE, &files) ? FILE_FD_BUDGET : files.rlim_cur / 2;
+
+	return half > FILE_FD_BUDGET ? FILE_FD_BUDGET : half < FILE_FD_BUDGET_MIN ? FILE_FD_BUDGET_MIN : (unsigned)half;
+}
+
 int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out)
 {
 	struct file_dir *d = calloc(1, sizeof(*d));
@@ -477,7 +493,7 @@ int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, s
 	d->dirfd = dirfd;
 	d->backing = backing;
 	d->direct.leases = leases;
-	d->budget = FILE_FD_BUDGET;
+	d->budget = fd_budget();
 	d->lru.prev = d->lru.next = &d->lru;
 	direct_dir_init(&d->direct, dirfd, file_dir_wants_direct(d), &d->why);
 	lock_init(&d->names, RANK_FD);

@@ -14,7 +14,7 @@
  * kernel hands to the next descriptor, and an error of close itself is kept for the next sync. Clean
  * files are closed before dirty ones, where one of either is among the oldest.
  *
- * Opening and closing by the LRU happen under `table`.
+ * Opening and closing by the LRU happen under `table`; where every descriptor is in use, one is waited for without it.
  */
 #include "io/filefd.h"
 
@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/err.h"
 #include "util/log.h"
 
 #define FILE_CLEAN_SCAN 8 /* how far from the oldest a clean file is looked for */
@@ -175,13 +176,16 @@ static void fd_put_locked(struct file *f)
 
 int fd_get(struct file *f, int *fd)
 {
+	unsigned waits = 0;
 	int err;
 
-	lock_acquire(&f->dir->table);
-	err = fd_get_locked(f);
-	if (!err)
-		*fd = f->fd;
-	lock_release(&f->dir->table);
+	do {
+		lock_acquire(&f->dir->table);
+		err = fd_get_locked(f);
+		if (!err)
+			*fd = f->fd;
+		lock_release(&f->dir->table);
+	} while (err_wait(err, &waits));
 	return err;
 }
 
@@ -250,25 +254,24 @@ int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direc
 {
 	struct file_dir *d = f->dir;
 	enum direct_reach reach = reach_wanted(d, off, n, how);
-	int err;
+	int fd, err = fd_get(f, &fd);
 
+	if (err)
+		return err;
 	lock_acquire(&d->table);
-	err = fd_get_locked(f);
-	if (!err) {
-		reach = reach_locked(f, reach);
-		*x = (struct direct_io){
-			.dir = &d->direct,
-			.end = fd_tracks_end(f) ? &f->end : NULL,
-			.fd = f->fd,
-			.dfd = f->dfd,
-			.reach = reach,
-			.wait = d->lease_wait == IO_LEASE_WAIT_BLOCK ||
-				(d->lease_wait == IO_LEASE_WAIT_DEFAULT && reach == DIRECT_ALL),
-			.kind = f->kind,
-		};
-	}
+	reach = reach_locked(f, reach);
+	*x = (struct direct_io){
+		.dir = &d->direct,
+		.end = fd_tracks_end(f) ? &f->end : NULL,
+		.fd = fd,
+		.dfd = f->dfd,
+		.reach = reach,
+		.wait = d->lease_wait == IO_LEASE_WAIT_BLOCK ||
+			(d->lease_wait == IO_LEASE_WAIT_DEFAULT && reach == DIRECT_ALL),
+		.kind = f->kind,
+	};
 	lock_release(&d->table);
-	return err;
+	return 0;
 }
 
 void fd_put_io(struct file *f, const struct direct_io *x)
@@ -312,6 +315,7 @@ void fd_set_budget(struct file_dir *d, unsigned n)
 
 int fd_open(struct file_dir *d, const char *name, int oflags, int *out)
 {
+	unsigned waits = 0;
 	bool again;
 	int fd, err;
 
@@ -324,14 +328,13 @@ int fd_open(struct file_dir *d, const char *name, int oflags, int *out)
 			again = fd_relieve_locked(d, err);
 			lock_release(&d->table);
 		}
-	} while (again);
+	} while (again || err_wait(err, &waits));
 	if (!err)
 		*out = fd;
 	return err;
 }
 
-/* Takes the open files of a name into use, so that (3) holds whatever the name operation does. */
-int fd_hold_name(struct file_dir *d, const char *name)
+static int fd_hold_once(struct file_dir *d, const char *name)
 {
 	int err = 0;
 
@@ -345,6 +348,18 @@ int fd_hold_name(struct file_dir *d, const char *name)
 			err = 0; /* lost before, and not by us */
 	}
 	lock_release(&d->table);
+	return err;
+}
+
+/* Takes the open files of a name into use, so that (3) holds whatever the name operation does. */
+int fd_hold_name(struct file_dir *d, const char *name)
+{
+	unsigned waits = 0;
+	int err;
+
+	do
+		err = fd_hold_once(d, name);
+	while (err_wait(err, &waits));
 	return err;
 }
 

@@ -43,7 +43,7 @@ struct io_dir; /* an open directory */
 struct io_ops {
 	int (*pread_some)(struct io *f, void *buf, size_t n, uint64_t off, unsigned how, size_t *out);
 	int (*pwrite)(struct io *f, const void *buf, size_t n, uint64_t off, unsigned how);
-	int (*sync)(struct io *f);                              /* fdatasync */
+	int (*sync)(struct io *f);                              /* fdatasync; see io_sync */
 	int (*truncate)(struct io *f, uint64_t size);
 	int (*allocate)(struct io *f, uint64_t off, uint64_t n); /* KEEP_SIZE; -EOPNOTSUPP */
 	int (*punch)(struct io *f, uint64_t off, uint64_t n);    /* reads as zeros; -EOPNOTSUPP */
@@ -88,6 +88,8 @@ static inline int io_pread(struct io *f, void *buf, size_t n, uint64_t off) { re
 static inline int io_pread_some(struct io *f, void *buf, size_t n, uint64_t off, size_t *out) { return f->ops->pread_some(f, buf, n, off, 0, out); }
 static inline int io_pwrite_as(struct io *f, const void *buf, size_t n, uint64_t off, unsigned how) { return f->ops->pwrite(f, buf, n, off, how); }
 static inline int io_pwrite(struct io *f, const void *buf, size_t n, uint64_t off) { return io_pwrite_as(f, buf, n, off, 0); }
+/* What can be tried again (err_is_passing) has not reached the disk; a sync that failed there is -EIO or the like. The same of
+ * io_dir_sync. */
 static inline int io_sync(struct io *f) { return f->ops->sync(f); }
 static inline int io_truncate(struct io *f, uint64_t size) { return f->ops->truncate(f, size); }
 static inline int io_allocate(struct io *f, uint64_t off, uint64_t n) { return f->ops->allocate(f, off, n); }
@@ -124,7 +126,7 @@ enum io_lease_wait { IO_LEASE_WAIT_DEFAULT, IO_LEASE_WAIT_BLOCK, IO_LEASE_WAIT_B
 void io_file_set_lease_wait(struct io_dir *d, enum io_lease_wait wait);
 /* The way in use ("direct" or "buffered"; static strings) and why. */
 const char *io_file_backing(struct io_dir *d, const char **why);
-/* At most n descriptors stay open for idle files (default 512). */
+/* At most n descriptors stay open for idle files (default 512, and half of RLIMIT_NOFILE). */
 void io_file_set_fd_budget(struct io_dir *d, unsigned n);
 
 /* io/mem: everything in memory. Holes are tracked in 4096-byte pages. */

@@ -4,7 +4,7 @@
  * Invariants:
  *  1. Tickets: a request is served by a commit that started after it was made.
  *  2. Deferred work runs only after the log that holds its transaction is durable.
- *  3. After a failure other than -ENOSPC and -ENOMEM the store is read-only and nothing commits.
+ *  3. After a failure that is not passing (err_is_passing) the store is read-only and nothing commits.
  */
 #include "store/commit.h"
 
@@ -20,6 +20,7 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/clock.h"
+#include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
@@ -121,13 +122,6 @@ void commit_defer_locked(struct commit *c, struct commit_deferred *d)
 	c->deferred_tail = &d->next;
 }
 
-/* After a failed write back the kernel counts the pages as clean: trying again would succeed and prove
- * nothing. So a failed sync is never one of the errors that are tried again. */
-static int final_error(int err)
-{
-	return err == -ENOSPC || err == -ENOMEM ? -EIO : err;
-}
-
 static int sync_data(struct commit *c)
 {
 	int err = pool_sync(c->store->pool);
@@ -136,7 +130,7 @@ static int sync_data(struct commit *c)
 		err = layers_sync(c->store->layers);
 	if (!err)
 		err = c->hooks.sync(c->ctx);
-	return final_error(err);
+	return err;
 }
 
 /* Step 2. Frozen if it is to seal: then nothing is left out of the layer, or it is not sealed. */
@@ -172,7 +166,7 @@ static int transact(struct commit *c, struct commit_deferred **deferred)
 		c->deferred_tail = &c->deferred;
 	}
 	meta_unlock(s->meta);
-	return err ? err : final_error(meta_sync(s->meta));
+	return err ? err : meta_sync(s->meta);
 }
 
 static int gated(struct commit *c, enum layers_stage how, struct commit_deferred **deferred, bool *empty, int *left)
@@ -208,30 +202,30 @@ static void failed(struct commit *c, int err)
 	struct store *s = c->store;
 
 	stats_add(STAT_COMMIT_FAILURES, 1);
-	if ((err == -ENOSPC || err == -ENOMEM) && !meta_failed(s->meta))
+	if (err_is_passing(err) && !meta_failed(s->meta))
 		log_warn("commit failed: %s; it is tried again", strerror(-err));
 	else if (!atomic_exchange(&s->read_only, true))
 		log_error("commit failed: %s; the store is read-only until it is mounted again", strerror(-err));
 }
 
-/* Step 5. HEAD comes first: who follows it must not find that its layers are gone. Without space for it what was freed is
+/* Step 5. HEAD comes first: who follows it must not find that its layers are gone. Without space for it (or a descriptor) what was freed is
  * given back all the same, or there would never be any; until it can be written a follower waits. */
 static int release(struct commit *c, struct commit_deferred *deferred)
 {
 	struct layers *ls = c->store->layers;
 	int err = layers_publish(ls);
-	bool space = err == -ENOSPC || err == -ENOMEM;
+	bool later = err_is_passing(err);
 
-	while (deferred && (!err || space)) {
+	while (deferred && (!err || later)) {
 		struct commit_deferred *d = deferred;
 
 		deferred = d->next;
 		d->run(d, true);
 	}
 	drop(deferred);
-	if (space)
+	if (later)
 		err = layers_publish(ls);
-	if (err == -ENOSPC || err == -ENOMEM) {
+	if (err_is_passing(err)) {
 		log_warn("layers/HEAD or layers/refs cannot be written: %s; it is tried again", strerror(-err));
 		err = 0;
 	}
@@ -249,7 +243,7 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 	if (atomic_load(&s->read_only))
 		return -EROFS;
 	err = c->hooks.flush(c->ctx);
-	if (!err || err == -ENOSPC)
+	if (!err || err_is_passing(err))
 		err = gated(c, how, &deferred, &empty, &left);
 	if (!err && !empty) {
 		__atomic_add_fetch(&c->number, 1, __ATOMIC_RELAXED);
@@ -268,9 +262,13 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 
 static int commit_run(struct commit *c, enum layers_stage how)
 {
+	unsigned waits = 0;
 	bool released;
-	int err = commit_once(c, how, &released);
+	int err;
 
+	do
+		err = commit_once(c, how, &released);
+	while (err_wait(err, &waits));
 	/* There was no space for something, and there may be now. */
 	if (err == -ENOSPC && released)
 		err = commit_once(c, how, &released);
@@ -316,13 +314,25 @@ static int begin_job(struct commit *c, enum compact_effort effort)
 	return err ? err : compact_plan(c->store->layers, effort, &c->job);
 }
 
+/* What is short may be there in a moment. An array that was changed already is left as it is. */
+static int remap(struct commit *c)
+{
+	unsigned waits = 0;
+	int err;
+
+	do
+		err = c->hooks.remap(c->ctx, c->job);
+	while (err_wait(err, &waits));
+	return err;
+}
+
 static int install_job(struct commit *c)
 {
 	int err = compact_install(c->job, c->number + 1, clock_now_ns());
 
 	if (err)
 		return err;
-	err = c->hooks.remap(c->ctx, c->job);
+	err = remap(c);
 	/* Open arrays would look for blocks where the next commit deletes them. */
 	if (err) {
 		failed(c, -EIO);

@@ -84,10 +84,13 @@ int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct laye
 static void delete_file(struct layers_slot *slot)
 {
 	char path[LAYER_NAME_MAX];
+	unsigned waits = 0;
 	int err;
 
 	layer_path(slot->row.number, path);
-	err = io_unlink(slot->set->store->dir, path);
+	do
+		err = io_unlink(slot->set->store->dir, path);
+	while (err_wait(err, &waits));
 	if (err)
 		log_warn("%s: cannot be deleted: %s", path, strerror(-err));
 }
@@ -569,7 +572,6 @@ int layers_sync(struct layers *ls)
 {
 	uint64_t done = 0;
 	int err = 0;
-	bool any = false;
 
 	/* Each once: appends go on while a file is synced, and what was staged came before them. */
 	for (;;) {
@@ -588,7 +590,7 @@ int layers_sync(struct layers *ls)
 		lock_release(&ls->lock);
 		if (!slot)
 			break;
-		any = true;
+		ls->dir_unsynced = true;
 		err = layer_sync(slot->file);
 		lock_acquire(&ls->lock);
 		if (err)
@@ -598,7 +600,12 @@ int layers_sync(struct layers *ls)
 		if (err)
 			return err;
 	}
-	return any ? io_dir_sync(ls->store->dir, "layers") : 0;
+	if (!ls->dir_unsynced)
+		return 0;
+	err = io_dir_sync(ls->store->dir, "layers");
+	if (!err)
+		ls->dir_unsynced = false;
+	return err;
 }
 
 int layers_publish(struct layers *ls)

@@ -38,6 +38,7 @@ struct layers {
 	size_t nsnapshots, cap_snapshots;
 	struct layers_snapshot *dropped; /* their files in refs/ are to go */
 	size_t ndropped;
+	bool dir_unsynced;  /* the names of new layers are not durable yet; the commit thread's */
 	bool names_dirty;   /* some snapshot has no file in refs/ yet */
 	bool retain_dirty;  /* something may be dropped */
 	uint64_t published; /* what HEAD says; 0: not known, it is written again */

@@ -56,6 +56,10 @@ int meta_errno(struct meta *m, int rc)
 	case SQLITE_IOERR:
 		if (m->db && sqlite3_extended_errcode(m->db) == SQLITE_IOERR_DATA)
 			return -EUCLEAN; /* logged by the VFS */
+		if (m->db && sqlite3_system_errno(m->db) == EFBIG) {
+			log_error("meta.db: it may not get longer (RLIMIT_FSIZE)");
+			return -EFBIG;
+		}
 		/* fall through */
 	default:
 		log_error("meta.db: %s", m->db ? sqlite3_errmsg(m->db) : sqlite3_errstr(rc));
@@ -197,6 +201,14 @@ static int load_next_ino(struct meta *m)
 	return err;
 }
 
+/* Now, so that no commit needs a descriptor. */
+static int open_wal(struct meta *m)
+{
+	m->wal_fd = open(m->wal_path, O_RDONLY | O_CLOEXEC);
+	m->dir_fd = open(m->dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return m->wal_fd < 0 || m->dir_fd < 0 ? -errno : 0;
+}
+
 int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 {
 	struct meta *m = calloc(1, sizeof(*m));
@@ -208,7 +220,7 @@ int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 		return -ENOMEM;
 	lock_init(&m->lock, RANK_META);
 	m->faults = faults;
-	m->wal_fd = -1;
+	m->wal_fd = m->dir_fd = -1;
 	snprintf(path, sizeof(path), "%s/meta.db", dir_path);
 	/* SQLite gives its other files the mode of the first. */
 	m->wal_fd = open(path, O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
@@ -229,6 +241,11 @@ int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 		return err;
 	}
 	sqlite3_wal_hook(m->db, wal_hook, m);
+	err = open_wal(m);
+	if (err) {
+		meta_close(m);
+		return err;
+	}
 	*out = m;
 	return 0;
 }
@@ -357,38 +374,42 @@ void meta_close(struct meta *m)
 	sqlite3_close(m->db);
 	if (m->wal_fd >= 0)
 		close(m->wal_fd);
+	if (m->dir_fd >= 0)
+		close(m->dir_fd);
 	lock_fini(&m->lock);
 	free(m);
 }
 
-/* A sync as a change that faults may stop. */
-static int may_sync(struct meta *m)
+/* A sync as a change that faults may stop. What it fails with is final: nobody knows what is on the disk. */
+static int sync_fd(struct meta *m, int fd, int (*sync)(int))
 {
-	return m->faults ? io_fault_tick(m->faults, NULL) : 0;
+	unsigned waits = 0;
+	int err;
+
+	do
+		err = m->faults ? io_fault_tick(m->faults, NULL) : 0;
+	while (err_wait(err, &waits));
+	while (!err && sync(fd) < 0)
+		err = errno == EINTR ? 0 : -errno;
+	return err_is_passing(err) ? -EIO : err;
 }
 
-/* The log is made by the first commit; its name must be durable too. */
-static int open_wal(struct meta *m)
+/* The name of the log must be durable, too. */
+static int sync_name(struct meta *m)
 {
-	int dir = open(m->dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	int err = sync_fd(m, m->dir_fd, fsync);
 
-	m->wal_fd = open(m->wal_path, O_RDONLY | O_CLOEXEC);
-	err = dir < 0 || m->wal_fd < 0 ? -errno : may_sync(m);
-	if (!err && fsync(dir) < 0)
-		err = -errno;
-	if (dir >= 0)
-		close(dir);
+	close(m->dir_fd);
+	m->dir_fd = -1;
 	return err;
 }
 
 int meta_sync(struct meta *m)
 {
-	int err = m->wal_fd < 0 ? open_wal(m) : 0;
+	int err = m->dir_fd < 0 ? 0 : sync_name(m);
 
 	if (!err)
-		err = may_sync(m);
-	if (!err && fdatasync(m->wal_fd) < 0)
-		err = -errno;
+		err = sync_fd(m, m->wal_fd, fdatasync);
 	if (err)
 		atomic_store(&m->failed, true);
 	return err;

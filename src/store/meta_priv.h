@@ -20,7 +20,8 @@ struct meta {
 	struct io_dir *faults; /* NULL but in tests */
 	int wal_pages;
 	bool shrinking_failed;
-	int wal_fd; /* for meta_sync; opened after the first commit */
+	int wal_fd; /* for meta_sync */
+	int dir_fd; /* until the name of the log is durable; then -1 */
 	char wal_path[64], dir_path[64];
 	uint64_t next_ino;
 };

@@ -8,6 +8,8 @@
  *  3. Two marks in the header say that there are checksums, so that no single damaged byte turns them off.
  *  4. With faults every write, truncation, sync, deletion and making of a file is counted before it is made.
  *     Reads, locks and the shared memory (derived from the log, and made anew after a crash) are not.
+ *  5. What SQLite asks for and cannot have for the moment is waited for: where a statement fails for want of memory, SQLite
+ *     takes the whole transaction back, and with it what was answered already.
  */
 #include "store/meta_vfs.h"
 
@@ -37,11 +39,15 @@ static sqlite3_file *real_of(sqlite3_file *f)
 	return ((struct meta_file *)f)->real;
 }
 
-/* Counts a change: SQLITE_OK if it may be made. */
+/* Counts a change: SQLITE_OK if it may be made (invariant 5). */
 static int tick(bool *torn)
 {
-	int err = counter ? io_fault_tick(counter, torn) : 0;
+	unsigned waits = 0;
+	int err;
 
+	do
+		err = counter ? io_fault_tick(counter, torn) : 0;
+	while (err_wait(err, &waits));
 	return !err ? SQLITE_OK : err == -ENOSPC ? SQLITE_FULL : err == -ENOMEM ? SQLITE_IOERR_NOMEM : SQLITE_IOERR;
 }
 
@@ -217,7 +223,14 @@ static int vfs_traits(sqlite3_file *f)
 
 static int vfs_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
 {
-	return real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, out);
+	unsigned waits = 0;
+	int rc;
+
+	do {
+		errno = 0;
+		rc = real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, out);
+	} while ((rc & 0xff) == SQLITE_IOERR && err_wait(-errno, &waits));
+	return rc;
 }
 
 static int vfs_shm_lock(sqlite3_file *f, int off, int n, int flags)
@@ -291,12 +304,52 @@ static int keep_path(sqlite3_vfs *vfs, const char *name, int cap, char *out)
 	return snprintf(out, (size_t)cap, "%s", name) < cap ? SQLITE_OK : SQLITE_CANTOPEN;
 }
 
+/* Memory (invariant 5). */
+
+static sqlite3_mem_methods plain;
+
+static void *patient_malloc(int n)
+{
+	unsigned waits = 0;
+	void *p;
+
+	do
+		p = plain.xMalloc(n);
+	while (!p && err_wait(-ENOMEM, &waits));
+	return p;
+}
+
+static void *patient_realloc(void *old, int n)
+{
+	unsigned waits = 0;
+	void *p;
+
+	do
+		p = plain.xRealloc(old, n);
+	while (!p && err_wait(-ENOMEM, &waits));
+	return p;
+}
+
+/* Fails where SQLite is in use already: then it has been done. */
+static void be_patient(void)
+{
+	sqlite3_mem_methods patient;
+
+	if (plain.xMalloc || sqlite3_config(SQLITE_CONFIG_GETMALLOC, &plain) != SQLITE_OK)
+		return;
+	patient = plain;
+	patient.xMalloc = patient_malloc;
+	patient.xRealloc = patient_realloc;
+	sqlite3_config(SQLITE_CONFIG_MALLOC, &patient);
+}
+
 const char *meta_vfs(struct io_dir *faults)
 {
 	static sqlite3_vfs vfs;
 
 	counter = faults;
 	if (!vfs.zName) {
+		be_patient();
 		unix_vfs = sqlite3_vfs_find("unix");
 		if (!unix_vfs)
 			return NULL;

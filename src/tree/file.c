@@ -25,6 +25,7 @@
 #include "tree/views.h"
 #include "util/buf.h"
 #include "util/clock.h"
+#include "util/err.h"
 #include "util/stats.h"
 
 /* Commits that a change waits for before -ENOSPC is final: others may take what the first one has freed. */
@@ -61,29 +62,47 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 	return err;
 }
 
+static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
+{
+	struct commit *c = i->tree->store->commit;
+	int err;
+
+	if (i->kind != ARRAY_LAYERED)
+		return edit_once(i, fn, ctx);
+	commit_freeze_enter(c);
+	err = edit_once(i, fn, ctx);
+	commit_freeze_leave(c);
+	return err;
+}
+
+/* A change could not be made, and has changed nothing: waits for what it needs. 0: it may be tried again. */
+static int wait_for_edit(struct store *s, int err, unsigned *commits, unsigned *waits)
+{
+	bool space = err == -ENOSPC || err == -EDQUOT;
+	int wait;
+
+	if (err == -EAGAIN || (space && ++*commits <= EDIT_COMMITS_MAX)) {
+		wait = commit_wait(s->commit, space ? COMMIT_SPACE : COMMIT_SYNC);
+		return space && err_is_passing(wait) ? 0 : wait;
+	}
+	return err_wait(err, waits) ? 0 : err;
+}
+
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
 {
 	struct store *s = i->tree->store;
-	bool freezes = i->kind == ARRAY_LAYERED;
+	unsigned commits = 0, waits = 0;
+	int err;
 
-	for (int tries = 0;; tries++) {
-		int err, wait;
-
+	do {
 		if (atomic_load(&s->read_only))
 			return -EROFS;
-		if (freezes)
-			commit_freeze_enter(s->commit);
-		err = edit_once(i, fn, ctx);
-		if (freezes)
-			commit_freeze_leave(s->commit);
-		if (err != -EAGAIN && !(err == -ENOSPC && tries < EDIT_COMMITS_MAX))
-			return err;
-		wait = commit_wait(s->commit, err == -ENOSPC ? COMMIT_SPACE : COMMIT_SYNC);
-		if (wait && wait != -ENOSPC)
-			return wait;
-		if (wait && err == -EAGAIN)
-			return wait;
-	}
+		err = edit_frozen(i, fn, ctx);
+		if (!err)
+			return 0;
+		err = wait_for_edit(s, err, &commits, &waits);
+	} while (!err);
+	return err;
 }
 
 static int do_resize(struct array *a, void *ctx)

@@ -15,6 +15,7 @@
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "util/err.h"
 
 static int hook_flush(void *ctx)
 {
@@ -177,7 +178,7 @@ static int hook_stage(void *ctx, int *left)
 	lock_release(&t->lock);
 	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
 		err = stage_inode(i);
-		if (err == -ENOSPC) {
+		if (err_is_passing(err)) {
 			*left = err;
 			inode_mark_dirty(i);
 			err = 0;

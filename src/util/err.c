@@ -1,5 +1,5 @@
 /*
- * Reports of stored bytes that failed verification. Each is counted, whatever the log level.
+ * Waiting out a shortage. Reports of stored bytes that failed verification. Each is counted, whatever the log level.
  */
 #include "util/err.h"
 
@@ -7,9 +7,15 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "util/log.h"
 #include "util/stats.h"
+
+/* Each moment is twice the last, up to some 130 ms. */
+#define ERR_WAIT_NS_MIN (1l << 20)
+#define ERR_WAIT_DOUBLINGS 7
+#define ERR_WAITS_MAX 45
 
 static void (*listener)(void *ctx, const char *object, uint64_t off_bytes, const char *text);
 static void *listener_ctx;
@@ -18,6 +24,19 @@ void err_set_listener(void (*fn)(void *ctx, const char *object, uint64_t off_byt
 {
 	listener = fn;
 	listener_ctx = ctx;
+}
+
+bool err_wait(int err, unsigned *waits)
+{
+	struct timespec moment = { .tv_nsec = ERR_WAIT_NS_MIN << ERR_WAIT_DOUBLINGS };
+
+	if ((err != -ENOMEM && err != -EMFILE && err != -ENFILE && err != -EINTR) || *waits == ERR_WAITS_MAX)
+		return false;
+	if (*waits < ERR_WAIT_DOUBLINGS)
+		moment.tv_nsec = ERR_WAIT_NS_MIN << *waits;
+	++*waits;
+	nanosleep(&moment, NULL);
+	return true;
 }
 
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)

@@ -9,7 +9,22 @@
 #ifndef SPILLFS_UTIL_ERR_H
 #define SPILLFS_UTIL_ERR_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+/* A shortage that may be over in a moment: of space, memory, descriptors. What failed with it has changed nothing, and can be
+ * tried again. (After a failed sync nobody knows what is on the disk: io/ makes -EIO of that.) EFBIG: the daemon may not
+ * make a file so long. */
+static inline bool err_is_passing(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE || err == -ENFILE || err == -EINTR ||
+	       err == -EAGAIN || err == -EFBIG;
+}
+
+/* Waits a moment if err is a want of memory or descriptors (of what time alone may bring); true: try again. *waits, from 0, counts:
+ * after some 5 s the answer is false. May be called under locks. */
+bool err_wait(int err, unsigned *waits);
 
 /* Logs "corrupt: OBJECT at byte OFF: WHAT" and returns -EUCLEAN. Thread-safe, never blocks on locks
  * other than the log's. `what` is a printf format. */

@@ -14,8 +14,11 @@
 #include "store/store.h"
 #include "tree/tree.h"
 #include "unit.h"
+#include "util/err.h"
 
 #define BYTES 700001u
+/* 1 tries every change of the store: half a minute. */
+#define FAULT_STEP 7
 
 static const uint64_t class_dirs[] = { META_INO_BUCKETS, META_INO_COLUMNS, META_INO_LAYERS };
 
@@ -24,9 +27,9 @@ struct world {
 	struct tree *tree;
 };
 
-static int world_open(const char *dir, struct world *w)
+static int world_open_faulty(const char *dir, const char *fault, const char *armed_by, struct world *w)
 {
-	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20 };
+	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20, .fault = fault, .fault_armed_by = armed_by };
 	struct store_refusal why;
 	static const char *const classes[] = { "buckets", "columns", "layers" };
 	int fd = open(dir, O_RDONLY | O_DIRECTORY), err;
@@ -39,6 +42,11 @@ static int world_open(const char *dir, struct world *w)
 	for (size_t k = 0; k < 3 && !err; k++)
 		err = tree_lookup(w->tree, META_INO_ROOT, classes[k], &a);
 	return err;
+}
+
+static int world_open(const char *dir, struct world *w)
+{
+	return world_open_faulty(dir, NULL, NULL, w);
 }
 
 static int world_close(struct world *w)
@@ -177,6 +185,71 @@ UNIT_TEST(tree_after_a_crash_has_what_was_synced)
 	CHECK_OK(check_all(&w, "synced", 3, &equal));
 	CHECK(equal);
 	CHECK_OK(world_close(&w));
+}
+
+/* A commit that seals; one that could not be made is asked for again. */
+static int commit_in_the_end(struct world *w)
+{
+	uint64_t layer;
+	bool sealed;
+	int err = tree_commit(w->tree, &layer, &sealed);
+
+	return err_is_passing(err) ? tree_commit(w->tree, &layer, &sealed) : err;
+}
+
+/* Files of all kinds are written, emptied, deleted and committed; everything that changes the store fails once, n-th of all. */
+static int live_through(struct world *w)
+{
+	struct stat st = { 0 };
+	struct tree_attr a;
+	int err = write_all(w, "kept", 1);
+
+	if (!err)
+		err = write_all(w, "gone", 2);
+	if (!err)
+		err = commit_in_the_end(w);
+	for (size_t k = 0; k < 3 && !err; k++) {
+		err = tree_lookup(w->tree, class_dirs[k], "gone", &a);
+		if (!err)
+			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, &a);
+		if (!err)
+			err = tree_unlink(w->tree, class_dirs[k], "gone");
+		tree_forget(w->tree, a.st.st_ino, 1);
+	}
+	return err ? err : commit_in_the_end(w);
+}
+
+UNIT_TEST(a_passing_shortage_is_no_failed_commit)
+{
+	static const char *const errors[] = { "EMFILE", "ENFILE", "ENOMEM", "EINTR" };
+	uint64_t n = 1, count = 1;
+
+	for (; n <= count; n += FAULT_STEP) {
+		const char *top = unit_tmpdir();
+		char dir[128], arm[128], fault[64];
+		struct world w;
+		bool equal = true;
+		int err, fd;
+
+		snprintf(dir, sizeof(dir), "%s/store", top);
+		CHECK_OK(mkdir(dir, 0700));
+		snprintf(arm, sizeof(arm), "%s/arm", top);
+		snprintf(fault, sizeof(fault), "fail:%llu:%s:1", (unsigned long long)n, errors[n / FAULT_STEP % 4]);
+		CHECK_OK(world_open_faulty(dir, fault, arm, &w));
+		fd = open(arm, O_CREAT | O_WRONLY, 0600);
+		err = live_through(&w);
+		CHECK(!atomic_load(&w.store->read_only));
+		CHECK_OK(check_all(&w, "kept", 1, &equal));
+		count = io_fault_count(w.store->dir);
+		CHECK_OK(world_close(&w));
+		CHECK_OK(err);
+		close(fd);
+		CHECK_OK(world_open(dir, &w));
+		CHECK_OK(check_all(&w, "kept", 1, &equal));
+		CHECK(equal);
+		CHECK_OK(world_close(&w));
+	}
+	CHECK(n > 100);
 }
 
 UNIT_TEST(store_refuses_what_is_not_its_own)
