@@ -200,8 +200,9 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_dir *d;
-	int err = tree_dir_open(front_of(req)->tree, ino, &d);
+	int err = tree_dir_open(&d);
 
+	(void)ino;
 	if (err) {
 		front_reply_err(req, err);
 		return;

@@ -88,12 +88,17 @@ int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);
 /* Names: blobs of 1..255 bytes. */
 int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out); /* -ENOENT */
 int meta_name_insert_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino); /* -EEXIST */
+/* An existing entry stands for another inode, or gets another name, and keeps its cookie. -ENOENT. */
+int meta_name_point_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino);
+int meta_name_move_locked(struct meta *m, uint64_t parent, const char *name, const char *newname);
 int meta_name_delete_locked(struct meta *m, uint64_t parent, const char *name);
 int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out);
-/* Entries with a cookie above `after`, in cookie order; cookies never change while the name lives. A
+/* Entries with a cookie above `after`, in cookie order; cookies never change while the entry lives. A
  * non-zero return of each ends the walk and is returned if negative. Each must not write. */
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 			  int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx);
+/* The highest cookie that any entry has, 0 if there is none. */
+int meta_name_last_locked(struct meta *m, uint64_t *out);
 /* The same with facts of the inode, and the value of an attribute (NULL: it has none). */
 struct meta_entry {
 	uint64_t cookie, ino;

@@ -159,13 +159,37 @@ int meta_name_insert_locked(struct meta *m, uint64_t parent, const char *name, u
 	return meta_run(m, SQL_NAME_INSERT, "ibi", (int64_t)parent, name, strlen(name), (int64_t)ino);
 }
 
+/* -ENOENT if the statement has found no row to change. */
+static int changed(struct meta *m, int err)
+{
+	return !err && sqlite3_changes(m->db) == 0 ? -ENOENT : err;
+}
+
+int meta_name_point_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino)
+{
+	return changed(m, meta_run(m, SQL_NAME_POINT, "iib", (int64_t)ino, (int64_t)parent, name, strlen(name)));
+}
+
+int meta_name_move_locked(struct meta *m, uint64_t parent, const char *name, const char *newname)
+{
+	return changed(m, meta_run(m, SQL_NAME_MOVE, "bib", newname, strlen(newname), (int64_t)parent, name, strlen(name)));
+}
+
+int meta_name_last_locked(struct meta *m, uint64_t *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_NAME_LAST, &row, "");
+
+	if (err || !row)
+		return err ? err : -ENOENT;
+	*out = (uint64_t)sqlite3_column_int64(row, 0);
+	meta_done(row);
+	return 0;
+}
+
 int meta_name_delete_locked(struct meta *m, uint64_t parent, const char *name)
 {
-	int err = meta_run(m, SQL_NAME_DELETE, "ib", (int64_t)parent, name, strlen(name));
-
-	if (!err && sqlite3_changes(m->db) == 0)
-		return -ENOENT;
-	return err;
+	return changed(m, meta_run(m, SQL_NAME_DELETE, "ib", (int64_t)parent, name, strlen(name)));
 }
 
 int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out)

@@ -54,6 +54,9 @@
 	X(SQL_COLUMN_EXISTS, "SELECT 1 FROM inodes WHERE file=? AND file > 0") \
 	X(SQL_NAME_FIND, "SELECT ino FROM names WHERE parent=? AND name=?") \
 	X(SQL_NAME_INSERT, "INSERT INTO names(parent, name, ino) VALUES(?,?,?)") \
+	X(SQL_NAME_POINT, "UPDATE names SET ino=? WHERE parent=? AND name=?") \
+	X(SQL_NAME_MOVE, "UPDATE names SET name=? WHERE parent=? AND name=?") \
+	X(SQL_NAME_LAST, "SELECT coalesce(max(cookie), 0) FROM names") \
 	X(SQL_NAME_DELETE, "DELETE FROM names WHERE parent=? AND name=?") \
 	X(SQL_NAME_ANY, "SELECT 1 FROM names WHERE parent=? LIMIT 1") \
 	X(SQL_NAME_WALK, "SELECT cookie, name, ino FROM names WHERE parent=? AND cookie>? ORDER BY cookie") \

@@ -19,6 +19,7 @@
 #include "tree/tree.h"
 #include "util/lock.h"
 
+struct history;
 struct past;
 struct past_states;
 struct view_node;
@@ -83,6 +84,15 @@ struct tree {
 	int64_t mount_ns;
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */
 };
+
+/* An open directory. */
+struct tree_dir {
+	struct history *state; /* of a follower, whose cookies are positions in a state: that of the walk's start; RANK_ICACHE */
+	_Atomic uint64_t last; /* of the present: the highest cookie at the walk's start; 0: not known yet */
+};
+
+/* The cookie that the walk ends at. What is added after its start has a higher one, or the walk might never end. */
+int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
 
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);

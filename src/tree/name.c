@@ -118,6 +118,24 @@ static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)
 	return err ? err : note_name(dir, name, ino);
 }
 
+/* The entry stands for another inode, at the same place in the order of readdir, so that a walk meets it once. */
+static int point_name_locked(struct inode *dir, const char *name, uint64_t ino)
+{
+	int err = meta_name_point_locked(dir->tree->store->meta, dir->ino, name, ino);
+
+	return err ? err : note_name(dir, name, ino);
+}
+
+/* The entry is called newname, at the same place. */
+static int rename_entry_locked(struct inode *dir, const char *name, const char *newname, uint64_t ino)
+{
+	int err = meta_name_move_locked(dir->tree->store->meta, dir->ino, name, newname);
+
+	if (!err)
+		err = note_name(dir, name, 0);
+	return err ? err : note_name(dir, newname, ino);
+}
+
 static int remove_name_locked(struct inode *dir, const char *name)
 {
 	int err = meta_name_delete_locked(dir->tree->store->meta, dir->ino, name);
@@ -301,16 +319,29 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 	return 0;
 }
 
-/* The inode loses one name; a directory its last. */
+/* The inode has one name less in parent; a directory its last. */
+static int unlinked_locked(struct inode *parent, struct inode *i)
+{
+	int err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, i->parent);
+
+	if (!err && S_ISDIR(i->mode))
+		err = relink_locked(parent, -1, parent->parent);
+	return err;
+}
+
 static int drop_name_locked(struct inode *parent, const char *name, struct inode *i)
 {
 	int err = remove_name_locked(parent, name);
 
-	if (!err)
-		err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, i->parent);
-	if (!err && S_ISDIR(i->mode))
-		err = relink_locked(parent, -1, parent->parent);
-	return err;
+	return err ? err : unlinked_locked(parent, i);
+}
+
+/* The name of old is i's from now on. */
+static int replace_name_locked(struct inode *parent, const char *name, struct inode *old, struct inode *i)
+{
+	int err = unlinked_locked(parent, old);
+
+	return err ? err : point_name_locked(parent, name, i->ino);
 }
 
 static int check_removable_locked(struct inode *i, bool dir)
@@ -423,10 +454,8 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = -EEXIST;
 	if (!err && !*old_out && old && !inode_may_add(parent, who))
 		err = -EACCES;
-	if (!err && *old_out)
-		err = drop_name_locked(parent, name, *old_out);
 	if (!err)
-		err = add_name_locked(parent, name, i->ino);
+		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->ino);
 	return err ? err : relink_locked(i, 1, 0);
 }
 
@@ -464,13 +493,11 @@ int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
 	return remove_name(t, parent, name, true);
 }
 
-/* One half of a rename: i, until now in from, is called name in to. */
-static int move_locked(struct inode *i, struct inode *from, struct inode *to, const char *name)
+/* One half of a rename: a name of i, until now in from, is in to. */
+static int moved_locked(struct inode *i, struct inode *from, struct inode *to)
 {
-	int err = add_name_locked(to, name, i->ino);
+	int err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : i->parent);
 
-	if (!err)
-		err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : i->parent);
 	if (!err && S_ISDIR(i->mode) && from != to) {
 		err = relink_locked(from, -1, from->parent);
 		if (!err)
@@ -517,22 +544,35 @@ static int check_rename_locked(struct rename *r)
 	return err;
 }
 
+/* The entries alone. What has a name before and after keeps its place. */
+static int rename_entries_locked(struct rename *r)
+{
+	int err;
+
+	if (r->target && (r->flags & RENAME_EXCHANGE)) {
+		err = point_name_locked(r->to, r->newname, r->source->ino);
+		return err ? err : point_name_locked(r->from, r->name, r->target->ino);
+	}
+	if (r->from == r->to && !r->target)
+		return rename_entry_locked(r->from, r->name, r->newname, r->source->ino);
+	err = remove_name_locked(r->from, r->name);
+	if (err)
+		return err;
+	return r->target ? replace_name_locked(r->to, r->newname, r->target, r->source)
+			 : add_name_locked(r->to, r->newname, r->source->ino);
+}
+
 static int apply_rename_locked(struct rename *r)
 {
 	int err;
 
 	if (r->source == r->target)
 		return 0;
-	if (r->target && !(r->flags & RENAME_EXCHANGE))
-		err = drop_name_locked(r->to, r->newname, r->target);
-	else
-		err = r->target ? remove_name_locked(r->to, r->newname) : 0;
+	err = rename_entries_locked(r);
 	if (!err)
-		err = remove_name_locked(r->from, r->name);
-	if (!err)
-		err = move_locked(r->source, r->from, r->to, r->newname);
-	if (!err && (r->flags & RENAME_EXCHANGE))
-		err = move_locked(r->target, r->to, r->from, r->name);
+		err = moved_locked(r->source, r->from, r->to);
+	if (!err && r->target && (r->flags & RENAME_EXCHANGE))
+		err = moved_locked(r->target, r->to, r->from);
 	return err;
 }
 
@@ -602,7 +642,24 @@ struct listing {
 	struct tree *tree;
 	struct tree_dirent *v;
 	size_t n, max;
+	uint64_t last; /* the row that the walk ends at */
 };
+
+int tree_dir_open(struct tree_dir **out)
+{
+	struct tree_dir *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	*out = d;
+	return 0;
+}
+
+void tree_dir_release(struct tree_dir *d)
+{
+	past_dir_fini(d);
+	free(d);
+}
 
 static struct tree_dirent *add_entry(struct listing *l, uint64_t cookie, const char *name)
 {
@@ -619,7 +676,7 @@ static int add_row(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 {
 	struct listing *l = ctx;
 
-	if (l->n == l->max)
+	if (l->n == l->max || cookie > l->last)
 		return 1;
 	add_entry(l, COOKIE_ROW + cookie, name)->attr.st.st_ino = ino;
 	return 0;
@@ -647,6 +704,18 @@ static int fill_rows_locked(struct listing *l, size_t first, bool count)
 		if (err)
 			return err;
 	}
+	return 0;
+}
+
+int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out)
+{
+	uint64_t last = atomic_load(&d->last);
+	int err = last ? 0 : meta_name_last_locked(t->store->meta, &last);
+
+	if (err)
+		return err;
+	atomic_store(&d->last, last);
+	*out = last;
 	return 0;
 }
 
@@ -679,10 +748,10 @@ static int add_specials(struct listing *l, uint64_t ino, uint64_t cookie)
 	return err;
 }
 
-static int add_views(struct listing *l, uint64_t ino, uint64_t cookie)
+static int add_views(struct listing *l, struct tree_dir *d, uint64_t ino, uint64_t cookie)
 {
 	size_t n;
-	int err = views_readdir(l->tree, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, l->v + l->n, l->max - l->n, &n);
+	int err = views_readdir(l->tree, d, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, l->v + l->n, l->max - l->n, &n);
 
 	for (size_t k = 0; !err && k < n; k++)
 		l->v[l->n + k].cookie += COOKIE_ROW;
@@ -704,12 +773,6 @@ static int add_past(struct listing *l, struct tree_dir *d, uint64_t ino, uint64_
 	return err;
 }
 
-int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
-		 size_t *n_out)
-{
-	return tree_dir_read(t, NULL, ino, cookie, count, v, max, n_out);
-}
-
 int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
 		  size_t max, size_t *n_out)
 {
@@ -722,9 +785,11 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 
 	if (err)
 		return err;
+	if (!cookie)
+		atomic_store(&d->last, 0);
 	add_dots(&l, ino, dir ? dir->parent : past_is(ino) ? past_parent(ino) : META_INO_ROOT, cookie);
 	if (views_is(ino))
-		err = add_views(&l, ino, cookie);
+		err = add_views(&l, d, ino, cookie);
 	else if (past_is(ino))
 		err = add_past(&l, d, ino, cookie, count);
 	else if (!dir)
@@ -734,7 +799,9 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 	first = l.n;
 	if (!err && dir) {
 		meta_lock(m);
-		err = meta_name_walk_locked(m, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, add_row, &l);
+		err = tree_dir_last_locked(t, d, &l.last);
+		if (!err)
+			err = meta_name_walk_locked(m, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, add_row, &l);
 		if (!err)
 			err = fill_rows_locked(&l, first, count);
 		meta_unlock(m);

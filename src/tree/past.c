@@ -417,29 +417,10 @@ static int add_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 	return 0;
 }
 
-struct tree_dir {
-	struct history *state; /* as of its start; RANK_ICACHE */
-};
-
-int tree_dir_open(struct tree *t, uint64_t ino, struct tree_dir **out)
+void past_dir_fini(struct tree_dir *d)
 {
-	struct tree_dir *d = NULL;
-
-	(void)t;
-	if (past_is(ino) && root_of(ino) == ROOT_PRESENT) {
-		d = calloc(1, sizeof(*d));
-		if (!d)
-			return -ENOMEM;
-	}
-	*out = d;
-	return 0;
-}
-
-void tree_dir_release(struct tree_dir *d)
-{
-	if (d && d->state)
+	if (d->state)
 		history_put(d->state);
-	free(d);
 }
 
 /* The state that the directory was begun in; at its start, that of now. */
@@ -448,7 +429,7 @@ static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64
 	struct history *h = NULL, *old;
 	int err;
 
-	if (!d)
+	if (root_of(ino) != ROOT_PRESENT)
 		return state_of(t, ino, out);
 	lock_acquire(&t->lock);
 	if (cookie && d->state)

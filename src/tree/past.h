@@ -41,6 +41,7 @@ void past_present(struct tree *t, struct tree_attr *out);
 int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 struct tree_dir;
+void past_dir_fini(struct tree_dir *d);
 int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
 		 size_t max, size_t *n_out);
 uint64_t past_parent(uint64_t ino);

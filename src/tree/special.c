@@ -16,6 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "block/layer.h"
 #include "io/io.h"
 #include "store/commit.h"
@@ -206,28 +209,46 @@ static int readdir_deltas(struct tree *t, uint64_t cookie, struct tree_dirent *v
 	return 0;
 }
 
-/* The snapshot at position `at` of the names in order: names may come and go between two calls, and then one may be missed
- * or shown twice, as an editor of the list would expect. */
+/* Snapshots come and go while they are listed: the place of each follows from its name alone. */
+static uint64_t snapshot_cookie(const char *name)
+{
+	return (XXH64(name, strlen(name), 0) >> 2) + 1;
+}
+
+/* Puts it where it belongs among the n entries, which are in order; those with the lowest cookies stay. */
+static size_t insert_snapshot(struct tree_dirent *v, size_t n, size_t max, const char *name, uint64_t cookie)
+{
+	size_t at = n;
+
+	while (at && v[at - 1].cookie > cookie)
+		at--;
+	if (at == max)
+		return n;
+	n -= n == max;
+	memmove(v + at + 1, v + at, (n - at) * sizeof(*v));
+	memset(&v[at], 0, sizeof(*v));
+	strcpy(v[at].name, name);
+	v[at].cookie = cookie;
+	return n + 1;
+}
+
 static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
 {
 	struct layers_snapshot s = { .name = "" };
-	uint64_t at = 0;
 	size_t n = 0;
 
-	while (n < max && !layers_snapshot_next(t->store->layers, s.name, &s)) {
-		struct tree_dirent *d = &v[n];
+	while (!layers_snapshot_next(t->store->layers, s.name, &s)) {
+		uint64_t at = snapshot_cookie(s.name);
 
-		if (at++ < cookie)
+		if (at > cookie)
+			n = insert_snapshot(v, n, max, s.name, at);
+	}
+	for (size_t k = 0; k < n; k++) {
+		if (!past_snapshot(t, v[k].name, &v[k].attr))
 			continue;
-		memset(d, 0, sizeof(*d));
-		strcpy(d->name, s.name);
-		d->cookie = at;
-		if (past_snapshot(t, s.name, &d->attr)) {
-			/* It cannot be read. The C library hides entries without a number. */
-			d->attr.st.st_mode = S_IFDIR | 0555;
-			d->attr.st.st_ino = (ino_t)-1 - at;
-		}
-		n++;
+		/* It cannot be read. The C library hides entries without a number. */
+		v[k].attr.st.st_mode = S_IFDIR | 0555;
+		v[k].attr.st.st_ino = (ino_t)-1 - v[k].cookie;
 	}
 	*n_out = n;
 	return 0;

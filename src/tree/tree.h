@@ -76,19 +76,16 @@ int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 int tree_readlink(struct tree *t, uint64_t ino, char **out); /* malloc'd */
 
 /* Directories: entries behind `cookie` (0: from the start), at most max; 0 at the end. With count, each
- * inode gets a lookup and attributes. "." and ".." are included, uncounted. */
+ * inode gets a lookup and attributes. "." and ".." are included, uncounted. A walk of an open directory, from cookie 0 on, ends
+ * with what was there at its start, and gives each entry that stays exactly once, also if it is renamed in the directory. */
 struct tree_dirent {
 	uint64_t cookie;
 	bool counted;
 	struct tree_attr attr;
 	char name[256];
 };
-int tree_readdir(struct tree *t, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v, size_t max,
-		 size_t *n_out);
-/* The same of an open directory, which shows one state from its start to its end where cookies are positions in a state that
- * moves on (a follower's layers/). NULL: there is nothing to hold. */
 struct tree_dir;
-int tree_dir_open(struct tree *t, uint64_t ino, struct tree_dir **out);
+int tree_dir_open(struct tree_dir **out);
 void tree_dir_release(struct tree_dir *d);
 int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
 		  size_t max, size_t *n_out);

@@ -27,7 +27,8 @@ uint64_t views_root_number(uint64_t root);
 int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 /* cookie as the caller gave it last; entries count no lookup. */
-int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
+struct tree_dir;
+int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
  * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be

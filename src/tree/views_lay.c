@@ -184,11 +184,15 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 	struct view_columns c = { 0 };
 	uint64_t cookie = 0, count = 0;
 	struct inode *held = NULL;
+	struct tree_dir *d = NULL;
 	size_t n = 1;
-	int err = v ? views_hold_dir(t, dir, &held) : -ENOMEM;
+	int err = v ? tree_dir_open(&d) : -ENOMEM;
+
+	if (!err)
+		err = views_hold_dir(t, dir, &held);
 
 	while (!err && n) {
-		err = tree_readdir(t, dir, cookie, true, v, BATCH, &n);
+		err = tree_dir_read(t, d, dir, cookie, true, v, BATCH, &n);
 		for (size_t k = 0; !err && k < n; k++)
 			cookie = v[k].cookie;
 		for (size_t k = 0, failed = err != 0; k < n && !failed; k++) {
@@ -199,6 +203,8 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 		}
 	}
 	free(v);
+	if (d)
+		tree_dir_release(d);
 	views_let_go_dir(held);
 	if (!err && !c.n)
 		err = -ENOENT;

@@ -506,6 +506,7 @@ int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_
 
 struct list {
 	struct tree *tree;
+	struct tree_dir *dir;
 	struct tree_dirent *v;
 	size_t n, max;
 };
@@ -565,6 +566,7 @@ static void list_source(struct list *l, const struct view_key *dir, const struct
 struct source_batch {
 	struct meta *meta;
 	enum view_format format;
+	uint64_t last; /* cookie */
 	size_t n;
 	struct source_entry v[SOURCE_BATCH];
 };
@@ -591,7 +593,7 @@ static int add_source(void *ctx, const struct meta_entry *e)
 	struct source_batch *b = ctx;
 	struct source_entry *to = &b->v[b->n];
 
-	if (b->n == SOURCE_BATCH)
+	if (b->n == SOURCE_BATCH || e->cookie > b->last)
 		return 1;
 	b->n++;
 	to->cookie = e->cookie;
@@ -603,23 +605,25 @@ static int add_source(void *ctx, const struct meta_entry *e)
 }
 
 /* Entries behind a cookie; no file is looked up. */
-static int read_present(struct tree *t, uint64_t dir, uint64_t at, struct source_batch *b)
+static int read_present(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t at, struct source_batch *b)
 {
 	struct meta *m = t->store->meta;
 	int err;
 
 	b->meta = m;
 	meta_lock(m);
-	err = meta_entry_walk_locked(m, dir, at, SPILLFS_XATTR_DTYPE, add_source, b);
+	err = tree_dir_last_locked(t, d, &b->last);
+	if (!err)
+		err = meta_entry_walk_locked(m, dir, at, SPILLFS_XATTR_DTYPE, add_source, b);
 	meta_unlock(m);
 	return err;
 }
 
-static int read_past(struct tree *t, uint64_t dir, uint64_t at, struct source_batch *b)
+static int read_past(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t at, struct source_batch *b)
 {
 	struct tree_dirent *v = malloc(SOURCE_BATCH * sizeof(*v));
 	struct inode *i;
-	int err = v ? tree_readdir(t, dir, at, true, v, SOURCE_BATCH, &b->n) : -ENOMEM;
+	int err = v ? tree_dir_read(t, d, dir, at, true, v, SOURCE_BATCH, &b->n) : -ENOMEM;
 
 	for (size_t k = 0; !err && k < b->n; k++) {
 		struct source_entry *e = &b->v[k];
@@ -635,11 +639,11 @@ static int read_past(struct tree *t, uint64_t dir, uint64_t at, struct source_ba
 	return err;
 }
 
-static int read_source(struct tree *t, const struct view_key *dir, uint64_t at, struct source_batch *b)
+static int read_source(struct tree *t, struct tree_dir *d, const struct view_key *dir, uint64_t at, struct source_batch *b)
 {
 	b->format = dir->format;
 	b->n = 0;
-	return past_is(dir->source) ? read_past(t, dir->source, at, b) : read_present(t, dir->source, at, b);
+	return past_is(dir->source) ? read_past(t, d, dir->source, at, b) : read_present(t, d, dir->source, at, b);
 }
 
 static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
@@ -660,7 +664,7 @@ static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 			add(l, key.sub + 1, &key, "%s", name);
 	}
 	while (!err && l->n < l->max) {
-		err = read_source(l->tree, dir, at, b);
+		err = read_source(l->tree, l->dir, dir, at, b);
 		if (err || !b->n)
 			break;
 		for (size_t k = 0; k < b->n && l->n < l->max; k++) {
@@ -732,9 +736,10 @@ static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
 	return 0;
 }
 
-static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+static int list_held(struct tree *t, struct tree_dir *d, struct inode *dir, uint64_t cookie, struct tree_dirent *v, size_t max,
+		     size_t *n_out)
 {
-	struct list l = { .tree = t, .v = v, .max = max };
+	struct list l = { .tree = t, .dir = d, .v = v, .max = max };
 	struct view_key key = { 0 };
 	struct tree_attr attr;
 	int err = 0;
@@ -770,7 +775,8 @@ static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct 
 	return err;
 }
 
-int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max,
+		  size_t *n_out)
 {
 	struct inode *dir, *held;
 	int err = inode_find(t, ino, &dir);
@@ -779,7 +785,7 @@ int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dir
 		err = hold_source(t, &dir->view->key, &held);
 	if (err)
 		return err;
-	err = list_held(t, dir, cookie, v, max, n_out);
+	err = list_held(t, d, dir, cookie, v, max, n_out);
 	views_let_go_dir(held);
 	return err;
 }

@@ -32,6 +32,8 @@ posix() {
 @test "directories: mkdir, rmdir, their errors, removal while open" { posix directories; }
 @test "directories: their times" { posix directory_times; }
 @test "readdir: 5,000 entries, each unlinked as it is read" { posix readdir_while_unlinking; }
+@test "readdir: a walk ends and gives what stays once, while names change" { posix readdir_while_changing; }
+@test "readdir: two walks at once, rewinding" { posix readdir_two_walks; }
 @test "readdir: cookies stay" { posix readdir_cookies; }
 @test "attributes: modes" { posix modes; }
 @test "attributes: owners" { require_root; posix owners; }

@@ -77,6 +77,8 @@ store_kib() { du -sk "$STORE/layers" | cut -f1; }
 	eq "$(cat "$MNT/snapshots/b/layers/f")" x
 }
 
+@test "a listing gives what stays once, while others come and go" { snapshots listing "$MNT"; }
+
 @test "names: what can be made in snapshots/ and what cannot" {
 	snapshots names "$MNT"
 	remount

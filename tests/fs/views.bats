@@ -37,6 +37,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 
 @test "names that two things would share" { views collisions "$MNT"; }
 @test "arrays and directories come, go and are renamed" { views changes "$MNT"; }
+@test "a listing ends and gives what stays once, while arrays change names" { views walks "$MNT"; }
 @test "modes and owners are those of the arrays" { views owners "$MNT"; }
 @test "stat tells how much is read, and reads nothing" { views sizes "$MNT"; }
 @test "open views of layered arrays, whatever becomes of the arrays" { views pinned "$MNT"; }

@@ -5,7 +5,7 @@ import socket
 import stat
 import struct
 
-from sysx import (EXCHANGE, NOREPLACE, ROOT, children, eq, fails, get, libc, put, rename2)
+from sysx import (EXCHANGE, NOREPLACE, ROOT, children, eq, fails, get, libc, put, rename2, walk)
 
 j = os.path.join
 
@@ -359,6 +359,79 @@ def readdir_while_unlinking(d):
     eq(len(seen), 5000)
     eq(set(seen), want)
     eq(os.listdir(d), [])
+
+
+def readdir_while_changing(d):
+    """A walk ends, and gives whatever stays once, whatever is renamed, made and removed with each entry that it gives."""
+    n = 200
+    other = j(d, "other")
+
+    def rename_back(e, k):
+        os.rename(j(d, e), j(d, "temporary"))
+        os.rename(j(d, "temporary"), j(d, e))
+
+    def rename_on(e, k):
+        os.rename(j(d, e), j(d, e + "'"))
+
+    def exchange(e, k):
+        rename2(j(d, e), j(d, "entry-%03d" % (n - 1)), EXCHANGE)
+
+    def move_away_and_back(e, k):
+        os.rename(j(d, e), j(other, "x"))
+        os.rename(j(other, "x"), j(d, e))
+
+    def make_more(e, k):
+        put(j(d, "more-%06d" % k))
+
+    def replace(e, k):
+        os.rename(put(j(d, "new")), j(d, "entry-%03d" % (n - 1)))
+
+    def link_and_unlink(e, k):
+        os.link(j(d, e), j(d, "link-%06d" % k))
+        os.unlink(j(d, "link-%06d" % k))
+
+    touched = {"entry-%03d" % i for i in range(0, n, 2)}
+    stays = {"entry-%03d" % i for i in range(1, n, 2)}
+    for change in (rename_back, rename_on, exchange, move_away_and_back, make_more, replace, link_and_unlink):
+        os.mkdir(other)
+        for name in touched | stays:
+            put(j(d, name))
+        seen = []
+        for e in walk(d):
+            seen.append(e)
+            assert len(seen) < 4 * n, change.__name__ + ": no end"
+            if e.rstrip("'") in touched:
+                change(e, len(seen))
+        once = stays | (touched if change in (rename_back, exchange, replace) else set())
+        got = [s for s in seen if s in once]
+        eq((change.__name__, len(got), len(set(got))), (change.__name__, len(once), len(once)))
+        # the next walk has the rest, too
+        eq(len(os.listdir(d)), len(set(os.listdir(d))))
+        for name in os.listdir(d):
+            if name != "other":
+                os.unlink(j(d, name))
+        os.rmdir(other)
+
+
+def readdir_two_walks(d):
+    """Two walks of a directory do not know of each other; rewinddir shows what has come."""
+    for i in range(1500):
+        put(j(d, "a%04d" % i))
+    with os.scandir(d) as one:
+        first = [next(one).name]
+        for i in range(100):
+            put(j(d, "b%04d" % i))
+        with os.scandir(d) as two:
+            second = [e.name for e in two]
+        first += [e.name for e in one]
+    eq(len(second), 1600)
+    eq(len({n for n in first if n[0] == "a"}), 1500)
+    eq(len(first), len(set(first)))
+    fd = os.open(d, os.O_RDONLY)
+    eq(len(os.listdir(fd)), 1600)
+    put(j(d, "c"))
+    eq(len(os.listdir(fd)), 1601)  # from the start again
+    os.close(fd)
 
 
 def readdir_cookies(d):

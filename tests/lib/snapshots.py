@@ -4,6 +4,7 @@
     snapshots.py again MNT OUT            the same, byte for byte and in all attributes
     snapshots.py readonly MNT SNAP        every kind of change below snapshots/SNAP: EROFS
     snapshots.py names MNT                what can and what cannot be made in snapshots/
+    snapshots.py listing MNT              a listing gives what stays once, while others come and go
 
 The writers number what they write. A writer says in shared memory which number it begins and which it has done, so a
 snapshot must hold everything that was done before the mkdir and nothing that began after it."""
@@ -344,5 +345,22 @@ def names(mnt):
     os.mkdir(top + "a")
 
 
+def listing(mnt):
+    top = mnt + "/snapshots/"
+    stays = {"stays%d" % i for i in range(8)}
+    gone = ["a%d" % i for i in range(4)]
+    for name in sorted(stays) + gone:
+        os.mkdir(top + name)
+    seen = []
+    for name in sysx.walk(top, 64):
+        seen.append(name)
+        assert len(seen) < 100, "no end"
+        if gone:
+            os.rmdir(top + gone.pop())
+        elif len(seen) < 20:
+            os.mkdir(top + "b%d" % len(seen))
+    sysx.eq(sorted(n for n in seen if n in stays), sorted(stays))
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (storm, again, readonly, names)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (storm, again, readonly, names, listing)}[sys.argv[1]](*sys.argv[2:])

@@ -49,6 +49,26 @@ def listxattr_raw(path, size):
     return _call(libc.listxattr, os.fsencode(path), buf, ctypes.c_size_t(size))
 
 
+def walk(directory, nbytes=512):
+    """The names in a directory, read in pieces of nbytes, so that what changes meanwhile is seen."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    buf = ctypes.create_string_buffer(nbytes)
+    try:
+        while True:
+            n = _call(libc.getdents64, fd, buf, ctypes.c_size_t(nbytes))
+            if not n:
+                return
+            at = 0
+            while at < n:
+                length = struct.unpack_from("<H", buf, at + 16)[0]
+                name = os.fsdecode(buf.raw[at + 19:at + length].split(b"\0")[0])
+                at += length
+                if name not in (".", ".."):
+                    yield name
+    finally:
+        os.close(fd)
+
+
 def commit(root_fd):
     """SPILLFS_IOC_COMMIT on the mount's root: the newest sealed layer, and whether this request sealed it."""
     buf = bytearray(16)

@@ -396,6 +396,28 @@ def changes(mnt):
     agree(mnt)
 
 
+def walks(mnt):
+    """A listing of a view ends, and gives what stays once, while arrays are renamed and made."""
+    want = {"a%03d" % i for i in range(150)}
+    for kind in KINDS:
+        top = "%s/%s/d" % (mnt, kind)
+        os.mkdir(top)
+        for name in want:
+            make("%s/%s.u8" % (top, name), b"\1")
+        for fmt in ("npy", "zarr"):
+            seen = []
+            for shown in sysx.walk("%s/views/%s/%s/d" % (mnt, fmt, kind)):
+                name, k = shown.split(".")[0], len(seen)
+                seen.append(name)
+                assert k < 1000, "%s: no end" % fmt
+                if name in want:
+                    os.rename("%s/%s.u8" % (top, name), top + "/x.u8")
+                    os.rename(top + "/x.u8", "%s/%s.u8" % (top, name))
+                    make("%s/more%s%03d.u8" % (top, fmt, k), b"\1")
+            got = [n for n in seen if n in want]
+            eq((fmt, len(got), len(set(got))), (fmt, len(want), len(want)))
+
+
 def exchange(top, npy):
     make(top + "/x.u8", b"xx")
     make(top + "/y.u8", b"y")
@@ -1176,6 +1198,6 @@ def storm(mnt, seconds, stale=""):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (names, collisions, changes, owners, sizes, agree, readonly, pinned, mapped, unpinned, caches,
+    {f.__name__: f for f in (names, collisions, changes, walks, owners, sizes, agree, readonly, pinned, mapped, unpinned, caches,
                              reload, settings, access, damaged, sparse, past,
                              shared, tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])

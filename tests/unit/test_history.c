@@ -177,9 +177,12 @@ static void check_bytes(struct tree *t, uint64_t ino, const unsigned char *want,
 static size_t count_entries(struct tree *t, uint64_t ino)
 {
 	struct tree_dirent v[4 * NFILES];
+	struct tree_dir *d;
 	size_t n;
 
-	CHECK_OK(tree_readdir(t, ino, 0, false, v, 4 * NFILES, &n));
+	CHECK_OK(tree_dir_open(&d));
+	CHECK_OK(tree_dir_read(t, d, ino, 0, false, v, 4 * NFILES, &n));
+	tree_dir_release(d);
 	return n - 2;
 }
 
@@ -929,7 +932,7 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 	seal(&w);
 	f = world_open(dir, 1, true);
 	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", &a));
-	CHECK_OK(tree_dir_open(f.tree, a.st.st_ino, &d));
+	CHECK_OK(tree_dir_open(&d));
 	while (!tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n) {
 		cookie = v[n - 1].cookie;
 		for (size_t k = 0; k < n && !total && v[k].name[0] == 'n'; k++) {

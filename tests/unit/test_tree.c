@@ -316,7 +316,7 @@ static int list_all(struct world *w, uint64_t dir, unsigned *nentries, unsigned 
 	struct tree_dir *d;
 	uint64_t cookie = 0;
 	size_t n = 1;
-	int err = tree_dir_open(w->tree, dir, &d);
+	int err = tree_dir_open(&d);
 
 	*nentries = *nstatements = 0;
 	if (err)
