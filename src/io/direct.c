@@ -113,6 +113,7 @@ void direct_end_init(struct direct_end *end, uint64_t bytes)
 	rwlock_init(&end->lock, RANK_END);
 	atomic_init(&end->bytes, bytes);
 	atomic_init(&end->padded, false);
+	end->reserved_bytes = 0;
 }
 
 void direct_end_fini(struct direct_end *end)
@@ -138,7 +139,24 @@ static int cut_locked(struct direct_end *end, int fd, uint64_t size_bytes)
 	if (!err) {
 		atomic_store(&end->bytes, size_bytes);
 		atomic_store(&end->padded, false);
+		end->reserved_bytes = 0;
 	}
+	return err;
+}
+
+/* Cuts the file at the end that it has; what is reserved behind that stays so. */
+static int recut_locked(struct direct_end *end, int fd)
+{
+	uint64_t size = atomic_load(&end->bytes), reserved = end->reserved_bytes;
+	int err = cut_locked(end, fd, size);
+
+	if (err || reserved <= size)
+		return err;
+	do {
+		err = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)size, (off_t)(reserved - size)) ? -errno : 0;
+	} while (err == -EINTR);
+	if (!err)
+		end->reserved_bytes = reserved;
 	return err;
 }
 
@@ -152,20 +170,28 @@ int direct_cut(struct direct_end *end, int fd, uint64_t size_bytes)
 	return err;
 }
 
-int direct_trim(struct direct_end *end, int fd, uint64_t *size_out)
+int direct_trim(struct direct_end *end, int fd, bool last, uint64_t *size_out)
 {
 	uint64_t size = 0;
 	int err = 0;
 
 	rwlock_exclusive(&end->lock);
-	if (atomic_load(&end->padded)) {
+	if (atomic_load(&end->padded) && (last || end->reserved_bytes <= atomic_load(&end->bytes))) {
 		size = atomic_load(&end->bytes);
-		err = cut_locked(end, fd, size);
+		err = recut_locked(end, fd);
 	}
 	rwlock_release(&end->lock);
 	if (!err)
 		*size_out = size;
 	return err;
+}
+
+void direct_reserved(struct direct_end *end, uint64_t bytes)
+{
+	rwlock_exclusive(&end->lock);
+	if (bytes > end->reserved_bytes)
+		end->reserved_bytes = bytes;
+	rwlock_release(&end->lock);
 }
 
 /* Cuts off what a failed write may have left behind the end (invariant 5). */
@@ -179,7 +205,7 @@ static void end_restore(struct direct_io *x)
 	end = atomic_load(&x->end->bytes);
 	err = fstat(x->fd, &st) ? -errno : 0;
 	if (!err && (uint64_t)st.st_size > end)
-		err = cut_locked(x->end, x->fd, end);
+		err = recut_locked(x->end, x->fd);
 	rwlock_release(&x->end->lock);
 	if (err)
 		log_warn("a file of the store cannot be cut to %llu bytes: %s", (unsigned long long)end, strerror(-err));

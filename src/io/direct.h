@@ -32,6 +32,7 @@ struct direct_end {
 	struct rwlock lock; /* shared by a write, exclusive while the file is cut */
 	_Atomic uint64_t bytes;
 	atomic_bool padded; /* such zeros may be there */
+	uint64_t reserved_bytes; /* allocated up to here, if that is behind the end; exclusive */
 };
 
 enum direct_reach {
@@ -69,8 +70,11 @@ int direct_pread(struct direct_io *x, void *buf, size_t n, uint64_t off, size_t 
 int direct_pwrite(struct direct_io *x, const void *buf, size_t n, uint64_t off);
 /* Makes the file end at size_bytes, where no zeros follow. */
 int direct_cut(struct direct_end *end, int fd, uint64_t size_bytes);
-/* The same at the end that it has, if zeros may follow; *size_out is where it was cut, or 0. */
-int direct_trim(struct direct_end *end, int fd, uint64_t *size_out);
+/* The same at the end that it has, if zeros may follow; *size_out is where it was cut, or 0. As the kernel drops what is
+ * reserved behind a cut, a file with such space is cut only if it is the last time, and reserves it anew. */
+int direct_trim(struct direct_end *end, int fd, bool last, uint64_t *size_out);
+/* Space has been reserved up to there. */
+void direct_reserved(struct direct_end *end, uint64_t bytes);
 /* The kernel zeroes the block at off in the page cache when the file is cut there, or a hole made up to there:
  * writes it and drops it. */
 void direct_drop_edge(const struct direct_dir *dir, int fd, uint64_t off);

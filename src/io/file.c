@@ -91,7 +91,7 @@ static int file_sync(struct io *io)
 		return err;
 	/* Before the call: a write that comes after it is dirty again. */
 	atomic_store_explicit(&f->dirty, false, memory_order_relaxed);
-	err = fd_tracks_end(f) ? direct_trim(&f->end, fd, &cut) : 0;
+	err = fd_tracks_end(f) ? direct_trim(&f->end, fd, false, &cut) : 0;
 	while (!err && fdatasync(fd))
 		err = errno == EINTR ? 0 : final(-errno);
 	if (f->dir->backing == IO_BACKING_DIRECT)
@@ -123,6 +123,8 @@ static int file_change(struct file *f, int mode, uint64_t off, uint64_t n)
 		else
 			err = fallocate(fd, mode, off, n) ? -errno : 0;
 	} while (err == -EINTR);
+	if (!err && tracks && mode == FALLOC_FL_KEEP_SIZE)
+		direct_reserved(&f->end, off + n);
 	if (!err && direct) {
 		direct_drop_edge(&f->dir->direct, fd, off);
 		if (n)
@@ -223,15 +225,21 @@ static bool file_is_allocated(struct io *io, uint64_t off, uint64_t n)
 /* What direct writes have put behind the end goes, so that the next user of the file sees its length. */
 static void file_trim(struct file *f)
 {
-	uint64_t size;
-	int err;
+	uint64_t cut = 0;
+	int fd, err;
 
 	if (!fd_tracks_end(f) || !atomic_load(&f->end.padded) || f->nameless)
 		return;
-	size = atomic_load(&f->end.bytes);
-	err = file_change(f, -1, size, 0);
+	err = fd_get(f, &fd);
+	if (!err) {
+		err = direct_trim(&f->end, fd, true, &cut);
+		if (f->dir->backing == IO_BACKING_DIRECT)
+			direct_drop_edge(&f->dir->direct, fd, cut);
+		fd_put(f);
+	}
 	if (err)
-		log_warn("%s: cannot be cut to %llu bytes: %s", f->name, (unsigned long long)size, strerror(-err));
+		log_warn("%s: cannot be cut to %llu bytes: %s", f->name, (unsigned long long)atomic_load(&f->end.bytes),
+			 strerror(-err));
 }
 
 static void file_close(struct io *io)

@@ -10,7 +10,8 @@
  * io/file keeps a bounded number of descriptors open (io_file_set_fd_budget): an idle file is closed and
  * reopened when it is used again. Direct transfers are of whole blocks (4096 bytes, or what the file system
  * needs): until the next io_sync, io_truncate or io_close a file may then be longer than what was written, by
- * zeros to the end of a block, for anybody but the handle that has written it. Whoever opens a file after a crash
+ * zeros to the end of a block, for anybody but the handle that has written it; where space is reserved behind the
+ * end (io_allocate), until io_truncate or io_close. Whoever opens a file after a crash
  * cuts it to the length that it is known to have, as what was not committed may follow there anyhow. One handle at
  * a time writes a file.
  */

@@ -103,14 +103,21 @@ inputs() { for i in 1 2 3 4; do noise "$1" "$WORK/in$i" "$i"; done; }
 	eq "$(fallbacks)" 0
 }
 
-@test "the stored file is the column with direct I/O, too" {
+@test "the stored file is the column with direct I/O, too, and keeps what is reserved behind it" {
 	spill_only
 	remount -o backing=direct,commit=0
 	for i in 1 2 3 4 5 6 7; do noise 100003 - $i >>"$MNT/columns/f"; done
 	"$SPILLCTL" sync "$MNT"
 	stored=$(find "$STORE/columns" -type f)
-	eq "$(stat -c %s "$stored")" 700021
-	same "$stored" "$MNT/columns/f"
+	cmp -n 700021 "$stored" "$MNT/columns/f"
+	[ "$(stat -c %s "$stored")" -lt $((700021 + 4096)) ]
+	fallocate -n -o 700021 -l 4000000 "$MNT/columns/f"
+	noise 100003 - 8 >>"$MNT/columns/f"
+	"$SPILLCTL" sync "$MNT"
+	[ "$(stat -c %b "$stored")" -ge $((4700021 / 512)) ]
+	remount
+	eq "$(stat -c %s "$stored")" 800024
+	[ "$(stat -c %b "$stored")" -ge $((4700021 / 512)) ]
 	truncate -s 300000 "$MNT/columns/f"
 	"$SPILLCTL" sync "$MNT"
 	eq "$(stat -c %s "$stored")" 300000

@@ -596,7 +596,7 @@ UNIT_TEST(io_direct_knows_the_end)
 	const char *path = unit_tmpdir();
 	struct io_dir *d = NULL;
 	char buf[9000], *zeros = calloc(1, 9000);
-	uint64_t n;
+	uint64_t n, stored;
 	size_t got;
 	struct io *f;
 
@@ -626,6 +626,18 @@ UNIT_TEST(io_direct_knows_the_end)
 	CHECK(!memcmp(buf, "he", 2) && !memcmp(buf + 2, zeros, 902) && buf[904] == 'y');
 	io_close(f);
 	CHECK_EQ(length(path, "f"), 5001);
+	CHECK_OK(io_open(d, "f", 0, &f));
+	CHECK_OK(io_allocate(f, 0, 1 << 20));
+	CHECK_OK(io_pwrite(f, "z", 1, 6000));
+	CHECK_OK(io_sync(f)); /* a cut would give back what is reserved */
+	CHECK_OK(io_size(f, &n, &stored));
+	CHECK(n == 6001 && stored >= 1 << 20);
+	io_close(f);
+	CHECK_EQ(length(path, "f"), 6001);
+	CHECK_OK(io_open(d, "f", 0, &f));
+	CHECK_OK(io_size(f, &n, &stored));
+	CHECK(n == 6001 && stored >= 1 << 20);
+	io_close(f);
 	CHECK_OK(io_replace(d, "small", "small.tmp", "text", 4));
 	CHECK_EQ(length(path, "small"), 4);
 	io_dir_close(d);
