@@ -451,6 +451,10 @@ void layers_held(struct layers *ls, struct layers_held *out)
 {
 	uint64_t both;
 
+	*out = (struct layers_held){ 0 };
+	/* A follower marks what it finds (follow.c), by no window of its own, and holds nothing. */
+	if (ls->store->config.follow)
+		return;
 	lock_acquire(&ls->lock);
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->needed = false;

@@ -81,6 +81,19 @@ teardown() {
 	follower delay "$MNT" "$RO" 6
 }
 
+@test "reading the statistics takes no state away" {
+	mount_store -o keep=100,commit=0
+	for n in $(seq 12); do
+		echo "$n" >"$MNT/layers/f"
+		"$SPILLCTL" commit "$MNT" >/dev/null
+	done
+	follow "$STORE"
+	for n in $(seq 12); do
+		cat "$RO/.spillfs/stats" >/dev/null
+		eq "$(cat "$RO/snapshots/@$n/layers/f")" "$n"
+	done
+}
+
 @test "never a half of a commit" {
 	mount_store -o keep=100,commit=0
 	follow "$STORE"
