@@ -200,7 +200,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_dir *d;
-	int err = tree_dir_open(&d);
+	int err = tree_dir_open(front_of(req)->tree, &d);
 
 	(void)ino;
 	if (err) {
@@ -209,13 +209,13 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	}
 	fi->fh = (uintptr_t)d;
 	if (fuse_reply_open(req, fi) == -ENOENT) /* interrupted: there will be no release */
-		tree_dir_release(d);
+		tree_dir_release(front_of(req)->tree, d);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	tree_dir_release((struct tree_dir *)(uintptr_t)fi->fh);
+	tree_dir_release(front_of(req)->tree, (struct tree_dir *)(uintptr_t)fi->fh);
 	front_reply_err(req, 0);
 }
 

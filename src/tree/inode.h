@@ -76,6 +76,7 @@ struct tree {
 	struct inode *dirty_head, **dirty_tail;
 	struct idle_list awake, closed; /* idle.c */
 	struct inode *staged; /* the commit thread's */
+	struct tree_dir *dirs; /* open ones; under lock */
 	struct past_states *past; /* past.c's */
 	_Atomic uint64_t versions; /* given to inodes so far */
 	_Atomic uint32_t edits[TREE_EDIT_SLOTS]; /* changes of inodes whose numbers fall together; also of forgotten ones */
@@ -87,6 +88,7 @@ struct tree {
 
 /* An open directory. */
 struct tree_dir {
+	struct tree_dir *next, **link; /* in tree.dirs */
 	struct history *state; /* of a follower, whose cookies are positions in a state: that of the walk's start; RANK_ICACHE */
 	_Atomic uint64_t last; /* of the present: the highest cookie at the walk's start; 0: not known yet */
 };

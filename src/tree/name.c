@@ -645,18 +645,30 @@ struct listing {
 	uint64_t last; /* the row that the walk ends at */
 };
 
-int tree_dir_open(struct tree_dir **out)
+int tree_dir_open(struct tree *t, struct tree_dir **out)
 {
 	struct tree_dir *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return -ENOMEM;
+	lock_acquire(&t->lock);
+	d->next = t->dirs;
+	d->link = &t->dirs;
+	if (d->next)
+		d->next->link = &d->next;
+	t->dirs = d;
+	lock_release(&t->lock);
 	*out = d;
 	return 0;
 }
 
-void tree_dir_release(struct tree_dir *d)
+void tree_dir_release(struct tree *t, struct tree_dir *d)
 {
+	lock_acquire(&t->lock);
+	*d->link = d->next;
+	if (d->next)
+		d->next->link = d->link;
+	lock_release(&t->lock);
 	past_dir_fini(d);
 	free(d);
 }

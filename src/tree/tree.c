@@ -83,6 +83,9 @@ int tree_open(struct store *s, struct tree **out)
 
 void tree_close(struct tree *t)
 {
+	/* The kernel does not wait for the end of these. */
+	while (t->dirs)
+		tree_dir_release(t, t->dirs);
 	if (t->store->config.follow) {
 		if (t->past)
 			past_close(t);

@@ -85,8 +85,8 @@ struct tree_dirent {
 	char name[256];
 };
 struct tree_dir;
-int tree_dir_open(struct tree_dir **out);
-void tree_dir_release(struct tree_dir *d);
+int tree_dir_open(struct tree *t, struct tree_dir **out);
+void tree_dir_release(struct tree *t, struct tree_dir *d);
 int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
 		  size_t max, size_t *n_out);
 

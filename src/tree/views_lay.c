@@ -186,7 +186,7 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 	struct inode *held = NULL;
 	struct tree_dir *d = NULL;
 	size_t n = 1;
-	int err = v ? tree_dir_open(&d) : -ENOMEM;
+	int err = v ? tree_dir_open(t, &d) : -ENOMEM;
 
 	if (!err)
 		err = views_hold_dir(t, dir, &held);
@@ -204,7 +204,7 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 	}
 	free(v);
 	if (d)
-		tree_dir_release(d);
+		tree_dir_release(t, d);
 	views_let_go_dir(held);
 	if (!err && !c.n)
 		err = -ENOENT;

@@ -316,7 +316,7 @@ static int list_all(struct world *w, uint64_t dir, unsigned *nentries, unsigned 
 	struct tree_dir *d;
 	uint64_t cookie = 0;
 	size_t n = 1;
-	int err = tree_dir_open(&d);
+	int err = tree_dir_open(w->tree, &d);
 
 	*nentries = *nstatements = 0;
 	if (err)
@@ -328,7 +328,7 @@ static int list_all(struct world *w, uint64_t dir, unsigned *nentries, unsigned 
 		cookie = n ? v[n - 1].cookie : 0;
 	}
 	sqlite3_trace_v2(db, 0, NULL, NULL);
-	tree_dir_release(d);
+	tree_dir_release(w->tree, d);
 	return err;
 }
 
