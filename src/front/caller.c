@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ static bool in_first_namespace(pid_t thread, uid_t uid)
 	return !strcmp(text, FIRST_USER_NAMESPACE);
 }
 
-bool caller_is_admin(pid_t thread, uid_t uid)
+/* CAP_SYS_ADMIN in the first user namespace, as the kernel asks for trusted attributes. */
+static bool is_admin(pid_t thread, uid_t uid)
 {
 	return thread > 0 && has_capability(thread, CAP_SYS_ADMIN) && in_first_namespace(thread, uid);
 }
@@ -62,7 +64,7 @@ size_t caller_visible_names(pid_t thread, uid_t uid, char *names, size_t len)
 		bool shown = strncmp(names + at, "trusted.", strlen("trusted."));
 
 		if (!shown && admin < 0)
-			admin = caller_is_admin(thread, uid);
+			admin = is_admin(thread, uid);
 		if (shown || admin > 0) {
 			memmove(names + kept, names + at, n);
 			kept += n;

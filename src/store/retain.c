@@ -393,19 +393,24 @@ static void mark_numbers(struct layers *ls, const struct meta_numbers *list, uin
 
 /* What the state of a sealed layer needs (invariant 1). Newest first: the chain of a layer that stands in one with
  * the same base is a part of that, so that many states cost as much as the layers they share. */
-static void mark_state(struct layers *ls, struct layers_slot *slot)
+static void mark_needed(struct layers *ls, const struct layers_slot *slot)
 {
 	const struct meta_numbers *chain = &slot->row.chain;
 	uint64_t base = chain->n ? chain->v[0] : 0;
 	struct layers_slot *first;
 
-	slot->retained = true;
 	if (slot->needed && slot->needed_from == base)
 		return;
 	first = layers_slot_find(ls, base);
 	if (first)
 		mark_numbers(ls, &first->row.refs, 0);
 	mark_numbers(ls, chain, base);
+}
+
+static void mark_state(struct layers *ls, struct layers_slot *slot)
+{
+	slot->retained = true;
+	mark_needed(ls, slot);
 }
 
 void layers_mark_history(struct layers *ls, bool window)
@@ -447,26 +452,26 @@ static uint64_t unneeded_bytes(const struct layers *ls)
 	return bytes;
 }
 
+/* Counts only: which states can be opened stays as it is. */
 void layers_held(struct layers *ls, struct layers_held *out)
 {
 	uint64_t both;
 
 	*out = (struct layers_held){ 0 };
-	/* A follower marks what it finds (follow.c), by no window of its own, and holds nothing. */
-	if (ls->store->config.follow)
+	if (ls->store->config.follow) /* it holds nothing */
 		return;
 	lock_acquire(&ls->lock);
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->needed = false;
 	if (ls->newest)
-		mark_state(ls, ls->newest);
+		mark_needed(ls, ls->newest);
 	both = unneeded_bytes(ls);
-	layers_mark_history(ls, false);
-	if (ls->newest)
-		mark_state(ls, ls->newest);
+	for (size_t i = ls->n; i-- > 0;) {
+		if (ls->v[i]->nnames)
+			mark_needed(ls, ls->v[i]);
+	}
 	out->window_bytes = unneeded_bytes(ls);
 	out->snapshot_bytes = both - out->window_bytes;
-	layers_mark_history(ls, true);
 	lock_release(&ls->lock);
 }
 

@@ -4,7 +4,7 @@
  * closed, and the kernel is asked to forget the names used longest ago, which brings their inodes back.
  *
  * Invariants:
- *  1. An array that is open, dirty, or held by a commit or a view is not closed (inode_at_rest).
+ *  1. An array that is open, dirty, or held by a commit or a view is not closed (at_rest_locked).
  *  2. `awake` lists inodes in the order of their last use, `closed` those of them whose arrays were closed first; an inode
  *     stands in one of them at most, and only if the kernel can be asked about it: not a directory, which may be
  *     somebody's working directory, and not what has no row.
