@@ -228,7 +228,7 @@ static void file_trim(struct file *f)
 	uint64_t cut = 0;
 	int fd, err;
 
-	if (!fd_tracks_end(f) || !atomic_load(&f->end.padded) || f->nameless)
+	if (!fd_tracks_end(f) || !atomic_load(&f->end.padded) || !fd_has_name(f))
 		return;
 	err = fd_get(f, &fd);
 	if (!err) {

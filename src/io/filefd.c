@@ -196,6 +196,16 @@ void fd_put(struct file *f)
 	lock_release(&f->dir->table);
 }
 
+bool fd_has_name(struct file *f)
+{
+	bool named;
+
+	lock_acquire(&f->dir->table);
+	named = !f->nameless;
+	lock_release(&f->dir->table);
+	return named;
+}
+
 int fd_take_close_err(struct file *f)
 {
 	int err;

@@ -60,6 +60,8 @@ void fd_set_budget(struct file_dir *d, unsigned n);
 /* Keeps the descriptor open until fd_put. */
 int fd_get(struct file *f, int *fd);
 void fd_put(struct file *f);
+/* False for a file whose name is gone: it ends with its last close. */
+bool fd_has_name(struct file *f);
 /* The error of an earlier close by the LRU, once. */
 int fd_take_close_err(struct file *f);
 /* The same for one transfer, with the direct descriptor where the transfer is to use it. */
