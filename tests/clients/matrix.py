@@ -99,7 +99,7 @@ def of_type(kind: str, name: str, few: bool, block: int, settings: dict, how: st
 def arrays(size: str) -> Iterator[Array]:
     for name in TYPES:
         for kind in ("buckets", "columns"):
-            yield from of_type(kind, name, False, 0, {}, "mix", "")
+            yield from of_type(kind, name, size == "small" and kind == "columns", 0, {}, "mix", "")
         for k, block in enumerate(BLOCKS[size]):
             for j, settings in enumerate(SETTINGS[size]):
                 for how in ("mix", "noise") if size == "full" and not j else ("mix",):

@@ -13,8 +13,8 @@ load packs
 	spill_only
 	remount -o commit=1000,dirty=1M
 	mkdir "$MNT/layers/many" "$WORK/many"
-	records "$WORK/many" 1 0 3000
-	records "$MNT/layers/many" 1 0 3000 &
+	records "$WORK/many" 1 0 1000
+	records "$MNT/layers/many" 1 0 1000 &
 	for i in 1 2 3 4 5 6 7 8; do
 		sleep 0.1
 		[ "$(stat_value spillfs_dirty_bytes)" -le $((1 << 20)) ]

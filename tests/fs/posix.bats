@@ -13,7 +13,7 @@ setup() { revive; }
 teardown() { :; }
 
 posix() {
-	guarded 100 "$PYTHON" "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	guarded 100 "$PYTHON" -S "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers
 	[ -n "$NATIVE" ] || alive "$PID"
 }
 

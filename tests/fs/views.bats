@@ -78,7 +78,6 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	views caches "$MNT"
 	rm "$MNT"/*/a.u32
 	views pinned "$MNT"
-	views storm "$MNT" 1 stale
 	seq 10 >"$MNT/buckets/r"
 	eq "$(wc -l <"$MNT/views/runs/buckets/r/000000")" 10
 	seq 100 >"$MNT/buckets/r"

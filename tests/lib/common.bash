@@ -61,7 +61,8 @@ need_prog() {
 	printf -v "$1" %s "$exe"
 }
 
-py() { "$PYTHON" "$LIB/$1.py" "${@:2}"; }
+# py HELPER ARGS: one that needs the standard library alone; without other packages it starts in half the time.
+py() { "$PYTHON" -S "$LIB/$1.py" "${@:2}"; }
 
 # ---- readers by others (tests/clients) -----------------------------------------------------------
 
