@@ -32,6 +32,65 @@ double front_attr_timeout(const struct tree_attr *a)
 	return 0;
 }
 
+static _Thread_local bool told;
+
+bool front_take_told(void)
+{
+	bool was = told;
+
+	told = false;
+	return was;
+}
+
+static void tell_name(void *ctx, uint64_t parent, const char *name)
+{
+	struct front *f = ctx;
+
+	notify_drop_entry(f->notify, parent, name, NULL, NULL);
+	told = true;
+}
+
+static void tell_attr(void *ctx, uint64_t ino)
+{
+	struct front *f = ctx;
+
+	notify_drop_attr(f->notify, ino, NULL, NULL);
+	told = true;
+}
+
+static void tell_pages(void *ctx, uint64_t ino)
+{
+	struct front *f = ctx;
+
+	notify_drop_pages(f->notify, ino, 0, 0, NULL, NULL);
+	told = true;
+}
+
+struct pending_err {
+	fuse_req_t req;
+	int err;
+};
+
+static void answer_err(void *ctx)
+{
+	struct pending_err *p = ctx;
+
+	front_reply_err(p->req, p->err);
+	free(p);
+}
+
+void front_reply_err_when_told(fuse_req_t req, int err)
+{
+	struct pending_err *p = front_take_told() ? malloc(sizeof(*p)) : NULL;
+
+	if (!p) {
+		front_reply_err(req, err);
+		return;
+	}
+	*p = (struct pending_err){ req, err };
+	notify_then(front_of(req)->notify, answer_err, p);
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct front *f = userdata;
@@ -75,6 +134,7 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 		free(f);
 		return err;
 	}
+	tree_on_changes(tree, &(struct tree_changes){ tell_name, tell_attr, tell_pages, f });
 	*out = f;
 	return 0;
 }
@@ -86,6 +146,7 @@ struct fuse_session *front_session(struct front *f)
 
 void front_free(struct front *f)
 {
+	tree_on_changes(f->tree, &(struct tree_changes){ 0 });
 	notify_free(f->notify);
 	fuse_session_destroy(f->se);
 	free(f);

@@ -20,10 +20,10 @@
 
 struct request {
 	struct request *next;
-	uint64_t ino; /* of the file; of the directory, if there is a name */
+	uint64_t ino; /* of the file; of the directory, if there is a name; 0: nothing is dropped */
 	off_t off, len; /* off -1: attributes alone */
 	char *name;
-	void (*then)(void *ctx);
+	void (*then)(void *ctx); /* may be NULL */
 	void *ctx;
 };
 
@@ -72,11 +72,14 @@ static void *notify_thread(void *arg)
 		if (!n->head)
 			n->tail = &n->head;
 		lock_release(&n->lock);
-		if (r->name)
+		if (!r->ino)
+			;
+		else if (r->name)
 			fuse_lowlevel_notify_inval_entry(n->se, r->ino, r->name, strlen(r->name));
 		else
 			fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
-		r->then(r->ctx);
+		if (r->then)
+			r->then(r->ctx);
 		free(r->name);
 		free(r);
 		lock_acquire(&n->lock);
@@ -124,7 +127,8 @@ static void enqueue(struct notify *n, const struct request *like)
 
 	if (!r) {
 		free(like->name);
-		like->then(like->ctx);
+		if (like->then)
+			like->then(like->ctx);
 		return;
 	}
 	*r = *like;
@@ -151,6 +155,11 @@ void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void
 
 	if (copy)
 		enqueue(n, &(struct request){ .ino = parent, .name = copy, .then = then, .ctx = ctx });
-	else
+	else if (then)
 		then(ctx);
+}
+
+void notify_then(struct notify *n, void (*then)(void *ctx), void *ctx)
+{
+	enqueue(n, &(struct request){ .then = then, .ctx = ctx });
 }

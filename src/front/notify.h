@@ -17,8 +17,10 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out);
 /* Runs what is queued, then joins the thread. */
 void notify_free(struct notify *n);
 /* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls
- * then(ctx), which answers the operation that asked. When memory is out, then is called at once. */
+ * then(ctx), which answers the operation that asked. When memory is out, then is called at once. It may be NULL. */
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx);
+/* Calls then(ctx) when all that was asked for before is done. */
+void notify_then(struct notify *n, void (*then)(void *ctx), void *ctx);
 /* Drops the attributes that the kernel keeps of a file; then as above. */
 void notify_drop_attr(struct notify *n, uint64_t ino, void (*then)(void *ctx), void *ctx);
 /* Drops what the kernel knows of a name in a directory, which stands for something else now; then as above. */

@@ -30,48 +30,64 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 #endif
 }
 
-/* An open whose answer waits until the kernel has forgotten the attributes that it was told. */
+/* An open that waits until the kernel has written back what others have changed, or its answer, until the kernel has
+ * forgotten the attributes that it was told. */
 struct pending_open {
 	fuse_req_t req;
+	fuse_ino_t ino;
 	struct tree_file *file;
 	struct fuse_file_info fi;
 };
 
-static void answer_open(struct pending_open *p)
+static void answer_open(void *ctx)
 {
+	struct pending_open *p = ctx;
+
 	if (fuse_reply_open(p->req, &p->fi) == -ENOENT)
 		tree_file_release(p->file);
+	free(p);
 }
 
-static void answer_open_and_free(void *ctx)
+static void open_written(void *ctx)
 {
-	answer_open(ctx);
-	free(ctx);
+	struct pending_open *p = ctx;
+	struct front *f = front_of(p->req);
+	struct tree_caller who = front_caller(p->req);
+	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
+	struct tree_file_info info = { .direct = !f->config.writeback };
+	int err;
+
+	tree_on_behalf(fuse_req_ctx(p->req)->pid);
+	err = tree_file_open(f->tree, p->ino, p->fi.flags, &who, &p->file, &info);
+	if (err) {
+		front_reply_err(p->req, err);
+		free(p);
+		return;
+	}
+	set_opened(&p->fi, p->file, &info);
+	if (info.new_attr)
+		notify_drop_attr(f->notify, p->ino, answer_open, p);
+	else
+		answer_open(p);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct tree_caller who = front_caller(req);
-	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
-	struct tree_file_info info = { .direct = !front_of(req)->config.writeback };
-	struct pending_open *p;
-	struct tree_file *file;
-	int err;
+	struct front *f = front_of(req);
+	struct pending_open *p = malloc(sizeof(*p));
+	uint64_t unwritten[TREE_UNWRITTEN_MAX];
+	size_t n;
 
-	tree_on_behalf(fuse_req_ctx(req)->pid);
-	err = tree_file_open(front_of(req)->tree, ino, fi->flags, &who, &file, &info);
-	if (err) {
-		front_reply_err(req, err);
-		return;
-	}
-	set_opened(fi, file, &info);
-	p = info.new_attr ? malloc(sizeof(*p)) : NULL;
 	if (!p) {
-		answer_open(&(struct pending_open){ req, file, *fi });
+		front_reply_err(req, -ENOMEM);
 		return;
 	}
-	*p = (struct pending_open){ req, file, *fi };
-	notify_drop_attr(front_of(req)->notify, ino, answer_open_and_free, p);
+	*p = (struct pending_open){ .req = req, .ino = ino, .fi = *fi };
+	n = tree_unwritten(f->tree, ino, unwritten);
+	for (size_t k = 0; k < n; k++)
+		notify_drop_pages(f->notify, unwritten[k], 0, 0, k + 1 < n ? NULL : open_written, p);
+	if (!n)
+		open_written(p);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -194,6 +210,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, fi->flags,
 			     fi->writepage && f->config.writeback, &who, &drop);
 
+	/* Not waited for: the kernel may hold pages of this file, which what is queued waits for. */
+	front_take_told();
 	/* The kernel syncs after a write through its cache, not after a direct one. */
 	if (!err && (fi->flags & O_DSYNC))
 		err = tree_sync(f->tree);
@@ -211,38 +229,21 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	notify_drop_pages(f->notify, ino, off, (off_t)size, answer_write, p);
 }
 
-static void answer_flush(void *ctx)
-{
-	front_reply_err(ctx, 0);
-}
-
-static void reply_named(fuse_req_t req, int err, const struct tree_named *named)
-{
-	if (!err && named->parent)
-		notify_drop_entry(front_of(req)->notify, named->parent, named->name, answer_flush, req);
-	else
-		front_reply_err(req, err);
-}
-
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct tree_named named = { 0 };
-	int err = tree_flush(file_of(fi), true, &named);
-
 	(void)ino;
-	reply_named(req, err, &named);
+	front_reply_err_when_told(req, tree_flush(file_of(fi), true));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	struct tree_named named = { 0 };
-	int err = tree_flush(file_of(fi), false, &named);
+	int err = tree_flush(file_of(fi), false);
 
 	(void)ino;
 	(void)datasync;
 	if (!err)
 		err = tree_sync(front_of(req)->tree);
-	reply_named(req, err, &named);
+	front_reply_err_when_told(req, err);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
@@ -297,6 +298,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, 
 
 	(void)ino_in;
 	(void)ino_out;
+	front_take_told();
 	if (err)
 		front_reply_err(req, err);
 	else

@@ -28,7 +28,7 @@ static void fill_entry(const struct front *f, const struct tree_attr *a, struct 
 	e->entry_timeout = a->moving ? 0 : FRONT_TIMEOUT_SECONDS;
 }
 
-static void reply_entry(fuse_req_t req, int err, const struct tree_attr *a)
+static void reply_entry(fuse_req_t req, int err, struct tree_attr *a)
 {
 	struct front *f = front_of(req);
 	struct fuse_entry_param e;
@@ -84,6 +84,36 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	reply_attr(req, err, &a);
 }
 
+/* An answer that waits until the kernel has forgotten what else has changed. */
+struct pending_answer {
+	fuse_req_t req;
+	int err;
+	struct tree_attr a;
+	void (*reply)(fuse_req_t req, int err, struct tree_attr *a);
+};
+
+static void answer_told(void *ctx)
+{
+	struct pending_answer *p = ctx;
+
+	p->reply(p->req, p->err, &p->a);
+	free(p);
+}
+
+static void reply_when_told(fuse_req_t req, int err, struct tree_attr *a, void (*reply)(fuse_req_t req, int err, struct tree_attr *a))
+{
+	struct pending_answer *p = front_take_told() ? malloc(sizeof(*p)) : NULL;
+
+	if (!p) {
+		reply(req, err, a);
+		return;
+	}
+	*p = (struct pending_answer){ .req = req, .err = err, .reply = reply };
+	if (!err)
+		p->a = *a;
+	notify_then(front_of(req)->notify, answer_told, p);
+}
+
 struct pending_setattr {
 	fuse_req_t req;
 	fuse_ino_t ino;
@@ -97,7 +127,10 @@ static void answer_setattr(void *ctx)
 	struct tree_attr a;
 	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, &a);
 
-	reply_attr(p->req, err, &a);
+	/* In a truncation the kernel holds page writes back, which what is queued may wait for. */
+	if (p->set & TREE_SET_SIZE)
+		front_take_told();
+	reply_when_told(p->req, err, &a, reply_attr);
 	free(p);
 }
 
@@ -140,7 +173,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	struct tree_attr a;
 	int err = tree_make(front_of(req)->tree, parent, name, mode, rdev, target, &who, &a);
 
-	reply_entry(req, err, &a);
+	reply_when_told(req, err, &a, reply_entry);
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -163,23 +196,23 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	struct tree_attr a;
 	int err = tree_link(front_of(req)->tree, ino, newparent, newname, &a);
 
-	reply_entry(req, err, &a);
+	reply_when_told(req, err, &a, reply_entry);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	front_reply_err(req, tree_unlink(front_of(req)->tree, parent, name));
+	front_reply_err_when_told(req, tree_unlink(front_of(req)->tree, parent, name));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	front_reply_err(req, tree_rmdir(front_of(req)->tree, parent, name));
+	front_reply_err_when_told(req, tree_rmdir(front_of(req)->tree, parent, name));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
 		      unsigned flags)
 {
-	front_reply_err(req, tree_rename(front_of(req)->tree, parent, name, newparent, newname, flags));
+	front_reply_err_when_told(req, tree_rename(front_of(req)->tree, parent, name, newparent, newname, flags));
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -344,12 +377,12 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
-	front_reply_err(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
+	front_reply_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	front_reply_err(req, tree_removexattr(front_of(req)->tree, ino, name));
+	front_reply_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name));
 }
 
 /* Control requests (spillfs.h). */

@@ -47,6 +47,11 @@ static inline void front_reply_err(fuse_req_t req, int err)
 	fuse_reply_err(req, err == -EUCLEAN ? EIO : -err);
 }
 
+/* Did the operation that this thread is at change what the kernel knows otherwise (tree_on_changes)? Asked once: its answer
+ * has to wait for what is queued (notify_then). */
+bool front_take_told(void);
+/* front_reply_err, then. */
+void front_reply_err_when_told(fuse_req_t req, int err);
 /* Applies -o uid=, gid=, umask= to what is shown. */
 void front_show(const struct front *f, struct stat *st);
 double front_attr_timeout(const struct tree_attr *a);

@@ -61,9 +61,7 @@ static void apply(struct inode *i, unsigned set, const struct stat *st)
 
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 {
-	struct inode *i;
-
-	return !special_is(ino) && !inode_find(t, ino, &i) && atomic_load(&i->nmappable) > 0;
+	return !special_is(ino) && inode_is_mappable(t, ino);
 }
 
 int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out)
@@ -73,8 +71,10 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 
 	if (special_is(ino))
 		return -EPERM;
-	if (past_is(ino) || views_is(ino) || t->store->config.follow)
+	if (past_is(ino) || t->store->config.follow)
 		return -EROFS;
+	if (views_is(ino))
+		return views_setattr(t, ino, set, st, out);
 	err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;

@@ -27,6 +27,7 @@
 #include "util/clock.h"
 #include "util/err.h"
 #include "util/stats.h"
+#include "view/view.h"
 
 /* Commits that a change waits for before -ENOSPC is final: others may take what the first one has freed. */
 #define EDIT_COMMITS_MAX 2
@@ -37,6 +38,7 @@ struct tree_file {
 	struct tree *tree;
 	struct inode *inode; /* NULL: a special file, or an upload */
 	struct upload *upload;
+	struct inode *live;  /* a view that is written through the kernel's cache: in place, or an upload's */
 	uint64_t ino;
 	int flags;
 	bool cached;
@@ -176,6 +178,7 @@ static int try_view(struct inode *i, struct view_opening *o)
 {
 	int err;
 
+	o->live = views_is_live(i);
 	rwlock_exclusive(&i->rw);
 	if (!i->array) {
 		rwlock_release(&i->rw);
@@ -213,7 +216,7 @@ static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info
 		return err;
 	info->direct = false;
 	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
-	f->drops = atomic_load(&i->stale_pages);
+	f->drops = atomic_load(&i->stale_pages) || views_is_live(i);
 	info->keep_cache = !f->drops;
 	info->new_attr = views_told(i) != atomic_load(&i->size_bytes);
 	f->cached = true;
@@ -236,6 +239,68 @@ static void close_view(struct inode *i)
 	rwlock_release(&i->rw);
 	if (a)
 		array_close(a);
+}
+
+static void enter_live(struct tree_file *f, struct inode *i)
+{
+	f->live = i;
+	atomic_fetch_add(&i->nmappable, 1);
+	views_enter_live(i);
+}
+
+static void leave_live(struct tree_file *f)
+{
+	if (!f->live)
+		return;
+	atomic_fetch_sub(&f->live->nmappable, 1);
+	views_leave_live(f->live);
+	f->live = NULL;
+}
+
+static void end_view(struct tree_file *f)
+{
+	atomic_fetch_sub(&f->inode->ncached, 1);
+	close_view(f->inode);
+	leave_live(f);
+}
+
+/* In place. Who reads what was pinned goes on reading that; the writer is sent to look for another node. */
+static int open_view_live(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+{
+	int err;
+
+	enter_live(f, i);
+	err = open_view(f, i, info);
+	if (!err && !view_owner(i->array)) {
+		end_view(f);
+		inode_put(i, 1);
+		return -ESTALE;
+	}
+	if (err)
+		leave_live(f);
+	return err;
+}
+
+/* To be written: a new array in place of the view's, the one that is being written there, or the view's own. */
+static int open_view_written(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
+{
+	struct inode *i;
+	int err = inode_find(f->tree, f->ino, &i);
+	bool cached;
+
+	if (!err)
+		err = views_may_write(i);
+	if (err)
+		return err;
+	err = upload_open(i, f->flags, who, &f->upload, &cached);
+	if (err == -ENOENT)
+		return open_view_live(f, i, info);
+	if (err)
+		return err;
+	info->direct = !cached;
+	if (cached)
+		enter_live(f, i);
+	return 0;
 }
 
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
@@ -307,8 +372,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 		info->direct = f->special.text != NULL;
 		info->keep_cache = !info->direct;
 	} else if (views_is(ino) && (flags & O_ACCMODE) != O_RDONLY) {
-		err = upload_open(t, ino, flags, who, &f->upload);
-		info->direct = true;
+		err = open_view_written(f, who, info);
 	} else {
 		err = open_inode(f, who, info);
 	}
@@ -323,7 +387,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 /* At the first close of a descriptor, which the closer waits for, unlike the release. */
 static void end_writing(struct tree_file *f)
 {
-	if (f->inode && (f->flags & O_ACCMODE) != O_RDONLY && !atomic_exchange(&f->closed, true))
+	if (f->inode && !f->inode->view && (f->flags & O_ACCMODE) != O_RDONLY && !atomic_exchange(&f->closed, true))
 		atomic_fetch_sub(&f->inode->nwriters, 1);
 }
 
@@ -332,6 +396,7 @@ void tree_file_release(struct tree_file *f)
 	struct inode *i = f->inode;
 
 	if (!i) {
+		leave_live(f);
 		if (f->upload)
 			upload_close(f->upload);
 		special_close(f->tree, &f->special);
@@ -341,13 +406,13 @@ void tree_file_release(struct tree_file *f)
 	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
 		edit_end_growth(i);
 	end_writing(f);
-	if (f->cached) {
+	if (f->cached && !i->view) {
 		if ((f->flags & O_ACCMODE) != O_RDONLY)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}
 	if (i->view)
-		close_view(i);
+		end_view(f);
 	else
 		inode_let_go_array(i);
 	inode_put(i, 1);
@@ -395,6 +460,23 @@ static int read_special(struct tree_file *f, uint64_t off, size_t len, unsigned 
 	return 0;
 }
 
+static int read_upload(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+{
+	void *buf = buf_alloc(len);
+	size_t n;
+	int err = buf ? upload_read(f->upload, buf, len, off, &n) : -ENOMEM;
+
+	if (err) {
+		buf_free(buf, len);
+		return err;
+	}
+	out->buf = buf;
+	out->buf_bytes = len;
+	out->part[0] = (struct lease){ .ptr = buf, .len_bytes = n };
+	out->n = 1;
+	return 0;
+}
+
 /* So many small pieces that copying is cheaper than describing them. */
 static int read_copied(struct array *a, uint64_t off, size_t len, unsigned how, struct tree_read *out)
 {
@@ -433,7 +515,7 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, st
 	out->buf = NULL;
 	out->buf_bytes = 0;
 	if (!i)
-		return f->upload ? -EBADF : read_special(f, off, len, how, out);
+		return f->upload ? read_upload(f, off, len, out) : read_special(f, off, len, how, out);
 	if (f->drops)
 		atomic_store(&i->stale_pages, false);
 	inode_ref(i);
@@ -499,6 +581,12 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, i
 		return upload_write(f->upload, buf, len, off, transfer_how(flags));
 	if (!i)
 		return -EBADF;
+	if (i->view) {
+		err = views_write(i, buf, len, off, transfer_how(flags));
+		if (!err)
+			drop_setid(view_owner(i->array), who);
+		return err;
+	}
 	err = edit_write(i, buf, len, off, transfer_how(flags), &grew);
 	if (grew)
 		atomic_store(&f->grew, true);
@@ -515,10 +603,13 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, i
 	return 0;
 }
 
-int tree_flush(struct tree_file *f, bool closing, struct tree_named *named)
+int tree_flush(struct tree_file *f, bool closing)
 {
 	end_writing(f);
-	return f->upload ? upload_flush(f->upload, closing, named) : 0;
+	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
+	if (f->live && f->inode)
+		tree_changed_attr(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);
+	return f->upload ? upload_flush(f->upload, closing) : 0;
 }
 
 struct range {
@@ -548,18 +639,28 @@ static int do_zero(struct array *a, void *ctx)
 	return err ? err : do_allocate(a, ctx);
 }
 
+/* Within its size there is room for whatever is written; its size follows from its header. */
+static int allocate_view(struct tree_file *f, int mode, uint64_t end)
+{
+	uint64_t size = f->upload ? upload_total_bytes(f->upload) : f->inode->array->size_bytes;
+
+	return !(mode & ~FALLOC_FL_KEEP_SIZE) && end <= size ? 0 : -EOPNOTSUPP;
+}
+
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
 {
 	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE };
 	struct inode *i = f->inode;
 	int err;
 
-	if (!i)
+	if (!i && !f->upload)
 		return -EBADF;
 	if (!len)
 		return -EINVAL;
 	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
 		return -EFBIG;
+	if (!i || i->view)
+		return allocate_view(f, mode, off + len);
 	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
 	case 0:
 		err = edit_array(i, do_allocate, &r);
@@ -588,9 +689,11 @@ int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
 	if (!f->inode) {
-		if (off >= f->special.len)
+		uint64_t size = f->upload ? upload_bytes(f->upload) : f->special.len;
+
+		if (off >= size)
 			return -ENXIO;
-		*out = whence == SEEK_DATA ? off : f->special.len;
+		*out = whence == SEEK_DATA ? off : size;
 		return 0;
 	}
 	rwlock_shared(&f->inode->rw);

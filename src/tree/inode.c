@@ -85,6 +85,18 @@ int inode_find(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
+bool inode_is_mappable(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+	bool is;
+
+	lock_acquire(&t->lock);
+	i = *slot_of(t, ino);
+	is = i && atomic_load(&i->nmappable) > 0;
+	lock_release(&t->lock);
+	return is;
+}
+
 static _Atomic uint32_t *edits_of(struct tree *t, uint64_t ino)
 {
 	return &t->edits[hash_ino(ino, TREE_EDIT_SLOTS)];

@@ -22,6 +22,7 @@
 struct history;
 struct past;
 struct past_states;
+struct upload;
 struct view_node;
 
 struct inode {
@@ -80,6 +81,9 @@ struct tree {
 	struct past_states *past; /* past.c's */
 	_Atomic uint64_t versions; /* given to inodes so far */
 	_Atomic uint32_t edits[TREE_EDIT_SLOTS]; /* changes of inodes whose numbers fall together; also of forgotten ones */
+	struct upload *uploads; /* upload.c's; RANK_ICACHE */
+	struct inode *live;     /* views that are written in place: views_edit.c's; RANK_ICACHE */
+	struct tree_changes changes;
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool sizes_stick;      /* tree.h */
 	int64_t mount_ns;
@@ -96,6 +100,11 @@ struct tree_dir {
 /* The cookie that the walk ends at. What is added after its start has a higher one, or the walk might never end. */
 int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
 
+/* The kernel is to forget a name of a directory, attributes, or pages and attributes (tree_on_changes). */
+void tree_changed_name(struct tree *t, uint64_t parent, const char *name);
+void tree_changed_attr(struct tree *t, uint64_t ino);
+void tree_changed_pages(struct tree *t, uint64_t ino);
+
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
 /* As inode_find, and loads the row if it is not known; counts one reference. Holds the meta lock. */
@@ -104,6 +113,8 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out);
  * over, or freed; the other is NULL) if it is not known yet; one reference. */
 int inode_get_made(struct tree *t, const struct meta_inode *row, struct past *past, struct view_node *view,
 		   struct inode **out);
+/* Is it known, and open so that the kernel may have changed pages of it? */
+bool inode_is_mappable(struct tree *t, uint64_t ino);
 void inode_ref(struct inode *i);
 /* Takes n references; the last one frees the inode, and its storage if it has no name. May block on
  * I/O; no lock may be held. */

@@ -229,6 +229,8 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 
 	if (!err && parent_ino == SPECIAL_SNAPSHOTS && S_ISDIR(mode))
 		return special_make_snapshot(t, name, out);
+	if (!err && views_is(parent_ino) && S_ISDIR(mode))
+		return views_mkdir(t, parent_ino, name, mode, who, out);
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
 	if (!err)
@@ -284,6 +286,8 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 
 	if (special_is(ino))
 		return -EPERM;
+	if (!err && views_is(ino) && views_is(parent_ino))
+		return views_link(t, ino, parent_ino, name, out);
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
 	if (!err && (past_is(ino) || views_is(ino)))
@@ -483,13 +487,15 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 
 int tree_unlink(struct tree *t, uint64_t parent, const char *name)
 {
-	return remove_name(t, parent, name, false);
+	return views_is(parent) ? views_unlink(t, parent, name) : remove_name(t, parent, name, false);
 }
 
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
 {
 	if (parent == SPECIAL_SNAPSHOTS)
 		return special_drop_snapshot(t, name);
+	if (views_is(parent))
+		return views_rmdir(t, parent, name);
 	return remove_name(t, parent, name, true);
 }
 
@@ -585,6 +591,10 @@ int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
+	if (!err && views_is(parent) && views_is(newparent))
+		return views_rename(t, parent, name, newparent, newname, flags);
+	if (!err && (views_is(parent) || views_is(newparent)))
+		return -EXDEV;
 	if (!err)
 		err = find_parent(t, parent, &r.from);
 	if (!err)

@@ -13,6 +13,7 @@
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "tree/upload.h"
 #include "util/clock.h"
 
 _Static_assert(META_INO_BUCKETS - META_INO_ROOT == ARRAY_BUCKET && META_INO_COLUMNS - META_INO_ROOT == ARRAY_COLUMN &&
@@ -86,6 +87,7 @@ void tree_close(struct tree *t)
 	/* The kernel does not wait for the end of these. */
 	while (t->dirs)
 		tree_dir_release(t, t->dirs);
+	upload_drop_all(t);
 	if (t->store->config.follow) {
 		if (t->past)
 			past_close(t);
@@ -131,4 +133,27 @@ int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out)
 struct store *tree_store(struct tree *t)
 {
 	return t->store;
+}
+
+void tree_on_changes(struct tree *t, const struct tree_changes *c)
+{
+	t->changes = *c;
+}
+
+void tree_changed_name(struct tree *t, uint64_t parent, const char *name)
+{
+	if (t->changes.name)
+		t->changes.name(t->changes.ctx, parent, name);
+}
+
+void tree_changed_attr(struct tree *t, uint64_t ino)
+{
+	if (t->changes.attr)
+		t->changes.attr(t->changes.ctx, ino);
+}
+
+void tree_changed_pages(struct tree *t, uint64_t ino)
+{
+	if (t->changes.pages)
+		t->changes.pages(t->changes.ctx, ino);
 }

@@ -58,6 +58,20 @@ void tree_sizes_stick(struct tree *t);
  * others have it open gets one of its own when it looks it up again. */
 void tree_on_behalf(pid_t thread);
 
+/* What the kernel knows and has to forget, because it changed by another name than the one that the kernel used. Called
+ * while an operation runs, perhaps with locks held; what it says must have happened when the operation is answered. */
+struct tree_changes {
+	void (*name)(void *ctx, uint64_t parent, const char *name);
+	void (*attr)(void *ctx, uint64_t ino);
+	void (*pages)(void *ctx, uint64_t ino);
+	void *ctx;
+};
+void tree_on_changes(struct tree *t, const struct tree_changes *c);
+/* Files whose pages, changed in the kernel's cache, belong to what `ino` shows: they are to be written back before it is
+ * opened. Returns how many. */
+#define TREE_UNWRITTEN_MAX 8
+size_t tree_unwritten(struct tree *t, uint64_t ino, uint64_t out[TREE_UNWRITTEN_MAX]);
+
 /* Names. lookup, make and link count a lookup of the inode in out. */
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
@@ -150,9 +164,8 @@ struct tree_named {
 /* A name that the kernel should be asked to forget, because the inodes that it remembers take too much; false: none. Runs
  * statements. */
 bool tree_forgettable(struct tree *t, struct tree_named *out);
-/* At each close of a descriptor of f, and fsync: what is closed must be whole, if f has to be something. -EINVAL. named: to
- * be told to the kernel before it is answered. */
-int tree_flush(struct tree_file *f, bool closing, struct tree_named *named);
+/* At each close of a descriptor of f, and fsync: what is closed must be whole, if f has to be something. -EINVAL. */
+int tree_flush(struct tree_file *f, bool closing);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);

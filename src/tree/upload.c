@@ -4,8 +4,9 @@
  * Invariants:
  *  1. The array has all settings before its first element, so that its blocks have whole rows.
  *  2. It gets its name once, when it has been written to the end that its shape gives it (what was left out is zeros, as in
- *     any file); nothing is written afterwards.
+ *     any file). What is written afterwards, by who still has it mapped, changes elements in place.
  *  3. The first error of a write stays: nothing of a file that failed is published.
+ *  4. An upload is in the list of its tree while its name can be looked up; the list holds the node.
  */
 #include "tree/upload.h"
 
@@ -21,16 +22,29 @@
 #include "tree/edit.h"
 #include "tree/name.h"
 #include "tree/views_priv.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "view/npy.h"
 
+/* For how long who has written only the header of an upload that replaces an array finds that upload by the array's name. */
+#define WAIT_NS 10000000000
+
 struct upload {
-	struct tree *tree;
-	struct inode *view; /* whose descriptor this is */
-	struct lock lock;   /* RANK_UPLOAD: the rest */
-	uint64_t dir;       /* where the array is made, and its name */
-	char *name;
+	struct inode *node;
+	/* RANK_ICACHE: the list, and its names */
+	struct upload *next;
+	bool listed;
+	uint64_t number;    /* for listings */
+	uint64_t dir;       /* where the array is made */
+	char name[META_NAME_MAX + 1];  /* of the file; "": only by the array's */
+	char array_name[META_NAME_MAX + 1]; /* ""; the name is temporary */
 	uint64_t old;       /* what it replaces; 0: nothing */
+	pid_t begun_by;
+	int64_t waits_until_ns; /* for that one, to open it again */
+	bool dropped;       /* removed, or replaced: it ends without a name */
+
+	struct lock lock;   /* RANK_UPLOAD: the rest */
+	unsigned nopen;
 	struct tree_caller caller, owner; /* who writes, and whose the array becomes */
 	mode_t mode;
 	char *head;         /* all until the header is there, then the header */
@@ -38,9 +52,174 @@ struct upload {
 	bool parsed, published;
 	struct npy_facts facts;
 	uint64_t total_bytes, high; /* of the file, and how far it is written */
+	_Atomic uint64_t array_ino;
 	struct inode *array;
 	int err;
 };
+
+/* Names. */
+
+bool upload_name_is_good(const char *name, bool *temporary_out)
+{
+	size_t len = strlen(name);
+	const char *npy = strstr(name, ".npy");
+	bool whole = len > 4 && !strcmp(name + len - 4, ".npy");
+
+	/* As rsync and others call what they rename later: .NAME.npy.Xy12Z3, NAME.npy.tmp. */
+	*temporary_out = !whole && npy && npy > name && npy[4] == '.' && npy[5];
+	return whole || *temporary_out;
+}
+
+/* As the log calls it. */
+static const char *label(const struct upload *u)
+{
+	return *u->array_name ? u->array_name : u->name;
+}
+
+static void list_add(struct upload *u)
+{
+	static _Atomic uint64_t last;
+	struct tree *t = u->node->tree;
+
+	lock_acquire(&t->lock);
+	u->waits_until_ns = clock_now_ns() + WAIT_NS;
+	if (!u->listed) {
+		u->number = atomic_fetch_add(&last, 1) + 1;
+		u->next = t->uploads;
+		t->uploads = u;
+		u->listed = true;
+		u->node->refs++;
+	}
+	lock_release(&t->lock);
+}
+
+static bool list_remove(struct upload *u)
+{
+	struct tree *t = u->node->tree;
+	bool was;
+
+	lock_acquire(&t->lock);
+	was = u->listed;
+	u->listed = false;
+	for (struct upload **at = &t->uploads; *at && was; at = &(*at)->next) {
+		if (*at == u) {
+			*at = u->next;
+			break;
+		}
+	}
+	lock_release(&t->lock);
+	return was;
+}
+
+static int find(struct tree *t, uint64_t dir, const char *name, bool waiting, struct inode **out)
+{
+	struct inode *found = NULL;
+	int64_t now = clock_now_ns();
+
+	lock_acquire(&t->lock);
+	for (struct upload *u = t->uploads; u && !found; u = u->next) {
+		bool is_it = waiting ? !*u->name && u->begun_by == views_on_behalf() && now < u->waits_until_ns &&
+						!strcmp(u->array_name, name) :
+				       *u->name && !strcmp(u->name, name);
+
+		if (u->dir == dir && is_it) {
+			found = u->node;
+			found->refs++;
+		}
+	}
+	lock_release(&t->lock);
+	if (!found)
+		return -ENOENT;
+	*out = found;
+	return 0;
+}
+
+int upload_find(struct tree *t, uint64_t dir, const char *name, struct inode **out)
+{
+	return find(t, dir, name, false, out);
+}
+
+int upload_find_waiting(struct tree *t, uint64_t dir, const char *array, struct inode **out)
+{
+	return find(t, dir, array, true, out);
+}
+
+int upload_next(struct tree *t, uint64_t dir, uint64_t after, uint64_t *number_out, char name[256], uint64_t *ino_out)
+{
+	const struct upload *first = NULL;
+
+	lock_acquire(&t->lock);
+	for (const struct upload *u = t->uploads; u; u = u->next) {
+		if (u->dir == dir && *u->name && u->number > after && (!first || u->number < first->number))
+			first = u;
+	}
+	if (first) {
+		*number_out = first->number;
+		*ino_out = first->node->ino;
+		strcpy(name, first->name);
+	}
+	lock_release(&t->lock);
+	return first ? 0 : -ENOENT;
+}
+
+/* Beginning. */
+
+static int new_upload(struct inode *node, const struct tree_caller *who, struct upload **out)
+{
+	struct upload *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return -ENOMEM;
+	lock_init(&u->lock, RANK_UPLOAD);
+	u->node = node;
+	u->dir = node->view->dir;
+	u->caller = u->owner = *who;
+	u->begun_by = views_on_behalf();
+	*out = u;
+	return 0;
+}
+
+int upload_begin(struct inode *node, const char *name, const struct tree_caller *who, mode_t mode)
+{
+	struct upload *u;
+	bool temporary;
+	int err = new_upload(node, who, &u);
+
+	if (err)
+		return err;
+	u->mode = mode;
+	snprintf(u->name, sizeof(u->name), "%s", name);
+	if (upload_name_is_good(name, &temporary) && !temporary)
+		snprintf(u->array_name, sizeof(u->array_name), "%.*s", (int)(strlen(name) - 4), name);
+	node->view->upload = u;
+	list_add(u);
+	return 0;
+}
+
+/* What is written is lost; nothing may be held. */
+static void start_over(struct upload *u)
+{
+	struct inode *array = u->array;
+
+	u->array = NULL;
+	atomic_store(&u->array_ino, 0);
+	free(u->head);
+	u->head = NULL;
+	u->nhead = 0;
+	u->parsed = u->published = false;
+	u->total_bytes = u->high = 0;
+	u->err = 0;
+	atomic_store(&u->node->size_bytes, 0);
+	if (array)
+		inode_put(array, 1);
+}
+
+void upload_free(struct upload *u)
+{
+	start_over(u);
+	lock_fini(&u->lock);
+	free(u);
+}
 
 /*
  * Opened to be written, the kernel empties its idea of a file: a view that is also read must be another one, to which the
@@ -52,7 +231,7 @@ static int part_from_readers(struct inode *i)
 
 	rwlock_exclusive(&i->rw);
 	atomic_store(&i->view->superseded, true);
-	if (atomic_load(&i->ncached))
+	if (atomic_load(&i->ncached) || i->view->upload)
 		err = -ESTALE;
 	else
 		atomic_store(&i->view->written, true);
@@ -64,77 +243,122 @@ static int part_from_readers(struct inode *i)
 	return err;
 }
 
-/* Who may have it: as the array that it replaces, else as whoever made the file says. */
-static int find_owner(struct upload *u, struct inode *view)
+/* An upload in place of the array that the node shows: to whom that belongs, the new one does. */
+static int replace_array(struct inode *node, const struct tree_caller *who)
 {
-	const struct view_node *n = view->view;
 	struct inode *old;
-	int err;
+	struct upload *u;
+	int err = views_now(node, &old);
 
-	u->owner = n->who;
-	u->mode = n->mode;
-	if (n->key.role == VIEW_NEW)
-		return 0;
-	err = views_now(view, &old);
 	if (err)
 		return err;
-	u->old = old->ino;
-	lock_acquire(&old->attr);
-	u->owner = (struct tree_caller){ old->uid, old->gid };
-	u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
-	lock_release(&old->attr);
+	err = new_upload(node, who, &u);
+	if (!err) {
+		snprintf(u->array_name, sizeof(u->array_name), "%s", node->view->name);
+		u->old = old->ino;
+		lock_acquire(&old->attr);
+		u->owner = (struct tree_caller){ old->uid, old->gid };
+		u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
+		lock_release(&old->attr);
+		err = part_from_readers(node);
+		if (err)
+			upload_free(u);
+		else
+			node->view->upload = u;
+	}
 	inode_put(old, 1);
-	return 0;
+	return err;
 }
 
-int upload_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct upload **out)
+int upload_open(struct inode *node, int flags, const struct tree_caller *who, struct upload **out, bool *cached_out)
 {
-	struct view_node *n;
-	struct inode *i;
-	struct upload *u;
-	int err = inode_find(t, ino, &i);
+	struct upload *u = node->view->upload;
+	int err = u ? 0 : -ENOENT;
 
+	if (!u && (flags & O_TRUNC)) {
+		err = replace_array(node, who);
+		u = node->view->upload;
+	}
 	if (err)
 		return err;
-	n = i->view;
-	if (t->store->config.follow || n->past || n->key.format != FORMAT_NPY ||
-	    (n->key.role != VIEW_FILE && n->key.role != VIEW_NEW))
-		return -EROFS;
-	if (n->key.role == VIEW_FILE && !(flags & O_TRUNC))
-		return -EOPNOTSUPP;
-	u = calloc(1, sizeof(*u));
-	if (!u)
-		return -ENOMEM;
-	u->tree = t;
-	u->dir = n->dir;
-	u->caller = *who;
-	u->name = strdup(n->name);
-	err = u->name ? find_owner(u, i) : -ENOMEM;
-	if (!err)
-		err = part_from_readers(i);
+	lock_acquire(&u->lock);
+	/* Who begins anew while another one writes has a file of its own; the last to be whole wins. */
+	if ((flags & O_TRUNC) && (u->nopen || u->published))
+		err = -ESTALE;
+	else if (flags & O_TRUNC)
+		start_over(u);
+	if (!err) {
+		u->nopen++;
+		u->caller = *who;
+		/* Pages come in no order from the writeback cache: the header has to be there. */
+		*cached_out = (flags & O_ACCMODE) == O_RDWR && (u->parsed || !node->tree->sizes_stick);
+	}
+	lock_release(&u->lock);
 	if (err) {
-		free(u->name);
-		free(u);
+		if (list_remove(u))
+			inode_put(node, 1);
 		return err;
 	}
-	lock_init(&u->lock, RANK_UPLOAD);
-	inode_ref(i);
-	u->view = i;
+	inode_ref(node);
 	*out = u;
 	return 0;
 }
 
+/* Of a closed one: will it be opened again, or renamed? */
+static bool waits_locked(const struct upload *u)
+{
+	bool only_header = u->parsed && u->high == u->facts.data_off && u->high < u->total_bytes;
+
+	return !u->err && !u->published && !u->dropped && u->parsed && (only_header || (u->high >= u->total_bytes && !*u->array_name));
+}
+
 void upload_close(struct upload *u)
 {
-	if (u->high && !u->published && !u->err)
-		log_warn("views/npy: %s: it ends before its shape does; nothing has changed", u->name);
-	if (u->array)
-		inode_put(u->array, 1);
-	inode_put(u->view, 1);
-	lock_fini(&u->lock);
-	free(u->name);
-	free(u->head);
-	free(u);
+	struct inode *node = u->node;
+	bool ended;
+
+	lock_acquire(&u->lock);
+	ended = !--u->nopen && !waits_locked(u);
+	if (ended && u->high && !u->published && !u->err && !u->dropped)
+		log_warn("views/npy: %s: it ends before its shape does; nothing has changed", label(u));
+	if (ended && !u->published)
+		start_over(u);
+	lock_release(&u->lock);
+	if (ended && list_remove(u))
+		inode_put(node, 1);
+	inode_put(node, 1);
+}
+
+void upload_drop(struct inode *node)
+{
+	struct upload *u = node->view->upload;
+
+	lock_acquire(&u->lock);
+	u->dropped = true;
+	if (!u->nopen && !u->published)
+		start_over(u);
+	lock_release(&u->lock);
+	if (list_remove(u))
+		inode_put(node, 1);
+}
+
+void upload_drop_all(struct tree *t)
+{
+	for (;;) {
+		struct upload *u;
+
+		lock_acquire(&t->lock);
+		u = t->uploads;
+		if (u)
+			u->node->refs++;
+		lock_release(&t->lock);
+		if (!u)
+			return;
+		if (u->high)
+			log_warn("views/npy: %s: it waited for another name, or for what follows its header; it is lost", label(u));
+		upload_drop(u->node);
+		inode_put(u->node, 1);
+	}
 }
 
 /* Making the array. */
@@ -181,7 +405,9 @@ static int make_array(struct upload *u)
 	if (err)
 		return err;
 	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
-	err = name_make_nameless(u->tree, u->dir, &u->owner, u->mode, &u->array);
+	err = name_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, &u->array);
+	if (!err)
+		atomic_store(&u->array_ino, u->array->ino);
 	return err ? err : set_facts(u->array, &u->facts);
 }
 
@@ -189,7 +415,7 @@ static int make_array(struct upload *u)
 
 static int refuse(struct upload *u, const char *why)
 {
-	log_warn("views/npy: %s: %s", u->name, why);
+	log_warn("views/npy: %s: %s", label(u), why);
 	return -EINVAL;
 }
 
@@ -222,9 +448,13 @@ static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off,
 	bool grew;
 	int err;
 
-	if (u->published || off > u->total_bytes || len > u->total_bytes - off)
+	if (off > u->total_bytes || len > u->total_bytes - off)
 		return refuse(u, "there is more than its shape says");
-	err = len ? edit_write(u->array, buf, len, off - u->facts.data_off, how, &grew) : 0;
+	if (!len)
+		return 0;
+	if (u->published)
+		return views_write_array(u->array, buf, len, off - u->facts.data_off, how);
+	err = edit_write(u->array, buf, len, off - u->facts.data_off, how, &grew);
 	if (!err)
 		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
@@ -256,49 +486,226 @@ static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t 
 	return add_data(u, buf, len, off, how);
 }
 
+static void set_high(struct upload *u, uint64_t high)
+{
+	u->high = high;
+	atomic_store(&u->node->size_bytes, high);
+}
+
 int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how)
 {
 	int err;
 
 	lock_acquire(&u->lock);
-	if (!u->err)
-		u->err = write_locked(u, buf, len, off, how);
-	err = u->err;
-	if (off + len > u->high)
-		u->high = off + len;
-	atomic_store(&u->view->size_bytes, u->high);
+	err = u->err ? u->err : write_locked(u, buf, len, off, how);
+	if (!u->published)
+		u->err = err;
+	if (off + len > u->high && !(err && u->published))
+		set_high(u, off + len);
 	lock_release(&u->lock);
 	return err;
 }
 
-static int publish(struct upload *u, struct tree_named *named)
+/* Elements [off, off + len) of the array, and zeros where it ends. */
+static int read_data(struct upload *u, char *buf, size_t len, uint64_t off)
 {
+	struct array *a;
+	size_t n = 0;
+	int err;
+
+	rwlock_exclusive(&u->array->rw);
+	err = inode_need_array(u->array, &a);
+	if (!err)
+		err = array_read(a, buf, len, off, &n);
+	inode_idle_array(u->array);
+	rwlock_release(&u->array->rw);
+	memset(buf + n, 0, len - n);
+	return err;
+}
+
+int upload_read(struct upload *u, void *buf, size_t len, uint64_t off, size_t *n_out)
+{
+	size_t n;
+	int err = 0;
+
+	lock_acquire(&u->lock);
+	len = off >= u->high ? 0 : u->high - off < len ? (size_t)(u->high - off) : len;
+	n = off >= u->nhead ? 0 : u->nhead - off < len ? (size_t)(u->nhead - off) : len;
+	if (n)
+		memcpy(buf, u->head + off, n);
+	if (len > n && u->array)
+		err = read_data(u, (char *)buf + n, len - n, off + n - u->facts.data_off);
+	else if (len > n)
+		memset((char *)buf + n, 0, len - n);
+	lock_release(&u->lock);
+	if (!err)
+		*n_out = len;
+	return err;
+}
+
+static int publish_locked(struct upload *u)
+{
+	struct tree *t = u->node->tree;
+	char name[META_NAME_MAX + 1];
+	uint64_t dir, old;
 	int err = edit_end_growth(u->array);
 
+	lock_acquire(&t->lock);
+	strcpy(name, u->array_name);
+	dir = u->dir;
+	old = u->old;
+	lock_release(&t->lock);
 	if (!err)
-		err = name_publish(u->tree, u->dir, u->name, u->array, u->old, &u->caller);
+		err = name_publish(t, dir, name, u->array, old, &u->caller);
 	if (err == -EACCES || err == -EEXIST)
-		log_warn("views/npy: %s: not who wrote it may %s there now", u->name, err == -EEXIST ? "replace what is" : "make it");
+		log_warn("views/npy: %s: not who wrote it may %s there now", name, err == -EEXIST ? "replace what is" : "make it");
 	if (err)
 		return err;
 	u->published = true;
-	named->parent = u->dir;
-	snprintf(named->name, sizeof(named->name), "%s", u->name);
+	tree_changed_name(t, dir, name);
 	return 0;
 }
 
-int upload_flush(struct upload *u, bool closing, struct tree_named *named)
+/* Once published, the name is the array's. */
+static int publish(struct upload *u)
 {
+	int err = publish_locked(u);
+
+	if (!err && list_remove(u))
+		inode_put(u->node, 1);
+	return err;
+}
+
+int upload_flush(struct upload *u, bool closing)
+{
+	bool whole;
 	int err;
 
 	lock_acquire(&u->lock);
 	err = u->err;
-	if (!err && u->high && !u->published) {
-		if (!u->parsed || u->high < u->total_bytes)
-			err = closing ? -EINVAL : 0;
-		else
-			err = u->err = publish(u, named);
+	if (!err && u->high && !u->published && !u->dropped) {
+		whole = u->parsed && u->high >= u->total_bytes;
+		if (whole && *u->array_name)
+			err = u->err = publish(u);
+		else if (!whole && u->parsed && closing && u->high == u->facts.data_off && !*u->name)
+			list_add(u);
+		else if (!whole && closing && !waits_locked(u))
+			err = -EINVAL;
 	}
 	lock_release(&u->lock);
 	return err;
+}
+
+int upload_rename(struct inode *node, uint64_t dir, const char *name, const char *array, uint64_t old)
+{
+	struct upload *u = node->view->upload, was;
+	struct tree *t = node->tree;
+	int err = 0;
+
+	lock_acquire(&u->lock);
+	lock_acquire(&t->lock);
+	was = *u;
+	u->dir = dir;
+	snprintf(u->name, sizeof(u->name), "%s", name);
+	snprintf(u->array_name, sizeof(u->array_name), "%s", array);
+	u->old = old;
+	lock_release(&t->lock);
+	if (*array && !u->nopen && u->parsed && !u->err && u->high >= u->total_bytes)
+		err = publish(u);
+	if (err) {
+		lock_acquire(&t->lock);
+		u->dir = was.dir;
+		memcpy(u->name, was.name, sizeof(u->name));
+		memcpy(u->array_name, was.array_name, sizeof(u->array_name));
+		u->old = was.old;
+		lock_release(&t->lock);
+	}
+	lock_release(&u->lock);
+	return err;
+}
+
+/* Attributes. */
+
+void upload_stat(struct upload *u, struct tree_attr *out)
+{
+	lock_acquire(&u->lock);
+	if (u->array) {
+		inode_stat(u->array, out);
+	} else {
+		memset(out, 0, sizeof(*out));
+		out->st.st_uid = u->owner.uid;
+		out->st.st_gid = u->owner.gid;
+		out->st.st_mode = S_IFREG | u->mode;
+		clock_gettime(CLOCK_REALTIME, &out->st.st_mtim);
+		out->st.st_atim = out->st.st_ctim = out->st.st_mtim;
+	}
+	lock_release(&u->lock);
+}
+
+/* Whoever makes room first and maps it then says so by the size. */
+static int set_size_locked(struct upload *u, uint64_t size)
+{
+	if (size == u->high)
+		return 0;
+	if (!size && !u->published) {
+		start_over(u);
+		return 0;
+	}
+	if (!u->parsed || size < u->high || size > u->total_bytes)
+		return -EINVAL;
+	set_high(u, size);
+	return size < u->total_bytes ? 0 : edit_resize(u->array, size - u->facts.data_off);
+}
+
+int upload_set(struct upload *u, unsigned set, const struct stat *st)
+{
+	struct tree_attr attr;
+	int err = 0;
+
+	lock_acquire(&u->lock);
+	if (set & TREE_SET_MODE)
+		u->mode = (u->mode & S_IFMT) | (st->st_mode & 07777);
+	if (set & TREE_SET_UID)
+		u->owner.uid = st->st_uid;
+	if (set & TREE_SET_GID)
+		u->owner.gid = st->st_gid;
+	if (set & TREE_SET_SIZE)
+		err = set_size_locked(u, (uint64_t)st->st_size);
+	set &= ~TREE_SET_SIZE;
+	if (!err && set && u->array) {
+		err = tree_setattr(u->node->tree, u->array->ino, set, st, &attr);
+		tree_changed_attr(u->node->tree, u->array->ino);
+	}
+	lock_release(&u->lock);
+	return err;
+}
+
+uint64_t upload_bytes(struct upload *u)
+{
+	return atomic_load(&u->node->size_bytes);
+}
+
+uint64_t upload_total_bytes(struct upload *u)
+{
+	uint64_t total;
+
+	lock_acquire(&u->lock);
+	total = u->total_bytes;
+	lock_release(&u->lock);
+	return total;
+}
+
+bool upload_is_published(struct upload *u)
+{
+	bool is;
+
+	lock_acquire(&u->lock);
+	is = u->published;
+	lock_release(&u->lock);
+	return is;
+}
+
+uint64_t upload_array(struct upload *u)
+{
+	return atomic_load(&u->array_ino);
 }

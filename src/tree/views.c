@@ -9,6 +9,7 @@
 #include "tree/views.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 
 #include "store/store.h"
 #include "tree/past.h"
+#include "tree/upload.h"
 #include "tree/views_priv.h"
 #include "util/clock.h"
 
@@ -71,6 +73,8 @@ void views_free_node(struct view_node *n)
 {
 	if (n->past)
 		inode_put(n->past, 1);
+	if (n->upload)
+		upload_free(n->upload);
 	free(n->name);
 	free(n);
 }
@@ -107,6 +111,9 @@ static bool out_of_date(struct inode *i, uint64_t version)
 
 	if (atomic_load(&n->superseded))
 		return true;
+	/* What is written in place is what there is. */
+	if (views_is_live(i))
+		return false;
 	lock_acquire(&i->attr);
 	old = n->known && n->version != version && (i->array || i->tree->sizes_stick);
 	lock_release(&i->attr);
@@ -132,6 +139,11 @@ static _Thread_local pid_t on_behalf;
 void tree_on_behalf(pid_t thread)
 {
 	on_behalf = thread;
+}
+
+pid_t views_on_behalf(void)
+{
+	return on_behalf;
 }
 
 /* Of a file and who wants it; of an array's, whichever array has the name. */
@@ -345,12 +357,15 @@ static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
 	return err;
 }
 
-/* Who may read the source may read the view; who may write it, replace it through npy. */
+/* Who may read the source may read the view; who may write it, write it through npy. Names are changed in directories of
+ * formats that show an array as a file. */
 static mode_t mode_of(const struct view_node *n, mode_t source)
 {
-	bool writes = n->key.format == FORMAT_NPY && (n->key.role == VIEW_DIR || n->key.role == VIEW_FILE) &&
-		      !past_is(n->key.source);
-	mode_t mode = source & (writes ? 0777 : 0555);
+	bool one_file = n->key.format == FORMAT_NPY || n->key.format == FORMAT_PARQUET || n->key.format == FORMAT_ARROW ||
+			n->key.format == FORMAT_ZST;
+	bool writes = !past_is(n->key.source) && ((n->key.role == VIEW_DIR && one_file) ||
+						  (n->key.role == VIEW_FILE && n->key.format == FORMAT_NPY));
+	mode_t mode = source & (writes ? 01777 : 0555);
 
 	if (n->key.role == VIEW_TOP || n->key.role == VIEW_FORMAT)
 		return S_IFDIR | 0555;
@@ -426,12 +441,9 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	if (err)
 		return err;
 	n = i->view;
-	if (n->key.role == VIEW_NEW) {
-		memset(out, 0, sizeof(*out));
-		out->st.st_uid = n->who.uid;
-		out->st.st_gid = n->who.gid;
-		out->st.st_mode = n->mode;
-		size = atomic_load(&i->size_bytes);
+	if (n->upload) {
+		upload_stat(n->upload, out);
+		size = upload_bytes(n->upload);
 	} else {
 		err = node_attr(t, i, out);
 		if (!err && !view_role_is_dir(n->key.role))
@@ -451,7 +463,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	out->st.st_rdev = 0;
 	out->settled = out->moving = false;
 	/* Readers of Parquet ask for the size at every page. */
-	out->brief = n->key.role != VIEW_NEW;
+	out->brief = !n->upload && !views_is_live(i);
 	if (n->key.role != VIEW_TOP && n->key.role != VIEW_FORMAT)
 		out->moving = !past_is(n->key.source) || t->store->config.follow;
 	else
@@ -475,7 +487,7 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 {
 	struct tree_attr attr;
 	struct view *v;
-	int err = n->key.role == VIEW_NEW ? -EACCES : views_version(t, n, &out->version);
+	int err = views_version(t, n, &out->version);
 
 	if (!err)
 		err = source_attr(t, n, &attr);
@@ -515,14 +527,25 @@ int views_now(struct inode *i, struct inode **out)
 	return -ESTALE;
 }
 
+/* Not to be read. If it was an array's view when it was looked up, or is an array's by now, there is that to look up. */
+static int refuse_upload(const struct view_node *n)
+{
+	if (n->key.role == VIEW_NEW && !upload_is_published(n->upload))
+		return -EBUSY;
+	views_part(&n->key);
+	return -ESTALE;
+}
+
 /* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
 int views_open_begin(struct inode *i, struct view_opening *out)
 {
 	const struct view_node *n = i->view;
-	struct view_node now = { .key = n->key, .past = n->past, .dir = n->dir, .name = n->name };
+	struct view_node now = { .key = n->key, .past = n->past, .dir = n->dir, .name = n->name, .live = out->live };
 	struct inode *source = NULL;
 	int err;
 
+	if (n->upload)
+		return refuse_upload(n);
 	lock_acquire(&i->attr);
 	out->nseen = n->nseen;
 	lock_release(&i->attr);
@@ -592,10 +615,9 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 	       struct tree_attr *out)
 {
 	static _Atomic uint64_t made;
-	size_t len = strlen(name), ext = strlen(view_formats[FORMAT_NPY].suffix);
 	struct inode *dir, *i;
 	struct view_key key;
-	char array[META_NAME_MAX + 1];
+	bool temporary;
 	int err = inode_find(t, parent, &dir);
 
 	if (err)
@@ -604,20 +626,26 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 				 .sub = atomic_fetch_add(&made, 1) };
 	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || past_is(key.source))
 		return -EROFS;
-	if (len <= ext || strcmp(name + len - ext, view_formats[FORMAT_NPY].suffix))
+	if (!upload_name_is_good(name, &temporary))
 		return -EPERM;
-	memcpy(array, name, len - ext);
-	array[len - ext] = '\0';
-	/* It may be something that has no view. */
-	err = tree_lookup(t, key.source, array, out);
-	if (!err)
-		tree_forget(t, out->st.st_ino, 1);
-	if (err != -ENOENT)
-		return err ? err : -EEXIST;
-	err = node_for(t, &key, key.source, array, 0, &i);
+	if (!temporary) {
+		char array[META_NAME_MAX + 1];
+
+		/* It may be something that has no view. */
+		snprintf(array, sizeof(array), "%.*s", (int)(strlen(name) - strlen(view_formats[FORMAT_NPY].suffix)), name);
+		err = tree_lookup(t, key.source, array, out);
+		if (!err)
+			tree_forget(t, out->st.st_ino, 1);
+		if (err != -ENOENT)
+			return err ? err : -EEXIST;
+	}
+	err = node_for(t, &key, key.source, NULL, 0, &i);
 	if (err)
 		return err;
-	i->view->who = *who;
-	i->view->mode = S_IFREG | mode;
-	return views_getattr(t, i->ino, out);
+	err = upload_begin(i, name, who, S_IFREG | mode);
+	if (!err)
+		err = views_getattr(t, i->ino, out);
+	if (err)
+		inode_put(i, 1);
+	return err;
 }

@@ -35,6 +35,7 @@ int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
  * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is
  * left of it afterwards the caller closes, with no lock held. */
 struct view_opening {
+	bool live;           /* to be written in place: the array itself instead of a pin */
 	struct array *array; /* NULL: nothing is left */
 	uint64_t version, hash, nseen;
 	unsigned ntries;
@@ -45,6 +46,28 @@ int views_open_end(struct inode *i, struct view_opening *o);
 /* The size that a lookup or getattr has given last. */
 uint64_t views_told(struct inode *i);
 void views_free_node(struct view_node *n);
+
+/* Changing arrays by their views (views_edit.c). As the functions of tree.h; -EROFS where a view is not one array. */
+int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out);
+int views_unlink(struct tree *t, uint64_t parent, const char *name);
+int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+		struct tree_attr *out);
+int views_rmdir(struct tree *t, uint64_t parent, const char *name);
+int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags);
+int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
+/* The array or directory whose attributes are a view's, with one more reference. -EROFS; -EOPNOTSUPP: an upload that has
+ * not got one yet. */
+int views_target(struct tree *t, uint64_t ino, struct inode **out);
+/* 0, or -EROFS: it is no view through which its array is written. */
+int views_may_write(struct inode *i);
+/* An open that writes in place begins and ends; is there one? */
+void views_enter_live(struct inode *i);
+void views_leave_live(struct inode *i);
+bool views_is_live(struct inode *i);
+/* Elements of the array of an open view (how: as io_pwrite_as); bytes of the header as they are. -EINVAL: another header; -EFBIG: behind the end. */
+int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how);
+/* Elements of an array of which the kernel knows by other names. -EFBIG. */
+int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
  * lookup. */

@@ -273,6 +273,7 @@ enum lay_how {
 	LAY_BLOCKS, /* the array is open, nothing is pinned */
 	LAY_LOOK,   /* pinned, but for a look at the size alone: while somebody writes the array, what waits to be encoded waits on */
 	LAY_PINNED,
+	LAY_LIVE,   /* to be written: the array itself */
 };
 
 /* i's array as a source of v, its lock held. */
@@ -287,7 +288,7 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 	s.size_bytes = a->size_bytes;
 	if (i->kind == ARRAY_LAYERED)
 		s.block_bytes = a->params.block_bytes;
-	if (how >= LAY_LOOK && i->kind == ARRAY_LAYERED) {
+	if (how >= LAY_LOOK && how != LAY_LIVE && i->kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
 		if (!i->past && (how == LAY_PINNED || i->tree->sizes_stick || !atomic_load(&i->nwriters)))
 			err = array_flush(a);
@@ -468,7 +469,7 @@ static enum lay_how look_of(enum view_format f)
 
 int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out)
 {
-	enum lay_how how = to_read ? LAY_PINNED : look_of(n->key.format);
+	enum lay_how how = to_read ? (n->live ? LAY_LIVE : LAY_PINNED) : look_of(n->key.format);
 	struct view *v;
 	int err = view_new(&v);
 

@@ -16,6 +16,7 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/past.h"
+#include "tree/upload.h"
 #include "tree/views_priv.h"
 
 static const char *const classes[] = { "buckets", "columns", "layers" };
@@ -298,6 +299,35 @@ static int meta_of(enum view_format f, const char *name, bool group)
 	return -1;
 }
 
+int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out)
+{
+	char base[META_NAME_MAX + 1];
+	int err = strip(name, view_formats[dir->format].suffix, base) ? find_array(t, dir->format, dir->source, base, own, out) : -ENOENT;
+
+	if (err == -ENOENT && view_formats[dir->format].tables && strip(name, view_formats[dir->format].suffix, base) &&
+	    source_is_dir(t, dir->source, base))
+		err = -EROFS;
+	return err;
+}
+
+/* A file that is being written, which counts a lookup. */
+static int answer_upload(struct tree *t, struct inode *i, struct tree_attr *out)
+{
+	int err = views_getattr(t, i->ino, out);
+
+	if (err)
+		inode_put(i, 1);
+	return err;
+}
+
+static int lookup_upload(struct tree *t, const struct view_key *dir, const char *name, struct tree_attr *out)
+{
+	struct inode *i;
+	int err = dir->format == FORMAT_NPY ? upload_find(t, dir->source, name, &i) : -ENOENT;
+
+	return err ? err : answer_upload(t, i, out);
+}
+
 static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char *name, struct tree_attr *out)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
@@ -305,7 +335,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	const struct view_format_info *f = &view_formats[dir->format];
 	int meta = meta_of(dir->format, name, true), err;
 	struct tree_attr attr;
-	struct inode *i;
+	struct inode *i, *upload;
 
 	if (meta >= 0) {
 		key.sub = (uint64_t)meta;
@@ -320,18 +350,21 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		return views_answer(t, &key, 0, NULL, out);
 	}
 	if (!strip(name, f->suffix, base))
-		return -ENOENT;
+		return lookup_upload(t, dir, name, out);
 	err = -ESTALE;
 	for (int k = 0; err == -ESTALE && k < VIEWS_REPLACED_TRIES; k++) {
 		err = find_array(t, dir->format, dir->source, base, own, &i);
 		if (err)
 			break;
 		array_key(dir, i->ino, own, &key);
-		err = views_answer(t, &key, dir->source, own, out);
+		err = dir->format == FORMAT_NPY ? upload_find_waiting(t, dir->source, own, &upload) : -ENOENT;
+		err = err ? views_answer(t, &key, dir->source, own, out) : answer_upload(t, upload, out);
 		inode_put(i, 1);
 		if (err != -ESTALE)
 			return err;
 	}
+	if (err == -ENOENT && dir->format == FORMAT_NPY)
+		return lookup_upload(t, dir, name, out);
 	if (err != -ENOENT || !f->tables || source_child(t, dir->source, base, &attr, &i))
 		return err;
 	if (i)
@@ -646,6 +679,25 @@ static int read_source(struct tree *t, struct tree_dir *d, const struct view_key
 	return past_is(dir->source) ? read_past(t, d, dir->source, at, b) : read_present(t, d, dir->source, at, b);
 }
 
+/* Files that are being written stand behind all others. Until it is replaced, an array has its name. */
+#define UPLOAD_COOKIES (1ull << 60)
+
+static void list_uploads(struct list *l, const struct view_key *dir, uint64_t cookie)
+{
+	uint64_t number = cookie > UPLOAD_COOKIES ? cookie - UPLOAD_COOKIES : 0, ino;
+	char name[META_NAME_MAX + 1], own[META_NAME_MAX + 1];
+	struct inode *i;
+
+	while (l->n < l->max && !upload_next(l->tree, dir->source, number, &number, name, &ino)) {
+		if (!views_find(l->tree, dir, name, own, &i)) {
+			inode_put(i, 1);
+			continue;
+		}
+		add(l, UPLOAD_COOKIES + number, &(struct view_key){ .role = VIEW_NEW }, "%s", name);
+		l->v[l->n - 1].attr.st.st_ino = ino;
+	}
+}
+
 static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
@@ -663,7 +715,7 @@ static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 		if (key.sub != ZARR_META_ARRAY)
 			add(l, key.sub + 1, &key, "%s", name);
 	}
-	while (!err && l->n < l->max) {
+	while (!err && l->n < l->max && cookie < UPLOAD_COOKIES) {
 		err = read_source(l->tree, l->dir, dir, at, b);
 		if (err || !b->n)
 			break;
@@ -673,6 +725,8 @@ static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 		}
 	}
 	free(b);
+	if (!err && dir->format == FORMAT_NPY && !past_is(dir->source))
+		list_uploads(l, dir, cookie);
 	return err;
 }
 

@@ -56,8 +56,10 @@ struct view_node {
 	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
 	char *name;
-	struct tree_caller who;  /* NEW */
-	mode_t mode;
+	struct upload *upload;   /* what is written to it; NEW: always */
+	unsigned nlive;          /* opens that write in place; RANK_ICACHE */
+	struct inode *live_next;
+	bool live;               /* to be laid out for them */
 };
 
 static inline bool view_role_is_dir(enum view_role r)
@@ -69,6 +71,12 @@ static inline enum zarr_version zarr_version(enum view_format f)
 {
 	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
 }
+
+/* The thread that the calling one works for. */
+pid_t views_on_behalf(void);
+
+/* The array that a view in this directory shows, by the view's name; and the array's own name. -ENOENT; -EROFS: a table. */
+int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out);
 
 /* The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);

@@ -141,14 +141,69 @@ static int check_namespace(const char *name)
 	return -EOPNOTSUPP;
 }
 
+/* Views have the attributes of their arrays, where they are one array each. */
+static int get_of_view(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	struct inode *target;
+	int err = views_target(t, ino, &target);
+
+	if (err)
+		return -ENODATA;
+	err = tree_getxattr(t, target->ino, name, out, len_out);
+	inode_put(target, 1);
+	return err;
+}
+
+/* Without the settings: the file itself says them, and a tool that makes attributes equal must not take them away. */
+static int list_of_view(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	struct inode *target;
+	size_t len = 0;
+	int err;
+
+	if (views_target(t, ino, &target))
+		return 0;
+	err = tree_listxattr(t, target->ino, out, len_out);
+	inode_put(target, 1);
+	if (err)
+		return err;
+	for (size_t at = 0, n; at < *len_out; at += n) {
+		const char *name = *out + at;
+
+		n = strlen(name) + 1;
+		if (!strncmp(name, SETTINGS, strlen(SETTINGS)))
+			continue;
+		memmove(*out + len, name, n);
+		len += n;
+	}
+	*len_out = len;
+	return 0;
+}
+
+/* value NULL: removes it. */
+static int set_of_view(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+{
+	struct inode *target;
+	int err = views_target(t, ino, &target);
+
+	if (err)
+		return err;
+	err = value ? tree_setxattr(t, target->ino, name, value, len, flags) : tree_removexattr(t, target->ino, name);
+	tree_changed_attr(t, target->ino);
+	inode_put(target, 1);
+	return err;
+}
+
 int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
 	int err = check_namespace(name);
 
-	if (special_is(ino) || views_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
+	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return -ENODATA;
+	if (views_is(ino))
+		return err ? err : get_of_view(t, ino, name, out, len_out);
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (err == -ESTALE && past_is(ino))
@@ -262,8 +317,10 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 
 	if (special_is(ino))
 		return -EPERM;
-	if (past_is(ino) || views_is(ino) || t->store->config.follow)
+	if (past_is(ino) || t->store->config.follow)
 		return -EROFS;
+	if (views_is(ino))
+		return err ? err : set_of_view(t, ino, name, value ? value : "", len, flags);
 	if (!err && len > XATTR_VALUE_MAX)
 		err = -E2BIG;
 	if (!err)
@@ -326,8 +383,10 @@ int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 
 	*out = NULL;
 	*len_out = 0;
-	if (special_is(ino) || views_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
+	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return 0;
+	if (views_is(ino))
+		return list_of_view(t, ino, out, len_out);
 	if (past_is(ino))
 		return past_listxattr(t, ino, out, len_out);
 	err = inode_find(t, ino, &i);
@@ -355,8 +414,10 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 
 	if (special_is(ino) || is_read_only(name))
 		return -EPERM;
-	if (past_is(ino) || views_is(ino) || t->store->config.follow)
+	if (past_is(ino) || t->store->config.follow)
 		return -EROFS;
+	if (views_is(ino))
+		return err ? err : set_of_view(t, ino, name, NULL, 0, 0);
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))

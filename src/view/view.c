@@ -386,6 +386,26 @@ static const struct view_piece *find_piece(const struct view *v, uint64_t off)
 	return &v->pieces[low];
 }
 
+void *view_owner(struct array *a)
+{
+	struct view *v = (struct view *)a;
+
+	return v->nsources ? v->sources[0].owner : NULL;
+}
+
+size_t view_place(struct array *a, uint64_t off, size_t len, const void **head_out, void **owner_out, uint64_t *source_off_out)
+{
+	struct view *v = (struct view *)a;
+	const struct view_piece *p = find_piece(v, off);
+	uint64_t end = p + 1 < v->pieces + v->npieces ? p[1].at : v->bytes, skip = off - p->at;
+
+	assert(p->kind == PIECE_BYTES || p->kind == PIECE_DATA);
+	*head_out = p->kind == PIECE_BYTES ? v->bytes_put + p->where + skip : NULL;
+	*owner_out = p->kind == PIECE_DATA ? v->sources[p->source].owner : NULL;
+	*source_off_out = p->where + skip;
+	return len < end - off ? len : (size_t)(end - off);
+}
+
 static int view_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
 {
 	struct view *v = (struct view *)a;

@@ -93,6 +93,12 @@ bool view_summary(const struct view *v, unsigned source, enum summary_type type,
 int view_end(struct view *v);
 /* A number that differs if the content may differ, for one and the same state of the sources. */
 uint64_t view_hash(const struct view *v);
+/* The owner of an array's first source; NULL: it is pinned. */
+void *view_owner(struct array *a);
+/* Where a prefix of [off, off + len) of a view as an array comes from; its length is returned. *head_out: bytes of the format
+ * itself; or NULL: *owner_out and *source_off_out are the owner of the source and where in it. For views of headers and whole ranges
+ * alone. */
+size_t view_place(struct array *a, uint64_t off, size_t len, const void **head_out, void **owner_out, uint64_t *source_off_out);
 /* The view, which has not failed, as an array, which takes it over; closed by array_close. */
 void view_array(struct arrays *home, struct view *v, struct array **out);
 

@@ -1,0 +1,523 @@
+/*
+ * What is done to a view and goes through to its array: attributes, names, and writes in place.
+ *
+ * Only where one file is one array: npy, parquet, arrow, zst; npy's directories are those of the arrays, too. All else is
+ * -EROFS. The kernel has checked what the caller may do by the attributes of the view, which are the array's.
+ *
+ * A renamed array keeps the suffix of its type, so that it keeps its type: prices.f64, shown as prices.npy, becomes NEW.f64
+ * when that is renamed to NEW.npy. If NEW.npy shows an array already, that one is replaced, under its own name.
+ *
+ * Invariants:
+ *  1. What the kernel knows of the array by the array's own name, it is told to forget before the change is answered.
+ *  2. While a view is written in place, it is one node, whoever opens it: all share the kernel's pages. It shows the array as
+ *     it is, not as it was.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/dtype.h"
+#include "spillfs.h"
+#include "store/store.h"
+#include "tree/edit.h"
+#include "tree/past.h"
+#include "tree/special.h"
+#include "tree/upload.h"
+#include "tree/views_priv.h"
+#include "view/view.h"
+
+static bool is_one_array(const struct view_key *k)
+{
+	return k->role == VIEW_FILE && (k->format == FORMAT_NPY || k->format == FORMAT_PARQUET || k->format == FORMAT_ARROW ||
+					k->format == FORMAT_ZST);
+}
+
+int views_may_write(struct inode *i)
+{
+	const struct view_node *n = i->view;
+	bool file = n->key.role == VIEW_FILE || n->key.role == VIEW_NEW;
+
+	return file && n->key.format == FORMAT_NPY && !n->past && !i->tree->store->config.follow ? 0 : -EROFS;
+}
+
+/* What an open view shows, whatever its array's name stands for by now; with a reference. */
+static bool shown_array(struct inode *i, struct inode **out)
+{
+	struct inode *array = NULL;
+
+	rwlock_shared(&i->rw);
+	if (i->array)
+		array = view_owner(i->array);
+	if (array)
+		inode_ref(array);
+	rwlock_release(&i->rw);
+	*out = array;
+	return array;
+}
+
+int views_target(struct tree *t, uint64_t ino, struct inode **out)
+{
+	struct inode *i;
+	int err = inode_find(t, ino, &i);
+	bool dir;
+
+	if (err)
+		return err;
+	dir = i->view->key.role == VIEW_DIR && i->view->key.format == FORMAT_NPY;
+	if (i->view->upload) {
+		uint64_t array = upload_array(i->view->upload);
+
+		return array ? views_source_of(t, array, out) : -EOPNOTSUPP;
+	}
+	if ((!is_one_array(&i->view->key) && !dir) || (dir && past_is(i->view->key.source)))
+		return -EROFS;
+	return !dir && shown_array(i, out) ? 0 : views_source(t, i->view, out);
+}
+
+int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out)
+{
+	struct tree_attr attr;
+	struct inode *i, *target;
+	int err = inode_find(t, ino, &i);
+
+	if (err)
+		return err;
+	if (i->view->upload) {
+		err = upload_set(i->view->upload, set, st);
+		return err ? err : views_getattr(t, ino, out);
+	}
+	err = views_target(t, ino, &target);
+	/* With its writeback cache the kernel brings times along late; they are nobody's if the array is gone. */
+	if (err == -ESTALE && set == (TREE_SET_MTIME | TREE_SET_CTIME))
+		return views_getattr(t, ino, out);
+	if (err)
+		return err;
+	if (past_is(target->ino))
+		err = -EROFS;
+	/* The header says how many elements there are. */
+	if (!err && (set & TREE_SET_SIZE)) {
+		err = views_may_write(i);
+		if (!err)
+			err = views_getattr(t, ino, &attr);
+		if (!err && attr.st.st_size != st->st_size)
+			err = -EINVAL;
+		set &= ~TREE_SET_SIZE;
+	}
+	if (!err && set) {
+		err = tree_setattr(t, target->ino, set, st, &attr);
+		tree_changed_attr(t, target->ino);
+	}
+	inode_put(target, 1);
+	return err ? err : views_getattr(t, ino, out);
+}
+
+/* Names. */
+
+/* The node of a directory of views in which names can be changed: of npy, or if `any` of another format of one file. */
+static int find_dir(struct tree *t, uint64_t ino, bool any, struct inode **out)
+{
+	struct inode *i;
+	int err;
+
+	if (!views_is(ino))
+		return -EXDEV;
+	err = inode_find(t, ino, &i);
+	if (err)
+		return err;
+	if (i->view->key.role != VIEW_DIR || past_is(i->view->key.source) || t->store->config.follow)
+		return -EROFS;
+	if (i->view->key.format != FORMAT_NPY &&
+	    (!any || !is_one_array(&(struct view_key){ .role = VIEW_FILE, .format = i->view->key.format })))
+		return -EROFS;
+	*out = i;
+	return 0;
+}
+
+/* An array, or a directory of npy, by its view's name: its own name, and itself with a reference. -ENOENT; -EROFS: a view of
+ * something else. */
+static int find_entry(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1],
+		      struct inode **out)
+{
+	struct tree_attr attr;
+	int err = tree_lookup(t, dir->source, name, &attr);
+
+	if (!err && S_ISDIR(attr.st.st_mode)) {
+		strcpy(own, name);
+		err = inode_find(t, attr.st.st_ino, out);
+		if (!err && dir->format == FORMAT_NPY)
+			return 0;
+		tree_forget(t, attr.st.st_ino, 1);
+		return err ? err : -EROFS;
+	}
+	if (!err)
+		tree_forget(t, attr.st.st_ino, 1);
+	return views_find(t, dir, name, own, out);
+}
+
+/* The upload that is called so, if no array is; with a reference. */
+static int find_upload(struct tree *t, const struct view_key *dir, const char *name, struct inode **out)
+{
+	return dir->format == FORMAT_NPY ? upload_find(t, dir->source, name, out) : -ENOENT;
+}
+
+int views_unlink(struct tree *t, uint64_t parent, const char *name)
+{
+	char own[META_NAME_MAX + 1];
+	struct inode *dir, *held, *i = NULL;
+	int err = find_dir(t, parent, true, &dir);
+
+	if (!err)
+		err = views_hold_dir(t, dir->view->key.source, &held);
+	if (err)
+		return err;
+	err = find_entry(t, &dir->view->key, name, own, &i);
+	if (!err) {
+		err = tree_unlink(t, held->ino, own);
+		tree_changed_name(t, held->ino, own);
+		tree_changed_attr(t, i->ino);
+	} else if (err == -ENOENT && !find_upload(t, &dir->view->key, name, &i)) {
+		upload_drop(i);
+		err = 0;
+	}
+	if (i)
+		inode_put(i, 1);
+	inode_put(held, 1);
+	return err;
+}
+
+int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+		struct tree_attr *out)
+{
+	struct inode *dir, *held;
+	struct tree_attr made;
+	int err = find_dir(t, parent, false, &dir);
+
+	if (!err)
+		err = views_hold_dir(t, dir->view->key.source, &held);
+	if (err)
+		return err;
+	err = tree_make(t, held->ino, name, mode, 0, NULL, who, &made);
+	if (!err) {
+		tree_changed_name(t, held->ino, name);
+		err = views_lookup(t, parent, name, out);
+		tree_forget(t, made.st.st_ino, 1);
+	}
+	inode_put(held, 1);
+	return err;
+}
+
+int views_rmdir(struct tree *t, uint64_t parent, const char *name)
+{
+	struct inode *dir, *held;
+	int err = find_dir(t, parent, false, &dir);
+
+	if (!err)
+		err = views_hold_dir(t, dir->view->key.source, &held);
+	if (err)
+		return err;
+	err = tree_rmdir(t, held->ino, name);
+	tree_changed_name(t, held->ino, name);
+	inode_put(held, 1);
+	return err;
+}
+
+/* Where something is to be called `name`: *own is what the array is called then, *there what has the name now. */
+struct place {
+	struct inode *dir, *held, *there;
+	char own[META_NAME_MAX + 1];
+};
+
+static void leave(struct place *p)
+{
+	if (p->there)
+		inode_put(p->there, 1);
+	if (p->held)
+		inode_put(p->held, 1);
+}
+
+static int find_place(struct tree *t, uint64_t parent, const char *name, bool any, struct place *out)
+{
+	int err = find_dir(t, parent, any, &out->dir);
+
+	if (!err)
+		err = views_hold_dir(t, out->dir->view->key.source, &out->held);
+	if (!err)
+		err = find_entry(t, &out->dir->view->key, name, out->own, &out->there);
+	if (err == -ENOENT) {
+		*out->own = '\0';
+		err = 0;
+	}
+	return err;
+}
+
+/* Makes up the own name of an array of this type by suffix ("": none) for a view that nothing has the name of. */
+static int name_array(enum view_format f, const char *view_name, const char *type, char own[META_NAME_MAX + 1])
+{
+	size_t len = strlen(view_name), ext = strlen(view_formats[f].suffix), n;
+
+	if (len <= ext || strcmp(view_name + len - ext, view_formats[f].suffix))
+		return -EINVAL;
+	n = len - ext;
+	memcpy(own, view_name, n);
+	own[n] = '\0';
+	if (*type && (!dtype_of_name(own) || strcmp(dtype_of_name(own), type)) &&
+	    snprintf(own + n, META_NAME_MAX + 1 - n, ".%s", type) > (int)(META_NAME_MAX - n))
+		return -ENAMETOOLONG;
+	return 0;
+}
+
+/* Under another suffix the type has to be an attribute. */
+static int keep_type(struct inode *i, const char *from, const char *to)
+{
+	const char *was = dtype_of_name(from), *is = dtype_of_name(to);
+	struct meta *m = i->tree->store->meta;
+	char *set;
+
+	if (!was || (is && !strcmp(was, is)))
+		return 0;
+	meta_lock(m);
+	set = inode_setting_locked(i, SPILLFS_XATTR_DTYPE);
+	meta_unlock(m);
+	free(set);
+	return set ? 0 : tree_setxattr(i->tree, i->ino, SPILLFS_XATTR_DTYPE, was, strlen(was), 0);
+}
+
+static int rename_array(struct tree *t, struct place *from, struct place *to, const char *newname, unsigned flags)
+{
+	enum view_format f = to->dir->view->key.format;
+	const char *type = dtype_of_name(from->own);
+	int err = 0;
+
+	if (S_ISDIR(from->there->mode) && to->there && !S_ISDIR(to->there->mode))
+		return -ENOTDIR;
+	if (S_ISDIR(from->there->mode))
+		snprintf(to->own, sizeof(to->own), "%s", newname);
+	else if (!*to->own)
+		err = name_array(f, newname, type && view_formats[f].typed ? type : "", to->own);
+	if (!err && S_ISREG(from->there->mode))
+		err = keep_type(from->there, from->own, to->own);
+	if (!err && (flags & RENAME_EXCHANGE) && to->there && S_ISREG(to->there->mode))
+		err = keep_type(to->there, to->own, from->own);
+	if (!err)
+		err = tree_rename(t, from->held->ino, from->own, to->held->ino, to->own, flags);
+	tree_changed_name(t, from->held->ino, from->own);
+	tree_changed_name(t, to->held->ino, to->own);
+	tree_changed_attr(t, from->there->ino);
+	if (to->there)
+		tree_changed_attr(t, to->there->ino);
+	return err;
+}
+
+/* An upload is not an array yet: it gets its name from here when it is whole. */
+static int rename_upload(struct tree *t, struct inode *upload, struct place *to, const char *newname, unsigned flags)
+{
+	struct inode *there = NULL;
+	bool temporary;
+	int err = upload_name_is_good(newname, &temporary) ? 0 : -EINVAL;
+
+	if (!err && to->there && !S_ISREG(to->there->mode))
+		err = -EISDIR;
+	if (!err && !to->there)
+		find_upload(t, &to->dir->view->key, newname, &there);
+	if (!err && (flags & RENAME_NOREPLACE) && (to->there || there))
+		err = -EEXIST;
+	if (!err && flags & ~(unsigned)RENAME_NOREPLACE)
+		err = -EINVAL;
+	if (!err && !*to->own && !temporary)
+		err = name_array(FORMAT_NPY, newname, "", to->own);
+	if (!err && there && there != upload)
+		upload_drop(there);
+	if (!err && there != upload)
+		err = upload_rename(upload, to->held->ino, newname, to->own, to->there ? to->there->ino : 0);
+	if (there)
+		inode_put(there, 1);
+	return err;
+}
+
+int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags)
+{
+	struct place from = { 0 }, to = { 0 };
+	struct inode *upload = NULL;
+	int err = find_place(t, parent, name, true, &from);
+
+	if (!err)
+		err = find_place(t, newparent, newname, true, &to);
+	if (!err && from.dir->view->key.format != to.dir->view->key.format)
+		err = -EXDEV;
+	if (!err && !from.there)
+		err = find_upload(t, &from.dir->view->key, name, &upload);
+	if (!err && upload)
+		err = rename_upload(t, upload, &to, newname, flags);
+	else if (!err && from.there != to.there)
+		err = rename_array(t, &from, &to, newname, flags);
+	if (upload)
+		inode_put(upload, 1);
+	leave(&from);
+	leave(&to);
+	return err;
+}
+
+int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	struct place to = { 0 };
+	struct inode *i, *target = NULL;
+	struct tree_attr linked;
+	const char *type = NULL;
+	int err = views_is(ino) ? inode_find(t, ino, &i) : -EXDEV;
+
+	if (!err)
+		err = find_place(t, parent, name, true, &to);
+	if (!err && (!is_one_array(&i->view->key) || i->view->upload))
+		err = -EPERM;
+	if (!err && (i->view->key.format != to.dir->view->key.format || i->view->past))
+		err = -EXDEV;
+	if (!err && to.there)
+		err = -EEXIST;
+	if (!err)
+		err = views_target(t, ino, &target);
+	if (!err) {
+		type = view_formats[i->view->key.format].typed ? dtype_of_name(i->view->name) : NULL;
+		err = name_array(i->view->key.format, name, type ? type : "", to.own);
+	}
+	if (!err)
+		err = tree_link(t, target->ino, to.held->ino, to.own, &linked);
+	if (!err) {
+		tree_forget(t, target->ino, 1);
+		tree_changed_name(t, to.held->ino, to.own);
+		tree_changed_attr(t, target->ino);
+		err = views_lookup(t, parent, name, out);
+	}
+	if (target)
+		inode_put(target, 1);
+	leave(&to);
+	return err;
+}
+
+/* Writing in place. */
+
+struct inside {
+	const void *buf;
+	size_t len;
+	uint64_t off;
+	unsigned how;
+};
+
+static int do_write_inside(struct array *a, void *ctx)
+{
+	struct inside *w = ctx;
+
+	/* Cut since the view was opened. */
+	if (w->off > a->size_bytes || w->len > a->size_bytes - w->off)
+		return -EFBIG;
+	return array_write_as(a, w->buf, w->len, w->off, w->how);
+}
+
+int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how)
+{
+	struct inside w = { buf, len, off, how };
+	int err = edit_array(i, do_write_inside, &w);
+
+	if (err)
+		return err;
+	inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+	/* As of a write around the cache: in this order, an open in between sees the mark or is seen. */
+	atomic_store(&i->stale_pages, true);
+	if (atomic_load(&i->ncached))
+		tree_changed_pages(i->tree, i->ino);
+	else
+		tree_changed_attr(i->tree, i->ino);
+	return 0;
+}
+
+int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how)
+{
+	const char *p = buf;
+	int err = 0;
+
+	if (off > i->array->size_bytes || len > i->array->size_bytes - off)
+		return -EFBIG;
+	while (len && !err) {
+		const void *head;
+		struct inode *source;
+		uint64_t at;
+		size_t n = view_place(i->array, off, len, &head, (void **)&source, &at);
+
+		if (head)
+			err = memcmp(head, p, n) ? -EINVAL : 0;
+		else
+			err = views_write_array(source, p, n, at, how);
+		p += n;
+		off += n;
+		len -= n;
+	}
+	return err;
+}
+
+static struct inode **live_slot(struct inode *i)
+{
+	struct inode **at = &i->tree->live;
+
+	while (*at && *at != i)
+		at = &(*at)->view->live_next;
+	return at;
+}
+
+void views_enter_live(struct inode *i)
+{
+	lock_acquire(&i->tree->lock);
+	if (!i->view->nlive++) {
+		i->view->live_next = i->tree->live;
+		i->tree->live = i;
+	}
+	lock_release(&i->tree->lock);
+}
+
+void views_leave_live(struct inode *i)
+{
+	lock_acquire(&i->tree->lock);
+	if (!--i->view->nlive) {
+		*live_slot(i) = i->view->live_next;
+		/* Who has it open goes on; who comes is shown the array as it is then. */
+		atomic_store(&i->view->superseded, true);
+	}
+	lock_release(&i->tree->lock);
+}
+
+bool views_is_live(struct inode *i)
+{
+	bool live;
+
+	lock_acquire(&i->tree->lock);
+	live = i->view->nlive > 0;
+	lock_release(&i->tree->lock);
+	return live;
+}
+
+/* The array that a node's pages are written to. */
+static uint64_t written_array(const struct inode *i)
+{
+	return i->view->upload ? upload_array(i->view->upload) : i->view->key.source;
+}
+
+size_t tree_unwritten(struct tree *t, uint64_t ino, uint64_t out[TREE_UNWRITTEN_MAX])
+{
+	struct inode *i;
+	uint64_t source = ino;
+	size_t n = 0;
+
+	if (special_is(ino) || inode_find(t, ino, &i))
+		return 0;
+	if (i->view)
+		source = i->view->key.source;
+	if (i->view && tree_may_have_dirty_pages(t, source))
+		out[n++] = source;
+	lock_acquire(&t->lock);
+	for (struct inode *live = t->live; live && n < TREE_UNWRITTEN_MAX; live = live->view->live_next) {
+		if (live->ino != ino && written_array(live) == source)
+			out[n++] = live->ino;
+	}
+	lock_release(&t->lock);
+	return n;
+}
