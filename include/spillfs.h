@@ -62,6 +62,15 @@ struct spillfs_blocks {
 };
 #define SPILLFS_IOC_BLOCKS _IOWR('S', 4, struct spillfs_blocks)
 
+/* Ends the run of a bucket at the present end of the file: an ioctl on the file, opened for writing (-EBADF otherwise). What
+ * the kernel has not passed on yet is written back first. -EOPNOTSUPP: it is not below buckets/; -EROFS: nothing can be
+ * written there; -ENOSPC. Durable with the next commit. */
+struct spillfs_mark {
+	uint64_t off_bytes; /* out: where the boundary is */
+	uint64_t made;      /* out: 1: it is new, 0: a run ended there before */
+};
+#define SPILLFS_IOC_MARK _IOR('S', 5, struct spillfs_mark)
+
 /* Settable, on a file or as the default of what is created in a directory. Where it is not set, reading the
  * dtype or the block size of a file gives the value in effect. A file is given the dtype, shape, order and logical type of
  * its directory, as if they had been set on it; block size, codec and filter are in effect for it and can be read, but
@@ -79,7 +88,11 @@ struct spillfs_blocks {
 #define SPILLFS_XATTR_STORED_BYTES "user.spillfs.stored_bytes" /* bytes in the store */
 #define SPILLFS_XATTR_LENGTH "user.spillfs.length"             /* whole elements */
 #define SPILLFS_XATTR_EXTENTS "user.spillfs.extents"           /* buckets: number of extents */
-#define SPILLFS_XATTR_RUNS "user.spillfs.runs"                 /* buckets: run boundaries, "0 65536 131072" */
+#define SPILLFS_XATTR_RUNS "user.spillfs.runs"                 /* buckets: run boundaries, "0 65536 131072"; -E2BIG: over
+                                                                  64 KiB of text, see views/runs/PATH/index.u64 */
 #define SPILLFS_XATTR_LAYERS "user.spillfs.layers"             /* layered: number of layers that hold it */
+
+/* To be set alone, to "1" (-EINVAL otherwise): as SPILLFS_IOC_MARK, by path. It is not kept: neither read nor listed. */
+#define SPILLFS_XATTR_MARK "user.spillfs.mark"
 
 #endif

@@ -278,10 +278,9 @@ int array_remap(struct array *a, const struct compact *c)
 	return a->ops->remap ? a->ops->remap(a, c) : 0;
 }
 
-void array_end_growth(struct array *a)
+struct runs *array_runs(struct array *a)
 {
-	if (a->ops->end_growth)
-		a->ops->end_growth(a);
+	return a->ops->runs ? a->ops->runs(a) : NULL;
 }
 
 int array_describe(struct array *a, const char *what, char **out)

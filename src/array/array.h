@@ -26,6 +26,7 @@
 
 struct store;
 struct dirty;
+struct runs;
 struct compact;
 struct history;
 struct promise;
@@ -98,8 +99,8 @@ struct array_ops {
 	int (*drop_locked)(struct array *a);
 	/* A compaction is installed: what it has moved is looked for in the new place from now on. May be NULL. */
 	int (*remap)(struct array *a, const struct compact *c);
-	/* Ends a growth (the close of a writer). May be NULL. */
-	void (*end_growth)(struct array *a);
+	/* The runs of a bucket. May be NULL. */
+	struct runs *(*runs)(struct array *a);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
 	int (*describe)(struct array *a, const char *what, char **out);
 };
@@ -127,7 +128,8 @@ int array_stage_locked(struct array *a, const struct layers_facts *facts, bool c
 int array_sync(struct array *a);
 int array_drop_locked(struct array *a);
 int array_remap(struct array *a, const struct compact *c);
-void array_end_growth(struct array *a);
+/* NULL: a kind without runs. */
+struct runs *array_runs(struct array *a);
 int array_describe(struct array *a, const char *what, char **out);
 /* New parameters. Where the block size is another one that was asked for, existing blocks are written anew: -EOPNOTSUPP for
  * an array that is too large for that, or the errors of a write; nothing has changed then. */
@@ -145,9 +147,6 @@ static inline int array_write(struct array *a, const void *buf, size_t len, uint
 {
 	return array_write_as(a, buf, len, off, 0);
 }
-
-/* Where the runs of a bucket begin, and where what is still being appended does if there is any. *out is malloc'd. */
-int bucket_runs(struct array *a, uint64_t **out, size_t *n_out);
 
 const char *array_kind_name(enum array_kind kind);
 

@@ -9,7 +9,6 @@
  *  2. The region's bytes from `next` on belong to no extent and to no other bucket.
  *  3. A page of a physical file is freed when no extent of this bucket has a byte in it; it goes back to
  *     the pool only after the transaction that dropped it is durable.
- *  4. Run boundaries begin with 0 and rise strictly; none is behind the size.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,11 +17,13 @@
 
 #include "array/array.h"
 #include "array/promise.h"
+#include "array/runs.h"
 #include "block/extent.h"
 #include "block/pool.h"
 #include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "util/log.h"
 
 /* Text of an xattr. */
 #define DESCRIBE_MAX 65536u
@@ -39,9 +40,8 @@ struct bucket {
 	struct region region;
 	uint64_t next_bytes; /* first free byte of the region, relative */
 	uint64_t region_bytes;
-	uint64_t *runs; /* boundaries without the first, which is 0 */
-	size_t nruns, cap_runs;
-	bool runs_dirty;
+	struct runs runs;
+	bool too_many_said;
 	struct region_list freed; /* pages to defer with the next stage; may overlap */
 	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
 };
@@ -71,14 +71,16 @@ static uint32_t file_of(const struct bucket *b)
 static int load_runs(struct bucket *b)
 {
 	struct meta *m = b->array.home->store->meta;
-	void *runs;
-	size_t len;
-	int err = meta_blob_get_locked(m, b->array.ino, META_BLOB_RUNS, &runs, &len);
+	uint64_t *v;
+	bool whole;
+	size_t n;
+	int err = meta_runs_load_locked(m, b->array.ino, &v, &n, &whole);
 
 	if (err)
-		return err == -ENOENT ? 0 : err;
-	b->runs = runs;
-	b->nruns = b->cap_runs = len / sizeof(*b->runs);
+		return err;
+	runs_load(&b->runs, v, n, b->array.size_bytes);
+	if (!whole)
+		b->runs.changed = 0;
 	return 0;
 }
 
@@ -97,7 +99,7 @@ static void bucket_close(struct array *a)
 	if (b->region.len_bytes && rest.len_bytes)
 		pool_unclaim(pool_of(b), &rest);
 	extent_map_fini(&b->map);
-	free(b->runs);
+	runs_fini(&b->runs);
 	free(b->freed.v);
 	free(b);
 }
@@ -106,7 +108,7 @@ static size_t bucket_memory(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
 
-	return sizeof(*b) + b->map.cap * sizeof(*b->map.v) + b->cap_runs * sizeof(*b->runs);
+	return sizeof(*b) + b->map.cap * sizeof(*b->map.v) + b->runs.cap * sizeof(*b->runs.v);
 }
 
 static int bucket_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
@@ -254,7 +256,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	struct bucket *b = bucket_of(a);
 	struct pool *p = pool_of(b);
 	size_t done = 0;
-	int err = 0;
+	int err = runs_reserve(&b->runs);
 
 	while (done < len && !err) {
 		uint64_t at = off + done;
@@ -328,17 +330,13 @@ static int cut(struct bucket *b, uint64_t off, uint64_t len)
 static int bucket_resize(struct array *a, uint64_t size)
 {
 	struct bucket *b = bucket_of(a);
+	int err = runs_reserve(&b->runs);
 
-	if (size < a->size_bytes) {
-		int err = cut(b, size, a->size_bytes - size);
-
-		if (err)
-			return err;
-		while (b->nruns && b->runs[b->nruns - 1] > size) {
-			b->nruns--;
-			b->runs_dirty = true;
-		}
-	}
+	if (!err && size < a->size_bytes)
+		err = cut(b, size, a->size_bytes - size);
+	if (err)
+		return err;
+	runs_cut(&b->runs, size);
 	a->size_bytes = size;
 	return 0;
 }
@@ -431,6 +429,17 @@ static int defer_freed_locked(struct bucket *b)
 	return 0;
 }
 
+static int stage_runs_locked(struct bucket *b)
+{
+	size_t n, from = b->runs.changed;
+	const uint64_t *v = runs_stored(&b->runs, &n);
+	int err = from == SIZE_MAX ? 0 : meta_runs_set_locked(b->array.home->store->meta, b->array.ino, v, n, from);
+
+	if (!err)
+		b->runs.changed = SIZE_MAX;
+	return err;
+}
+
 static int bucket_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
 	struct bucket *b = bucket_of(a);
@@ -444,11 +453,8 @@ static int bucket_stage_locked(struct array *a, const struct layers_facts *facts
 		if (!err)
 			b->dirty_from = UINT64_MAX;
 	}
-	if (!err && b->runs_dirty) {
-		err = meta_blob_set_locked(m, a->ino, META_BLOB_RUNS, b->nruns ? b->runs : NULL, b->nruns * sizeof(*b->runs));
-		if (!err)
-			b->runs_dirty = false;
-	}
+	if (!err)
+		err = stage_runs_locked(b);
 	return err ? err : defer_freed_locked(b);
 }
 
@@ -468,68 +474,44 @@ static int bucket_drop_locked(struct array *a)
 	return defer_freed_locked(b);
 }
 
-static void bucket_end_growth(struct array *a)
+static struct runs *bucket_runs(struct array *a)
 {
-	struct bucket *b = bucket_of(a);
-	uint64_t last = b->nruns ? b->runs[b->nruns - 1] : 0;
-
-	if (a->size_bytes <= last)
-		return;
-	if (b->nruns == b->cap_runs) {
-		size_t cap = b->cap_runs ? b->cap_runs * 2 : 4;
-		void *v = realloc(b->runs, cap * sizeof(*b->runs));
-
-		if (!v)
-			return; /* the boundary is lost, the data is not */
-		b->runs = v;
-		b->cap_runs = cap;
-	}
-	b->runs[b->nruns++] = a->size_bytes;
-	b->runs_dirty = true;
+	return &bucket_of(a)->runs;
 }
 
-int bucket_runs(struct array *a, uint64_t **out, size_t *n_out)
+/* "0 65536 131072"; more than an attribute holds is in index.u64 below views/runs. */
+static int describe_runs(struct bucket *b, char **out)
 {
-	struct bucket *b = bucket_of(a);
-	uint64_t *v = malloc((b->nruns + 1) * sizeof(*v));
-	size_t n = 0;
+	size_t n = 1, nbounds = runs_nbounds(&b->runs);
+	char *text = malloc(DESCRIBE_MAX);
 
-	if (!v)
+	if (!text)
 		return -ENOMEM;
-	for (size_t i = 0; i <= b->nruns; i++) {
-		uint64_t begin = i ? b->runs[i - 1] : 0;
+	strcpy(text, "0");
+	for (size_t i = 0; i < nbounds; i++) {
+		int len = snprintf(text + n, DESCRIBE_MAX - n, " %llu", (unsigned long long)runs_bound(&b->runs, i));
 
-		if (begin < a->size_bytes)
-			v[n++] = begin;
+		n += (size_t)len;
+		if (n < DESCRIBE_MAX)
+			continue;
+		if (!b->too_many_said)
+			log_warn("inode %llu: its %zu run boundaries do not fit into user.spillfs.runs (E2BIG): read "
+				 "views/runs/buckets/PATH/index.u64", (unsigned long long)b->array.ino, nbounds + 1);
+		b->too_many_said = true;
+		free(text);
+		return -E2BIG;
 	}
-	*out = v;
-	*n_out = n;
+	*out = text;
 	return 0;
 }
 
 static int bucket_describe(struct array *a, const char *what, char **out)
 {
 	struct bucket *b = bucket_of(a);
-	char *text;
-	size_t n;
 
 	if (!strcmp(what, "extents"))
 		return asprintf(out, "%zu", b->map.n) < 0 ? -ENOMEM : 0;
-	if (strcmp(what, "runs"))
-		return -ENODATA;
-	text = malloc(DESCRIBE_MAX);
-	if (!text)
-		return -ENOMEM;
-	n = (size_t)snprintf(text, DESCRIBE_MAX, "0");
-	for (size_t i = 0; i < b->nruns; i++) {
-		if (DESCRIBE_MAX - n < 32) {
-			free(text);
-			return -E2BIG;
-		}
-		n += (size_t)snprintf(text + n, DESCRIBE_MAX - n, " %llu", (unsigned long long)b->runs[i]);
-	}
-	*out = text;
-	return 0;
+	return strcmp(what, "runs") ? -ENODATA : describe_runs(b, out);
 }
 
 const struct array_ops bucket_ops = {
@@ -547,6 +529,6 @@ const struct array_ops bucket_ops = {
 	.stage_locked = bucket_stage_locked,
 	.sync = bucket_sync,
 	.drop_locked = bucket_drop_locked,
-	.end_growth = bucket_end_growth,
+	.runs = bucket_runs,
 	.describe = bucket_describe,
 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "front/caller.h"
@@ -119,13 +120,14 @@ struct pending_setattr {
 	fuse_ino_t ino;
 	unsigned set;
 	struct stat st;
+	struct tree_file *file; /* NULL: by path */
 };
 
 static void answer_setattr(void *ctx)
 {
 	struct pending_setattr *p = ctx;
 	struct tree_attr a;
-	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, &a);
+	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, p->file, &a);
 
 	/* In a truncation the kernel holds page writes back, which what is queued may wait for. */
 	if (p->set & TREE_SET_SIZE)
@@ -148,12 +150,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	};
 	struct pending_setattr *p = malloc(sizeof(*p));
 
-	(void)fi;
 	if (!p) {
 		front_reply_err(req, -ENOMEM);
 		return;
 	}
-	*p = (struct pending_setattr){ .req = req, .ino = ino, .st = *st };
+	*p = (struct pending_setattr){ .req = req, .ino = ino, .st = *st, .file = fi ? (struct tree_file *)(uintptr_t)fi->fh : NULL };
 	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
 		if (to_set & bits[i].fuse)
 			p->set |= bits[i].tree;
@@ -375,9 +376,59 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	free(names);
 }
 
+/* A mark waits until the kernel has written back what makes the file longer. */
+struct pending_mark {
+	fuse_req_t req;
+	fuse_ino_t ino;
+	void (*answer)(struct pending_mark *p);
+};
+
+static void answer_mark(void *ctx)
+{
+	struct pending_mark *p = ctx;
+
+	p->answer(p);
+	free(p);
+}
+
+static void answer_mark_xattr(struct pending_mark *p)
+{
+	front_reply_err(p->req, tree_setxattr(front_of(p->req)->tree, p->ino, SPILLFS_XATTR_MARK, "1", 1, 0));
+}
+
+static void answer_mark_ioctl(struct pending_mark *p)
+{
+	struct spillfs_mark mark;
+	int err = tree_mark(front_of(p->req)->tree, p->ino, &mark);
+
+	if (err)
+		front_reply_err(p->req, err);
+	else
+		fuse_reply_ioctl(p->req, 0, &mark, sizeof(mark));
+}
+
+static void mark_run(fuse_req_t req, fuse_ino_t ino, void (*answer)(struct pending_mark *p))
+{
+	struct front *f = front_of(req);
+	struct pending_mark *p = malloc(sizeof(*p));
+
+	if (!p) {
+		front_reply_err(req, -ENOMEM);
+		return;
+	}
+	*p = (struct pending_mark){ req, ino, answer };
+	if (f->config.writeback && tree_may_have_dirty_pages(f->tree, ino))
+		notify_drop_pages(f->notify, ino, 0, 0, answer_mark, p);
+	else
+		answer_mark(p);
+}
+
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
-	front_reply_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
+	if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
+		mark_run(req, ino, answer_mark_xattr);
+	else
+		front_reply_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
@@ -448,12 +499,22 @@ static void file_blocks(fuse_req_t req, struct fuse_file_info *fi, const struct 
 	free(out);
 }
 
+static void file_mark(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	int err = tree_file_may_mark((struct tree_file *)(uintptr_t)fi->fh);
+
+	if (err)
+		front_reply_err(req, err);
+	else
+		mark_run(req, ino, answer_mark_ioctl);
+}
+
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi, unsigned flags,
 		     const void *in, size_t in_len, size_t out_len)
 {
 	uid_t uid = fuse_req_ctx(req)->uid;
 	bool root = ino == FUSE_ROOT_ID && (cmd == SPILLFS_IOC_INFO || cmd == SPILLFS_IOC_COMMIT || cmd == SPILLFS_IOC_COMPACT);
-	bool file = ino != FUSE_ROOT_ID && cmd == SPILLFS_IOC_BLOCKS && !(flags & FUSE_IOCTL_DIR);
+	bool file = ino != FUSE_ROOT_ID && (cmd == SPILLFS_IOC_BLOCKS || cmd == SPILLFS_IOC_MARK) && !(flags & FUSE_IOCTL_DIR);
 
 	(void)arg;
 	if (!root && !file)
@@ -462,6 +523,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, st
 		front_reply_err(req, -EPERM);
 	else if (out_len < _IOC_SIZE(cmd) || ((_IOC_DIR(cmd) & _IOC_WRITE) && in_len < _IOC_SIZE(cmd)))
 		front_reply_err(req, -EINVAL);
+	else if (cmd == SPILLFS_IOC_MARK)
+		file_mark(req, ino, fi);
 	else if (file)
 		file_blocks(req, fi, in);
 	else if (cmd == SPILLFS_IOC_INFO)

@@ -40,7 +40,9 @@ struct meta_inode {
 };
 
 /* What a blob row holds. */
-enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4 };
+enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4, META_BLOB_RUNS_MORE = 16 };
+/* Run boundaries lie in pieces of so many: the first one is META_BLOB_RUNS, piece k > 0 is META_BLOB_RUNS_MORE + k. */
+#define META_RUNS_PIECE 128u
 
 /* dir_path names the store's directory through /proc/self/fd, so that it stays right after a mount on
  * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
@@ -133,6 +135,10 @@ int meta_xattr_walk_locked(struct meta *m, uint64_t ino,
 			   int (*each)(void *ctx, const char *name, const void *value, size_t len), void *ctx);
 
 /* Extents. replace: what the map holds from file offset `from` on takes the place of the rows there. */
+/* All run boundaries of a bucket; *out is malloc'd, or NULL where there are none. *whole: each piece but the last is full. */
+int meta_runs_load_locked(struct meta *m, uint64_t ino, uint64_t **out, size_t *n_out, bool *whole);
+/* They are these n; those before v[from] are stored already. */
+int meta_runs_set_locked(struct meta *m, uint64_t ino, const uint64_t *v, size_t n, size_t from);
 int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *out);
 int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes);
 int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx);

@@ -450,6 +450,57 @@ int meta_promised_locked(struct meta *m, uint64_t *out)
 	return 0;
 }
 
+int meta_runs_load_locked(struct meta *m, uint64_t ino, uint64_t **out, size_t *n_out, bool *whole)
+{
+	uint64_t *v = NULL;
+	size_t n = 0;
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_RUNS_LOAD, &row, "i", (int64_t)ino);
+
+	*whole = true;
+	while (!err && row) {
+		size_t more = (size_t)sqlite3_column_bytes(row, 0) / sizeof(*v);
+		void *grown = realloc(v, (n + more + 1) * sizeof(*v));
+
+		if (!grown) {
+			err = -ENOMEM;
+			break;
+		}
+		v = grown;
+		if (more)
+			memcpy(v + n, sqlite3_column_blob(row, 0), more * sizeof(*v));
+		*whole &= n % META_RUNS_PIECE == 0 && more <= META_RUNS_PIECE;
+		n += more;
+		err = next_row(m, &row);
+	}
+	err = end_walk(row, err);
+	if (err) {
+		free(v);
+		return err;
+	}
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
+static int64_t runs_piece(size_t k)
+{
+	return k ? META_BLOB_RUNS_MORE + (int64_t)k : META_BLOB_RUNS;
+}
+
+int meta_runs_set_locked(struct meta *m, uint64_t ino, const uint64_t *v, size_t n, size_t from)
+{
+	size_t piece = (from < n ? from : n) / META_RUNS_PIECE;
+	int err = meta_run(m, SQL_RUNS_CUT, "ii", (int64_t)ino, runs_piece(piece));
+
+	for (size_t at = piece * META_RUNS_PIECE; at < n && !err; at += META_RUNS_PIECE, piece++) {
+		size_t len = n - at < META_RUNS_PIECE ? n - at : META_RUNS_PIECE;
+
+		err = meta_run(m, SQL_BLOB_SET, "iib", (int64_t)ino, runs_piece(piece), v + at, len * sizeof(*v));
+	}
+	return err;
+}
+
 int meta_xattr_get_locked(struct meta *m, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	sqlite3_stmt *row;

@@ -69,6 +69,8 @@
 	X(SQL_PROMISED_ALL, "SELECT value FROM blobs WHERE what=4") \
 	X(SQL_BLOB_SET, "REPLACE INTO blobs(ino, what, value) VALUES(?,?,?)") \
 	X(SQL_BLOB_DELETE, "DELETE FROM blobs WHERE ino=? AND what=?") \
+	X(SQL_RUNS_LOAD, "SELECT value FROM blobs WHERE ino=? AND (what=3 OR what>16) ORDER BY what") \
+	X(SQL_RUNS_CUT, "DELETE FROM blobs WHERE ino=? AND (what=3 OR what>16) AND what>=?") \
 	X(SQL_BLOBS_DELETE, "DELETE FROM blobs WHERE ino=?") \
 	X(SQL_XATTR_GET, "SELECT value FROM xattrs WHERE ino=? AND name=?") \
 	X(SQL_XATTR_SET, "REPLACE INTO xattrs(ino, name, value) VALUES(?,?,?)") \

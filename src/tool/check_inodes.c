@@ -280,7 +280,7 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 			    check_quote(sqlite3_value_blob(v[2]), (size_t)len));
 	else if (what == META_BLOB_INLINE)
 		check_found(c, "%s has %d inline bytes, but is no inline column", who, len);
-	else if (what == META_BLOB_RUNS)
+	else if (what == META_BLOB_RUNS || what > META_BLOB_RUNS_MORE)
 		check_found(c, "%s has %d run boundaries, but is no bucket", who, len / 8);
 	else if (what == META_BLOB_PROMISED)
 		check_found(c, "%s has %d bytes of promised ranges, but is neither a bucket nor a layered array", who, len);
@@ -342,14 +342,17 @@ static int bad_inline(struct check *c, sqlite3_value **v)
 	return err;
 }
 
-/* ino, size, boundaries */
+/* ino, size, boundaries, those in the piece before or NULL, piece */
 static int check_runs(struct check *c, sqlite3_value **v)
 {
 	const char *bytes = sqlite3_value_blob(v[2]), *who;
 	size_t len = (size_t)sqlite3_value_bytes(v[2]), good;
+	const char *before = sqlite3_value_blob(v[3]);
 	uint64_t last = 0, at;
-	int err;
+	int nbefore = sqlite3_value_bytes(v[3]), err;
 
+	if (nbefore >= 8)
+		memcpy(&last, before + nbefore - 8, 8);
 	for (good = 0; good + 8 <= len; good += 8, last = at) {
 		memcpy(&at, bytes + good, 8);
 		if (at <= last || at > (uint64_t)check_int(v[1]))
@@ -359,10 +362,13 @@ static int check_runs(struct check *c, sqlite3_value **v)
 		return 0;
 	who = check_who(c, check_int(v[0]));
 	if (good)
-		err = check_mend(c, "the others removed", "UPDATE blobs SET value=? WHERE ino=? AND what=3", "bi",
-				 bytes, good, check_int(v[0]));
+		err = check_mend(c, "the others removed", "UPDATE blobs SET value=? WHERE ino=? AND what=?", "bii",
+				 bytes, good, check_int(v[0]), check_int(v[4]));
 	else
-		err = check_mend(c, "removed", "DELETE FROM blobs WHERE ino=? AND what=3", "i", check_int(v[0]));
+		err = check_mend(c, "removed", "DELETE FROM blobs WHERE ino=? AND what=?", "ii", check_int(v[0]),
+				 check_int(v[4]));
+	if (!err) /* what follows cannot be told from what is wrong */
+		err = check_change(c, "DELETE FROM blobs WHERE ino=? AND what>? AND what>16", "ii", check_int(v[0]), check_int(v[4]));
 	if (!err)
 		check_found(c, "%s: of its run boundaries, %zu bytes, only the first %zu are valid", who, len,
 			    good / 8);
@@ -395,8 +401,8 @@ int check_pass_blobs(struct check *c)
 	int err = check_rows(c, "SELECT b.ino, b.what, b.value, i.mode FROM blobs b LEFT"
 			     " JOIN inodes i ON i.ino=b.ino WHERE i.ino IS NULL OR CASE b.what"
 			     " WHEN 1 THEN (i.mode & 61440)<>40960 WHEN 2 THEN (i.mode & 61440)<>32768 OR i.kind<>2"
-			     " OR i.file<>0 WHEN 3 THEN (i.mode & 61440)<>32768 OR i.kind<>1"
-			     " WHEN 4 THEN (i.mode & 61440)<>32768 OR i.kind NOT IN (1, 3) ELSE 1 END"
+			     " OR i.file<>0 WHEN 4 THEN (i.mode & 61440)<>32768 OR i.kind NOT IN (1, 3)"
+			     " ELSE (b.what<>3 AND b.what<=16) OR (i.mode & 61440)<>32768 OR i.kind<>1 END"
 			     " ORDER BY b.ino, b.what", bad_blob);
 
 	if (!err)
@@ -409,8 +415,9 @@ int check_pass_blobs(struct check *c)
 				 " FROM inodes i LEFT JOIN blobs b ON b.ino=i.ino AND b.what=2 WHERE i.kind=2"
 				 " AND (i.mode & 61440)=32768 AND i.file=0 AND n<>i.size ORDER BY i.ino", bad_inline);
 	if (!err)
-		err = check_rows(c, "SELECT b.ino, i.size, b.value FROM blobs b JOIN inodes i ON i.ino=b.ino"
-				 " WHERE b.what=3 AND i.kind=1 ORDER BY b.ino", check_runs);
+		err = check_rows(c, "SELECT b.ino, i.size, b.value, lag(b.value) OVER (PARTITION BY b.ino"
+				 " ORDER BY b.what), b.what FROM blobs b JOIN inodes i ON i.ino=b.ino"
+				 " WHERE (b.what=3 OR b.what>16) AND i.kind=1 ORDER BY b.ino, b.what", check_runs);
 	if (!err)
 		err = check_rows(c, "SELECT ino, value FROM blobs WHERE what=4 ORDER BY ino", check_promised);
 	return err;

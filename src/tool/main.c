@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static const struct tool_command tool_commands[] = {
 	  { { 'r', "raw", NULL, "as the daemon writes them (OpenMetrics)" } } },
 	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of a layered array: layer, bytes, smallest, largest, NaNs",
 	  { { 's', "summary", NULL, "of the array as a whole, without the table" } } },
+	{ "mark", "FILE...", 1, INT_MAX, cmd_mark, "end the run of each file below buckets/ where the file ends", { { 0 } } },
 	{ "info", "MNT", 1, 1, cmd_info, "the daemon, its commit and its newest layer", { { 0 } } },
 };
 
@@ -87,7 +89,7 @@ static void print_help(FILE *to)
 	fputs("  check    STORE    look at a store that is not mounted, and mend it: spillctl check --help\n"
 	      "  help              this text\n"
 	      "  version           the version\n\n"
-	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: no layered array on one),\n"
+	      "Exit codes: 0 done, 1 usage, 2 MNT is not in a mounted spillfs (FILE: not of the right kind on one),\n"
 	      "3 failed, 4 unmounted here, but the daemon has not ended.\n", to);
 }
 

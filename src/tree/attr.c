@@ -64,7 +64,8 @@ bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 	return !special_is(ino) && inode_is_mappable(t, ino);
 }
 
-int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out)
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_file *f,
+		 struct tree_attr *out)
 {
 	struct inode *i;
 	int err;
@@ -83,7 +84,7 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 			return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
 		if (st->st_size < 0)
 			return -EINVAL;
-		err = edit_resize(i, (uint64_t)st->st_size);
+		err = edit_resize(i, (uint64_t)st->st_size, f ? file_writer(f) : NULL);
 	}
 	if (err)
 		return err;

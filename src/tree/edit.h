@@ -10,15 +10,22 @@
 
 struct array;
 struct inode;
+struct runs_writer;
+struct tree_file;
 
 /* Runs fn with the array of i, locked exclusively, and marks the inode dirty first. Where fn needs space
  * or a cut to be committed (-ENOSPC, -EAGAIN) a commit is waited for and fn runs again: it must be
  * repeatable. -EROFS after a failed commit. */
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx);
-int edit_resize(struct inode *i, uint64_t size_bytes);
-/* All len bytes; how: as io_pwrite_as; *grew: so did the array, whatever the answer is. */
-int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, bool *grew);
-/* Nobody goes on writing at its end: array_end_growth. */
-int edit_end_growth(struct inode *i);
+/* w: the open file that grows it, for the runs of buckets (array/runs.h); NULL: none does. */
+int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w);
+/* All len bytes; how: as io_pwrite_as. */
+int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, struct runs_writer *w);
+/* w closes a descriptor: what it has appended to a bucket ends. unsure: the kernel does not say whose writes are whose. */
+int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure);
+/* w is gone. */
+void edit_leave(struct inode *i, const struct runs_writer *w);
+/* The writer that an open file is. */
+struct runs_writer *file_writer(struct tree_file *f);
 
 #endif

@@ -16,10 +16,13 @@
 #include <unistd.h>
 
 #include "array/layered.h"
+#include "array/runs.h"
+#include "spillfs.h"
 #include "store/commit.h"
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/past.h"
 #include "tree/special.h"
 #include "tree/upload.h"
 #include "tree/views.h"
@@ -43,7 +46,9 @@ struct tree_file {
 	int flags;
 	bool cached;
 	bool drops; /* a view: the kernel drops its pages when this open is answered */
-	atomic_bool grew, closed;
+	atomic_bool closed;
+	struct runs_writer writer;
+	uint64_t told_bytes; /* the size when it was opened, or ended a run last */
 	struct special_file special;
 };
 
@@ -107,14 +112,32 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	return err;
 }
 
-static int do_resize(struct array *a, void *ctx)
+static void note_growth(struct array *a, uint64_t before, struct runs_writer *w)
 {
-	return array_resize(a, *(const uint64_t *)ctx);
+	struct runs *r = array_runs(a);
+
+	if (r && w && a->size_bytes > before)
+		runs_grew(r, w, a->size_bytes);
 }
 
-int edit_resize(struct inode *i, uint64_t size_bytes)
+struct new_size {
+	uint64_t bytes;
+	struct runs_writer *writer;
+};
+
+static int do_resize(struct array *a, void *ctx)
 {
-	return edit_array(i, do_resize, &size_bytes);
+	const struct new_size *n = ctx;
+	uint64_t before = a->size_bytes;
+	int err = array_resize(a, n->bytes);
+
+	note_growth(a, before, n->writer);
+	return err;
+}
+
+int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
+{
+	return edit_array(i, do_resize, &(struct new_size){ size_bytes, w });
 }
 
 struct piece {
@@ -122,7 +145,7 @@ struct piece {
 	size_t len;
 	uint64_t off;
 	unsigned how;
-	bool grew;
+	struct runs_writer *writer;
 };
 
 static int do_write(struct array *a, void *ctx)
@@ -131,29 +154,84 @@ static int do_write(struct array *a, void *ctx)
 	uint64_t before = a->size_bytes;
 	int err = array_write_as(a, p->buf, p->len, p->off, p->how);
 
-	p->grew |= a->size_bytes > before;
+	note_growth(a, before, p->writer);
 	return err;
 }
 
-int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, bool *grew)
+int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, struct runs_writer *w)
 {
-	struct piece p = { .buf = buf, .len = len, .off = off, .how = how };
-	int err = edit_array(i, do_write, &p);
-
-	*grew = p.grew;
-	return err;
+	return edit_array(i, do_write, &(struct piece){ buf, len, off, how, w });
 }
 
-static int do_end_growth(struct array *a, void *ctx)
+static int do_end_run(struct array *a, void *ctx)
 {
-	(void)ctx;
-	array_end_growth(a);
+	return runs_end(array_runs(a), ctx);
+}
+
+static int do_end_all(struct array *a, void *ctx)
+{
+	runs_end_all(array_runs(a), ctx, a->size_bytes);
 	return 0;
 }
 
-int edit_end_growth(struct inode *i)
+int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure)
 {
-	return edit_array(i, do_end_growth, NULL);
+	return i->kind == ARRAY_BUCKET ? edit_array(i, unsure ? do_end_all : do_end_run, w) : 0;
+}
+
+struct runs_writer *file_writer(struct tree_file *f)
+{
+	return &f->writer;
+}
+
+struct marking {
+	uint64_t off_bytes;
+	bool made;
+};
+
+static int do_mark(struct array *a, void *ctx)
+{
+	struct marking *m = ctx;
+
+	m->off_bytes = a->size_bytes;
+	return runs_mark(array_runs(a), a->size_bytes, &m->made);
+}
+
+int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
+{
+	struct marking m = { 0 };
+	struct inode *i;
+	int err;
+
+	if (past_is(ino) || views_is(ino) || t->store->config.follow)
+		return -EROFS;
+	if (special_is(ino))
+		return -EOPNOTSUPP;
+	err = inode_find(t, ino, &i);
+	if (!err && (!S_ISREG(i->mode) || i->kind != ARRAY_BUCKET))
+		err = -EOPNOTSUPP;
+	if (!err)
+		err = store_may_write(t->store, 0);
+	if (!err)
+		err = edit_array(i, do_mark, &m);
+	if (!err)
+		*out = (struct spillfs_mark){ m.off_bytes, m.made };
+	return err;
+}
+
+int tree_file_may_mark(const struct tree_file *f)
+{
+	return (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : 0;
+}
+
+void edit_leave(struct inode *i, const struct runs_writer *w)
+{
+	if (i->kind != ARRAY_BUCKET)
+		return;
+	rwlock_exclusive(&i->rw);
+	if (i->array)
+		runs_leave(array_runs(i->array), w);
+	rwlock_release(&i->rw);
 }
 
 /* A writer without privilege takes the set-id bits away, as on any file system. */
@@ -327,7 +405,7 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 		atomic_fetch_add(&i->ncached, 1);
 	rwlock_release(&i->rw);
 	if (!err && (f->flags & O_TRUNC) && acc != O_RDONLY) {
-		err = edit_resize(i, 0);
+		err = edit_resize(i, 0, NULL);
 		if (!err) {
 			drop_setid(i, who);
 			inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
@@ -341,6 +419,7 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 		return err;
 	}
 	f->inode = i;
+	f->told_bytes = atomic_load(&i->size_bytes);
 	if (acc != O_RDONLY)
 		atomic_fetch_add(&i->nwriters, 1);
 	if (f->cached) {
@@ -391,6 +470,21 @@ static void end_writing(struct tree_file *f)
 		atomic_fetch_sub(&f->inode->nwriters, 1);
 }
 
+/* The closer waits for this one, too (array/runs.h). */
+static int end_run(struct tree_file *f)
+{
+	bool unsure = f->tree->sizes_stick, grew = atomic_load(&f->writer.grew);
+	uint64_t size;
+
+	if (!f->inode || f->inode->kind != ARRAY_BUCKET || (f->flags & O_ACCMODE) == O_RDONLY)
+		return 0;
+	size = atomic_load(&f->inode->size_bytes);
+	if (!grew && (!unsure || size <= f->told_bytes))
+		return 0;
+	f->told_bytes = size;
+	return edit_end_run(f->inode, &f->writer, unsure);
+}
+
 void tree_file_release(struct tree_file *f)
 {
 	struct inode *i = f->inode;
@@ -403,8 +497,10 @@ void tree_file_release(struct tree_file *f)
 		free(f);
 		return;
 	}
-	if (atomic_load(&f->grew) && i->kind == ARRAY_BUCKET)
-		edit_end_growth(i);
+	if ((f->flags & O_ACCMODE) != O_RDONLY) {
+		end_run(f); /* of what came after the last close */
+		edit_leave(i, &f->writer);
+	}
 	end_writing(f);
 	if (f->cached && !i->view) {
 		if ((f->flags & O_ACCMODE) != O_RDONLY)
@@ -573,7 +669,6 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, i
 	       const struct tree_caller *who, bool *drop_cache)
 {
 	struct inode *i = f->inode;
-	bool grew;
 	int err;
 
 	*drop_cache = false;
@@ -587,9 +682,7 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, i
 			drop_setid(view_owner(i->array), who);
 		return err;
 	}
-	err = edit_write(i, buf, len, off, transfer_how(flags), &grew);
-	if (grew)
-		atomic_store(&f->grew, true);
+	err = edit_write(i, buf, len, off, transfer_how(flags), &f->writer);
 	if (err)
 		return err;
 	if (!keep_times)
@@ -605,23 +698,32 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, i
 
 int tree_flush(struct tree_file *f, bool closing)
 {
+	int err;
+
+	if (f->upload)
+		return upload_flush(f->upload, closing);
+	err = closing ? end_run(f) : 0;
 	end_writing(f);
 	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
 	if (f->live && f->inode)
 		tree_changed_attr(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);
-	return f->upload ? upload_flush(f->upload, closing) : 0;
+	return err;
 }
 
 struct range {
 	uint64_t off, len;
 	bool keep_size;
+	struct runs_writer *writer;
 };
 
 static int do_allocate(struct array *a, void *ctx)
 {
 	struct range *r = ctx;
+	uint64_t before = a->size_bytes;
+	int err = array_allocate(a, r->off, r->len, r->keep_size);
 
-	return array_allocate(a, r->off, r->len, r->keep_size);
+	note_growth(a, before, r->writer);
+	return err;
 }
 
 static int do_punch(struct array *a, void *ctx)
@@ -649,7 +751,7 @@ static int allocate_view(struct tree_file *f, int mode, uint64_t end)
 
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
 {
-	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE };
+	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE, &f->writer };
 	struct inode *i = f->inode;
 	int err;
 

@@ -115,7 +115,10 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 #define TREE_SET_MTIME_NOW 0x80u
 #define TREE_SET_CTIME 0x100u
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
-int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out);
+/* f: the open file by which it is asked for, or NULL. */
+struct tree_file;
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_file *f,
+		 struct tree_attr *out);
 /* A shared mapping may have changed pages that the kernel has not written back. What depends on them, or on
  * their not coming later (SEEK_HOLE, utimens), has them written back first. */
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino);
@@ -172,6 +175,12 @@ int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
 /* What is stored of a layered array from block `first` on; -ENOTTY for other files. */
 struct spillfs_blocks;
 int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out);
+/* A run boundary at the present end of a bucket (array/runs.h). -EOPNOTSUPP: it is none; -EROFS. The kernel has no dirty pages
+ * of the file. */
+struct spillfs_mark;
+int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
+/* The same of an open file; -EBADF: it is not open for writing. */
+int tree_file_may_mark(const struct tree_file *f);
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
 	      size_t *n_out);
 

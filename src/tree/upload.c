@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "array/dtype.h"
+#include "array/runs.h"
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/edit.h"
@@ -54,6 +55,7 @@ struct upload {
 	uint64_t total_bytes, high; /* of the file, and how far it is written */
 	_Atomic uint64_t array_ino;
 	struct inode *array;
+	struct runs_writer writer;
 	int err;
 };
 
@@ -445,7 +447,6 @@ static int add_head(struct upload *u, const char *buf, size_t len, uint64_t off)
 
 static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how)
 {
-	bool grew;
 	int err;
 
 	if (off > u->total_bytes || len > u->total_bytes - off)
@@ -454,7 +455,7 @@ static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off,
 		return 0;
 	if (u->published)
 		return views_write_array(u->array, buf, len, off - u->facts.data_off, how);
-	err = edit_write(u->array, buf, len, off - u->facts.data_off, how, &grew);
+	err = edit_write(u->array, buf, len, off - u->facts.data_off, how, &u->writer);
 	if (!err)
 		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
@@ -548,8 +549,9 @@ static int publish_locked(struct upload *u)
 	struct tree *t = u->node->tree;
 	char name[META_NAME_MAX + 1];
 	uint64_t dir, old;
-	int err = edit_end_growth(u->array);
+	int err = edit_end_run(u->array, &u->writer, true);
 
+	edit_leave(u->array, &u->writer);
 	lock_acquire(&t->lock);
 	strcpy(name, u->array_name);
 	dir = u->dir;
@@ -654,7 +656,7 @@ static int set_size_locked(struct upload *u, uint64_t size)
 	if (!u->parsed || size < u->high || size > u->total_bytes)
 		return -EINVAL;
 	set_high(u, size);
-	return size < u->total_bytes ? 0 : edit_resize(u->array, size - u->facts.data_off);
+	return size < u->total_bytes ? 0 : edit_resize(u->array, size - u->facts.data_off, &u->writer);
 }
 
 int upload_set(struct upload *u, unsigned set, const struct stat *st)
@@ -673,7 +675,7 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st)
 		err = set_size_locked(u, (uint64_t)st->st_size);
 	set &= ~TREE_SET_SIZE;
 	if (!err && set && u->array) {
-		err = tree_setattr(u->node->tree, u->array->ino, set, st, &attr);
+		err = tree_setattr(u->node->tree, u->array->ino, set, st, NULL, &attr);
 		tree_changed_attr(u->node->tree, u->array->ino);
 	}
 	lock_release(&u->lock);

@@ -17,6 +17,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "array/dtype.h"
+#include "spillfs.h"
 #include "store/store.h"
 #include "tree/past.h"
 #include "tree/upload.h"
@@ -468,6 +470,95 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		out->moving = !past_is(n->key.source) || t->store->config.follow;
 	else
 		out->settled = !t->store->config.follow;
+	return 0;
+}
+
+/* The element type of a file below views/runs; *out is malloc'd. */
+static int run_dtype(struct tree *t, struct inode *i, char **out)
+{
+	struct meta *m = t->store->meta;
+	const struct view_key *key = &i->view->key;
+	struct inode *source;
+	char *text;
+	int err;
+
+	if (key->format != FORMAT_RUNS || view_role_is_dir(key->role))
+		return -ENODATA;
+	if (key->role == VIEW_META) {
+		*out = strdup("u64");
+		return *out ? 0 : -ENOMEM;
+	}
+	err = views_source(t, i->view, &source);
+	if (err)
+		return err;
+	meta_lock(m);
+	err = inode_dtype_locked(source, &text);
+	meta_unlock(m);
+	inode_put(source, 1);
+	if (!err)
+		*out = text;
+	return err;
+}
+
+static int run_length(struct tree *t, uint64_t ino, const char *dtype, char **out)
+{
+	struct tree_attr attr;
+	uint32_t bytes = 1;
+	int err = views_getattr(t, ino, &attr);
+
+	if (err)
+		return err;
+	if (*dtype)
+		dtype_size(dtype, &bytes);
+	return asprintf(out, "%llu", (unsigned long long)attr.st.st_size / bytes) < 0 ? -ENOMEM : 0;
+}
+
+int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	bool length = !strcmp(name, SPILLFS_XATTR_LENGTH);
+	char *dtype, *text = NULL;
+	struct inode *i;
+	int err;
+
+	if (!length && strcmp(name, SPILLFS_XATTR_DTYPE))
+		return -ENODATA;
+	err = inode_find(t, ino, &i);
+	if (!err)
+		err = run_dtype(t, i, &dtype);
+	if (err)
+		return err;
+	if (length)
+		err = run_length(t, ino, dtype, &text);
+	else if (!*dtype)
+		err = -ENODATA;
+	if (length || err)
+		free(dtype);
+	if (err)
+		return err;
+	*out = length ? text : dtype;
+	*len_out = strlen(*out);
+	return 0;
+}
+
+int views_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	char *dtype;
+	struct inode *i;
+	bool any;
+	int err = inode_find(t, ino, &i);
+
+	if (!err)
+		err = run_dtype(t, i, &dtype);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	any = *dtype;
+	free(dtype);
+	if (!any)
+		return 0;
+	*out = strdup(SPILLFS_XATTR_DTYPE);
+	if (!*out)
+		return -ENOMEM;
+	*len_out = sizeof(SPILLFS_XATTR_DTYPE);
 	return 0;
 }
 

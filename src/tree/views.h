@@ -26,6 +26,9 @@ uint64_t views_root_number(uint64_t root);
 /* As the functions of tree.h. lookup counts one. */
 int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
+/* Files below views/runs have the element type of their bucket, and their own length. */
+int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
+int views_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
 /* cookie as the caller gave it last; entries count no lookup. */
 struct tree_dir;
 int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);

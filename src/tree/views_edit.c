@@ -106,7 +106,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		set &= ~TREE_SET_SIZE;
 	}
 	if (!err && set) {
-		err = tree_setattr(t, target->ino, set, st, &attr);
+		err = tree_setattr(t, target->ino, set, st, NULL, &attr);
 		tree_changed_attr(t, target->ino);
 	}
 	inode_put(target, 1);

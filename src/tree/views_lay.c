@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "array/pin.h"
+#include "array/runs.h"
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
@@ -343,26 +344,66 @@ static int lay_array(struct view *v, const struct view_key *key, const struct vi
 	}
 }
 
-static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned source)
+/* The runs of i, locked for as long as they are used. */
+static int lock_runs(struct inode *i, const struct runs **out)
 {
-	uint64_t *bounds, size = view_source_bytes(v, source), end;
-	size_t n;
+	struct array *a;
 	int err;
 
-	rwlock_shared(&i->rw);
-	err = bucket_runs(i->array, &bounds, &n);
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (err)
+		rwlock_release(&i->rw);
+	else
+		*out = array_runs(a);
+	return err;
+}
+
+static void unlock_runs(struct inode *i)
+{
+	inode_idle_array(i);
 	rwlock_release(&i->rw);
+}
+
+static int lay_run(struct view *v, struct inode *i, uint64_t run, unsigned source)
+{
+	uint64_t size = view_source_bytes(v, source), begin, end;
+	const struct runs *r;
+	int err = lock_runs(i, &r);
+
 	if (err)
 		return err;
-	/* What is behind the last boundary is being written. */
-	if (run >= n) {
+	if (run < runs_count(r, size))
+		runs_range(r, run, size, &begin, &end);
+	else
 		err = -ESTALE;
-	} else {
-		end = run + 1 < n && bounds[run + 1] < size ? bounds[run + 1] : size;
-		view_put_data(v, source, bounds[run], end > bounds[run] ? end - bounds[run] : 0);
+	unlock_runs(i);
+	if (err)
+		return err;
+	view_put_data(v, source, begin, end > begin ? end - begin : 0);
+	return view_end(v);
+}
+
+/* index.u64: where each run begins, and the size. Only its length counts where it is not to be read. */
+static int lay_index(struct view *v, struct inode *i, enum lay_how how, unsigned source)
+{
+	uint64_t size = view_source_bytes(v, source), n, begin, end = 0;
+	const struct runs *r;
+	int err = lock_runs(i, &r);
+
+	if (err)
+		return err;
+	n = runs_count(r, size);
+	if (how < LAY_PINNED)
+		view_put_zeros(v, (n + 1) * sizeof(end));
+	for (uint64_t k = 0; how == LAY_PINNED && k < n; k++) {
+		runs_range(r, k, size, &begin, &end);
+		view_put(v, &begin, sizeof(begin));
 	}
-	free(bounds);
-	return err ? err : view_end(v);
+	if (how == LAY_PINNED)
+		view_put(v, &end, sizeof(end));
+	unlock_runs(i);
+	return view_end(v);
 }
 
 /* The only column of an array's file: its name without the suffix of a type. */
@@ -377,7 +418,8 @@ static void column_name(const struct view_node *n, char out[META_NAME_MAX + 1])
 	out[len] = '\0';
 }
 
-static int lay_one(struct view *v, struct inode *i, const struct view_node *n, const struct view_facts *facts, unsigned source)
+static int lay_one(struct view *v, struct inode *i, const struct view_node *n, const struct view_facts *facts, enum lay_how how,
+		   unsigned source)
 {
 	const struct view_key *key = &n->key;
 	char column[META_NAME_MAX + 1];
@@ -387,6 +429,8 @@ static int lay_one(struct view *v, struct inode *i, const struct view_node *n, c
 	column_name(n, column);
 	if (key->role == VIEW_RUN)
 		return lay_run(v, i, key->sub, source);
+	if (key->format == FORMAT_RUNS)
+		return lay_index(v, i, how, source);
 	if (!in.dtype && view_formats[key->format].typed)
 		return -ESTALE;
 	/* The size may be another since the facts were read. */
@@ -416,7 +460,7 @@ static int lay_source(struct view *v, struct tree *t, const struct view_node *n,
 	if (!err) {
 		err = add_source(v, i, how, &source);
 		if (!err)
-			err = lay_one(v, i, n, &facts, source);
+			err = lay_one(v, i, n, &facts, how, source);
 		free(facts.dtype);
 	}
 	inode_put(i, 1);
@@ -495,22 +539,14 @@ int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct vi
 
 static int count_runs(struct inode *i, uint64_t *out)
 {
-	struct array *a;
-	uint64_t *bounds;
-	size_t n;
-	int err;
+	const struct runs *r;
+	int err = lock_runs(i, &r);
 
-	rwlock_exclusive(&i->rw);
-	err = inode_need_array(i, &a);
-	if (!err)
-		err = bucket_runs(a, &bounds, &n);
-	if (!err) {
-		*out = n;
-		free(bounds);
-	}
-	inode_idle_array(i);
-	rwlock_release(&i->rw);
-	return err;
+	if (err)
+		return err;
+	*out = runs_count(r, i->array->size_bytes);
+	unlock_runs(i);
+	return 0;
 }
 
 int views_children(struct inode *source, enum view_format f, uint64_t *n_out, struct view_facts *facts_out)

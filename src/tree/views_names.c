@@ -290,6 +290,8 @@ static bool strip(const char *name, const char *suffix, char out[META_NAME_MAX +
 
 static int meta_of(enum view_format f, const char *name, bool group)
 {
+	if (f == FORMAT_RUNS && !group && !strcmp(name, VIEWS_INDEX))
+		return 0;
 	for (int what = ZARR_META_ARRAY; is_zarr(f) && what <= ZARR_META_GROUP; what++) {
 		const char *meta = zarr_meta_name(zarr_version(f), what);
 

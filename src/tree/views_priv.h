@@ -27,13 +27,16 @@ enum view_role {
 	VIEW_FILE,   /* …/x.npy                      source: the array; sub: its name  */
 	VIEW_TABLE,  /* …/dir.parquet                source: the directory             */
 	VIEW_ARRAY,  /* …/x.zarr, runs of a bucket   source: the array; a directory    */
-	VIEW_META,   /* …/x.zarr/zarr.json           sub: enum zarr_meta               */
+	VIEW_META,   /* …/x.zarr/zarr.json           sub: enum zarr_meta; index.u64: 0 */
 	VIEW_GROUP,  /* …/dir/zarr.json              source: the directory; the same   */
 	VIEW_CHUNKS, /* …/x.zarr/c/17                sub: depth << 56 | chunk          */
 	VIEW_CHUNK,  /* …/x.zarr/c/17/0              sub: chunk                        */
 	VIEW_RUN,    /* …/x/000000                   sub: run                          */
 	VIEW_NEW,    /* …/x.npy that is being written; sub: a number of its own        */
 };
+
+/* The file beside the runs of a bucket that says where they begin. It is not listed: the entries are the runs. */
+#define VIEWS_INDEX "index.u64"
 
 struct view_key {
 	uint64_t source, sub;

@@ -148,7 +148,7 @@ static int get_of_view(struct tree *t, uint64_t ino, const char *name, void **ou
 	int err = views_target(t, ino, &target);
 
 	if (err)
-		return -ENODATA;
+		return views_getxattr(t, ino, name, out, len_out);
 	err = tree_getxattr(t, target->ino, name, out, len_out);
 	inode_put(target, 1);
 	return err;
@@ -162,7 +162,7 @@ static int list_of_view(struct tree *t, uint64_t ino, char **out, size_t *len_ou
 	int err;
 
 	if (views_target(t, ino, &target))
-		return 0;
+		return views_listxattr(t, ino, out, len_out);
 	err = tree_listxattr(t, target->ino, out, len_out);
 	inode_put(target, 1);
 	if (err)
@@ -308,6 +308,16 @@ static void restore_setting(struct inode *i, const char *name, const struct valu
 	inode_log_leave(i);
 }
 
+/* Not kept: it is the act that counts. */
+static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len, int flags)
+{
+	struct spillfs_mark mark;
+
+	if (len != 1 || *value != '1')
+		return -EINVAL;
+	return flags & XATTR_REPLACE ? -ENODATA : tree_mark(t, ino, &mark);
+}
+
 int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
 {
 	struct meta *m = t->store->meta;
@@ -315,6 +325,8 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	struct inode *i;
 	int err = check_namespace(name);
 
+	if (!strcmp(name, SPILLFS_XATTR_MARK))
+		return set_mark(t, ino, value, len, flags);
 	if (special_is(ino))
 		return -EPERM;
 	if (past_is(ino) || t->store->config.follow)

@@ -311,7 +311,7 @@ static void change_bytes(struct world *w, struct state *s, unsigned i)
 		struct stat st = { .st_size = (off_t)off };
 		struct tree_attr a;
 
-		CHECK_OK(tree_setattr(w->tree, ino, TREE_SET_SIZE, &st, &a));
+		CHECK_OK(tree_setattr(w->tree, ino, TREE_SET_SIZE, &st, NULL, &a));
 		memset(p + off, 0, SIZE_MAX_BYTES - off);
 		s->f[i].n = off;
 	}
@@ -1139,7 +1139,7 @@ UNIT_TEST(rebuild_brings_back_the_root)
 	struct tree_attr a;
 
 	change_some(&w, &now);
-	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, &a));
+	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, NULL, &a));
 	seal(&w);
 	world_close(&w);
 	rebuild(dir, &report);

@@ -211,7 +211,7 @@ static int live_through(struct world *w)
 	for (size_t k = 0; k < 3 && !err; k++) {
 		err = tree_lookup(w->tree, class_dirs[k], "gone", &a);
 		if (!err)
-			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, &a);
+			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, NULL, &a);
 		if (!err)
 			err = tree_unlink(w->tree, class_dirs[k], "gone");
 		tree_forget(w->tree, a.st.st_ino, 1);

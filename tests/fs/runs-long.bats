@@ -1,0 +1,45 @@
+#!/usr/bin/env bats
+# A million runs: every one ends where its writer closed, while others load the daemon; and what so many cost.
+
+load ../lib/common
+
+setup() {
+	spill_only
+	setup_work
+	need_prog RUNLOAD tests/fs/runload.c
+	need_prog SPILLLOAD tests/fs/spillload.c
+}
+
+index() { echo "$MNT/views/runs/buckets/$1/index.u64"; }
+
+million() { # options of the mount
+	local pids=() f i
+	mount_store "$@"
+	mkdir "$MNT/buckets/noise"
+	for f in a b c d; do
+		"$RUNLOAD" write "$MNT/buckets/$f" 250000 2 &
+		pids+=($!)
+	done
+	(while [ ! -e "$WORK/done" ]; do "$SPILLLOAD" -q -a -o "$MNT/buckets/noise" 30 2 40000 10 && rm "$MNT"/buckets/noise/*; done) &
+	wait_all "${pids[@]}"
+	: >"$WORK/done"
+	wait
+	for f in a b c d; do "$RUNLOAD" check "$MNT/buckets/$f" "$(index $f)"; done
+	remount
+	for f in a b c d; do "$RUNLOAD" check "$MNT/buckets/$f" "$(index $f)"; done
+	eq "$(find "$MNT/views/runs/buckets/a" -type f | wc -l)" 250000
+	umount_store
+	"$SPILLCTL" check "$STORE"
+}
+
+@test "a million runs, while others write" { million; }
+@test "a commit stores the boundaries that are new" {
+	mount_store -o commit=0
+	py runs many "$MNT" 1000000
+	wal=$(stat -c %s "$STORE/meta.db-wal")
+	printf x >>"$MNT/buckets/many/f"
+	"$SPILLCTL" sync "$MNT"
+	[ $(($(stat -c %s "$STORE/meta.db-wal") - wal)) -lt 1000000 ]
+	remount
+	py runs counted "$MNT" 1000001
+}
