@@ -231,6 +231,9 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 		return err;
 	if (len > b->region.len_bytes - b->next_bytes)
 		len = (size_t)(b->region.len_bytes - b->next_bytes);
+	err = promised ? 0 : store_may_write(b->array.home->store, len); /* a region is claimed, not there */
+	if (err)
+		return err;
 	e.len_bytes = len;
 	e.file = b->region.file;
 	e.phys_bytes = b->region.off_bytes + b->next_bytes;

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "array/array.h"
+#include "array/dirty.h"
 #include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -31,6 +32,8 @@ struct column {
 	struct array array;
 	unsigned char *mem;
 	size_t mem_cap;
+	size_t taken_bytes;          /* of the dirty budget; 0 where mem is not dirty */
+	uint64_t owed_bytes;         /* by it */
 	struct io *file;
 	_Atomic uint64_t file_bytes; /* size of the file */
 	uint64_t reserved_bytes;     /* allocated up to here */
@@ -157,6 +160,59 @@ static int load_inline(struct column *c, const struct meta_inode *row)
 	return 0;
 }
 
+/* What n inline bytes take: in the database's log, in the database, in the log of layers, with what is left of their pages. A row
+ * that is deleted has the pages beside it put in order. */
+static uint64_t owed_for(size_t n)
+{
+	return n ? 3 * (uint64_t)n + 8192 : 24576;
+}
+
+/* The inline bytes are to be dirty, n of them, in memory of cap. */
+static int take_mem(struct column *c, size_t n, size_t cap)
+{
+	struct arrays *h = c->array.home;
+	uint64_t owed = owed_for(n);
+	int err = owed > c->owed_bytes ? store_may_write(h->store, owed - c->owed_bytes) : 0;
+
+	if (!err && cap > c->taken_bytes)
+		err = dirty_take(h->dirty, cap - c->taken_bytes);
+	if (err)
+		return err;
+	if (cap > c->taken_bytes)
+		c->taken_bytes = cap;
+	if (owed > c->owed_bytes) {
+		store_owe(h->store, owed - c->owed_bytes);
+		c->owed_bytes = owed;
+	}
+	return 0;
+}
+
+/* They are made dirty by what must not fail: a cut, a hole. */
+static void owe_mem(struct column *c)
+{
+	uint64_t owed = owed_for(c->array.size_bytes);
+
+	if (owed <= c->owed_bytes)
+		return;
+	store_owe(c->array.home->store, owed - c->owed_bytes);
+	c->owed_bytes = owed;
+}
+
+/* They are dirty no more: their row is in the open transaction (paid), or they are gone. */
+static void give_back_mem(struct column *c, bool paid)
+{
+	struct arrays *h = c->array.home;
+
+	if (c->taken_bytes)
+		dirty_give_back(h->dirty, c->taken_bytes);
+	if (paid)
+		store_pay(h->store, c->owed_bytes);
+	else
+		store_disown(h->store, c->owed_bytes);
+	c->taken_bytes = 0;
+	c->owed_bytes = 0;
+}
+
 static void run_retired(struct commit_deferred *d, bool durable)
 {
 	struct retired *r = (struct retired *)d;
@@ -196,6 +252,7 @@ static void column_close(struct array *a)
 		c->retired = r->next;
 		run_retired(&r->deferred, false);
 	}
+	give_back_mem(c, false);
 	free(c->mem);
 	free(c);
 }
@@ -266,18 +323,23 @@ static int materialize(struct column *c, unsigned how)
 	c->mem = NULL;
 	c->mem_cap = 0;
 	c->mem_dirty = true; /* the row of the inline bytes goes with the next stage */
+	give_back_mem(c, false);
 	set_file(c, f, id, c->array.size_bytes);
 	return 0;
 }
 
-/* Inline memory for n bytes, zero behind the size. */
+/* Inline memory for a change that ends at n, zero behind the size. */
 static int need_mem(struct column *c, size_t n)
 {
 	size_t cap = c->mem_cap ? c->mem_cap : 256;
 	unsigned char *mem;
+	int err;
 
 	while (cap < n)
 		cap *= 2;
+	err = take_mem(c, n > c->array.size_bytes ? n : c->array.size_bytes, cap);
+	if (err)
+		return err;
 	if (cap > c->mem_cap) {
 		mem = realloc(c->mem, cap);
 		if (!mem)
@@ -398,6 +460,10 @@ static int column_resize(struct array *a, uint64_t size)
 		err = start_over(c);
 	} else if (size <= a->size_bytes) {
 		c->wanted_bytes = 0;
+		if (!c->file) {
+			a->size_bytes = size;
+			owe_mem(c);
+		}
 		if (size == a->size_bytes && atomic_load(&c->file_bytes) == size)
 			err = give_back_reserve(c);
 	} else {
@@ -426,6 +492,7 @@ static int column_punch(struct array *a, uint64_t off, uint64_t len)
 	int err;
 
 	if (!c->file) {
+		owe_mem(c);
 		memset(c->mem + off, 0, len);
 		c->mem_dirty = true;
 		return 0;
@@ -552,6 +619,7 @@ static int column_stage_locked(struct array *a, const struct layers_facts *facts
 		if (err)
 			return err;
 		c->mem_dirty = false;
+		give_back_mem(c, true);
 	}
 	defer_retired_locked(c);
 	/* A commit that failed before its sync has left that to do. */

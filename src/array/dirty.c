@@ -40,6 +40,7 @@ struct dirty {
 	struct dirty_block *line, **line_tail; /* submitted jobs, in order */
 	bool appending;                        /* somebody is at work on the line */
 	size_t bytes, budget;
+	size_t inline_bytes; /* of columns, which a commit writes */
 	size_t njobs, jobs_max;
 	size_t nflushing;       /* blocks of these jobs */
 	size_t nqueued, wanted; /* blocks in the queue; how many of them should be flushed soon */
@@ -141,6 +142,8 @@ static void account_locked(struct dirty *d, size_t more, size_t less)
 	d->bytes += more - less;
 	stats_add(STAT_DIRTY_BYTES, more);
 	stats_sub(STAT_DIRTY_BYTES, less);
+	store_owe(d->store, more);
+	store_disown(d->store, less);
 	if (less)
 		pthread_cond_broadcast(&d->changed);
 }
@@ -167,7 +170,7 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 	struct store *s = d->store;
 	uint64_t layer, off;
 	unsigned how = 0;
-	int err = job->promised ? 0 : store_may_write(s, job->frame_len);
+	int err = job->promised ? 0 : store_may_flush(s, job->frame_len);
 
 	for (struct dirty_block *b = job; b; b = b->pack_next)
 		how |= b->how;
@@ -351,7 +354,7 @@ static int make_room(struct dirty *d, size_t bytes)
 {
 	uint64_t failures = d->failures;
 
-	while (d->bytes + bytes > d->budget && (d->queue.next != &d->queue || d->nflushing)) {
+	while (d->bytes + d->inline_bytes + bytes > d->budget && (d->queue.next != &d->queue || d->nflushing)) {
 		if (d->failures != failures)
 			return d->error;
 		if (!d->wanted)
@@ -360,6 +363,31 @@ static int make_room(struct dirty *d, size_t bytes)
 		lock_wait(&d->lock, &d->changed);
 	}
 	return 0;
+}
+
+int dirty_take(struct dirty *d, size_t bytes)
+{
+	int err = 0;
+
+	lock_acquire(&d->lock);
+	/* The rest of the budget is for blocks, which need no commit. */
+	if (d->inline_bytes && d->inline_bytes + bytes > d->budget / 2)
+		err = -EAGAIN;
+	if (!err) {
+		d->inline_bytes += bytes;
+		stats_add(STAT_DIRTY_BYTES, bytes);
+	}
+	lock_release(&d->lock);
+	return err;
+}
+
+void dirty_give_back(struct dirty *d, size_t bytes)
+{
+	lock_acquire(&d->lock);
+	d->inline_bytes -= bytes;
+	stats_sub(STAT_DIRTY_BYTES, bytes);
+	pthread_cond_broadcast(&d->changed);
+	lock_release(&d->lock);
 }
 
 /* The size of the buffer for so many bytes of a block. */
@@ -402,7 +430,7 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes,
 	uint32_t cap = capacity(a, bytes);
 	bool promised = is_promised(a, block);
 	struct dirty_block *b;
-	int err = promised ? 0 : store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap);
+	int err = promised ? 0 : store_may_write(d->store, cap);
 
 	if (err)
 		return err;
@@ -439,7 +467,7 @@ int dirty_grow(struct dirty_block *b, uint32_t bytes)
 	b->promised = is_promised(b->array, b->block);
 	if (bytes <= old)
 		return 0;
-	err = b->promised ? 0 : store_may_write(d->store, stats_read(STAT_DIRTY_BYTES) + cap - old);
+	err = b->promised ? 0 : store_may_write(d->store, cap - old);
 	if (err)
 		return err;
 	lock_acquire(&d->lock);

@@ -64,6 +64,9 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes,
 /* Makes a claimed or new block hold `bytes`, at most the array's block size. Blocks and fails as dirty_make; the
  * block is as before then. */
 int dirty_grow(struct dirty_block *b, uint32_t bytes);
+/* Inline bytes of a column are dirty, or no more. -EAGAIN: too many are, and a commit has to write them first. */
+int dirty_take(struct dirty *d, size_t bytes);
+void dirty_give_back(struct dirty *d, size_t bytes);
 /* The block was written to: it goes to the queue's young end. done: its writer has filled it, it should be
  * encoded soon. The caller must not use b afterwards. */
 void dirty_touch(struct dirty_block *b, bool done);

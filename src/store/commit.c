@@ -31,6 +31,8 @@
 #define LOOK_NS 1000000000ll
 /* Commits after a compaction that failed before the next one is begun by itself. */
 #define BACKOFF_COMMITS 16u
+/* Compactions for whoever waits for space. */
+#define SPACE_ROUNDS_MAX 64u
 /* A chain of this length gets no longer: a compaction is begun at half of it, and what seals waits for its end. */
 #define CHAIN_LONGEST 64u
 
@@ -142,7 +144,7 @@ static int stage(struct commit *c, enum layers_stage how, bool *empty, int *left
 	if (err)
 		return err;
 	meta_lock(s->meta);
-	err = layers_stage_locked(s->layers, c->number + 1, clock_now_ns(), *left ? LAYERS_STAGE : how);
+	err = layers_stage_locked(s->layers, c->number + 1, clock_now_ns(), *left ? LAYERS_STAGE : how, left);
 	*empty = !meta_pending_locked(s->meta);
 	meta_unlock(s->meta);
 	return err;
@@ -160,7 +162,11 @@ static int transact(struct commit *c, struct commit_deferred **deferred)
 	err = meta_fact_set_locked(s->meta, "commit", (int64_t)(c->number + 1));
 	if (!err)
 		err = meta_commit_locked(s->meta);
+	/* The log is the first to give space back. */
+	if (!err && store_is_short(s))
+		err = meta_fold_locked(s->meta);
 	if (!err) {
+		store_settle(s);
 		*deferred = c->deferred;
 		c->deferred = NULL;
 		c->deferred_tail = &c->deferred;
@@ -394,10 +400,22 @@ static void bound_chain(struct commit *c)
 /* Somebody waits for space: everything that gives some back, now. */
 static void make_space(struct commit *c)
 {
+	struct store *s = c->store;
 	bool began = c->job != NULL;
 
-	while (maintain_step(c, COMPACT_SPACE) && (c->job || !began))
-		began = true;
+	meta_lock(s->meta);
+	meta_trim_locked(s->meta);
+	meta_unlock(s->meta);
+	for (unsigned rounds = 0; rounds < SPACE_ROUNDS_MAX; rounds++) {
+		uint64_t before = c->number;
+
+		while (maintain_step(c, COMPACT_SPACE) && (c->job || !began))
+			began = true;
+		/* One after the other, each with the space that the last has given back. */
+		if (c->number == before || !store_may_write(s, store_reserve_bytes(s)))
+			break;
+		began = false;
+	}
 }
 
 /* Waits for a request, the interval, an open layer of its size, or the next step of a compaction. With the lock held.
@@ -447,6 +465,9 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		if (how != LAYERS_STAGE && !stop)
 			bound_chain(c);
 		err = commit_run(c, how);
+		/* The end without a seal is as good: the layer is open at the next mount. */
+		if (stop && err_is_passing(err))
+			err = commit_run(c, LAYERS_STAGE);
 		if (space && (!err || err == -ENOSPC))
 			make_space(c);
 		*commit_due_ns = next_due_ns(c);

@@ -125,11 +125,24 @@ static bool is_small(const struct layers_slot *slot, enum compact_effort effort)
 	return slot->row.stored_bytes < (effort == COMPACT_ALL ? SMALL_ALL_BYTES : SMALL_BYTES);
 }
 
+static bool is_worth(const struct layers_slot *slot, uint64_t live, size_t nsmall, enum compact_effort effort)
+{
+	return mostly_dead(slot->row.stored_bytes, live, effort) ||
+	       (is_small(slot, effort) && nsmall > (effort == COMPACT_ALL ? 1 : SMALL_MAX));
+}
+
+/* On a full disk a few at a time: what is copied stands there twice until the commit. */
+static bool has_space(struct layers *ls, uint64_t bytes, enum compact_effort effort)
+{
+	return effort != COMPACT_SPACE || !store_may_compact(ls->store, bytes);
+}
+
 /* Sealed layers, no named state needs them, with something to be saved. */
 static int choose_victims(struct compact *c, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
 	struct layers_live *live = NULL;
+	uint64_t copied = 0;
 	size_t n, nsmall = 0;
 	int err;
 
@@ -143,15 +156,15 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 		for (size_t i = 0; i < ls->n; i++) {
 			struct layers_slot *slot = ls->v[i];
 			struct layers_live *l = layers_live_find(live, n, slot->row.number);
-			bool small = is_small(slot, effort);
 
 			if (slot->needed || !layers_slot_sealed(slot) || !l)
 				continue;
 			if (pass == 0)
-				nsmall += small;
-			else if (mostly_dead(slot->row.stored_bytes, l->bytes, effort) ||
-				 (small && nsmall > (effort == COMPACT_ALL ? 1 : SMALL_MAX)))
+				nsmall += is_small(slot, effort);
+			else if (is_worth(slot, l->bytes, nsmall, effort) && has_space(ls, copied + l->bytes, effort)) {
 				c->victims[c->nvictims++] = slot->row.number;
+				copied += l->bytes;
+			}
 		}
 	}
 	lock_release(&ls->lock);

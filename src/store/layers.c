@@ -29,6 +29,8 @@
 #define LAYERS_DYING_PART 16u
 /* Whoever asks for a commit gets so much space back even if no state shows what was deleted. */
 #define LAYERS_DYING_MIN (4u << 20)
+/* So much may wait for a segment that is written anyway. */
+#define LAYERS_LATER_MAX (4u << 20)
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
 struct dropped_file {
@@ -407,12 +409,14 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 	struct layers_slot *slot;
 	int err = 0;
 
-	if ((seal || !index_empty(&ls->pending)) && !index_empty(&ls->later)) {
+	if ((seal || !index_empty(&ls->pending) || ls->later_owed > LAYERS_LATER_MAX) && !index_empty(&ls->later)) {
 		err = index_merge(&ls->pending, &ls->later);
 		if (err)
 			return err;
 		index_fini(&ls->later);
 		index_init(&ls->later);
+		ls->pending_owed += ls->later_owed;
+		ls->later_owed = 0;
 	}
 	if (index_empty(&ls->pending))
 		return 0;
@@ -427,6 +431,8 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 		return err;
 	index_fini(&ls->pending);
 	index_init(&ls->pending);
+	store_pay(ls->store, ls->pending_owed);
+	ls->pending_owed = 0;
 	slot->row.bytes = layer_bytes(slot->file);
 	slot->row.commit = commit;
 	slot->row.time_ns = time_ns;
@@ -548,16 +554,27 @@ static int store_rows(struct layers *ls)
 	return err;
 }
 
-int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how)
+/* Without space for its index a layer stays open: what is in it is committed all the same. */
+static int seal(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how, int *left)
+{
+	int err = seal_open(ls, commit, time_ns, how);
+
+	if (!err)
+		return layers_snapshots_name_locked(ls, time_ns);
+	if (!err_is_passing(err))
+		return err;
+	*left = err;
+	return 0;
+}
+
+int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how, int *left)
 {
 	int err;
 
 	lock_acquire(&ls->lock);
 	err = write_segment(ls, commit, time_ns, how != LAYERS_STAGE);
 	if (!err && how != LAYERS_STAGE)
-		err = seal_open(ls, commit, time_ns, how);
-	if (!err && how != LAYERS_STAGE)
-		err = layers_snapshots_name_locked(ls, time_ns);
+		err = seal(ls, commit, time_ns, how, left);
 	if (!err && ls->retain_dirty)
 		err = layers_retain_locked(ls);
 	if (!err)

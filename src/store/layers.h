@@ -73,9 +73,9 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
  * it, and layers that nothing needs are dropped; ALL: even if it has
  * nothing but deletions of files that no state shows), sync, publish (HEAD,
  * and files for the snapshots' names). Sealing needs everything that was appended to be staged: no array may change
- * meanwhile. */
+ * meanwhile. *left: what there was no space for to seal it; it stays open then. */
 enum layers_stage { LAYERS_STAGE, LAYERS_SEAL, LAYERS_SEAL_ALL };
-int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how);
+int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how, int *left);
 int layers_sync(struct layers *ls);
 int layers_publish(struct layers *ls);
 uint64_t layers_newest_sealed(struct layers *ls);

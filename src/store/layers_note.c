@@ -7,14 +7,28 @@
  *     commit.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "store/layers_priv.h"
 #include "store/store.h"
+
+#define NOTE_BYTES 192u
 
 /* Where a note waits. */
 static struct index *waiting(struct layers *ls, bool later)
 {
 	return later ? &ls->later : &ls->pending;
+}
+
+/* A note needs so much of a segment, at most. */
+static void owe(struct layers *ls, bool later, uint64_t bytes)
+{
+	bytes += NOTE_BYTES;
+	store_owe(ls->store, bytes);
+	if (later)
+		ls->later_owed += bytes;
+	else
+		ls->pending_owed += bytes;
 }
 
 int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, bool later, struct index_record **out)
@@ -32,6 +46,7 @@ int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, bo
 		err = index_record_set_data(r, f->data, f->data_len);
 	if (err)
 		return err;
+	owe(ls, later, strlen(f->path) + f->xattrs_len + f->data_len);
 	r->type = LAYER_REC_INODE;
 	r->kind = (uint16_t)f->kind;
 	r->size_bytes = f->size_bytes;
@@ -54,8 +69,10 @@ int layers_note_gone_locked(struct layers *ls, uint64_t ino, bool later)
 	struct index_record *r;
 	int err = index_add(waiting(ls, later), ino, &r);
 
-	if (!err)
+	if (!err) {
 		index_record_gone(r);
+		owe(ls, later, 0);
+	}
 	return err;
 }
 
@@ -65,6 +82,8 @@ int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint6
 
 	lock_acquire(&ls->lock);
 	err = index_name_put(waiting(ls, later), parent, name, ino);
+	if (!err)
+		owe(ls, later, strlen(name));
 	lock_release(&ls->lock);
 	return err;
 }

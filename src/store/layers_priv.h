@@ -33,6 +33,7 @@ struct layers {
 	struct layers_slot *newest; /* sealed; NULL: none */
 	struct index pending;       /* for the next segment */
 	struct index later;         /* for one that is written anyway */
+	uint64_t pending_owed, later_owed; /* bytes of these, as they are owed (room.h) */
 	uint64_t next_number;
 	struct layers_snapshot *snapshots; /* by name; layer 0: waits for the next seal */
 	size_t nsnapshots, cap_snapshots;

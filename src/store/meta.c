@@ -29,6 +29,11 @@
 
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
+#define META_CACHE_BYTES (8u << 20)
+/* Between two looks at the size that the database will have: they insert a page each at most, but for long values. */
+#define GROWTH_STATEMENTS 16u
+/* Given back at a time: the log of that is short. */
+#define TRIM_PAGES "64"
 /* The database shrinks when at least so many of its pages are unused, and half of all; but not while it is mounted if more
  * than so many are in use: nobody can look anything up meanwhile. */
 #define META_FREE_PAGES_MIN 4096
@@ -133,6 +138,60 @@ static int begin(struct meta *m)
 	return err;
 }
 
+static int64_t pages(struct meta *m, enum sql id)
+{
+	sqlite3_stmt *row;
+	int64_t n = 0;
+
+	if (!meta_query(m, id, &row, "") && row) {
+		n = sqlite3_column_int64(row, 0);
+		meta_done(row);
+	}
+	return n;
+}
+
+/* The end of the file as the transaction will leave it, and as it is. */
+static void look_at_growth(struct meta *m)
+{
+	int64_t grown = pages(m, SQL_PAGES) * META_PAGE_BYTES - m->file_bytes;
+
+	atomic_store(&m->growth_bytes, grown > 0 ? (uint64_t)grown : 0);
+}
+
+/* The file's size: after opening, and when the log was folded. */
+static void look_at_file(struct meta *m)
+{
+	sqlite3_file *f;
+	sqlite3_int64 bytes;
+
+	if (sqlite3_file_control(m->db, "main", SQLITE_FCNTL_FILE_POINTER, &f) == SQLITE_OK && f->pMethods &&
+	    f->pMethods->xFileSize(f, &bytes) == SQLITE_OK)
+		m->file_bytes = bytes;
+	look_at_growth(m);
+}
+
+uint64_t meta_growth(struct meta *m)
+{
+	uint64_t held = atomic_load_explicit(&m->held_pages, memory_order_relaxed) * META_PAGE_BYTES;
+
+	/* A statement changes a page or two, and the cache holds no more than it may. */
+	return atomic_load_explicit(&m->growth_bytes, memory_order_relaxed) + (held < m->cache_bytes ? held : m->cache_bytes);
+}
+
+int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes)
+{
+	uint64_t log_pages = log_bytes / META_PAGE_BYTES;
+	char sql[64];
+
+	if (log_pages < META_WAL_PAGES_MAX)
+		m->wal_pages_max = (int)log_pages;
+	if (cache_bytes > META_CACHE_BYTES)
+		cache_bytes = META_CACHE_BYTES;
+	m->cache_bytes = cache_bytes;
+	snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%llu", (unsigned long long)cache_bytes / 1024);
+	return meta_errno(m, sqlite3_exec(m->db, sql, NULL, NULL, NULL));
+}
+
 /* A write statement (invariants 1 and 3). */
 int meta_run(struct meta *m, enum sql id, const char *fmt, ...)
 {
@@ -147,6 +206,9 @@ int meta_run(struct meta *m, enum sql id, const char *fmt, ...)
 	va_end(ap);
 	if (row)
 		meta_done(row);
+	atomic_fetch_add(&m->held_pages, 2);
+	if (++m->statements % GROWTH_STATEMENTS == 0)
+		look_at_growth(m);
 	if (err && err != -EEXIST && !atomic_exchange(&m->failed, true))
 		log_error("meta.db: write failed (%s); the store is read-only until it is mounted again", strerror(-err));
 	return err;
@@ -156,7 +218,7 @@ static int configure(struct meta *m)
 {
 	static const char text[] =
 		"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;"
-		"PRAGMA locking_mode=NORMAL; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;";
+		"PRAGMA secure_delete=OFF; PRAGMA locking_mode=NORMAL; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;";
 	static const char *const sql[SQL_COUNT] = {
 #define X(id, text) [id] = text,
 		SQL_STATEMENTS(X)
@@ -220,6 +282,8 @@ int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 		return -ENOMEM;
 	lock_init(&m->lock, RANK_META);
 	m->faults = faults;
+	m->wal_pages_max = META_WAL_PAGES_MAX;
+	m->cache_bytes = META_CACHE_BYTES;
 	m->wal_fd = m->dir_fd = -1;
 	snprintf(path, sizeof(path), "%s/meta.db", dir_path);
 	/* SQLite gives its other files the mode of the first. */
@@ -241,6 +305,7 @@ int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 		return err;
 	}
 	sqlite3_wal_hook(m->db, wal_hook, m);
+	look_at_file(m);
 	err = open_wal(m);
 	if (err) {
 		meta_close(m);
@@ -282,21 +347,11 @@ static int fold_wal_locked(struct meta *m)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
-	if (rc == SQLITE_OK)
+	if (rc == SQLITE_OK) {
 		m->wal_pages = 0;
-	return meta_errno(m, rc);
-}
-
-static int64_t pages(struct meta *m, enum sql id)
-{
-	sqlite3_stmt *row;
-	int64_t n = 0;
-
-	if (!meta_query(m, id, &row, "") && row) {
-		n = sqlite3_column_int64(row, 0);
-		meta_done(row);
+		look_at_file(m);
 	}
-	return n;
+	return meta_errno(m, rc);
 }
 
 /* Is there room for a temporary copy of so many pages, for the log of writing them back, and for what else may come? */
@@ -338,6 +393,28 @@ static void shrink_locked(struct meta *m, int64_t live_max)
 	log_warn("meta.db: %lld unused pages are not given back: %s", (long long)unused, sqlite3_errmsg(m->db));
 }
 
+int meta_trim_locked(struct meta *m)
+{
+	int64_t unused, before = INT64_MAX;
+	int err = meta_fold_locked(m);
+
+	while (!err && !m->in_transaction && !meta_failed(m) && (unused = pages(m, SQL_PAGES_FREE)) && unused < before) {
+		before = unused;
+		/* What fails here has changed nothing. */
+		if (sqlite3_exec(m->db, "PRAGMA incremental_vacuum(" TRIM_PAGES ")", NULL, NULL, NULL) != SQLITE_OK)
+			break;
+		err = meta_fold_locked(m);
+	}
+	return err;
+}
+
+int meta_fold_locked(struct meta *m)
+{
+	int err = m->in_transaction || meta_failed(m) ? 0 : m->wal_pages ? fold_wal_locked(m) : 0;
+
+	return err == -ENOSPC ? 0 : err;
+}
+
 int meta_commit_locked(struct meta *m)
 {
 	sqlite3_stmt *row;
@@ -355,7 +432,10 @@ int meta_commit_locked(struct meta *m)
 		return err;
 	}
 	m->in_transaction = false;
-	err = m->wal_pages > META_WAL_PAGES_MAX ? fold_wal_locked(m) : 0;
+	atomic_store(&m->held_pages, 0);
+	look_at_growth(m);
+	if (m->wal_pages > m->wal_pages_max)
+		err = meta_fold_locked(m);
 	if (!err)
 		shrink_locked(m, META_LIVE_PAGES_MAX);
 	return err;

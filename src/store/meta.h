@@ -55,9 +55,20 @@ void meta_close(struct meta *m);
 void meta_lock(struct meta *m);
 void meta_unlock(struct meta *m);
 
+/* So much of a transaction is in memory at most, and so much of the log is not yet in the database; before anything is written. */
+int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes);
+/* What the transaction has still to write into the log, and what the database's file will grow by when that is folded. Any
+ * thread, without the lock. */
+uint64_t meta_growth(struct meta *m);
+
 /* The transaction. meta_pending_locked: something waits for a commit. */
 bool meta_pending_locked(struct meta *m);
 int meta_commit_locked(struct meta *m);
+/* Between transactions: the log goes into the database and gives its space back. Without space for that it stays; in a
+ * transaction it does, too. */
+int meta_fold_locked(struct meta *m);
+/* The same, and unused pages at the end of the file are given back, after what is there has been moved. Slow. */
+int meta_trim_locked(struct meta *m);
 int meta_sync(struct meta *m);
 bool meta_failed(struct meta *m);
 

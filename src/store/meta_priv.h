@@ -18,7 +18,12 @@ struct meta {
 	bool in_transaction;
 	atomic_bool failed;
 	struct io_dir *faults; /* NULL but in tests */
-	int wal_pages;
+	int wal_pages, wal_pages_max;
+	int64_t file_bytes;           /* of the database, when the log was folded last */
+	_Atomic uint64_t growth_bytes;
+	_Atomic uint64_t held_pages;  /* of the transaction: changed, and perhaps not in the log yet */
+	uint64_t cache_bytes;         /* no more than this */
+	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
 	int wal_fd; /* for meta_sync */
 	int dir_fd; /* until the name of the log is durable; then -1 */

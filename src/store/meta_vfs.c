@@ -369,7 +369,7 @@ int meta_vfs_prepare(sqlite3 *db)
 	int bytes = META_SUM_BYTES, rc;
 	sqlite3_stmt *s;
 	bool fresh = false;
-	char sql[64];
+	char sql[96];
 
 	rc = sqlite3_prepare_v2(db, "PRAGMA page_count", -1, &s, NULL);
 	if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
@@ -378,6 +378,7 @@ int meta_vfs_prepare(sqlite3 *db)
 	if (rc != SQLITE_OK || !fresh)
 		return rc;
 	rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes);
-	snprintf(sql, sizeof(sql), "PRAGMA application_id=%d", META_APPLICATION_ID);
+	/* So that its end can be given back when the disk is full. */
+	snprintf(sql, sizeof(sql), "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id=%d", META_APPLICATION_ID);
 	return rc == SQLITE_OK ? sqlite3_exec(db, sql, NULL, NULL, NULL) : rc;
 }

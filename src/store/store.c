@@ -29,12 +29,13 @@
 #include "util/log.h"
 #include "util/work.h"
 
+#define LAYER_PART 32u
+#define LAYER_BYTES_MIN (1u << 20)
 #define LEASE_BYTES (1u << 20)
 #define LEASE_EDGES_BYTES 8192u /* for the blocks that an unaligned transfer begins and ends in */
 
 /* Data writes stop when this much is left, so that the commit that frees space can still be written.
  * Small file systems keep a sixteenth. */
-#define RESERVE_BYTES_MAX (32u << 20)
 
 static_assert(STORE_EHELD == -EBUSY && STORE_ENOTSTORE == -ENOTEMPTY && STORE_ENEWER == -EPROTONOSUPPORT, "errno");
 
@@ -260,7 +261,7 @@ static int load_promised(struct store *s)
 	meta_lock(s->meta);
 	err = meta_promised_locked(s->meta, &bytes);
 	meta_unlock(s->meta);
-	atomic_store(&s->promised_bytes, bytes);
+	atomic_store(&s->room.promised_bytes, bytes);
 	return err;
 }
 
@@ -279,6 +280,9 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 		err = make_directories(s);
 	if (!err)
 		err = meta_open(s->fd_path, s->faults, &s->meta);
+	/* A quarter of the reserve each, so that both have their space whatever is written. */
+	if (!err)
+		err = meta_bound(s->meta, store_reserve_bytes(s) / 4, store_reserve_bytes(s) / 4);
 	if (!err && fresh)
 		err = write_marker(s);
 	if (!err)
@@ -333,6 +337,15 @@ static int inject_faults(struct store *s, const char *shown, struct store_refusa
 	return 0;
 }
 
+/* Compaction copies what is live of a layer before that can be deleted: on a small file system layers are small. */
+static void bound_layers(struct store *s)
+{
+	uint64_t total, avail;
+
+	if (!io_space(s->dir, &total, &avail) && total / LAYER_PART < s->config.layer_bytes)
+		s->config.layer_bytes = total / LAYER_PART > LAYER_BYTES_MIN ? total / LAYER_PART : LAYER_BYTES_MIN;
+}
+
 /* Everything behind the lock. */
 static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown, struct store_refusal *why)
 {
@@ -362,6 +375,8 @@ static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown,
 		err = cache_new(&s->account, &s->cache);
 	if (!err && !s->config.follow)
 		err = open_written(s, fresh, shown, why);
+	if (!err)
+		bound_layers(s);
 	if (!err)
 		err = layers_open(s, &s->layers);
 	if (err && !why->text[0])
@@ -437,63 +452,4 @@ int store_close(struct store *s)
 
 	close_parts(s);
 	return err;
-}
-
-static uint64_t reserve_of(uint64_t total_bytes)
-{
-	return total_bytes / 16 < RESERVE_BYTES_MAX ? total_bytes / 16 : RESERVE_BYTES_MAX;
-}
-
-static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
-{
-	uint64_t total, avail;
-	int err;
-
-	if (atomic_load_explicit(&s->read_only, memory_order_relaxed))
-		return -EROFS;
-	err = io_space(s->dir, &total, &avail);
-	if (err)
-		return err;
-	return avail < bytes + store_promised(s) + reserve_of(total) / reserve_part ? -ENOSPC : 0;
-}
-
-int store_promise(struct store *s, uint64_t bytes)
-{
-	int err;
-
-	atomic_fetch_add(&s->promised_bytes, bytes);
-	err = store_may_write(s, 0);
-	if (err)
-		store_unpromise(s, bytes);
-	return err;
-}
-
-void store_unpromise(struct store *s, uint64_t bytes)
-{
-	atomic_fetch_sub(&s->promised_bytes, bytes);
-}
-
-int store_may_write(struct store *s, uint64_t bytes)
-{
-	return may_use(s, bytes, 1);
-}
-
-int store_may_compact(struct store *s, uint64_t bytes)
-{
-	return may_use(s, bytes, 4);
-}
-
-int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes)
-{
-	uint64_t total, left, reserve;
-	int err = io_space(s->dir, &total, &left);
-
-	if (err)
-		return err;
-	left = left > store_promised(s) ? left - store_promised(s) : 0;
-	reserve = reserve_of(total);
-	*total_bytes = total;
-	*free_bytes = left;
-	*avail_bytes = left > reserve ? left - reserve : 0;
-	return 0;
 }

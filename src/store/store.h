@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "io/io.h"
+#include "store/room.h"
 #include "util/account.h"
 
 #define STORE_FORMAT_VERSION 2u
@@ -70,7 +71,7 @@ struct store {
 	struct work_pool *work;
 	struct lease_pool *leases;
 	atomic_bool read_only; /* set by a failed commit, until remounted */
-	_Atomic uint64_t promised_bytes; /* array/promise.h */
+	struct room room;
 };
 
 /* Opens or, if the directory is empty, makes a store; takes dirfd over (also on failure). `shown` is
@@ -82,20 +83,5 @@ int store_open(int dirfd, const char *shown, const struct store_config *config, 
 int store_close(struct store *s);
 /* Tells in the lock file that the daemon is on its way out, so that a successor waits for it. */
 void store_closing(struct store *s);
-
-/* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve that commits need, or into what is
- * promised. Who writes what was promised does not ask. */
-int store_may_write(struct store *s, uint64_t bytes);
-/* The account of promised bytes: space that is not used, and kept for somebody. As store_may_write. */
-int store_promise(struct store *s, uint64_t bytes);
-void store_unpromise(struct store *s, uint64_t bytes);
-static inline uint64_t store_promised(struct store *s)
-{
-	return atomic_load(&s->promised_bytes);
-}
-/* -ENOSPC if `bytes` more would leave less than a quarter of the reserve: what compaction, which gives space back, may use. */
-int store_may_compact(struct store *s, uint64_t bytes);
-/* For statfs: the store's file system, what is free there, and what of that data writes may use. */
-int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes);
 
 #endif

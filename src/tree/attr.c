@@ -85,6 +85,8 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 		if (st->st_size < 0)
 			return -EINVAL;
 		err = edit_resize(i, (uint64_t)st->st_size, f ? file_writer(f) : NULL);
+	} else if (!err) {
+		room_free(t); /* the row is there already */
 	}
 	if (err)
 		return err;

@@ -32,8 +32,6 @@
 #include "util/stats.h"
 #include "view/view.h"
 
-/* Commits that a change waits for before -ENOSPC is final: others may take what the first one has freed. */
-#define EDIT_COMMITS_MAX 2
 #define COPY_BYTES (1u << 20)
 #define RELATIME_NS (86400ll * 1000000000)
 
@@ -82,17 +80,12 @@ static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), v
 	return err;
 }
 
-/* A change could not be made, and has changed nothing: waits for what it needs. 0: it may be tried again. */
-static int wait_for_edit(struct store *s, int err, unsigned *commits, unsigned *waits)
+/* A change could not be made: waits for what it needs. 0: it may be tried again. */
+static int wait_for_edit(struct tree *t, int err, unsigned *commits, unsigned *waits)
 {
-	bool space = err == -ENOSPC || err == -EDQUOT;
-	int wait;
-
-	if (err == -EAGAIN || (space && ++*commits <= EDIT_COMMITS_MAX)) {
-		wait = commit_wait(s->commit, space ? COMMIT_SPACE : COMMIT_SYNC);
-		return space && err_is_passing(wait) ? 0 : wait;
-	}
-	return err_wait(err, waits) ? 0 : err;
+	if (err == -EAGAIN)
+		return commit_wait(t->store->commit, COMMIT_SYNC);
+	return err_wait(err, waits) ? 0 : room_wait(t, err, commits);
 }
 
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
@@ -101,13 +94,14 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	unsigned commits = 0, waits = 0;
 	int err;
 
+	room_free(i->tree); /* the row is there already; for the rest the array asks */
 	do {
 		if (atomic_load(&s->read_only))
 			return -EROFS;
 		err = edit_frozen(i, fn, ctx);
 		if (!err)
 			return 0;
-		err = wait_for_edit(s, err, &commits, &waits);
+		err = wait_for_edit(i->tree, err, &commits, &waits);
 	} while (!err);
 	return err;
 }
@@ -534,7 +528,7 @@ static void note_read(struct inode *i)
 	lock_acquire(&i->attr);
 	due = i->atime_ns <= i->mtime_ns || i->atime_ns <= i->ctime_ns || now - i->atime_ns > RELATIME_NS;
 	lock_release(&i->attr);
-	if (due && !(atomic_load(&i->tree->store->read_only)))
+	if (due && !store_may_write(i->tree->store, ROOM_INODE_BYTES))
 		inode_touch(i, TREE_SET_ATIME);
 }
 

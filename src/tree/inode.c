@@ -344,6 +344,7 @@ void inode_mark_dirty(struct inode *i)
 	lock_acquire(&t->lock);
 	if (!i->dirty) {
 		i->dirty = true;
+		store_owe(t->store, ROOM_INODE_BYTES);
 		i->refs++;
 		i->dirty_next = NULL;
 		*t->dirty_tail = i;
@@ -680,6 +681,7 @@ void inode_abandon_dirty(struct tree *t)
 		struct inode *i = t->dirty_head;
 
 		t->dirty_head = i->dirty_next;
+		store_disown(t->store, ROOM_INODE_BYTES);
 		abandon(i);
 	}
 	t->dirty_tail = &t->dirty_head;

@@ -86,6 +86,7 @@ struct tree {
 	struct tree_changes changes;
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool sizes_stick;      /* tree.h */
+	_Atomic uint64_t full_at; /* room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */
 };
@@ -179,6 +180,17 @@ char *inode_setting_locked(struct inode *i, const char *name);
 
 /* At mount: what the layers' log has missed (relog.c). */
 int inode_relog(struct tree *t);
+
+/* room.c. What a dirty inode owes to the commit, and what a change of names or attributes needs, with room for what it splits. */
+#define ROOM_INODE_BYTES 4608u
+#define ROOM_NAME_BYTES 65536u
+/* Waits for the commit that frees so much, if it is not there. -ENOSPC: it does not. */
+int room_need(struct tree *t, uint64_t bytes);
+/* The same after something has failed with err: 0: it may be tried again. *commits counts, from 0. */
+int room_wait(struct tree *t, int err, unsigned *commits);
+/* Before rows are deleted or changed, which always works: waits for a commit where what that has to write is much of what is
+ * left. */
+void room_free(struct tree *t);
 
 /* stage.c */
 extern const struct commit_hooks inode_commit_hooks;

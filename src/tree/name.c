@@ -71,8 +71,11 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 {
 	struct inode *i;
 
-	if (!special_is(ino) && !inode_find(t, ino, &i))
-		inode_put(i, nlookup);
+	if (special_is(ino) || inode_find(t, ino, &i))
+		return;
+	if (!i->nlink && t->store->commit)
+		room_free(t); /* it may be the last of a deleted file */
+	inode_put(i, nlookup);
 }
 
 /* A directory in which names may be made or removed. */
@@ -234,7 +237,7 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	if (!err)
 		err = find_parent(t, parent_ino, &parent);
 	if (!err)
-		err = store_may_write(t->store, 0);
+		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
 		return err;
 	lock_acquire(&parent->attr);
@@ -298,6 +301,8 @@ int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 		err = -EPERM;
 	if (!err && i->kind != parent->kind)
 		err = -EXDEV;
+	if (!err)
+		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
 		return err;
 	inode_log_enter(parent);
@@ -370,6 +375,7 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 
 	if (err)
 		return err;
+	room_free(t);
 	inode_log_enter(parent);
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent_ino, name, &ino);
@@ -406,7 +412,7 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	struct meta_inode row = { .mode = mode, .uid = who->uid, .gid = who->gid };
 	struct inode *parent;
 	bool any = false;
-	int err = store_may_write(t->store, 0);
+	int err = room_need(t, ROOM_NAME_BYTES);
 
 	if (!err)
 		err = get_dir(t, parent_ino, &parent);
@@ -599,6 +605,8 @@ int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 		err = find_parent(t, parent, &r.from);
 	if (!err)
 		err = find_parent(t, newparent, &r.to);
+	if (!err)
+		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
 		return err;
 	/* What takes another file's name must not be durable before its data: between staging and COMMIT

@@ -274,7 +274,10 @@ static int need_layer(struct tree *t)
 
 int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
-	int err = t->store->config.follow ? -EROFS : layers_snapshot_want(t->store->layers, name);
+	int err = t->store->config.follow ? -EROFS : room_need(t, ROOM_NAME_BYTES);
+
+	if (!err)
+		err = layers_snapshot_want(t->store->layers, name);
 
 	if (err)
 		return err;

@@ -173,6 +173,7 @@ static int hook_stage(void *ctx, int *left)
 	for (struct inode *i = t->staged; i; i = i->dirty_next) {
 		i->staged_next = i->dirty_next;
 		i->dirty = false;
+		store_pay(t->store, ROOM_INODE_BYTES);
 		i->staged = true;
 	}
 	lock_release(&t->lock);

@@ -338,7 +338,7 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err)
-		err = store_may_write(t->store, 0);
+		err = room_need(t, ROOM_NAME_BYTES + 4 * len);
 	if (!err)
 		err = check_setting(i, name, value, len);
 	if (err)
@@ -436,6 +436,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 		err = -EROFS;
 	if (err)
 		return err;
+	room_free(t);
 	inode_log_enter(i);
 	meta_lock(m);
 	err = meta_xattr_remove_locked(m, ino, name);

@@ -1,0 +1,56 @@
+/*
+ * Room: what of the store's file system may be used, in one account of three parts.
+ *
+ *   reserve    1/16 of the file system, from 3 to 32 MiB (and no more than a quarter): kept for commits and for deletions, so that
+ *              a full store can be emptied
+ *   promised   what fallocate has reserved (array/promise.h): not used, and kept for its owner
+ *   owed       what the next commit will write of what is in memory: dirty blocks, inline bytes of columns, rows, notes of
+ *              the log; and what meta.db grows by when its log is folded
+ *
+ * Whoever makes something dirty asks first, and owes it; so a commit that was answered for has its space, and the operation
+ * gets -ENOSPC. Who pays has handed the bytes to the open transaction; they count until that is in the log.
+ *
+ * Threads: any. Nothing blocks but statfs(2) of the store's directory.
+ */
+#ifndef SPILLFS_STORE_ROOM_H
+#define SPILLFS_STORE_ROOM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+
+struct room {
+	_Atomic uint64_t promised_bytes, owed_bytes, paid_bytes;
+};
+
+/* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. Who
+ * writes what was promised does not ask. */
+int store_may_write(struct store *s, uint64_t bytes);
+/* The same for bytes that are owed: they may eat into the reserve up to its half. */
+int store_may_flush(struct store *s, uint64_t bytes);
+/* -ENOSPC if `bytes` more would leave less than a quarter of the reserve: what compaction, which gives space back, may use. */
+int store_may_compact(struct store *s, uint64_t bytes);
+/* What waits for the commit could take half of what is left: who frees something waits for that commit first. */
+bool store_is_short(struct store *s);
+
+/* The account of promised bytes. As store_may_write. */
+int store_promise(struct store *s, uint64_t bytes);
+void store_unpromise(struct store *s, uint64_t bytes);
+uint64_t store_promised(struct store *s);
+
+/* The account of owed bytes. disown: they are not to be written any more. settle: the transaction is in the log. */
+void store_owe(struct store *s, uint64_t bytes);
+void store_disown(struct store *s, uint64_t bytes);
+void store_pay(struct store *s, uint64_t bytes);
+void store_settle(struct store *s);
+uint64_t store_owed(struct store *s);
+
+/* What a commit's database may hold in memory and in its log on this file system. */
+uint64_t store_reserve_bytes(struct store *s);
+
+/* For statfs: the store's file system, what is free there, and what of that data writes may use. */
+int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * Waiting for space: one way for everything that may need some, or that frees some.
+ *
+ * No lock is held by who calls this: a commit is waited for.
+ */
+#include <errno.h>
+
+#include "store/commit.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "util/err.h"
+
+/* Commits that are waited for before -ENOSPC is final: others may take what the first one has freed. */
+#define ROOM_COMMITS_MAX 2
+
+/* Would another commit only find what the last has found? */
+static bool is_hopeless(struct tree *t)
+{
+	struct store *s = t->store;
+	bool pending;
+
+	meta_lock(s->meta);
+	pending = meta_pending_locked(s->meta);
+	meta_unlock(s->meta);
+	return !pending && !store_owed(s) && commit_number(s->commit) == atomic_load(&t->full_at);
+}
+
+int room_wait(struct tree *t, int err, unsigned *commits)
+{
+	int wait;
+
+	if ((err != -ENOSPC && err != -EDQUOT) || ++*commits > ROOM_COMMITS_MAX || is_hopeless(t))
+		return err;
+	wait = commit_wait(t->store->commit, COMMIT_SPACE);
+	if (*commits == ROOM_COMMITS_MAX)
+		atomic_store(&t->full_at, commit_number(t->store->commit));
+	return err_is_passing(wait) ? 0 : wait;
+}
+
+int room_need(struct tree *t, uint64_t bytes)
+{
+	unsigned commits = 0;
+	int err;
+
+	do {
+		err = store_may_write(t->store, bytes);
+		if (!err)
+			return 0;
+		err = room_wait(t, err, &commits);
+	} while (!err);
+	return err;
+}
+
+void room_free(struct tree *t)
+{
+	if (store_is_short(t->store))
+		commit_wait(t->store->commit, COMMIT_SYNC);
+}

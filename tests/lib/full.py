@@ -1,0 +1,127 @@
+"""full.py KIND_DIR [BYTES]: a store filled to the last byte with small files, names and attributes, in the folder given, and
+what must hold then: each operation says ENOSPC itself, all that was answered is kept, deleting and cutting always works, and
+after that the next operation of every sort succeeds. Prints what it did; leaves 100 files for `check`.
+
+full.py check KIND_DIR BYTES: those are there."""
+import errno
+import os
+import random
+import sys
+
+
+def content(n, size):
+    return random.Random(n).randbytes(size)
+
+
+def write(path, data):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        done = 0
+        while done < len(data):
+            done += os.write(fd, data[done:])
+    finally:
+        os.close(fd)
+
+
+def until_full(what, limit=10 ** 6):
+    """Calls what(n) until it says ENOSPC; the number of those that succeeded."""
+    for n in range(limit):
+        try:
+            what(n)
+        except OSError as e:
+            assert e.errno == errno.ENOSPC, (what.__name__, n, e)
+            return n
+    raise AssertionError(f"{what.__name__} is never refused")
+
+
+def sync(d):
+    fd = os.open(d, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def operations(d):
+    """One of every sort that may need space, on names that are there or not: name -> function(n)."""
+    def rename(n):
+        os.rename(f"{d}/name{n}", f"{d}/name{n}-{'r' * 200}")
+        os.rename(f"{d}/name{n}-{'r' * 200}", f"{d}/name{n}")
+    return {
+        "mkdir": lambda n: os.mkdir(f"{d}/dir{n}-" + "d" * 200),
+        "create": lambda n: os.close(os.open(f"{d}/file{n}-" + "f" * 200, os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
+        "symlink": lambda n: os.symlink("t" * 2000, f"{d}/link{n}"),
+        "link": lambda n: os.link(f"{d}/name0", f"{d}/hard{n}-" + "l" * 200),
+        "setxattr": lambda n: os.setxattr(f"{d}/name{n % 100}", f"user.a{n}", b"v" * 3000),
+        "write": lambda n: write(f"{d}/more{n}", content(n, 3000)),
+        "rename": rename,
+    }
+
+
+def fill(d, size):
+    os.mkdir(d)
+    for n in range(100):
+        write(f"{d}/name{n}", content(n, 100))
+    kept = until_full(lambda n: write(f"{d}/{n}", content(n, size)))
+    for n in range(kept):
+        with open(f"{d}/{n}", "rb") as f:
+            assert f.read() == content(n, size), n
+    counts = {"files": kept}
+    for name, op in operations(d).items():
+        if name != "rename":
+            counts[name] = until_full(op)
+    print(os.path.basename(os.path.dirname(d)), size, counts)
+    try:
+        sync(d) # what was answered has its space
+    except OSError as e:
+        assert False, ("fsync of a full store", e)
+    return kept
+
+
+def stay(d, kept):
+    """Numbers of those that are not deleted: of layers none, as what is alive would have to be copied first."""
+    return range(1, kept, 2) if "/layers/" not in d else []
+
+
+def use_again(d, kept, size):
+    gone = sorted(set(range(kept)) - set(stay(d, kept)))
+    for n in gone[::3]:
+        os.truncate(f"{d}/{n}", 0)
+    for n in gone:
+        os.unlink(f"{d}/{n}")
+    for name, op in operations(d).items():
+        try:
+            op(10 ** 6 if name not in ("rename", "setxattr") else 7)
+        except OSError as e:
+            assert False, (name, "after it was deleted", e)
+    snapshots = f"{d}/../../snapshots"
+    os.mkdir(f"{snapshots}/emptied")
+    os.rmdir(f"{snapshots}/emptied")
+    sync(d)
+    for n in stay(d, kept):
+        with open(f"{d}/{n}", "rb") as f:
+            assert f.read() == content(n, size), n
+
+
+def main(d, size):
+    kept = fill(d, size)
+    assert kept >= 40, kept
+    use_again(d, kept, size)
+    with open(d + ".kept", "w") as f:
+        f.write(str(kept))
+
+
+def check(d, size):
+    with open(d + ".kept") as f:
+        kept = int(f.read())
+    for n in stay(d, kept):
+        with open(f"{d}/{n}", "rb") as f:
+            assert f.read() == content(n, size), n
+    for n in range(100):
+        with open(f"{d}/name{n}", "rb") as f:
+            assert f.read() == content(n, 100), n
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "check":
+        check(sys.argv[2], int(sys.argv[3]))
+    else:
+        main(sys.argv[1], int(sys.argv[2]))
