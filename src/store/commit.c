@@ -20,11 +20,14 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/clock.h"
+#include "util/buf.h"
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
 
+/* So much less held than before is worth a walk through the heap. */
+#define TRIM_BYTES (16u << 20)
 /* Copied by compaction before requests are looked at. */
 #define STEP_BYTES (1u << 20)
 /* Between two looks at the size of the open layer. */
@@ -56,6 +59,8 @@ struct commit {
 	int64_t next_step_ns;             /* pacing, CLOCK_MONOTONIC */
 	uint64_t backoff_until;           /* commit number */
 	int64_t retry_ns;                 /* after a commit that failed: when to look at the open layer again */
+
+	size_t held_most;                 /* bytes in the account and dirty, at most since the heap was trimmed */
 
 	struct commit_deferred *deferred, **deferred_tail; /* under the meta lock */
 };
@@ -368,6 +373,21 @@ static bool maintain_step(struct commit *c, enum compact_effort effort)
 	return !err;
 }
 
+/* What a burst has left behind in the heap goes back to the system. */
+static void trim(struct commit *c)
+{
+	size_t held = (size_t)stats_read(STAT_DIRTY_BYTES);
+
+	for (unsigned part = 0; part < ACCOUNT_NPARTS; part++)
+		held += account_held(&c->store->account, part);
+	if (held > c->held_most)
+		c->held_most = held;
+	if (c->held_most - held < TRIM_BYTES)
+		return;
+	buf_trim();
+	c->held_most = held;
+}
+
 static void maintain(struct commit *c)
 {
 	uint64_t per_second = c->store->config.compact_bytes;
@@ -479,6 +499,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 	}
 	if (!stop) {
 		lock_release(&c->lock);
+		trim(c);
 		maintain(c);
 		lock_acquire(&c->lock);
 	}

@@ -6,7 +6,7 @@
  * a heap keeps pages that lie below one live allocation; (3) a class that is no longer used gives its
  * share of (1) up to one that is.
  *
- * Smaller buffers come from the heap: the number of mappings of a process is limited (65530 by default).
+ * Smaller buffers come from slabs: the number of mappings of a process is limited (65530 by default).
  * Under AddressSanitizer every buffer is an allocation of its exact size, so that overruns show.
  */
 #include "util/buf.h"
@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "util/lock.h"
+#include "util/slab.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define BUF_EXACT 1
@@ -58,7 +59,7 @@ void buf_trim(void)
 #define BUF_MIN_SHIFT 12
 #define BUF_MAX_SHIFT 22 /* larger ones are never kept */
 #define BUF_NCLASSES (BUF_MAX_SHIFT - BUF_MIN_SHIFT + 1)
-#define BUF_MMAP_MIN ((size_t)64 << 10)
+#define BUF_MMAP_MIN (2 * SLAB_PIECE_MAX)
 #define BUF_IDLE_MAX ((size_t)8 << 20)
 
 /* Lies in the first bytes of an idle buffer. */
@@ -93,7 +94,7 @@ static void *buf_sys_alloc(size_t bytes)
 	void *p;
 
 	if (bytes < BUF_MMAP_MIN)
-		return aligned_alloc(BUF_ALIGN, bytes);
+		return slab_alloc(bytes);
 	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -101,7 +102,7 @@ static void *buf_sys_alloc(size_t bytes)
 static void buf_sys_free(void *p, size_t bytes)
 {
 	if (bytes < BUF_MMAP_MIN)
-		free(p);
+		slab_free(p);
 	else if (munmap(p, bytes))
 		madvise(p, bytes, MADV_DONTNEED); /* out of mappings: the memory at least goes back */
 }

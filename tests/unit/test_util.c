@@ -282,7 +282,7 @@ static size_t rss_bytes(void)
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 UNIT_TEST(buf_memory_goes_back) /* 1, 2, 3 */
 {
-	static const size_t sizes[] = { 64 << 10, 1 << 20, 16 << 20, 256 << 10 };
+	static const size_t sizes[] = { 4 << 10, 64 << 10, 32 << 10, 1 << 20, 16 << 20, 256 << 10 };
 	const size_t total = 128 << 20, slack = 6 << 20;
 	const char *preload = getenv("LD_PRELOAD");
 	size_t before;
