@@ -65,7 +65,7 @@ struct layer_index_head {
 	uint64_t nrecords, nnames, nchain;
 	uint64_t body_bytes;      /* records, names and chain, decoded; 0: no body follows */
 	uint64_t xxh64;           /* of head (this field zero) and the body as stored */
-	/* then the body, one zstd frame: records, names, chain (u64 layer numbers) */
+	/* then the body, in one or several zstd frames: records, names, chain (u64 layer numbers) */
 };
 static_assert(sizeof(struct layer_index_head) == 104, "format");
 

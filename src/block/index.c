@@ -30,6 +30,33 @@ void index_fini(struct index *ix)
 	index_init(ix);
 }
 
+/* What malloc takes for n bytes. */
+static size_t heap(size_t n)
+{
+	return n ? (n + 8 + 15) & ~(size_t)15 : 0;
+}
+
+static size_t text_memory(const char *text)
+{
+	return *text ? heap(strlen(text) + 1) : 0;
+}
+
+size_t index_memory(const struct index *ix)
+{
+	size_t sum = ix->cap * sizeof(*ix->v) + ix->cap_names * sizeof(*ix->names) + ix->nchain * sizeof(*ix->chain);
+
+	for (size_t i = 0; i < ix->n; i++) {
+		const struct index_record *r = ix->v[i];
+
+		sum += heap(sizeof(*r)) + heap(r->cap_blocks * sizeof(*r->blocks)) + heap(r->cap_tombs * sizeof(*r->tombs)) +
+		       text_memory(r->path) + text_memory(r->dtype) + text_memory(r->shape) + text_memory(r->target) +
+		       heap(r->xattrs_len) + heap(r->data_len);
+	}
+	for (size_t i = 0; i < ix->nnames; i++)
+		sum += text_memory(ix->names[i].name);
+	return sum;
+}
+
 bool index_empty(const struct index *ix)
 {
 	return !ix->n && !ix->nnames;

@@ -62,6 +62,8 @@ struct index {
 
 void index_init(struct index *ix);
 void index_fini(struct index *ix);
+/* Memory that it holds. Takes time with its size. */
+size_t index_memory(const struct index *ix);
 /* No record and no name; a chain alone says nothing new. */
 bool index_empty(const struct index *ix);
 
@@ -77,6 +79,7 @@ int index_record_set_target(struct index_record *r, const char *target);
 /* Copies. -ENOMEM, -EFBIG (over 2^32 - 1). */
 int index_record_set_xattrs(struct index_record *r, const void *xattrs, size_t len);
 int index_record_set_data(struct index_record *r, const void *data, size_t len);
+void index_record_free(struct index_record *r);
 /* The xattr of this name, not NUL-terminated; false if there is none. */
 bool index_record_xattr(const struct index_record *r, const char *name, const void **value_out, size_t *len_out);
 /* Calls each for every xattr (name NUL-terminated); a non-zero return ends the walk and is returned. */
@@ -117,5 +120,29 @@ int index_encode(const struct index *ix, struct layer_index_head *head, void **o
 /* Parses n bytes written by index_encode. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths
  * (not logged), -ENOMEM. Safe on hostile input; memory is bounded by n times some 10^5. */
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out, struct index *ix_out);
+
+/* Single records of an index that stays encoded (index_pages.c): it is scanned once for the pages that it is stored in, and then a page
+ * is read for a record. Errors as index_decode. */
+struct index_page {
+	uint64_t first_ino, last_ino;
+	uint64_t xxh64;       /* of the stored bytes */
+	uint32_t off, len;    /* stored, behind the head */
+	uint32_t raw;         /* decoded bytes */
+	uint32_t nrecords;
+};
+
+struct index_pages {
+	struct index_page *v; /* those that hold records, by ino */
+	size_t n, cap;
+};
+
+int index_pages_scan(const void *bytes, size_t n, struct index_pages *out);
+void index_pages_fini(struct index_pages *ps);
+/* The only page that may have a record of ino; NULL: none has. */
+const struct index_page *index_pages_find(const struct index_pages *ps, uint64_t ino);
+/* page->len stored bytes become page->raw bytes at out. */
+int index_page_decode(const struct index_page *page, const void *stored, void *out);
+/* A copy of the record in a decoded page, for index_record_free. -ENOENT. */
+int index_page_record(const struct index_page *page, const void *decoded, uint64_t ino, struct index_record **out);
 
 #endif

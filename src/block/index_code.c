@@ -20,6 +20,9 @@
 #include "block/summary.h"
 
 #define BODY_LEVEL 3
+/* A longer body is stored in frames of about so many bytes, so that a record of it is had without the others. */
+#define BODY_WHOLE_MAX ((size_t)256 << 10)
+#define BODY_PAGE_BYTES ((size_t)64 << 10)
 /* No zstd frame of n bytes decodes to more than this: a block of 128 KiB takes at least 4 bytes. */
 #define BODY_BYTES_MAX(n) ((64u << 10) + 40000 * (uint64_t)(n))
 
@@ -206,45 +209,107 @@ static int body_measure(const struct index *ix, uint64_t layer, size_t *len_out,
 	return 0;
 }
 
-/* body has room for what body_measure said, and is zero. */
-static void body_encode(const struct index *ix, uint8_t *body)
+/* The body on its way into frames, behind room for the head. A frame is compressed when the next piece would not fit. */
+struct body_writer {
+	ZSTD_CCtx *cctx;
+	uint8_t *page, *out;
+	size_t page_len, page_cap, page_max, out_len, out_cap;
+	int err;
+};
+
+static void writer_flush(struct body_writer *w)
 {
-	for (size_t i = 0; i < ix->n; i++) {
-		size_t n = record_bytes(ix->v[i]);
+	size_t bound = ZSTD_compressBound(w->page_len), len;
 
-		record_encode(ix->v[i], body, n);
-		body += n;
-	}
-	for (size_t i = 0; i < ix->nnames; i++) {
-		size_t n = name_bytes(&ix->names[i]);
+	if (w->err || !w->page_len)
+		return;
+	if (w->out_cap - w->out_len < bound) {
+		size_t cap = w->out_len + bound + w->out_cap / 2;
+		uint8_t *out = realloc(w->out, cap);
 
-		name_encode(&ix->names[i], body, n);
-		body += n;
+		if (!out) {
+			w->err = -ENOMEM;
+			return;
+		}
+		w->out = out;
+		w->out_cap = cap;
 	}
-	put(body, ix->chain, ix->nchain * sizeof(*ix->chain));
+	len = ZSTD_compressCCtx(w->cctx, w->out + w->out_len, bound, w->page, w->page_len, BODY_LEVEL);
+	if (ZSTD_isError(len))
+		w->err = ZSTD_getErrorCode(len) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
+	else
+		w->out_len += len;
+	w->page_len = 0;
 }
 
-/* The body as one frame behind room for the head. *len_out counts both. */
+/* Zeroed room for the next n bytes; NULL after an error. */
+static uint8_t *writer_room(struct body_writer *w, size_t n)
+{
+	if (w->page_len && n > w->page_max - w->page_len)
+		writer_flush(w);
+	if (w->page_cap - w->page_len < n) {
+		size_t cap = w->page_len + n + w->page_cap;
+		uint8_t *page = realloc(w->page, cap);
+
+		if (!page)
+			w->err = -ENOMEM;
+		else {
+			w->page = page;
+			w->page_cap = cap;
+		}
+	}
+	if (w->err)
+		return NULL;
+	w->page_len += n;
+	return memset(w->page + w->page_len - n, 0, n);
+}
+
+static void body_write(struct body_writer *w, const struct index *ix)
+{
+	size_t n = ix->nchain * sizeof(*ix->chain);
+	uint8_t *room;
+
+	for (size_t i = 0; i < ix->n && !w->err; i++) {
+		size_t len = record_bytes(ix->v[i]);
+
+		room = writer_room(w, len);
+		if (room)
+			record_encode(ix->v[i], room, len);
+	}
+	for (size_t i = 0; i < ix->nnames && !w->err; i++) {
+		size_t len = name_bytes(&ix->names[i]);
+
+		room = writer_room(w, len);
+		if (room)
+			name_encode(&ix->names[i], room, len);
+	}
+	room = n && !w->err ? writer_room(w, n) : NULL;
+	if (room)
+		put(room, ix->chain, n);
+	writer_flush(w);
+}
+
+/* The body behind room for the head. *len_out counts both. */
 static int body_compress(const struct index *ix, size_t body_len, uint8_t **out, size_t *len_out)
 {
-	size_t head = sizeof(struct layer_index_head), cap = body_len ? ZSTD_compressBound(body_len) : 0, len = 0;
-	uint8_t *body = calloc(1, body_len ? body_len : 1), *bytes = malloc(head + cap), *fit;
-	int err = body && bytes ? 0 : -ENOMEM;
+	size_t head = sizeof(struct layer_index_head), whole = body_len <= BODY_WHOLE_MAX ? body_len : BODY_PAGE_BYTES;
+	struct body_writer w = { .cctx = ZSTD_createCCtx(), .page = malloc(whole + 1), .page_cap = whole + 1, .page_max = whole,
+				 .out = malloc(head), .out_len = head, .out_cap = head };
+	uint8_t *fit;
 
-	if (!err && body_len) {
-		body_encode(ix, body);
-		len = ZSTD_compress(bytes + head, cap, body, body_len, BODY_LEVEL);
-		if (ZSTD_isError(len))
-			err = ZSTD_getErrorCode(len) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
+	if (!w.cctx || !w.page || !w.out)
+		w.err = -ENOMEM;
+	if (!w.err && body_len)
+		body_write(&w, ix);
+	ZSTD_freeCCtx(w.cctx);
+	free(w.page);
+	if (w.err) {
+		free(w.out);
+		return w.err;
 	}
-	free(body);
-	if (err) {
-		free(bytes);
-		return err;
-	}
-	fit = realloc(bytes, head + len);
-	*out = fit ? fit : bytes;
-	*len_out = head + len;
+	fit = realloc(w.out, w.out_len);
+	*out = fit ? fit : w.out;
+	*len_out = w.out_len;
 	return 0;
 }
 
@@ -289,37 +354,64 @@ static bool counts_valid(const struct layer_index_head *head, size_t stored)
 	return head->nchain <= left / sizeof(uint64_t);
 }
 
-static bool head_valid(const struct layer_index_head *head, const uint8_t *stored, size_t len)
+bool index_head_valid(const struct layer_index_head *head, const uint8_t *stored, size_t len)
 {
 	return !memcmp(head->magic, index_magic, sizeof(index_magic)) &&
 	       head->version == LAYER_FORMAT_VERSION && head->kind >= LAYER_SEGMENT && head->kind <= LAYER_FULL &&
 	       head->xxh64 == head_hash(head, stored, len) && counts_valid(head, len);
 }
 
-/* The decoded body; NULL if there is none. */
+bool index_frame_measure(const uint8_t *p, size_t left, uint64_t most, size_t *len_out, size_t *raw_out)
+{
+	unsigned long long raw;
+	uint32_t magic;
+	size_t len;
+
+	if (left < sizeof(magic))
+		return false;
+	memcpy(&magic, p, sizeof(magic));
+	raw = ZSTD_getFrameContentSize(p, left);
+	len = ZSTD_findFrameCompressedSize(p, left);
+	if (magic != ZSTD_MAGICNUMBER || ZSTD_isError(len) || !raw || raw > most)
+		return false;
+	*len_out = len;
+	*raw_out = (size_t)raw;
+	return true;
+}
+
+int index_frame_decode(const uint8_t *p, size_t len, uint8_t *out, size_t raw)
+{
+	size_t got = ZSTD_decompress(out, raw, p, len);
+
+	if (got == raw)
+		return 0;
+	return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation ? -ENOMEM : -EUCLEAN;
+}
+
+/* The decoded body, from one frame or several; NULL if there is none. */
 static int body_decompress(const struct layer_index_head *head, const uint8_t *stored, size_t len, uint8_t **out)
 {
-	uint32_t magic;
-	uint8_t *body;
-	size_t got;
+	uint8_t *body = head->body_bytes ? malloc(head->body_bytes) : NULL;
+	size_t done = 0, frame, raw;
+	int err = 0;
 
-	if (!head->body_bytes) {
-		*out = NULL;
-		return 0;
-	}
-	if (len < sizeof(magic))
-		return -EUCLEAN;
-	memcpy(&magic, stored, sizeof(magic));
-	if (magic != ZSTD_MAGICNUMBER || ZSTD_getFrameContentSize(stored, len) != head->body_bytes ||
-	    ZSTD_findFrameCompressedSize(stored, len) != len)
-		return -EUCLEAN;
-	body = malloc(head->body_bytes);
-	if (!body)
+	if (head->body_bytes && !body)
 		return -ENOMEM;
-	got = ZSTD_decompress(body, head->body_bytes, stored, len);
-	if (got != head->body_bytes) {
+	while (!err && done < head->body_bytes) {
+		err = index_frame_measure(stored, len, head->body_bytes - done, &frame, &raw) ? 0 : -EUCLEAN;
+		if (!err)
+			err = index_frame_decode(stored, frame, body + done, raw);
+		if (!err) {
+			stored += frame;
+			len -= frame;
+			done += raw;
+		}
+	}
+	if (!err && len)
+		err = -EUCLEAN;
+	if (err) {
 		free(body);
-		return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation ? -ENOMEM : -EUCLEAN;
+		return err;
 	}
 	*out = body;
 	return 0;
@@ -328,19 +420,10 @@ static int body_decompress(const struct layer_index_head *head, const uint8_t *s
 /* A copy of n bytes of text with a NUL behind; NULL with *err set. */
 static char *text_decode(const uint8_t *p, size_t n, int *err)
 {
-	char *s;
+	char *s = memchr(p, 0, n) ? NULL : index_text_new((const char *)p, n);
 
-	if (memchr(p, 0, n)) {
-		*err = -EUCLEAN;
-		return NULL;
-	}
-	s = malloc(n + 1);
-	if (!s) {
-		*err = -ENOMEM;
-		return NULL;
-	}
-	memcpy(s, p, n);
-	s[n] = '\0';
+	if (!s)
+		*err = memchr(p, 0, n) ? -EUCLEAN : -ENOMEM;
 	return s;
 }
 
@@ -440,20 +523,41 @@ static int record_fill(const struct layer_record *rec, const uint8_t *p, struct 
 	return record_valid(r) ? 0 : -EUCLEAN;
 }
 
-/* Appends the record at p to ix, whose room is reserved. It belongs to ix even when it fails. */
-static int record_decode(const struct layer_record *rec, const uint8_t *p, struct index *ix)
+int index_record_decode(const uint8_t *p, struct index_record **out)
 {
+	struct layer_record rec;
 	struct index_record *r;
+	int err;
 
-	if (!record_len_valid(rec, p))
-		return -EUCLEAN;
-	if (ix->n && ix->v[ix->n - 1]->ino >= rec->ino)
+	memcpy(&rec, p, sizeof(rec));
+	if (!record_len_valid(&rec, p))
 		return -EUCLEAN;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
+	err = record_fill(&rec, p, r);
+	if (err) {
+		index_record_free(r);
+		return err;
+	}
+	*out = r;
+	return 0;
+}
+
+/* Appends the record at p to ix, whose room is reserved. */
+static int record_append(const uint8_t *p, struct index *ix)
+{
+	struct index_record *r;
+	int err = index_record_decode(p, &r);
+
+	if (err)
+		return err;
+	if (ix->n && ix->v[ix->n - 1]->ino >= r->ino) {
+		index_record_free(r);
+		return -EUCLEAN;
+	}
 	ix->v[ix->n++] = r;
-	return record_fill(rec, p, r);
+	return 0;
 }
 
 /* What is left of the body to be read. */
@@ -480,7 +584,7 @@ static int records_decode(uint64_t n, struct cursor *c, struct index *ix)
 		if (rec.len_bytes < sizeof(rec) || rec.len_bytes % 8 || rec.len_bytes > c->left)
 			return -EUCLEAN;
 		if (rec.type == LAYER_REC_INODE || rec.type == LAYER_REC_GONE) {
-			err = record_decode(&rec, c->p, ix);
+			err = record_append(c->p, ix);
 			if (err)
 				return err;
 		}
@@ -566,7 +670,7 @@ int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out,
 	if (n < sizeof(head))
 		return -EUCLEAN;
 	memcpy(&head, bytes, sizeof(head));
-	if (!head_valid(&head, stored, n - sizeof(head)))
+	if (!index_head_valid(&head, stored, n - sizeof(head)))
 		return -EUCLEAN;
 	err = body_decompress(&head, stored, n - sizeof(head), &body);
 	if (err)

@@ -1,6 +1,6 @@
 /*
  * What the parts of the index share: index.c (records), index_record.c (one record), index_names.c (names
- * and chain), index_code.c (bytes). For these only.
+ * and chain), index_code.c (bytes), index_pages.c (bytes, read by parts). For these only.
  */
 #ifndef SPILLFS_BLOCK_INDEX_PRIV_H
 #define SPILLFS_BLOCK_INDEX_PRIV_H
@@ -14,8 +14,11 @@
 /* v with room for n elements in all, doubled; NULL (v is unchanged) when memory is out. */
 void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size);
 
+/* A copy of n bytes of text with a NUL behind; the empty text is shared. NULL when memory is out. */
+char *index_text_new(const char *text, size_t n);
+void index_text_free(char *text);
+
 int index_record_new(uint64_t ino, struct index_record **out);
-void index_record_free(struct index_record *r);
 int index_record_merge(struct index_record *r, const struct index_record *newer);
 void index_record_flatten(struct index_record *r);
 bool index_record_xattrs_valid(const struct index_record *r);
@@ -29,5 +32,15 @@ bool index_name_valid(const char *name, size_t len);
 int index_name_compare(const struct index_name *a, const struct index_name *b);
 /* 0, -EINVAL: a number is 0 or stands there twice, -ENOMEM. */
 int index_chain_check(const uint64_t *chain, size_t n);
+
+/* The head, and what is stored behind it, have the right checksum, and its counts can be right. */
+bool index_head_valid(const struct layer_index_head *head, const uint8_t *stored, size_t len);
+/* The zstd frame at p: its stored length, and what it decodes to, which is at most `most` bytes. */
+bool index_frame_measure(const uint8_t *p, size_t left, uint64_t most, size_t *len_out, size_t *raw_out);
+/* -ENOMEM, -EUCLEAN. */
+int index_frame_decode(const uint8_t *p, size_t len, uint8_t *out, size_t raw);
+/* The record at p, of which len_bytes lies inside what may be read and is as long as struct layer_record at least. -ENOMEM,
+ * -EUCLEAN. */
+int index_record_decode(const uint8_t *p, struct index_record **out);
 
 #endif

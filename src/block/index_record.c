@@ -15,7 +15,7 @@
 
 void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size)
 {
-	size_t want = *cap ? *cap : 4;
+	size_t want = *cap ? *cap : 1;
 
 	while (want < n)
 		want *= 2;
@@ -25,14 +25,33 @@ void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size)
 	return v;
 }
 
+static char no_text[1];
+
+char *index_text_new(const char *text, size_t n)
+{
+	char *s = n ? malloc(n + 1) : no_text;
+
+	if (s && n) {
+		memcpy(s, text, n);
+		s[n] = '\0';
+	}
+	return s;
+}
+
+void index_text_free(char *text)
+{
+	if (text != no_text)
+		free(text);
+}
+
 void index_record_free(struct index_record *r)
 {
 	if (!r)
 		return;
-	free(r->path);
-	free(r->dtype);
-	free(r->shape);
-	free(r->target);
+	index_text_free(r->path);
+	index_text_free(r->dtype);
+	index_text_free(r->shape);
+	index_text_free(r->target);
 	free(r->xattrs);
 	free(r->data);
 	free(r->blocks);
@@ -70,16 +89,16 @@ int index_record_set_names(struct index_record *r, const char *path, const char 
 		if (strlen(from[i]) > UINT16_MAX)
 			return -ENAMETOOLONG;
 	for (int i = 0; i < 3; i++) {
-		to[i] = strdup(from[i]);
+		to[i] = index_text_new(from[i], strlen(from[i]));
 		if (!to[i]) {
-			free(to[0]);
-			free(to[1]);
+			index_text_free(to[0]);
+			index_text_free(to[1]);
 			return -ENOMEM;
 		}
 	}
-	free(r->path);
-	free(r->dtype);
-	free(r->shape);
+	index_text_free(r->path);
+	index_text_free(r->dtype);
+	index_text_free(r->shape);
 	r->path = to[0];
 	r->dtype = to[1];
 	r->shape = to[2];
@@ -92,10 +111,10 @@ int index_record_set_target(struct index_record *r, const char *target)
 
 	if (target && strlen(target) > UINT16_MAX)
 		return -ENAMETOOLONG;
-	copy = strdup(target ? target : "");
+	copy = index_text_new(target, target ? strlen(target) : 0);
 	if (!copy)
 		return -ENOMEM;
-	free(r->target);
+	index_text_free(r->target);
 	r->target = copy;
 	return 0;
 }
@@ -315,9 +334,12 @@ int index_record_tomb(struct index_record *r, uint64_t first, uint64_t count)
 void index_record_gone(struct index_record *r)
 {
 	r->type = LAYER_REC_GONE;
-	r->nblocks = 0;
-	r->ntombs = 0;
-	r->target[0] = '\0';
+	free(r->blocks);
+	free(r->tombs);
+	r->blocks = NULL;
+	r->tombs = NULL;
+	r->nblocks = r->cap_blocks = r->ntombs = r->cap_tombs = 0;
+	index_record_set_target(r, NULL);
 	index_record_set_xattrs(r, NULL, 0); /* nothing of nothing cannot fail */
 	index_record_set_data(r, NULL, 0);
 }

@@ -74,6 +74,7 @@ void layer_close(struct layer *l)
 		return;
 	io_close(l->io);
 	index_fini(&l->ix);
+	index_pages_fini(&l->pages);
 	free(l->seek);
 	lock_fini(&l->lock);
 	free(l);
@@ -276,6 +277,13 @@ uint64_t layer_frame_bytes(struct layer *l)
 bool layer_has_index(const struct layer *l)
 {
 	return atomic_load(&l->has_index);
+}
+
+void layer_drop_index(struct layer *l)
+{
+	assert(layer_sealed(l));
+	atomic_store(&l->has_index, false);
+	index_fini(&l->ix);
 }
 
 const struct index *layer_index(const struct layer *l)

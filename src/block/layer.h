@@ -52,6 +52,13 @@ int layer_open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uui
 /* Does nothing when the index is there. The caller excludes other calls of this one. */
 int layer_load_index(struct layer *l);
 bool layer_has_index(const struct layer *l);
+/* A sealed layer's index goes; nobody else may use it. It can be loaded again. */
+void layer_drop_index(struct layer *l);
+/* Calls each with what the layer says of ino, if anything, and returns what that does. Without the whole index it reads a
+ * part of it through the cache. The caller excludes other calls of this one and layer_load_index. */
+struct cache;
+int layer_with_record(struct layer *l, struct cache *cache, uint64_t ino,
+		      int (*each)(void *ctx, const struct index_record *r), void *ctx);
 void layer_close(struct layer *l);
 
 uint64_t layer_number(const struct layer *l);

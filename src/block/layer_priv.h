@@ -24,6 +24,8 @@ struct layer {
 	_Atomic uint64_t end_bytes;   /* of the whole frames */
 	_Atomic uint64_t frame_bytes; /* of the zstd frames among them */
 	struct index ix;
+	struct index_pages pages; /* of a sealed layer's index (layer_find.c) */
+	bool has_pages;
 	struct layer_index_head head; /* when sealed; and the next three */
 	uint64_t index_off, table_off;
 	uint32_t nframes; /* entries of the seek table */

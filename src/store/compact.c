@@ -17,7 +17,6 @@
 
 #include "block/codec.h"
 #include "block/layer.h"
-#include "store/history.h"
 #include "store/layers_priv.h"
 #include "store/store.h"
 #include "util/buf.h"
@@ -50,6 +49,7 @@ struct compact {
 	struct layer *file;
 	bool tmp; /* the file has its temporary name */
 	struct index full; /* until it is installed */
+	size_t full_bytes; /* of it in the account */
 	struct layers_slot *slot; /* after that */
 	size_t chain_n;    /* layers that `full` has taken in */
 	uint64_t *victims; /* rising */
@@ -147,7 +147,7 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 	int err;
 
 	lock_acquire(&ls->lock);
-	err = layers_live_count(&c->full, &ls->pending, &live, &n);
+	err = layers_live_count(&c->full, NULL, &ls->pending, &live, &n);
 	c->victims = err ? NULL : calloc(ls->n + 1, sizeof(*c->victims));
 	if (!err && !c->victims)
 		err = -ENOMEM;
@@ -242,24 +242,62 @@ static bool is_enough(const struct layers_slot *newest, enum compact_effort effo
 	       !mostly_dead(newest->row.stored_bytes, newest->row.live_bytes, effort);
 }
 
+/* The picture counts with what it holds now. */
+static void charge(struct compact *c)
+{
+	size_t bytes = index_memory(&c->full);
+
+	account_change(&c->ls->store->account, ACCOUNT_INDEXES, c->full_bytes, bytes);
+	c->full_bytes = bytes;
+}
+
+/* One layer of the chain goes into the picture. It begins with the chain, so that nothing older is behind what is gone. */
+static int take_in(struct compact *c, size_t k)
+{
+	struct layers *ls = c->ls;
+	struct layers_slot *slot;
+	int err;
+
+	lock_acquire(&ls->lock);
+	slot = layers_slot_find(ls, ls->newest->row.chain.v[k]);
+	err = slot ? layers_slot_load(ls, slot, true) : -ESTALE;
+	if (!err)
+		err = index_merge(&c->full, layer_index(slot->file));
+	layers_shrink(ls);
+	lock_release(&ls->lock);
+	if (!err)
+		index_flatten(&c->full);
+	charge(c);
+	return err;
+}
+
+/* What was sealed and is not in the picture yet. The commit thread's: nothing is sealed meanwhile. */
+static int catch_up(struct compact *c)
+{
+	struct layers *ls = c->ls;
+	size_t n;
+	int err = 0;
+
+	lock_acquire(&ls->lock);
+	n = ls->newest ? ls->newest->row.chain.n : 0;
+	lock_release(&ls->lock);
+	for (; c->chain_n < n && !err; c->chain_n += !err)
+		err = take_in(c, c->chain_n);
+	return err;
+}
+
 int compact_plan(struct layers *ls, enum compact_effort effort, struct compact **out)
 {
 	struct compact *c = calloc(1, sizeof(*c));
-	struct history *h;
 	int err;
 
 	if (!c)
 		return -ENOMEM;
 	c->ls = ls;
 	index_init(&c->full);
-	err = history_open(ls, 0, &h);
-	if (!err) {
-		lock_acquire(&ls->lock);
-		c->chain_n = ls->newest ? ls->newest->row.chain.n : 0;
-		lock_release(&ls->lock);
-		err = c->chain_n ? history_merge(h, &c->full) : -ENOENT;
-		history_put(h);
-	}
+	err = catch_up(c);
+	if (!err && !c->chain_n)
+		err = -ENOENT;
 	if (!err)
 		err = choose_victims(c, effort);
 	if (!err && !c->nvictims && c->chain_n == 1 && is_enough(ls->newest, effort))
@@ -278,6 +316,15 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	return 0;
 }
 
+static void let_go_slot(struct compact *c)
+{
+	lock_acquire(&c->ls->lock);
+	c->slot->nwhole--;
+	layers_slot_unref(c->slot);
+	layers_shrink(c->ls);
+	lock_release(&c->ls->lock);
+}
+
 void compact_free(struct compact *c)
 {
 	if (c->file)
@@ -285,8 +332,9 @@ void compact_free(struct compact *c)
 	if (c->tmp)
 		io_unlink(c->ls->store->dir, TMP_PATH);
 	if (c->slot)
-		layers_put(c->ls, c->slot);
+		let_go_slot(c);
 	index_fini(&c->full);
+	account_change(&c->ls->store->account, ACCOUNT_INDEXES, c->full_bytes, 0);
 	buf_free(c->pack.data, PACK_BYTES);
 	free(c->pack.v);
 	free(c->victims);
@@ -458,26 +506,6 @@ int compact_step(struct compact *c, uint64_t bytes, bool *more)
 
 /* Installing. */
 
-/* What was sealed since the plan goes into the picture. */
-static int catch_up(struct compact *c)
-{
-	struct layers *ls = c->ls;
-	int err = 0;
-
-	lock_acquire(&ls->lock);
-	for (size_t k = c->chain_n; k < ls->newest->row.chain.n && !err; k++) {
-		struct layers_slot *slot = layers_slot_find(ls, ls->newest->row.chain.v[k]);
-
-		err = slot ? layers_slot_load(ls, slot, true) : -ESTALE;
-		if (!err)
-			err = index_merge(&c->full, layer_index(slot->file));
-	}
-	lock_release(&ls->lock);
-	if (!err)
-		index_flatten(&c->full);
-	return err;
-}
-
 static void place_here(struct index *full, uint64_t number)
 {
 	for (size_t i = 0; i < full->n; i++) {
@@ -490,13 +518,13 @@ static void place_here(struct index *full, uint64_t number)
 	}
 }
 
-/* The live bytes of all layers are known exactly now: `present` is the picture, and what was staged behind it. */
-static int settle_live(struct compact *c, const struct index *present)
+/* The live bytes of all layers are known exactly now: `full` is the picture, and behind it comes what was staged. */
+static int settle_live(struct compact *c, const struct index *full)
 {
 	struct layers *ls = c->ls;
 	struct layers_live *live;
 	size_t n;
-	int err = layers_live_count(present, &ls->pending, &live, &n);
+	int err = layers_live_count(full, ls->open ? layer_index(ls->open->file) : NULL, &ls->pending, &live, &n);
 
 	if (err)
 		return err;
@@ -513,17 +541,14 @@ static int settle_live(struct compact *c, const struct index *present)
 	return 0;
 }
 
-static int enter_locked(struct compact *c, struct index *present, struct meta_layer *row)
+static int enter_locked(struct compact *c, struct meta_layer *row)
 {
 	struct layers *ls = c->ls;
-	int err = ls->open ? index_merge(present, layer_index(ls->open->file)) : 0;
+	int err = layers_slot_add(ls, row, &c->slot);
 
-	if (!err)
-		err = layers_slot_add(ls, row, &c->slot);
 	if (err)
 		return err;
-	index_flatten(present);
-	err = settle_live(c, present);
+	err = settle_live(c, layer_index(c->file));
 	if (err) {
 		layers_slot_leave(ls, c->slot);
 		free(c->slot);
@@ -532,30 +557,28 @@ static int enter_locked(struct compact *c, struct index *present, struct meta_la
 	}
 	c->slot->file = c->file;
 	c->slot->refs++;
+	c->slot->nwhole++; /* compact_find */
 	c->file = NULL;
+	layers_slot_charge(ls, c->slot);
+	charge(c);
 	layers_slot_sealed_now(ls, c->slot);
 	return 0;
 }
 
 static int enter(struct compact *c, struct meta_layer *row)
 {
-	struct index present;
 	int err = layers_live_refs(layer_index(c->file), row->number, &row->refs);
 
-	index_init(&present);
 	row->chain.v = malloc(sizeof(uint64_t));
 	if (!row->chain.v)
 		err = -ENOMEM;
 	else
 		row->chain.v[row->chain.n++] = row->number;
-	if (!err)
-		err = index_merge(&present, layer_index(c->file));
 	if (!err) {
 		lock_acquire(&c->ls->lock);
-		err = enter_locked(c, &present, row);
+		err = enter_locked(c, row);
 		lock_release(&c->ls->lock);
 	}
-	index_fini(&present);
 	if (err) {
 		free(row->chain.v);
 		free(row->refs.v);

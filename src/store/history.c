@@ -54,6 +54,7 @@ static int pin_chain(struct history *h, const struct meta_numbers *chain)
 		if (err)
 			return err;
 		slot->refs++;
+		slot->nwhole++;
 		h->chain[h->n++] = slot;
 	}
 	return 0;
@@ -121,8 +122,13 @@ void history_put(struct history *h)
 {
 	if (atomic_fetch_sub(&h->refs, 1) != 1)
 		return;
-	for (size_t i = 0; i < h->n; i++)
-		layers_put(h->set, h->chain[i]);
+	lock_acquire(&h->set->lock);
+	for (size_t i = 0; i < h->n; i++) {
+		h->chain[i]->nwhole--;
+		layers_slot_unref(h->chain[i]);
+	}
+	layers_shrink(h->set);
+	lock_release(&h->set->lock);
 	for (size_t i = 0; i < h->nothers; i++)
 		layers_put(h->set, h->others[i]);
 	free(h->chain);

@@ -27,10 +27,13 @@
 
 /* What deletions would give back is worth a seal when it is this part of a layer's size. */
 #define LAYERS_DYING_PART 16u
+/* Notes that wait for a segment which is written anyway are written when they hold so much memory. */
+#define LAYERS_LATER_MAX (4u << 20)
+/* The index of the open layer is in memory as a whole: at this part of -o cache, and not below that size, it is worth a seal. */
+#define LAYERS_INDEX_PART 8u
+#define LAYERS_INDEX_MIN (8u << 20)
 /* Whoever asks for a commit gets so much space back even if no state shows what was deleted. */
 #define LAYERS_DYING_MIN (4u << 20)
-/* So much may wait for a segment that is written anyway. */
-#define LAYERS_LATER_MAX (4u << 20)
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
 struct dropped_file {
@@ -50,7 +53,32 @@ int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index)
 			err = layer_recover(s->dir, slot->row.number, s->uuid, slot->row.bytes, slot->row.segment_off,
 					    &slot->file);
 	}
-	return !err && index ? layer_load_index(slot->file) : err;
+	if (err || !index || slot->index_bytes)
+		return err;
+	err = layer_load_index(slot->file);
+	layers_slot_charge(ls, slot);
+	return err;
+}
+
+void layers_slot_charge(struct layers *ls, struct layers_slot *slot)
+{
+	bool whole = slot->file && layer_has_index(slot->file);
+	size_t bytes = whole ? index_memory(layer_index(slot->file)) : 0;
+
+	account_change(&ls->store->account, ACCOUNT_INDEXES, slot->index_bytes, bytes);
+	slot->index_bytes = bytes;
+}
+
+void layers_shrink(struct layers *ls)
+{
+	for (size_t i = 0; i < ls->n && account_over(&ls->store->account, ACCOUNT_INDEXES); i++) {
+		struct layers_slot *slot = ls->v[i];
+
+		if (!slot->index_bytes || slot->nwhole || !layers_slot_sealed(slot))
+			continue;
+		layer_drop_index(slot->file);
+		layers_slot_charge(ls, slot);
+	}
 }
 
 int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct layers_slot **out)
@@ -111,6 +139,7 @@ void layers_slot_unref(struct layers_slot *slot)
 {
 	if (--slot->refs)
 		return;
+	account_change(&slot->set->store->account, ACCOUNT_INDEXES, slot->index_bytes, 0);
 	if (slot->file)
 		layer_close(slot->file);
 	if (slot->doomed)
@@ -152,8 +181,10 @@ static int load_row(void *ctx, const struct meta_layer *row)
 					   (unsigned long long)ls->open->row.number, (unsigned long long)row->number);
 		err = layers_slot_load(ls, slot, true);
 		ls->open = slot;
-		if (!err)
+		if (!err) {
 			ls->in_open = layer_bytes(slot->file);
+			ls->index_open = slot->index_bytes;
+		}
 	}
 	if (row->number >= ls->next_number)
 		ls->next_number = row->number + 1;
@@ -320,15 +351,15 @@ struct layer *layers_file(struct layers_slot *slot)
 }
 
 /* One sealed layer of the newest state's chain, by position. */
-static int chain_index(struct layers *ls, size_t k, const struct index **out)
+static int chain_layer(struct layers *ls, size_t k, struct layer **out)
 {
 	uint64_t number = ls->newest->row.chain.v[k];
 	struct layers_slot *slot = layers_slot_find(ls, number);
-	int err = slot ? layers_slot_load(ls, slot, true) :
+	int err = slot ? layers_slot_load(ls, slot, false) :
 		  err_corrupt("meta.db", 0, "layer %llu is missing", (unsigned long long)number);
 
 	if (!err)
-		*out = layer_index(slot->file);
+		*out = slot->file;
 	return err;
 }
 
@@ -339,12 +370,11 @@ int layers_replay(struct layers *ls, uint64_t ino, int (*each)(void *ctx, const 
 
 	lock_acquire(&ls->lock);
 	for (size_t k = 0; ls->newest && k < ls->newest->row.chain.n && !err; k++) {
-		const struct index *ix;
+		struct layer *file;
 
-		err = chain_index(ls, k, &ix);
-		r = err ? NULL : index_find(ix, ino);
-		if (r)
-			err = each(ctx, r);
+		err = chain_layer(ls, k, &file);
+		if (!err)
+			err = layer_with_record(file, ls->store->cache, ino, each, ctx);
 	}
 	r = err || !ls->open ? NULL : index_find(layer_index(ls->open->file), ino);
 	if (r)
@@ -409,7 +439,7 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 	struct layers_slot *slot;
 	int err = 0;
 
-	if ((seal || !index_empty(&ls->pending) || ls->later_owed > LAYERS_LATER_MAX) && !index_empty(&ls->later)) {
+	if ((seal || !index_empty(&ls->pending) || index_memory(&ls->later) > LAYERS_LATER_MAX) && !index_empty(&ls->later)) {
 		err = index_merge(&ls->pending, &ls->later);
 		if (err)
 			return err;
@@ -437,6 +467,8 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 	slot->row.commit = commit;
 	slot->row.time_ns = time_ns;
 	slot->row_dirty = slot->unsynced = true;
+	layers_slot_charge(ls, slot);
+	__atomic_store_n(&ls->index_open, slot->index_bytes, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -492,6 +524,13 @@ static bool nothing_to_see(struct layer *file)
 	return !ix->nnames && !layer_frame_bytes(file);
 }
 
+static void none_open(struct layers *ls)
+{
+	ls->open = NULL;
+	__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&ls->index_open, 0, __ATOMIC_RELAXED);
+}
+
 static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how)
 {
 	struct layers_slot *slot = ls->open;
@@ -502,8 +541,7 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum l
 		return 0;
 	if (index_empty(layer_index(slot->file))) {
 		/* Written and deleted between two seals: nobody will miss it. */
-		ls->open = NULL;
-		__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
+		none_open(ls);
 		return layers_slot_drop_locked(ls, slot);
 	}
 	if (how == LAYERS_SEAL && ls->dying < LAYERS_DYING_MIN && nothing_to_see(slot->file))
@@ -525,8 +563,7 @@ static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum l
 	slot->row.raw_bytes = layer_head(slot->file)->raw_bytes;
 	slot->row.arrays = layers_count_files(layer_index(slot->file));
 	layers_slot_sealed_now(ls, slot);
-	ls->open = NULL;
-	__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
+	none_open(ls);
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->dying_bytes = 0;
 	__atomic_store_n(&ls->dying, 0, __ATOMIC_RELAXED);
@@ -567,6 +604,14 @@ static int seal(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers
 	return 0;
 }
 
+static void charge_notes(struct layers *ls)
+{
+	size_t bytes = index_memory(&ls->pending) + index_memory(&ls->later);
+
+	account_change(&ls->store->account, ACCOUNT_INDEXES, ls->notes_bytes, bytes);
+	ls->notes_bytes = bytes;
+}
+
 int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how, int *left)
 {
 	int err;
@@ -575,6 +620,8 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enu
 	err = write_segment(ls, commit, time_ns, how != LAYERS_STAGE);
 	if (!err && how != LAYERS_STAGE)
 		err = seal(ls, commit, time_ns, how, left);
+	charge_notes(ls);
+	layers_shrink(ls);
 	if (!err && ls->retain_dirty)
 		err = layers_retain_locked(ls);
 	if (!err)
@@ -656,8 +703,10 @@ bool layers_unsealed(struct layers *ls)
 
 bool layers_want_seal(struct layers *ls)
 {
-	uint64_t size = ls->store->config.layer_bytes;
+	uint64_t size = ls->store->config.layer_bytes, index = ls->store->account.budget_bytes / LAYERS_INDEX_PART;
 
+	if (__atomic_load_n(&ls->index_open, __ATOMIC_RELAXED) >= (index > LAYERS_INDEX_MIN ? index : LAYERS_INDEX_MIN))
+		return true;
 	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size ||
 	       __atomic_load_n(&ls->dying, __ATOMIC_RELAXED) > size / LAYERS_DYING_PART;
 }

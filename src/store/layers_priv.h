@@ -17,6 +17,8 @@ struct layers_slot {
 	uint64_t moved_to;     /* compacted into that layer; 0: not */
 	struct layer *file;    /* NULL until first used */
 	unsigned refs;         /* users, plus one while it is in the set */
+	unsigned nwhole;       /* of them, those that use the index as a whole */
+	size_t index_bytes;    /* of it in the account */
 	bool needed;           /* mark of retain.c, */
 	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
@@ -34,6 +36,7 @@ struct layers {
 	struct index pending;       /* for the next segment */
 	struct index later;         /* for one that is written anyway */
 	uint64_t pending_owed, later_owed; /* bytes of these, as they are owed (room.h) */
+	size_t notes_bytes;         /* of both in the account, as of the last stage */
 	uint64_t next_number;
 	struct layers_snapshot *snapshots; /* by name; layer 0: waits for the next seal */
 	size_t nsnapshots, cap_snapshots;
@@ -46,6 +49,7 @@ struct layers {
 	int follow_error;   /* the last, so that it is said once */
 	unsigned follow_looks;
 	uint64_t in_open;   /* bytes of the open layer; read without the lock */
+	uint64_t index_open; /* memory of its index; the same */
 	uint64_t dying;     /* sum of dying_bytes; the same */
 };
 
@@ -67,6 +71,10 @@ struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number);
 void layers_slot_leave(struct layers *ls, struct layers_slot *slot);
 /* Opens the file; with index the layer's index is loaded too. */
 int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index);
+/* The index counts with what it holds now. */
+void layers_slot_charge(struct layers *ls, struct layers_slot *slot);
+/* Indexes that nobody uses as a whole go while all of them hold more than their share. */
+void layers_shrink(struct layers *ls);
 /* One user less; the last one frees it. */
 void layers_slot_unref(struct layers_slot *slot);
 /* Out of the set: its row now, its file after the commit. Meta lock. */
@@ -81,8 +89,10 @@ uint64_t layers_count_files(const struct index *ix);
 struct layers_live {
 	uint64_t layer, bytes;
 };
-/* By layer; *v_out is malloc'd. Inodes that `pending` says are gone do not count. */
-int layers_live_count(const struct index *ix, const struct index *pending, struct layers_live **v_out, size_t *n_out);
+/* By layer; *v_out is malloc'd. newer (NULL: nothing) comes behind full, as if merged. Inodes that `pending` says are gone do
+ * not count. */
+int layers_live_count(const struct index *full, const struct index *newer, const struct index *pending,
+		      struct layers_live **v_out, size_t *n_out);
 /* The layers other than `self` that it points into, rising; the list is the caller's. */
 int layers_live_refs(const struct index *ix, uint64_t self, struct meta_numbers *out);
 struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer);

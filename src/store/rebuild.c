@@ -361,7 +361,7 @@ static int put_layers(struct rebuild *r)
 	struct layers_live *live, *l;
 	uint64_t commit = 0;
 	size_t n;
-	int err = layers_live_count(&r->full, &none, &live, &n);
+	int err = layers_live_count(&r->full, NULL, &none, &live, &n);
 
 	if (err)
 		return err;

@@ -324,38 +324,67 @@ static struct layers_live *live_add(struct layers_live **v, size_t *n, size_t *c
 	return &(*v)[(*n)++];
 }
 
-int layers_live_count(const struct index *full, const struct index *pending, struct layers_live **v_out, size_t *n_out)
-{
-	struct layers_live *v = NULL, *l = NULL;
-	size_t n = 0, cap = 0;
+struct live_count {
+	struct layers_live *v, *last; /* last: of the block before, since neighbours are mostly alike */
+	size_t n, cap;
+};
 
-	for (size_t i = 0; i < full->n; i++) {
-		const struct index_record *r = full->v[i], *later = index_find(pending, r->ino);
+static int count_block(struct live_count *c, const struct layer_block *b, bool gone)
+{
+	if (!c->last || c->last->layer != b->layer) {
+		size_t at = 0;
+
+		while (at < c->n && c->v[at].layer != b->layer)
+			at++;
+		c->last = at < c->n ? &c->v[at] : live_add(&c->v, &c->n, &c->cap, b->layer);
+	}
+	if (!c->last)
+		return -ENOMEM;
+	c->last->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
+	return 0;
+}
+
+/* Does the newer record leave nothing of the block? */
+static bool replaced(const struct index_record *newer, uint64_t block)
+{
+	return newer && (newer->type == LAYER_REC_GONE || index_record_hides(newer, block) ||
+			 index_record_block((struct index_record *)newer, block));
+}
+
+/* Blocks of ix but those that are all zeros, or that `newer` has replaced. */
+static int count_index(struct live_count *c, const struct index *ix, const struct index *newer, const struct index *pending)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < ix->n; i++) {
+		const struct index_record *r = ix->v[i], *later = index_find(pending, r->ino);
+		const struct index_record *next = newer ? index_find(newer, r->ino) : NULL;
 		bool gone = later && later->type == LAYER_REC_GONE;
 
-		for (size_t k = 0; k < r->nblocks; k++) {
-			const struct layer_block *b = &r->blocks[k];
-			uint64_t layer = b->layer;
-
-			if (!l || l->layer != layer) {
-				size_t at = 0;
-
-				/* Layers are few, and neighbours mostly alike. */
-				while (at < n && v[at].layer != layer)
-					at++;
-				l = at < n ? &v[at] : live_add(&v, &n, &cap, layer);
-			}
-			if (!l) {
-				free(v);
-				return -ENOMEM;
-			}
-			l->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
+		for (size_t k = 0; k < r->nblocks && !err; k++) {
+			if (r->blocks[k].frame_off && !replaced(next, r->blocks[k].block))
+				err = count_block(c, &r->blocks[k], gone);
 		}
 	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_live);
-	*v_out = v;
-	*n_out = n;
+	return err;
+}
+
+int layers_live_count(const struct index *full, const struct index *newer, const struct index *pending,
+		      struct layers_live **v_out, size_t *n_out)
+{
+	struct live_count c = { 0 };
+	int err = count_index(&c, full, newer, pending);
+
+	if (!err && newer)
+		err = count_index(&c, newer, NULL, pending);
+	if (err) {
+		free(c.v);
+		return err;
+	}
+	if (c.n)
+		qsort(c.v, c.n, sizeof(*c.v), compare_live);
+	*v_out = c.v;
+	*n_out = c.n;
 	return 0;
 }
 
@@ -364,7 +393,7 @@ int layers_live_refs(const struct index *ix, uint64_t self, struct meta_numbers 
 	static const struct index none;
 	struct layers_live *v;
 	size_t n;
-	int err = layers_live_count(ix, &none, &v, &n);
+	int err = layers_live_count(ix, NULL, &none, &v, &n);
 
 	if (err)
 		return err;

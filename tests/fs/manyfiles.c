@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,11 +29,15 @@ static void die(const char *what, const char *path)
 	exit(1);
 }
 
-/* Each file begins with its own number, and goes on with what follows from it. */
+/* Noise that follows from the file's number. */
 static void fill(unsigned char *buf, unsigned long file)
 {
-	for (unsigned long i = 0; i < bytes; i++)
-		buf[i] = (unsigned char)(i < sizeof(file) ? file >> (8 * i) : file * 31 + i);
+	uint64_t x = file + 1;
+
+	for (unsigned long i = 0; i < bytes; i++) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		buf[i] = (unsigned char)(x >> 56);
+	}
 }
 
 static void file_path(char path[512], unsigned long file)

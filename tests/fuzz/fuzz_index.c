@@ -2,6 +2,8 @@
  * Fuzz target: index_decode on any bytes: as they are, with their checksum put right, and as a head with the decoded
  * body behind it. What is taken must encode again, merge with itself, and be found.
  */
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -68,14 +70,54 @@ static void encode(const struct index *ix, struct layer_index_head *head, struct
 	free(out);
 }
 
+/* The record of ino by its page; what index_decode has taken is there. */
+static void look_paged(const uint8_t *bytes, const struct index_pages *ps, uint64_t ino, bool taken)
+{
+	const struct index_page *p = index_pages_find(ps, ino);
+	uint8_t *page = p ? malloc(p->raw) : NULL;
+	struct index_record *r;
+	int err;
+
+	if (p && !page)
+		return;
+	err = p ? index_page_decode(p, bytes + HEAD + p->off, page) : 0;
+	if (err && taken)
+		abort();
+	err = !p ? -ENOENT : err ? err : index_page_record(p, page, ino, &r);
+	if ((err && taken) || (!err && r->ino != ino))
+		abort();
+	if (!err)
+		index_record_free(r);
+	free(page);
+}
+
+static void decode_paged(const uint8_t *bytes, size_t size, const struct index *ix)
+{
+	struct index_pages ps;
+
+	if (index_pages_scan(bytes, size, &ps)) {
+		if (ix && ix->n)
+			abort();
+		return;
+	}
+	for (size_t i = 0; ix && i < ix->n; i++)
+		look_paged(bytes, &ps, ix->v[i]->ino, true);
+	for (size_t i = 0; i < ps.n; i++)
+		look_paged(bytes, &ps, ps.v[i].last_ino, false);
+	index_pages_fini(&ps);
+}
+
 static void decode(const uint8_t *bytes, size_t size)
 {
 	struct layer_index_head head;
 	struct index ix, back, flat;
 	uint64_t body_bytes;
 
-	if (index_decode(bytes, size, &head, &ix))
+	if (index_decode(bytes, size, &head, &ix)) {
+		decode_paged(bytes, size, NULL);
 		return;
+	}
+	decode_paged(bytes, size, &ix);
 	body_bytes = head.body_bytes;
 	look(&ix);
 	encode(&ix, &head, &back);

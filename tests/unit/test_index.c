@@ -821,3 +821,61 @@ UNIT_TEST(index_code_refuses_bad_names_and_chains) /* index_code (3), index_name
 	CHECK_EQ(encode_err(&ix), -EINVAL);
 	index_fini(&ix);
 }
+
+/* A long index is stored in several frames; each record is found in its own. */
+UNIT_TEST(index_pages_give_single_records)
+{
+	struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 9 }, got;
+	struct index_pages ps;
+	struct index ix, back;
+	unsigned char *page;
+	void *bytes;
+	size_t len;
+
+	index_init(&ix);
+	for (uint64_t ino = 100; ino < 10100; ino += 2) {
+		struct index_record *r = add(&ix, ino);
+		struct layer_block b = { .layer = 9, .frame_off = 64 + ino, .frame_len = 10, .frame_raw = 20, .raw_len = 20 };
+
+		r->block_bytes = 4096;
+		r->size_bytes = ino;
+		CHECK_OK(index_record_put(r, &b));
+		CHECK_OK(index_name_put(&ix, 4, ino % 3 ? "some" : "other", ino));
+	}
+	CHECK_OK(index_encode(&ix, &head, &bytes, &len));
+	CHECK_OK(index_decode(bytes, len, &got, &back));
+	CHECK_EQ(back.n, ix.n);
+	CHECK_EQ(back.nnames, ix.nnames);
+	index_fini(&back);
+	CHECK_OK(index_pages_scan(bytes, len, &ps));
+	CHECK(ps.n > 5);
+	CHECK(!index_pages_find(&ps, 99) && !index_pages_find(&ps, 10099));
+	page = malloc(ps.v[0].raw * 2);
+	for (uint64_t ino = 100; ino < 10100; ino += 37) {
+		const struct index_page *p = index_pages_find(&ps, ino);
+		struct index_record *r;
+		int err;
+
+		if (!p) {
+			CHECK(ino % 2);
+			continue;
+		}
+		CHECK(p->raw < ps.v[0].raw * 2);
+		CHECK_OK(index_page_decode(p, (const char *)bytes + sizeof(head) + p->off, page));
+		err = index_page_record(p, page, ino, &r);
+		CHECK_EQ(err, ino % 2 ? -ENOENT : 0);
+		if (err)
+			continue;
+		CHECK_EQ(r->size_bytes, ino);
+		CHECK_EQ(r->nblocks, 1);
+		CHECK_EQ(r->blocks[0].frame_off, 64 + ino);
+		index_record_free(r);
+	}
+	((char *)bytes)[sizeof(head) + ps.v[1].off + 20] ^= 1;
+	CHECK_EQ(index_page_decode(&ps.v[1], (const char *)bytes + sizeof(head) + ps.v[1].off, page), -EUCLEAN);
+	index_pages_fini(&ps);
+	CHECK_EQ(index_pages_scan(bytes, len, &ps), -EUCLEAN);
+	free(page);
+	free(bytes);
+	index_fini(&ix);
+}

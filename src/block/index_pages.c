@@ -1,0 +1,162 @@
+/*
+ * Single records of an index that stays encoded, by the frames that its body is stored in.
+ *
+ * Invariants: (1) nothing is believed before its checksum is verified: that of the index when it is scanned, that of a page
+ * when it is read again; (2) pages are in the order of their inos; each holds whole records, the last one perhaps names behind them;
+ * (3) a record is what index_decode would make of it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "block/index_priv.h"
+
+/* Records of other types may have any numbers: index_decode passes over them, too. */
+static bool known(const struct layer_record *rec)
+{
+	return rec->type == LAYER_REC_INODE || rec->type == LAYER_REC_GONE;
+}
+
+/* The records at the beginning of a decoded page, at most `most`: their number, and the inos at both ends. */
+static int page_survey(const uint8_t *p, size_t left, uint64_t most, struct index_page *page)
+{
+	struct layer_record rec;
+	uint32_t n = 0;
+
+	for (; n < most && left >= sizeof(rec); n++) {
+		memcpy(&rec, p, sizeof(rec));
+		if (rec.len_bytes < sizeof(rec) || rec.len_bytes % 8 || rec.len_bytes > left)
+			break;
+		if (known(&rec)) {
+			page->first_ino = rec.ino < page->first_ino ? rec.ino : page->first_ino;
+			page->last_ino = rec.ino;
+		}
+		p += rec.len_bytes;
+		left -= rec.len_bytes;
+	}
+	page->nrecords = n;
+	/* Records fill their page, or they are all. */
+	return n == most || (n && !left) ? 0 : -EUCLEAN;
+}
+
+static int pages_add(struct index_pages *ps, const struct index_page *page)
+{
+	if (ps->n == ps->cap) {
+		void *v = index_vec_grow(ps->v, &ps->cap, ps->n + 1, sizeof(*ps->v));
+
+		if (!v)
+			return -ENOMEM;
+		ps->v = v;
+	}
+	ps->v[ps->n++] = *page;
+	return 0;
+}
+
+/* The page whose frame begins `off` bytes behind the head. */
+static int page_scan(const uint8_t *stored, size_t len, size_t off, uint64_t most, uint64_t nrecords, struct index_page *out)
+{
+	struct index_page page = { .first_ino = UINT64_MAX, .off = (uint32_t)off };
+	size_t frame, raw;
+	uint8_t *body;
+	int err;
+
+	if (!index_frame_measure(stored + off, len - off, most, &frame, &raw))
+		return -EUCLEAN;
+	body = malloc(raw);
+	if (!body)
+		return -ENOMEM;
+	err = index_frame_decode(stored + off, frame, body, raw);
+	if (!err)
+		err = page_survey(body, raw, nrecords, &page);
+	free(body);
+	page.len = (uint32_t)frame;
+	page.raw = (uint32_t)raw;
+	page.xxh64 = XXH64(stored + off, frame, 0);
+	if (!err)
+		*out = page;
+	return err;
+}
+
+int index_pages_scan(const void *bytes, size_t n, struct index_pages *out)
+{
+	const uint8_t *stored = (const uint8_t *)bytes + sizeof(struct layer_index_head);
+	struct layer_index_head head;
+	struct index_pages ps = { 0 };
+	uint64_t left, raw_left;
+	size_t off = 0;
+	int err = 0;
+
+	if (n < sizeof(head))
+		return -EUCLEAN;
+	memcpy(&head, bytes, sizeof(head));
+	n -= sizeof(head);
+	if (!index_head_valid(&head, stored, n))
+		return -EUCLEAN;
+	left = head.nrecords;
+	raw_left = head.body_bytes;
+	while (left && !err) {
+		struct index_page page;
+
+		err = page_scan(stored, n, off, raw_left, left, &page);
+		if (!err && page.first_ino <= page.last_ino)
+			err = pages_add(&ps, &page);
+		if (!err) {
+			off += page.len;
+			raw_left -= page.raw;
+			left -= page.nrecords;
+		}
+	}
+	if (err) {
+		index_pages_fini(&ps);
+		return err;
+	}
+	*out = ps;
+	return 0;
+}
+
+void index_pages_fini(struct index_pages *ps)
+{
+	free(ps->v);
+	*ps = (struct index_pages){ 0 };
+}
+
+const struct index_page *index_pages_find(const struct index_pages *ps, uint64_t ino)
+{
+	size_t lo = 0, hi = ps->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (ps->v[mid].first_ino <= ino)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && ino <= ps->v[lo - 1].last_ino ? &ps->v[lo - 1] : NULL;
+}
+
+int index_page_decode(const struct index_page *page, const void *stored, void *out)
+{
+	if (XXH64(stored, page->len, 0) != page->xxh64)
+		return -EUCLEAN;
+	return index_frame_decode(stored, page->len, out, page->raw);
+}
+
+int index_page_record(const struct index_page *page, const void *decoded, uint64_t ino, struct index_record **out)
+{
+	const uint8_t *p = decoded;
+	struct layer_record rec;
+
+	for (uint32_t n = 0;; n++) {
+		if (n == page->nrecords)
+			return -ENOENT;
+		memcpy(&rec, p, sizeof(rec));
+		if (known(&rec) && rec.ino >= ino)
+			break;
+		p += rec.len_bytes;
+	}
+	return rec.ino == ino ? index_record_decode(p, out) : -ENOENT;
+}

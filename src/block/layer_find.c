@@ -1,0 +1,116 @@
+/*
+ * Single records of a sealed layer's index, without the index as a whole: its pages are found once, and read through the
+ * cache of decoded blocks, where they count and go like these.
+ *
+ * Invariant: a page's key is the file offset of its frame; no block has that, so that neither is taken for the other.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "block/cache.h"
+#include "block/layer_priv.h"
+#include "util/err.h"
+
+/* Where the pages begin. */
+static uint64_t pages_off(const struct layer *l)
+{
+	return l->index_off + sizeof(struct layer_skip) + sizeof(struct layer_index_head);
+}
+
+static int scan(struct layer *l)
+{
+	uint64_t off = l->index_off + sizeof(struct layer_skip);
+	size_t len = (size_t)(l->table_off - off);
+	void *bytes = malloc(len);
+	int err = bytes ? layer_pread(l, bytes, len, off) : -ENOMEM;
+
+	if (!err) {
+		err = index_pages_scan(bytes, len, &l->pages);
+		if (err == -EUCLEAN)
+			layer_damage(l, l->index_off, "the index is damaged");
+	}
+	free(bytes);
+	l->has_pages = !err;
+	return err;
+}
+
+struct page_load {
+	struct layer *layer;
+	const struct index_page *page;
+};
+
+static int load_page(void *ctx, void *dst, size_t size)
+{
+	struct page_load *load = ctx;
+	uint64_t off = pages_off(load->layer) + load->page->off;
+	void *stored = malloc(load->page->len);
+	int err = stored ? layer_pread(load->layer, stored, load->page->len, off) : -ENOMEM;
+
+	(void)size;
+	if (!err) {
+		err = index_page_decode(load->page, stored, dst);
+		if (err == -EUCLEAN)
+			layer_damage(load->layer, off, "the index is damaged");
+	}
+	free(stored);
+	return err;
+}
+
+/* The record in the page's decoded bytes, as far as layer_load_index would have believed it. */
+static int record_of(struct layer *l, const struct index_page *page, const void *decoded, uint64_t ino,
+		     struct index_record **out)
+{
+	struct index_record *r;
+	int err = index_page_record(page, decoded, ino, &r);
+	const struct index ix = { .v = &r, .n = 1 };
+
+	if (err == -EUCLEAN)
+		layer_damage(l, l->index_off, "the record of inode %llu is damaged", (unsigned long long)ino);
+	if (err)
+		return err;
+	if (layer_bad_block(l, &ix, l->head.kind, l->index_off)) {
+		index_record_free(r);
+		return layer_damage(l, l->index_off, "a block of inode %llu lies outside the frames", (unsigned long long)ino);
+	}
+	*out = r;
+	return 0;
+}
+
+static int find_paged(struct layer *l, struct cache *cache, uint64_t ino, struct index_record **out)
+{
+	const struct index_page *page;
+	struct cache_entry *e;
+	int err = l->has_pages ? 0 : scan(l);
+
+	if (err)
+		return err;
+	page = index_pages_find(&l->pages, ino);
+	if (!page)
+		return -ENOENT;
+	err = cache_get(cache, (struct cache_key){ l->number, pages_off(l) + page->off }, page->raw, load_page,
+			&(struct page_load){ l, page }, &e);
+	if (err)
+		return err;
+	err = record_of(l, page, cache_data(e), ino, out);
+	cache_put(cache, e);
+	return err;
+}
+
+int layer_with_record(struct layer *l, struct cache *cache, uint64_t ino,
+		      int (*each)(void *ctx, const struct index_record *r), void *ctx)
+{
+	struct index_record *found = NULL;
+	const struct index_record *r;
+	int err;
+
+	if (layer_has_index(l)) {
+		r = index_find(layer_index(l), ino);
+		return r ? each(ctx, r) : 0;
+	}
+	err = find_paged(l, cache, ino, &found);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = each(ctx, found);
+	index_record_free(found);
+	return err;
+}
