@@ -156,6 +156,11 @@ void inode_shrink(struct tree *t)
 	}
 }
 
+bool inode_crowded(struct tree *t)
+{
+	return account_held(account_of(t), ACCOUNT_INODES) > account_of(t)->budget_bytes / 2;
+}
+
 bool tree_forgettable(struct tree *t, struct tree_named *out)
 {
 	struct inode *i;

@@ -164,6 +164,9 @@ void inode_used_locked(struct inode *i);
 void inode_unknown_locked(struct inode *i);
 /* The array counts with what it holds now, and may be closed unless somebody else uses it; rw is held. */
 void inode_rest(struct inode *i);
+/* So many inodes are known that a listing should not make more of them known by itself: the kernel forgets slower than it
+ * reads directories. */
+bool inode_crowded(struct tree *t);
 /* Closes idle arrays while they hold more than their share. No lock may be held. */
 void inode_shrink(struct tree *t);
 

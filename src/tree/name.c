@@ -833,7 +833,7 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 		if (!err)
 			err = meta_name_walk_locked(m, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, add_row, &l);
 		if (!err)
-			err = fill_rows_locked(&l, first, count);
+			err = fill_rows_locked(&l, first, count && !inode_crowded(t));
 		meta_unlock(m);
 	}
 	if (err) {
