@@ -192,16 +192,20 @@ static int start(struct program *p)
 	return EXIT_OK;
 }
 
+/* How a session's loop ends when it is told to: by an unmount, a second signal, or an abort of the connection (umount -f). */
+static int loop_result(int err)
+{
+	return err == -EINTR || err == -ECONNABORTED ? 0 : err;
+}
+
 static int serve(struct program *p)
 {
 	struct fuse_session *se = front_session(p->front);
 	struct fuse_loop_config *config;
 	int err;
 
-	if (p->options.single) {
-		err = fuse_session_loop(se);
-		return err == -EINTR ? 0 : err; /* a second signal woke it */
-	}
+	if (p->options.single)
+		return loop_result(fuse_session_loop(se));
 	config = fuse_loop_cfg_create();
 	if (!config)
 		return -ENOMEM;
@@ -210,7 +214,7 @@ static int serve(struct program *p)
 	fuse_loop_cfg_set_max_threads(config, LOOP_MAX_THREADS);
 	err = fuse_session_loop_mt(se, config);
 	fuse_loop_cfg_destroy(config);
-	return err;
+	return loop_result(err);
 }
 
 /* Closes whatever start has opened. */

@@ -309,6 +309,25 @@ two"
 	done
 }
 
+@test "a connection that is aborted (umount -f) ends it in order, and what was written stays" {
+	local single
+	for single in "" -s; do
+		"$SPILLFS" -f $single "$STORE" "$MNT" 3>&- 2>"$WORK/log" &
+		PID=$!
+		echo "$PID" >>"$WORK/.pids"
+		until mounted; do sleep 0.05; done
+		exec 8<>"$MNT/buckets/a$single"
+		echo one >&8
+		not umount -f "$MNT" 2>/dev/null # busy: it has only aborted
+		wait "$PID" || fail "exit code $?: $(cat "$WORK/log")"
+		exec 8>&-
+		not mounted
+		mount_again
+		eq "$(cat "$MNT/buckets/a$single")" one
+		umount_store
+	done
+}
+
 @test "a mount that lies over ours is left alone" {
 	require_root
 	mount_logged
