@@ -38,7 +38,7 @@ struct column {
 	_Atomic uint64_t file_bytes; /* size of the file */
 	uint64_t reserved_bytes;     /* allocated up to here */
 	uint64_t wanted_bytes;       /* fallocate asked for it up to here: behind the end only */
-	bool mem_dirty;
+	atomic_bool mem_dirty;       /* also read while it is staged */
 	atomic_bool file_dirty, made; /* written, created since the last sync */
 	struct retired *retired;
 	struct cut *cuts;     /* under the lock of struct arrays */
@@ -480,7 +480,8 @@ static int column_resize(struct array *a, uint64_t size)
 	if (err)
 		return err;
 	a->size_bytes = size;
-	c->mem_dirty |= !c->file;
+	if (!c->file)
+		c->mem_dirty = true;
 	update_stored(c);
 	return 0;
 }

@@ -2,8 +2,8 @@
  * Inodes in memory: a cache of the rows of meta.db, plus the array of an open file.
  *
  * What protects what: refs and dirty by RANK_ICACHE; mode, owner, link count and times by attr
- * (RANK_ATTR); the array's data and size by rw (RANK_INODE); names, and the parent of a directory, by the meta
- * lock. size_bytes is a copy of the array's size that stat reads without a lock.
+ * (RANK_ATTR); the array's data and size by rw (RANK_INODE); names by the meta lock, and the parent of a directory by
+ * that or attr: it is written under both. size_bytes is a copy of the array's size that stat reads without a lock.
  */
 #ifndef SPILLFS_TREE_INODE_H
 #define SPILLFS_TREE_INODE_H
@@ -46,7 +46,8 @@ struct inode {
 	uint64_t file_id;
 
 	struct lock attr;
-	uint32_t mode, nlink, uid, gid;
+	_Atomic uint32_t mode; /* its type never changes, and is read without the lock */
+	uint32_t nlink, uid, gid;
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 

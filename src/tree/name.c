@@ -97,8 +97,8 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	lock_acquire(&i->attr);
 	nlink = i->nlink += (uint32_t)delta;
 	ctime = i->ctime_ns = inode_stamp_ns(i->tree);
-	lock_release(&i->attr);
 	i->parent = parent;
+	lock_release(&i->attr);
 	inode_new_version(i);
 	/* Of what has no name any more the log need not know. */
 	if (nlink && i->kind != ARRAY_BUCKET)
