@@ -58,11 +58,11 @@ static void tell_attr(void *ctx, uint64_t ino)
 	told = true;
 }
 
-static void tell_pages(void *ctx, uint64_t ino)
+static void tell_pages(void *ctx, uint64_t ino, uint64_t off, uint64_t len)
 {
 	struct front *f = ctx;
 
-	notify_drop_pages(f->notify, ino, 0, 0, NULL, NULL);
+	notify_drop_pages(f->notify, ino, (off_t)off, (off_t)len, NULL, NULL);
 	told = true;
 }
 

@@ -66,7 +66,11 @@ static void open_written(void *ctx)
 	}
 	set_opened(&p->fi, p->file, &info);
 	if (info.new_attr)
-		notify_drop_attr(f->notify, p->ino, answer_open, p);
+		notify_drop_attr(f->notify, p->ino, NULL, NULL);
+	/* While a file is emptied the kernel may hold page writes back, which what is queued may wait for; then it asks for the
+	 * attributes anyway. */
+	if ((front_take_told() || info.new_attr) && !(p->fi.flags & O_TRUNC))
+		notify_then(f->notify, answer_open, p);
 	else
 		answer_open(p);
 }
@@ -187,7 +191,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	tree_read_end(&r);
 }
 
-/* A write whose answer waits until stale pages are gone. */
+/* A write whose answer waits until the kernel has forgotten what it changed. */
 struct pending_write {
 	fuse_req_t req;
 	size_t size;
@@ -201,32 +205,40 @@ static void answer_write(void *ctx)
 	free(p);
 }
 
-static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+static void reply_write_when_told(fuse_req_t req, size_t size)
 {
-	struct front *f = front_of(req);
-	struct tree_caller who = front_caller(req);
-	struct pending_write *p;
-	bool drop = false;
-	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, fi->flags,
-			     fi->writepage && f->config.writeback, &who, &drop);
+	struct pending_write *p = front_take_told() ? malloc(sizeof(*p)) : NULL;
 
-	/* Not waited for: the kernel may hold pages of this file, which what is queued waits for. */
-	front_take_told();
-	/* The kernel syncs after a write through its cache, not after a direct one. */
-	if (!err && (fi->flags & O_DSYNC))
-		err = tree_sync(f->tree);
-	if (err) {
-		front_reply_err(req, err);
-		return;
-	}
-	/* The kernel writing back a page holds it until it is answered; it cannot be stale. */
-	p = drop && !fi->writepage ? malloc(sizeof(*p)) : NULL;
 	if (!p) {
 		fuse_reply_write(req, size);
 		return;
 	}
 	*p = (struct pending_write){ req, size };
-	notify_drop_pages(f->notify, ino, off, (off_t)size, answer_write, p);
+	notify_then(front_of(req)->notify, answer_write, p);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct front *f = front_of(req);
+	struct tree_caller who = front_caller(req);
+	struct tree_write_how how = {
+		.flags = fi->flags, .keep_times = fi->writepage && f->config.writeback, .who = fi->writepage ? NULL : &who,
+	};
+	/* The kernel names an owner of locks in those writes alone that go around its cache. */
+	bool direct = fi->lock_owner != 0;
+	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, &how);
+
+	(void)ino;
+	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
+	if (!direct)
+		front_take_told();
+	/* The kernel syncs after a write through its cache, not after a direct one. */
+	if (!err && (fi->flags & O_DSYNC))
+		err = tree_sync(f->tree);
+	if (err)
+		front_reply_err_when_told(req, err);
+	else
+		reply_write_when_told(req, size);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -248,8 +260,10 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
+	struct tree_caller who = front_caller(req);
+
 	(void)ino;
-	front_reply_err(req, off < 0 || len <= 0 ? -EINVAL : tree_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len));
+	front_reply_err_when_told(req, off < 0 || len <= 0 ? -EINVAL : tree_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len, &who));
 }
 
 struct pending_seek {
@@ -293,16 +307,17 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
+	struct tree_caller who = front_caller(req);
 	size_t n;
-	int err = flags ? -EINVAL : tree_copy(file_of(fi_in), (uint64_t)off_in, file_of(fi_out), (uint64_t)off_out, len, &n);
+	int err = flags ? -EINVAL : tree_copy(file_of(fi_in), (uint64_t)off_in, file_of(fi_out), (uint64_t)off_out, len, &who, &n);
 
 	(void)ino_in;
 	(void)ino_out;
 	front_take_told();
 	if (err)
-		front_reply_err(req, err);
+		front_reply_err_when_told(req, err);
 	else
-		fuse_reply_write(req, n);
+		reply_write_when_told(req, n);
 }
 
 void front_ops_file(struct fuse_lowlevel_ops *ops)

@@ -126,8 +126,9 @@ struct pending_setattr {
 static void answer_setattr(void *ctx)
 {
 	struct pending_setattr *p = ctx;
+	struct tree_caller who = front_caller(p->req);
 	struct tree_attr a;
-	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, p->file, &a);
+	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, &who, p->file, &a);
 
 	/* In a truncation the kernel holds page writes back, which what is queued may wait for. */
 	if (p->set & TREE_SET_SIZE)

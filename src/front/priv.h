@@ -38,7 +38,7 @@ static inline struct tree_caller front_caller(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct tree_caller){ ctx->uid, ctx->gid };
+	return (struct tree_caller){ ctx->uid, ctx->gid, ctx->pid };
 }
 
 /* The only place where -errno becomes a reply. */

@@ -9,6 +9,7 @@
 #include "tree/edit.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "tree/privs.h"
 #include "tree/special.h"
 #include "tree/views.h"
 #include "util/clock.h"
@@ -30,7 +31,8 @@ int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	return err;
 }
 
-static void apply(struct inode *i, unsigned set, const struct stat *st)
+/* lost: bits of the mode that a change of size or owner has taken away; the kernel may not know. */
+static void apply(struct inode *i, unsigned set, const struct stat *st, uint32_t lost)
 {
 	int64_t now;
 
@@ -41,7 +43,7 @@ static void apply(struct inode *i, unsigned set, const struct stat *st)
 	now = inode_stamp_ns(i->tree);
 	lock_acquire(&i->attr);
 	if (set & TREE_SET_MODE)
-		i->mode = (i->mode & S_IFMT) | (st->st_mode & 07777);
+		i->mode = (i->mode & S_IFMT) | (st->st_mode & 07777 & ~lost);
 	if (set & TREE_SET_UID)
 		i->uid = st->st_uid;
 	if (set & TREE_SET_GID)
@@ -64,10 +66,18 @@ bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 	return !special_is(ino) && inode_is_mappable(t, ino);
 }
 
-int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_file *f,
+static int resize(struct inode *i, off_t size, struct tree_file *f)
+{
+	if (!S_ISREG(i->mode))
+		return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
+	return size < 0 ? -EINVAL : edit_resize(i, (uint64_t)size, f ? file_writer(f) : NULL);
+}
+
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
 		 struct tree_attr *out)
 {
 	struct inode *i;
+	uint32_t lost = 0;
 	int err;
 
 	if (special_is(ino))
@@ -75,22 +85,19 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 	if (past_is(ino) || t->store->config.follow)
 		return -EROFS;
 	if (views_is(ino))
-		return views_setattr(t, ino, set, st, out);
+		return views_setattr(t, ino, set, st, who, out);
 	err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
-	if (!err && (set & TREE_SET_SIZE)) {
-		if (!S_ISREG(i->mode))
-			return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
-		if (st->st_size < 0)
-			return -EINVAL;
-		err = edit_resize(i, (uint64_t)st->st_size, f ? file_writer(f) : NULL);
-	} else if (!err) {
+	if (!err && (set & (TREE_SET_UID | TREE_SET_GID | TREE_SET_SIZE)))
+		err = privs_drop(i, who, set & TREE_SET_SIZE ? PRIVS_DATA : PRIVS_OWNER, &lost);
+	if (!err && (set & TREE_SET_SIZE))
+		err = resize(i, st->st_size, f);
+	else if (!err)
 		room_free(t); /* the row is there already */
-	}
 	if (err)
 		return err;
-	apply(i, set, st);
+	apply(i, set, st, lost);
 	inode_stat(i, out);
 	return 0;
 }

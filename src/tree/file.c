@@ -23,6 +23,7 @@
 #include "tree/edit.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "tree/privs.h"
 #include "tree/special.h"
 #include "tree/upload.h"
 #include "tree/views.h"
@@ -228,23 +229,6 @@ void edit_leave(struct inode *i, const struct runs_writer *w)
 	rwlock_release(&i->rw);
 }
 
-/* A writer without privilege takes the set-id bits away, as on any file system. */
-static void drop_setid(struct inode *i, const struct tree_caller *who)
-{
-	uint32_t mode;
-	bool changed;
-
-	if (!who->uid)
-		return;
-	lock_acquire(&i->attr);
-	mode = i->mode & ~(uint32_t)(i->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
-	changed = mode != i->mode;
-	i->mode = mode;
-	lock_release(&i->attr);
-	if (changed)
-		inode_mark_changed(i);
-}
-
 /* As the rest of open_inode; views.h says why with the lock only in between. */
 static int try_view(struct inode *i, struct view_opening *o)
 {
@@ -353,6 +337,19 @@ static int open_view_live(struct tree_file *f, struct inode *i, struct tree_file
 	return err;
 }
 
+/* The writeback cache does not say who has written, and the mode of a view has no bits for the kernel to take away. */
+static int drop_privs_of_view(struct tree_file *f, const struct tree_caller *who)
+{
+	struct inode *array;
+	int err;
+
+	if (!f->tree->sizes_stick || views_target(f->tree, f->ino, &array))
+		return 0;
+	err = privs_drop(array, who, PRIVS_DATA, NULL);
+	inode_put(array, 1);
+	return err;
+}
+
 /* To be written: a new array in place of the view's, the one that is being written there, or the view's own. */
 static int open_view_written(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
 {
@@ -362,6 +359,8 @@ static int open_view_written(struct tree_file *f, const struct tree_caller *who,
 
 	if (!err)
 		err = views_may_write(i);
+	if (!err)
+		err = drop_privs_of_view(f, who);
 	if (err)
 		return err;
 	err = upload_open(i, f->flags, who, &f->upload, &cached);
@@ -373,6 +372,17 @@ static int open_view_written(struct tree_file *f, const struct tree_caller *who,
 	if (cached)
 		enter_live(f, i);
 	return 0;
+}
+
+static int empty(struct inode *i, const struct tree_caller *who)
+{
+	int err = privs_drop(i, who, PRIVS_DATA, NULL);
+
+	if (!err)
+		err = edit_resize(i, 0, NULL);
+	if (!err)
+		inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+	return err;
 }
 
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
@@ -398,14 +408,10 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	if (!err && f->cached)
 		atomic_fetch_add(&i->ncached, 1);
 	rwlock_release(&i->rw);
-	if (!err && (f->flags & O_TRUNC) && acc != O_RDONLY) {
-		err = edit_resize(i, 0, NULL);
-		if (!err) {
-			drop_setid(i, who);
-			inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
-		} else if (f->cached) {
+	if (!err && (f->flags & O_TRUNC)) {
+		err = empty(i, who);
+		if (err && f->cached)
 			atomic_fetch_sub(&i->ncached, 1);
-		}
 	}
 	if (err) {
 		if (held)
@@ -659,33 +665,30 @@ static void note_write(struct inode *i)
 	inode_mark_changed(i);
 }
 
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, int flags, bool keep_times,
-	       const struct tree_caller *who, bool *drop_cache)
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
 	struct inode *i = f->inode;
 	int err;
 
-	*drop_cache = false;
 	if (f->upload)
-		return upload_write(f->upload, buf, len, off, transfer_how(flags));
+		return upload_write(f->upload, buf, len, off, transfer_how(how->flags), how->who);
 	if (!i)
 		return -EBADF;
-	if (i->view) {
-		err = views_write(i, buf, len, off, transfer_how(flags));
-		if (!err)
-			drop_setid(view_owner(i->array), who);
-		return err;
-	}
-	err = edit_write(i, buf, len, off, transfer_how(flags), &f->writer);
+	if (i->view)
+		return views_write(i, buf, len, off, transfer_how(how->flags), how->who);
+	err = privs_drop(i, how->who, PRIVS_DATA, NULL);
 	if (err)
 		return err;
-	if (!keep_times)
+	err = edit_write(i, buf, len, off, transfer_how(how->flags), &f->writer);
+	if (err)
+		return err;
+	if (!how->keep_times)
 		note_write(i);
 	if (!f->cached) {
-		drop_setid(i, who);
 		/* In this order: an open in between sees the mark, or is seen. */
 		atomic_store(&i->stale_pages, true);
-		*drop_cache = atomic_load(&i->ncached) > 0;
+		if (atomic_load(&i->ncached))
+			tree_changed_pages(i->tree, i->ino, off, len);
 	}
 	return 0;
 }
@@ -743,7 +746,21 @@ static int allocate_view(struct tree_file *f, int mode, uint64_t end)
 	return !(mode & ~FALLOC_FL_KEEP_SIZE) && end <= size ? 0 : -EOPNOTSUPP;
 }
 
-int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
+static int allocate(struct inode *i, int mode, struct range *r)
+{
+	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+	case 0:
+		return edit_array(i, do_allocate, r);
+	case FALLOC_FL_PUNCH_HOLE:
+		return r->keep_size ? edit_array(i, do_punch, r) : -EOPNOTSUPP;
+	case FALLOC_FL_ZERO_RANGE:
+		return edit_array(i, do_zero, r);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who)
 {
 	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE, &f->writer };
 	struct inode *i = f->inode;
@@ -757,19 +774,9 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len)
 		return -EFBIG;
 	if (!i || i->view)
 		return allocate_view(f, mode, off + len);
-	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
-	case 0:
-		err = edit_array(i, do_allocate, &r);
-		break;
-	case FALLOC_FL_PUNCH_HOLE:
-		err = r.keep_size ? edit_array(i, do_punch, &r) : -EOPNOTSUPP;
-		break;
-	case FALLOC_FL_ZERO_RANGE:
-		err = edit_array(i, do_zero, &r);
-		break;
-	default:
-		return -EOPNOTSUPP;
-	}
+	err = privs_drop(i, who, PRIVS_DATA, NULL);
+	if (!err)
+		err = allocate(i, mode, &r);
 	if (!err) {
 		note_write(i);
 		if (mode & ~FALLOC_FL_KEEP_SIZE && atomic_load(&i->ncached) == 0)
@@ -811,9 +818,9 @@ int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
 }
 
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
-	      size_t *n_out)
+	      const struct tree_caller *who, size_t *n_out)
 {
-	struct tree_caller root = { 0 };
+	struct tree_write_how how = { .flags = out->flags, .who = who };
 	size_t done = 0;
 	void *buf;
 	int err = 0;
@@ -825,7 +832,6 @@ int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint
 		return -ENOMEM;
 	while (done < len && !err) {
 		size_t n = len - done < COPY_BYTES ? len - done : COPY_BYTES;
-		bool drop;
 
 		rwlock_shared(&in->inode->rw);
 		err = array_read_as(in->inode->array, buf, n, off_in + done, transfer_how(in->flags), &n);
@@ -833,7 +839,7 @@ int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint
 		if (!err && !n)
 			break;
 		if (!err)
-			err = tree_write(out, buf, n, off_out + done, out->flags, false, &root, &drop);
+			err = tree_write(out, buf, n, off_out + done, &how);
 		if (!err)
 			done += n;
 	}

@@ -134,6 +134,7 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 	i->ctime_ns = row->ctime_ns;
 	i->btime_ns = row->btime_ns;
 	atomic_init(&i->has_xattrs, -1);
+	atomic_init(&i->has_capabilities, -1);
 	/* The same whenever an unchanged file is loaded again. Times alone would not tell: with the kernel's writeback cache
 	 * they come after the data. */
 	atomic_init(&i->version, (((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes) * 31 +

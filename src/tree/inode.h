@@ -58,6 +58,7 @@ struct inode {
 	atomic_int nwriters;     /* opens that can write */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	atomic_int has_xattrs;   /* -1: not known */
+	atomic_int has_capabilities; /* as an attribute; the same */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */
 	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
@@ -105,7 +106,7 @@ int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
 /* The kernel is to forget a name of a directory, attributes, or pages and attributes (tree_on_changes). */
 void tree_changed_name(struct tree *t, uint64_t parent, const char *name);
 void tree_changed_attr(struct tree *t, uint64_t ino);
-void tree_changed_pages(struct tree *t, uint64_t ino);
+void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);
 
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);

@@ -152,8 +152,8 @@ void tree_changed_attr(struct tree *t, uint64_t ino)
 		t->changes.attr(t->changes.ctx, ino);
 }
 
-void tree_changed_pages(struct tree *t, uint64_t ino)
+void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len)
 {
 	if (t->changes.pages)
-		t->changes.pages(t->changes.ctx, ino);
+		t->changes.pages(t->changes.ctx, ino, off, len);
 }

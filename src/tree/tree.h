@@ -28,6 +28,7 @@ struct inode;
 struct tree_caller {
 	uid_t uid;
 	gid_t gid;
+	pid_t thread; /* 0: not known */
 };
 
 /* settled: the attributes change only through the kernel, so that it may cache them. moving: the name can come to mean
@@ -63,7 +64,7 @@ void tree_on_behalf(pid_t thread);
 struct tree_changes {
 	void (*name)(void *ctx, uint64_t parent, const char *name);
 	void (*attr)(void *ctx, uint64_t ino);
-	void (*pages)(void *ctx, uint64_t ino);
+	void (*pages)(void *ctx, uint64_t ino, uint64_t off, uint64_t len); /* len 0: to the end */
 	void *ctx;
 };
 void tree_on_changes(struct tree *t, const struct tree_changes *c);
@@ -117,7 +118,7 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 /* f: the open file by which it is asked for, or NULL. */
 struct tree_file;
-int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_file *f,
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
 		 struct tree_attr *out);
 /* A shared mapping may have changed pages that the kernel has not written back. What depends on them, or on
  * their not coming later (SEEK_HOLE, utimens), has them written back first. */
@@ -155,10 +156,12 @@ struct tree_read {
 int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out);
 void tree_read_end(struct tree_read *r);
 
-/* keep_times: the kernel keeps the times and sends them (writeback cache).
- * *drop_cache: pages cached by other opens must be dropped before the writer is answered. */
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, int flags, bool keep_times,
-	       const struct tree_caller *who, bool *drop_cache);
+struct tree_write_how {
+	int flags;       /* the handle's of this moment, as open(2) */
+	bool keep_times; /* the kernel keeps the times and sends them */
+	const struct tree_caller *who; /* NULL: the kernel writes back what it has cached, whoever changed that */
+};
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how);
 /* A name that stands for another file now, without the kernel's doing. parent 0: none. */
 struct tree_named {
 	uint64_t parent;
@@ -169,7 +172,7 @@ struct tree_named {
 bool tree_forgettable(struct tree *t, struct tree_named *out);
 /* At each close of a descriptor of f, and fsync: what is closed must be whole, if f has to be something. -EINVAL. */
 int tree_flush(struct tree_file *f, bool closing);
-int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len);
+int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
 /* What is stored of a layered array from block `first` on; -ENOTTY for other files. */
@@ -182,6 +185,6 @@ int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
 /* The same of an open file; -EBADF: it is not open for writing. */
 int tree_file_may_mark(const struct tree_file *f);
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
-	      size_t *n_out);
+	      const struct tree_caller *who, size_t *n_out);
 
 #endif

@@ -22,6 +22,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/name.h"
+#include "tree/privs.h"
 #include "tree/views_priv.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -259,7 +260,7 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 		snprintf(u->array_name, sizeof(u->array_name), "%s", node->view->name);
 		u->old = old->ino;
 		lock_acquire(&old->attr);
-		u->owner = (struct tree_caller){ old->uid, old->gid };
+		u->owner = (struct tree_caller){ .uid = old->uid, .gid = old->gid };
 		u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
 		lock_release(&old->attr);
 		err = part_from_readers(node);
@@ -445,7 +446,7 @@ static int add_head(struct upload *u, const char *buf, size_t len, uint64_t off)
 	return err;
 }
 
-static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how)
+static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
 	int err;
 
@@ -454,14 +455,16 @@ static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off,
 	if (!len)
 		return 0;
 	if (u->published)
-		return views_write_array(u->array, buf, len, off - u->facts.data_off, how);
-	err = edit_write(u->array, buf, len, off - u->facts.data_off, how, &u->writer);
+		return views_write_array(u->array, buf, len, off - u->facts.data_off, how, who);
+	err = privs_drop(u->array, who, PRIVS_DATA, NULL);
+	if (!err)
+		err = edit_write(u->array, buf, len, off - u->facts.data_off, how, &u->writer);
 	if (!err)
 		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
 }
 
-static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how)
+static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
 	uint64_t data, n;
 	int err;
@@ -472,7 +475,7 @@ static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t 
 			return err;
 		data = u->facts.data_off;
 		n = u->nhead - data;
-		err = add_data(u, u->head + data, (size_t)n, data, how);
+		err = add_data(u, u->head + data, (size_t)n, data, how, who);
 		u->nhead = (size_t)data;
 		return err;
 	}
@@ -484,7 +487,7 @@ static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t 
 		off += n;
 		len -= (size_t)n;
 	}
-	return add_data(u, buf, len, off, how);
+	return add_data(u, buf, len, off, how, who);
 }
 
 static void set_high(struct upload *u, uint64_t high)
@@ -493,12 +496,12 @@ static void set_high(struct upload *u, uint64_t high)
 	atomic_store(&u->node->size_bytes, high);
 }
 
-int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how)
+int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
 	int err;
 
 	lock_acquire(&u->lock);
-	err = u->err ? u->err : write_locked(u, buf, len, off, how);
+	err = u->err ? u->err : write_locked(u, buf, len, off, how, who);
 	if (!u->published)
 		u->err = err;
 	if (off + len > u->high && !(err && u->published))
@@ -659,7 +662,7 @@ static int set_size_locked(struct upload *u, uint64_t size)
 	return size < u->total_bytes ? 0 : edit_resize(u->array, size - u->facts.data_off, &u->writer);
 }
 
-int upload_set(struct upload *u, unsigned set, const struct stat *st)
+int upload_set(struct upload *u, unsigned set, const struct stat *st, const struct tree_caller *who)
 {
 	struct tree_attr attr;
 	int err = 0;
@@ -675,7 +678,7 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st)
 		err = set_size_locked(u, (uint64_t)st->st_size);
 	set &= ~TREE_SET_SIZE;
 	if (!err && set && u->array) {
-		err = tree_setattr(u->node->tree, u->array->ino, set, st, NULL, &attr);
+		err = tree_setattr(u->node->tree, u->array->ino, set, st, who, NULL, &attr);
 		tree_changed_attr(u->node->tree, u->array->ino);
 	}
 	lock_release(&u->lock);

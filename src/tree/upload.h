@@ -40,7 +40,7 @@ void upload_close(struct upload *u);
 
 /* The header in order; elements anywhere; how: as io_pwrite_as. -EINVAL, logged: not a header that an array here can have, another one than
  * before, or elements beyond its shape. */
-int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how);
+int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who);
 /* What is written so far; zeros between. *n_out is short at its end. */
 int upload_read(struct upload *u, void *buf, size_t len, uint64_t off, size_t *n_out);
 /* The array gets its name if it is whole. -EINVAL if closing and something is missing, which may still come: one of several
@@ -51,7 +51,7 @@ int upload_flush(struct upload *u, bool closing);
 /* Attributes: what is known of them before there is an array, then the array's. Size: that of what is written; to be set up
  * to that of the whole file, or to 0. */
 void upload_stat(struct upload *u, struct tree_attr *out);
-int upload_set(struct upload *u, unsigned set, const struct stat *st);
+int upload_set(struct upload *u, unsigned set, const struct stat *st, const struct tree_caller *who);
 uint64_t upload_bytes(struct upload *u);
 uint64_t upload_total_bytes(struct upload *u); /* 0: not known yet */
 bool upload_is_published(struct upload *u);

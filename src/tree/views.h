@@ -51,7 +51,8 @@ uint64_t views_told(struct inode *i);
 void views_free_node(struct view_node *n);
 
 /* Changing arrays by their views (views_edit.c). As the functions of tree.h; -EROFS where a view is not one array. */
-int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out);
+int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
+		  struct tree_attr *out);
 int views_unlink(struct tree *t, uint64_t parent, const char *name);
 int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
 		struct tree_attr *out);
@@ -68,9 +69,9 @@ void views_enter_live(struct inode *i);
 void views_leave_live(struct inode *i);
 bool views_is_live(struct inode *i);
 /* Elements of the array of an open view (how: as io_pwrite_as); bytes of the header as they are. -EINVAL: another header; -EFBIG: behind the end. */
-int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how);
+int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who);
 /* Elements of an array of which the kernel knows by other names. -EFBIG. */
-int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how);
+int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
  * lookup. */

@@ -23,6 +23,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/past.h"
+#include "tree/privs.h"
 #include "tree/special.h"
 #include "tree/upload.h"
 #include "tree/views_priv.h"
@@ -76,7 +77,8 @@ int views_target(struct tree *t, uint64_t ino, struct inode **out)
 	return !dir && shown_array(i, out) ? 0 : views_source(t, i->view, out);
 }
 
-int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, struct tree_attr *out)
+int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
+		  struct tree_attr *out)
 {
 	struct tree_attr attr;
 	struct inode *i, *target;
@@ -85,7 +87,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 	if (err)
 		return err;
 	if (i->view->upload) {
-		err = upload_set(i->view->upload, set, st);
+		err = upload_set(i->view->upload, set, st, who);
 		return err ? err : views_getattr(t, ino, out);
 	}
 	err = views_target(t, ino, &target);
@@ -106,7 +108,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		set &= ~TREE_SET_SIZE;
 	}
 	if (!err && set) {
-		err = tree_setattr(t, target->ino, set, st, NULL, &attr);
+		err = tree_setattr(t, target->ino, set, st, who, NULL, &attr);
 		tree_changed_attr(t, target->ino);
 	}
 	inode_put(target, 1);
@@ -414,24 +416,26 @@ static int do_write_inside(struct array *a, void *ctx)
 	return array_write_as(a, w->buf, w->len, w->off, w->how);
 }
 
-int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how)
+int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
 	struct inside w = { buf, len, off, how };
-	int err = edit_array(i, do_write_inside, &w);
+	int err = privs_drop(i, who, PRIVS_DATA, NULL);
 
+	if (!err)
+		err = edit_array(i, do_write_inside, &w);
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
 	/* As of a write around the cache: in this order, an open in between sees the mark or is seen. */
 	atomic_store(&i->stale_pages, true);
 	if (atomic_load(&i->ncached))
-		tree_changed_pages(i->tree, i->ino);
+		tree_changed_pages(i->tree, i->ino, off, len);
 	else
 		tree_changed_attr(i->tree, i->ino);
 	return 0;
 }
 
-int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how)
+int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
 	const char *p = buf;
 	int err = 0;
@@ -447,7 +451,7 @@ int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsi
 		if (head)
 			err = memcmp(head, p, n) ? -EINVAL : 0;
 		else
-			err = views_write_array(source, p, n, at, how);
+			err = views_write_array(source, p, n, at, how, who);
 		p += n;
 		off += n;
 		len -= n;

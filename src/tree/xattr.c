@@ -18,6 +18,7 @@
 #include "tree/edit.h"
 #include "tree/inode.h"
 #include "tree/past.h"
+#include "tree/privs.h"
 #include "tree/special.h"
 #include "tree/views.h"
 
@@ -198,6 +199,7 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
+	bool capabilities = !strcmp(name, PRIVS_XATTR);
 	int err = check_namespace(name);
 
 	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
@@ -220,11 +222,13 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 		}
 		return err;
 	}
-	/* The kernel asks for security.capability before every write through its cache. */
-	if (!i->past && !atomic_load(&i->has_xattrs) && !is_setting(name))
+	/* The kernel asks for capabilities before every write through its cache. */
+	if (!i->past && ((!atomic_load(&i->has_xattrs) && !is_setting(name)) || (capabilities && !atomic_load(&i->has_capabilities))))
 		return -ENODATA;
 	meta_lock(m);
 	err = i->past ? past_getxattr(t, ino, name, out, len_out) : meta_xattr_get_locked(m, ino, name, out, len_out);
+	if (err == -ENODATA && capabilities)
+		atomic_store(&i->has_capabilities, 0);
 	if (err == -ENODATA)
 		err = default_locked(i, name, out, len_out);
 	meta_unlock(m);
@@ -348,6 +352,8 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	err = set_locked(m, ino, name, value, len, flags, &old);
 	if (!err)
 		atomic_store(&i->has_xattrs, 1);
+	if (!err && !strcmp(name, PRIVS_XATTR))
+		atomic_store(&i->has_capabilities, 1);
 	meta_unlock(m);
 	inode_log_leave(i);
 	if (!err) {

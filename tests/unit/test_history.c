@@ -138,9 +138,7 @@ static struct tree_file *open_file(struct tree *t, uint64_t ino, int flags)
 
 static void write_at(struct tree_file *f, const void *p, size_t n, uint64_t off)
 {
-	bool drop;
-
-	CHECK_OK(tree_write(f, p, n, off, 0, false, &me, &drop));
+	CHECK_OK(tree_write(f, p, n, off, &(struct tree_write_how){ 0 }));
 }
 
 static void file_name(unsigned i, char out[16])
@@ -305,13 +303,13 @@ static void change_bytes(struct world *w, struct state *s, unsigned i)
 		write_at(f, p + off, len, off);
 		s->f[i].n = off + len > s->f[i].n ? off + len : s->f[i].n;
 	} else if (below(2)) {
-		CHECK_OK(tree_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len));
+		CHECK_OK(tree_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len, &me));
 		memset(p + off, 0, len);
 	} else {
 		struct stat st = { .st_size = (off_t)off };
 		struct tree_attr a;
 
-		CHECK_OK(tree_setattr(w->tree, ino, TREE_SET_SIZE, &st, NULL, &a));
+		CHECK_OK(tree_setattr(w->tree, ino, TREE_SET_SIZE, &st, &me, NULL, &a));
 		memset(p + off, 0, SIZE_MAX_BYTES - off);
 		s->f[i].n = off;
 	}
@@ -1139,7 +1137,7 @@ UNIT_TEST(rebuild_brings_back_the_root)
 	struct tree_attr a;
 
 	change_some(&w, &now);
-	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, NULL, &a));
+	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, &me, NULL, &a));
 	seal(&w);
 	world_close(&w);
 	rebuild(dir, &report);

@@ -74,14 +74,13 @@ static int write_all(struct world *w, const char *name, unsigned seed)
 		struct tree_file_info info = { .direct = true };
 		struct tree_file *f;
 		struct tree_attr a;
-		bool drop;
 
 		err = tree_make(w->tree, class_dirs[k], name, S_IFREG | 0644, 0, NULL, &me, &a);
 		if (err)
 			break;
 		err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
 		for (size_t done = 0; !err && done < BYTES; done += 100000)
-			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, 0, false, &me, &drop);
+			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, &(struct tree_write_how){ 0 });
 		if (!err)
 			tree_file_release(f);
 		tree_forget(w->tree, a.st.st_ino, 1);
@@ -211,7 +210,7 @@ static int live_through(struct world *w)
 	for (size_t k = 0; k < 3 && !err; k++) {
 		err = tree_lookup(w->tree, class_dirs[k], "gone", &a);
 		if (!err)
-			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, NULL, &a);
+			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, NULL, NULL, &a);
 		if (!err)
 			err = tree_unlink(w->tree, class_dirs[k], "gone");
 		tree_forget(w->tree, a.st.st_ino, 1);

@@ -1,0 +1,102 @@
+/*
+ * A change of a file takes its privileges away.
+ *
+ * The kernel does it too for some of the writes that go through its cache, and for none that go around it. It says nothing
+ * of who could have kept the bits, so the caller is looked at here, if there are any. Pages that a mapping has changed take
+ * nothing away: nobody knows whose they are, or whether the file was given its privileges after they were changed.
+ *
+ * Invariant: privileges are gone before what they vouched for changes, so no commit has one without the other.
+ */
+#include "tree/privs.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/stat.h>
+
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "tree/tree.h"
+#include "util/cred.h"
+
+static bool may_keep_bits(const struct tree_caller *who)
+{
+	return cred_is_capable(who->thread, who->uid, CAP_FSETID);
+}
+
+static bool is_of_group(const struct tree_caller *who, gid_t gid)
+{
+	return who->gid == gid || cred_in_group(who->thread, gid) || may_keep_bits(who);
+}
+
+/* The bits of such a file that go. A set-group bit without group execution lends nothing: members may keep it. */
+static uint32_t lost_bits(uint32_t mode, gid_t gid, const struct tree_caller *who, enum privs_change change)
+{
+	uint32_t lost = mode & S_ISUID;
+
+	if (S_ISDIR(mode) || !(mode & (S_ISUID | S_ISGID)) || (change == PRIVS_DATA && may_keep_bits(who)))
+		return 0;
+	if ((mode & S_ISGID) && ((mode & S_IXGRP) || !is_of_group(who, gid)))
+		lost |= S_ISGID;
+	return lost;
+}
+
+static uint32_t drop_bits(struct inode *i, const struct tree_caller *who, enum privs_change change)
+{
+	uint32_t mode, lost;
+	gid_t gid;
+
+	lock_acquire(&i->attr);
+	mode = i->mode;
+	gid = i->gid;
+	lock_release(&i->attr);
+	lost = lost_bits(mode, gid, who, change);
+	if (!lost)
+		return 0;
+	lock_acquire(&i->attr);
+	i->mode &= ~lost;
+	lock_release(&i->attr);
+	return lost;
+}
+
+/* *any_out: there were some. */
+static int drop_capabilities(struct inode *i, bool *any_out)
+{
+	struct meta *m = i->tree->store->meta;
+	int err;
+
+	*any_out = false;
+	if (!atomic_load(&i->has_xattrs) || !atomic_load(&i->has_capabilities) || S_ISDIR(i->mode))
+		return 0;
+	room_free(i->tree);
+	inode_log_enter(i);
+	meta_lock(m);
+	err = meta_xattr_remove_locked(m, i->ino, PRIVS_XATTR);
+	if (!err || err == -ENODATA)
+		atomic_store(&i->has_capabilities, 0);
+	meta_unlock(m);
+	inode_log_leave(i);
+	*any_out = !err;
+	return err == -ENODATA ? 0 : err;
+}
+
+int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change change, uint32_t *lost_out)
+{
+	uint32_t lost = 0;
+	bool any = false;
+	int err = 0;
+
+	if (who) {
+		err = atomic_load(&i->tree->store->read_only) ? -EROFS : drop_capabilities(i, &any);
+		if (err)
+			return err;
+		lost = drop_bits(i, who, change);
+	}
+	if (lost || any)
+		inode_touch(i, TREE_SET_CTIME);
+	if (lost)
+		tree_changed_attr(i->tree, i->ino);
+	if (lost_out)
+		*lost_out = lost;
+	return 0;
+}

@@ -1,0 +1,17 @@
+/*
+ * What a thread may do, as /proc tells it. Reads a file: ask only when the answer matters.
+ *
+ * Invariant: who cannot be looked at is taken for somebody without privilege.
+ */
+#ifndef SPILLFS_UTIL_CRED_H
+#define SPILLFS_UTIL_CRED_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* capable(): the capability in the first user namespace. uid: the thread's, as this process sees it. */
+bool cred_is_capable(pid_t thread, uid_t uid, unsigned capability);
+/* Is gid one of the thread's supplementary groups? */
+bool cred_in_group(pid_t thread, gid_t gid);
+
+#endif
