@@ -223,14 +223,15 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct tree_caller who = front_caller(req);
 	struct tree_write_how how = {
 		.flags = fi->flags, .keep_times = fi->writepage && f->config.writeback, .who = fi->writepage ? NULL : &who,
+		/* O_DIRECT does not tell: what fails to go around the cache goes through it. An owner of locks is named in the
+		 * former alone. */
+		.direct = fi->lock_owner != 0,
 	};
-	/* The kernel names an owner of locks in those writes alone that go around its cache. */
-	bool direct = fi->lock_owner != 0;
 	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, &how);
 
 	(void)ino;
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
-	if (!direct)
+	if (!how.direct)
 		front_take_told();
 	/* The kernel syncs after a write through its cache, not after a direct one. */
 	if (!err && (fi->flags & O_DSYNC))

@@ -665,17 +665,25 @@ static void note_write(struct inode *i)
 	inode_mark_changed(i);
 }
 
+static int write_view(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+{
+	unsigned io = transfer_how(how->flags);
+	int err = f->upload ? upload_write(f->upload, buf, len, off, io, how->who) : views_write(f->inode, buf, len, off, io, how->who);
+
+	if (!err && how->direct && f->live)
+		tree_changed_pages(f->tree, f->ino, off, len);
+	return err;
+}
+
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
 	struct inode *i = f->inode;
 	int err;
 
-	if (f->upload)
-		return upload_write(f->upload, buf, len, off, transfer_how(how->flags), how->who);
+	if (f->upload || (i && i->view))
+		return write_view(f, buf, len, off, how);
 	if (!i)
 		return -EBADF;
-	if (i->view)
-		return views_write(i, buf, len, off, transfer_how(how->flags), how->who);
 	err = privs_drop(i, how->who, PRIVS_DATA, NULL);
 	if (err)
 		return err;
@@ -684,12 +692,12 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, c
 		return err;
 	if (!how->keep_times)
 		note_write(i);
-	if (!f->cached) {
-		/* In this order: an open in between sees the mark, or is seen. */
+	/* In this order: an open in between sees the mark, or is seen. */
+	if (!f->cached)
 		atomic_store(&i->stale_pages, true);
-		if (atomic_load(&i->ncached))
-			tree_changed_pages(i->tree, i->ino, off, len);
-	}
+	/* After an asynchronous one the kernel itself drops nothing, be the handle cached or not. */
+	if ((how->direct || !f->cached) && atomic_load(&i->ncached))
+		tree_changed_pages(i->tree, i->ino, off, len);
 	return 0;
 }
 

@@ -158,6 +158,7 @@ void tree_read_end(struct tree_read *r);
 
 struct tree_write_how {
 	int flags;       /* the handle's of this moment, as open(2) */
+	bool direct;     /* around the kernel's cache, by whatever handle */
 	bool keep_times; /* the kernel keeps the times and sends them */
 	const struct tree_caller *who; /* NULL: the kernel writes back what it has cached, whoever changed that */
 };

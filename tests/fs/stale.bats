@@ -4,6 +4,7 @@
 load ../lib/common
 
 stale() { py stale "$1" "$D"; }
+stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 
 @test "a direct write beside cached readers and a mapping leaves no stale page" { each_kind stale direct_write; }
 @test "a write while nobody has the file open leaves no stale page" { each_kind stale reopened; }
@@ -11,10 +12,23 @@ stale() { py stale "$1" "$D"; }
 @test "copy_file_range, fallocate and O_TRUNC are seen by cached readers" { each_kind stale other_changes; }
 @test "readers that race with a direct writer end up with its last write" { each_kind stale racing; }
 
+@test "an asynchronous direct write leaves no stale page" { each_kind stale aio; }
+
+@test "an asynchronous direct write to a view leaves no stale page" {
+	spill_only
+	each_kind stale_view aio
+}
+
+@test "an asynchronous direct write with direct I/O below leaves no stale page" {
+	spill_only
+	remount -o backing=direct
+	each_kind stale aio
+}
+
 @test "the same with -o writeback" {
 	spill_only
 	remount -o writeback
-	for check in direct_write reopened sizes other_changes; do
+	for check in direct_write reopened sizes other_changes aio; do
 		each_kind stale $check
 		for k in $KINDS; do rm -r "$MNT/$k/t$BATS_TEST_NUMBER"; done
 	done

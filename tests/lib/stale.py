@@ -3,11 +3,12 @@ import mmap
 import os
 import random
 import select
+import signal
 import struct
 import sys
 import time
 
-from sysx import eq, get, pattern, put, shared_words
+from sysx import Aio, eq, get, pattern, put, shared_words
 
 M = 1 << 20
 
@@ -147,5 +148,38 @@ def racing(d):
     print("old pages seen right after a write: %d" % stale)
 
 
+def aio(d, view=None):
+    """Asynchronous direct writes beside a reader that fills the cache: what io_getevents says is written, is read."""
+    n, nwrites = 64 * 1024, 4
+    f = put(os.path.join(d, "f.u8"), bytes(n * nwrites))
+    if view:
+        f = os.path.join(view, "f.npy")
+    base = os.path.getsize(f) - n * nwrites
+    fd = os.open(f, os.O_RDWR | os.O_DIRECT)
+    rd = os.open(f, os.O_RDONLY)
+    reader = os.fork()
+    while not reader:
+        os.pread(rd, n * nwrites, base)
+    buf = mmap.mmap(-1, n * nwrites)
+    stale, rounds, end = 0, 0, time.monotonic() + 0.7
+    try:
+        with Aio(nwrites) as queue:
+            while time.monotonic() < end:
+                rounds += 1
+                want = bytes([rounds % 255 + 1]) * (n * nwrites)
+                buf[:] = want
+                for k in range(nwrites):
+                    queue.write(fd, base + k * n, buf, k * n, n)
+                eq(queue.wait(nwrites), [n] * nwrites)
+                stale += os.pread(rd, n * nwrites, base) != want
+    finally:
+        os.kill(reader, signal.SIGKILL)
+        os.waitpid(reader, 0)
+    print("%d rounds" % rounds)
+    eq(stale, 0)
+    os.close(fd)
+    os.close(rd)
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing)}[sys.argv[1]](sys.argv[2])
+    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, aio)}[sys.argv[1]](*sys.argv[2:])

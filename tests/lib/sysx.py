@@ -5,6 +5,7 @@ import errno
 import fcntl
 import mmap
 import os
+import platform
 import random
 import signal
 import struct
@@ -87,6 +88,35 @@ def fails(*codes):
         assert e.errno in codes, "errno %s, wanted %s (%s)" % (got, want, e)
         return
     raise AssertionError("succeeded, wanted %s" % want)
+
+
+class Aio:
+    """The kernel's asynchronous I/O (io_submit)."""
+    SETUP, DESTROY, SUBMIT, GETEVENTS = (206, 207, 209, 208) if platform.machine() == "x86_64" else (0, 1, 2, 4)
+
+    def __init__(self, n):
+        self.context, self.asked = ctypes.c_ulong(), []
+        _call(libc.syscall, self.SETUP, n, ctypes.byref(self.context))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _call(libc.syscall, self.DESTROY, self.context)
+
+    def write(self, fd, off, buf, at, n):
+        """Begins to write buf[at:at + n] at off."""
+        at += ctypes.addressof(ctypes.c_char.from_buffer(buf))
+        iocb = ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", 0, 0, 0, 1, 0, fd, at, n, off, 0, 0, 0), 64)
+        self.asked.append(iocb)
+        eq(_call(libc.syscall, self.SUBMIT, self.context, ctypes.c_long(1), ctypes.byref(ctypes.c_void_p(ctypes.addressof(iocb)))), 1)
+
+    def wait(self, n):
+        """The results of n requests."""
+        events = ctypes.create_string_buffer(32 * n)
+        eq(_call(libc.syscall, self.GETEVENTS, self.context, ctypes.c_long(n), ctypes.c_long(n), events, None), n)
+        self.asked.clear()
+        return [struct.unpack_from("<q", events, 32 * k + 16)[0] for k in range(n)]
 
 
 def in_child(f, user=None):
