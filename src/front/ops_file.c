@@ -314,7 +314,6 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, 
 
 	(void)ino_in;
 	(void)ino_out;
-	front_take_told();
 	if (err)
 		front_reply_err_when_told(req, err);
 	else

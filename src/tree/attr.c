@@ -11,6 +11,7 @@
 #include "tree/past.h"
 #include "tree/privs.h"
 #include "tree/special.h"
+#include "tree/tail.h"
 #include "tree/views.h"
 #include "util/clock.h"
 
@@ -68,9 +69,17 @@ bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 
 static int resize(struct inode *i, off_t size, struct tree_file *f)
 {
+	uint64_t before = atomic_load(&i->size_bytes);
+	int err;
+
 	if (!S_ISREG(i->mode))
 		return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
-	return size < 0 ? -EINVAL : edit_resize(i, (uint64_t)size, f ? file_writer(f) : NULL);
+	if (size < 0)
+		return -EINVAL;
+	err = edit_resize(i, (uint64_t)size, f ? file_writer(f) : NULL);
+	if (!err)
+		tail_resized(i, before);
+	return err;
 }
 
 int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,

@@ -25,6 +25,7 @@
 #include "tree/past.h"
 #include "tree/privs.h"
 #include "tree/special.h"
+#include "tree/tail.h"
 #include "tree/upload.h"
 #include "tree/views.h"
 #include "util/buf.h"
@@ -614,6 +615,8 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, st
 		return f->upload ? read_upload(f, off, len, out) : read_special(f, off, len, how, out);
 	if (f->drops)
 		atomic_store(&i->stale_pages, false);
+	if (f->cached && !(flags & O_DIRECT))
+		tail_replaced(i, off, len);
 	inode_ref(i);
 	rwlock_shared(&i->rw);
 	a = i->array;
@@ -675,9 +678,40 @@ static int write_view(struct tree_file *f, const void *buf, size_t len, uint64_t
 	return err;
 }
 
+static int write_bytes(struct tree_file *f, const char *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+{
+	tail_replaced(f->inode, off, len);
+	return edit_write(f->inode, buf, len, off, transfer_how(how->flags), &f->writer);
+}
+
+/* What the kernel writes back, without what is not the file's. */
+static int write_pages(struct tree_file *f, const char *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+{
+	unsigned io = transfer_how(how->flags);
+	uint64_t from, to;
+	int err = 0;
+
+	if (!tail_covers(f->inode, off, len, &from, &to))
+		return edit_write(f->inode, buf, len, off, io, &f->writer);
+	if (from > off)
+		err = edit_write(f->inode, buf, (size_t)(from - off), off, io, &f->writer);
+	if (!err && to < off + len)
+		err = edit_write(f->inode, buf + (to - off), (size_t)(off + len - to), to, io, &f->writer);
+	return err;
+}
+
+/* Of [off, off + len), and between it and the end that was before. */
+static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t len)
+{
+	uint64_t from = tail_drop_from(i, before, off);
+
+	tree_changed_pages(i->tree, i->ino, from, off + len - from);
+}
+
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
 	struct inode *i = f->inode;
+	uint64_t before;
 	int err;
 
 	if (f->upload || (i && i->view))
@@ -687,7 +721,8 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, c
 	err = privs_drop(i, how->who, PRIVS_DATA, NULL);
 	if (err)
 		return err;
-	err = edit_write(i, buf, len, off, transfer_how(how->flags), &f->writer);
+	before = atomic_load(&i->size_bytes);
+	err = how->who ? write_bytes(f, buf, len, off, how) : write_pages(f, buf, len, off, how);
 	if (err)
 		return err;
 	if (!how->keep_times)
@@ -697,7 +732,7 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, c
 		atomic_store(&i->stale_pages, true);
 	/* After an asynchronous one the kernel itself drops nothing, be the handle cached or not. */
 	if ((how->direct || !f->cached) && atomic_load(&i->ncached))
-		tree_changed_pages(i->tree, i->ino, off, len);
+		drop_pages(i, before, off, len);
 	return 0;
 }
 
@@ -772,6 +807,7 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, co
 {
 	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE, &f->writer };
 	struct inode *i = f->inode;
+	uint64_t before, end = off + len;
 	int err;
 
 	if (!i && !f->upload)
@@ -781,12 +817,15 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, co
 	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
 		return -EFBIG;
 	if (!i || i->view)
-		return allocate_view(f, mode, off + len);
+		return allocate_view(f, mode, end);
 	err = privs_drop(i, who, PRIVS_DATA, NULL);
+	before = atomic_load(&i->size_bytes);
 	if (!err)
 		err = allocate(i, mode, &r);
 	if (!err) {
 		note_write(i);
+		if (!r.keep_size && tail_drop_from(i, before, end) < end)
+			tree_changed_pages(i->tree, i->ino, before, end - before);
 		if (mode & ~FALLOC_FL_KEEP_SIZE && atomic_load(&i->ncached) == 0)
 			atomic_store(&i->stale_pages, true);
 	}
@@ -828,7 +867,7 @@ int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
 int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint64_t off_out, size_t len,
 	      const struct tree_caller *who, size_t *n_out)
 {
-	struct tree_write_how how = { .flags = out->flags, .who = who };
+	struct tree_write_how how = { .flags = out->flags, .direct = true, .who = who };
 	size_t done = 0;
 	void *buf;
 	int err = 0;

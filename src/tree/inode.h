@@ -57,6 +57,7 @@ struct inode {
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
 	atomic_int nwriters;     /* opens that can write */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
+	_Atomic uint64_t old_end; /* where it ended before a truncation made it longer (tail.c); 0: nothing is to be left out */
 	atomic_int has_xattrs;   /* -1: not known */
 	atomic_int has_capabilities; /* as an attribute; the same */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */

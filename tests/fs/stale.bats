@@ -12,6 +12,11 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 @test "copy_file_range, fallocate and O_TRUNC are seen by cached readers" { each_kind stale other_changes; }
 @test "readers that race with a direct writer end up with its last write" { each_kind stale racing; }
 
+@test "bytes that a mapping wrote behind the end are not there when the file grows" {
+	each_kind stale grown
+	each_kind stale grown_uncached
+}
+
 @test "an asynchronous direct write leaves no stale page" { each_kind stale aio; }
 
 @test "an asynchronous direct write to a view leaves no stale page" {
@@ -28,7 +33,7 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 @test "the same with -o writeback" {
 	spill_only
 	remount -o writeback
-	for check in direct_write reopened sizes other_changes aio; do
+	for check in direct_write reopened sizes other_changes grown aio; do
 		each_kind stale $check
 		for k in $KINDS; do rm -r "$MNT/$k/t$BATS_TEST_NUMBER"; done
 	done

@@ -8,9 +8,10 @@ import struct
 import sys
 import time
 
-from sysx import Aio, eq, get, pattern, put, shared_words
+from sysx import ZERO_RANGE, Aio, eq, fallocate, get, pattern, put, shared_words
 
 M = 1 << 20
+PAGE = mmap.PAGESIZE
 
 
 def _file(d, n=2 * M):
@@ -77,7 +78,7 @@ def sizes(d):
 
 def other_changes(d):
     """copy_file_range, fallocate and O_TRUNC are seen by cached readers, too."""
-    from sysx import KEEP_SIZE, PUNCH_HOLE, fallocate
+    from sysx import KEEP_SIZE, PUNCH_HOLE
     f, data = _file(d)
     g = put(os.path.join(d, "g"), pattern(M, 9))
     rd, wr, src = os.open(f, os.O_RDONLY), os.open(f, os.O_WRONLY), os.open(g, os.O_RDONLY)
@@ -148,6 +149,91 @@ def racing(d):
     print("old pages seen right after a write: %d" % stale)
 
 
+def _stored(f):
+    """The bytes around the kernel's cache."""
+    fd = os.open(f, os.O_RDONLY | os.O_DIRECT)
+    buf = mmap.mmap(-1, 4 * PAGE)
+    n = os.readv(fd, [buf])
+    os.close(fd)
+    return buf[:n]
+
+
+def _grow(ways, d):
+    """A mapping writes behind the end of a file; the file grows by what comes before that in its page."""
+    n = 1000
+    src = os.open(put(os.path.join(d, "src"), b"s" * 100), os.O_RDONLY)
+    for name, grow in ways.items():
+        for look in (False, True):
+            f = put(os.path.join(d, "f"), b"a" * PAGE)
+            fd, wr = os.open(f, os.O_RDWR), os.open(f, os.O_WRONLY)
+            with mmap.mmap(fd, PAGE) as m:
+                os.ftruncate(fd, n)
+                m[:] = b"b" * n + b"X" * (PAGE - n)
+                end = grow(f, fd, wr, src)
+                if look:
+                    eq((name, "read", os.pread(fd, end - n, n).count(0)), (name, "read", end - n))
+                    eq((name, "mapped", m[n:end].count(b"\0")), (name, "mapped", end - n))
+                # what the mapping writes there afterwards is the file's
+                m[n:n + 9] = b"afterward"
+                m.flush()
+                for where, got in (("mapped", m[:end]), ("stored", _stored(f)[:end])):
+                    eq((name, where, got[n:n + 9], got.count(b"b"), got.count(b"\0")), (name, where, b"afterward", n, end - n - 9))
+            os.close(fd)
+            os.close(wr)
+    os.close(src)
+
+
+def _truncated(*sizes):
+    def grow(f, fd, wr, src):
+        for size in sizes:
+            os.ftruncate(fd, size)
+        return min(sizes[-1], PAGE)
+    return grow
+
+
+def _allocated(mode, off, n):
+    def grow(f, fd, wr, src):
+        fallocate(fd, mode, off, n)
+        return min(off + n, PAGE)
+    return grow
+
+
+def _written(off):
+    def grow(f, fd, wr, src):
+        os.pwrite(wr, b"cc", off)
+        return min(off, PAGE)
+    return grow
+
+
+def _copied(off):
+    def grow(f, fd, wr, src):
+        eq(os.copy_file_range(src, fd, 100, 0, off), 100)
+        return min(off, PAGE)
+    return grow
+
+
+def grown(d):
+    """By whatever needs no byte of the kernel's cache."""
+    _grow({
+        "fallocate": _allocated(0, 0, 3 * PAGE),
+        "fallocate within the page": _allocated(0, 1500, 500),
+        "zero": _allocated(ZERO_RANGE, 2000, 3 * PAGE),
+        "copy": _copied(2 * PAGE),
+        "copy within the page": _copied(2000),
+    }, d)
+
+
+def grown_uncached(d):
+    """Also by truncation, and by a direct write; not with the writeback cache."""
+    _grow({
+        "truncate": _truncated(3 * PAGE),
+        "truncate within the page": _truncated(2000),
+        "truncate twice": _truncated(1500, 3 * PAGE),
+        "write": _written(2 * PAGE),
+        "write within the page": _written(2000),
+    }, d)
+
+
 def aio(d, view=None):
     """Asynchronous direct writes beside a reader that fills the cache: what io_getevents says is written, is read."""
     n, nwrites = 64 * 1024, 4
@@ -182,4 +268,4 @@ def aio(d, view=None):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, aio)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, grown, grown_uncached, aio)}[sys.argv[1]](*sys.argv[2:])
