@@ -4,7 +4,9 @@
  * Invariants: (1) every frame made has a content size and a checksum and no dictionary; (2) decode
  * takes exactly one such frame, nothing before or behind it, of exactly the size asked for; (3) a
  * frame with any byte changed is refused or decodes to the same bytes (a few header bits carry
- * nothing); (4) contexts belong to one thread and die with it.
+ * nothing); (4) contexts belong to one thread and die with it; (5) a block is stored raw untried only if
+ * its bytes are as frequent as those of noise, and the last block of its array that was tried did not
+ * shrink; one of RAW_EVERY such blocks is tried.
  */
 #include "block/codec.h"
 
@@ -35,6 +37,26 @@
 #define SAMPLE_PIECE_BYTES (8u << 10)
 #define SAMPLE_BYTES (SAMPLE_PIECES * SAMPLE_PIECE_BYTES)
 #define SAMPLE_EVERY 16
+
+/* What a hint remembers: the filter, for how many blocks it still holds, and how many blocks may still be
+ * stored raw untried. -1 is no memory. */
+#define HINT_SHUFFLE 0x1
+#define HINT_FILTER_ONE 0x2
+#define HINT_FILTER_MASK 0xfe
+#define HINT_RAW_ONE 0x100
+
+#define RAW_EVERY 16
+/* Byte frequencies are counted in this many pieces of this size, spread evenly. */
+#define NOISE_PIECES 16
+#define NOISE_PIECE_BYTES (1u << 10)
+#define NOISE_BYTES (NOISE_PIECES * NOISE_PIECE_BYTES)
+#define NOISE_BLOCK_MIN (4 * NOISE_BYTES)
+/* The sum of squared frequencies is its least, when all are equal, or above that by at most this part: then the
+ * entropy is within one per cent of 8 bits, and zstd gains nothing from it either. */
+#define NOISE_EXCESS_PART 8
+/* Whole pieces of so many bytes are copied at a time: some processors copy a larger one at a third of the speed when
+ * it goes a few bytes further into its page than it comes from. */
+#define COPY_PIECE_BYTES (4u << 10)
 
 struct contexts {
 	ZSTD_CCtx *c;
@@ -125,6 +147,16 @@ static uint32_t get_le32(const uint8_t *p)
 	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+static void copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+	for (; n > COPY_PIECE_BYTES; n -= COPY_PIECE_BYTES) {
+		memcpy(to, from, COPY_PIECE_BYTES);
+		to += COPY_PIECE_BYTES;
+		from += COPY_PIECE_BYTES;
+	}
+	memcpy(to, from, n);
+}
+
 /* A window of 128 KiB instead of the single-segment form: streaming decoders refuse large windows.
  */
 static size_t encode_raw(const void *raw, size_t n, void *frame)
@@ -143,7 +175,7 @@ static size_t encode_raw(const void *raw, size_t n, void *frame)
 		p[0] = (uint8_t)head;
 		p[1] = (uint8_t)(head >> 8);
 		p[2] = (uint8_t)(head >> 16);
-		memcpy(p + 3, in + done, len);
+		copy(p + 3, in + done, len);
 		p += 3 + len;
 		done += len;
 	}
@@ -211,7 +243,6 @@ static int sample_try(ZSTD_CCtx *c, const struct codec_params *p, const void *ra
 	return err;
 }
 
-/* The hint is -1, or the choice in bit 0 and the number of blocks it still holds for above. */
 static int choose_shuffle(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n,
 			  int *hint, bool *shuffle_out)
 {
@@ -229,14 +260,63 @@ static int choose_shuffle(ZSTD_CCtx *c, const struct codec_params *p, const void
 		*shuffle_out = false;
 		return 0;
 	}
-	if (*hint >= 2) {
-		*shuffle_out = *hint & 1;
-		*hint -= 2;
+	if (*hint & HINT_FILTER_MASK) {
+		*shuffle_out = *hint & HINT_SHUFFLE;
+		*hint -= HINT_FILTER_ONE;
 		return 0;
 	}
 	err = sample_try(c, p, raw, n, shuffle_out);
 	if (!err)
-		*hint = (SAMPLE_EVERY - 1) * 2 + *shuffle_out;
+		*hint = (*hint & ~(HINT_SHUFFLE | HINT_FILTER_MASK)) + (SAMPLE_EVERY - 1) * HINT_FILTER_ONE + *shuffle_out;
+	return err;
+}
+
+static bool looks_like_noise(const uint8_t *raw, size_t n)
+{
+	const uint64_t least = (uint64_t)NOISE_BYTES * NOISE_BYTES / 256;
+	uint32_t count[256] = { 0 };
+	uint64_t squares = 0;
+
+	for (size_t i = 0; i < NOISE_PIECES; i++) {
+		const uint8_t *piece = raw + (n - NOISE_PIECE_BYTES) / (NOISE_PIECES - 1) * i;
+
+		for (size_t k = 0; k < NOISE_PIECE_BYTES; k++)
+			count[piece[k]]++;
+	}
+	for (size_t i = 0; i < 256; i++)
+		squares += (uint64_t)count[i] * count[i];
+	return squares <= least + least / NOISE_EXCESS_PART;
+}
+
+/* Whether the block is to be stored raw untried (invariant 5). */
+static bool skip_compression(const void *raw, size_t n, int *hint)
+{
+	if (*hint < HINT_RAW_ONE || n < NOISE_BLOCK_MIN || !looks_like_noise(raw, n))
+		return false;
+	*hint -= HINT_RAW_ONE;
+	return true;
+}
+
+/* Zstd's own measure of what is worth its while. */
+static void remember_outcome(size_t n, size_t frame_len, int *hint)
+{
+	*hint &= HINT_RAW_ONE - 1;
+	if (frame_len >= n - n / 64)
+		*hint += (RAW_EVERY - 1) * HINT_RAW_ONE;
+}
+
+/* Compresses, or stores raw, what is filtered already. */
+static int encode_block(ZSTD_CCtx *c, int level, const void *raw, size_t n, void *frame, size_t cap, int *hint, size_t *len_out)
+{
+	int err;
+
+	if (!level || skip_compression(raw, n, hint)) {
+		*len_out = encode_raw(raw, n, frame);
+		return 0;
+	}
+	err = compress(c, level, raw, n, frame, cap, len_out);
+	if (!err)
+		remember_outcome(n, *len_out, hint);
 	return err;
 }
 
@@ -257,6 +337,8 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 		if (!c)
 			return -ENOMEM;
 	}
+	if (*hint < 0)
+		*hint = 0;
 	err = choose_shuffle(c, p, raw, n, hint, &shuffle);
 	if (err)
 		return err;
@@ -267,10 +349,7 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 		codec_shuffle(raw, mixed, n, p->elem_bytes);
 		raw = mixed;
 	}
-	if (p->level)
-		err = compress(c, p->level, raw, n, frame, cap, &len);
-	else
-		len = encode_raw(raw, n, frame);
+	err = encode_block(c, p->level, raw, n, frame, cap, hint, &len);
 	buf_free(mixed, n);
 	if (err)
 		return err;
