@@ -66,6 +66,15 @@ static void push(struct runs *r, uint64_t at)
 	r->v[r->n++] = at;
 }
 
+static struct runs_writer **writer_slot(struct runs *r, const struct runs_writer *w)
+{
+	struct runs_writer **at = &r->writers;
+
+	while (*at && *at != w)
+		at = &(*at)->next;
+	return at;
+}
+
 void runs_grew(struct runs *r, struct runs_writer *w, uint64_t size_bytes)
 {
 	if (r->tail.pending && r->tail.by != w)
@@ -73,8 +82,11 @@ void runs_grew(struct runs *r, struct runs_writer *w, uint64_t size_bytes)
 	note(r, r->n);
 	r->tail = (struct runs_tail){ .end_bytes = size_bytes, .by = w };
 	w->end_bytes = size_bytes;
-	w->cuts = r->cuts;
 	atomic_store(&w->grew, true);
+	if (!*writer_slot(r, w)) {
+		w->next = r->writers;
+		r->writers = w;
+	}
 }
 
 /* Among the others, unless it is there. */
@@ -100,28 +112,36 @@ int runs_end(struct runs *r, struct runs_writer *w)
 {
 	if (!atomic_exchange(&w->grew, false))
 		return 0;
-	if (r->tail.by == w)
-		r->tail.pending = true;
-	else if (w->cuts == r->cuts)
+	if (r->tail.by != w)
 		return insert(r, w->end_bytes);
+	r->tail.pending = true;
 	return 0;
 }
 
-void runs_end_all(struct runs *r, struct runs_writer *w, uint64_t size_bytes)
+int runs_end_all(struct runs *r, struct runs_writer *w, uint64_t size_bytes)
 {
+	int err = runs_reserve(r);
+
 	atomic_store(&w->grew, false);
-	if (r->tail.pending && r->tail.end_bytes == size_bytes)
-		return;
+	if (err || (r->tail.pending && r->tail.end_bytes == size_bytes))
+		return err;
+	if (r->tail.pending)
+		push(r, r->tail.end_bytes);
 	note(r, r->n);
 	r->tail = (struct runs_tail){ .end_bytes = size_bytes, .by = w, .pending = true };
+	return 0;
 }
 
-void runs_leave(struct runs *r, const struct runs_writer *w)
+void runs_leave(struct runs *r, const struct runs_writer *w, bool unsure)
 {
+	struct runs_writer **at = writer_slot(r, w);
+
+	if (*at)
+		*at = (*at)->next;
 	if (r->tail.by != w)
 		return;
 	r->tail.by = NULL;
-	r->tail.pending = true;
+	r->tail.pending |= !unsure;
 }
 
 int runs_mark(struct runs *r, uint64_t size_bytes, bool *made)
@@ -145,7 +165,10 @@ void runs_cut(struct runs *r, uint64_t size_bytes)
 
 	if (size_bytes >= last(r) && size_bytes >= r->tail.end_bytes)
 		return;
-	r->cuts++;
+	for (struct runs_writer *w = r->writers; w; w = w->next) {
+		if (w->end_bytes > size_bytes)
+			w->end_bytes = size_bytes;
+	}
 	while (r->n && r->v[r->n - 1] > size_bytes)
 		r->n--;
 	note(r, r->n);

@@ -18,8 +18,8 @@
  *   truncate(2) to more, by no open file     no change: the zeros belong to the next run
  *   crash, remount                           what the last commit stored are boundaries
  *
- * Where the kernel says of no write whose it is (the writeback cache), any writer that closes after the file has grown
- * ends the run at the size: runs_end_all.
+ * Where the kernel says of no write whose it is (the writeback cache, `unsure`), any writer that closes after the file has grown
+ * ends the run at the size: runs_end_all. RELEASE ends nothing there, as what has come since the close is another's.
  *
  * Memory only, no lock: the caller has the inode's lock, exclusively for whatever changes them.
  */
@@ -33,16 +33,16 @@
 
 /* One open file description; zeroed at first. */
 struct runs_writer {
-	uint64_t end_bytes; /* where it stopped */
-	uint64_t cuts;      /* runs.cuts at that time */
-	atomic_bool grew;   /* and has closed no descriptor since */
+	struct runs_writer *next; /* in runs.writers */
+	uint64_t end_bytes;       /* where it stopped, or where that was cut off */
+	atomic_bool grew;         /* and has closed no descriptor since */
 };
 
 struct runs {
 	uint64_t *v; /* boundaries without the first, which is 0; they rise strictly */
 	size_t n, cap;
 	size_t changed; /* from this one on the stored ones are old; SIZE_MAX: none is */
-	uint64_t cuts;  /* truncations that moved an end */
+	struct runs_writer *writers; /* that have grown it and are not gone */
 	struct runs_tail {
 		uint64_t end_bytes; /* of the newest growth; nothing if it is not behind v[n - 1] */
 		const struct runs_writer *by; /* NULL: nobody can go on */
@@ -59,9 +59,9 @@ int runs_reserve(struct runs *r);
 void runs_grew(struct runs *r, struct runs_writer *w, uint64_t size_bytes);
 /* w closes a descriptor. -ENOMEM: its end is lost. */
 int runs_end(struct runs *r, struct runs_writer *w);
-void runs_end_all(struct runs *r, struct runs_writer *w, uint64_t size_bytes);
-/* w is gone; runs_end was called before. */
-void runs_leave(struct runs *r, const struct runs_writer *w);
+int runs_end_all(struct runs *r, struct runs_writer *w, uint64_t size_bytes);
+/* w is gone, which it must not be before; runs_end was called before, unless unsure. */
+void runs_leave(struct runs *r, const struct runs_writer *w, bool unsure);
 /* *made: there was no boundary at the size. -ENOMEM. */
 int runs_mark(struct runs *r, uint64_t size_bytes, bool *made);
 void runs_cut(struct runs *r, uint64_t size_bytes);

@@ -166,8 +166,7 @@ static int do_end_run(struct array *a, void *ctx)
 
 static int do_end_all(struct array *a, void *ctx)
 {
-	runs_end_all(array_runs(a), ctx, a->size_bytes);
-	return 0;
+	return runs_end_all(array_runs(a), ctx, a->size_bytes);
 }
 
 int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure)
@@ -226,7 +225,7 @@ void edit_leave(struct inode *i, const struct runs_writer *w)
 		return;
 	rwlock_exclusive(&i->rw);
 	if (i->array)
-		runs_leave(array_runs(i->array), w);
+		runs_leave(array_runs(i->array), w, i->tree->sizes_stick);
 	rwlock_release(&i->rw);
 }
 
@@ -499,7 +498,8 @@ void tree_file_release(struct tree_file *f)
 		return;
 	}
 	if ((f->flags & O_ACCMODE) != O_RDONLY) {
-		end_run(f); /* of what came after the last close */
+		if (!f->tree->sizes_stick)
+			end_run(f); /* of what came after the last close */
 		edit_leave(i, &f->writer);
 	}
 	end_writing(f);

@@ -213,8 +213,10 @@ static void start_over(struct upload *u)
 	u->total_bytes = u->high = 0;
 	u->err = 0;
 	atomic_store(&u->node->size_bytes, 0);
-	if (array)
-		inode_put(array, 1);
+	if (!array)
+		return;
+	edit_leave(array, &u->writer);
+	inode_put(array, 1);
 }
 
 void upload_free(struct upload *u)

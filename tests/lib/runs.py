@@ -1,12 +1,16 @@
 """Where runs end: what closes, dup'ed descriptors, children, other writers and truncations make of an end.
 runs.py ends|marks|index MNT [writeback]; many|counted MNT N"""
-import array, ctypes, fcntl, glob, mmap, os, struct, subprocess, sys
+import array, ctypes, fcntl, mmap, os, struct, subprocess, sys
 
 SPILLFS_IOC_MARK = 0x80105305
 mode, MNT = sys.argv[1:3]
 WRITEBACK = "writeback" in sys.argv
 DIR = MNT + "/buckets/" + mode
 os.makedirs(DIR, exist_ok=True)
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+libc.munmap.argtypes = ctypes.c_void_p, ctypes.c_size_t
 
 
 def runs(path, other=False):
@@ -127,6 +131,34 @@ def ends():
     os.write(fd, b"z" * 2)  # behind a hole
     os.close(fd)
     want(f, 0, 10)
+
+    f = DIR + "/cut-behind"  # the end of a writer that is still open
+    a, b = opened(f), opened(f)
+    os.write(a, b"a" * 10)
+    os.write(b, b"b" * 10)
+    os.truncate(f, 15)
+    os.close(a)
+    os.close(b)
+    want(f, 0, *([] if WRITEBACK else [10]), 15)
+    f = DIR + "/made-longer"
+    append(f, 5)
+    fd = opened(f)
+    os.truncate(f, 8)
+    os.close(fd)
+    want(f, 0, 5, *([8] if WRITEBACK else []))
+    f = DIR + "/mapped-beyond-close"  # its release comes while another one appends
+    fd = os.open(f, os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"a" * 5)
+    at = libc.mmap(None, 4096, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+    os.close(fd)
+    fd = opened(f)
+    os.write(fd, b"b" * 3)
+    os.fsync(fd)
+    libc.munmap(at, 4096)
+    os.stat(f)
+    os.write(fd, b"b" * 4)
+    os.close(fd)
+    want(f, 0, 5, 12)
 
     f = DIR + "/prepared"  # to its size first, then filled in
     fd = os.open(f, os.O_RDWR | os.O_CREAT)

@@ -50,7 +50,7 @@ UNIT_TEST(runs_pending_ends)
 	bounds_are(&r, 2, 12, 25);
 	CHECK_OK(runs_end(&r, &b));
 	bounds_are(&r, 3, 12, 25, 30);
-	runs_leave(&r, &b);
+	runs_leave(&r, &b, false);
 	grow(&r, &b, 33); /* a new one in the same place */
 	bounds_are(&r, 3, 12, 25, 30);
 	CHECK_EQ(runs_count(&r, 33), 4);
@@ -88,11 +88,44 @@ UNIT_TEST(runs_cut_back)
 	grow(&r, &b, 19);
 	CHECK_OK(runs_end(&r, &b));
 	bounds_are(&r, 3, 10, 15, 19);
-	CHECK_OK(runs_end(&r, &a)); /* its end was cut off */
+	CHECK_OK(runs_end(&r, &a)); /* its end is where it was cut off */
 	bounds_are(&r, 3, 10, 15, 19);
 	runs_cut(&r, 0);
 	bounds_are(&r, 0);
 	CHECK_EQ(runs_count(&r, 0), 0);
+	grow(&r, &a, 10);
+	grow(&r, &b, 20);
+	runs_cut(&r, 15); /* behind the end of a, which is open still */
+	CHECK_OK(runs_end(&r, &a));
+	CHECK_OK(runs_end(&r, &b));
+	bounds_are(&r, 2, 10, 15);
+	grow(&r, &a, 30);
+	grow(&r, &b, 40);
+	runs_cut(&r, 20);
+	grow(&r, &b, 50);
+	CHECK_OK(runs_end(&r, &a));
+	bounds_are(&r, 3, 10, 15, 20);
+	runs_leave(&r, &a, false);
+	runs_leave(&r, &b, false);
+	CHECK(!r.writers);
+	runs_fini(&r);
+}
+
+UNIT_TEST(runs_of_unknown_writers)
+{
+	struct runs r = { .changed = SIZE_MAX };
+	struct runs_writer a = { 0 }, b = { 0 };
+
+	grow(&r, &a, 5);
+	CHECK_OK(runs_end_all(&r, &a, 5));
+	CHECK_OK(runs_end_all(&r, &b, 8)); /* truncate(2) has made it longer */
+	bounds_are(&r, 2, 5, 8);
+	grow(&r, &a, 10);
+	runs_leave(&r, &a, true);
+	bounds_are(&r, 2, 5, 8);
+	grow(&r, &b, 12);
+	CHECK_OK(runs_end_all(&r, &b, 12));
+	bounds_are(&r, 3, 5, 8, 12);
 	runs_fini(&r);
 }
 
@@ -121,7 +154,7 @@ UNIT_TEST(runs_stored_follow)
 			CHECK_OK(runs_end(&r, who));
 			break;
 		case 3:
-			runs_end_all(&r, who, size);
+			CHECK_OK(runs_end_all(&r, who, size));
 			break;
 		default:
 			size += 1 + unit_rand(&state) % 100;
