@@ -48,6 +48,13 @@ static void answer_open(void *ctx)
 	free(p);
 }
 
+/* With its writeback cache, the kernel holds page writes back while it waits for an open that cuts the file: it must not
+ * wait for the notify thread, which may be waiting for such a write. It forgets the file's attributes by itself. */
+static bool cuts(const struct front *f, const struct fuse_file_info *fi)
+{
+	return f->config.writeback && (fi->flags & O_TRUNC);
+}
+
 static void open_written(void *ctx)
 {
 	struct pending_open *p = ctx;
@@ -67,9 +74,7 @@ static void open_written(void *ctx)
 	set_opened(&p->fi, p->file, &info);
 	if (info.new_attr)
 		notify_drop_attr(f->notify, p->ino, NULL, NULL);
-	/* While a file is emptied the kernel may hold page writes back, which what is queued may wait for; then it asks for the
-	 * attributes anyway. */
-	if ((front_take_told() || info.new_attr) && !(p->fi.flags & O_TRUNC))
+	if ((front_take_told() || info.new_attr) && !cuts(f, &p->fi))
 		notify_then(f->notify, answer_open, p);
 	else
 		answer_open(p);
@@ -80,6 +85,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct front *f = front_of(req);
 	struct pending_open *p = malloc(sizeof(*p));
 	uint64_t unwritten[TREE_UNWRITTEN_MAX];
+	bool waits;
 	size_t n;
 
 	if (!p) {
@@ -88,9 +94,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	*p = (struct pending_open){ .req = req, .ino = ino, .fi = *fi };
 	n = tree_unwritten(f->tree, ino, unwritten);
+	waits = n && !cuts(f, fi);
 	for (size_t k = 0; k < n; k++)
-		notify_drop_pages(f->notify, unwritten[k], 0, 0, k + 1 < n ? NULL : open_written, p);
-	if (!n)
+		notify_drop_pages(f->notify, unwritten[k], 0, 0, waits && k + 1 == n ? open_written : NULL, p);
+	if (!waits)
 		open_written(p);
 }
 

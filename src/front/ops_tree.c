@@ -201,9 +201,17 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const 
 	reply_when_told(req, err, &a, reply_entry);
 }
 
+/* Where all files are shown as one owner's, whoever may remove one may remove all. */
+static const struct tree_caller *remover(fuse_req_t req, const struct tree_caller *who)
+{
+	return front_of(req)->config.set_uid ? NULL : who;
+}
+
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	front_reply_err_when_told(req, tree_unlink(front_of(req)->tree, parent, name));
+	struct tree_caller who = front_caller(req);
+
+	front_reply_err_when_told(req, tree_unlink(front_of(req)->tree, parent, name, remover(req, &who)));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -214,7 +222,9 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
 		      unsigned flags)
 {
-	front_reply_err_when_told(req, tree_rename(front_of(req)->tree, parent, name, newparent, newname, flags));
+	struct tree_caller who = front_caller(req);
+
+	front_reply_err_when_told(req, tree_rename(front_of(req)->tree, parent, name, newparent, newname, flags, remover(req, &who)));
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)

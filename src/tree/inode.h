@@ -104,7 +104,7 @@ struct tree_dir {
 /* The cookie that the walk ends at. What is added after its start has a higher one, or the walk might never end. */
 int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
 
-/* The kernel is to forget a name of a directory, attributes, or pages and attributes (tree_on_changes). */
+/* The kernel is to forget a name of a directory and the directory's attributes, attributes, or pages and attributes (tree_on_changes). */
 void tree_changed_name(struct tree *t, uint64_t parent, const char *name);
 void tree_changed_attr(struct tree *t, uint64_t ino);
 void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);

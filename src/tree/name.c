@@ -491,9 +491,9 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 	return err;
 }
 
-int tree_unlink(struct tree *t, uint64_t parent, const char *name)
+int tree_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who)
 {
-	return views_is(parent) ? views_unlink(t, parent, name) : remove_name(t, parent, name, false);
+	return views_is(parent) ? views_unlink(t, parent, name, who) : remove_name(t, parent, name, false);
 }
 
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
@@ -589,7 +589,7 @@ static int apply_rename_locked(struct rename *r)
 }
 
 int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
-		unsigned flags)
+		unsigned flags, const struct tree_caller *who)
 {
 	struct meta *m = t->store->meta;
 	struct rename r = { .name = name, .newname = newname, .flags = flags };
@@ -598,7 +598,7 @@ int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
 	if (!err && views_is(parent) && views_is(newparent))
-		return views_rename(t, parent, name, newparent, newname, flags);
+		return views_rename(t, parent, name, newparent, newname, flags, who);
 	if (!err && (views_is(parent) || views_is(newparent)))
 		return -EXDEV;
 	if (!err)

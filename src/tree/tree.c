@@ -144,6 +144,8 @@ void tree_changed_name(struct tree *t, uint64_t parent, const char *name)
 {
 	if (t->changes.name)
 		t->changes.name(t->changes.ctx, parent, name);
+	/* Of the directory's times and links the kernel forgets nothing with a name that it does not know. */
+	tree_changed_attr(t, parent);
 }
 
 void tree_changed_attr(struct tree *t, uint64_t ino)

@@ -83,11 +83,12 @@ int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, de
 int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
 		struct tree_attr *out);
 int tree_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
-int tree_unlink(struct tree *t, uint64_t parent, const char *name);
+/* who: for views, of whose names the kernel cannot know what they stand for when they are removed; NULL: all is one owner's. */
+int tree_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who);
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. -EXDEV between storage classes. */
 int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
-		unsigned flags);
+		unsigned flags, const struct tree_caller *who);
 int tree_readlink(struct tree *t, uint64_t ino, char **out); /* malloc'd */
 
 /* Directories: entries behind `cookie` (0: from the start), at most max; 0 at the end. With count, each

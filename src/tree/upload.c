@@ -236,7 +236,7 @@ static int part_from_readers(struct inode *i)
 
 	rwlock_exclusive(&i->rw);
 	atomic_store(&i->view->superseded, true);
-	if (atomic_load(&i->ncached) || i->view->upload)
+	if (atomic_load(&i->ncached) || atomic_load(&i->view->written) || i->view->upload)
 		err = -ESTALE;
 	else
 		atomic_store(&i->view->written, true);

@@ -456,6 +456,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	}
 	lock_acquire(&i->attr);
 	n->told_bytes = size;
+	n->told_uid = out->st.st_uid;
 	lock_release(&i->attr);
 	out->st.st_ino = ino;
 	out->st.st_nlink = 1; /* of directories: not counted */

@@ -53,11 +53,12 @@ void views_free_node(struct view_node *n);
 /* Changing arrays by their views (views_edit.c). As the functions of tree.h; -EROFS where a view is not one array. */
 int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
 		  struct tree_attr *out);
-int views_unlink(struct tree *t, uint64_t parent, const char *name);
+int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who);
 int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
 		struct tree_attr *out);
 int views_rmdir(struct tree *t, uint64_t parent, const char *name);
-int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags);
+int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
+		 const struct tree_caller *who);
 int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
 /* The array or directory whose attributes are a view's, with one more reference. -EROFS; -EOPNOTSUPP: an upload that has
  * not got one yet. */

@@ -77,6 +77,34 @@ int views_target(struct tree *t, uint64_t ino, struct inode **out)
 	return !dir && shown_array(i, out) ? 0 : views_source(t, i->view, out);
 }
 
+static uid_t owner_of(struct inode *i)
+{
+	struct tree_attr attr;
+
+	if (i->view)
+		upload_stat(i->view->upload, &attr);
+	else
+		inode_stat(i, &attr);
+	return attr.st.st_uid;
+}
+
+/* The kernel has checked the caller against the owner that it was told of last. If the array (or upload) has got another one by
+ * another name, the kernel has to ask again. */
+static int check_owner(struct inode *i, struct inode *owned, unsigned set, const struct tree_caller *who)
+{
+	bool late = set == (TREE_SET_MTIME | TREE_SET_CTIME); /* the kernel's own, with its writeback cache */
+	uid_t uid = owner_of(owned);
+	bool known;
+
+	lock_acquire(&i->attr);
+	known = i->view->told_uid == uid;
+	lock_release(&i->attr);
+	if (known || late || !who->uid || !(set & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID | TREE_SET_ATIME | TREE_SET_MTIME)))
+		return 0;
+	tree_changed_attr(i->tree, i->ino);
+	return -ESTALE;
+}
+
 int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
 		  struct tree_attr *out)
 {
@@ -87,7 +115,9 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 	if (err)
 		return err;
 	if (i->view->upload) {
-		err = upload_set(i->view->upload, set, st, who);
+		err = check_owner(i, i, set, who);
+		if (!err)
+			err = upload_set(i->view->upload, set, st, who);
 		return err ? err : views_getattr(t, ino, out);
 	}
 	err = views_target(t, ino, &target);
@@ -96,8 +126,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		return views_getattr(t, ino, out);
 	if (err)
 		return err;
-	if (past_is(target->ino))
-		err = -EROFS;
+	err = past_is(target->ino) ? -EROFS : check_owner(i, target, set, who);
 	/* The header says how many elements there are. */
 	if (!err && (set & TREE_SET_SIZE)) {
 		err = views_may_write(i);
@@ -164,7 +193,30 @@ static int find_upload(struct tree *t, const struct view_key *dir, const char *n
 	return dir->format == FORMAT_NPY ? upload_find(t, dir->source, name, out) : -ENOENT;
 }
 
-int views_unlink(struct tree *t, uint64_t parent, const char *name)
+/* The kernel has checked what the name stood for when it looked it up, and that may be another's by now: in a sticky directory
+ * only the owner of a file, or of the directory, takes its name away. */
+static int check_sticky(struct inode *dir, struct inode *i, const struct tree_caller *who)
+{
+	bool may;
+
+	if (!who || !who->uid || who->uid == owner_of(i))
+		return 0;
+	lock_acquire(&dir->attr);
+	may = !(dir->mode & S_ISVTX) || who->uid == dir->uid;
+	lock_release(&dir->attr);
+	return may ? 0 : -EPERM;
+}
+
+static int unlink_upload(struct inode *dir, struct inode *upload, const struct tree_caller *who)
+{
+	int err = check_sticky(dir, upload, who);
+
+	if (!err)
+		upload_drop(upload);
+	return err;
+}
+
+int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who)
 {
 	char own[META_NAME_MAX + 1];
 	struct inode *dir, *held, *i = NULL;
@@ -176,12 +228,13 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name)
 		return err;
 	err = find_entry(t, &dir->view->key, name, own, &i);
 	if (!err) {
-		err = tree_unlink(t, held->ino, own);
+		err = check_sticky(held, i, who);
+		if (!err)
+			err = tree_unlink(t, held->ino, own, NULL);
 		tree_changed_name(t, held->ino, own);
 		tree_changed_attr(t, i->ino);
 	} else if (err == -ENOENT && !find_upload(t, &dir->view->key, name, &i)) {
-		upload_drop(i);
-		err = 0;
+		err = unlink_upload(held, i, who);
 	}
 	if (i)
 		inode_put(i, 1);
@@ -210,16 +263,30 @@ int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, 
 	return err;
 }
 
+/* Is something being written there that is no array yet? */
+static bool has_uploads(struct tree *t, uint64_t dir)
+{
+	char name[META_NAME_MAX + 1];
+	uint64_t number, ino;
+
+	return !upload_next(t, dir, 0, &number, name, &ino);
+}
+
 int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 {
 	struct inode *dir, *held;
+	struct tree_attr attr;
 	int err = find_dir(t, parent, false, &dir);
 
 	if (!err)
 		err = views_hold_dir(t, dir->view->key.source, &held);
 	if (err)
 		return err;
-	err = tree_rmdir(t, held->ino, name);
+	err = tree_lookup(t, held->ino, name, &attr);
+	if (!err) {
+		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : tree_rmdir(t, held->ino, name);
+		tree_forget(t, attr.st.st_ino, 1);
+	}
 	tree_changed_name(t, held->ino, name);
 	inode_put(held, 1);
 	return err;
@@ -294,6 +361,13 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 
 	if (S_ISDIR(from->there->mode) && to->there && !S_ISDIR(to->there->mode))
 		return -ENOTDIR;
+	if (to->there && !(flags & RENAME_EXCHANGE) && has_uploads(t, to->there->ino))
+		return -ENOTEMPTY;
+	/* A file may have the array's new name without having that of the view: it stays. */
+	if (!to->there)
+		flags |= RENAME_NOREPLACE;
+	if (!to->there && (flags & RENAME_EXCHANGE))
+		return -ENOENT;
 	if (S_ISDIR(from->there->mode))
 		snprintf(to->own, sizeof(to->own), "%s", newname);
 	else if (!*to->own)
@@ -303,7 +377,7 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 	if (!err && (flags & RENAME_EXCHANGE) && to->there && S_ISREG(to->there->mode))
 		err = keep_type(to->there, to->own, from->own);
 	if (!err)
-		err = tree_rename(t, from->held->ino, from->own, to->held->ino, to->own, flags);
+		err = tree_rename(t, from->held->ino, from->own, to->held->ino, to->own, flags, NULL);
 	tree_changed_name(t, from->held->ino, from->own);
 	tree_changed_name(t, to->held->ino, to->own);
 	tree_changed_attr(t, from->there->ino);
@@ -312,8 +386,21 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 	return err;
 }
 
+/* The own name of what is to be an array; a file may have it without having that of the view. */
+static int name_new_array(struct tree *t, struct place *to, const char *newname)
+{
+	struct tree_attr attr;
+	int err = name_array(FORMAT_NPY, newname, "", to->own);
+
+	if (err || tree_lookup(t, to->held->ino, to->own, &attr))
+		return err;
+	tree_forget(t, attr.st.st_ino, 1);
+	return -EEXIST;
+}
+
 /* An upload is not an array yet: it gets its name from here when it is whole. */
-static int rename_upload(struct tree *t, struct inode *upload, struct place *to, const char *newname, unsigned flags)
+static int rename_upload(struct tree *t, struct inode *upload, struct place *to, const char *newname, unsigned flags,
+			 const struct tree_caller *who)
 {
 	struct inode *there = NULL;
 	bool temporary;
@@ -328,17 +415,20 @@ static int rename_upload(struct tree *t, struct inode *upload, struct place *to,
 	if (!err && flags & ~(unsigned)RENAME_NOREPLACE)
 		err = -EINVAL;
 	if (!err && !*to->own && !temporary)
-		err = name_array(FORMAT_NPY, newname, "", to->own);
+		err = name_new_array(t, to, newname);
 	if (!err && there && there != upload)
-		upload_drop(there);
+		err = check_sticky(to->held, there, who);
 	if (!err && there != upload)
 		err = upload_rename(upload, to->held->ino, newname, to->own, to->there ? to->there->ino : 0);
+	if (!err && there && there != upload)
+		upload_drop(there);
 	if (there)
 		inode_put(there, 1);
 	return err;
 }
 
-int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags)
+int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
+		 const struct tree_caller *who)
 {
 	struct place from = { 0 }, to = { 0 };
 	struct inode *upload = NULL;
@@ -350,8 +440,12 @@ int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t new
 		err = -EXDEV;
 	if (!err && !from.there)
 		err = find_upload(t, &from.dir->view->key, name, &upload);
+	if (!err)
+		err = check_sticky(from.held, upload ? upload : from.there, who);
+	if (!err && to.there && to.there != from.there)
+		err = check_sticky(to.held, to.there, who);
 	if (!err && upload)
-		err = rename_upload(t, upload, &to, newname, flags);
+		err = rename_upload(t, upload, &to, newname, flags, who);
 	else if (!err && from.there != to.there)
 		err = rename_array(t, &from, &to, newname, flags);
 	if (upload)

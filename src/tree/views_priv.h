@@ -55,6 +55,7 @@ struct view_node {
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, size_bytes;
 	uint64_t told_bytes;     /* the size that the kernel was told last */
+	uid_t told_uid;          /* and the owner */
 	uint64_t seen, nseen;    /* version of the sources that was seen last, and how often that was another one */
 	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
 	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */

@@ -58,5 +58,6 @@ x.npy.tmp"
 	edit tools "$WORK"
 	edit uploads
 	edit place
+	edit cuts
 	edit storm
 }

@@ -7,6 +7,7 @@
     views_edit.py place MNT        writes in place, mapped and not; what others see, and when
     views_edit.py refused MNT      what is not one array
     views_edit.py users MNT        nobody can do by a view what he could not do to the array
+    views_edit.py cuts MNT         opens that cut an array, beside opens of its view
     views_edit.py storm MNT        all of it at once
 """
 import errno
@@ -17,6 +18,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 
@@ -182,6 +184,16 @@ def names(mnt):
             os.rename(npy + "/o.npy", "%s/views/parquet/%s/o.parquet" % (mnt, kind))
         with fails(errno.ENOENT):
             os.rename(npy + "/none.npy", npy + "/x.npy")
+        # over a file that has the array's new name, but not the view's: it stays
+        np.arange(3.).tofile(top + "/two.f64")
+        np.arange(3, dtype="u1").tofile(top + "/two.u8")
+        with fails(errno.EEXIST):
+            os.rename(npy + "/p.npy", npy + "/two.npy")
+        with fails(errno.ENOENT, errno.EEXIST):
+            rename2(npy + "/p.npy", npy + "/two.npy", EXCHANGE)
+        eq(np.fromfile(top + "/two.f64").tolist(), list(range(3)))
+        os.unlink(top + "/two.f64")
+        os.unlink(top + "/two.u8")
         # links
         os.link(npy + "/p.npy", npy + "/l.npy")
         eq((os.stat(top + "/p.f64").st_nlink, np.load(npy + "/l.npy").tolist()), (2, list(range(7))))
@@ -203,6 +215,16 @@ def names(mnt):
             os.rename(npy + "/p.npy", npy + "/d")
         os.rename(npy + "/d", npy + "/e")
         assert os.path.isdir(top + "/e") and not os.path.exists(top + "/d")
+        # the kernel has the directory's attributes, and none of the names
+        for change in (lambda: np.save(npy + "/e/never.npy", np.arange(3)), lambda: os.mkdir(npy + "/e/sub"),
+                       lambda: os.rename(npy + "/e/never.npy", npy + "/e/seen.npy"), lambda: os.unlink(npy + "/e/seen.npy")):
+            before = os.stat(top + "/e")
+            time.sleep(0.011)
+            change()
+            assert os.stat(top + "/e").st_mtime_ns > before.st_mtime_ns
+        eq(os.stat(top + "/e").st_nlink, 3)
+        os.rmdir(npy + "/e/sub")
+        eq(os.stat(top + "/e").st_nlink, 2)
         # what is open goes on
         with open(npy + "/e/o.npy", "rb") as f:
             os.unlink(npy + "/e/o.npy")
@@ -258,6 +280,23 @@ def uploads(mnt):
             s = os.stat(top + "/x")
             eq((stat.S_IMODE(s.st_mode), s.st_mtime_ns), (0o600, WHEN))
             assert temporary not in os.listdir(npy) and np.array_equal(np.load(npy + "/x.npy"), data)
+        # a file without a view has the name that the array would get
+        put(top + "/plain", b"precious")
+        put(npy + "/x.npy.tmp", get(npy + "/x.npy"))
+        with fails(errno.EEXIST):
+            os.rename(npy + "/x.npy.tmp", npy + "/plain.npy")
+        eq(get(top + "/plain"), b"precious")
+        os.unlink(top + "/plain")
+        # directories are not empty with it
+        os.mkdir(npy + "/d")
+        os.mkdir(npy + "/e")
+        os.rename(npy + "/x.npy.tmp", npy + "/d/x.npy.tmp")
+        for change in (lambda: os.rmdir(npy + "/d"), lambda: os.rename(npy + "/e", npy + "/d")):
+            with fails(errno.ENOTEMPTY):
+                change()
+        os.unlink(npy + "/d/x.npy.tmp")
+        os.rmdir(npy + "/d")
+        os.rmdir(npy + "/e")
         # removed: nothing comes of it
         for name in ("gone.npy", "gone.npy.tmp"):
             with open(npy + "/" + name, "wb") as f:
@@ -418,6 +457,63 @@ def refused(mnt):
             os.mkdir(v + path)
 
 
+def given_away(npy, top):
+    """Who has a file of a view open does nothing to the array by it once that is another's."""
+    np.save(npy + "/given.npy", np.arange(5))
+    os.chown(top + "/given", NOBODY, NOBODY)
+    fd = os.open(npy + "/given.npy", os.O_RDONLY)
+    os.fstat(fd)
+    os.chown(top + "/given", 0, 0)
+    os.chmod(top + "/given", 0o600)
+
+    def other():
+        for change in (lambda: os.fchmod(fd, 0o666), lambda: os.utime(fd, ns=(WHEN, WHEN)), lambda: os.fchown(fd, -1, NOBODY)):
+            with fails(errno.ESTALE, errno.EPERM):
+                change()
+    sysx.in_child(other, NOBODY)
+    os.close(fd)
+    s = os.stat(top + "/given")
+    eq((oct(s.st_mode & 0o7777), s.st_gid), ("0o600", 0))
+    os.unlink(npy + "/given.npy")
+
+
+def swapped(npy, top):
+    """In a sticky directory, an array that comes and goes in front of another's does not lend its view's name to it."""
+    os.mkdir(top + "/sticky")
+    os.chmod(top + "/sticky", 0o1777)
+    np.arange(3.).tofile(top + "/sticky/x.f64")
+
+    def other():
+        end = time.monotonic() + 0.5
+
+        def flip():
+            while time.monotonic() < end:
+                put(top + "/sticky/x", bytes(8))
+                os.setxattr(top + "/sticky/x", "user.spillfs.dtype", b"f64")
+                try:
+                    os.unlink(top + "/sticky/x")
+                except FileNotFoundError:
+                    pass
+
+        def take():
+            while time.monotonic() < end:
+                for change in (os.unlink, lambda p: os.rename(p, npy + "/sticky/taken.npy")):
+                    try:
+                        change(npy + "/sticky/x.npy")
+                    except OSError as e:
+                        assert e.errno in (errno.ENOENT, errno.EPERM, errno.ESTALE), e
+        t = threading.Thread(target=take)
+        t.start()
+        try:
+            flip()
+        except FileNotFoundError:  # renamed in between
+            pass
+        t.join()
+    sysx.in_child(other, NOBODY)
+    eq(np.fromfile(top + "/sticky/x.f64").tolist(), list(range(3)))
+    shutil.rmtree(top + "/sticky")
+
+
 def users(mnt):
     for npy, top in places(mnt):
         np.save(npy + "/mine.npy", np.arange(5))
@@ -443,7 +539,49 @@ def users(mnt):
             os.replace(npy + "/tmp.npy", npy + "/still.npy")
             os.unlink(npy + "/still.npy")
         sysx.in_child(other, NOBODY)
+        given_away(npy, top)
+        swapped(npy, top)
         eq((os.listdir(top), np.load(npy + "/mine.npy").tolist()), (["mine"], list(range(5))))
+
+
+def cuts(mnt):
+    """The kernel holds pages back while it opens an array to cut it; who opens the view wants them written."""
+    top, view = mnt + "/columns/c.f64", mnt + "/views/npy/columns/c.npy"
+    np.zeros(100000).tofile(top)
+    end = time.monotonic() + 1.5
+
+    def write():
+        while time.monotonic() < end:
+            fd = os.open(top, os.O_RDWR)
+            os.write(fd, bytes(400000))
+            cut = os.open(top, os.O_RDWR | os.O_TRUNC)
+            os.write(cut, bytes(800000))
+            os.close(fd)
+            os.close(cut)
+
+    def look():
+        while time.monotonic() < end:
+            try:
+                with open(view, "rb") as f:
+                    f.read(100)
+            except OSError as e:
+                assert e.errno == errno.ESTALE, e
+    children = []
+    for f in (write, write, look, look):
+        pid = os.fork()
+        if not pid:
+            f()
+            os._exit(0)
+        children.append(pid)
+    while children:
+        assert time.monotonic() < end + 20, "stuck"
+        done, status = os.waitpid(-1, os.WNOHANG)
+        if done:
+            children.remove(done)
+            eq(status, 0)
+        else:
+            time.sleep(0.02)
+    os.unlink(top)
 
 
 def storm(mnt):
@@ -499,4 +637,4 @@ def storm(mnt):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (tools, attrs, names, uploads, place, refused, users, storm)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (tools, attrs, names, uploads, place, refused, users, cuts, storm)}[sys.argv[1]](*sys.argv[2:])

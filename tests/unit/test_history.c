@@ -328,9 +328,9 @@ static void change_names(struct world *w, struct state *s, unsigned i)
 	file_name(i, from);
 	file_name(j, to);
 	if (below(2)) {
-		CHECK_OK(tree_unlink(w->tree, parent_of(w, i), from));
+		CHECK_OK(tree_unlink(w->tree, parent_of(w, i), from, NULL));
 	} else {
-		CHECK_OK(tree_rename(w->tree, parent_of(w, i), from, parent_of(w, j), to, 0));
+		CHECK_OK(tree_rename(w->tree, parent_of(w, i), from, parent_of(w, j), to, 0, NULL));
 		s->f[j] = s->f[i];
 		s->f[i].p = p;
 	}
@@ -722,7 +722,7 @@ UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
 	for (unsigned i = 0; i < NSMALL; i++) {
 		small_file(i, name, p);
 		if (i % 10)
-			CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name));
+			CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name, NULL));
 	}
 	seal(&w);
 	check_live(&w);
@@ -947,7 +947,7 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 		for (size_t k = 0; k < n && !total && v[k].name[0] == 'n'; k++) {
 			for (unsigned i = 0; i < 10; i++) {
 				snprintf(name, sizeof(name), "n%02u", i);
-				CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name));
+				CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name, NULL));
 			}
 			seal(&w);
 			CHECK_OK(layers_follow(f.store->layers, &changed));
@@ -1027,7 +1027,7 @@ UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
 	ops.open = full_open;
 	w.store->dir->ops = &ops;
 	disk.full = true;
-	CHECK_OK(tree_unlink(w.tree, META_INO_COLUMNS, "column"));
+	CHECK_OK(tree_unlink(w.tree, META_INO_COLUMNS, "column", NULL));
 	tree_file_release(f);
 	tree_forget(w.tree, a.st.st_ino, 1);
 	change_some(&w, &now);

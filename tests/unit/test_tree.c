@@ -212,7 +212,7 @@ static int live_through(struct world *w)
 		if (!err)
 			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, NULL, NULL, &a);
 		if (!err)
-			err = tree_unlink(w->tree, class_dirs[k], "gone");
+			err = tree_unlink(w->tree, class_dirs[k], "gone", NULL);
 		tree_forget(w->tree, a.st.st_ino, 1);
 	}
 	return err ? err : commit_in_the_end(w);
