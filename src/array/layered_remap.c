@@ -18,15 +18,14 @@ int layered_remap(struct array *a, const struct compact *c)
 
 	lock_acquire(&l->lock);
 	for (; !err && blockmap_next(&l->map, block, &block, &e); block++) {
-		struct layer_block to;
-		struct block_ref ref;
+		struct block_ref ref = e->ref;
+		struct layer_block to = { .layer = ref.layer, .frame_off = ref.frame_off, .raw_off = ref.raw_off };
 
-		if (!e->ref.frame_off || !compact_moved(c, e->ref.layer))
+		if (!ref.frame_off || !compact_moved(c, ref.layer))
 			continue;
-		err = compact_find(c, a->ino, block, &to);
+		err = compact_place(c, &to);
 		if (err)
 			break;
-		ref = e->ref;
 		ref.layer = (uint32_t)to.layer;
 		ref.frame_off = to.frame_off;
 		ref.frame_len = to.frame_len;

@@ -91,6 +91,10 @@ int index_record_put(struct index_record *r, const struct layer_block *b);
 struct layer_block *index_record_block(const struct index_record *r, uint64_t block);
 /* Do the tombstones cover the block? */
 bool index_record_hides(const struct index_record *r, uint64_t block);
+/* What replaying the newer record behind r gives. -ENOMEM: r is only good for index_record_free. */
+int index_record_merge(struct index_record *r, const struct index_record *newer);
+/* Tombstones, and entries that say "all zeros", go. */
+void index_record_flatten(struct index_record *r);
 /* Drops the entries in [first, first + count) and adds the range to the tombstones, merged. -ENOMEM. */
 int index_record_tomb(struct index_record *r, uint64_t first, uint64_t count);
 /* Turns the record into GONE: no entries, tombstones, target, xattrs, data. */
@@ -102,6 +106,8 @@ int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t
 bool index_name_find(const struct index *ix, uint64_t parent, const char *name, uint64_t *ino_out);
 /* Positions [*first_out, *end_out) in ix->names of the directory's names. */
 void index_name_range(const struct index *ix, uint64_t parent, size_t *first_out, size_t *end_out);
+/* The order of invariant (4). */
+int index_name_compare(const struct index_name *a, const struct index_name *b);
 /* A copy of n numbers in place of the chain. -ENOMEM. */
 int index_set_chain(struct index *ix, const uint64_t *chain, size_t n);
 
@@ -121,6 +127,44 @@ int index_encode(const struct index *ix, struct layer_index_head *head, void **o
  * (not logged), -ENOMEM. Safe on hostile input; memory is bounded by n times some 10^5. */
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out, struct index *ix_out);
 
+/* An index piece by piece (index_stream.c), when it is too long to be in memory: records in order, then names in order. */
+
+/* Where the stored bytes of an index are, its head first. A read outside [0, len) is not asked for. */
+struct index_source {
+	int (*read)(void *ctx, void *buf, size_t n, uint64_t off);
+	void *ctx;
+	uint64_t len;
+};
+
+/* Where they go, but for the head: one write behind the other. */
+struct index_sink {
+	int (*write)(void *ctx, const void *bytes, size_t n);
+	void *ctx;
+};
+
+struct index_source index_source_of(const void *bytes, size_t n);
+/* The xxh64 of an index with this head, whatever the source has in its place. */
+int index_source_hash(const struct index_source *src, const struct layer_index_head *head, uint64_t *out);
+
+/* Errors of both: as index_decode and index_encode, and those of source and sink. */
+struct index_reader;
+/* Verifies the checksum first. */
+int index_reader_new(struct index_source src, struct index_reader **out);
+void index_reader_free(struct index_reader *r);
+/* The next one, the caller's; -ENOENT: there are no more. Names come when all records were asked for. */
+int index_reader_record(struct index_reader *r, struct index_record **out);
+int index_reader_name(struct index_reader *r, struct index_name *out);
+
+struct index_writer;
+int index_writer_new(uint64_t layer, struct index_sink sink, struct index_writer **out);
+void index_writer_free(struct index_writer *w);
+int index_writer_record(struct index_writer *w, const struct index_record *r);
+int index_writer_name(struct index_writer *w, const struct index_name *n);
+/* Writes the chain, and fills in what index_encode does but xxh64. */
+int index_writer_end(struct index_writer *w, const uint64_t *chain, size_t nchain, struct layer_index_head *head);
+/* All records and names of ix. */
+int index_write(struct index_writer *w, const struct index *ix);
+
 /* Single records of an index that stays encoded (index_pages.c): it is scanned once for the pages that it is stored in, and then a page
  * is read for a record. Errors as index_decode. */
 struct index_page {
@@ -136,7 +180,7 @@ struct index_pages {
 	size_t n, cap;
 };
 
-int index_pages_scan(const void *bytes, size_t n, struct index_pages *out);
+int index_pages_scan(const struct index_source *src, struct index_pages *out);
 void index_pages_fini(struct index_pages *ps);
 /* The only page that may have a record of ino; NULL: none has. */
 const struct index_page *index_pages_find(const struct index_pages *ps, uint64_t ino);

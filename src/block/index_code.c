@@ -1,5 +1,6 @@
 /*
- * The bytes of an index: encoding and decoding of struct layer_index_head and the body behind it.
+ * The bytes of an index: encoding and decoding of its pieces, and of an index as a whole. Piece by piece, with little
+ * memory: index_stream.c.
  *
  * Invariants: (1) what index_encode makes, index_decode takes and gives back equal; (2)
  * index_decode reads no byte outside [bytes, bytes + n), believes no length before it is bounded by what
@@ -19,25 +20,47 @@
 #include "block/index_priv.h"
 #include "block/summary.h"
 
-#define BODY_LEVEL 3
-/* A longer body is stored in frames of about so many bytes, so that a record of it is had without the others. */
-#define BODY_WHOLE_MAX ((size_t)256 << 10)
-#define BODY_PAGE_BYTES ((size_t)64 << 10)
 /* No zstd frame of n bytes decodes to more than this: a block of 128 KiB takes at least 4 bytes. */
 #define BODY_BYTES_MAX(n) ((64u << 10) + 40000 * (uint64_t)(n))
 
+/* Read at once of a source. */
+#define SOURCE_BYTES ((size_t)16 << 10)
+
 static const char index_magic[8] = { 'S', 'P', 'I', 'L', 'L', 'I', 'D', 'X' };
 
-static uint64_t head_hash(const struct layer_index_head *head, const void *stored, size_t len)
+static int read_bytes(void *ctx, void *buf, size_t n, uint64_t off)
+{
+	memcpy(buf, (const uint8_t *)ctx + off, n);
+	return 0;
+}
+
+struct index_source index_source_of(const void *bytes, size_t n)
+{
+	return (struct index_source){ read_bytes, (void *)bytes, n };
+}
+
+int index_source_hash(const struct index_source *src, const struct layer_index_head *head, uint64_t *out)
 {
 	struct layer_index_head h = *head;
+	uint8_t buf[SOURCE_BYTES];
 	XXH64_state_t state;
+	uint64_t off = sizeof(h);
+	int err = 0;
 
 	h.xxh64 = 0;
 	XXH64_reset(&state, 0);
 	XXH64_update(&state, &h, sizeof(h));
-	XXH64_update(&state, stored, len);
-	return XXH64_digest(&state);
+	while (off < src->len && !err) {
+		size_t n = src->len - off < sizeof(buf) ? (size_t)(src->len - off) : sizeof(buf);
+
+		err = src->read(src->ctx, buf, n, off);
+		if (!err)
+			XXH64_update(&state, buf, n);
+		off += n;
+	}
+	if (!err)
+		*out = XXH64_digest(&state);
+	return err;
 }
 
 static bool block_valid(const struct layer_block *b, uint64_t block_bytes)
@@ -78,7 +101,7 @@ static bool tombs_valid(const struct index_record *r)
 	return true;
 }
 
-static bool record_valid(const struct index_record *r)
+bool index_record_valid(const struct index_record *r)
 {
 	if (r->type == LAYER_REC_GONE ? r->nblocks || r->ntombs : r->type != LAYER_REC_INODE)
 		return false;
@@ -90,14 +113,14 @@ static size_t pad8(size_t n)
 	return (n + 7) & ~(size_t)7;
 }
 
-static size_t record_bytes(const struct index_record *r)
+size_t index_record_bytes(const struct index_record *r)
 {
 	return pad8(sizeof(struct layer_record) + r->nblocks * sizeof(struct layer_block) +
 		    r->ntombs * sizeof(struct layer_tomb) + strlen(r->path) + strlen(r->dtype) +
 		    strlen(r->shape) + strlen(r->target) + r->xattrs_len + r->data_len);
 }
 
-static size_t name_bytes(const struct index_name *n)
+size_t index_name_bytes(const struct index_name *n)
 {
 	return pad8(sizeof(struct layer_name) + strlen(n->name));
 }
@@ -109,8 +132,7 @@ static uint8_t *put(uint8_t *p, const void *from, size_t n)
 	return p + n;
 }
 
-/* The bytes at p are zero already, so the padding is. */
-static void record_encode(const struct index_record *r, uint8_t *p, size_t len)
+void index_record_encode(const struct index_record *r, uint8_t *p, size_t len)
 {
 	struct layer_record rec = {
 		.len_bytes = (uint32_t)len,
@@ -150,7 +172,7 @@ static void record_encode(const struct index_record *r, uint8_t *p, size_t len)
 	put(p, r->data, r->data_len);
 }
 
-static void name_encode(const struct index_name *n, uint8_t *p, size_t len)
+void index_name_encode(const struct index_name *n, uint8_t *p, size_t len)
 {
 	struct layer_name name = {
 		.len_bytes = (uint32_t)len,
@@ -162,184 +184,81 @@ static void name_encode(const struct index_name *n, uint8_t *p, size_t len)
 	put(put(p, &name, sizeof(name)), n->name, name.name_len);
 }
 
-static int records_measure(const struct index *ix, uint64_t layer, size_t *len_out, uint64_t *raw_out)
+void index_head_fill(struct layer_index_head *head, uint64_t nrecords, uint64_t nnames, uint64_t nchain, uint64_t body_bytes,
+		     uint64_t raw_bytes)
 {
-	uint64_t raw = 0;
-	size_t len = 0;
-
-	for (size_t i = 0; i < ix->n; i++) {
-		const struct index_record *r = ix->v[i];
-
-		if (!record_valid(r) || (i && ix->v[i - 1]->ino >= r->ino))
-			return -EINVAL;
-		if (r->nblocks > UINT32_MAX / sizeof(*r->blocks) ||
-		    r->ntombs > UINT32_MAX / sizeof(*r->tombs) || record_bytes(r) > UINT32_MAX)
-			return -EFBIG;
-		len += record_bytes(r);
-		for (size_t b = 0; b < r->nblocks; b++)
-			if (r->blocks[b].frame_off && r->blocks[b].layer == layer)
-				raw += r->blocks[b].raw_len;
-	}
-	*len_out = len;
-	*raw_out = raw;
-	return 0;
+	memcpy(head->magic, index_magic, sizeof(index_magic));
+	head->version = LAYER_FORMAT_VERSION;
+	head->nrecords = nrecords;
+	head->nnames = nnames;
+	head->nchain = nchain;
+	head->body_bytes = body_bytes;
+	head->raw_bytes = raw_bytes;
 }
 
-/* Checks everything and gives the length of the body. */
-static int body_measure(const struct index *ix, uint64_t layer, size_t *len_out, uint64_t *raw_out)
-{
-	size_t len = 0;
-	int err = records_measure(ix, layer, &len, raw_out);
-
-	if (!err)
-		err = index_chain_check(ix->chain, ix->nchain);
-	if (err)
-		return err;
-	for (size_t i = 0; i < ix->nnames; i++) {
-		const struct index_name *n = &ix->names[i];
-
-		if (!index_name_valid(n->name, strlen(n->name)) || (i && index_name_compare(n - 1, n) >= 0))
-			return -EINVAL;
-		len += name_bytes(n);
-	}
-	len += ix->nchain * sizeof(*ix->chain);
-	if (len > UINT32_MAX)
-		return -EFBIG;
-	*len_out = len;
-	return 0;
-}
-
-/* The body on its way into frames, behind room for the head. A frame is compressed when the next piece would not fit. */
-struct body_writer {
-	ZSTD_CCtx *cctx;
-	uint8_t *page, *out;
-	size_t page_len, page_cap, page_max, out_len, out_cap;
-	int err;
+struct bytes {
+	uint8_t *p;
+	size_t len, cap;
 };
 
-static void writer_flush(struct body_writer *w)
+static int append_bytes(void *ctx, const void *from, size_t n)
 {
-	size_t bound = ZSTD_compressBound(w->page_len), len;
+	struct bytes *b = ctx;
 
-	if (w->err || !w->page_len)
-		return;
-	if (w->out_cap - w->out_len < bound) {
-		size_t cap = w->out_len + bound + w->out_cap / 2;
-		uint8_t *out = realloc(w->out, cap);
+	if (b->cap - b->len < n) {
+		size_t cap = b->len + n + b->cap / 2;
+		uint8_t *p = realloc(b->p, cap);
 
-		if (!out) {
-			w->err = -ENOMEM;
-			return;
-		}
-		w->out = out;
-		w->out_cap = cap;
+		if (!p)
+			return -ENOMEM;
+		b->p = p;
+		b->cap = cap;
 	}
-	len = ZSTD_compressCCtx(w->cctx, w->out + w->out_len, bound, w->page, w->page_len, BODY_LEVEL);
-	if (ZSTD_isError(len))
-		w->err = ZSTD_getErrorCode(len) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
-	else
-		w->out_len += len;
-	w->page_len = 0;
-}
-
-/* Zeroed room for the next n bytes; NULL after an error. */
-static uint8_t *writer_room(struct body_writer *w, size_t n)
-{
-	if (w->page_len && n > w->page_max - w->page_len)
-		writer_flush(w);
-	if (w->page_cap - w->page_len < n) {
-		size_t cap = w->page_len + n + w->page_cap;
-		uint8_t *page = realloc(w->page, cap);
-
-		if (!page)
-			w->err = -ENOMEM;
-		else {
-			w->page = page;
-			w->page_cap = cap;
-		}
-	}
-	if (w->err)
-		return NULL;
-	w->page_len += n;
-	return memset(w->page + w->page_len - n, 0, n);
-}
-
-static void body_write(struct body_writer *w, const struct index *ix)
-{
-	size_t n = ix->nchain * sizeof(*ix->chain);
-	uint8_t *room;
-
-	for (size_t i = 0; i < ix->n && !w->err; i++) {
-		size_t len = record_bytes(ix->v[i]);
-
-		room = writer_room(w, len);
-		if (room)
-			record_encode(ix->v[i], room, len);
-	}
-	for (size_t i = 0; i < ix->nnames && !w->err; i++) {
-		size_t len = name_bytes(&ix->names[i]);
-
-		room = writer_room(w, len);
-		if (room)
-			name_encode(&ix->names[i], room, len);
-	}
-	room = n && !w->err ? writer_room(w, n) : NULL;
-	if (room)
-		put(room, ix->chain, n);
-	writer_flush(w);
-}
-
-/* The body behind room for the head. *len_out counts both. */
-static int body_compress(const struct index *ix, size_t body_len, uint8_t **out, size_t *len_out)
-{
-	size_t head = sizeof(struct layer_index_head), whole = body_len <= BODY_WHOLE_MAX ? body_len : BODY_PAGE_BYTES;
-	struct body_writer w = { .cctx = ZSTD_createCCtx(), .page = malloc(whole + 1), .page_cap = whole + 1, .page_max = whole,
-				 .out = malloc(head), .out_len = head, .out_cap = head };
-	uint8_t *fit;
-
-	if (!w.cctx || !w.page || !w.out)
-		w.err = -ENOMEM;
-	if (!w.err && body_len)
-		body_write(&w, ix);
-	ZSTD_freeCCtx(w.cctx);
-	free(w.page);
-	if (w.err) {
-		free(w.out);
-		return w.err;
-	}
-	fit = realloc(w.out, w.out_len);
-	*out = fit ? fit : w.out;
-	*len_out = w.out_len;
+	memcpy(b->p + b->len, from, n);
+	b->len += n;
 	return 0;
+}
+
+int index_write(struct index_writer *w, const struct index *ix)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < ix->n && !err; i++)
+		err = index_writer_record(w, ix->v[i]);
+	for (size_t i = 0; i < ix->nnames && !err; i++)
+		err = index_writer_name(w, &ix->names[i]);
+	return err;
 }
 
 int index_encode(const struct index *ix, struct layer_index_head *head, void **out, size_t *len_out)
 {
-	uint64_t raw_bytes = 0;
-	size_t body_len = 0, len = 0;
-	uint8_t *bytes = NULL;
-	int err = body_measure(ix, head->layer, &body_len, &raw_bytes);
+	struct bytes b = { 0 };
+	struct index_source src;
+	struct index_writer *w;
+	int err = index_writer_new(head->layer, (struct index_sink){ append_bytes, &b }, &w);
 
-	if (!err)
-		err = body_compress(ix, body_len, &bytes, &len);
 	if (err)
 		return err;
-	memcpy(head->magic, index_magic, sizeof(index_magic));
-	head->version = LAYER_FORMAT_VERSION;
-	head->nrecords = ix->n;
-	head->nnames = ix->nnames;
-	head->nchain = ix->nchain;
-	head->body_bytes = body_len;
-	head->raw_bytes = raw_bytes;
-	head->xxh64 = head_hash(head, bytes + sizeof(*head), len - sizeof(*head));
-	memcpy(bytes, head, sizeof(*head));
-	*out = bytes;
-	*len_out = len;
+	err = append_bytes(&b, head, sizeof(*head));
+	if (!err)
+		err = index_write(w, ix);
+	if (!err)
+		err = index_writer_end(w, ix->chain, ix->nchain, head);
+	index_writer_free(w);
+	if (err) {
+		free(b.p);
+		return err;
+	}
+	src = index_source_of(b.p, b.len);
+	index_source_hash(&src, head, &head->xxh64);
+	memcpy(b.p, head, sizeof(*head));
+	*out = b.p;
+	*len_out = b.len;
 	return 0;
 }
 
 /* The counts and the body that they call for can stand behind stored bytes of this length. */
-static bool counts_valid(const struct layer_index_head *head, size_t stored)
+static bool counts_valid(const struct layer_index_head *head, uint64_t stored)
 {
 	uint64_t left = head->body_bytes;
 
@@ -354,11 +273,23 @@ static bool counts_valid(const struct layer_index_head *head, size_t stored)
 	return head->nchain <= left / sizeof(uint64_t);
 }
 
-bool index_head_valid(const struct layer_index_head *head, const uint8_t *stored, size_t len)
+int index_head_read(const struct index_source *src, struct layer_index_head *out)
 {
-	return !memcmp(head->magic, index_magic, sizeof(index_magic)) &&
-	       head->version == LAYER_FORMAT_VERSION && head->kind >= LAYER_SEGMENT && head->kind <= LAYER_FULL &&
-	       head->xxh64 == head_hash(head, stored, len) && counts_valid(head, len);
+	struct layer_index_head head;
+	uint64_t hash;
+	int err = src->len < sizeof(head) ? -EUCLEAN : src->read(src->ctx, &head, sizeof(head), 0);
+
+	if (err)
+		return err;
+	if (memcmp(head.magic, index_magic, sizeof(index_magic)) || head.version != LAYER_FORMAT_VERSION ||
+	    head.kind < LAYER_SEGMENT || head.kind > LAYER_FULL)
+		return -EUCLEAN;
+	err = index_source_hash(src, &head, &hash);
+	if (!err && (hash != head.xxh64 || !counts_valid(&head, src->len - sizeof(head))))
+		err = -EUCLEAN;
+	if (!err)
+		*out = head;
+	return err;
 }
 
 bool index_frame_measure(const uint8_t *p, size_t left, uint64_t most, size_t *len_out, size_t *raw_out)
@@ -520,7 +451,7 @@ static int record_fill(const struct layer_record *rec, const uint8_t *p, struct 
 	r->ntombs = r->cap_tombs = rec->ntombs;
 	r->xattrs_len = rec->xattrs_len;
 	r->data_len = rec->data_len;
-	return record_valid(r) ? 0 : -EUCLEAN;
+	return index_record_valid(r) ? 0 : -EUCLEAN;
 }
 
 int index_record_decode(const uint8_t *p, struct index_record **out)
@@ -594,20 +525,30 @@ static int records_decode(uint64_t n, struct cursor *c, struct index *ix)
 	return 0;
 }
 
-/* Appends the name at p to ix, whose room is reserved. */
-static int name_decode(const struct layer_name *name, const uint8_t *p, struct index *ix)
+int index_name_decode(const uint8_t *p, struct index_name *out)
 {
-	struct index_name *n = &ix->names[ix->nnames];
-	const char *text = (const char *)p + sizeof(*name);
-	size_t need = sizeof(*name) + name->name_len;
+	struct layer_name name;
+	size_t need;
+	char *text;
 	int err = 0;
 
-	if (pad8(need) != name->len_bytes || name->zero || !padding_valid(p, need, name->len_bytes) ||
-	    !index_name_valid(text, name->name_len))
+	memcpy(&name, p, sizeof(name));
+	need = sizeof(name) + name.name_len;
+	if (pad8(need) != name.len_bytes || name.zero || !padding_valid(p, need, name.len_bytes) ||
+	    !index_name_valid((const char *)p + sizeof(name), name.name_len))
 		return -EUCLEAN;
-	n->parent = name->parent;
-	n->ino = name->ino;
-	n->name = text_decode(p + sizeof(*name), name->name_len, &err);
+	text = text_decode(p + sizeof(name), name.name_len, &err);
+	if (!err)
+		*out = (struct index_name){ name.parent, name.ino, text };
+	return err;
+}
+
+/* Appends the name at p to ix, whose room is reserved. */
+static int name_append(const uint8_t *p, struct index *ix)
+{
+	struct index_name *n = &ix->names[ix->nnames];
+	int err = index_name_decode(p, n);
+
 	if (err)
 		return err;
 	ix->nnames++;
@@ -631,7 +572,7 @@ static int names_decode(uint64_t n, struct cursor *c, struct index *ix)
 		memcpy(&name, c->p, sizeof(name));
 		if (name.len_bytes < sizeof(name) || name.len_bytes > c->left)
 			return -EUCLEAN;
-		err = name_decode(&name, c->p, ix);
+		err = name_append(c->p, ix);
 		if (err)
 			return err;
 		c->p += name.len_bytes;
@@ -660,19 +601,16 @@ static int chain_decode(uint64_t n, struct cursor *c, struct index *ix)
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out,
 		 struct index *ix_out)
 {
-	const uint8_t *stored = (const uint8_t *)bytes + sizeof(struct layer_index_head);
+	const struct index_source src = index_source_of(bytes, n);
 	struct layer_index_head head;
 	struct cursor c;
 	struct index ix;
 	uint8_t *body;
-	int err;
+	int err = index_head_read(&src, &head);
 
-	if (n < sizeof(head))
-		return -EUCLEAN;
-	memcpy(&head, bytes, sizeof(head));
-	if (!index_head_valid(&head, stored, n - sizeof(head)))
-		return -EUCLEAN;
-	err = body_decompress(&head, stored, n - sizeof(head), &body);
+	if (err)
+		return err;
+	err = body_decompress(&head, (const uint8_t *)bytes + sizeof(head), n - sizeof(head), &body);
 	if (err)
 		return err;
 	index_init(&ix);

@@ -14,6 +14,8 @@
 
 #include "block/index_priv.h"
 
+#define WINDOW_BYTES ((size_t)64 << 10)
+
 /* Records of other types may have any numbers: index_decode passes over them, too. */
 static bool known(const struct layer_record *rec)
 {
@@ -55,52 +57,83 @@ static int pages_add(struct index_pages *ps, const struct index_page *page)
 	return 0;
 }
 
-/* The page whose frame begins `off` bytes behind the head. */
-static int page_scan(const uint8_t *stored, size_t len, size_t off, uint64_t most, uint64_t nrecords, struct index_page *out)
+/* The stored bytes of the frame that begins at `off`: at least its head, and all of it once its length is known. */
+struct window {
+	uint8_t *p;
+	size_t len, cap;
+};
+
+static int window_read(struct window *w, const struct index_source *src, uint64_t off, size_t n)
 {
-	struct index_page page = { .first_ino = UINT64_MAX, .off = (uint32_t)off };
-	size_t frame, raw;
-	uint8_t *body;
+	uint64_t left = src->len - off;
+
+	if (n > left)
+		n = (size_t)left;
+	if (n > w->cap) {
+		uint8_t *p = realloc(w->p, n);
+
+		if (!p)
+			return -ENOMEM;
+		w->p = p;
+		w->cap = n;
+	}
+	w->len = n;
+	return src->read(src->ctx, w->p, n, off);
+}
+
+/* Most frames are in it at once. A longer one is looked for in windows of twice the length. */
+static int window_frame(struct window *w, const struct index_source *src, uint64_t off, uint64_t most, size_t *frame, size_t *raw)
+{
+	for (size_t n = WINDOW_BYTES;; n *= 2) {
+		int err = window_read(w, src, off, n);
+
+		if (err)
+			return err;
+		if (index_frame_measure(w->p, w->len, most, frame, raw))
+			return 0;
+		if (w->len < n)
+			return -EUCLEAN;
+	}
+}
+
+/* The page whose frame is in the window, `off` bytes behind the head. */
+static int page_scan(const struct window *w, size_t frame, size_t raw, uint64_t off, uint64_t nrecords, struct index_page *out)
+{
+	struct index_page page = { .first_ino = UINT64_MAX, .off = (uint32_t)off, .len = (uint32_t)frame, .raw = (uint32_t)raw };
+	uint8_t *body = malloc(raw);
 	int err;
 
-	if (!index_frame_measure(stored + off, len - off, most, &frame, &raw))
-		return -EUCLEAN;
-	body = malloc(raw);
 	if (!body)
 		return -ENOMEM;
-	err = index_frame_decode(stored + off, frame, body, raw);
+	err = index_frame_decode(w->p, frame, body, raw);
 	if (!err)
 		err = page_survey(body, raw, nrecords, &page);
 	free(body);
-	page.len = (uint32_t)frame;
-	page.raw = (uint32_t)raw;
-	page.xxh64 = XXH64(stored + off, frame, 0);
+	page.xxh64 = XXH64(w->p, frame, 0);
 	if (!err)
 		*out = page;
 	return err;
 }
 
-int index_pages_scan(const void *bytes, size_t n, struct index_pages *out)
+int index_pages_scan(const struct index_source *src, struct index_pages *out)
 {
-	const uint8_t *stored = (const uint8_t *)bytes + sizeof(struct layer_index_head);
 	struct layer_index_head head;
 	struct index_pages ps = { 0 };
-	uint64_t left, raw_left;
-	size_t off = 0;
-	int err = 0;
+	struct window w = { 0 };
+	uint64_t left, raw_left, off = 0;
+	int err = index_head_read(src, &head);
 
-	if (n < sizeof(head))
-		return -EUCLEAN;
-	memcpy(&head, bytes, sizeof(head));
-	n -= sizeof(head);
-	if (!index_head_valid(&head, stored, n))
-		return -EUCLEAN;
+	if (err)
+		return err;
 	left = head.nrecords;
 	raw_left = head.body_bytes;
 	while (left && !err) {
 		struct index_page page;
+		size_t frame = 0, raw = 0;
 
-		err = page_scan(stored, n, off, raw_left, left, &page);
+		err = window_frame(&w, src, sizeof(head) + off, raw_left, &frame, &raw);
+		if (!err)
+			err = page_scan(&w, frame, raw, off, left, &page);
 		if (!err && page.first_ino <= page.last_ino)
 			err = pages_add(&ps, &page);
 		if (!err) {
@@ -109,6 +142,7 @@ int index_pages_scan(const void *bytes, size_t n, struct index_pages *out)
 			left -= page.nrecords;
 		}
 	}
+	free(w.p);
 	if (err) {
 		index_pages_fini(&ps);
 		return err;

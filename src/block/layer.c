@@ -1,5 +1,5 @@
 /*
- * Layer files: names, writing, sealing, reading.
+ * Layer files: names, writing, reading. Sealing is in layer_seal.c.
  *
  * Invariants: (1) [0, end_bytes) is a sequence of whole frames, and seek[] lists them in order;
  * what a failed write left behind is cut off at once or, if that fails too, before the next write;
@@ -108,14 +108,7 @@ void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes)
 		atomic_fetch_add(&l->frame_bytes, stored_bytes);
 }
 
-static void layer_seek_drop(struct layer *l)
-{
-	free(l->seek);
-	l->seek = NULL;
-	l->nseek = l->cap_seek = 0;
-}
-
-static int layer_cut_locked(struct layer *l)
+int layer_cut_locked(struct layer *l)
 {
 	int err = io_truncate(l->io, atomic_load(&l->end_bytes));
 
@@ -123,8 +116,7 @@ static int layer_cut_locked(struct layer *l)
 	return err;
 }
 
-/* Writes behind the last frame, `ahead` bytes further on. */
-static int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead, unsigned how)
+int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead, unsigned how)
 {
 	int err;
 
@@ -403,31 +395,6 @@ int layer_segment(struct layer *l, const struct index *added, uint64_t commit, i
 	return err;
 }
 
-/* The seek table of all frames so far and of the index behind them. */
-static int frame_seek_table(const struct layer *l, size_t index_len, uint8_t **out, size_t *len_out)
-{
-	struct layer_seek_entry last = { (uint32_t)index_len, 0 };
-	struct layer_seek_footer footer = { .nframes = (uint32_t)l->nseek + 1,
-					    .magic = LAYER_SEEK_FOOTER_MAGIC };
-	size_t entries = l->nseek * sizeof(*l->seek);
-	size_t len = entries + sizeof(last) + sizeof(footer);
-	struct layer_skip skip = { LAYER_SEEK_MAGIC, (uint32_t)len };
-	uint8_t *frame = malloc(sizeof(skip) + len), *p = frame;
-
-	if (!frame)
-		return -ENOMEM;
-	memcpy(p, &skip, sizeof(skip));
-	p += sizeof(skip);
-	memcpy(p, l->seek, entries);
-	p += entries;
-	memcpy(p, &last, sizeof(last));
-	p += sizeof(last);
-	memcpy(p, &footer, sizeof(footer));
-	*out = frame;
-	*len_out = sizeof(skip) + len;
-	return 0;
-}
-
 int layer_set_chain(struct layer *l, const uint64_t *chain, size_t n)
 {
 	int err;
@@ -437,93 +404,6 @@ int layer_set_chain(struct layer *l, const uint64_t *chain, size_t n)
 		return -EINVAL;
 	lock_acquire(&l->lock);
 	err = index_set_chain(&l->ix, chain, n);
-	lock_release(&l->lock);
-	return err;
-}
-
-static int seal_locked(struct layer *l, const struct index *ix, struct layer_index_head *head)
-{
-	uint8_t *frame, *table;
-	size_t frame_len, table_len;
-	int err;
-
-	if (ix->nchain && ix->chain[ix->nchain - 1] != l->number)
-		return -EINVAL;
-	head->stored_bytes = atomic_load(&l->frame_bytes);
-	err = frame_index(ix, head, &frame, &frame_len);
-	if (err)
-		return err;
-	err = layer_seek_reserve(l);
-	if (!err)
-		err = frame_seek_table(l, frame_len, &table, &table_len);
-	if (err) {
-		free(frame);
-		return err;
-	}
-	err = layer_write_locked(l, frame, frame_len, 0, 0);
-	if (!err)
-		err = layer_write_locked(l, table, table_len, frame_len, 0);
-	free(frame);
-	free(table);
-	if (err)
-		return err;
-	l->head = *head;
-	l->index_off = atomic_load(&l->end_bytes);
-	l->table_off = l->index_off + frame_len;
-	l->nframes = (uint32_t)l->nseek + 1;
-	atomic_store(&l->end_bytes, l->table_off + table_len);
-	layer_seek_drop(l);
-	atomic_store(&l->sealed, true);
-	return 0;
-}
-
-int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
-{
-	struct layer_index_head head = {
-		.kind = LAYER_DELTA,
-		.layer = l->number,
-		.commit = commit,
-		.time_ns = time_ns,
-	};
-	int err;
-
-	assert(!layer_sealed(l) && l->number);
-	lock_acquire(&l->lock);
-	err = seal_locked(l, &l->ix, &head);
-	lock_release(&l->lock);
-	return err;
-}
-
-int layer_seal_full(struct layer *l, struct index *full, uint64_t commit, int64_t time_ns)
-{
-	struct layer_index_head head = {
-		.kind = LAYER_FULL,
-		.layer = l->number,
-		.commit = commit,
-		.time_ns = time_ns,
-	};
-	uint64_t *chain = malloc(sizeof(*chain));
-	struct index ix = *full;
-	int err;
-
-	assert(!layer_sealed(l) && l->number);
-	if (!chain)
-		return -ENOMEM;
-	*chain = l->number;
-	ix.chain = chain;
-	ix.nchain = 1;
-	lock_acquire(&l->lock);
-	err = layer_bad_block(l, &ix, head.kind, atomic_load(&l->end_bytes)) ? -EINVAL : 0;
-	if (!err)
-		err = seal_locked(l, &ix, &head);
-	if (!err) {
-		free(full->chain);
-		index_init(full);
-		index_fini(&l->ix);
-		l->ix = ix;
-	} else {
-		free(chain);
-	}
 	lock_release(&l->lock);
 	return err;
 }

@@ -59,6 +59,11 @@ void layer_drop_index(struct layer *l);
 struct cache;
 int layer_with_record(struct layer *l, struct cache *cache, uint64_t ino,
 		      int (*each)(void *ctx, const struct index_record *r), void *ctx);
+/* The index of a sealed layer piece by piece, without loading it: index_reader_new, and index_reader_record with what
+ * layer_load_index would have checked of the record besides. -EUCLEAN is logged. */
+int layer_read_pieces(struct layer *l, struct index_reader **out);
+int layer_next_record(struct layer *l, struct index_reader *r, struct index_record **out);
+int layer_next_name(struct layer *l, struct index_reader *r, struct index_name *out);
 void layer_close(struct layer *l);
 
 uint64_t layer_number(const struct layer *l);
@@ -84,9 +89,13 @@ int layer_set_chain(struct layer *l, const uint64_t *chain, size_t n);
 /* Writes index (DELTA: the segments merged) and seek table. The caller syncs afterwards. After a failure the
  * layer is open as before. */
 int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns);
-/* The same with kind FULL and *full as the index; its chain becomes the layer alone. What is in *full is
- * the layer's after success, and left alone after a failure. -EINVAL: an entry of this layer names no frame of it. */
-int layer_seal_full(struct layer *l, struct index *full, uint64_t commit, int64_t time_ns);
+/* The same with kind FULL and the index that `fill` gives, records in order, then names in order; its chain is the layer
+ * alone. It is not loaded. `fill` runs under the layer's lock: it may read other layers. layer_fill_*: -EINVAL also when an entry of
+ * this layer names no frame of it. */
+struct layer_filler;
+int layer_seal_full(struct layer *l, int (*fill)(void *ctx, struct layer_filler *f), void *ctx, uint64_t commit, int64_t time_ns);
+int layer_fill_record(struct layer_filler *f, const struct index_record *r);
+int layer_fill_name(struct layer_filler *f, const struct index_name *n);
 int layer_sync(struct layer *l);
 
 /* Reads the stored bytes of a frame into frame (frame_len of them); how: as io_pread_as. -EUCLEAN, logged, when the file is shorter. */

@@ -1,6 +1,6 @@
 /*
- * Single records of a sealed layer's index, without the index as a whole: its pages are found once, and read through the
- * cache of decoded blocks, where they count and go like these.
+ * A sealed layer's index without the index as a whole: single records, for which its pages are found once, and read through the
+ * cache of decoded blocks, where they count and go like these; and all pieces in order.
  *
  * Invariant: a page's key is the file offset of its frame; no block has that, so that neither is taken for the other.
  */
@@ -17,19 +17,29 @@ static uint64_t pages_off(const struct layer *l)
 	return l->index_off + sizeof(struct layer_skip) + sizeof(struct layer_index_head);
 }
 
+static int read_stored(void *ctx, void *buf, size_t n, uint64_t off)
+{
+	struct layer *l = ctx;
+
+	return layer_pread(l, buf, n, l->index_off + sizeof(struct layer_skip) + off);
+}
+
+static struct index_source source(struct layer *l)
+{
+	return (struct index_source){ read_stored, l, l->table_off - l->index_off - sizeof(struct layer_skip) };
+}
+
+/* Says of what is damaged that it is. */
+static int told(struct layer *l, int err)
+{
+	return err == -EUCLEAN ? layer_damage(l, l->index_off, "the index is damaged") : err;
+}
+
 static int scan(struct layer *l)
 {
-	uint64_t off = l->index_off + sizeof(struct layer_skip);
-	size_t len = (size_t)(l->table_off - off);
-	void *bytes = malloc(len);
-	int err = bytes ? layer_pread(l, bytes, len, off) : -ENOMEM;
+	struct index_source src = source(l);
+	int err = told(l, index_pages_scan(&src, &l->pages));
 
-	if (!err) {
-		err = index_pages_scan(bytes, len, &l->pages);
-		if (err == -EUCLEAN)
-			layer_damage(l, l->index_off, "the index is damaged");
-	}
-	free(bytes);
 	l->has_pages = !err;
 	return err;
 }
@@ -56,24 +66,32 @@ static int load_page(void *ctx, void *dst, size_t size)
 	return err;
 }
 
+/* The record names no frame that is not there; else it is freed. */
+static int believe(struct layer *l, struct index_record *r)
+{
+	const struct index ix = { .v = &r, .n = 1 };
+	uint64_t ino = r->ino;
+
+	if (!layer_bad_block(l, &ix, l->head.kind, l->index_off))
+		return 0;
+	index_record_free(r);
+	return layer_damage(l, l->index_off, "a block of inode %llu lies outside the frames", (unsigned long long)ino);
+}
+
 /* The record in the page's decoded bytes, as far as layer_load_index would have believed it. */
 static int record_of(struct layer *l, const struct index_page *page, const void *decoded, uint64_t ino,
 		     struct index_record **out)
 {
 	struct index_record *r;
 	int err = index_page_record(page, decoded, ino, &r);
-	const struct index ix = { .v = &r, .n = 1 };
 
 	if (err == -EUCLEAN)
 		layer_damage(l, l->index_off, "the record of inode %llu is damaged", (unsigned long long)ino);
-	if (err)
-		return err;
-	if (layer_bad_block(l, &ix, l->head.kind, l->index_off)) {
-		index_record_free(r);
-		return layer_damage(l, l->index_off, "a block of inode %llu lies outside the frames", (unsigned long long)ino);
-	}
-	*out = r;
-	return 0;
+	if (!err)
+		err = believe(l, r);
+	if (!err)
+		*out = r;
+	return err;
 }
 
 static int find_paged(struct layer *l, struct cache *cache, uint64_t ino, struct index_record **out)
@@ -113,4 +131,26 @@ int layer_with_record(struct layer *l, struct cache *cache, uint64_t ino,
 	err = each(ctx, found);
 	index_record_free(found);
 	return err;
+}
+
+int layer_read_pieces(struct layer *l, struct index_reader **out)
+{
+	return told(l, index_reader_new(source(l), out));
+}
+
+int layer_next_record(struct layer *l, struct index_reader *r, struct index_record **out)
+{
+	struct index_record *record;
+	int err = told(l, index_reader_record(r, &record));
+
+	if (!err)
+		err = believe(l, record);
+	if (!err)
+		*out = record;
+	return err;
+}
+
+int layer_next_name(struct layer *l, struct index_reader *r, struct index_name *out)
+{
+	return told(l, index_reader_name(r, out));
 }

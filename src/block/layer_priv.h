@@ -1,5 +1,5 @@
 /*
- * What layer.c (writing, reading), layer_open.c (opening), layer_recover.c and layer_check.c share. For these
+ * What layer.c (writing, reading), layer_seal.c, layer_open.c, layer_find.c, layer_recover.c and layer_check.c share. For these
  * only.
  */
 #ifndef SPILLFS_BLOCK_LAYER_PRIV_H
@@ -46,6 +46,11 @@ int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uin
 int layer_seek_reserve(struct layer *l);
 /* Notes one more frame at the end; the room is reserved. raw_bytes 0: skippable. */
 void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes);
+
+/* Writes behind the last frame, `ahead` bytes further on; cuts off what a failure leaves. */
+int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead, unsigned how);
+/* Cuts off what stands behind the last frame. */
+int layer_cut_locked(struct layer *l);
 
 /* Logs damage of the file unless the layer is quiet; -EUCLEAN. */
 int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -55,7 +55,8 @@ struct commit {
 
 	bool compact_wanted;              /* somebody has asked for one */
 	struct commit_compaction shown;   /* under lock */
-	struct compact *job;              /* the thread's */
+	struct compact *job;              /* the thread's, with the next */
+	enum compact_effort effort;
 	int64_t next_step_ns;             /* pacing, CLOCK_MONOTONIC */
 	uint64_t backoff_until;           /* commit number */
 	int64_t retry_ns;                 /* after a commit that failed: when to look at the open layer again */
@@ -299,6 +300,8 @@ static void show_progress(struct commit *c)
 
 static void end_job(struct commit *c, int err)
 {
+	bool again = !err && c->effort == COMPACT_ALL && compact_again(c->job);
+
 	if (c->job)
 		compact_free(c->job);
 	c->job = NULL;
@@ -307,8 +310,9 @@ static void end_job(struct commit *c, int err)
 	if (err)
 		c->backoff_until = c->number + (err == -ENOENT ? 1 : BACKOFF_COMMITS);
 	lock_acquire(&c->lock);
+	c->compact_wanted |= again;
 	c->shown.error = err == -ENOENT ? 0 : err;
-	c->shown.finished++;
+	c->shown.finished += !again;
 	c->shown.running = false;
 	pthread_cond_broadcast(&c->finished_cond);
 	lock_release(&c->lock);
@@ -320,6 +324,7 @@ static int begin_job(struct commit *c, enum compact_effort effort)
 {
 	int err = 0;
 
+	c->effort = effort;
 	if (effort != COMPACT_WORTH && layers_unsealed(c->store->layers))
 		err = commit_run(c, LAYERS_SEAL_ALL);
 	return err ? err : compact_plan(c->store->layers, effort, &c->job);

@@ -1,12 +1,12 @@
 /*
- * Compaction.
+ * Compaction. The state is gone through three times: to weigh the layers, to list what moves, and to write the new index.
  *
  * Invariants:
  *  1. Until it is installed nothing refers to what was copied.
  *  2. A layer that a named state holds is no victim: moving its frames would give nothing back. The states of the last
  *     commits pass: what only they hold is one, or every full layer would point into it and hold it for the next ones. Not so
  *     when space is wanted now.
- *  3. An entry of the picture that was moved says PLACED_HERE until the layer has its number.
+ *  3. Blocks that share a place share a move; what is not in a victim stays where it is.
  *  4. A frame is copied whole, as it is, unless less than half of it is live: then its live blocks are packed anew.
  */
 #include "store/compact.h"
@@ -18,13 +18,13 @@
 #include "block/codec.h"
 #include "block/layer.h"
 #include "store/layers_priv.h"
+#include "store/picture.h"
 #include "store/store.h"
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/log.h"
 
 #define TMP_PATH "layers/compact.tmp"
-#define PLACED_HERE UINT64_MAX
 #define CHAIN_MAX 32u
 /* A layer is worth compacting when half of it is dead, and that is not little. */
 #define WORTH_BYTES (4u << 20)
@@ -36,11 +36,22 @@
 #define SMALL_ALL_BYTES (64u << 20)
 #define PACK_BYTES (256u << 10)
 #define PACK_LEVEL 3
+/* The list of moves may take this part of -o cache, and not less than that size; one layer is taken in any case. */
+#define MOVES_PART 8u
+#define MOVES_MIN ((size_t)4 << 20)
+
+/* The place of a block that moves: the old one, and the new one when it was copied. */
+struct move {
+	uint64_t layer, frame_off, to_off;
+	uint32_t frame_len, frame_raw; /* of the new one when it was copied */
+	uint32_t raw_off, raw_len, to_raw_off;
+	uint8_t filter, elem_bytes;
+};
 
 struct pack {
 	unsigned char *data;
 	uint32_t len;
-	struct layer_block **v;
+	struct move **v;
 	size_t n, cap;
 };
 
@@ -48,14 +59,13 @@ struct compact {
 	struct layers *ls;
 	struct layer *file;
 	bool tmp; /* the file has its temporary name */
-	struct index full; /* until it is installed */
-	size_t full_bytes; /* of it in the account */
-	struct layers_slot *slot; /* after that */
-	size_t chain_n;    /* layers that `full` has taken in */
+	uint64_t number; /* of the file, when it has one */
+	struct layers_slot *slot; /* when it is installed */
 	uint64_t *victims; /* rising */
 	size_t nvictims;
-	struct layer_block **moves; /* entries of `full`, by place */
-	size_t nmoves, next;
+	struct move *moves; /* by place */
+	size_t nmoves, next, cap_moves;
+	bool limited, gained; /* victims were left for the next one; it makes fewer of them */
 	struct pack pack;
 	uint64_t done_bytes, total_bytes;
 };
@@ -137,38 +147,99 @@ static bool has_space(struct layers *ls, uint64_t bytes, enum compact_effort eff
 	return effort != COMPACT_SPACE || !store_may_compact(ls->store, bytes);
 }
 
-/* Sealed layers, no named state needs them, with something to be saved. */
-static int choose_victims(struct compact *c, enum compact_effort effort)
+/* Calls each with the records of the newest sealed state. */
+static int walk(struct compact *c, int (*each)(struct compact *c, const struct index_record *r, void *ctx), void *ctx)
+{
+	struct picture *p;
+	int err = picture_open(c->ls, &p);
+
+	if (err)
+		return err;
+	while (!err) {
+		struct index_record *r;
+
+		err = picture_record(p, &r);
+		if (err)
+			break;
+		err = each(c, r, ctx);
+		index_record_free(r);
+	}
+	picture_close(p);
+	return err == -ENOENT ? 0 : err;
+}
+
+struct weigh {
+	struct layers_tally live;
+	struct meta_numbers gone;
+};
+
+static int weigh_record(struct compact *c, const struct index_record *r, void *ctx)
+{
+	struct weigh *w = ctx;
+
+	(void)c;
+	return layers_tally_add(&w->live, r, NULL, &w->gone);
+}
+
+static size_t moves_max(const struct layers *ls)
+{
+	size_t bytes = ls->store->account.budget_bytes / MOVES_PART;
+
+	return (bytes > MOVES_MIN ? bytes : MOVES_MIN) / sizeof(struct move);
+}
+
+/* Sealed layers, no named state needs them, with something to be saved. With the set's lock held. */
+static void choose_among(struct compact *c, const struct layers_tally *live, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
-	struct layers_live *live = NULL;
 	uint64_t copied = 0;
-	size_t n, nsmall = 0;
-	int err;
+	size_t nsmall = 0;
 
-	lock_acquire(&ls->lock);
-	err = layers_live_count(&c->full, NULL, &ls->pending, &live, &n);
-	c->victims = err ? NULL : calloc(ls->n + 1, sizeof(*c->victims));
-	if (!err && !c->victims)
-		err = -ENOMEM;
-	layers_mark_history(ls, effort == COMPACT_SPACE);
-	for (int pass = 0; pass < 2 && !err; pass++) {
+	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < ls->n; i++) {
 			struct layers_slot *slot = ls->v[i];
-			struct layers_live *l = layers_live_find(live, n, slot->row.number);
+			const struct layers_live *l = layers_tally_find(live, slot->row.number);
 
 			if (slot->needed || !layers_slot_sealed(slot) || !l)
 				continue;
-			if (pass == 0)
+			if (pass == 0) {
 				nsmall += is_small(slot, effort);
-			else if (is_worth(slot, l->bytes, nsmall, effort) && has_space(ls, copied + l->bytes, effort)) {
-				c->victims[c->nvictims++] = slot->row.number;
-				copied += l->bytes;
+				continue;
 			}
+			if (!is_worth(slot, l->bytes, nsmall, effort) || !has_space(ls, copied + l->bytes, effort))
+				continue;
+			if (c->nvictims && c->cap_moves + l->nblocks > moves_max(ls)) {
+				c->limited = true;
+				continue;
+			}
+			c->gained |= c->nvictims || mostly_dead(slot->row.stored_bytes, l->bytes, effort);
+			c->victims[c->nvictims++] = slot->row.number;
+			c->cap_moves += l->nblocks;
+			copied += l->bytes;
 		}
 	}
-	lock_release(&ls->lock);
-	free(live);
+}
+
+static int choose_victims(struct compact *c, enum compact_effort effort)
+{
+	struct layers *ls = c->ls;
+	struct weigh w = { 0 };
+	int err = layers_gone(ls, &w.gone);
+
+	if (!err)
+		err = walk(c, weigh_record, &w);
+	layers_tally_end(&w.live);
+	c->victims = err ? NULL : calloc(w.live.n + 1, sizeof(*c->victims));
+	if (!err && !c->victims)
+		err = -ENOMEM;
+	if (!err) {
+		lock_acquire(&ls->lock);
+		layers_mark_history(ls, effort == COMPACT_SPACE);
+		choose_among(c, &w.live, effort);
+		lock_release(&ls->lock);
+	}
+	free(w.live.v);
+	free(w.gone.v);
 	return err;
 }
 
@@ -189,7 +260,7 @@ bool compact_moved(const struct compact *c, uint64_t layer)
 
 static int compare_places(const void *a, const void *b)
 {
-	const struct layer_block *x = *(struct layer_block *const *)a, *y = *(struct layer_block *const *)b;
+	const struct move *x = a, *y = b;
 
 	if (x->layer != y->layer)
 		return x->layer < y->layer ? -1 : 1;
@@ -198,40 +269,63 @@ static int compare_places(const void *a, const void *b)
 	return x->raw_off < y->raw_off ? -1 : x->raw_off > y->raw_off;
 }
 
-static bool same_frame(const struct layer_block *x, const struct layer_block *y)
+static bool same_frame(const struct move *x, const struct move *y)
 {
 	return x->layer == y->layer && x->frame_off == y->frame_off;
 }
 
-static int list_moves(struct compact *c)
+static int list_record(struct compact *c, const struct index_record *r, void *ctx)
+{
+	(void)ctx;
+	for (size_t k = 0; k < r->nblocks; k++) {
+		const struct layer_block *b = &r->blocks[k];
+
+		if (!compact_moved(c, b->layer))
+			continue;
+		if (c->nmoves == c->cap_moves)
+			return err_corrupt("layers", b->layer, "it has more blocks than were counted");
+		c->moves[c->nmoves++] = (struct move){
+			.layer = b->layer, .frame_off = b->frame_off, .frame_len = b->frame_len, .frame_raw = b->frame_raw,
+			.raw_off = b->raw_off, .raw_len = b->raw_len, .filter = b->filter, .elem_bytes = b->elem_bytes,
+		};
+	}
+	return 0;
+}
+
+/* One for each place (invariant 3). */
+static void unite_moves(struct compact *c)
 {
 	size_t n = 0;
 
-	for (int pass = 0; pass < 2; pass++) {
-		if (pass && n) {
-			c->moves = malloc(n * sizeof(*c->moves));
-			if (!c->moves)
-				return -ENOMEM;
-		}
-		for (size_t i = 0; i < c->full.n; i++) {
-			struct index_record *r = c->full.v[i];
-
-			for (size_t k = 0; k < r->nblocks; k++) {
-				if (!compact_moved(c, r->blocks[k].layer))
-					continue;
-				if (pass)
-					c->moves[c->nmoves++] = &r->blocks[k];
-				else
-					n++;
-			}
-		}
-	}
-	if (n)
-		qsort(c->moves, n, sizeof(*c->moves), compare_places);
 	for (size_t i = 0; i < c->nmoves; i++) {
-		if (!i || !same_frame(c->moves[i], c->moves[i - 1]))
-			c->total_bytes += c->moves[i]->frame_len;
+		const struct move *m = &c->moves[i];
+		struct move *last = n ? &c->moves[n - 1] : NULL;
+
+		if (!last || !same_frame(m, last))
+			c->total_bytes += m->frame_len;
+		if (last && !compare_places(m, last))
+			last->raw_len = m->raw_len > last->raw_len ? m->raw_len : last->raw_len;
+		else
+			c->moves[n++] = *m;
 	}
+	c->nmoves = n;
+}
+
+static int list_moves(struct compact *c)
+{
+	int err;
+
+	if (!c->cap_moves)
+		return 0;
+	c->moves = malloc(c->cap_moves * sizeof(*c->moves));
+	if (!c->moves)
+		return -ENOMEM;
+	account_change(&c->ls->store->account, ACCOUNT_INDEXES, 0, c->cap_moves * sizeof(*c->moves));
+	err = walk(c, list_record, NULL);
+	if (err)
+		return err;
+	qsort(c->moves, c->nmoves, sizeof(*c->moves), compare_places);
+	unite_moves(c);
 	return 0;
 }
 
@@ -242,48 +336,15 @@ static bool is_enough(const struct layers_slot *newest, enum compact_effort effo
 	       !mostly_dead(newest->row.stored_bytes, newest->row.live_bytes, effort);
 }
 
-/* The picture counts with what it holds now. */
-static void charge(struct compact *c)
+/* Layers in the chain of the newest state. */
+static size_t chain_length(struct layers *ls)
 {
-	size_t bytes = index_memory(&c->full);
-
-	account_change(&c->ls->store->account, ACCOUNT_INDEXES, c->full_bytes, bytes);
-	c->full_bytes = bytes;
-}
-
-/* One layer of the chain goes into the picture. It begins with the chain, so that nothing older is behind what is gone. */
-static int take_in(struct compact *c, size_t k)
-{
-	struct layers *ls = c->ls;
-	struct layers_slot *slot;
-	int err;
-
-	lock_acquire(&ls->lock);
-	slot = layers_slot_find(ls, ls->newest->row.chain.v[k]);
-	err = slot ? layers_slot_load(ls, slot, true) : -ESTALE;
-	if (!err)
-		err = index_merge(&c->full, layer_index(slot->file));
-	layers_shrink(ls);
-	lock_release(&ls->lock);
-	if (!err)
-		index_flatten(&c->full);
-	charge(c);
-	return err;
-}
-
-/* What was sealed and is not in the picture yet. The commit thread's: nothing is sealed meanwhile. */
-static int catch_up(struct compact *c)
-{
-	struct layers *ls = c->ls;
 	size_t n;
-	int err = 0;
 
 	lock_acquire(&ls->lock);
 	n = ls->newest ? ls->newest->row.chain.n : 0;
 	lock_release(&ls->lock);
-	for (; c->chain_n < n && !err; c->chain_n += !err)
-		err = take_in(c, c->chain_n);
-	return err;
+	return n;
 }
 
 int compact_plan(struct layers *ls, enum compact_effort effort, struct compact **out)
@@ -294,13 +355,8 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	if (!c)
 		return -ENOMEM;
 	c->ls = ls;
-	index_init(&c->full);
-	err = catch_up(c);
-	if (!err && !c->chain_n)
-		err = -ENOENT;
-	if (!err)
-		err = choose_victims(c, effort);
-	if (!err && !c->nvictims && c->chain_n == 1 && is_enough(ls->newest, effort))
+	err = choose_victims(c, effort);
+	if (!err && !c->nvictims && chain_length(ls) == 1 && is_enough(ls->newest, effort))
 		err = -ENOENT;
 	if (!err)
 		err = list_moves(c);
@@ -316,15 +372,6 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	return 0;
 }
 
-static void let_go_slot(struct compact *c)
-{
-	lock_acquire(&c->ls->lock);
-	c->slot->nwhole--;
-	layers_slot_unref(c->slot);
-	layers_shrink(c->ls);
-	lock_release(&c->ls->lock);
-}
-
 void compact_free(struct compact *c)
 {
 	if (c->file)
@@ -332,9 +379,9 @@ void compact_free(struct compact *c)
 	if (c->tmp)
 		io_unlink(c->ls->store->dir, TMP_PATH);
 	if (c->slot)
-		let_go_slot(c);
-	index_fini(&c->full);
-	account_change(&c->ls->store->account, ACCOUNT_INDEXES, c->full_bytes, 0);
+		layers_put(c->ls, c->slot);
+	if (c->moves)
+		account_change(&c->ls->store->account, ACCOUNT_INDEXES, c->cap_moves * sizeof(*c->moves), 0);
 	buf_free(c->pack.data, PACK_BYTES);
 	free(c->pack.v);
 	free(c->victims);
@@ -350,7 +397,7 @@ void compact_progress(const struct compact *c, uint64_t *done_bytes, uint64_t *t
 
 /* Copying. */
 
-static int read_frame(struct compact *c, const struct layer_block *b, void **frame_out)
+static int read_frame(struct compact *c, const struct move *b, void **frame_out)
 {
 	struct layers_slot *slot;
 	void *frame;
@@ -389,20 +436,19 @@ static int flush_pack(struct compact *c)
 		err = layer_append(c->file, frame, len, p->len, 0, &off);
 	buf_free(frame, cap);
 	for (size_t i = 0; i < p->n && !err; i++) {
-		struct layer_block *b = p->v[i];
+		struct move *m = p->v[i];
 
-		b->layer = PLACED_HERE;
-		b->frame_off = off;
-		b->frame_len = (uint32_t)len;
-		b->frame_raw = p->len;
-		b->filter = (uint8_t)filter;
-		b->elem_bytes = 1;
+		m->to_off = off;
+		m->frame_len = (uint32_t)len;
+		m->frame_raw = p->len;
+		m->filter = (uint8_t)filter;
+		m->elem_bytes = 1;
 	}
 	p->n = p->len = 0;
 	return err;
 }
 
-static int pack_block(struct compact *c, struct layer_block *b, const unsigned char *raw)
+static int pack_block(struct compact *c, struct move *b, const unsigned char *raw)
 {
 	struct pack *p = &c->pack;
 	uint32_t at = (p->len + INDEX_PACK_ALIGN - 1) & ~(INDEX_PACK_ALIGN - 1);
@@ -430,35 +476,35 @@ static int pack_block(struct compact *c, struct layer_block *b, const unsigned c
 	memcpy(p->data + at, raw + b->raw_off, b->raw_len);
 	p->len = at + b->raw_len;
 	p->v[p->n++] = b;
-	b->raw_off = at;
+	b->to_raw_off = at;
 	return 0;
 }
 
 /* The n live blocks of a frame that is mostly dead; *done is false if the frame cannot be decoded. */
-static int repack(struct compact *c, struct layer_block **v, size_t n, const void *frame, bool *done)
+static int repack(struct compact *c, struct move *v, size_t n, const void *frame, bool *done)
 {
-	unsigned char *raw = buf_alloc(v[0]->frame_raw);
-	uint32_t raw_bytes = v[0]->frame_raw;
-	int err = raw ? codec_decode(frame, v[0]->frame_len, v[0]->filter, v[0]->elem_bytes, raw, raw_bytes) : -ENOMEM;
+	unsigned char *raw = buf_alloc(v[0].frame_raw);
+	uint32_t raw_bytes = v[0].frame_raw;
+	int err = raw ? codec_decode(frame, v[0].frame_len, v[0].filter, v[0].elem_bytes, raw, raw_bytes) : -ENOMEM;
 
 	*done = !err;
 	/* It is damaged: it moves as it is, and its readers are told. */
 	if (err == -EUCLEAN)
 		err = 0;
 	for (size_t i = 0; i < n && !err && *done; i++)
-		err = pack_block(c, v[i], raw);
+		err = pack_block(c, &v[i], raw);
 	buf_free(raw, raw_bytes);
 	return err;
 }
 
-static int copy_frame(struct compact *c, struct layer_block **v, size_t n, const void *frame)
+static int copy_frame(struct compact *c, struct move *v, size_t n, const void *frame)
 {
 	uint64_t off;
-	int err = layer_append(c->file, frame, v[0]->frame_len, v[0]->frame_raw, 0, &off);
+	int err = layer_append(c->file, frame, v[0].frame_len, v[0].frame_raw, 0, &off);
 
 	for (size_t i = 0; i < n && !err; i++) {
-		v[i]->layer = PLACED_HERE;
-		v[i]->frame_off = off;
+		v[i].to_off = off;
+		v[i].to_raw_off = v[i].raw_off;
 	}
 	return err;
 }
@@ -466,21 +512,21 @@ static int copy_frame(struct compact *c, struct layer_block **v, size_t n, const
 /* The next frame, with all blocks in it. */
 static int move_frame(struct compact *c, uint64_t *bytes_out)
 {
-	struct layer_block **v = &c->moves[c->next];
-	uint32_t frame_len = v[0]->frame_len;
+	struct move *v = &c->moves[c->next];
+	uint32_t frame_len = v[0].frame_len;
 	uint64_t live = 0;
 	bool packed = false;
 	size_t n = 0;
 	void *frame;
 	int err;
 
-	for (; c->next + n < c->nmoves && same_frame(v[n], v[0]); n++)
-		live += v[n]->raw_len;
-	err = read_frame(c, v[0], &frame);
+	for (; c->next + n < c->nmoves && same_frame(&v[n], &v[0]); n++)
+		live += v[n].raw_len;
+	err = read_frame(c, &v[0], &frame);
 	if (err)
 		return err;
 	/* Only what fits a pack can have been packed. */
-	if (live < v[0]->frame_raw / 2 && v[0]->frame_raw <= PACK_BYTES)
+	if (live < v[0].frame_raw / 2 && v[0].frame_raw <= PACK_BYTES)
 		err = repack(c, v, n, frame, &packed);
 	if (!err && !packed)
 		err = copy_frame(c, v, n, frame);
@@ -506,79 +552,157 @@ int compact_step(struct compact *c, uint64_t bytes, bool *more)
 
 /* Installing. */
 
-static void place_here(struct index *full, uint64_t number)
+int compact_place(const struct compact *c, struct layer_block *b)
 {
-	for (size_t i = 0; i < full->n; i++) {
-		struct index_record *r = full->v[i];
+	const struct move key = { .layer = b->layer, .frame_off = b->frame_off, .raw_off = b->raw_off };
+	const struct move *m = c->nmoves ? bsearch(&key, c->moves, c->nmoves, sizeof(key), compare_places) : NULL;
 
-		for (size_t k = 0; k < r->nblocks; k++) {
-			if (r->blocks[k].layer == PLACED_HERE)
-				r->blocks[k].layer = number;
-		}
-	}
+	if (!m)
+		return err_corrupt("layers", b->layer, "compaction lost the block at %u in the frame at %llu", b->raw_off,
+				   (unsigned long long)b->frame_off);
+	b->layer = c->number;
+	b->frame_off = m->to_off;
+	b->frame_len = m->frame_len;
+	b->frame_raw = m->frame_raw;
+	b->raw_off = m->to_raw_off;
+	b->filter = m->filter;
+	b->elem_bytes = m->elem_bytes;
+	return 0;
 }
 
-/* The live bytes of all layers are known exactly now: `full` is the picture, and behind it comes what was staged. */
-static int settle_live(struct compact *c, const struct index *full)
+/* What the new index says, and what it makes live. */
+struct fill {
+	struct compact *c;
+	struct picture *picture;
+	const struct index *open; /* of the open layer, behind the index; NULL: none */
+	struct meta_numbers gone;
+	struct layers_tally live, all;
+};
+
+static int fill_record(struct fill *f, struct layer_filler *to, struct index_record *r)
 {
-	struct layers *ls = c->ls;
-	struct layers_live *live;
-	size_t n;
-	int err = layers_live_count(full, ls->open ? layer_index(ls->open->file) : NULL, &ls->pending, &live, &n);
+	int err = 0;
+
+	for (size_t k = 0; k < r->nblocks && !err; k++) {
+		if (compact_moved(f->c, r->blocks[k].layer))
+			err = compact_place(f->c, &r->blocks[k]);
+	}
+	if (!err)
+		err = layer_fill_record(to, r);
+	if (!err)
+		err = layers_tally_add(&f->all, r, NULL, NULL);
+	return err ? err : layers_tally_add(&f->live, r, f->open, &f->gone);
+}
+
+static int fill_records(struct fill *f, struct layer_filler *to)
+{
+	struct index_record *r;
+	int err = picture_record(f->picture, &r);
+
+	while (!err) {
+		err = fill_record(f, to, r);
+		index_record_free(r);
+		if (!err)
+			err = picture_record(f->picture, &r);
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+static int fill_names(struct fill *f, struct layer_filler *to)
+{
+	struct index_name name;
+	int err = picture_name(f->picture, &name);
+
+	while (!err) {
+		err = layer_fill_name(to, &name);
+		free(name.name);
+		if (!err)
+			err = picture_name(f->picture, &name);
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+static int fill_index(void *ctx, struct layer_filler *to)
+{
+	int err = fill_records(ctx, to);
+
+	return err ? err : fill_names(ctx, to);
+}
+
+/* Takes in what was sealed since the plan, too. */
+static int write_index(struct fill *f, uint64_t commit, int64_t time_ns)
+{
+	int err = picture_open(f->c->ls, &f->picture);
 
 	if (err)
 		return err;
+	err = layer_seal_full(f->c->file, fill_index, f, commit, time_ns);
+	picture_close(f->picture);
+	if (!err && f->open)
+		err = layers_tally_index(&f->live, f->open, &f->gone);
+	layers_tally_end(&f->live);
+	layers_tally_end(&f->all);
+	return err;
+}
+
+/* From here on deletions count behind what is counted. */
+static int begin_count(struct fill *f)
+{
+	struct layers *ls = f->c->ls;
+
+	lock_acquire(&ls->lock);
+	f->open = ls->open ? layer_index(ls->open->file) : NULL;
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->counted_from = ls->v[i]->row.live_bytes;
+	lock_release(&ls->lock);
+	return layers_gone(ls, &f->gone);
+}
+
+/* The live bytes of all layers are known now, but for what has changed while they were counted: that comes on top. */
+static void settle_live(struct compact *c, const struct layers_tally *live)
+{
+	struct layers *ls = c->ls;
+	uint64_t less = 0; /* of what has moved */
+
 	for (size_t i = 0; i < ls->n; i++) {
 		struct layers_slot *slot = ls->v[i];
-		struct layers_live *l = layers_live_find(live, n, slot->row.number);
+		const struct layers_live *l = layers_tally_find(live, slot->row.number);
+		uint64_t now = (l ? l->bytes : 0) + slot->row.live_bytes;
 
-		slot->row_dirty |= slot->row.live_bytes != (l ? l->bytes : 0);
-		slot->row.live_bytes = l ? l->bytes : 0;
-		if (compact_moved(c, slot->row.number))
-			slot->moved_to = c->slot->row.number;
+		now = now > slot->counted_from ? now - slot->counted_from : 0;
+		if (compact_moved(c, slot->row.number)) {
+			if (slot->row.live_bytes < slot->counted_from)
+				less += slot->counted_from - slot->row.live_bytes;
+			slot->moved_to = c->number;
+			now = 0;
+		}
+		slot->row_dirty |= slot->row.live_bytes != now;
+		slot->row.live_bytes = now;
 	}
-	free(live);
-	return 0;
+	c->slot->row.live_bytes = c->slot->row.live_bytes > less ? c->slot->row.live_bytes - less : 0;
 }
 
-static int enter_locked(struct compact *c, struct meta_layer *row)
+static int enter(struct compact *c, struct meta_layer *row, const struct fill *f)
 {
 	struct layers *ls = c->ls;
-	int err = layers_slot_add(ls, row, &c->slot);
-
-	if (err)
-		return err;
-	err = settle_live(c, layer_index(c->file));
-	if (err) {
-		layers_slot_leave(ls, c->slot);
-		free(c->slot);
-		c->slot = NULL;
-		return err;
-	}
-	c->slot->file = c->file;
-	c->slot->refs++;
-	c->slot->nwhole++; /* compact_find */
-	c->file = NULL;
-	layers_slot_charge(ls, c->slot);
-	charge(c);
-	layers_slot_sealed_now(ls, c->slot);
-	return 0;
-}
-
-static int enter(struct compact *c, struct meta_layer *row)
-{
-	int err = layers_live_refs(layer_index(c->file), row->number, &row->refs);
+	int err = layers_tally_refs(&f->all, row->number, &row->refs);
 
 	row->chain.v = malloc(sizeof(uint64_t));
 	if (!row->chain.v)
 		err = -ENOMEM;
 	else
 		row->chain.v[row->chain.n++] = row->number;
+	lock_acquire(&ls->lock);
+	if (!err)
+		err = layers_slot_add(ls, row, &c->slot);
 	if (!err) {
-		lock_acquire(&c->ls->lock);
-		err = enter_locked(c, row);
-		lock_release(&c->ls->lock);
+		settle_live(c, &f->live);
+		c->slot->file = c->file;
+		c->slot->refs++;
+		c->file = NULL;
+		layers_slot_sealed_now(ls, c->slot);
 	}
+	lock_release(&ls->lock);
 	if (err) {
 		free(row->chain.v);
 		free(row->refs.v);
@@ -600,23 +724,25 @@ int compact_install(struct compact *c, uint64_t commit, int64_t time_ns)
 {
 	struct layers *ls = c->ls;
 	struct meta_layer row = { .number = take_number(ls), .state = META_LAYER_FULL, .commit = commit, .time_ns = time_ns };
-	int err = catch_up(c);
+	struct fill f = { .c = c };
+	int err = layer_adopt(c->file, ls->store->dir, TMP_PATH, row.number);
 
-	if (!err)
-		err = layer_adopt(c->file, ls->store->dir, TMP_PATH, row.number);
 	if (err)
 		return err;
-	place_here(&c->full, row.number);
+	c->number = row.number;
 	c->tmp = false;
-	err = index_set_chain(&c->full, &row.number, 1);
+	err = begin_count(&f);
 	if (!err)
-		err = layer_seal_full(c->file, &c->full, commit, time_ns);
+		err = write_index(&f, commit, time_ns);
 	if (!err)
 		err = layer_sync(c->file);
 	if (!err) {
 		row.raw_bytes = layer_head(c->file)->raw_bytes;
-		err = enter(c, &row);
+		err = enter(c, &row, &f);
 	}
+	free(f.gone.v);
+	free(f.live.v);
+	free(f.all.v);
 	if (err) {
 		char path[LAYER_NAME_MAX];
 
@@ -631,14 +757,7 @@ bool compact_installed(const struct compact *c)
 	return c->slot != NULL;
 }
 
-int compact_find(const struct compact *c, uint64_t ino, uint64_t block, struct layer_block *out)
+bool compact_again(const struct compact *c)
 {
-	const struct index_record *r = index_find(layer_index(c->slot->file), ino);
-	const struct layer_block *b = r ? index_record_block(r, block) : NULL;
-
-	if (!b)
-		return err_corrupt("layers", c->slot->row.number, "compaction lost block %llu of inode %llu",
-				   (unsigned long long)block, (unsigned long long)ino);
-	*out = *b;
-	return 0;
+	return c->limited && c->gained;
 }

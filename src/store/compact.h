@@ -4,10 +4,13 @@
  * state is the replay of this layer and those behind it, and what neither a past state nor a live array
  * needs is dropped by the next commit.
  *
- * The commit thread runs one in steps between commits, in this order: plan (a picture of the newest sealed state), steps
+ * The state may have any number of arrays: it is gone through piece by piece (picture.h). In memory are the places of the blocks
+ * that move, of which one compaction takes a limited number.
+ *
+ * The commit thread runs one in steps between commits, in this order: plan (by a picture of the newest sealed state), steps
  * (frames are copied into layers/compact.tmp), install (what was sealed meanwhile is taken in; the open layer stays open, and
  * follows in the log), remap of the open arrays (theirs still point to the old places), commit. A crash before that last
- * commit leaves a file that no row names. Nothing here is thread-safe but compact_moved and compact_find.
+ * commit leaves a file that no row names. Nothing here is thread-safe but compact_moved and compact_place.
  */
 #ifndef SPILLFS_STORE_COMPACT_H
 #define SPILLFS_STORE_COMPACT_H
@@ -31,11 +34,14 @@ void compact_progress(const struct compact *c, uint64_t *done_bytes, uint64_t *t
 /* Between two commits. */
 int compact_install(struct compact *c, uint64_t commit, int64_t time_ns);
 bool compact_installed(const struct compact *c);
+/* It has left something for another one of its effort, which has less to do. */
+bool compact_again(const struct compact *c);
 /* An installed one has nothing left to undo. */
 void compact_free(struct compact *c);
 
-/* After the installation. Has the layer's content moved? The new place of a block: -EUCLEAN (logged) if there is none. */
+/* After the installation. Has the layer's content moved? Puts the new place of a block for the old (layer, frame_off,
+ * raw_off): -EUCLEAN (logged) if there is none. */
 bool compact_moved(const struct compact *c, uint64_t layer);
-int compact_find(const struct compact *c, uint64_t ino, uint64_t block, struct layer_block *out);
+int compact_place(const struct compact *c, struct layer_block *b);
 
 #endif

@@ -48,7 +48,7 @@ static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **ou
 	if (row.chain.v && ix->nchain)
 		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
 	row.chain.n = ix->nchain;
-	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? layers_live_refs(ix, number, &row.refs) : 0;
+	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? layers_refs(ix, number, &row.refs) : 0;
 	if (!err)
 		err = layers_slot_add(ls, &row, &slot);
 	if (err) {

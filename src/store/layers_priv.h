@@ -14,6 +14,7 @@ struct layers_slot {
 	bool row_dirty, unsynced;
 	bool doomed; /* the file goes with the last user */
 	uint64_t dying_bytes;  /* that the live arrays have let go of since the last seal */
+	uint64_t counted_from; /* live bytes when compact.c began to count them */
 	uint64_t moved_to;     /* compacted into that layer; 0: not */
 	struct layer *file;    /* NULL until first used */
 	unsigned refs;         /* users, plus one while it is in the set */
@@ -85,17 +86,30 @@ void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot);
 /* Files that an index changes. */
 uint64_t layers_count_files(const struct index *ix);
 
-/* Bytes of a layer that an index points to. */
+/* Bytes of a layer that records point to, and blocks. */
 struct layers_live {
-	uint64_t layer, bytes;
+	uint64_t layer, bytes, nblocks;
 };
-/* By layer; *v_out is malloc'd. newer (NULL: nothing) comes behind full, as if merged. Inodes that `pending` says are gone do
- * not count. */
-int layers_live_count(const struct index *full, const struct index *newer, const struct index *pending,
-		      struct layers_live **v_out, size_t *n_out);
-/* The layers other than `self` that it points into, rising; the list is the caller's. */
-int layers_live_refs(const struct index *ix, uint64_t self, struct meta_numbers *out);
-struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer);
+
+/* Counts them, record by record; zeroed at first, v is freed by the caller. */
+struct layers_tally {
+	struct layers_live *v; /* by layer after layers_tally_end */
+	size_t n, cap;
+	size_t last; /* of the block before, since neighbours are mostly alike */
+};
+/* newer (NULL: nothing) comes behind the record, as if merged. The bytes of inodes in `gone` (NULL: none) do not count. */
+int layers_tally_add(struct layers_tally *t, const struct index_record *r, const struct index *newer,
+		     const struct meta_numbers *gone);
+int layers_tally_index(struct layers_tally *t, const struct index *ix, const struct meta_numbers *gone);
+void layers_tally_end(struct layers_tally *t);
+/* After layers_tally_end. */
+const struct layers_live *layers_tally_find(const struct layers_tally *t, uint64_t layer);
+/* The layers other than `self` in a tally that has ended, rising; the list is the caller's. */
+int layers_tally_refs(const struct layers_tally *t, uint64_t self, struct meta_numbers *out);
+/* The same of an index. */
+int layers_refs(const struct index *ix, uint64_t self, struct meta_numbers *out);
+/* Inodes that the notes say are gone, rising; the list is the caller's. */
+int layers_gone(struct layers *ls, struct meta_numbers *out);
 
 /* retain.c: drops what is not needed; fills `retained`. Meta lock. */
 int layers_retain_locked(struct layers *ls);

@@ -356,25 +356,23 @@ static int reserve_inos(struct rebuild *r, struct layers_slot *slot)
 
 static int put_layers(struct rebuild *r)
 {
-	static const struct index none;
 	struct layers *ls = r->s->layers;
-	struct layers_live *live, *l;
+	const struct layers_live *l;
+	struct layers_tally t = { 0 };
 	uint64_t commit = 0;
-	size_t n;
-	int err = layers_live_count(&r->full, NULL, &none, &live, &n);
+	int err = layers_tally_index(&t, &r->full, NULL);
 
-	if (err)
-		return err;
+	layers_tally_end(&t);
 	for (size_t i = 0; i < ls->n && !err; i++) {
 		struct meta_layer *row = &ls->v[i]->row;
 
 		if (!ls->newest || layers_slot_newer(ls->v[i], ls->newest))
 			continue;
 		err = reserve_inos(r, ls->v[i]);
-		l = layers_live_find(live, n, row->number);
+		l = layers_tally_find(&t, row->number);
 		row->live_bytes = l ? l->bytes : 0;
 		if (!err && row->state == META_LAYER_FULL && !row->refs.v)
-			err = layers_live_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
+			err = layers_refs(layer_index(ls->v[i]->file), row->number, &row->refs);
 		if (!err)
 			err = meta_layer_put_locked(r->m, row);
 		commit = row->commit > commit ? row->commit : commit;
@@ -383,11 +381,11 @@ static int put_layers(struct rebuild *r)
 		struct meta_layer row = { .number = r->open_number, .bytes = r->open_bytes, .segment_off = r->open_segment,
 					  .time_ns = r->now_ns };
 
-		l = layers_live_find(live, n, row.number);
+		l = layers_tally_find(&t, row.number);
 		row.live_bytes = l ? l->bytes : 0;
 		err = meta_layer_put_locked(r->m, &row);
 	}
-	free(live);
+	free(t.v);
 	if (!err)
 		err = meta_fact_set_locked(r->m, "next_layer", (int64_t)(r->last + 1));
 	/* Above all that the lost database can have given. */

@@ -302,46 +302,41 @@ static int compare_live(const void *a, const void *b)
 	return x->layer < y->layer ? -1 : x->layer > y->layer;
 }
 
-struct layers_live *layers_live_find(struct layers_live *v, size_t n, uint64_t layer)
+const struct layers_live *layers_tally_find(const struct layers_tally *t, uint64_t layer)
 {
 	struct layers_live key = { .layer = layer };
 
-	return n ? bsearch(&key, v, n, sizeof(*v), compare_live) : NULL;
+	return t->n ? bsearch(&key, t->v, t->n, sizeof(*t->v), compare_live) : NULL;
 }
 
-static struct layers_live *live_add(struct layers_live **v, size_t *n, size_t *cap, uint64_t layer)
+void layers_tally_end(struct layers_tally *t)
 {
-	if (*n == *cap) {
-		size_t more = *cap ? *cap * 2 : 16;
-		void *p = realloc(*v, more * sizeof(**v));
+	if (t->n)
+		qsort(t->v, t->n, sizeof(*t->v), compare_live);
+}
 
-		if (!p)
+/* The entry of the layer, made if missing. */
+static struct layers_live *tally_of(struct layers_tally *t, uint64_t layer)
+{
+	size_t at = 0;
+
+	if (t->last < t->n && t->v[t->last].layer == layer)
+		return &t->v[t->last];
+	while (at < t->n && t->v[at].layer != layer)
+		at++;
+	if (at == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 16;
+		void *v = realloc(t->v, cap * sizeof(*t->v));
+
+		if (!v)
 			return NULL;
-		*v = p;
-		*cap = more;
+		t->v = v;
+		t->cap = cap;
 	}
-	(*v)[*n] = (struct layers_live){ .layer = layer };
-	return &(*v)[(*n)++];
-}
-
-struct live_count {
-	struct layers_live *v, *last; /* last: of the block before, since neighbours are mostly alike */
-	size_t n, cap;
-};
-
-static int count_block(struct live_count *c, const struct layer_block *b, bool gone)
-{
-	if (!c->last || c->last->layer != b->layer) {
-		size_t at = 0;
-
-		while (at < c->n && c->v[at].layer != b->layer)
-			at++;
-		c->last = at < c->n ? &c->v[at] : live_add(&c->v, &c->n, &c->cap, b->layer);
-	}
-	if (!c->last)
-		return -ENOMEM;
-	c->last->bytes += gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
-	return 0;
+	if (at == t->n)
+		t->v[t->n++] = (struct layers_live){ .layer = layer };
+	t->last = at;
+	return &t->v[at];
 }
 
 /* Does the newer record leave nothing of the block? */
@@ -351,59 +346,85 @@ static bool replaced(const struct index_record *newer, uint64_t block)
 			 index_record_block((struct index_record *)newer, block));
 }
 
-/* Blocks of ix but those that are all zeros, or that `newer` has replaced. */
-static int count_index(struct live_count *c, const struct index *ix, const struct index *newer, const struct index *pending)
+static int compare_numbers(const void *a, const void *b)
 {
-	int err = 0;
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
-	for (size_t i = 0; i < ix->n; i++) {
-		const struct index_record *r = ix->v[i], *later = index_find(pending, r->ino);
-		const struct index_record *next = newer ? index_find(newer, r->ino) : NULL;
-		bool gone = later && later->type == LAYER_REC_GONE;
-
-		for (size_t k = 0; k < r->nblocks && !err; k++) {
-			if (r->blocks[k].frame_off && !replaced(next, r->blocks[k].block))
-				err = count_block(c, &r->blocks[k], gone);
-		}
-	}
-	return err;
+	return (x > y) - (x < y);
 }
 
-int layers_live_count(const struct index *full, const struct index *newer, const struct index *pending,
-		      struct layers_live **v_out, size_t *n_out)
+/* Blocks but those that are all zeros, or that `newer` has replaced. */
+int layers_tally_add(struct layers_tally *t, const struct index_record *r, const struct index *newer,
+		     const struct meta_numbers *gone)
 {
-	struct live_count c = { 0 };
-	int err = count_index(&c, full, newer, pending);
+	const struct index_record *next = newer ? index_find(newer, r->ino) : NULL;
+	bool is_gone = gone && gone->n && bsearch(&r->ino, gone->v, gone->n, sizeof(*gone->v), compare_numbers);
 
-	if (!err && newer)
-		err = count_index(&c, newer, NULL, pending);
-	if (err) {
-		free(c.v);
-		return err;
+	for (size_t k = 0; k < r->nblocks; k++) {
+		const struct layer_block *b = &r->blocks[k];
+		struct layers_live *l;
+
+		if (!b->frame_off || replaced(next, b->block))
+			continue;
+		l = tally_of(t, b->layer);
+		if (!l)
+			return -ENOMEM;
+		l->nblocks++;
+		l->bytes += is_gone ? 0 : index_share(b->frame_len, b->frame_raw, b->raw_len);
 	}
-	if (c.n)
-		qsort(c.v, c.n, sizeof(*c.v), compare_live);
-	*v_out = c.v;
-	*n_out = c.n;
 	return 0;
 }
 
-int layers_live_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
+int layers_tally_index(struct layers_tally *t, const struct index *ix, const struct meta_numbers *gone)
 {
-	static const struct index none;
-	struct layers_live *v;
-	size_t n;
-	int err = layers_live_count(ix, NULL, &none, &v, &n);
+	int err = 0;
 
-	if (err)
-		return err;
-	out->v = malloc((n + 1) * sizeof(*out->v));
-	for (size_t i = 0; out->v && i < n; i++) {
-		if (v[i].layer != self)
-			out->v[out->n++] = v[i].layer;
+	for (size_t i = 0; i < ix->n && !err; i++)
+		err = layers_tally_add(t, ix->v[i], NULL, gone);
+	return err;
+}
+
+int layers_tally_refs(const struct layers_tally *t, uint64_t self, struct meta_numbers *out)
+{
+	struct meta_numbers refs = { .v = malloc((t->n + 1) * sizeof(*refs.v)) };
+
+	if (!refs.v)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->n; i++) {
+		if (t->v[i].layer != self)
+			refs.v[refs.n++] = t->v[i].layer;
 	}
-	free(v);
-	return out->v ? 0 : -ENOMEM;
+	*out = refs;
+	return 0;
+}
+
+int layers_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
+{
+	struct layers_tally t = { 0 };
+	int err = layers_tally_index(&t, ix, NULL);
+
+	layers_tally_end(&t);
+	if (!err)
+		err = layers_tally_refs(&t, self, out);
+	free(t.v);
+	return err;
+}
+
+int layers_gone(struct layers *ls, struct meta_numbers *out)
+{
+	struct meta_numbers gone = { 0 };
+
+	lock_acquire(&ls->lock);
+	gone.v = malloc((ls->pending.n + 1) * sizeof(*gone.v));
+	for (size_t i = 0; gone.v && i < ls->pending.n; i++) {
+		if (ls->pending.v[i]->type == LAYER_REC_GONE)
+			gone.v[gone.n++] = ls->pending.v[i]->ino;
+	}
+	lock_release(&ls->lock);
+	if (!gone.v)
+		return -ENOMEM;
+	*out = gone;
+	return 0;
 }
 
 /* Dropping. */

@@ -63,3 +63,35 @@ PY
 	touch "$WORK/stop"
 	wait_all
 }
+
+# 4 MiB for the list of what moves are 87,000 blocks: two layers of 30,000 at a time.
+@test "a compaction that has to leave victims to the next one goes on until there is nothing to gain" {
+	mount_store -o cache=8M,dirty=32M
+	many_blocks() {
+		"$PYTHON" -S -c '
+import os, sys
+def block(f, i): return ((f << 32 | i).to_bytes(8, "little") + b"x" * 8) * 256
+what, path, f = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if what == "write":
+    with open(path, "wb") as out:
+        os.setxattr(path, "user.spillfs.block_size", b"4096")
+        for i in range(30000):
+            out.write(block(f, i))
+else:
+    with open(path, "rb") as back:
+        for i in range(30000):
+            assert back.read(4096) == block(f, i), (path, i)' "$1" "$MNT/layers/a$2" "$2"
+	}
+	for f in {1..6}; do
+		many_blocks write "$f"
+		mkdir "$MNT/snapshots/s"
+		rmdir "$MNT/snapshots/s"
+	done
+	[ "$(stat_value spillfs_layers)" -ge 6 ]
+	"$SPILLCTL" compact "$MNT"
+	"$SPILLCTL" sync "$MNT"
+	[ "$(stat_value spillfs_layers)" -le 4 ]
+	for f in {1..6}; do many_blocks read "$f"; done
+	remount
+	for f in {1..6}; do many_blocks read "$f"; done
+}

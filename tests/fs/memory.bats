@@ -20,6 +20,24 @@ peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$PID/status"; }
 	done
 }
 
+# Each file has attributes of 60,000 bytes, which are in the log with it.
+@test "a compaction takes no more memory for a state of 100 MB" {
+	mount_store -o cache=8M,dirty=8M
+	"$PYTHON" -S -c '
+import os, sys
+for i in range(1700):
+    fd = os.open(f"{sys.argv[1]}/{i}", os.O_CREAT | os.O_WRONLY)
+    os.setxattr(fd, "user.long", bytes([i % 256]) * 60000)
+    if i % 50 == 49:
+        os.fsync(fd)
+    os.close(fd)' "$MNT/layers"
+	before=$(peak_mib)
+	"$SPILLCTL" compact "$MNT"
+	echo "peak: $before MiB, $(peak_mib) MiB after the compaction"
+	sanitized || [ "$(peak_mib)" -le $((8 + 8 + 64)) ]
+	[ "$(getfattr --absolute-names -n user.long --only-values "$MNT/layers/777" | wc -c)" = 60000 ]
+}
+
 @test "the kernel is asked to forget inodes that hold more than their share" {
 	mount_store -o cache=1M
 	"$MANYFILES" "$MNT/columns" 2000 100 2 create list read

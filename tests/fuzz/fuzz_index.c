@@ -93,9 +93,10 @@ static void look_paged(const uint8_t *bytes, const struct index_pages *ps, uint6
 
 static void decode_paged(const uint8_t *bytes, size_t size, const struct index *ix)
 {
+	const struct index_source src = index_source_of(bytes, size);
 	struct index_pages ps;
 
-	if (index_pages_scan(bytes, size, &ps)) {
+	if (index_pages_scan(&src, &ps)) {
 		if (ix && ix->n)
 			abort();
 		return;
@@ -107,6 +108,35 @@ static void decode_paged(const uint8_t *bytes, size_t size, const struct index *
 	index_pages_fini(&ps);
 }
 
+/* Piece by piece; what index_decode has taken is there. */
+static void decode_pieces(const uint8_t *bytes, size_t size, const struct index *ix)
+{
+	struct index_reader *in;
+	struct index_record *r;
+	struct index_name name;
+	size_t n = 0, nnames = 0;
+	int err;
+
+	if (index_reader_new(index_source_of(bytes, size), &in)) {
+		if (ix)
+			abort();
+		return;
+	}
+	for (err = index_reader_record(in, &r); !err; err = index_reader_record(in, &r)) {
+		if (ix && (n >= ix->n || ix->v[n]->ino != r->ino))
+			abort();
+		n++;
+		index_record_free(r);
+	}
+	for (err = index_reader_name(in, &name); !err; err = index_reader_name(in, &name)) {
+		nnames++;
+		free(name.name);
+	}
+	if (ix && (n != ix->n || nnames != ix->nnames || err != -ENOENT))
+		abort();
+	index_reader_free(in);
+}
+
 static void decode(const uint8_t *bytes, size_t size)
 {
 	struct layer_index_head head;
@@ -115,9 +145,11 @@ static void decode(const uint8_t *bytes, size_t size)
 
 	if (index_decode(bytes, size, &head, &ix)) {
 		decode_paged(bytes, size, NULL);
+		decode_pieces(bytes, size, NULL);
 		return;
 	}
 	decode_paged(bytes, size, &ix);
+	decode_pieces(bytes, size, &ix);
 	body_bytes = head.body_bytes;
 	look(&ix);
 	encode(&ix, &head, &back);

@@ -822,10 +822,62 @@ UNIT_TEST(index_code_refuses_bad_names_and_chains) /* index_code (3), index_name
 	index_fini(&ix);
 }
 
+/* An index whose body is one frame, or several. */
+static void make_rows(struct index *ix, uint64_t n)
+{
+	index_init(ix);
+	for (uint64_t ino = 1; ino <= n; ino++) {
+		char name[32];
+
+		add(ix, ino * 3)->size_bytes = ino;
+		snprintf(name, sizeof(name), "%06llu", (unsigned long long)ino);
+		CHECK_OK(index_name_put(ix, ino / 100 + 1, name, ino * 3));
+	}
+	CHECK_OK(index_set_chain(ix, (const uint64_t[]){ 7, 9 }, 2));
+}
+
+/* What a reader gives is what was written, piece by piece. */
+UNIT_TEST(index_is_read_piece_by_piece)
+{
+	for (uint64_t n = 0; n <= 20000; n = n * 200 + 1) {
+		struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 9 };
+		struct index_reader *in;
+		struct index_record *r;
+		struct index_name name;
+		struct index ix;
+		void *bytes;
+		size_t len;
+
+		make_rows(&ix, n);
+		CHECK_OK(index_encode(&ix, &head, &bytes, &len));
+		CHECK_OK(index_reader_new(index_source_of(bytes, len), &in));
+		for (size_t i = 0; i < ix.n; i++) {
+			CHECK_EQ(index_reader_name(in, &name), -EINVAL);
+			CHECK_OK(index_reader_record(in, &r));
+			CHECK_EQ(r->ino, ix.v[i]->ino);
+			CHECK_EQ(r->size_bytes, ix.v[i]->size_bytes);
+			index_record_free(r);
+		}
+		CHECK_EQ(index_reader_record(in, &r), -ENOENT);
+		for (size_t i = 0; i < ix.nnames; i++) {
+			CHECK_OK(index_reader_name(in, &name));
+			CHECK(!index_name_compare(&name, &ix.names[i]) && name.ino == ix.names[i].ino);
+			free(name.name);
+		}
+		CHECK_EQ(index_reader_name(in, &name), -ENOENT);
+		index_reader_free(in);
+		((char *)bytes)[len - 1] ^= 1;
+		CHECK_EQ(index_reader_new(index_source_of(bytes, len), &in), -EUCLEAN);
+		free(bytes);
+		index_fini(&ix);
+	}
+}
+
 /* A long index is stored in several frames; each record is found in its own. */
 UNIT_TEST(index_pages_give_single_records)
 {
 	struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 9 }, got;
+	struct index_source src;
 	struct index_pages ps;
 	struct index ix, back;
 	unsigned char *page;
@@ -847,7 +899,8 @@ UNIT_TEST(index_pages_give_single_records)
 	CHECK_EQ(back.n, ix.n);
 	CHECK_EQ(back.nnames, ix.nnames);
 	index_fini(&back);
-	CHECK_OK(index_pages_scan(bytes, len, &ps));
+	src = index_source_of(bytes, len);
+	CHECK_OK(index_pages_scan(&src, &ps));
 	CHECK(ps.n > 5);
 	CHECK(!index_pages_find(&ps, 99) && !index_pages_find(&ps, 10099));
 	page = malloc(ps.v[0].raw * 2);
@@ -874,7 +927,7 @@ UNIT_TEST(index_pages_give_single_records)
 	((char *)bytes)[sizeof(head) + ps.v[1].off + 20] ^= 1;
 	CHECK_EQ(index_page_decode(&ps.v[1], (const char *)bytes + sizeof(head) + ps.v[1].off, page), -EUCLEAN);
 	index_pages_fini(&ps);
-	CHECK_EQ(index_pages_scan(bytes, len, &ps), -EUCLEAN);
+	CHECK_EQ(index_pages_scan(&src, &ps), -EUCLEAN);
 	free(page);
 	free(bytes);
 	index_fini(&ix);

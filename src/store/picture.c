@@ -1,0 +1,202 @@
+/*
+ * Pictures of states.
+ *
+ * Invariants: (1) `record` and `name` of a source are its first that was not taken yet; (2) what is taken is the least of them,
+ * and all that are equal go with it, the oldest layer first.
+ */
+#include "store/picture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "block/layer.h"
+#include "store/layers_priv.h"
+
+struct source {
+	struct layers_slot *slot;
+	struct index_reader *reader;
+	struct index_record *record; /* NULL: no more */
+	struct index_name name;      /* name NULL: no more */
+};
+
+struct picture {
+	struct layers *ls;
+	struct source *v; /* in the order of the chain */
+	size_t n;
+	bool names; /* the records are over */
+};
+
+static int pin_chain(struct picture *p)
+{
+	struct layers *ls = p->ls;
+	const struct meta_numbers *chain = ls->newest ? &ls->newest->row.chain : NULL;
+
+	if (!chain || !chain->n)
+		return -ENOENT;
+	p->v = calloc(chain->n, sizeof(*p->v));
+	if (!p->v)
+		return -ENOMEM;
+	for (size_t k = 0; k < chain->n; k++) {
+		struct layers_slot *slot = layers_slot_find(ls, chain->v[k]);
+		int err = slot ? layers_slot_load(ls, slot, false) : -ESTALE;
+
+		if (err)
+			return err;
+		slot->refs++;
+		p->v[p->n++].slot = slot;
+	}
+	return 0;
+}
+
+static int next_record(struct source *s)
+{
+	int err;
+
+	s->record = NULL;
+	err = layer_next_record(s->slot->file, s->reader, &s->record);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int next_name(struct source *s)
+{
+	int err;
+
+	s->name.name = NULL;
+	err = layer_next_name(s->slot->file, s->reader, &s->name);
+	return err == -ENOENT ? 0 : err;
+}
+
+int picture_open(struct layers *ls, struct picture **out)
+{
+	struct picture *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->ls = ls;
+	lock_acquire(&ls->lock);
+	err = pin_chain(p);
+	lock_release(&ls->lock);
+	for (size_t k = 0; k < p->n && !err; k++) {
+		err = layer_read_pieces(p->v[k].slot->file, &p->v[k].reader);
+		if (!err)
+			err = next_record(&p->v[k]);
+	}
+	if (err) {
+		picture_close(p);
+		return err;
+	}
+	*out = p;
+	return 0;
+}
+
+void picture_close(struct picture *p)
+{
+	for (size_t k = 0; k < p->n; k++) {
+		index_reader_free(p->v[k].reader);
+		index_record_free(p->v[k].record);
+		free(p->v[k].name.name);
+		layers_put(p->ls, p->v[k].slot);
+	}
+	free(p->v);
+	free(p);
+}
+
+/* Adds what the source says of the inode to *sum, which is NULL at first. */
+static int add_record(struct source *s, struct index_record **sum)
+{
+	int err = 0;
+
+	if (!*sum) {
+		*sum = s->record;
+	} else {
+		err = index_record_merge(*sum, s->record);
+		index_record_free(s->record);
+	}
+	return next_record(s) ?: err;
+}
+
+/* What the least inode is; *sum NULL: there is none. */
+static int merge_records(struct picture *p, struct index_record **sum)
+{
+	uint64_t least = UINT64_MAX;
+	int err = 0;
+
+	*sum = NULL;
+	for (size_t k = 0; k < p->n; k++) {
+		if (p->v[k].record && p->v[k].record->ino < least)
+			least = p->v[k].record->ino;
+	}
+	for (size_t k = 0; k < p->n && !err; k++) {
+		if (p->v[k].record && p->v[k].record->ino == least)
+			err = add_record(&p->v[k], sum);
+	}
+	return err;
+}
+
+int picture_record(struct picture *p, struct index_record **out)
+{
+	for (;;) {
+		struct index_record *sum;
+		int err = merge_records(p, &sum);
+
+		if (!err && sum && sum->type != LAYER_REC_GONE) {
+			index_record_flatten(sum);
+			*out = sum;
+			return 0;
+		}
+		index_record_free(sum);
+		if (err || !sum)
+			return err ? err : -ENOENT;
+	}
+}
+
+static int begin_names(struct picture *p)
+{
+	int err = 0;
+
+	for (size_t k = 0; k < p->n && !err && !p->names; k++)
+		err = next_name(&p->v[k]);
+	p->names = true;
+	return err;
+}
+
+/* What the newest layer says of the least name; name NULL: there is none. */
+static int merge_names(struct picture *p, struct index_name *out)
+{
+	const struct index_name *least = NULL;
+	struct index_name sum = { 0 };
+	int err = begin_names(p);
+
+	for (size_t k = 0; k < p->n && !err; k++) {
+		if (p->v[k].name.name && (!least || index_name_compare(&p->v[k].name, least) < 0))
+			least = &p->v[k].name;
+	}
+	for (size_t k = 0; k < p->n && !err; k++) {
+		struct source *s = &p->v[k];
+
+		if (!s->name.name || index_name_compare(&s->name, sum.name ? &sum : least))
+			continue;
+		free(sum.name);
+		sum = s->name;
+		err = next_name(s);
+	}
+	*out = sum;
+	return err;
+}
+
+int picture_name(struct picture *p, struct index_name *out)
+{
+	for (;;) {
+		struct index_name sum;
+		int err = merge_names(p, &sum);
+
+		if (!err && sum.name && sum.ino) {
+			*out = sum;
+			return 0;
+		}
+		free(sum.name);
+		if (err || !sum.name)
+			return err ? err : -ENOENT;
+	}
+}
