@@ -130,13 +130,21 @@ int index_add(struct index *ix, uint64_t ino, struct index_record **out)
 	return 0;
 }
 
+/* Records that only `newer` has. */
+static size_t count_missing(const struct index *ix, const struct index *newer)
+{
+	size_t missing = 0;
+
+	for (size_t j = 0; j < newer->n; j++)
+		missing += !index_find(ix, newer->v[j]->ino);
+	return missing;
+}
+
 /* Adds an empty record for every ino that only `newer` has, in one pass from the end. */
 static int index_widen(struct index *ix, const struct index *newer)
 {
-	size_t missing = 0, i, j, k;
+	size_t missing = count_missing(ix, newer), i, j, k;
 
-	for (j = 0; j < newer->n; j++)
-		missing += !index_find(ix, newer->v[j]->ino);
 	if (index_reserve(ix, ix->n + missing))
 		return -ENOMEM;
 	i = ix->n;
@@ -179,6 +187,48 @@ int index_merge(struct index *ix, const struct index *newer)
 		err = index_names_merge(ix, newer);
 	if (!err)
 		err = index_set_chain(ix, newer->chain, newer->nchain);
+	return err;
+}
+
+/* The records of newer->v move to ix->v, which has room, in one pass from the end; those that both have are merged. */
+static int take_records(struct index *ix, struct index *newer, size_t missing)
+{
+	size_t i = ix->n, k = ix->n + missing;
+	int err = 0;
+
+	for (size_t j = newer->n; j-- > 0 && !err;) {
+		struct index_record *r = newer->v[j];
+
+		while (i > 0 && ix->v[i - 1]->ino > r->ino)
+			ix->v[--k] = ix->v[--i];
+		if (i > 0 && ix->v[i - 1]->ino == r->ino) {
+			err = index_record_merge(ix->v[i - 1], r);
+			index_record_free(r);
+			ix->v[--k] = ix->v[--i];
+		} else {
+			ix->v[--k] = r;
+		}
+		newer->v[j] = NULL;
+	}
+	/* After a failure there is a gap. */
+	memmove(ix->v + i, ix->v + k, (ix->n + missing - k) * sizeof(*ix->v));
+	ix->n = i + (ix->n + missing - k);
+	return err;
+}
+
+int index_take(struct index *ix, struct index *newer)
+{
+	size_t missing = count_missing(ix, newer);
+	int err = index_reserve(ix, ix->n + missing);
+
+	if (err)
+		return err;
+	err = take_records(ix, newer, missing);
+	if (!err)
+		err = index_names_merge(ix, newer);
+	if (!err)
+		err = index_set_chain(ix, newer->chain, newer->nchain);
+	index_fini(newer);
 	return err;
 }
 

@@ -115,6 +115,9 @@ int index_set_chain(struct index *ix, const uint64_t *chain, size_t n);
  * names win, newer tombstones drop older entries, newer entries replace, GONE replaces all; the chain
  * is the newer's. -ENOMEM: ix is only good for index_fini. */
 int index_merge(struct index *ix, const struct index *newer);
+/* The same without copies of records: `newer` is empty afterwards. -ENOMEM: both are as before, or `newer` is empty and ix only
+ * good for index_fini. */
+int index_take(struct index *ix, struct index *newer);
 /* Makes a merged index a full picture: gone records and names, tombstones, and entries that say "all
  * zeros" go. */
 void index_flatten(struct index *ix);

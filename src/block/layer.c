@@ -311,39 +311,9 @@ int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len,
 	return err;
 }
 
-/* The bytes of a skippable frame that holds head and body. */
-static int frame_index(const struct index *ix, struct layer_index_head *head, uint8_t **out,
-		       size_t *len_out)
-{
-	struct layer_skip skip = { .magic = LAYER_SKIP_MAGIC };
-	uint8_t *frame;
-	size_t len;
-	void *bytes;
-	int err = index_encode(ix, head, &bytes, &len);
-
-	if (err)
-		return err;
-	if (len > UINT32_MAX - sizeof(skip)) {
-		free(bytes);
-		return -EFBIG;
-	}
-	frame = malloc(sizeof(skip) + len);
-	if (frame) {
-		skip.len_bytes = (uint32_t)len;
-		memcpy(frame, &skip, sizeof(skip));
-		memcpy(frame + sizeof(skip), bytes, len);
-		*out = frame;
-		*len_out = sizeof(skip) + len;
-	}
-	free(bytes);
-	return frame ? 0 : -ENOMEM;
-}
-
-static int segment_append_locked(struct layer *l, const struct index *added,
-				 struct layer_index_head *head)
+static int segment_append_locked(struct layer *l, struct index *added, struct layer_index_head *head)
 {
 	uint64_t frame_bytes = atomic_load(&l->frame_bytes);
-	uint8_t *frame;
 	size_t len;
 	int err;
 
@@ -351,16 +321,12 @@ static int segment_append_locked(struct layer *l, const struct index *added,
 		return -EINVAL;
 	head->prev_off_bytes = l->segment_off;
 	head->stored_bytes = frame_bytes - l->segment_frame_bytes;
-	err = frame_index(added, head, &frame, &len);
-	if (err)
-		return err;
 	err = layer_seek_reserve(l);
 	if (!err)
-		err = layer_write_locked(l, frame, len, 0, 0);
-	free(frame);
+		err = layer_write_index_locked(l, head, layer_fill_index, added, added->chain, added->nchain, &len);
 	if (err)
 		return err;
-	err = index_merge(&l->ix, added);
+	err = index_take(&l->ix, added);
 	if (err) {
 		/* The index is neither old nor new: nothing may be built on it. */
 		layer_cut_locked(l);
@@ -373,7 +339,7 @@ static int segment_append_locked(struct layer *l, const struct index *added,
 	return 0;
 }
 
-int layer_segment(struct layer *l, const struct index *added, uint64_t commit, int64_t time_ns,
+int layer_segment(struct layer *l, struct index *added, uint64_t commit, int64_t time_ns,
 		  uint64_t *segment_off_out)
 {
 	struct layer_index_head head = {

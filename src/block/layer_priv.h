@@ -52,6 +52,13 @@ int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahea
 /* Cuts off what stands behind the last frame. */
 int layer_cut_locked(struct layer *l);
 
+/* Writes an index behind the last frame: a skippable frame of *len_out bytes, which the caller takes over. Fills in the
+ * rest of *head. */
+int layer_write_index_locked(struct layer *l, struct layer_index_head *head, int (*fill)(void *ctx, struct layer_filler *f),
+			     void *ctx, const uint64_t *chain, size_t nchain, size_t *len_out);
+/* A `fill` that gives all of an index, whose entries were checked. */
+int layer_fill_index(void *ix, struct layer_filler *f);
+
 /* Logs damage of the file unless the layer is quiet; -EUCLEAN. */
 int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Like io_pread; a file that ends too early is damage. */

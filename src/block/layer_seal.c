@@ -1,8 +1,9 @@
 /*
- * Sealing: the index and the seek table go behind the frames.
+ * Writing of indexes, and sealing: the index and the seek table go behind the frames.
  *
- * Invariants: (1) the index is written piece by piece, its head at last, so that it is never in memory as a whole; (2) what
- * a failure leaves is cut off, and the layer is open as before; (3) an index names no frame of the layer that is not there.
+ * Invariants: (1) an index is written piece by piece, what it begins with at last, so that its bytes are never in memory as a
+ * whole; one of a single frame is one write; (2) what a failure leaves is cut off, and the layer is open as before; (3) an
+ * index names no frame of the layer that is not there.
  */
 #include <assert.h>
 #include <errno.h>
@@ -43,22 +44,38 @@ static int frame_seek_table(const struct layer *l, size_t index_len, uint8_t **o
 	return 0;
 }
 
+/* What stands before the body of an index. */
+struct front {
+	struct layer_skip skip;
+	struct layer_index_head head;
+};
+
 struct layer_filler {
 	struct layer *layer;
 	struct index_writer *writer;
 	uint32_t kind;
-	uint64_t body_bytes; /* written so far */
+	uint8_t *first;      /* the front, and the frame behind it: they are written at last, at once */
+	size_t first_len;
+	uint64_t len_bytes;  /* of all, so far */
 };
 
-/* Behind room for the head. */
 static int write_body(void *ctx, const void *bytes, size_t n)
 {
 	struct layer_filler *f = ctx;
-	uint64_t ahead = sizeof(struct layer_skip) + sizeof(struct layer_index_head) + f->body_bytes;
-	int err = layer_write_locked(f->layer, bytes, n, ahead, 0);
+	int err;
 
+	if (!f->first) {
+		f->first_len = sizeof(struct front) + n;
+		f->first = malloc(f->first_len);
+		if (!f->first)
+			return -ENOMEM;
+		memcpy(f->first + sizeof(struct front), bytes, n);
+		f->len_bytes = f->first_len;
+		return 0;
+	}
+	err = layer_write_locked(f->layer, bytes, n, f->len_bytes, 0);
 	if (!err)
-		f->body_bytes += n;
+		f->len_bytes += n;
 	return err;
 }
 
@@ -77,47 +94,72 @@ int layer_fill_name(struct layer_filler *f, const struct index_name *n)
 	return index_writer_name(f->writer, n);
 }
 
-static int read_open_index(void *ctx, void *buf, size_t n, uint64_t off)
+/* What was given to write_body, off bytes behind the beginning of the head. */
+static int read_body(void *ctx, void *buf, size_t n, uint64_t off)
 {
-	struct layer *l = ctx;
+	struct layer_filler *f = ctx;
+	uint64_t at = sizeof(struct layer_skip) + off;
+	size_t have = at < f->first_len ? f->first_len - (size_t)at : 0;
 
-	return layer_pread(l, buf, n, atomic_load(&l->end_bytes) + sizeof(struct layer_skip) + off);
+	if (have > n)
+		have = n;
+	if (have)
+		memcpy(buf, f->first + at, have);
+	return have == n ? 0 : layer_pread(f->layer, (uint8_t *)buf + have, n - have, atomic_load(&f->layer->end_bytes) + at + have);
 }
 
-/* The head and what is before it, when the body is there. */
-static int write_head(struct layer_filler *f, struct layer_index_head *head)
+/* The first part, when the rest is there. */
+static int write_first(struct layer_filler *f, struct layer_index_head *head)
 {
-	struct {
-		struct layer_skip skip;
-		struct layer_index_head head;
-	} at = { .skip.magic = LAYER_SKIP_MAGIC };
-	struct index_source src = { read_open_index, f->layer, sizeof(*head) + f->body_bytes };
+	struct front front = { .skip.magic = LAYER_SKIP_MAGIC };
+	struct index_source src = { read_body, f, f->len_bytes - sizeof(front.skip) };
 	int err;
 
-	if (src.len > UINT32_MAX - sizeof(at.skip))
+	if (src.len > UINT32_MAX - sizeof(front.skip))
 		return -EFBIG;
 	err = index_source_hash(&src, head, &head->xxh64);
 	if (err)
 		return err;
-	at.skip.len_bytes = (uint32_t)src.len;
-	at.head = *head;
-	return layer_write_locked(f->layer, &at, sizeof(at), 0, 0);
+	front.skip.len_bytes = (uint32_t)src.len;
+	front.head = *head;
+	memcpy(f->first, &front, sizeof(front));
+	return layer_write_locked(f->layer, f->first, f->first_len, 0, 0);
 }
 
-static int write_index(struct layer_filler *f, int (*fill)(void *ctx, struct layer_filler *f), void *ctx, const uint64_t *chain,
-		       size_t nchain, struct layer_index_head *head)
+static int write_pieces(struct layer_filler *f, int (*fill)(void *ctx, struct layer_filler *f), void *ctx, const uint64_t *chain,
+			size_t nchain, struct layer_index_head *head)
 {
-	struct layer *l = f->layer;
-	int err = index_writer_new(l->number, (struct index_sink){ write_body, f }, &f->writer);
+	int err = fill(ctx, f);
+
+	if (!err)
+		err = index_writer_end(f->writer, chain, nchain, head);
+	/* An index without a body. */
+	if (!err && !f->first)
+		err = write_body(f, "", 0);
+	return err ? err : write_first(f, head);
+}
+
+int layer_write_index_locked(struct layer *l, struct layer_index_head *head, int (*fill)(void *ctx, struct layer_filler *f),
+			     void *ctx, const uint64_t *chain, size_t nchain, size_t *len_out)
+{
+	struct layer_filler f = { .layer = l, .kind = head->kind };
+	int err = index_writer_new(l->number, (struct index_sink){ write_body, &f }, &f.writer);
 
 	if (err)
 		return err;
-	head->stored_bytes = atomic_load(&l->frame_bytes);
-	err = fill(ctx, f);
+	err = write_pieces(&f, fill, ctx, chain, nchain, head);
+	index_writer_free(f.writer);
+	free(f.first);
+	if (err && f.len_bytes > f.first_len)
+		layer_cut_locked(l);
 	if (!err)
-		err = index_writer_end(f->writer, chain, nchain, head);
-	index_writer_free(f->writer);
-	return err ? err : write_head(f, head);
+		*len_out = f.len_bytes;
+	return err;
+}
+
+int layer_fill_index(void *ix, struct layer_filler *f)
+{
+	return index_write(f->writer, ix);
 }
 
 static int write_table(struct layer *l, size_t index_len, size_t *len_out)
@@ -137,18 +179,17 @@ static int write_table(struct layer *l, size_t index_len, size_t *len_out)
 static int seal_locked(struct layer *l, struct layer_index_head *head, int (*fill)(void *ctx, struct layer_filler *f), void *ctx,
 		       const uint64_t *chain, size_t nchain)
 {
-	struct layer_filler f = { .layer = l, .kind = head->kind };
 	size_t index_len = 0, table_len = 0;
 	int err = nchain && chain[nchain - 1] != l->number ? -EINVAL : 0;
 
+	head->stored_bytes = atomic_load(&l->frame_bytes);
 	if (!err)
-		err = write_index(&f, fill, ctx, chain, nchain, head);
-	index_len = sizeof(struct layer_skip) + sizeof(*head) + f.body_bytes;
-	if (!err)
-		err = write_table(l, index_len, &table_len);
+		err = layer_write_index_locked(l, head, fill, ctx, chain, nchain, &index_len);
+	if (err)
+		return err;
+	err = write_table(l, index_len, &table_len);
 	if (err) {
-		if (f.body_bytes)
-			layer_cut_locked(l);
+		layer_cut_locked(l);
 		return err;
 	}
 	l->head = *head;
@@ -159,12 +200,6 @@ static int seal_locked(struct layer *l, struct layer_index_head *head, int (*fil
 	layer_seek_drop(l);
 	atomic_store(&l->sealed, true);
 	return 0;
-}
-
-static int fill_own(void *ctx, struct layer_filler *f)
-{
-	(void)ctx;
-	return index_write(f->writer, &f->layer->ix);
 }
 
 int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
@@ -179,7 +214,7 @@ int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
 
 	assert(!layer_sealed(l) && l->number);
 	lock_acquire(&l->lock);
-	err = seal_locked(l, &head, fill_own, NULL, l->ix.chain, l->ix.nchain);
+	err = seal_locked(l, &head, layer_fill_index, &l->ix, l->ix.chain, l->ix.nchain);
 	lock_release(&l->lock);
 	return err;
 }

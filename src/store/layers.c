@@ -440,11 +440,9 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 	int err = 0;
 
 	if ((seal || !index_empty(&ls->pending) || index_memory(&ls->later) > LAYERS_LATER_MAX) && !index_empty(&ls->later)) {
-		err = index_merge(&ls->pending, &ls->later);
+		err = index_take(&ls->pending, &ls->later);
 		if (err)
 			return err;
-		index_fini(&ls->later);
-		index_init(&ls->later);
 		ls->pending_owed += ls->later_owed;
 		ls->later_owed = 0;
 	}
@@ -459,8 +457,6 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 	err = layer_segment(slot->file, &ls->pending, commit, time_ns, &slot->row.segment_off);
 	if (err)
 		return err;
-	index_fini(&ls->pending);
-	index_init(&ls->pending);
 	store_pay(ls->store, ls->pending_owed);
 	ls->pending_owed = 0;
 	slot->row.bytes = layer_bytes(slot->file);

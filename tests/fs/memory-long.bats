@@ -38,6 +38,15 @@ million() {
 	within_budget 256
 }
 
+@test "20,000 columns just below 64 KiB" {
+	mount_store -o cache=64M,dirty=64M
+	"$MANYFILES" "$MNT/columns" 20000 60000 4 create read
+	within_budget 64
+	"$MANYFILES" "$MNT/columns" 20000 60000 4 remove
+	"$SPILLCTL" sync "$MNT"
+	within_budget 64
+}
+
 @test "4 GiB through buckets" { gigabytes buckets -q; }
 @test "4 GiB through columns" { gigabytes columns -q; }
 @test "4 GiB through layers, incompressible" { gigabytes layers -q; }

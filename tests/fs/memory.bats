@@ -20,6 +20,13 @@ peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$PID/status"; }
 	done
 }
 
+@test "columns of less than 64 KiB are in memory while they are dirty, not longer" {
+	mount_store -o cache=8M,dirty=8M
+	"$MANYFILES" "$MNT/columns" 1500 60000 4 create read
+	echo "peak: $(peak_mib) MiB"
+	sanitized || [ "$(peak_mib)" -le $((8 + 8 + 64)) ]
+}
+
 # Each file has attributes of 60,000 bytes, which are in the log with it.
 @test "a compaction takes no more memory for a state of 100 MB" {
 	mount_store -o cache=8M,dirty=8M

@@ -836,6 +836,41 @@ static void make_rows(struct index *ix, uint64_t n)
 	CHECK_OK(index_set_chain(ix, (const uint64_t[]){ 7, 9 }, 2));
 }
 
+/* Taking is merging, for few and for many, below, between and behind what is there. */
+UNIT_TEST(index_take_is_merge)
+{
+	static const struct { uint64_t first, step, n; } cases[] = { { 1, 1, 2 }, { 1, 2, 100 }, { 55, 3, 40 }, { 500, 1, 50 } };
+
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		struct index taken, merged, newer;
+		void *a, *b;
+		size_t a_len, b_len;
+		struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 9 };
+
+		make_rows(&taken, 60);
+		make_rows(&merged, 60);
+		index_init(&newer);
+		for (uint64_t i = 0; i < cases[c].n; i++) {
+			struct index_record *r = add(&newer, cases[c].first + i * cases[c].step);
+
+			CHECK_OK(index_record_tomb(r, 3, 4));
+			if (i % 5 == 4)
+				index_record_gone(r);
+		}
+		CHECK_OK(index_name_put(&newer, 1, "another", 77));
+		CHECK_OK(index_merge(&merged, &newer));
+		CHECK_OK(index_take(&taken, &newer));
+		CHECK(index_empty(&newer) && !newer.cap);
+		CHECK_OK(index_encode(&taken, &head, &a, &a_len));
+		CHECK_OK(index_encode(&merged, &head, &b, &b_len));
+		CHECK(a_len == b_len && !memcmp(a, b, a_len));
+		free(a);
+		free(b);
+		index_fini(&taken);
+		index_fini(&merged);
+	}
+}
+
 /* What a reader gives is what was written, piece by piece. */
 UNIT_TEST(index_is_read_piece_by_piece)
 {
