@@ -27,6 +27,10 @@
 
 /* Text of an xattr. */
 #define DESCRIBE_MAX 65536u
+/* A row of an extent: in the database's log, in the database, with what is left of their pages. */
+#define EXTENT_OWED_BYTES 96u
+/* A hole needs no space for so many: the reserve has it. */
+#define ROWS_FREE 1024u
 
 struct region_list {
 	struct region *v;
@@ -43,6 +47,7 @@ struct bucket {
 	struct runs runs;
 	bool too_many_said;
 	struct region_list freed; /* pages to defer with the next stage; may overlap */
+	uint64_t owed_bytes;      /* for the rows of extents that the next commit writes */
 	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
 };
 
@@ -66,6 +71,32 @@ static struct pool *pool_of(const struct bucket *b)
 static uint32_t file_of(const struct bucket *b)
 {
 	return (uint32_t)(b->array.ino % pool_nfiles(pool_of(b)));
+}
+
+/* The rows from `from` on are to be written anew, and a row for what is added; with `ask` and so many bytes of data only if there is
+ * room. */
+static int owe_rows(struct bucket *b, uint64_t from, bool ask, uint64_t data_bytes)
+{
+	struct store *s = b->array.home->store;
+	size_t first = extent_map_find(&b->map, from < b->dirty_from ? from : b->dirty_from);
+	uint64_t owed = (b->map.n - first + 2) * EXTENT_OWED_BYTES, more = owed > b->owed_bytes ? owed - b->owed_bytes : 0;
+	int err = ask ? store_may_write(s, data_bytes + more) : 0;
+
+	if (err)
+		return err;
+	store_owe(s, more);
+	b->owed_bytes += more;
+	return 0;
+}
+
+/* They are in the open transaction (paid), or not to be written. */
+static void give_back_rows(struct bucket *b, bool paid)
+{
+	if (paid)
+		store_pay(b->array.home->store, b->owed_bytes);
+	else
+		store_disown(b->array.home->store, b->owed_bytes);
+	b->owed_bytes = 0;
 }
 
 static int load_runs(struct bucket *b)
@@ -98,6 +129,7 @@ static void bucket_close(struct array *a)
 	rest.len_bytes -= b->next_bytes;
 	if (b->region.len_bytes && rest.len_bytes)
 		pool_unclaim(pool_of(b), &rest);
+	give_back_rows(b, false);
 	extent_map_fini(&b->map);
 	runs_fini(&b->runs);
 	free(b->freed.v);
@@ -231,7 +263,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 		return err;
 	if (len > b->region.len_bytes - b->next_bytes)
 		len = (size_t)(b->region.len_bytes - b->next_bytes);
-	err = promised ? 0 : store_may_write(b->array.home->store, len); /* a region is claimed, not there */
+	err = owe_rows(b, off, !promised, len); /* a region is claimed, not there */
 	if (err)
 		return err;
 	e.len_bytes = len;
@@ -327,6 +359,7 @@ static int cut(struct bucket *b, uint64_t off, uint64_t len)
 		return 0;
 	mark_dirty(b, b->map.v[i].off_bytes < off ? b->map.v[i].off_bytes : off);
 	err = extent_map_remove(&b->map, off, len, free_piece, b);
+	owe_rows(b, off, false, 0);
 	return err;
 }
 
@@ -346,7 +379,12 @@ static int bucket_resize(struct array *a, uint64_t size)
 
 static int bucket_punch(struct array *a, uint64_t off, uint64_t len)
 {
-	return cut(bucket_of(a), off, len);
+	struct bucket *b = bucket_of(a);
+	size_t behind = b->map.n - extent_map_find(&b->map, off);
+	/* The rows of all that is behind the hole are written anew. */
+	int err = behind > ROWS_FREE ? owe_rows(b, off, true, 0) : 0;
+
+	return err ? err : cut(b, off, len);
 }
 
 static int bucket_allocate(struct array *a, uint64_t off, uint64_t len)
@@ -458,7 +496,10 @@ static int bucket_stage_locked(struct array *a, const struct layers_facts *facts
 	}
 	if (!err)
 		err = stage_runs_locked(b);
-	return err ? err : defer_freed_locked(b);
+	if (err)
+		return err;
+	give_back_rows(b, true);
+	return defer_freed_locked(b);
 }
 
 static int bucket_sync(struct array *a)

@@ -61,6 +61,7 @@ struct commit {
 	uint64_t backoff_until;           /* commit number */
 	int64_t retry_ns;                 /* after a commit that failed: when to look at the open layer again */
 
+	int unsealed;                     /* why the last commit has not sealed what it should have */
 	size_t held_most;                 /* bytes in the account and dirty, at most since the heap was trimmed */
 
 	struct commit_deferred *deferred, **deferred_tail; /* under the meta lock */
@@ -147,10 +148,11 @@ static int stage(struct commit *c, enum layers_stage how, bool *empty, int *left
 	struct store *s = c->store;
 	int err = c->hooks.stage(c->ctx, left);
 
+	c->unsealed = *left;
 	if (err)
 		return err;
 	meta_lock(s->meta);
-	err = layers_stage_locked(s->layers, c->number + 1, clock_now_ns(), *left ? LAYERS_STAGE : how, left);
+	err = layers_stage_locked(s->layers, c->number + 1, clock_now_ns(), *left ? LAYERS_STAGE : how, &c->unsealed);
 	*empty = !meta_pending_locked(s->meta);
 	meta_unlock(s->meta);
 	return err;
@@ -478,7 +480,7 @@ static int64_t next_due_ns(const struct commit *c)
 /* One round with the lock held on entry and exit; false after the last. */
 static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 {
-	bool commit = wait_for_work(c, *commit_due_ns), stop = c->stop, space = c->space;
+	bool commit = wait_for_work(c, *commit_due_ns), stop = c->stop, space = c->space, seal = c->seal;
 	enum layers_stage how = layers_want_seal(c->store->layers) ? LAYERS_SEAL_ALL : c->seal || stop ? LAYERS_SEAL : LAYERS_STAGE;
 	uint64_t ticket = c->requested;
 	int err;
@@ -493,13 +495,16 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		/* The end without a seal is as good: the layer is open at the next mount. */
 		if (stop && err_is_passing(err))
 			err = commit_run(c, LAYERS_STAGE);
+		/* What is open is durable as well: only who has asked for a seal is told. */
+		if (!err && seal)
+			err = c->unsealed;
 		if (space && (!err || err == -ENOSPC))
 			make_space(c);
 		*commit_due_ns = next_due_ns(c);
 		lock_acquire(&c->lock);
 		c->finished = ticket;
 		c->result = err;
-		c->retry_ns = err ? clock_monotonic_ns() + LOOK_NS : 0;
+		c->retry_ns = err || c->unsealed ? clock_monotonic_ns() + LOOK_NS : 0;
 		pthread_cond_broadcast(&c->finished_cond);
 	}
 	if (!stop) {

@@ -433,13 +433,32 @@ int layers_slot_drop_locked(struct layers *ls, struct layers_slot *slot)
 	return 0;
 }
 
+/* What waits is to be written: with another segment, or because it has become much. */
+static bool later_is_due(struct layers *ls, bool seal)
+{
+	return seal || !index_empty(&ls->pending) || index_memory(&ls->later) > LAYERS_LATER_MAX || store_is_short(ls->store);
+}
+
+/* No commit fails for what only rebuilding needs: the next mount notes it again. */
+static void lose_later(struct layers *ls)
+{
+	if (!ls->later_lost)
+		log_warn("layers/: no space for what spillctl rebuild would need of columns; the next mount writes it");
+	ls->later_lost = true;
+	index_fini(&ls->later);
+	store_disown(ls->store, ls->later_owed);
+	ls->later_owed = 0;
+}
+
 /* Writes what is pending. */
 static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bool seal)
 {
 	struct layers_slot *slot;
 	int err = 0;
 
-	if ((seal || !index_empty(&ls->pending) || index_memory(&ls->later) > LAYERS_LATER_MAX) && !index_empty(&ls->later)) {
+	if (!index_empty(&ls->later) && later_is_due(ls, seal) && store_may_settle(ls->store) == -ENOSPC)
+		lose_later(ls);
+	if (!index_empty(&ls->later) && later_is_due(ls, seal)) {
 		err = index_take(&ls->pending, &ls->later);
 		if (err)
 			return err;
@@ -622,7 +641,7 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enu
 		err = layers_retain_locked(ls);
 	if (!err)
 		err = store_rows(ls);
-	if (!err && index_empty(&ls->later) && meta_pending_locked(ls->store->meta))
+	if (!err && index_empty(&ls->later) && !ls->later_lost && meta_pending_locked(ls->store->meta))
 		err = meta_fact_set_locked(ls->store->meta, "logged", (int64_t)commit);
 	lock_release(&ls->lock);
 	return err;

@@ -3,8 +3,8 @@
  *
  * Invariants:
  *  1. A note is made in the transaction that has the rows it speaks of.
- *  2. Notes that wait for another segment (of columns) are known to be lost after a crash: `logged` is then not the last
- *     commit.
+ *  2. Notes that wait for another segment (of columns) are known to be lost after a crash, or for want of space: `logged` is
+ *     then not the last commit.
  */
 #include <errno.h>
 #include <string.h>

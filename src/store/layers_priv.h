@@ -37,6 +37,7 @@ struct layers {
 	struct index pending;       /* for the next segment */
 	struct index later;         /* for one that is written anyway */
 	uint64_t pending_owed, later_owed; /* bytes of these, as they are owed (room.h) */
+	bool later_lost;            /* some of it was not written: that is to be noted again at the next mount */
 	size_t notes_bytes;         /* of both in the account, as of the last stage */
 	uint64_t next_number;
 	struct layers_snapshot *snapshots; /* by name; layer 0: waits for the next seal */

@@ -60,6 +60,11 @@ int store_may_flush(struct store *s, uint64_t bytes)
 	return may_use(s, bytes + store_promised(s), 2);
 }
 
+int store_may_settle(struct store *s)
+{
+	return may_use(s, spoken_for(s) - atomic_load(&s->room.paid_bytes), 2);
+}
+
 int store_may_compact(struct store *s, uint64_t bytes)
 {
 	return may_use(s, bytes + store_promised(s), 4);

@@ -30,6 +30,9 @@ struct room {
 int store_may_write(struct store *s, uint64_t bytes);
 /* The same for bytes that are owed: they may eat into the reserve up to its half. */
 int store_may_flush(struct store *s, uint64_t bytes);
+/* For the commit thread, when everything is staged: -ENOSPC if what is promised, the notes of the log and the growth of meta.db would
+ * leave less than half of the reserve. */
+int store_may_settle(struct store *s);
 /* -ENOSPC if `bytes` more would leave less than a quarter of the reserve: what compaction, which gives space back, may use. */
 int store_may_compact(struct store *s, uint64_t bytes);
 /* What waits for the commit could take half of what is left: who frees something waits for that commit first. */

@@ -98,12 +98,12 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 	err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
+	if (!err && !(set & TREE_SET_SIZE))
+		err = room_note(i);
 	if (!err && (set & (TREE_SET_UID | TREE_SET_GID | TREE_SET_SIZE)))
 		err = privs_drop(i, who, set & TREE_SET_SIZE ? PRIVS_DATA : PRIVS_OWNER, &lost);
 	if (!err && (set & TREE_SET_SIZE))
 		err = resize(i, st->st_size, f);
-	else if (!err)
-		room_free(t); /* the row is there already */
 	if (err)
 		return err;
 	apply(i, set, st, lost);

@@ -96,6 +96,7 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	unsigned commits = 0, waits = 0;
 	int err;
 
+	room_measure(i);
 	room_free(i->tree); /* the row is there already; for the rest the array asks */
 	do {
 		if (atomic_load(&s->read_only))

@@ -135,6 +135,7 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 	i->btime_ns = row->btime_ns;
 	atomic_init(&i->has_xattrs, -1);
 	atomic_init(&i->has_capabilities, -1);
+	atomic_init(&i->xattrs_bytes, UINT64_MAX);
 	/* The same whenever an unchanged file is loaded again. Times alone would not tell: with the kernel's writeback cache
 	 * they come after the data. */
 	atomic_init(&i->version, (((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes) * 31 +
@@ -338,14 +339,26 @@ void inode_put(struct inode *i, uint64_t n)
 	}
 }
 
+/* What its row and its note take. */
+static uint64_t owed_by(const struct inode *i)
+{
+	uint64_t xattrs = atomic_load(&i->xattrs_bytes);
+
+	return ROOM_INODE_BYTES + (i->kind != ARRAY_BUCKET && xattrs != UINT64_MAX ? xattrs : 0);
+}
+
 void inode_mark_dirty(struct inode *i)
 {
+	uint64_t owed = owed_by(i);
 	struct tree *t = i->tree;
 
 	lock_acquire(&t->lock);
+	if (owed > i->owed_bytes) {
+		store_owe(t->store, owed - i->owed_bytes);
+		i->owed_bytes = owed;
+	}
 	if (!i->dirty) {
 		i->dirty = true;
-		store_owe(t->store, ROOM_INODE_BYTES);
 		i->refs++;
 		i->dirty_next = NULL;
 		*t->dirty_tail = i;
@@ -682,7 +695,8 @@ void inode_abandon_dirty(struct tree *t)
 		struct inode *i = t->dirty_head;
 
 		t->dirty_head = i->dirty_next;
-		store_disown(t->store, ROOM_INODE_BYTES);
+		store_disown(t->store, i->owed_bytes);
+		i->owed_bytes = 0;
 		abandon(i);
 	}
 	t->dirty_tail = &t->dirty_head;

@@ -34,6 +34,7 @@ struct inode {
 	struct inode *hash_next;
 	uint64_t refs;
 	bool dirty, staged;
+	uint64_t owed_bytes; /* to the commit, while it is dirty */
 	struct inode *dirty_next, *staged_next;
 	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next three */
 	struct inode *older, *younger;
@@ -60,6 +61,7 @@ struct inode {
 	_Atomic uint64_t old_end; /* where it ended before a truncation made it longer (tail.c); 0: nothing is to be left out */
 	atomic_int has_xattrs;   /* -1: not known */
 	atomic_int has_capabilities; /* as an attribute; the same */
+	_Atomic uint64_t xattrs_bytes; /* no bucket: that a note of it has for the log, at most; UINT64_MAX: not known (room.c) */
 	atomic_bool facts_changed; /* what a layer's index says of it is older */
 	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
@@ -194,6 +196,11 @@ int inode_relog(struct tree *t);
 int room_need(struct tree *t, uint64_t bytes);
 /* The same after something has failed with err: 0: it may be tried again. *commits counts, from 0. */
 int room_wait(struct tree *t, int err, unsigned *commits);
+/* Before the facts of an inode change. Those of layers and columns are noted for the log with all attributes: where these are
+ * more than a few bytes, as room_need; else as room_free. */
+int room_note(struct inode *i);
+/* Looks up how much that is, so that whoever makes the inode dirty owes it. No lock is held. */
+void room_measure(struct inode *i);
 /* Before rows are deleted or changed, which always works: waits for a commit where what that has to write is much of what is
  * left. */
 void room_free(struct tree *t);

@@ -81,11 +81,16 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 /* A directory in which names may be made or removed. */
 static int find_parent(struct tree *t, uint64_t ino, struct inode **out)
 {
+	int err;
+
 	if (past_is(ino) || views_is(ino) || t->store->config.follow)
 		return -EROFS;
 	if (special_is(ino) || ino == META_INO_ROOT)
 		return -EPERM;
-	return inode_find(t, ino, out);
+	err = inode_find(t, ino, out);
+	if (!err)
+		room_measure(*out); /* it changes, too */
+	return err;
 }
 
 /* Changes the link count and stores it with the names of this transaction. */

@@ -4,7 +4,9 @@
  * No lock is held by who calls this: a commit is waited for.
  */
 #include <errno.h>
+#include <string.h>
 
+#include "block/format.h"
 #include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -13,6 +15,8 @@
 
 /* Commits that are waited for before -ENOSPC is final: others may take what the first one has freed. */
 #define ROOM_COMMITS_MAX 2
+/* Attributes of so many bytes take so little of the log that the reserve is enough for them. */
+#define ROOM_NOTE_BYTES 512u
 
 /* Would another commit only find what the last has found? */
 static bool is_hopeless(struct tree *t)
@@ -50,6 +54,40 @@ int room_need(struct tree *t, uint64_t bytes)
 		err = room_wait(t, err, &commits);
 	} while (!err);
 	return err;
+}
+
+static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	(void)value;
+	*(uint64_t *)ctx += sizeof(struct layer_xattr) + strlen(name) + len;
+	return 0;
+}
+
+void room_measure(struct inode *i)
+{
+	struct meta *m = i->tree->store->meta;
+	uint64_t bytes = 0;
+
+	if (i->kind == ARRAY_BUCKET || atomic_load(&i->xattrs_bytes) != UINT64_MAX)
+		return;
+	meta_lock(m);
+	/* What fails here says so where the attributes are needed. */
+	if (atomic_load(&i->has_xattrs))
+		meta_xattr_walk_locked(m, i->ino, add_xattr, &bytes);
+	atomic_store(&i->xattrs_bytes, bytes);
+	meta_unlock(m);
+}
+
+int room_note(struct inode *i)
+{
+	uint64_t bytes;
+
+	room_measure(i);
+	bytes = i->kind != ARRAY_BUCKET ? atomic_load(&i->xattrs_bytes) : 0;
+	if (bytes > ROOM_NOTE_BYTES)
+		return room_need(i->tree, ROOM_INODE_BYTES + bytes);
+	room_free(i->tree);
+	return 0;
 }
 
 void room_free(struct tree *t)

@@ -78,6 +78,8 @@ static int gather_texts_locked(struct inode *i, struct gathered *g)
 		err = meta_blob_get_locked(m, i->ino, META_BLOB_SYMLINK, &g->target, &len);
 	if (!err && atomic_load(&i->has_xattrs))
 		err = meta_xattr_walk_locked(m, i->ino, add_xattr, g);
+	if (!err)
+		atomic_store(&i->xattrs_bytes, g->xattrs_len);
 	return err;
 }
 
@@ -173,7 +175,8 @@ static int hook_stage(void *ctx, int *left)
 	for (struct inode *i = t->staged; i; i = i->dirty_next) {
 		i->staged_next = i->dirty_next;
 		i->dirty = false;
-		store_pay(t->store, ROOM_INODE_BYTES);
+		store_pay(t->store, i->owed_bytes);
+		i->owed_bytes = 0;
 		i->staged = true;
 	}
 	lock_release(&t->lock);

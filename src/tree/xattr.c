@@ -13,6 +13,7 @@
 
 #include "array/dtype.h"
 #include "array/setting.h"
+#include "block/format.h"
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/edit.h"
@@ -342,6 +343,8 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err)
+		err = room_note(i);
+	if (!err)
 		err = room_need(t, ROOM_NAME_BYTES + 4 * len);
 	if (!err)
 		err = check_setting(i, name, value, len);
@@ -350,8 +353,10 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	inode_log_enter(i);
 	meta_lock(m);
 	err = set_locked(m, ino, name, value, len, flags, &old);
-	if (!err)
+	if (!err) {
 		atomic_store(&i->has_xattrs, 1);
+		atomic_fetch_add(&i->xattrs_bytes, sizeof(struct layer_xattr) + strlen(name) + len);
+	}
 	if (!err && !strcmp(name, PRIVS_XATTR))
 		atomic_store(&i->has_capabilities, 1);
 	meta_unlock(m);
@@ -442,6 +447,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 		err = -EROFS;
 	if (err)
 		return err;
+	room_measure(i);
 	room_free(t);
 	inode_log_enter(i);
 	meta_lock(m);

@@ -27,3 +27,28 @@ filled() {
 @test "columns of 4,000 bytes" { filled columns 4000; }
 @test "buckets of 4,000 bytes" { filled buckets 4000; }
 @test "layers of 4,000 bytes" { filled layers 4000; }
+
+# emptied WHAT KIND
+emptied() {
+	guarded 200 "$PYTHON" "$LIB/full.py" "$1" "$MNT/$2/d"
+	umount_store
+	"$SPILLCTL" check "$STORE"
+	mount_again
+}
+
+@test "facts of columns change on a full disk, again and again, and a crash loses none" {
+	umount_store
+	small_ext4 "$WORK/larger" 48M
+	STORE=$WORK/larger/store
+	mkdir "$STORE"
+	mount_store -o commit=0
+	guarded 200 "$PYTHON" "$LIB/full.py" facts "$MNT/columns/d"
+	kill9
+	mount_again
+	[ "$(stat -c %a "$MNT/columns/d/7")" = 644 ]
+	rm -r "$MNT/columns/d"
+	"$SPILLCTL" sync "$MNT"
+	touch "$MNT/columns/x"
+}
+@test "long attributes of columns" { emptied attributes columns; }
+@test "long attributes of layered arrays" { emptied attributes layers; }

@@ -2,7 +2,10 @@
 what must hold then: each operation says ENOSPC itself, all that was answered is kept, deleting and cutting always works, and
 after that the next operation of every sort succeeds. Prints what it did; leaves 100 files for `check`.
 
-full.py check KIND_DIR BYTES: those are there."""
+full.py check KIND_DIR BYTES: those are there.
+
+full.py facts|attributes KIND_DIR: the same with what a commit writes besides data: facts that change again and again, attributes
+that the log has as well."""
 import errno
 import os
 import random
@@ -23,15 +26,16 @@ def write(path, data):
         os.close(fd)
 
 
-def until_full(what, limit=10 ** 6):
-    """Calls what(n) until it says ENOSPC; the number of those that succeeded."""
-    for n in range(limit):
+def until_full(what, limit=None):
+    """Calls what(n) until it says ENOSPC, at most so often; the number of those that succeeded."""
+    for n in range(limit or 10 ** 6):
         try:
             what(n)
         except OSError as e:
             assert e.errno == errno.ENOSPC, (what.__name__, n, e)
             return n
-    raise AssertionError(f"{what.__name__} is never refused")
+    assert limit, f"{what.__name__} is never refused"
+    return limit
 
 
 def sync(d):
@@ -81,17 +85,21 @@ def stay(d, kept):
     return range(1, kept, 2) if "/layers/" not in d else []
 
 
+def every_operation(d):
+    for name, op in operations(d).items():
+        try:
+            op(10 ** 6 if name not in ("rename", "setxattr") else 7)
+        except OSError as e:
+            assert False, (name, "after it was deleted", e)
+
+
 def use_again(d, kept, size):
     gone = sorted(set(range(kept)) - set(stay(d, kept)))
     for n in gone[::3]:
         os.truncate(f"{d}/{n}", 0)
     for n in gone:
         os.unlink(f"{d}/{n}")
-    for name, op in operations(d).items():
-        try:
-            op(10 ** 6 if name not in ("rename", "setxattr") else 7)
-        except OSError as e:
-            assert False, (name, "after it was deleted", e)
+    every_operation(d)
     snapshots = f"{d}/../../snapshots"
     os.mkdir(f"{snapshots}/emptied")
     os.rmdir(f"{snapshots}/emptied")
@@ -109,6 +117,44 @@ def main(d, size):
         f.write(str(kept))
 
 
+def names(d):
+    os.mkdir(d)
+    for n in range(100):
+        write(f"{d}/name{n}", b"x")
+
+
+def empty(d, n):
+    for k in range(n):
+        os.unlink(f"{d}/{k}")
+    sync(d)
+    every_operation(d)
+    sync(d)
+
+
+def facts(d):
+    names(d)
+    n = until_full(lambda k: write(f"{d}/{k}", content(k, 60000)))
+    sync(d)
+    for mode in (0o640, 0o600, 0o644):
+        for k in range(n):
+            os.chmod(f"{d}/{k}", mode)
+        sync(d)
+    print(n)
+
+
+def attributes(d):
+    def add(k):
+        write(f"{d}/{k}", b"x")
+        os.setxattr(f"{d}/{k}", "user.a", content(k, 60000))
+    names(d)
+    n = until_full(add)
+    sync(d)
+    for mode in (0o640, 0o600, 0o644):
+        until_full(lambda k: os.chmod(f"{d}/{k % n}", mode), n)
+        sync(d)
+    empty(d, n + os.path.exists(f"{d}/{n}"))
+
+
 def check(d, size):
     with open(d + ".kept") as f:
         kept = int(f.read())
@@ -123,5 +169,7 @@ def check(d, size):
 if __name__ == "__main__":
     if sys.argv[1] == "check":
         check(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] in ("facts", "attributes"):
+        globals()[sys.argv[1]](sys.argv[2])
     else:
         main(sys.argv[1], int(sys.argv[2]))
