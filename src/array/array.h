@@ -7,7 +7,8 @@
  * remap, configure and drop, shared or exclusively for the rest. A lease is returned before that lock is
  * released. Functions named _locked need the meta lock too.
  *
- * `how` is IO_DIRECT for a caller whose own file is open with O_DIRECT, else 0: it goes down to the files.
+ * `how` is IO_DIRECT for a caller whose own file is open with O_DIRECT, IO_KEPT for one whose bytes the kernel keeps in its
+ * cache, else 0: it goes down to the files.
  *
  * Errors beyond I/O: -ENOSPC; -EROFS after a failed commit; -EUCLEAN for damaged stored bytes (logged);
  * -EAGAIN from write, resize and allocate: release the lock, wait for a commit, try again.

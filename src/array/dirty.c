@@ -26,6 +26,7 @@
 #include "array/layered.h"
 #include "array/promise.h"
 #include "block/cache.h"
+#include "io/io.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "util/buf.h"
@@ -156,7 +157,8 @@ static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
 	bool whole = ref && ref->frame_off && ref->raw_len == ref->frame_raw;
 
 	if (whole && b->refs == 1 && b->len_bytes == b->cap_bytes) {
-		cache_insert(d->store->cache, (struct cache_key){ ref->layer, ref->frame_off }, b->data, b->cap_bytes);
+		cache_insert(d->store->cache, (struct cache_key){ ref->layer, ref->frame_off }, b->data, b->cap_bytes,
+			     b->how & IO_KEPT);
 		b->data = NULL;
 	}
 	account_locked(d, 0, b->cap_bytes);
@@ -185,7 +187,7 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 		}
 	}
 	if (job->pack)
-		cache_insert(s->cache, (struct cache_key){ layer, off }, job->pack, job->frame_raw);
+		cache_insert(s->cache, (struct cache_key){ layer, off }, job->pack, job->frame_raw, false);
 	job->pack = NULL;
 	return 0;
 }

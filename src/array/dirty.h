@@ -36,7 +36,7 @@ struct dirty_block {
 	uint32_t len_bytes;   /* valid bytes; what follows means zeros */
 	struct codec_params codec; /* as of the last write, like stat_type */
 	uint8_t stat_type;
-	unsigned how;         /* IO_DIRECT if one of its writers asked for that */
+	unsigned how;         /* of its writers together: IO_DIRECT, IO_KEPT */
 	bool promised;        /* its space is: nobody asks for it */
 	bool flushing;
 	unsigned refs;        /* readers, plus one while it is dirty; RANK_BUDGET */

@@ -33,7 +33,9 @@ struct layered {
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
 	struct pins *pins; /* of a pinned array (pin.h); else NULL */
-	uint64_t last_read; /* sequential readers; relaxed atomics */
+	/* A sequential reader: the blocks where it began, where it is, and up to which they are decoded ahead; relaxed atomics. */
+	uint64_t read_from, read_at, read_ahead;
+	uint64_t read_passed; /* the blocks before it have been read in passing */
 	uint64_t write_end;
 };
 

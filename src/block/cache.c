@@ -1,10 +1,12 @@
 /*
- * The decoded-block cache: a hash table with chains and one list of unpinned entries, newest first.
+ * The decoded-block cache: a hash table with chains and two lists of unpinned entries, newest first: those that were
+ * last used in passing, and the others.
  *
  * Invariants: (1) an entry is in the table, or it is a failed load that its waiters still hold; (2)
- * an entry is on the list exactly when it is in the table with no pins; (3) bytes is the sum of what
+ * an entry is on one of the lists exactly when it is in the table with no pins; (3) bytes is the sum of what
  * the buffers of the table's entries take, pinned those of them with pins, and the account has the same; (4) when an entry
- * came or lost its last pin, bytes is at most the room in the account, or nothing is on the list; (5) a key is loaded by one thread at a time.
+ * came or lost its last pin, bytes is at most the room in the account, or nothing is on the lists; (5) a key is loaded by one thread
+ * at a time; (6) without its oldest entry, the list of the passed holds less than PASSED_BYTES.
  */
 #include "block/cache.h"
 
@@ -18,16 +20,24 @@
 #include "util/stats.h"
 
 #define NBUCKETS_MIN 64
+/* Requests of a stream come a little out of order, and what follows them finds the buffers still in the processor's cache. */
+#define PASSED_BYTES ((size_t)4 << 20)
 
 struct cache_entry {
 	struct cache_key key;
 	struct cache_entry *chain;         /* also links victims until they are freed */
-	struct cache_entry *newer, *older; /* on the list */
+	struct cache_entry *newer, *older; /* on its list */
 	void *data;                        /* NULL while it is loaded */
 	size_t size;
 	unsigned pins;
 	unsigned waiters;
+	bool passed; /* its list; of a pinned one, as it was used last */
 	int err; /* of a failed load */
+};
+
+struct list {
+	struct cache_entry *newest, *oldest;
+	size_t bytes;
 };
 
 struct cache {
@@ -35,7 +45,7 @@ struct cache {
 	pthread_cond_t loaded;
 	struct cache_entry **buckets;
 	size_t nbuckets, nentries;
-	struct cache_entry *newest, *oldest;
+	struct list lists[2]; /* by cache_entry.passed */
 	size_t bytes, pinned;
 	struct account *account;
 };
@@ -139,36 +149,52 @@ static void table_remove(struct cache *c, struct cache_entry *e)
 
 static void list_push(struct cache *c, struct cache_entry *e)
 {
+	struct list *l = &c->lists[e->passed];
+
 	e->newer = NULL;
-	e->older = c->newest;
-	if (c->newest)
-		c->newest->newer = e;
+	e->older = l->newest;
+	if (l->newest)
+		l->newest->newer = e;
 	else
-		c->oldest = e;
-	c->newest = e;
+		l->oldest = e;
+	l->newest = e;
+	l->bytes += buf_bytes(e->size);
 }
 
 static void list_remove(struct cache *c, struct cache_entry *e)
 {
+	struct list *l = &c->lists[e->passed];
+
 	if (e->newer)
 		e->newer->older = e->older;
 	else
-		c->newest = e->older;
+		l->newest = e->older;
 	if (e->older)
 		e->older->newer = e->newer;
 	else
-		c->oldest = e->newer;
+		l->oldest = e->newer;
+	l->bytes -= buf_bytes(e->size);
 }
 
-/* Takes the oldest unpinned entries out until at most `bytes` are left; the caller frees the chain.
- */
+/* The entry that goes next if at most `bytes` are to be left, or NULL. */
+static struct cache_entry *victim_locked(const struct cache *c, size_t bytes)
+{
+	const struct list *passed = &c->lists[true];
+	struct cache_entry *e = passed->oldest;
+
+	if (e && passed->bytes - buf_bytes(e->size) >= PASSED_BYTES)
+		return e;
+	if (c->bytes <= bytes)
+		return NULL;
+	return e ? e : c->lists[false].oldest;
+}
+
+/* Takes unpinned entries out until at most `bytes` are left, those that were passed first; the caller frees the chain. */
 static struct cache_entry *evict_locked(struct cache *c, size_t bytes)
 {
-	struct cache_entry *victims = NULL;
+	struct cache_entry *victims = NULL, *e;
 
-	while (c->bytes > bytes && c->oldest) {
-		struct cache_entry *e = c->oldest;
-
+	while ((e = victim_locked(c, bytes))) {
 		list_remove(c, e);
 		table_remove(c, e);
 		e->chain = victims;
@@ -215,9 +241,10 @@ static void pin_locked(struct cache *c, struct cache_entry *e)
 }
 
 /* Drops a pin of an entry of the table. */
-static struct cache_entry *unpin_locked(struct cache *c, struct cache_entry *e)
+static struct cache_entry *unpin_locked(struct cache *c, struct cache_entry *e, bool passed)
 {
 	assert(e->pins);
+	e->passed = passed;
 	if (--e->pins)
 		return NULL;
 	c->pinned -= buf_bytes(e->size);
@@ -327,14 +354,24 @@ int cache_get(struct cache *c, struct cache_key key, size_t size_bytes, cache_lo
 	return err;
 }
 
-void cache_put(struct cache *c, struct cache_entry *e)
+static void put(struct cache *c, struct cache_entry *e, bool passed)
 {
 	struct cache_entry *victims;
 
 	lock_acquire(&c->lock);
-	victims = unpin_locked(c, e);
+	victims = unpin_locked(c, e, passed);
 	lock_release(&c->lock);
 	entries_free(victims);
+}
+
+void cache_put(struct cache *c, struct cache_entry *e)
+{
+	put(c, e, false);
+}
+
+void cache_put_passed(struct cache *c, struct cache_entry *e)
+{
+	put(c, e, true);
 }
 
 const void *cache_data(const struct cache_entry *e)
@@ -352,9 +389,9 @@ bool cache_has(struct cache *c, struct cache_key key)
 	return found;
 }
 
-void cache_insert(struct cache *c, struct cache_key key, void *buf, size_t size_bytes)
+void cache_insert(struct cache *c, struct cache_key key, void *buf, size_t size_bytes, bool passed)
 {
-	struct cache_entry *e = entry_new(key, buf, size_bytes), *victims = NULL;
+	struct cache_entry *e = entry_new(key, buf, size_bytes), *victims = NULL, *outpaced = NULL;
 	size_t budget, bytes = buf_bytes(size_bytes);
 	bool kept = false;
 
@@ -363,12 +400,15 @@ void cache_insert(struct cache *c, struct cache_key key, void *buf, size_t size_
 	budget = room(c);
 	if (e && c->pinned <= budget && bytes <= budget - c->pinned && !table_find(c, key)) {
 		victims = evict_locked(c, budget - bytes);
+		e->passed = passed;
 		table_add(c, e);
 		list_push(c, e);
+		outpaced = evict_locked(c, budget);
 		kept = true;
 	}
 	lock_release(&c->lock);
 	entries_free(victims);
+	entries_free(outpaced);
 	if (!kept) {
 		free(e);
 		buf_free(buf, size_bytes);

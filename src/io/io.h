@@ -39,6 +39,7 @@ struct io_dir; /* an open directory */
 
 /* How a transfer goes (`how`), besides what the directory's backing says. */
 #define IO_CACHED 0x1u /* with IO_BACKING_AUTO: buffered, however large, since it will be read again */
+#define IO_KEPT 0x4u   /* for caches above io: the kernel keeps what goes through; it changes nothing here */
 #define IO_DIRECT 0x2u /* as with IO_BACKING_DIRECT: the caller has opened its file with O_DIRECT */
 
 struct io_ops {

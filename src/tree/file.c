@@ -518,10 +518,10 @@ void tree_file_release(struct tree_file *f)
 	free(f);
 }
 
-/* The handle's flags of this moment: fcntl changes O_DIRECT. */
-static unsigned transfer_how(int flags)
+/* The handle's flags of this moment: fcntl changes O_DIRECT. cached: the bytes go through the kernel's cache. */
+static unsigned transfer_how(int flags, bool cached)
 {
-	return flags & O_DIRECT ? IO_DIRECT : 0;
+	return flags & O_DIRECT ? IO_DIRECT : cached ? IO_KEPT : 0;
 }
 
 /* relatime: a read counts when the file changed since the last one, or a day has passed. */
@@ -601,7 +601,7 @@ static void return_parts(struct tree_read *r)
 
 int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out)
 {
-	unsigned how = transfer_how(flags);
+	unsigned how = transfer_how(flags, f->cached);
 	struct inode *i = f->inode;
 	struct array *a;
 	size_t done = 0;
@@ -671,7 +671,7 @@ static void note_write(struct inode *i)
 
 static int write_view(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
-	unsigned io = transfer_how(how->flags);
+	unsigned io = transfer_how(how->flags, !how->direct);
 	int err = f->upload ? upload_write(f->upload, buf, len, off, io, how->who) : views_write(f->inode, buf, len, off, io, how->who);
 
 	if (!err && how->direct && f->live)
@@ -682,13 +682,13 @@ static int write_view(struct tree_file *f, const void *buf, size_t len, uint64_t
 static int write_bytes(struct tree_file *f, const char *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
 	tail_replaced(f->inode, off, len);
-	return edit_write(f->inode, buf, len, off, transfer_how(how->flags), &f->writer);
+	return edit_write(f->inode, buf, len, off, transfer_how(how->flags, !how->direct), &f->writer);
 }
 
 /* What the kernel writes back, without what is not the file's. */
 static int write_pages(struct tree_file *f, const char *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
-	unsigned io = transfer_how(how->flags);
+	unsigned io = transfer_how(how->flags, !how->direct);
 	uint64_t from, to;
 	int err = 0;
 
@@ -882,7 +882,7 @@ int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint
 		size_t n = len - done < COPY_BYTES ? len - done : COPY_BYTES;
 
 		rwlock_shared(&in->inode->rw);
-		err = array_read_as(in->inode->array, buf, n, off_in + done, transfer_how(in->flags), &n);
+		err = array_read_as(in->inode->array, buf, n, off_in + done, transfer_how(in->flags, false), &n);
 		rwlock_release(&in->inode->rw);
 		if (!err && !n)
 			break;

@@ -202,6 +202,25 @@ PY
 	[ "$(stat_value spillfs_cache_hits)" -gt "$hits" ]
 }
 
+@test "blocks that are read in passing leave the cache early, and stay when they are read again" {
+	spill_only
+	prices 3000000 >"$MNT/layers/p.f64"
+	remount
+	for pass in 1 2 3; do
+		cat "$MNT/layers/p.f64" >"$WORK/$pass"
+		misses[pass]=$(stat_value spillfs_cache_misses)
+		held[pass]=$(stat_value spillfs_cache_bytes)
+		drop_caches
+	done
+	echo "misses ${misses[*]}, held ${held[*]}"
+	# Decoded ahead at the end, and not read to the end of a block: little.
+	[ "${held[1]}" -le $((8 << 20)) ]
+	[ "${held[2]}" -ge $((20 << 20)) ]
+	eq "${misses[3]}" "${misses[2]}"
+	prices 3000000 | cmp - "$WORK/1"
+	cmp "$WORK/1" "$WORK/3"
+}
+
 @test "a flipped bit gives EIO and a log line, never wrong bytes" {
 	spill_only
 	umount_store

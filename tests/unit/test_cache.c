@@ -89,6 +89,50 @@ UNIT_TEST(cache_evicts_the_oldest) /* (2) (3) (4) */
 	CHECK_EQ(stats_read(STAT_CACHE_BYTES), bytes);
 }
 
+static void pass(struct cache *c, uint64_t n, size_t size)
+{
+	struct source s = { .stamp = n };
+	struct cache_entry *e;
+
+	CHECK_OK(cache_get(c, key(n), size, source_load, &s, &e));
+	cache_put_passed(c, e);
+}
+
+UNIT_TEST(cache_blocks_read_in_passing_leave_early) /* (2) (3) (6) */
+{
+	const size_t big = 1 << 20;
+	uint64_t bytes = stats_read(STAT_CACHE_BYTES);
+	struct cache *c = new_cache(64 * big);
+	struct source s = { .stamp = 3 };
+	struct cache_entry *e;
+
+	for (uint64_t n = 100; n < 108; n++)
+		get_put(c, n);
+	pass(c, 50, 16 * big); /* larger than the limit: the newest stays all the same */
+	CHECK(cache_has(c, key(50)));
+	for (uint64_t n = 0; n < 12; n++)
+		pass(c, n, big);
+	CHECK(!cache_has(c, key(50)) && !cache_has(c, key(6)) && cache_has(c, key(8)) && cache_has(c, key(11)));
+	CHECK(stats_read(STAT_CACHE_BYTES) - bytes <= 5 * big + 8 * BLOCK);
+	for (uint64_t n = 100; n < 108; n++)
+		CHECK(cache_has(c, key(n)));
+	/* Asked for otherwise, one stays; while it is pinned it is on neither list. */
+	CHECK_OK(cache_get(c, key(11), big, source_load, &s, &e));
+	for (uint64_t n = 20; n < 30; n++)
+		pass(c, n, big);
+	cache_put(c, e);
+	for (uint64_t n = 30; n < 40; n++)
+		pass(c, n, big);
+	CHECK(cache_has(c, key(11)));
+	CHECK_EQ(s.loads, 0);
+	/* What was passed goes before the others do. */
+	cache_insert(c, key(60), buf_alloc(32 * big), 32 * big, true);
+	cache_insert(c, key(61), buf_alloc(32 * big), 32 * big, false);
+	CHECK(!cache_has(c, key(60)) && cache_has(c, key(61)) && cache_has(c, key(11)) && cache_has(c, key(100)));
+	cache_free(c);
+	CHECK_EQ(stats_read(STAT_CACHE_BYTES), bytes);
+}
+
 UNIT_TEST(cache_pinned_blocks_stay) /* (4) */
 {
 	uint64_t bytes = stats_read(STAT_CACHE_BYTES);
@@ -99,7 +143,7 @@ UNIT_TEST(cache_pinned_blocks_stay) /* (4) */
 	for (uint64_t n = 0; n < 5; n++)
 		CHECK_OK(cache_get(c, key(n), BLOCK, source_load, &s, &e[n]));
 	CHECK_EQ(stats_read(STAT_CACHE_BYTES) - bytes, 5 * BLOCK);
-	cache_insert(c, key(9), buf_alloc(BLOCK), BLOCK);
+	cache_insert(c, key(9), buf_alloc(BLOCK), BLOCK, false);
 	CHECK(!cache_has(c, key(9)));
 	cache_shrink(c, 0);
 	for (uint64_t n = 0; n < 5; n++)
@@ -122,11 +166,11 @@ UNIT_TEST(cache_insert_keeps_what_has_room)
 		buf = buf_alloc(BLOCK);
 		CHECK(buf);
 		memset(buf, (int)n, BLOCK);
-		cache_insert(c, key(n), buf, BLOCK);
+		cache_insert(c, key(n), buf, BLOCK, false);
 	}
 	CHECK(!cache_has(c, key(6)) && cache_has(c, key(7)) && cache_has(c, key(9)));
-	cache_insert(c, key(9), buf_alloc(BLOCK), BLOCK);
-	cache_insert(c, key(20), buf_alloc(4 * BLOCK), 4 * BLOCK);
+	cache_insert(c, key(9), buf_alloc(BLOCK), BLOCK, false);
+	cache_insert(c, key(20), buf_alloc(4 * BLOCK), 4 * BLOCK, false);
 	CHECK(!cache_has(c, key(20)));
 	CHECK_OK(cache_get(c, key(9), BLOCK, source_load, &s, &e));
 	CHECK_EQ(s.loads, 0);
@@ -276,7 +320,7 @@ static void *reader_random(void *arg)
 			CHECK(buf);
 			for (size_t i = 0; i < BLOCK; i += 8)
 				memcpy((char *)buf + i, &s.stamp, 8);
-			cache_insert(r->cache, key(s.stamp), buf, BLOCK);
+			cache_insert(r->cache, key(s.stamp), buf, BLOCK, false);
 		}
 		if (n == 3)
 			cache_put(r->cache, held[--n]);
