@@ -5,6 +5,8 @@
  * block entry of a loaded index that is of this layer lies inside the file's frames; (3) every damage is
  * logged with the file's name and an offset; (4) head and frame_bytes do not change once the layer is open:
  * the index that is loaded later has the same head.
+ *
+ * Footer, seek table and index lie at the end: one read of it has all of them, unless they are long.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -31,10 +33,39 @@ int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...)
 	return err_corrupt(l->name, off, "%s", what);
 }
 
+/* The first read takes so many bytes of the file's end. */
+#define ENDING_BYTES (64u << 10)
+
+static int read_ending(struct layer *l, uint64_t size)
+{
+	size_t len = size < ENDING_BYTES ? (size_t)size : ENDING_BYTES;
+	uint8_t *bytes = malloc(len ? len : 1);
+	int err = bytes ? layer_pread(l, bytes, len, size - len) : -ENOMEM;
+
+	if (err) {
+		free(bytes);
+		return err;
+	}
+	l->ending = (struct layer_ending){ bytes, size - len, len };
+	return 0;
+}
+
+static void drop_ending(struct layer *l)
+{
+	free(l->ending.bytes);
+	l->ending = (struct layer_ending){ 0 };
+}
+
 int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off)
 {
-	int err = io_pread(l->io, buf, n, off);
+	const struct layer_ending *e = &l->ending;
+	int err;
 
+	if (e->bytes && off >= e->off && off - e->off <= e->len && n <= e->len - (off - e->off)) {
+		memcpy(buf, e->bytes + (off - e->off), n);
+		return 0;
+	}
+	err = io_pread(l->io, buf, n, off);
 	return err == -ENODATA ? layer_damage(l, off, "the file is shorter than it says")
 			       : err;
 }
@@ -285,7 +316,8 @@ int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uin
 	return err;
 }
 
-int layer_open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out)
+/* What is read of the file's end stays until drop_ending. */
+static int open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out)
 {
 	uint64_t size, stored;
 	struct layer *l;
@@ -295,12 +327,15 @@ int layer_open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uui
 		return err;
 	err = io_size(l->io, &size, &stored);
 	if (!err)
+		err = read_ending(l, size);
+	if (!err)
 		err = read_footer(l, size);
 	if (!err)
 		err = layer_read_header(l);
 	if (!err)
 		err = read_index_head(l);
 	if (err) {
+		drop_ending(l);
 		layer_close(l);
 		return err;
 	}
@@ -311,14 +346,24 @@ int layer_open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uui
 	return 0;
 }
 
+int layer_open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out)
+{
+	int err = open_frames(d, number, store_uuid, out);
+
+	if (!err)
+		drop_ending(*out);
+	return err;
+}
+
 int layer_open(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out)
 {
 	struct layer *l;
-	int err = layer_open_frames(d, number, store_uuid, &l);
+	int err = open_frames(d, number, store_uuid, &l);
 
 	if (err)
 		return err;
 	err = layer_load_index(l);
+	drop_ending(l);
 	if (err) {
 		layer_close(l);
 		return err;

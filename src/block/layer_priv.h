@@ -29,6 +29,11 @@ struct layer {
 	struct layer_index_head head; /* when sealed; and the next three */
 	uint64_t index_off, table_off;
 	uint32_t nframes; /* entries of the seek table */
+	struct layer_ending {
+		uint8_t *bytes;
+		uint64_t off;
+		size_t len;
+	} ending; /* the file's last bytes, while it is opened; else NULL */
 
 	struct lock lock;              /* serialises appends; what follows is under it */
 	struct layer_seek_entry *seek; /* of every frame so far, until the layer is sealed */
