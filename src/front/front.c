@@ -8,6 +8,7 @@
  */
 #include "front/priv.h"
 
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,16 @@ void front_reply_err_when_told(fuse_req_t req, int err)
 	notify_then(front_of(req)->notify, answer_err, p);
 }
 
+struct handshake *handshake_of(void *userdata)
+{
+	return &((struct front *)userdata)->handshake;
+}
+
+int front_handshake(struct front *f)
+{
+	return f->handshake.want ? handshake_watch(f->se) : 0;
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct front *f = userdata;
@@ -100,6 +111,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= conn->capable & (FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ATOMIC_O_TRUNC |
 				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
 				       FUSE_CAP_IOCTL_DIR | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO);
+#ifdef HAVE_FUSE_CAP_HANDLE_KILLPRIV_V2
+	conn->want |= conn->capable & FUSE_CAP_HANDLE_KILLPRIV_V2;
+#endif
 	if (f->config.writeback)
 		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
 	conn->max_read = f->config.max_read_bytes; /* libfuse wants it here, too */
@@ -119,6 +133,9 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 		return -ENOMEM;
 	f->tree = tree;
 	f->config = *config;
+#ifndef HAVE_FUSE_CAP_HANDLE_KILLPRIV_V2
+	f->handshake.want = FUSE_HANDLE_KILLPRIV_V2;
+#endif
 	if (config->writeback)
 		tree_sizes_stick(tree);
 	front_ops_tree(&ops);

@@ -28,6 +28,8 @@ struct front;
  * the notifier thread: call it after the last fork. */
 int front_new(struct fuse_args *args, struct tree *tree, const struct front_config *config, struct front **out);
 struct fuse_session *front_session(struct front *f);
+/* Between mount and the first request: has the answer to that one completed where libfuse cannot. */
+int front_handshake(struct front *f);
 /* After the loop has ended. */
 void front_free(struct front *f);
 

@@ -183,7 +183,9 @@ static int start(struct program *p)
 		return code;
 	if (mount_attach(&p->mount, front_session(p->front), why, sizeof(why)) < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "%s", why);
-	err = serve_first(front_session(p->front));
+	err = front_handshake(p->front);
+	if (!err)
+		err = serve_first(front_session(p->front));
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "the kernel does not take the mount: %s", strerror(-err));
 	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);

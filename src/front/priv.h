@@ -13,6 +13,7 @@
 #include <fuse_lowlevel.h>
 
 #include "front/front.h"
+#include "front/handshake.h"
 #include "tree/tree.h"
 
 /* The daemon is the only one who changes the tree, so what the kernel knows stays right. */
@@ -26,6 +27,7 @@ struct front {
 	struct fuse_session *se;
 	struct tree *tree;
 	struct notify *notify;
+	struct handshake handshake;
 	struct front_config config;
 };
 
