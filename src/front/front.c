@@ -51,12 +51,15 @@ static void tell_name(void *ctx, uint64_t parent, const char *name)
 	told = true;
 }
 
-static void tell_attr(void *ctx, uint64_t ino)
+void front_tell_attr(struct front *f, uint64_t ino)
 {
-	struct front *f = ctx;
-
 	notify_drop_attr(f->notify, ino, NULL, NULL);
 	told = true;
+}
+
+static void tell_attr(void *ctx, uint64_t ino)
+{
+	front_tell_attr(ctx, ino);
 }
 
 static void tell_pages(void *ctx, uint64_t ino, uint64_t off, uint64_t len)

@@ -132,7 +132,7 @@ static int open_front(struct program *p)
 {
 	const struct options *o = &p->options;
 	const struct front_config config = {
-		.writeback = o->writeback,
+		.writeback = o->writeback && !o->ro, /* a follower's sizes change behind the kernel, which would stick to its own */
 		.max_read_bytes = (unsigned)o->max_read,
 		.set_uid = o->uid >= 0, .uid = (uid_t)o->uid,
 		.set_gid = o->gid >= 0, .gid = (gid_t)o->gid,

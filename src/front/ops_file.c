@@ -257,12 +257,15 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
+	struct front *f = front_of(req);
 	int err = tree_flush(file_of(fi), false);
 
-	(void)ino;
 	(void)datasync;
 	if (!err)
-		err = tree_sync(front_of(req)->tree);
+		err = tree_sync(f->tree);
+	/* With its writeback cache the kernel keeps a count of blocks from before what it has just written. */
+	if (f->config.writeback)
+		front_tell_attr(f, ino);
 	front_reply_err_when_told(req, err);
 }
 

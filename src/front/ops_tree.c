@@ -53,14 +53,27 @@ static void reply_attr(fuse_req_t req, int err, struct tree_attr *a)
 	fuse_reply_attr(req, &a->st, front_attr_timeout(a));
 }
 
+/* The kernel keeps a name that is not there: if it asked again, two programs that make the same file could drop its entry, and
+ * so the file that the first has closed; with its writeback cache the kernel would then take the size from before for it. */
+static void reply_absent(fuse_req_t req)
+{
+	const struct fuse_entry_param e = { .entry_timeout = FRONT_TIMEOUT_SECONDS };
+
+	fuse_reply_entry(req, &e);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+	struct tree *t = front_of(req)->tree;
 	struct tree_attr a;
 	int err;
 
 	tree_on_behalf(fuse_req_ctx(req)->pid);
-	err = tree_lookup(front_of(req)->tree, parent, name, &a);
-	reply_entry(req, err, &a);
+	err = tree_lookup(t, parent, name, &a);
+	if (err == -ENOENT && tree_names_settled(t, parent))
+		reply_absent(req);
+	else
+		reply_entry(req, err, &a);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)

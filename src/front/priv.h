@@ -52,6 +52,8 @@ static inline void front_reply_err(fuse_req_t req, int err)
 /* Did the operation that this thread is at change what the kernel knows otherwise (tree_on_changes)? Asked once: its answer
  * has to wait for what is queued (notify_then). */
 bool front_take_told(void);
+/* The kernel is to forget the attributes of ino; told, then. */
+void front_tell_attr(struct front *f, uint64_t ino);
 /* front_reply_err, then. */
 void front_reply_err_when_told(fuse_req_t req, int err);
 /* Applies -o uid=, gid=, umask= to what is shown. */

@@ -747,7 +747,7 @@ int tree_flush(struct tree_file *f, bool closing)
 	end_writing(f);
 	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
 	if (f->live && f->inode)
-		tree_changed_attr(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);
+		tree_changed_facts(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);
 	return err;
 }
 

@@ -110,6 +110,9 @@ int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
 void tree_changed_name(struct tree *t, uint64_t parent, const char *name);
 void tree_changed_attr(struct tree *t, uint64_t ino);
 void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);
+/* Its times or its size. With its writeback cache the kernel takes none of these for a file that it knows: it forgets the
+ * file's name, too, and so the file, unless it is open. Takes the meta lock. */
+void tree_changed_facts(struct tree *t, uint64_t ino);
 
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);

@@ -39,6 +39,11 @@ static int check_name(const char *name)
 	return len > META_NAME_MAX ? -ENAMETOOLONG : len ? 0 : -ENOENT;
 }
 
+bool tree_names_settled(struct tree *t, uint64_t parent)
+{
+	return parent != META_INO_ROOT && !special_is(parent) && !past_is(parent) && !views_is(parent) && !t->store->config.follow;
+}
+
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
 {
 	struct meta *m = t->store->meta;

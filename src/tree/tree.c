@@ -154,6 +154,22 @@ void tree_changed_attr(struct tree *t, uint64_t ino)
 		t->changes.attr(t->changes.ctx, ino);
 }
 
+void tree_changed_facts(struct tree *t, uint64_t ino)
+{
+	char name[META_NAME_MAX + 1];
+	uint64_t parent;
+	int err = -ENOENT;
+
+	tree_changed_attr(t, ino);
+	if (t->sizes_stick) {
+		meta_lock(t->store->meta);
+		err = meta_name_of_locked(t->store->meta, ino, &parent, name);
+		meta_unlock(t->store->meta);
+	}
+	if (!err)
+		tree_changed_name(t, parent, name);
+}
+
 void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len)
 {
 	if (t->changes.pages)

@@ -75,6 +75,8 @@ size_t tree_unwritten(struct tree *t, uint64_t ino, uint64_t out[TREE_UNWRITTEN_
 
 /* Names. lookup, make and link count a lookup of the inode in out. */
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+/* Names of this directory come and go by the kernel alone, or it is told (tree_on_changes): it may keep that one is not there. */
+bool tree_names_settled(struct tree *t, uint64_t parent);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
 /* mode has the file type; target is for symbolic links. */
 int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,

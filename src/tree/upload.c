@@ -681,7 +681,7 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 	set &= ~TREE_SET_SIZE;
 	if (!err && set && u->array) {
 		err = tree_setattr(u->node->tree, u->array->ino, set, st, who, NULL, &attr);
-		tree_changed_attr(u->node->tree, u->array->ino);
+		tree_changed_facts(u->node->tree, u->array->ino);
 	}
 	lock_release(&u->lock);
 	return err;

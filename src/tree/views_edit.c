@@ -138,7 +138,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 	}
 	if (!err && set) {
 		err = tree_setattr(t, target->ino, set, st, who, NULL, &attr);
-		tree_changed_attr(t, target->ino);
+		tree_changed_facts(t, target->ino);
 	}
 	inode_put(target, 1);
 	return err ? err : views_getattr(t, ino, out);

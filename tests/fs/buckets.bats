@@ -21,6 +21,18 @@ setup() { setup_work; mount_store -o pool=3; }
 	"$SPILLLOAD" -a "$MNT/buckets" 30 4 5003 40 verify
 }
 
+@test "-o writeback: several processes make a file and append to it, each once and again" {
+	spill_only
+	need_prog SPILLLOAD tests/fs/spillload.c
+	remount -o writeback
+	for i in $(seq 10); do
+		for k in $KINDS; do
+			mkdir "$MNT/$k/d$i"
+			"$SPILLLOAD" -q -a -o "$MNT/$k/d$i" 30 4 40000 2
+		done
+	done
+}
+
 @test "spill: bytes that compress, and pieces of odd sizes" {
 	need_prog SPILLLOAD tests/fs/spillload.c
 	for chunk in 11 4095 65537 1048577; do

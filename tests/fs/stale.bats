@@ -42,7 +42,7 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 @test "-o writeback: times set after a write stay, sizes and contents come through a remount" {
 	spill_only
 	remount -o writeback
-	for check in times_and_writes times_ascend read_write append; do
+	for check in times_and_writes times_ascend read_write append space_comes_back; do
 		py posix $check "$MNT"/buckets "$MNT"/columns "$MNT"/layers
 	done
 	for k in $KINDS; do

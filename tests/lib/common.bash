@@ -375,19 +375,24 @@ small_ext4() {
 	chmod 755 "$1"
 }
 
-# private_ns CMD...: in a mount namespace of its own, from which no mount spreads. Under a plain chroot the
-# root is no mount point, which unshare(1) refuses to make private: then each visible mount is.
+# private_ns CMD...: in a mount namespace of its own, from which no mount spreads, and which holds no mount of other
+# tests. Under a plain chroot the root is no mount point, which unshare(1) refuses to make private: then each visible
+# mount is.
 private_ns() {
-	if unshare -m true 2>/dev/null; then
-		unshare -m "$@"
-		return
-	fi
-	unshare -m --propagation unchanged bash -c '
-		while read -r m; do
-			mount --make-private "$m" || exit 1
-		done < <(awk "{ print \$5 }" /proc/self/mountinfo)
+	local unshare="unshare -m"
+	unshare -m true 2>/dev/null || unshare="unshare -m --propagation unchanged"
+	$unshare bash -c '
+		own=$1
+		shift
+		while read -r m type; do
+			case $type:$m in
+			fuse.spillfs:"$own"/*) ;;
+			fuse.spillfs:*) mount --make-private "$m" && umount -l "$m" && continue ;;
+			esac
+			[ "$0" = "unshare -m" ] || mount --make-private "$m" || exit 1
+		done < <(awk "{ for (i = 7; \$i != \"-\"; i++); print \$5, \$(i + 1) }" /proc/self/mountinfo)
 		exec "$@"
-	' - "$@"
+	' "$unshare" "$WORK" "$@"
 }
 
 # ---- real data ---------------------------------------------------------------------------------

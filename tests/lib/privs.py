@@ -1,6 +1,6 @@
 """What lends privilege to a file, and what takes it away: as on ext4.
 
-    privs.py change MOUNT DIR...   each way to change a file, by each kind of caller; MOUNT: ext4, cached or writeback
+    privs.py change DIR...         each way to change a file, by each kind of caller
     privs.py runs DIR...           a program that somebody else has changed runs without privilege at once (-o suid)
     privs.py view MNT              a write by a view counts as one by the array's name
     privs.py leave DIR...          changes files and makes that durable; the daemon may be killed then
@@ -57,14 +57,12 @@ def mapped(fd):
         m.flush()
 
 
-WRITES = {
+CHANGES = {
     "write": opened(os.O_WRONLY, lambda fd: os.write(fd, b"x")),
     "write of a reader": opened(os.O_RDWR, lambda fd: os.write(fd, b"x")),
     "append": opened(os.O_WRONLY | os.O_APPEND, lambda fd: os.write(fd, b"x")),
     "sendfile": opened(os.O_WRONLY, from_file(lambda src, fd: os.sendfile(fd, src, 0, 50))),
     "splice": opened(os.O_WRONLY, spliced),
-}
-CHANGES = dict(WRITES, **{
     "truncate": lambda f: os.truncate(f, 10),
     "truncate to its size": lambda f: os.truncate(f, 100),
     "ftruncate": opened(os.O_RDWR, lambda fd: os.ftruncate(fd, 5000)),
@@ -75,7 +73,7 @@ CHANGES = dict(WRITES, **{
     "punch": opened(os.O_WRONLY, lambda fd: fallocate(fd, PUNCH_HOLE | KEEP_SIZE, 0, 50)),
     "zero": opened(os.O_RDWR, lambda fd: fallocate(fd, ZERO_RANGE, 0, 50)),
     "copy_file_range": opened(os.O_WRONLY, from_file(lambda src, fd: os.copy_file_range(src, fd, 50))),
-})
+}
 KEEPS = {
     "nothing written": opened(os.O_WRONLY, lambda fd: os.write(fd, b"")),
     "mapped": opened(os.O_RDWR, mapped),
@@ -86,15 +84,12 @@ CHOWNS = {
 }
 
 
-def after(mode, what, caller, mount):
+def after(mode, what, caller):
     """The mode that is left on ext4."""
     uid, gid, groups = CALLERS[caller]
     member = uid == 0 or GROUP in (gid, *groups)
     if what in KEEPS or (uid == 0 and what not in CHOWNS):
         return mode
-    # Through its writeback cache the kernel itself does it, and leaves what lends nothing.
-    if mount == "writeback" and what in WRITES:
-        member = True
     return mode & ~stat.S_ISUID & ~(stat.S_ISGID if mode & stat.S_IXGRP or not member else 0)
 
 
@@ -116,7 +111,7 @@ def as_caller(caller, act):
     in_child(switch_and_act, 0)
 
 
-def change(mount, d):
+def change(d):
     put("src", b"s" * 100)
     for caller, (uid, _, _) in CALLERS.items():
         acts = dict(CHANGES, **KEEPS)
@@ -133,7 +128,7 @@ def change(mount, d):
         as_caller(caller, act)
         for name, what, mode in files:
             s = os.stat(name)
-            eq((caller, name, "%o" % stat.S_IMODE(s.st_mode)), (caller, name, "%o" % after(mode, what, caller, mount)))
+            eq((caller, name, "%o" % stat.S_IMODE(s.st_mode)), (caller, name, "%o" % after(mode, what, caller)))
             eq((caller, name, CAPABILITY in os.listxattr(name)), (caller, name, what in KEEPS))
             assert what in KEEPS or s.st_ctime_ns > before[name], (caller, name)
             os.unlink(name)
@@ -212,13 +207,12 @@ def main(what, *args):
     if what == "view":
         return view(*args)
     act = globals()[what]
-    mount, dirs = (args[:1], args[1:]) if what == "change" else ((), args)
-    for d in dirs:
+    for d in args:
         d += "/privs-" + ("left" if what == "leave" else what)
         if what != "left":
             os.mkdir(d, 0o777)
         os.chdir(d)
-        act(*mount, d)
+        act(d)
         os.chdir("/")
     return 0
 
