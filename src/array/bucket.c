@@ -425,33 +425,6 @@ static void run_freed(struct commit_deferred *d, bool durable)
 	free(f);
 }
 
-static int compare_regions(const void *a, const void *b)
-{
-	const struct region *x = a, *y = b;
-
-	if (x->file != y->file)
-		return x->file < y->file ? -1 : 1;
-	return x->off_bytes < y->off_bytes ? -1 : x->off_bytes > y->off_bytes;
-}
-
-/* Two pieces that were removed at once can have had a page in common. */
-static void merge_regions(struct region_list *l)
-{
-	size_t n = 0;
-
-	qsort(l->v, l->n, sizeof(*l->v), compare_regions);
-	for (size_t i = 0; i < l->n; i++) {
-		struct region *last = n ? &l->v[n - 1] : NULL, *r = &l->v[i];
-		uint64_t end = r->off_bytes + r->len_bytes;
-
-		if (!last || last->file != r->file || r->off_bytes > last->off_bytes + last->len_bytes)
-			l->v[n++] = *r;
-		else if (end > last->off_bytes + last->len_bytes)
-			last->len_bytes = end - last->off_bytes;
-	}
-	l->n = n;
-}
-
 static int defer_freed_locked(struct bucket *b)
 {
 	struct freed_regions *f;
@@ -463,7 +436,6 @@ static int defer_freed_locked(struct bucket *b)
 		return -ENOMEM;
 	f->deferred.run = run_freed;
 	f->pool = pool_of(b);
-	merge_regions(&b->freed);
 	f->list = b->freed;
 	b->freed = (struct region_list){ 0 };
 	commit_defer_locked(b->array.home->store->commit, &f->deferred);

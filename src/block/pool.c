@@ -5,7 +5,8 @@
  * disjoint, not adjacent and below the file's cursor; (3) the cursor never moves back while the
  * pool is open, so that advancing it needs no lock; (4) disk space is punched out before the region
  * becomes claimable, never after: the next owner may write at once; (5) a file whose synced count
- * is not below its touched count has no unsynced write that returned before that count was read.
+ * is not below its touched count has no unsynced write that returned before that count was read;
+ * (6) a range that is being punched is claimed, free space between released ranges included.
  */
 #include "block/pool.h"
 
@@ -26,8 +27,17 @@
 #define POOL_NFILES_MAX 4096u
 #define POOL_NAME_MAX 32
 
-struct used {
+/* Free ranges between two released ones are punched with them up to this length: what was left of a
+ * region. Longer ones stay claimable meanwhile. */
+#define GAP_MAX_BYTES POOL_REGION_MAX
+
+struct range {
 	uint64_t off, end;
+};
+
+struct range_list {
+	struct range *v;
+	size_t n, cap;
 };
 
 struct pool_file {
@@ -40,9 +50,9 @@ struct pool_file {
 	struct lock lock;
 	struct space space;  /* under lock */
 	uint64_t size_bytes; /* at pool_open */
-	struct used *used;   /* between pool_open and pool_ready */
-	size_t nused, cap_used;
-	struct lock mark_lock; /* used */
+	struct lock list_lock;
+	struct range_list used;     /* under list_lock; between pool_open and pool_ready */
+	struct range_list released; /* under list_lock; since the last pool_reclaim; may overlap */
 };
 
 struct pool {
@@ -111,7 +121,7 @@ static int file_open(struct io_dir *dir, unsigned number, struct pool_file *f)
 		return err;
 	}
 	lock_init(&f->lock, RANK_POOL);
-	lock_init(&f->mark_lock, RANK_POOL);
+	lock_init(&f->list_lock, RANK_POOL);
 	space_init(&f->space);
 	return 0;
 }
@@ -120,9 +130,10 @@ static void file_close(struct pool_file *f)
 {
 	io_close(f->io);
 	space_fini(&f->space);
-	free(f->used);
+	free(f->used.v);
+	free(f->released.v);
 	lock_fini(&f->lock);
-	lock_fini(&f->mark_lock);
+	lock_fini(&f->list_lock);
 }
 
 void pool_close(struct pool *p)
@@ -177,25 +188,28 @@ unsigned pool_nfiles(const struct pool *p)
 	return p->nfiles;
 }
 
-static int file_mark_used(struct pool_file *f, uint64_t off, uint64_t end)
+static int list_add_locked(struct range_list *l, uint64_t off, uint64_t end)
 {
-	int err = 0;
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 64;
+		struct range *v = reallocarray(l->v, cap, sizeof(*v));
 
-	lock_acquire(&f->mark_lock);
-	if (f->nused == f->cap_used) {
-		size_t cap = f->cap_used ? f->cap_used * 2 : 64;
-		struct used *used = reallocarray(f->used, cap, sizeof(*used));
-
-		if (used) {
-			f->used = used;
-			f->cap_used = cap;
-		} else {
-			err = -ENOMEM;
-		}
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
 	}
-	if (!err)
-		f->used[f->nused++] = (struct used){ off, end };
-	lock_release(&f->mark_lock);
+	l->v[l->n++] = (struct range){ off, end };
+	return 0;
+}
+
+static int list_add(struct pool_file *f, struct range_list *l, uint64_t off, uint64_t end)
+{
+	int err;
+
+	lock_acquire(&f->list_lock);
+	err = list_add_locked(l, off, end);
+	lock_release(&f->list_lock);
 	return err;
 }
 
@@ -215,14 +229,26 @@ int pool_mark_used(struct pool *p, uint32_t file, uint64_t off_bytes, uint64_t l
 		return err_corrupt(
 			f->name, off_bytes, "an extent of %llu bytes, but the file has %llu",
 			(unsigned long long)len_bytes, (unsigned long long)f->size_bytes);
-	return file_mark_used(f, off_bytes, off_bytes + len_bytes);
+	return list_add(f, &f->used, off_bytes, off_bytes + len_bytes);
 }
 
-static int compare_used(const void *a, const void *b)
+static int compare_ranges(const void *a, const void *b)
 {
-	const struct used *x = a, *y = b;
+	const struct range *x = a, *y = b;
 
 	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+static void list_sort(struct range_list *l)
+{
+	if (l->n)
+		qsort(l->v, l->n, sizeof(*l->v), compare_ranges);
+}
+
+static void list_clear(struct range_list *l)
+{
+	free(l->v);
+	*l = (struct range_list){ 0 };
 }
 
 /* Derives the free regions from the used ranges. Ranges may share a page, never a byte. */
@@ -231,15 +257,15 @@ static int file_ready(struct pool *p, struct pool_file *f)
 	uint64_t end = 0, claimed = 0, free_bytes = 0;
 	int err;
 
-	if (f->nused)
-		qsort(f->used, f->nused, sizeof(*f->used), compare_used);
-	for (size_t i = 0; i < f->nused; i++) {
-		uint64_t from = f->used[i].off & ~(uint64_t)(POOL_ALIGN - 1);
-		uint64_t to = align_up(f->used[i].end);
+	list_sort(&f->used);
+	for (size_t i = 0; i < f->used.n; i++) {
+		const struct range *used = &f->used.v[i];
+		uint64_t from = used->off & ~(uint64_t)(POOL_ALIGN - 1);
+		uint64_t to = align_up(used->end);
 		uint64_t done = align_up(end);
 
-		if (f->used[i].off < end)
-			return err_corrupt(f->name, f->used[i].off, "two extents overlap");
+		if (used->off < end)
+			return err_corrupt(f->name, used->off, "two extents overlap");
 		if (from > done) {
 			err = space_add(&f->space, done, from - done);
 			if (err)
@@ -247,7 +273,7 @@ static int file_ready(struct pool *p, struct pool_file *f)
 			free_bytes += from - done;
 		}
 		claimed += to - (from > done ? from : done);
-		end = f->used[i].end;
+		end = used->end;
 	}
 	if (end < f->size_bytes) {
 		err = io_truncate(f->io, end);
@@ -258,9 +284,7 @@ static int file_ready(struct pool *p, struct pool_file *f)
 	count_free(p, free_bytes);
 	atomic_store(&f->cursor, align_up(end));
 	atomic_store(&f->longest, space_longest(&f->space));
-	free(f->used);
-	f->used = NULL;
-	f->nused = f->cap_used = 0;
+	list_clear(&f->used);
 	return 0;
 }
 
@@ -317,36 +341,36 @@ int pool_claim(struct pool *p, uint32_t file, uint64_t want_bytes, struct region
 	return 0;
 }
 
-static void file_free_region(struct pool *p, struct pool_file *f, const struct region *r)
+/* Makes a claimed range claimable. */
+static void file_free_range(struct pool *p, struct pool_file *f, uint64_t off, uint64_t len)
 {
 	int err;
 
 	lock_acquire(&f->lock);
-	err = space_add(&f->space, r->off_bytes, r->len_bytes);
+	err = space_add(&f->space, off, len);
 	atomic_store_explicit(&f->longest, space_longest(&f->space), memory_order_relaxed);
 	lock_release(&f->lock);
 	assert(err != -EEXIST);
 	if (err) {
 		/* Lost until the next mount derives it again. */
-		log_warn("%s: cannot note %llu free bytes at %llu: %s", f->name,
-			 (unsigned long long)r->len_bytes, (unsigned long long)r->off_bytes,
-			 strerror(-err));
+		log_warn("%s: cannot note %llu free bytes at %llu: %s", f->name, (unsigned long long)len,
+			 (unsigned long long)off, strerror(-err));
 		return;
 	}
-	count_unclaimed(p, r->len_bytes);
-	count_free(p, r->len_bytes);
+	count_unclaimed(p, len);
+	count_free(p, len);
 }
 
-static void file_punch(struct pool_file *f, const struct region *r)
+/* `given` of these bytes were not a hole before, as far as is known. */
+static void file_punch(struct pool_file *f, uint64_t off, uint64_t len, uint64_t given)
 {
-	int err = io_punch(f->io, r->off_bytes, r->len_bytes);
+	int err = io_punch(f->io, off, len);
 
 	if (!err)
-		stats_add(STAT_POOL_PUNCHED_BYTES, r->len_bytes);
+		stats_add(STAT_POOL_PUNCHED_BYTES, given);
 	else if (err != -EOPNOTSUPP)
-		log_warn("%s: cannot punch %llu bytes at %llu: %s", f->name,
-			 (unsigned long long)r->len_bytes, (unsigned long long)r->off_bytes,
-			 strerror(-err));
+		log_warn("%s: cannot punch %llu bytes at %llu: %s", f->name, (unsigned long long)len,
+			 (unsigned long long)off, strerror(-err));
 }
 
 static struct pool_file *region_file(struct pool *p, const struct region *r)
@@ -357,12 +381,72 @@ static struct pool_file *region_file(struct pool *p, const struct region *r)
 	return &p->files[r->file];
 }
 
+/* Claims [off, end) if it is one free range. */
+static bool file_claim_gap(struct pool *p, struct pool_file *f, uint64_t off, uint64_t end)
+{
+	bool taken;
+
+	if (end - off > GAP_MAX_BYTES)
+		return false;
+	lock_acquire(&f->lock);
+	taken = space_remove(&f->space, off, end - off);
+	atomic_store_explicit(&f->longest, space_longest(&f->space), memory_order_relaxed);
+	lock_release(&f->lock);
+	if (!taken)
+		return false;
+	count_reused(p, end - off);
+	count_claimed(p, end - off);
+	return true;
+}
+
+/* Punches and frees the first of the sorted ranges with all that follow it without a claimed byte between. Returns
+ * their number. */
+static size_t file_reclaim_run(struct pool *p, struct pool_file *f, const struct range *v, size_t n)
+{
+	uint64_t end = v->end, given = v->end - v->off;
+	size_t i = 1;
+
+	for (; i < n && (v[i].off <= end || file_claim_gap(p, f, end, v[i].off)); i++) {
+		uint64_t from = v[i].off > end ? v[i].off : end;
+
+		if (v[i].end <= from)
+			continue;
+		end = v[i].end;
+		given += end - from;
+	}
+	file_punch(f, v->off, end - v->off, given);
+	file_free_range(p, f, v->off, end - v->off);
+	return i;
+}
+
+static void file_reclaim(struct pool *p, struct pool_file *f)
+{
+	struct range_list l;
+
+	lock_acquire(&f->list_lock);
+	l = f->released;
+	f->released = (struct range_list){ 0 };
+	lock_release(&f->list_lock);
+	list_sort(&l);
+	for (size_t i = 0; i < l.n;)
+		i += file_reclaim_run(p, f, &l.v[i], l.n - i);
+	list_clear(&l);
+}
+
 void pool_release(struct pool *p, const struct region *r)
 {
 	struct pool_file *f = region_file(p, r);
+	int err = list_add(f, &f->released, r->off_bytes, r->off_bytes + r->len_bytes);
 
-	file_punch(f, r);
-	file_free_region(p, f, r);
+	if (err) /* claimed until the next mount derives it again */
+		log_warn("%s: cannot note %llu released bytes at %llu: %s", f->name,
+			 (unsigned long long)r->len_bytes, (unsigned long long)r->off_bytes, strerror(-err));
+}
+
+void pool_reclaim(struct pool *p)
+{
+	for (unsigned i = 0; i < p->nfiles; i++)
+		file_reclaim(p, &p->files[i]);
 }
 
 void pool_unclaim(struct pool *p, const struct region *r)
@@ -372,8 +456,8 @@ void pool_unclaim(struct pool *p, const struct region *r)
 
 	/* Most of these bytes were never written, and a punch stalls the file's other writers. */
 	if (!io_seek(f->io, r->off_bytes, false, &data) && data < r->off_bytes + r->len_bytes)
-		file_punch(f, r);
-	file_free_region(p, f, r);
+		file_punch(f, r->off_bytes, r->len_bytes, r->len_bytes);
+	file_free_range(p, f, r->off_bytes, r->len_bytes);
 }
 
 struct io *pool_file(struct pool *p, uint32_t file)

@@ -40,10 +40,13 @@ int pool_ready(struct pool *p);
 /* Claims up to want_bytes (rounded up to POOL_ALIGN) in `file`. out->len_bytes is at least
  * min(want, POOL_REGION_MIN) and at most want rounded up. Never blocks on I/O. */
 int pool_claim(struct pool *p, uint32_t file, uint64_t want_bytes, struct region *out);
-/* Gives an aligned range back: it is free at once, merged with its neighbours, and its disk space is
- * punched out. The caller has made the transaction that freed it durable. */
+/* Gives an aligned range back: pool_reclaim frees it. The caller has made the transaction that freed it
+ * durable. Ranges of one owner may overlap until then. */
 void pool_release(struct pool *p, const struct region *r);
-/* As pool_release for bytes that were claimed and never recorded in an extent; may be called at once. */
+/* Everything released so far is punched out and free when it returns, merged with its neighbours: one
+ * punch for ranges that have only free space between them, because each can wait for the disk. Blocks. */
+void pool_reclaim(struct pool *p);
+/* Gives back bytes that were claimed and never recorded in an extent: free at once, and needs no commit. */
 void pool_unclaim(struct pool *p, const struct region *r);
 
 struct io *pool_file(struct pool *p, uint32_t file);

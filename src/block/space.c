@@ -212,6 +212,18 @@ bool space_take(struct space *s, uint64_t want, uint64_t min, uint64_t *off_out,
 	return true;
 }
 
+bool space_remove(struct space *s, uint64_t off, uint64_t len)
+{
+	struct space_node *n, *behind;
+
+	space_neighbours(s, off, &n, &behind);
+	if (!n || n->off != off || n->len != len)
+		return false;
+	space_detach(s, n);
+	free(n);
+	return true;
+}
+
 struct space_sums {
 	uint64_t align, limit, end, free_bytes;
 	size_t nranges;

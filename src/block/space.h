@@ -26,6 +26,8 @@ int space_add(struct space *s, uint64_t off_bytes, uint64_t len_bytes);
 /* Takes the first `want` bytes that are free in one piece, or else as much as the longest range
  * has, if that is `min` or more. False when there is no such range. Never allocates. */
 bool space_take(struct space *s, uint64_t want, uint64_t min, uint64_t *off_out, uint64_t *len_out);
+/* Takes this range if it is free and both its neighbours are not. Never allocates. */
+bool space_remove(struct space *s, uint64_t off_bytes, uint64_t len_bytes);
 /* Length of the longest range, 0 if there is none. */
 uint64_t space_longest(const struct space *s);
 /* Invariants: ranges sorted, not empty, disjoint and not adjacent, multiples of align, below limit;

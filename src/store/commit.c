@@ -237,6 +237,7 @@ static int release(struct commit *c, struct commit_deferred *deferred)
 		d->run(d, true);
 	}
 	drop(deferred);
+	pool_reclaim(c->store->pool);
 	if (later)
 		err = layers_publish(ls);
 	if (err_is_passing(err)) {

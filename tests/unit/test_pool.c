@@ -84,6 +84,15 @@ UNIT_TEST(space_matches_a_bitmap)
 			if (found)
 				memset(is_free + got_off, 0, got);
 		}
+		off = below(580);
+		len = 1 + below(19);
+		run = 0;
+		while (is_free[off + run])
+			run++;
+		clash = run != len || (off && is_free[off - 1]);
+		CHECK_EQ(space_remove(&s, off, len), !clash);
+		if (!clash)
+			memset(is_free + off, 0, len);
 		CHECK_OK(space_check(&s, 1, sizeof(is_free)));
 	}
 	space_fini(&s);
@@ -138,6 +147,8 @@ static void *claimer_run(void *arg)
 				pool_release(c->pool, r);
 			else
 				pool_unclaim(c->pool, r);
+			if (claimer_rand(c) % 8 == 0)
+				pool_reclaim(c->pool);
 			*r = held[--n];
 		}
 	}
@@ -148,7 +159,7 @@ static void *claimer_run(void *arg)
 	return NULL;
 }
 
-UNIT_TEST(pool_claims_of_many_threads_never_overlap) /* (1) (2) (3) */
+UNIT_TEST(pool_claims_of_many_threads_never_overlap) /* (1) (2) (3) (6) */
 {
 	static _Atomic uint8_t owned[2 * PAGES_MAX];
 	uint64_t claimed = stats_read(STAT_POOL_CLAIMED_BYTES),
@@ -164,6 +175,7 @@ UNIT_TEST(pool_claims_of_many_threads_never_overlap) /* (1) (2) (3) */
 	}
 	for (int i = 0; i < NTHREADS; i++)
 		CHECK_OK(pthread_join(c[i].thread, NULL));
+	pool_reclaim(p);
 	CHECK_OK(pool_check(p));
 	CHECK_EQ(stats_read(STAT_POOL_CLAIMED_BYTES), claimed);
 	/* All is free and merged: one region from the beginning of each file. */
@@ -198,6 +210,9 @@ UNIT_TEST(pool_reuses_and_merges) /* (2) (4) */
 	pool_release(p, &r[1]);
 	pool_release(p, &r[3]);
 	CHECK_OK(io_pread(pool_file(p, 0), back, sizeof(back), r[1].off_bytes));
+	CHECK(!memcmp(back, ones, sizeof(back))); /* not before the reclaim */
+	pool_reclaim(p);
+	CHECK_OK(io_pread(pool_file(p, 0), back, sizeof(back), r[1].off_bytes));
 	memset(ones, 0, sizeof(ones));
 	CHECK(!memcmp(back, ones, sizeof(back))); /* punched */
 	/* Neither has 200 KiB, but a part of them is enough for a claim. */
@@ -206,6 +221,7 @@ UNIT_TEST(pool_reuses_and_merges) /* (2) (4) */
 	CHECK_EQ(again.len_bytes, 100 << 10);
 	pool_unclaim(p, &again);
 	pool_release(p, &r[2]);
+	pool_reclaim(p);
 	CHECK_OK(pool_check(p));
 	CHECK_OK(pool_claim(p, 0, 300 << 10, &again));
 	CHECK_EQ(again.off_bytes, r[1].off_bytes);
@@ -218,6 +234,87 @@ UNIT_TEST(pool_reuses_and_merges) /* (2) (4) */
 	CHECK_OK(pool_claim(p, 0, 64 << 10, &again));
 	CHECK_EQ(again.off_bytes, (600 << 10) + POOL_ALIGN);
 	CHECK_EQ(pool_claim(p, 0, 0, &again), -EINVAL);
+	pool_close(p);
+	io_dir_close(dir);
+}
+
+#define NREGIONS 200
+
+/* Claims NREGIONS adjacent regions of two pages of a new pool, and returns them in random order. */
+static void claim_shuffled(struct pool *p, struct region r[NREGIONS])
+{
+	for (unsigned i = 0; i < NREGIONS; i++) {
+		CHECK_OK(pool_claim(p, 0, 8192, &r[i]));
+		CHECK_EQ(r[i].off_bytes, i * 8192);
+	}
+	for (unsigned i = NREGIONS - 1; i; i--) {
+		unsigned k = (unsigned)below(i + 1);
+		struct region other = r[k];
+
+		r[k] = r[i];
+		r[i] = other;
+	}
+}
+
+static uint64_t count_punches(struct io_dir *dir, struct pool *p)
+{
+	io_fault_arm(dir, 0, 0, false);
+	pool_reclaim(p);
+	CHECK_OK(pool_check(p));
+	return io_fault_count(dir);
+}
+
+UNIT_TEST(pool_punches_neighbours_once)
+{
+	uint64_t idle = stats_read(STAT_POOL_FREE_BYTES), punched = stats_read(STAT_POOL_PUNCHED_BYTES),
+		 claimed = stats_read(STAT_POOL_CLAIMED_BYTES);
+	struct region r[NREGIONS];
+	struct io_dir *dir;
+	struct pool *p;
+
+	CHECK_OK(io_fault_dir(mem_dir(), &dir));
+	p = ready_pool(dir, 1);
+	claim_shuffled(p, r);
+	for (unsigned i = 0; i < NREGIONS; i++)
+		pool_release(p, &r[i]);
+	pool_release(p, &r[7]); /* they may overlap */
+	CHECK_EQ(stats_read(STAT_POOL_FREE_BYTES), idle);
+	CHECK_EQ(count_punches(dir, p), 1);
+	CHECK_EQ(stats_read(STAT_POOL_PUNCHED_BYTES) - punched, NREGIONS * 8192);
+	CHECK_EQ(stats_read(STAT_POOL_FREE_BYTES) - idle, NREGIONS * 8192);
+	CHECK_EQ(count_punches(dir, p), 0);
+	/* What is free between them already is no reason for two, what is claimed is. */
+	claim_shuffled(p, r);
+	for (unsigned i = 0; i < NREGIONS; i++)
+		if (r[i].off_bytes % 24576 == 8192)
+			pool_unclaim(p, &r[i]);
+	for (unsigned i = 0; i < NREGIONS; i++)
+		if (r[i].off_bytes % 24576 != 8192 && r[i].off_bytes != 24576)
+			pool_release(p, &r[i]);
+	CHECK_EQ(count_punches(dir, p), 2);
+	CHECK_EQ(stats_read(STAT_POOL_FREE_BYTES) - idle, (NREGIONS - 1) * 8192);
+	CHECK_EQ(stats_read(STAT_POOL_CLAIMED_BYTES) - claimed, 8192);
+	pool_close(p);
+	io_dir_close(dir);
+}
+
+UNIT_TEST(pool_leaves_long_free_ranges_alone)
+{
+	struct region r[2], first;
+	struct io_dir *dir;
+	struct pool *p;
+
+	CHECK_OK(io_fault_dir(mem_dir(), &dir));
+	p = ready_pool(dir, 1);
+	for (int i = 0; i < 2; i++)
+		CHECK_OK(pool_claim(p, 0, 2 * POOL_REGION_MAX, &r[i]));
+	first = (struct region){ 0, r[0].off_bytes, POOL_ALIGN };
+	r[0].off_bytes += POOL_ALIGN;
+	r[0].len_bytes -= POOL_ALIGN;
+	pool_unclaim(p, &r[0]);
+	pool_release(p, &first);
+	pool_release(p, &r[1]);
+	CHECK_EQ(count_punches(dir, p), 2);
 	pool_close(p);
 	io_dir_close(dir);
 }
