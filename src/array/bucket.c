@@ -154,7 +154,6 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 	b->array = (struct array){ .ops = &bucket_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
 				   .params = *params };
 	b->dirty_from = UINT64_MAX;
-	b->region_bytes = POOL_REGION_MIN;
 	extent_map_init(&b->map);
 	meta_lock(home->store->meta);
 	err = meta_extents_load_locked(home->store->meta, row->ino, &b->map);
@@ -165,6 +164,7 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 		bucket_close(&b->array);
 		return err;
 	}
+	b->region_bytes = b->map.mapped_bytes < POOL_REGION_MIN ? POOL_ALIGN : POOL_REGION_MIN;
 	atomic_store(&b->array.stored_bytes, b->map.mapped_bytes);
 	*out = &b->array;
 	return 0;
@@ -190,8 +190,8 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, unsigned how
 	return 0;
 }
 
-/* Makes the region have room, claiming a new one: they double, so that a long bucket reads back in
- * large pieces and a short one wastes little. */
+/* Makes the region have room, claiming a new one: they double from a page, so that a long bucket reads back
+ * in large pieces, and short ones lie side by side: a file system frees one piece of disk sooner than many. */
 static int need_region(struct bucket *b, uint64_t want, bool promised)
 {
 	struct region rest = b->region;

@@ -51,6 +51,18 @@ setup() { setup_work; mount_store -o pool=3; }
 	[ "$after" -le $((before + 16)) ]
 }
 
+@test "small buckets lie side by side in the pool" {
+	spill_only
+	for i in $(seq 300); do echo "$i" >"$MNT/buckets/$i"; done
+	"$SPILLCTL" sync "$MNT"
+	size=$(stat -c %s "$STORE"/pool/* | awk '{ n += $1 } END { print n }')
+	echo "the pool files have $size bytes"
+	[ "$size" -le $((300 * 4096)) ]
+	rm "$MNT"/buckets/*
+	"$SPILLCTL" sync "$MNT"
+	eq "$(stat -c %b "$STORE"/pool/* | awk '{ n += $1 } END { print n }')" 0
+}
+
 @test "runs: a close that ends a growth marks a boundary, an empty one does not" {
 	spill_only
 	f=$MNT/buckets/runs
