@@ -52,3 +52,8 @@ emptied() {
 }
 @test "long attributes of columns" { emptied attributes columns; }
 @test "long attributes of layered arrays" { emptied attributes layers; }
+@test "extents of one byte in a bucket" {
+	umount_store
+	mount_store -o commit=0
+	emptied extents buckets
+}

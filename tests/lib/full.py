@@ -4,8 +4,8 @@ after that the next operation of every sort succeeds. Prints what it did; leaves
 
 full.py check KIND_DIR BYTES: those are there.
 
-full.py facts|attributes KIND_DIR: the same with what a commit writes besides data: facts that change again and again, attributes
-that the log has as well."""
+full.py facts|attributes|extents KIND_DIR: the same with what a commit writes besides data: facts that change again and again,
+attributes that the log has as well, extents of one byte."""
 import errno
 import os
 import random
@@ -155,6 +155,23 @@ def attributes(d):
     empty(d, n + os.path.exists(f"{d}/{n}"))
 
 
+def extents(d):
+    """More rows than there is space for, in one commit; the data are a few pages."""
+    names(d)
+    fill = os.open(f"{d}/../../columns/fill", os.O_CREAT | os.O_WRONLY)
+    n = until_full(lambda k: os.pwrite(fill, content(k, 65536), k * 65536))
+    os.ftruncate(fill, (n - 8) * 65536)
+    os.fsync(fill)
+    os.close(fill)
+    bucket = os.open(f"{d}/0", os.O_CREAT | os.O_RDWR)
+    n = until_full(lambda k: os.pwrite(bucket, b"x", 2 * k), 250000)
+    os.fsync(bucket)
+    assert os.pread(bucket, 2 * n, 0) == (b"x\0" * n)[:-1], n
+    os.close(bucket)
+    print(n)
+    empty(d, 1)
+
+
 def check(d, size):
     with open(d + ".kept") as f:
         kept = int(f.read())
@@ -169,7 +186,7 @@ def check(d, size):
 if __name__ == "__main__":
     if sys.argv[1] == "check":
         check(sys.argv[2], int(sys.argv[3]))
-    elif sys.argv[1] in ("facts", "attributes"):
+    elif sys.argv[1] in ("facts", "attributes", "extents"):
         globals()[sys.argv[1]](sys.argv[2])
     else:
         main(sys.argv[1], int(sys.argv[2]))
