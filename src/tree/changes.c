@@ -288,7 +288,7 @@ static int compare_dir(struct differ *d, size_t path_len, uint64_t a, uint64_t b
 
 		if (len >= sizeof(d->path))
 			return -ENAMETOOLONG;
-		sprintf(d->path + path_len, "%s%s", path_len ? "/" : "", name);
+		strcpy(stpcpy(d->path + path_len, path_len ? "/" : ""), name);
 		err = compare_entry(d, len, order <= 0 ? x[i].ino : 0, order >= 0 ? y[j].ino : 0);
 		d->path[path_len] = '\0';
 		i += order <= 0;
