@@ -34,13 +34,23 @@ double front_attr_timeout(const struct tree_attr *a)
 }
 
 static _Thread_local bool told;
+static _Thread_local uint64_t told_attr; /* the last file whose attributes are to be forgotten; 0: none */
 
 bool front_take_told(void)
 {
 	bool was = told;
 
 	told = false;
+	told_attr = 0;
 	return was;
+}
+
+void front_take_told_now(struct front *f)
+{
+	uint64_t ino = told_attr;
+
+	if (front_take_told() && ino)
+		fuse_lowlevel_notify_inval_inode(f->se, ino, -1, 0);
 }
 
 static void tell_name(void *ctx, uint64_t parent, const char *name)
@@ -55,6 +65,7 @@ void front_tell_attr(struct front *f, uint64_t ino)
 {
 	notify_drop_attr(f->notify, ino, NULL, NULL);
 	told = true;
+	told_attr = ino;
 }
 
 static void tell_attr(void *ctx, uint64_t ino)

@@ -74,10 +74,14 @@ static void open_written(void *ctx)
 	set_opened(&p->fi, p->file, &info);
 	if (info.new_attr)
 		notify_drop_attr(f->notify, p->ino, NULL, NULL);
-	if ((front_take_told() || info.new_attr) && !cuts(f, &p->fi))
-		notify_then(f->notify, answer_open, p);
-	else
+	if (cuts(f, &p->fi)) {
+		front_take_told_now(f);
 		answer_open(p);
+	} else if (front_take_told() || info.new_attr) {
+		notify_then(f->notify, answer_open, p);
+	} else {
+		answer_open(p);
+	}
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -239,7 +243,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	(void)ino;
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
 	if (!how.direct)
-		front_take_told();
+		front_take_told_now(f);
 	/* The kernel syncs after a write through its cache, not after a direct one. */
 	if (!err && (fi->flags & O_DSYNC))
 		err = tree_sync(f->tree);

@@ -145,7 +145,7 @@ static void answer_setattr(void *ctx)
 
 	/* In a truncation the kernel holds page writes back, which what is queued may wait for. */
 	if (p->set & TREE_SET_SIZE)
-		front_take_told();
+		front_take_told_now(front_of(p->req));
 	reply_when_told(p->req, err, &a, reply_attr);
 	free(p);
 }

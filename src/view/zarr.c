@@ -113,12 +113,14 @@ static bool is_complex(enum dtype_scalar s)
 	return s == DTYPE_C64 || s == DTYPE_C128;
 }
 
-/* What readers show of a chunk that is missing; none is. */
-static const char *fill_value(const struct dtype *d)
+/* What readers show of a chunk that is missing; none is. A complex one of version 2 is not understood by all. */
+static const char *fill_value(const struct dtype *d, int version)
 {
-	if (d->record)
+	bool complex = is_complex(d->fields[0].type);
+
+	if (d->record || (complex && version == 2))
 		return "null";
-	if (is_complex(d->fields[0].type))
+	if (complex)
 		return "[0.0,0.0]";
 	return d->fields[0].type == DTYPE_BOOL ? "false" : "0";
 }
@@ -149,7 +151,7 @@ static void add_v2_array(struct view_text *t, const struct view_input *in, const
 	view_text_add(t, ",\"dtype\":");
 	add_v2_type(t, in);
 	view_text_add(t, ",\"compressor\":%s,\"fill_value\":%s,\"order\":\"%s\",\"filters\":",
-		      g->frames ? "{\"id\":\"zstd\",\"level\":3}" : "null", fill_value(in->dtype), g->f_order ? "F" : "C");
+		      g->frames ? "{\"id\":\"zstd\",\"level\":3}" : "null", fill_value(in->dtype, 2), g->f_order ? "F" : "C");
 	if (g->frames && g->shuffle)
 		view_text_add(t, "[{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}]", in->dtype->bytes);
 	else
@@ -189,7 +191,7 @@ static void add_v3_array(struct view_text *t, const struct view_input *in, const
 		      v3_types[in->dtype->fields[0].type]);
 	add_dims(t, "chunk_shape", in, g);
 	view_text_add(t, "}},\"chunk_key_encoding\":{\"name\":\"default\",\"configuration\":{\"separator\":\"/\"}},");
-	view_text_add(t, "\"fill_value\":%s,", fill_value(in->dtype));
+	view_text_add(t, "\"fill_value\":%s,", fill_value(in->dtype, 3));
 	add_v3_codecs(t, in, g);
 	view_text_add(t, ",\"attributes\":{}}\n");
 }

@@ -218,7 +218,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	done
 	eq "$(ls "$runs" | xargs)" "000000 000001 000002 000003 000004 000005 000006"
 	for i in 0 1 2 3 4 5 6; do cmp run$i "$runs/00000$i"; done
-	eq "$(stat -c %s "$runs"/* | paste -sd+ | bc)" "$(stat -c %s "$dir")"
+	eq "$(stat -c %s "$runs"/* | awk '{ n += $1 } END { print n }')" "$(stat -c %s "$dir")"
 	LC_ALL=C sort -m "$runs"/* >merged
 	LC_ALL=C sort run? | cmp - merged
 	[ ! -e "$runs/000007" ] && [ ! -e "$runs/7" ] && [ ! -e "$runs/0" ] && [ ! -e "$runs/0000000" ]

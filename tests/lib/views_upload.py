@@ -448,8 +448,9 @@ def refused(mnt, log):
                         os.write(fd, text)
                     with fails(errno.EINVAL):
                         os.close(fd)
-                    assert not here("%s/new%d.npy" % (npy, k)) and not here("%s/%s/new%d" % (mnt, kind, k))
                     wait_for(log, before, name, why, text)
+                    wait_gone("%s/new%d.npy" % (npy, k))
+                    assert not here("%s/%s/new%d" % (mnt, kind, k))
             for a in (objects, np.array(["a", "bc"]), np.array([b"a"]), np.arange(3, dtype=">f8"),
                       np.zeros(2, "V5"), np.zeros(2, "M8[D]"), np.zeros(2, "f16") if np.dtype("g").itemsize == 16 else objects):
                 try:
@@ -460,6 +461,13 @@ def refused(mnt, log):
                     raise AssertionError("%s was taken" % a.dtype)
         eq(np.load(npy + "/old.npy").tolist(), list(range(5)))
     agree(mnt)
+
+
+def wait_gone(path):
+    """close(2) does not wait for RELEASE, with which an upload goes."""
+    end = time.monotonic() + 30
+    while here(path):
+        assert time.monotonic() < end, path
 
 
 def wait_for(log, before, name, why, text):
