@@ -73,14 +73,13 @@ static uint32_t file_of(const struct bucket *b)
 	return (uint32_t)(b->array.ino % pool_nfiles(pool_of(b)));
 }
 
-/* The rows from `from` on are to be written anew, and a row for what is added; with `ask` and so many bytes of data only if there is
- * room. */
-static int owe_rows(struct bucket *b, uint64_t from, bool ask, uint64_t data_bytes)
+/* The rows from `from` on are to be written anew, and a row for what is added; with `ask` only if there is room. */
+static int owe_rows(struct bucket *b, uint64_t from, bool ask)
 {
 	struct store *s = b->array.home->store;
 	size_t first = extent_map_find(&b->map, from < b->dirty_from ? from : b->dirty_from);
 	uint64_t owed = (b->map.n - first + 2) * EXTENT_OWED_BYTES, more = owed > b->owed_bytes ? owed - b->owed_bytes : 0;
-	int err = ask ? store_may_write(s, data_bytes + more) : 0;
+	int err = ask ? store_may_write(s, more) : 0;
 
 	if (err)
 		return err;
@@ -248,6 +247,22 @@ static void mark_dirty(struct bucket *b, uint64_t off)
 		b->dirty_from = off;
 }
 
+/* New bytes, which have a place in the region. */
+static int write_new(struct bucket *b, const void *buf, const struct extent *e, unsigned how, bool promised)
+{
+	struct store *s = b->array.home->store;
+	uint64_t claimed = promised ? 0 : e->len_bytes;
+	int err = claimed ? store_claim(s, claimed) : 0; /* a region is claimed from the pool, not there */
+
+	if (err)
+		return err;
+	err = owe_rows(b, e->off_bytes, !promised);
+	if (!err)
+		err = io_pwrite_as(pool_file(pool_of(b), e->file), buf, e->len_bytes, e->phys_bytes, how);
+	store_unclaim(s, claimed);
+	return err;
+}
+
 /* Writes into a gap of the map; *n_out bytes of it. */
 static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out)
 {
@@ -263,13 +278,10 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 		return err;
 	if (len > b->region.len_bytes - b->next_bytes)
 		len = (size_t)(b->region.len_bytes - b->next_bytes);
-	err = owe_rows(b, off, !promised, len); /* a region is claimed, not there */
-	if (err)
-		return err;
 	e.len_bytes = len;
 	e.file = b->region.file;
 	e.phys_bytes = b->region.off_bytes + b->next_bytes;
-	err = io_pwrite_as(pool_file(p, e.file), buf, len, e.phys_bytes, how);
+	err = write_new(b, buf, &e, how, promised);
 	if (err)
 		return err;
 	pool_touch(p, e.file);
@@ -359,7 +371,7 @@ static int cut(struct bucket *b, uint64_t off, uint64_t len)
 		return 0;
 	mark_dirty(b, b->map.v[i].off_bytes < off ? b->map.v[i].off_bytes : off);
 	err = extent_map_remove(&b->map, off, len, free_piece, b);
-	owe_rows(b, off, false, 0);
+	owe_rows(b, off, false);
 	return err;
 }
 
@@ -382,7 +394,7 @@ static int bucket_punch(struct array *a, uint64_t off, uint64_t len)
 	struct bucket *b = bucket_of(a);
 	size_t behind = b->map.n - extent_map_find(&b->map, off);
 	/* The rows of all that is behind the hole are written anew. */
-	int err = behind > ROWS_FREE ? owe_rows(b, off, true, 0) : 0;
+	int err = behind > ROWS_FREE ? owe_rows(b, off, true) : 0;
 
 	return err ? err : cut(b, off, len);
 }

@@ -396,12 +396,33 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 	return err ? err : materialize(c, how);
 }
 
-/* May so much be written there? What has its place already takes nothing: fallocate has seen to it, or an earlier write. */
-static int may_write(struct column *c, uint64_t off, uint64_t len)
+/* Claims *out bytes for what is to be written there. What has its place already takes nothing: it was reserved behind the end, or
+ * fallocate has seen to it, or an earlier write. Below the end there may be holes. */
+static int claim(struct column *c, uint64_t off, uint64_t len, uint64_t *out)
 {
-	int err = off + len > c->reserved_bytes ? store_may_write(c->array.home->store, len) : 0;
+	uint64_t bytes = off >= c->array.size_bytes && off + len <= c->reserved_bytes ? 0 : len;
+	int err = bytes ? store_claim(c->array.home->store, bytes) : 0;
 
-	return err == -ENOSPC && io_is_allocated(c->file, off, len) ? 0 : err;
+	if (err == -ENOSPC && io_is_allocated(c->file, off, len))
+		return *out = 0;
+	if (!err)
+		*out = bytes;
+	return err;
+}
+
+static int write_file(struct column *c, const void *buf, size_t len, uint64_t off, unsigned how)
+{
+	uint64_t claimed;
+	int err = claim(c, off, len, &claimed);
+
+	if (err)
+		return err;
+	if (off > c->array.size_bytes)
+		err = give_back_reserve(c);
+	if (!err)
+		err = io_pwrite_as(c->file, buf, len, off, how);
+	store_unclaim(c->array.home->store, claimed);
+	return err;
 }
 
 static int column_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
@@ -416,11 +437,7 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 		memcpy(c->mem + off, buf, len);
 		c->mem_dirty = true;
 	} else {
-		err = may_write(c, off, len);
-		if (!err && off > a->size_bytes)
-			err = give_back_reserve(c);
-		if (!err)
-			err = io_pwrite_as(c->file, buf, len, off, how);
+		err = write_file(c, buf, len, off, how);
 		if (err)
 			return err;
 		c->file_dirty = true;

@@ -1,7 +1,7 @@
 /*
  * The account of the store's space.
  *
- * Invariant: promised, owed and paid bytes are each taken back by whoever added them, paid ones by the commit.
+ * Invariant: promised, claimed, owed and paid bytes are each taken back by whoever added them, paid ones by the commit.
  */
 #include "store/room.h"
 
@@ -33,7 +33,7 @@ uint64_t store_reserve_bytes(struct store *s)
 /* What is spoken for of the free space. */
 static uint64_t spoken_for(struct store *s)
 {
-	return store_promised(s) + store_owed(s);
+	return store_promised(s) + atomic_load(&s->room.claimed_bytes) + store_owed(s);
 }
 
 /* Is there room for bytes and this part of the reserve? */
@@ -75,6 +75,22 @@ bool store_is_short(struct store *s)
 	uint64_t total, avail;
 
 	return !io_space(s->dir, &total, &avail) && avail < 2 * reserve_of(total) && store_owed(s) > avail / 2;
+}
+
+int store_claim(struct store *s, uint64_t bytes)
+{
+	int err;
+
+	atomic_fetch_add(&s->room.claimed_bytes, bytes);
+	err = store_may_write(s, 0);
+	if (err)
+		store_unclaim(s, bytes);
+	return err;
+}
+
+void store_unclaim(struct store *s, uint64_t bytes)
+{
+	atomic_fetch_sub(&s->room.claimed_bytes, bytes);
 }
 
 int store_promise(struct store *s, uint64_t bytes)

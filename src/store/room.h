@@ -1,9 +1,10 @@
 /*
- * Room: what of the store's file system may be used, in one account of three parts.
+ * Room: what of the store's file system may be used, in one account of four parts.
  *
  *   reserve    1/16 of the file system, from 3 to 32 MiB (and no more than a quarter): kept for commits and for deletions, so that
  *              a full store can be emptied
  *   promised   what fallocate has reserved (array/promise.h): not used, and kept for its owner
+ *   claimed    what is being written at this moment past the cache of blocks, by any number of writers
  *   owed       what the next commit will write of what is in memory: dirty blocks, inline bytes of columns, rows, notes of
  *              the log; and what meta.db grows by when its log is folded
  *
@@ -22,7 +23,7 @@
 struct store;
 
 struct room {
-	_Atomic uint64_t promised_bytes, owed_bytes, paid_bytes;
+	_Atomic uint64_t promised_bytes, claimed_bytes, owed_bytes, paid_bytes;
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. Who
@@ -37,6 +38,11 @@ int store_may_settle(struct store *s);
 int store_may_compact(struct store *s, uint64_t bytes);
 /* What waits for the commit could take half of what is left: who frees something waits for that commit first. */
 bool store_is_short(struct store *s);
+
+/* Before and after a write of so many bytes that go to their place at once: claimed, they are no longer free for other writers
+ * that ask at the same time. As store_may_write. */
+int store_claim(struct store *s, uint64_t bytes);
+void store_unclaim(struct store *s, uint64_t bytes);
 
 /* The account of promised bytes. As store_may_write. */
 int store_promise(struct store *s, uint64_t bytes);

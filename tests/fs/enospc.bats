@@ -51,6 +51,18 @@ one_kind() {
 @test "columns" { one_kind columns; }
 @test "layers" { one_kind layers; }
 
+@test "a hole in a column is filled until the store is full" {
+	D=$MNT/columns/d
+	mkdir "$D"
+	truncate -s 200M "$D/big"
+	printf x >>"$D/big"
+	run env LC_ALL=C dd if=/dev/urandom of="$D/big" bs=1M count=200 conv=notrunc,fsync
+	grep -qF "No space left on device" <<<"$output"
+	rm "$D/big"
+	noise 2000000 "$D/after"
+	sync "$D/after"
+}
+
 @test "a full store and a crash: what was fsynced is there, and it mounts" {
 	noise 2000000 "$WORK/want"
 	for k in $KINDS; do

@@ -28,3 +28,22 @@ filled() {
 @test "columns of 60,000 bytes" { filled columns 60000; }
 @test "buckets of 4,000 bytes" { filled buckets 4000; }
 @test "layers of 4,000 bytes" { filled layers 4000; }
+
+@test "eight writers at once fill each kind, with and without the writeback cache" {
+	for options in commit=1 commit=1,writeback; do
+		remount -o $options
+		for k in $KINDS; do
+			D=$MNT/$k/d-$options
+			mkdir "$D"
+			for i in 1 2 3 4 5 6 7 8; do dd if=/dev/urandom of="$D/big$i" bs=1M count=20 conv=fsync 2>/dev/null & done
+			wait
+			rm "$D"/big*
+			noise 2000000 "$D/after"
+			sync "$D/after"
+			remount
+			eq "$(stat -c %s "$D/after")" 2000000
+			rm -r "$D"
+			"$SPILLCTL" compact "$MNT" >"$WORK/out"
+		done
+	done
+}
