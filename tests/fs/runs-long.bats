@@ -21,7 +21,7 @@ million() { # options of the mount
 		pids+=($!)
 	done
 	(while [ ! -e "$WORK/done" ]; do "$SPILLLOAD" -q -a -o "$MNT/buckets/noise" 30 2 40000 10 && rm "$MNT"/buckets/noise/*; done) &
-	wait_all "${pids[@]}"
+	for i in "${pids[@]}"; do wait "$i"; done
 	: >"$WORK/done"
 	wait
 	for f in a b c d; do "$RUNLOAD" check "$MNT/buckets/$f" "$(index $f)"; done
