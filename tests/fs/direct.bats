@@ -98,7 +98,7 @@ inputs() { for i in 1 2 3 4; do noise "$1" "$WORK/in$i" "$i"; done; }
 	for k in $KINDS; do
 		dd if="$MNT/$k/f" bs=64k iflag=direct status=none | cmp - "$WORK/in"
 		[ "$(backing read "$(kind_of "$k")" direct)" -ge 4194304 ]
-		[ "$(backing read "$(kind_of "$k")" buffered)" -lt 65536 ]
+		[ "$(backing read "$(kind_of "$k")" buffered)" -lt 131072 ] # a layer's end
 	done
 	eq "$(fallbacks)" 0
 }

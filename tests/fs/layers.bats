@@ -206,15 +206,17 @@ PY
 	spill_only
 	prices 3000000 >"$MNT/layers/p.f64"
 	remount
+	exec 7<"$MNT/layers/p.f64" # or what drops the pages can take the inode with them
 	for pass in 1 2 3; do
 		cat "$MNT/layers/p.f64" >"$WORK/$pass"
 		misses[pass]=$(stat_value spillfs_cache_misses)
 		held[pass]=$(stat_value spillfs_cache_bytes)
 		drop_caches
 	done
+	exec 7<&-
 	echo "misses ${misses[*]}, held ${held[*]}"
-	# Decoded ahead at the end, and not read to the end of a block: little.
-	[ "${held[1]}" -le $((8 << 20)) ]
+	# Some are decoded ahead, or not read to their end in one piece.
+	[ "${held[1]}" -le $((16 << 20)) ]
 	[ "${held[2]}" -ge $((20 << 20)) ]
 	eq "${misses[3]}" "${misses[2]}"
 	prices 3000000 | cmp - "$WORK/1"
