@@ -196,6 +196,8 @@ static int take_records(struct index *ix, struct index *newer, size_t missing)
 	size_t i = ix->n, k = ix->n + missing;
 	int err = 0;
 
+	if (!newer->n)
+		return 0;
 	for (size_t j = newer->n; j-- > 0 && !err;) {
 		struct index_record *r = newer->v[j];
 
