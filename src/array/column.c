@@ -167,6 +167,17 @@ static uint64_t owed_for(size_t n)
 	return n ? 3 * (uint64_t)n + 8192 : 24576;
 }
 
+/* The inline bytes are to be dirty, n of them, unasked: by what must not fail (a cut, a hole), or has asked. */
+static void owe_mem(struct column *c, size_t n)
+{
+	uint64_t owed = owed_for(n);
+
+	if (owed <= c->owed_bytes)
+		return;
+	store_owe(c->array.home->store, owed - c->owed_bytes);
+	c->owed_bytes = owed;
+}
+
 /* The inline bytes are to be dirty, n of them, in memory of cap. */
 static int take_mem(struct column *c, size_t n, size_t cap)
 {
@@ -180,22 +191,8 @@ static int take_mem(struct column *c, size_t n, size_t cap)
 		return err;
 	if (cap > c->taken_bytes)
 		c->taken_bytes = cap;
-	if (owed > c->owed_bytes) {
-		store_owe(h->store, owed - c->owed_bytes);
-		c->owed_bytes = owed;
-	}
+	owe_mem(c, n);
 	return 0;
-}
-
-/* They are made dirty by what must not fail: a cut, a hole. */
-static void owe_mem(struct column *c)
-{
-	uint64_t owed = owed_for(c->array.size_bytes);
-
-	if (owed <= c->owed_bytes)
-		return;
-	store_owe(c->array.home->store, owed - c->owed_bytes);
-	c->owed_bytes = owed;
 }
 
 /* They are dirty no more: their row is in the open transaction (paid), or they are gone. */
@@ -479,7 +476,7 @@ static int column_resize(struct array *a, uint64_t size)
 		c->wanted_bytes = 0;
 		if (!c->file) {
 			a->size_bytes = size;
-			owe_mem(c);
+			owe_mem(c, a->size_bytes);
 		}
 		if (size == a->size_bytes && atomic_load(&c->file_bytes) == size)
 			err = give_back_reserve(c);
@@ -510,7 +507,7 @@ static int column_punch(struct array *a, uint64_t off, uint64_t len)
 	int err;
 
 	if (!c->file) {
-		owe_mem(c);
+		owe_mem(c, a->size_bytes);
 		memset(c->mem + off, 0, len);
 		c->mem_dirty = true;
 		return 0;

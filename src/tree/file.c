@@ -558,12 +558,9 @@ static int read_special(struct tree_file *f, uint64_t off, size_t len, unsigned 
 	return 0;
 }
 
-static int read_upload(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+/* Lends n bytes that were read into buf, of len, or after an error frees it. */
+static int lend_copy(int err, void *buf, size_t len, size_t n, struct tree_read *out)
 {
-	void *buf = buf_alloc(len);
-	size_t n;
-	int err = buf ? upload_read(f->upload, buf, len, off, &n) : -ENOMEM;
-
 	if (err) {
 		buf_free(buf, len);
 		return err;
@@ -575,22 +572,23 @@ static int read_upload(struct tree_file *f, uint64_t off, size_t len, struct tre
 	return 0;
 }
 
+static int read_upload(struct tree_file *f, uint64_t off, size_t len, struct tree_read *out)
+{
+	void *buf = buf_alloc(len);
+	size_t n = 0;
+	int err = buf ? upload_read(f->upload, buf, len, off, &n) : -ENOMEM;
+
+	return lend_copy(err, buf, len, n, out);
+}
+
 /* So many small pieces that copying is cheaper than describing them. */
 static int read_copied(struct array *a, uint64_t off, size_t len, unsigned how, struct tree_read *out)
 {
 	void *buf = buf_alloc(len);
-	size_t n;
+	size_t n = 0;
 	int err = buf ? array_read_as(a, buf, len, off, how, &n) : -ENOMEM;
 
-	if (err) {
-		buf_free(buf, len);
-		return err;
-	}
-	out->buf = buf;
-	out->buf_bytes = len;
-	out->part[0] = (struct lease){ .ptr = buf, .len_bytes = n };
-	out->n = 1;
-	return 0;
+	return lend_copy(err, buf, len, n, out);
 }
 
 static void return_parts(struct tree_read *r)
