@@ -2,11 +2,16 @@
  * Measures one thing once and prints the seconds it took. tests/bench/run does the rest.
  *
  *   bench write  FILE MIB          sequential write in 1 MiB pieces, with fsync
- *   bench read   FILE MIB          sequential read in 1 MiB pieces
+ *   bench noise  FILE MIB          the same with bytes that do not compress
+ *   bench fill   FILE MIB KIB      sequential write in pieces of KIB, with close and without fsync
+ *   bench read   FILE MIB COUNT    sequential read in 1 MiB pieces, by COUNT processes at once: the first reads FILE, the
+ *                                  others FILE.1, FILE.2 and so on
  *   bench evict  FILE              drops FILE from the page cache (not measured)
- *   bench random FILE MIB COUNT    COUNT reads of 4 KiB at random places
+ *   bench random FILE MIB COUNT    COUNT reads of 4 KiB at random places: COUNT times their median
  *   bench create DIR COUNT         create, write 4 KiB, close
- *   bench unlink DIR COUNT         of the same
+ *   bench open   DIR COUNT         open, read 4 KiB, close
+ *   bench stat   FILE COUNT        COUNT times: write 1 byte, then stat, of which only the stat is measured
+ *   bench unlink DIR COUNT         of what create made
  *   bench arrays DIR COUNT         COUNT small arrays (not measured)
  *   bench commit MNT COUNT         COUNT times: one of them is written, and committed (the ioctl)
  *   bench snap MNT COUNT           COUNT times: one of them is written, and mkdir snapshots/NAME
@@ -26,6 +31,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,6 +60,24 @@ static uint64_t next_random(uint64_t *x)
 	return *x >> 33;
 }
 
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median(const double *v, unsigned n)
+{
+	double *sorted = malloc(n * sizeof(*v)), m;
+
+	memcpy(sorted, v, n * sizeof(*v));
+	qsort(sorted, n, sizeof(*v), compare_doubles);
+	m = sorted[n / 2];
+	free(sorted);
+	return m;
+}
+
 static double *make_prices(void)
 {
 	size_t n = (size_t)PIECES * MIB / sizeof(double);
@@ -69,28 +93,35 @@ static double *make_prices(void)
 	return p;
 }
 
-static double do_write(const char *path, unsigned mib)
+static uint64_t *make_noise(void)
 {
-	double *data = make_prices(), start;
-	int fd;
+	size_t n = (size_t)PIECES * MIB / sizeof(uint64_t);
+	uint64_t *p = malloc(n * sizeof(*p)), x = 42;
 
-	start = now();
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+	for (size_t i = 0; i < n; i++)
+		p[i] = next_random(&x) << 33 ^ next_random(&x) << 16 ^ next_random(&x);
+	return p;
+}
+
+static double do_write(const char *path, unsigned mib, size_t piece, const char *data, int sync)
+{
+	size_t total = (size_t)mib * MIB;
+	double start = now();
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+
 	if (fd < 0)
 		die(path);
-	for (unsigned i = 0; i < mib; i++)
-		if (write(fd, (char *)data + (size_t)(i % PIECES) * MIB, MIB) != MIB)
+	for (size_t at = 0; at < total; at += piece)
+		if (write(fd, data + at % ((size_t)PIECES * MIB), piece) != (ssize_t)piece)
 			die("write");
-	if (fsync(fd) || close(fd))
+	if ((sync && fsync(fd)) || close(fd))
 		die("fsync");
-	free(data);
 	return now() - start;
 }
 
-static double do_read(const char *path, unsigned mib)
+static void read_whole(const char *path, unsigned mib)
 {
 	char *buf = aligned_alloc(4096, MIB);
-	double start = now();
 	int fd = open(path, O_RDONLY);
 
 	if (fd < 0)
@@ -100,23 +131,70 @@ static double do_read(const char *path, unsigned mib)
 			die("read");
 	close(fd);
 	free(buf);
+}
+
+static double do_read(const char *path, unsigned mib, unsigned readers)
+{
+	char other[PATH_MAX];
+	double start = now();
+	int status;
+
+	for (unsigned i = 1; i < readers; i++) {
+		snprintf(other, sizeof(other), "%s.%u", path, i);
+		if (fork() == 0) {
+			read_whole(other, mib);
+			_exit(0);
+		}
+	}
+	read_whole(path, mib);
+	while (wait(&status) > 0)
+		if (status)
+			exit(1);
 	return now() - start;
 }
 
 static double do_random(const char *path, unsigned mib, unsigned count)
 {
+	double *took = malloc(count * sizeof(*took)), m;
 	static char buf[4096];
-	double start = now();
 	uint64_t x = 7;
 	int fd = open(path, O_RDONLY);
 
 	if (fd < 0)
 		die(path);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
+		double start = now();
+
 		if (pread(fd, buf, 4096, (off_t)(next_random(&x) % (mib * 256u)) * 4096) != 4096)
 			die("pread");
+		took[i] = now() - start;
+	}
 	close(fd);
-	return now() - start;
+	m = median(took, count);
+	free(took);
+	return m * count;
+}
+
+static double do_stat(const char *path, unsigned count)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0666);
+	double took = 0;
+	struct stat st;
+
+	if (fd < 0)
+		die(path);
+	for (unsigned i = 0; i < count; i++) {
+		double start;
+
+		if (pwrite(fd, "x", 1, i) != 1)
+			die("pwrite");
+		start = now();
+		if (stat(path, &st))
+			die("stat");
+		took += now() - start;
+	}
+	close(fd);
+	return took;
 }
 
 static double do_evict(const char *path)
@@ -130,7 +208,9 @@ static double do_evict(const char *path)
 	return 0;
 }
 
-static double do_files(const char *dir, unsigned count, int create)
+enum files_op { FILES_CREATE, FILES_OPEN, FILES_UNLINK };
+
+static double do_files(const char *dir, unsigned count, enum files_op op)
 {
 	static char buf[4096];
 	char path[PATH_MAX];
@@ -142,13 +222,17 @@ static double do_files(const char *dir, unsigned count, int create)
 		int fd;
 
 		snprintf(path, sizeof(path), "%s/file%u", dir, i);
-		if (!create) {
+		if (op == FILES_UNLINK) {
 			if (unlink(path))
 				die(path);
 			continue;
 		}
-		fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
-		if (fd < 0 || write(fd, buf, sizeof(buf)) != sizeof(buf) || close(fd))
+		fd = open(path, op == FILES_CREATE ? O_WRONLY | O_CREAT | O_EXCL : O_RDONLY, 0666);
+		if (fd < 0)
+			die(path);
+		if ((op == FILES_CREATE ? write(fd, buf, sizeof(buf)) : read(fd, buf, sizeof(buf))) != sizeof(buf))
+			die(path);
+		if (close(fd))
 			die(path);
 	}
 	return now() - start;
@@ -174,24 +258,6 @@ static double do_arrays(const char *dir, unsigned count)
 		write_small(path, i);
 	}
 	return 0;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(const double *v, unsigned n)
-{
-	double *sorted = malloc(n * sizeof(*v)), m;
-
-	memcpy(sorted, v, n * sizeof(*v));
-	qsort(sorted, n, sizeof(*v), compare_doubles);
-	m = sorted[n / 2];
-	free(sorted);
-	return m;
 }
 
 /* The arrays are those that do_arrays made: one of every hundred is written, in turn. */
@@ -232,15 +298,25 @@ int main(int argc, char **argv)
 	double s;
 
 	if (!strcmp(op, "write") && n)
-		s = do_write(argv[2], n);
-	else if (!strcmp(op, "read") && n)
-		s = do_read(argv[2], n);
+		s = do_write(argv[2], n, MIB, (char *)make_prices(), 1);
+	else if (!strcmp(op, "noise") && n)
+		s = do_write(argv[2], n, MIB, (char *)make_noise(), 1);
+	else if (!strcmp(op, "fill") && n && m)
+		s = do_write(argv[2], n, m * (size_t)1024, (char *)make_prices(), 0);
+	else if (!strcmp(op, "read") && n && m)
+		s = do_read(argv[2], n, m);
 	else if (!strcmp(op, "evict"))
 		s = do_evict(argv[2]);
 	else if (!strcmp(op, "random") && n && m)
 		s = do_random(argv[2], n, m);
-	else if ((!strcmp(op, "create") || !strcmp(op, "unlink")) && n)
-		s = do_files(argv[2], n, op[0] == 'c');
+	else if (!strcmp(op, "create") && n)
+		s = do_files(argv[2], n, FILES_CREATE);
+	else if (!strcmp(op, "open") && n)
+		s = do_files(argv[2], n, FILES_OPEN);
+	else if (!strcmp(op, "stat") && n)
+		s = do_stat(argv[2], n);
+	else if (!strcmp(op, "unlink") && n)
+		s = do_files(argv[2], n, FILES_UNLINK);
 	else if (!strcmp(op, "arrays") && n)
 		s = do_arrays(argv[2], n);
 	else if ((!strcmp(op, "commit") || !strcmp(op, "snap")) && n)

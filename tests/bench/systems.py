@@ -1,0 +1,192 @@
+"""The file systems that tests/bench/run measures beside each other: a directory of ext4 (or whatever the work directory is on),
+others that a user might choose, and the three kinds of one spillfs mount.
+
+Each system has a directory `dir` for the benchmark's files, cold() after which neither the kernel nor a daemon of it
+knows their contents, and close(). A system that this machine lacks is left out, and missing() says what to install."""
+import os
+import shutil
+import subprocess
+
+BTRFS_BYTES = 16 << 30  # sparse
+
+
+def run(*argv):
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+class Native:
+    """A plain directory. All others lie on the same disk."""
+    name, needs = "native", ()
+    written = True
+
+    def __init__(self, work):
+        self.dir = os.path.join(work, "native")
+        os.mkdir(self.dir)
+
+    def cold(self):
+        pass
+
+    def daemons(self):
+        return []
+
+    def close(self):
+        pass
+
+
+class Btrfs(Native):
+    """A file with btrfs on a loop device: compression in the kernel, at the level of spillfs."""
+    name, needs = "btrfs", ("mkfs.btrfs",)
+
+    def __init__(self, work):
+        self.image, self.dir = os.path.join(work, "btrfs.img"), os.path.join(work, "btrfs")
+        os.mkdir(self.dir)
+        with open(self.image, "w") as f:
+            f.truncate(BTRFS_BYTES)
+        run("mkfs.btrfs", "-q", self.image)
+        self.mount()
+
+    def mount(self):
+        run("mount", "-o", "loop,compress=zstd:3", self.image, self.dir)
+
+    def cold(self):
+        run("umount", self.dir)
+        self.mount()
+
+    def close(self):
+        run("umount", self.dir)
+
+
+class Bindfs(Native):
+    """A FUSE mount that passes everything on: what FUSE costs by itself."""
+    name, needs = "bindfs", ("bindfs",)
+
+    def __init__(self, work):
+        self.below, self.dir = os.path.join(work, "below"), os.path.join(work, "bindfs")
+        os.mkdir(self.below)
+        os.mkdir(self.dir)
+        self.mount()
+
+    def mount(self):
+        run("bindfs", self.below, self.dir)
+
+    def cold(self):
+        run("fusermount3", "-u", self.dir)
+        self.mount()
+
+    def close(self):
+        run("fusermount3", "-u", self.dir)
+
+
+class Squashfuse(Native):
+    """Compressed images, for reading only; the image is made of the files of the native directory."""
+    name, needs = "squashfuse", ("squashfuse_ll", "mksquashfs")
+    written = False
+
+    def __init__(self, work):
+        self.source, self.image = os.path.join(work, "native"), os.path.join(work, "squash.img")
+        self.dir = os.path.join(work, "squashfuse")
+        os.mkdir(self.dir)
+        self.mounted = False
+
+    def cold(self):
+        """The first time this makes the image, of what is there then."""
+        if self.mounted:
+            self.close()
+        if not os.path.exists(self.image):
+            run("mksquashfs", self.source, self.image, "-comp", "zstd", "-Xcompression-level", "3", "-no-progress")
+        run("squashfuse_ll", self.image, self.dir)
+        self.mounted = True
+
+    def close(self):
+        if self.mounted:
+            run("fusermount3", "-u", self.dir)
+        self.mounted = False
+
+
+class Spillfs:
+    """One mount; its kinds are systems of their own."""
+
+    def __init__(self, work, spillfs, spillctl, options=""):
+        self.spillfs, self.spillctl, self.options = spillfs, spillctl, options
+        self.store, self.mnt = os.path.join(work, "store"), os.path.join(work, "mnt")
+        for d in (self.store, self.mnt):
+            os.mkdir(d)
+        self.pid = None
+        self.mount()
+
+    def mount(self, **popen):
+        opts = ["-o", self.options] if self.options else []
+        subprocess.run([self.spillfs, *opts, self.store, self.mnt], check=True, **popen)
+        info = subprocess.run([self.spillctl, "info", self.mnt], check=True, stdout=subprocess.PIPE, text=True).stdout
+        self.pid = int(next(line.split()[-1] for line in info.splitlines() if line.startswith("daemon pid")))
+
+    def umount(self):
+        if self.pid:
+            subprocess.run([self.spillctl, "umount", self.mnt], check=True)
+        self.pid = None
+
+    def anew(self, **popen):
+        """An empty store, mounted."""
+        self.umount()
+        shutil.rmtree(self.store)
+        os.mkdir(self.store)
+        self.mount(**popen)
+
+    def close(self):
+        try:
+            self.umount()
+        except subprocess.CalledProcessError:
+            subprocess.run(["umount", "-l", self.mnt], check=False)
+
+
+class Kind(Native):
+    def __init__(self, spill, kind):
+        self.spill, self.name = spill, kind
+        self.make()
+
+    def make(self):
+        self.dir = os.path.join(self.spill.mnt, self.name, "bench")
+        os.makedirs(self.dir, exist_ok=True)
+
+    def daemons(self):
+        return [self.spill.pid]
+
+
+class Memory:
+    """A memory cgroup (version 1 or 2) with a limit, for processes that are started in it."""
+
+    def __init__(self, limit_bytes):
+        for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+            self.path = os.path.join(root, "spillfs-bench-%d" % os.getpid())
+            try:
+                os.mkdir(self.path)
+                if os.path.exists(os.path.join(self.path, limit)):
+                    self.write(limit, limit_bytes)
+                    return
+                os.rmdir(self.path)
+            except OSError:
+                pass
+        raise OSError("no memory cgroup can be made here")
+
+    def write(self, name, value):
+        with open(os.path.join(self.path, name), "w") as f:
+            f.write("%d" % value)
+
+    def enter(self):
+        """For subprocess's preexec_fn."""
+        self.write("cgroup.procs", os.getpid())
+
+    def close(self):
+        os.rmdir(self.path)
+
+
+PEERS = [Btrfs, Bindfs, Squashfuse]
+
+
+def missing(peer):
+    if peer is Btrfs and os.getuid() != 0:
+        return "only root mounts a loop device"
+    for program in peer.needs:
+        if not shutil.which(program):
+            return "no %s" % program
+    return None

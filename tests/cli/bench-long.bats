@@ -1,0 +1,20 @@
+#!/usr/bin/env bats
+# make bench, quick: every row gives a figure for every system that takes part, and nothing stays mounted.
+
+load ../lib/common
+
+setup() { setup_work; }
+
+@test "each row has a figure for each system" {
+	spill_only
+	BUILDDIR=$BUILDDIR "$SRCDIR/tests/bench/run" -q -r 1 -o "$WORK/lines" >"$WORK/table"
+	cat "$WORK/table"
+	"$SRCDIR/tests/bench/run" --list >"$WORK/rows"
+	grep -v commits "$WORK/rows" | while read -r row; do
+		grep -F "$row " "$WORK/table" | grep -qE ' [0-9]+ +(MiB)?/s .*[0-9]\.[0-9]{2}'
+	done
+	for system in native btrfs bindfs squashfuse buckets columns layers; do
+		grep -q "\"system\": \"$system\"" "$WORK/lines"
+	done
+	grep -qE '^commit, [0-9]+ times +[0-9.]+' "$WORK/table"
+}
