@@ -26,6 +26,7 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "util/stats.h"
 
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
@@ -98,6 +99,7 @@ static int step(struct meta *m, enum sql id, sqlite3_stmt **row, const char *fmt
 	sqlite3_stmt *s = m->stmt[id];
 	int rc = bind_all(s, fmt, ap);
 
+	stats_add(STAT_META_STATEMENTS, 1);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(s);
 	*row = rc == SQLITE_ROW ? s : NULL;

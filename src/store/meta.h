@@ -122,8 +122,9 @@ struct meta_entry {
 };
 int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, const char *xattr,
 			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx);
-/* The names in a directory that are `stem`, or begin with it and a dot. */
-int meta_name_stem_locked(struct meta *m, uint64_t parent, const char *stem, int (*each)(void *ctx, const char *name), void *ctx);
+/* Those whose names are `stem`, or begin with it and a dot. */
+int meta_entry_stem_locked(struct meta *m, uint64_t parent, const char *stem, const char *xattr,
+			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx);
 /* A name of ino, the only one or one of several, and the directory that it is in (NULL: not wanted). -ENOENT. */
 int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char name[META_NAME_MAX + 1]);
 /* One path of ino relative to the directory `top`, "" for top itself. -ENOENT, -ENAMETOOLONG. */

@@ -293,11 +293,10 @@ int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
 	return end_walk(row, err);
 }
 
-int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, const char *xattr,
-			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx)
+/* The entries of a query, one after the other. */
+static int each_entry(struct meta *m, uint64_t parent, sqlite3_stmt *row, int (*each)(void *ctx, const struct meta_entry *e), void *ctx)
 {
-	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_ENTRY_WALK, &row, "sii", xattr, (int64_t)parent, (int64_t)after);
+	int err = 0;
 
 	while (!err && row) {
 		char name[META_NAME_MAX + 1];
@@ -322,7 +321,17 @@ int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, cons
 	return end_walk(row, err);
 }
 
-int meta_name_stem_locked(struct meta *m, uint64_t parent, const char *stem, int (*each)(void *ctx, const char *name), void *ctx)
+int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, const char *xattr,
+			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_ENTRY_WALK, &row, "sii", xattr, (int64_t)parent, (int64_t)after);
+
+	return err ? err : each_entry(m, parent, row, each, ctx);
+}
+
+int meta_entry_stem_locked(struct meta *m, uint64_t parent, const char *stem, const char *xattr,
+			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx)
 {
 	char from[META_NAME_MAX + 2], to[META_NAME_MAX + 2];
 	size_t len = strnlen(stem, META_NAME_MAX);
@@ -333,17 +342,8 @@ int meta_name_stem_locked(struct meta *m, uint64_t parent, const char *stem, int
 	memcpy(to, stem, len);
 	from[len] = '.';
 	to[len] = '.' + 1;
-	err = meta_query(m, SQL_NAME_STEM, &row, "ibbb", (int64_t)parent, stem, len, from, len + 1, to, len + 1);
-	while (!err && row) {
-		char name[META_NAME_MAX + 1];
-
-		err = name_column(row, 0, name);
-		if (!err)
-			err = each(ctx, name);
-		if (!err)
-			err = next_row(m, &row);
-	}
-	return end_walk(row, err);
+	err = meta_query(m, SQL_ENTRY_STEM, &row, "sibbb", xattr, (int64_t)parent, stem, len, from, len + 1, to, len + 1);
+	return err ? err : each_entry(m, parent, row, each, ctx);
 }
 
 int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char name[META_NAME_MAX + 1])

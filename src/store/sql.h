@@ -36,6 +36,10 @@
 #define SQL_LAYER_COLUMNS \
 	"number, state, bytes, segment, live, raw, stored, arrays, commit_number, time, chain, refs"
 
+#define SQL_ENTRY \
+	"SELECT n.cookie, n.name, n.ino, i.mode, i.nlink, x.value FROM names n JOIN inodes i ON i.ino=n.ino" \
+	" LEFT JOIN xattrs x ON x.ino=n.ino AND x.name=?1 WHERE n.parent=?2"
+
 #define SQL_STATEMENTS(X) \
 	X(SQL_BEGIN, "BEGIN IMMEDIATE") \
 	X(SQL_COMMIT, "COMMIT") \
@@ -60,10 +64,8 @@
 	X(SQL_NAME_DELETE, "DELETE FROM names WHERE parent=? AND name=?") \
 	X(SQL_NAME_ANY, "SELECT 1 FROM names WHERE parent=? LIMIT 1") \
 	X(SQL_NAME_WALK, "SELECT cookie, name, ino FROM names WHERE parent=? AND cookie>? ORDER BY cookie") \
-	X(SQL_ENTRY_WALK, "SELECT n.cookie, n.name, n.ino, i.mode, i.nlink, x.value FROM names n JOIN inodes i ON i.ino=n.ino" \
-	  " LEFT JOIN xattrs x ON x.ino=n.ino AND x.name=? WHERE n.parent=? AND n.cookie>? ORDER BY n.cookie") \
-	X(SQL_NAME_STEM, "SELECT name FROM names WHERE parent=?1 AND name=?2 UNION ALL" \
-	  " SELECT name FROM names WHERE parent=?1 AND name>?3 AND name<?4") \
+	X(SQL_ENTRY_WALK, SQL_ENTRY " AND n.cookie>?3 ORDER BY n.cookie") \
+	X(SQL_ENTRY_STEM, SQL_ENTRY " AND n.name=?3 UNION ALL " SQL_ENTRY " AND n.name>?4 AND n.name<?5") \
 	X(SQL_NAME_OF, "SELECT parent, name FROM names WHERE ino=? LIMIT 1") \
 	X(SQL_BLOB_GET, "SELECT value FROM blobs WHERE ino=? AND what=?") \
 	X(SQL_PROMISED_ALL, "SELECT value FROM blobs WHERE what=4") \

@@ -54,55 +54,21 @@ static bool source_is_dir(struct tree *t, uint64_t dir, const char *name)
 	return S_ISDIR(attr.st.st_mode);
 }
 
-/* The array called `name` if the format has a view of it, with a reference. One that has lost the name meanwhile may have
- * lost its type with it: then there may be another. */
-static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
-{
-	struct tree_attr attr;
-	struct inode *i;
-	uint64_t last = 0;
-
-	for (;;) {
-		int err = source_child(t, dir, name, &attr, &i);
-
-		if (err)
-			return err;
-		if (i && views_shows(f, i)) {
-			*out = i;
-			return 0;
-		}
-		if (i)
-			inode_put(i, 1);
-		if (!i || attr.st.st_ino == last)
-			return -ENOENT;
-		last = attr.st.st_ino;
-	}
-}
-
-int views_named(struct tree *t, const struct view_node *n, struct inode **out)
-{
-	struct inode *held;
-	int err;
-
-	if (n->key.role != VIEW_FILE)
-		return -ENOENT;
-	err = views_hold_dir(t, n->dir, &held);
-	if (err)
-		return err;
-	err = shown_array(t, n->key.format, n->dir, n->name, out);
-	views_let_go_dir(held);
-	return err;
-}
-
 /*
  * Names that want the same view. An array STEM.f64 is shown as STEM.npy, unless one of its rivals is in the way: an array STEM,
  * or with another type behind it; a directory STEM, of formats that show it as a table; a directory STEM.npy.
  */
 #define RIVALS_MAX (DTYPE_NSCALARS + 2)
 struct rivals {
-	const char *stem, *suffix; /* suffix: of the format */
+	struct meta *meta;
+	enum view_format format;
+	const char *stem;
 	size_t n;
-	char v[RIVALS_MAX][META_NAME_MAX + 1];
+	struct rival {
+		uint64_t ino;
+		bool is_dir, shown; /* shown: an array that the format has a view of */
+		char name[META_NAME_MAX + 1];
+	} v[RIVALS_MAX];
 };
 
 /* STEM.f64? */
@@ -120,43 +86,80 @@ static bool has_suffix(const char *stem, const char *suffix, const char *name)
 	return *suffix && !strncmp(name, stem, len) && !strcmp(name + len, suffix);
 }
 
-static int add_rival(void *ctx, const char *name)
+/* As inode_dtype_locked says, without an inode. */
+static bool entry_is_shown(struct meta *m, enum view_format f, const struct meta_entry *e)
+{
+	char text[DTYPE_TEXT_MAX + 1] = "", one[META_NAME_MAX + 1];
+	const char *name = e->name, *type;
+
+	if (e->xattr && e->xattr_len <= DTYPE_TEXT_MAX)
+		memcpy(text, e->xattr, e->xattr_len);
+	if (e->xattr)
+		return views_shows_type(f, text);
+	/* Several names may say several types: the file has one of them. */
+	if (e->nlink > 1 && !meta_name_of_locked(m, e->ino, NULL, one))
+		name = one;
+	type = dtype_of_name(name);
+	return views_shows_type(f, type ? type : "");
+}
+
+static int add_rival(void *ctx, const struct meta_entry *e)
 {
 	struct rivals *r = ctx;
+	struct rival *to = &r->v[r->n];
 
-	if (r->n < RIVALS_MAX && (!strcmp(name, r->stem) || has_suffix(r->stem, r->suffix, name) || is_typed(r->stem, name)))
-		strcpy(r->v[r->n++], name);
+	if (r->n == RIVALS_MAX || (strcmp(e->name, r->stem) && !has_suffix(r->stem, view_formats[r->format].suffix, e->name) &&
+				   !is_typed(r->stem, e->name)))
+		return 0;
+	to->ino = e->ino;
+	to->is_dir = S_ISDIR(e->mode);
+	to->shown = S_ISREG(e->mode) && entry_is_shown(r->meta, r->format, e);
+	strcpy(to->name, e->name);
+	r->n++;
 	return 0;
+}
+
+/* All in one look. */
+static int find_rivals_locked(struct tree *t, enum view_format f, uint64_t dir, const char *stem, struct rivals *out)
+{
+	*out = (struct rivals){ .meta = t->store->meta, .format = f, .stem = stem };
+	return meta_entry_stem_locked(t->store->meta, dir, stem, SPILLFS_XATTR_DTYPE, add_rival, out);
 }
 
 /* A name that may be in a state of the past. */
 static void try_rival(struct tree *t, uint64_t dir, struct rivals *r, const char *ext)
 {
+	struct rival *to = &r->v[r->n];
 	char name[2 * META_NAME_MAX];
 	struct tree_attr attr;
+	struct inode *i;
 
-	if (snprintf(name, sizeof(name), "%s%s", r->stem, ext) > META_NAME_MAX || tree_lookup(t, dir, name, &attr))
+	if (snprintf(name, sizeof(name), "%s%s", r->stem, ext) > META_NAME_MAX || source_child(t, dir, name, &attr, &i))
 		return;
-	tree_forget(t, attr.st.st_ino, 1);
-	add_rival(r, name);
+	to->ino = attr.st.st_ino;
+	to->is_dir = S_ISDIR(attr.st.st_mode);
+	to->shown = i && views_shows(r->format, i);
+	strcpy(to->name, name);
+	r->n++;
+	if (i)
+		inode_put(i, 1);
 }
 
 static int find_rivals(struct tree *t, enum view_format f, uint64_t dir, const char *stem, struct rivals *out)
 {
 	struct meta *m = t->store->meta;
-	int err = 0;
+	int err;
 
-	out->stem = stem;
-	out->suffix = view_formats[f].suffix;
-	out->n = 0;
 	if (!past_is(dir)) {
 		meta_lock(m);
-		err = meta_name_stem_locked(m, dir, stem, add_rival, out);
+		err = find_rivals_locked(t, f, dir, stem, out);
 		meta_unlock(m);
 		return err;
 	}
+	*out = (struct rivals){ .meta = m, .format = f, .stem = stem };
 	try_rival(t, dir, out, "");
-	try_rival(t, dir, out, out->suffix);
+	if (*view_formats[f].suffix)
+		try_rival(t, dir, out, view_formats[f].suffix);
 	for (int s = 0; s < DTYPE_NSCALARS; s++) {
 		char ext[16];
 
@@ -166,47 +169,102 @@ static int find_rivals(struct tree *t, enum view_format f, uint64_t dir, const c
 	return 0;
 }
 
-/* The only array whose name is the stem and the suffix of a type. -ENOENT: none, or several. */
-static int only_typed(struct tree *t, enum view_format f, uint64_t dir, const struct rivals *r, char name[META_NAME_MAX + 1],
-		      struct inode **out)
+/* The array that STEM.npy stands for. NULL: none, or one of several. */
+static const struct rival *array_of_stem(const struct rivals *r)
 {
-	struct inode *found = NULL, *i;
-	int n = 0;
+	const struct rival *only = NULL;
 
 	for (size_t k = 0; k < r->n; k++) {
-		int err = is_typed(r->stem, r->v[k]) ? shown_array(t, f, dir, r->v[k], &i) : -ENOENT;
+		const struct rival *a = &r->v[k];
 
-		if (err == -ENOENT)
-			continue;
-		if (!err && !n++) {
-			found = i;
-			strcpy(name, r->v[k]);
-			continue;
-		}
-		inode_put(found, 1);
-		if (!err)
-			inode_put(i, 1);
-		return err ? err : -ENOENT;
+		if (!strcmp(a->name, r->stem) && (a->shown || (a->is_dir && view_formats[r->format].tables)))
+			return a->shown ? a : NULL;
 	}
-	*out = found;
-	return found ? 0 : -ENOENT;
+	for (size_t k = 0; k < r->n && view_formats[r->format].typed; k++) {
+		if (!r->v[k].shown || !is_typed(r->stem, r->v[k].name))
+			continue;
+		if (only)
+			return NULL;
+		only = &r->v[k];
+	}
+	return only;
+}
+
+/* The array called `name` if the format has a view of it, with a reference. */
+static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
+{
+	struct meta *m = t->store->meta;
+	struct tree_attr attr;
+	struct rivals r;
+	int err = -ENOENT;
+
+	if (past_is(dir)) {
+		struct inode *i;
+
+		err = source_child(t, dir, name, &attr, &i);
+		if (err)
+			return err;
+		if (i && views_shows(f, i)) {
+			*out = i;
+			return 0;
+		}
+		if (i)
+			inode_put(i, 1);
+		return -ENOENT;
+	}
+	meta_lock(m);
+	err = find_rivals_locked(t, f, dir, name, &r);
+	for (size_t k = 0; !err && k <= r.n; k++) {
+		if (k == r.n)
+			err = -ENOENT;
+		else if (r.v[k].shown && !strcmp(r.v[k].name, name)) {
+			err = inode_get_locked(t, r.v[k].ino, out);
+			break;
+		}
+	}
+	meta_unlock(m);
+	return err;
+}
+
+int views_named(struct tree *t, const struct view_node *n, struct inode **out)
+{
+	struct inode *held;
+	int err;
+
+	if (n->key.role != VIEW_FILE)
+		return -ENOENT;
+	err = views_hold_dir(t, n->dir, &held);
+	if (err)
+		return err;
+	err = shown_array(t, n->key.format, n->dir, n->name, out);
+	views_let_go_dir(held);
+	return err;
 }
 
 /* The array that a view's name without its suffix stands for, and that array's own name. */
 static int find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
 		      struct inode **out)
 {
+	struct meta *m = t->store->meta;
+	bool past = past_is(dir);
+	const struct rival *a = NULL;
 	struct rivals r;
-	int err = shown_array(t, f, dir, base, out);
+	int err;
 
+	if (!past)
+		meta_lock(m);
+	err = past ? find_rivals(t, f, dir, base, &r) : find_rivals_locked(t, f, dir, base, &r);
 	if (!err)
-		strcpy(name, base);
-	if (err != -ENOENT || !view_formats[f].typed)
-		return err;
-	if (view_formats[f].tables && source_is_dir(t, dir, base))
-		return -ENOENT;
-	err = find_rivals(t, f, dir, base, &r);
-	return err ? err : only_typed(t, f, dir, &r, name, out);
+		a = array_of_stem(&r);
+	if (!err && !past)
+		err = a ? inode_get_locked(t, a->ino, out) : -ENOENT;
+	if (!past)
+		meta_unlock(m);
+	else if (!err)
+		err = a ? shown_array(t, f, dir, a->name, out) : -ENOENT;
+	if (!err)
+		strcpy(name, a->name);
+	return err;
 }
 
 static bool fits(enum view_format f, const char *base)
@@ -223,22 +281,14 @@ static bool is_free(struct tree *t, enum view_format f, uint64_t dir, const char
 	return fits(f, base) && (!*view_formats[f].suffix || !source_is_dir(t, dir, file));
 }
 
-/* Does this one have the name that `name` would be shown by? */
-static bool is_rival(struct tree *t, enum view_format f, uint64_t dir, const struct rivals *r, const char *rival,
-		     const char *name)
+/* Does this one have the name that the array `name` would be shown by? */
+static bool is_rival(const struct rivals *r, const struct rival *one, const char *name)
 {
-	struct tree_attr attr;
-	struct inode *i;
-	bool whole = !strcmp(rival, r->stem), shown;
+	bool whole = !strcmp(one->name, r->stem);
 
-	if (!strcmp(rival, name) || source_child(t, dir, rival, &attr, &i))
-		return false;
-	if (S_ISDIR(attr.st.st_mode))
-		return whole ? view_formats[f].tables : has_suffix(r->stem, r->suffix, rival);
-	shown = i && (whole || is_typed(r->stem, rival)) && views_shows(f, i);
-	if (i)
-		inode_put(i, 1);
-	return shown;
+	if (one->is_dir)
+		return whole ? view_formats[r->format].tables : has_suffix(r->stem, view_formats[r->format].suffix, one->name);
+	return one->shown && strcmp(one->name, name) && (whole || is_typed(r->stem, one->name));
 }
 
 /* May the array `name` be shown as `stem`, which is it without its type? */
@@ -248,7 +298,7 @@ static bool may_shorten(struct tree *t, enum view_format f, uint64_t dir, const 
 	bool alone = *stem && fits(f, stem) && !find_rivals(t, f, dir, stem, &r);
 
 	for (size_t k = 0; alone && k < r.n; k++)
-		alone = !is_rival(t, f, dir, &r, r.v[k], name);
+		alone = !is_rival(&r, &r.v[k], name);
 	return alone;
 }
 
@@ -605,23 +655,6 @@ struct source_batch {
 	size_t n;
 	struct source_entry v[SOURCE_BATCH];
 };
-
-/* As inode_dtype_locked says, without an inode. */
-static bool entry_is_shown(struct meta *m, enum view_format f, const struct meta_entry *e)
-{
-	char text[DTYPE_TEXT_MAX + 1] = "", one[META_NAME_MAX + 1];
-	const char *name = e->name, *type;
-
-	if (e->xattr && e->xattr_len <= DTYPE_TEXT_MAX)
-		memcpy(text, e->xattr, e->xattr_len);
-	if (e->xattr)
-		return views_shows_type(f, text);
-	/* Several names may say several types: the file has one of them. */
-	if (e->nlink > 1 && !meta_name_of_locked(m, e->ino, NULL, one))
-		name = one;
-	type = dtype_of_name(name);
-	return views_shows_type(f, type ? type : "");
-}
 
 static int add_source(void *ctx, const struct meta_entry *e)
 {

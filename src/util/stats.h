@@ -62,6 +62,7 @@
 	X(STAT_POOL_PUNCHED_BYTES, "spillfs_pool_punched_bytes", "", "counter", "Bytes given back to the store's file system") \
 	X(STAT_COMMITS, "spillfs_commits", "", "counter", "Metadata commits") \
 	X(STAT_COMMIT_FAILURES, "spillfs_commit_failures", "", "counter", "Commits that failed") \
+	X(STAT_META_STATEMENTS, "spillfs_meta_statements", "", "counter", "Statements run on meta.db") \
 	X(STAT_LAYERS_SEALED, "spillfs_layers_sealed", "", "counter", "Layers sealed since mount") \
 	X(STAT_CORRUPTIONS, "spillfs_corruptions", "", "counter", "Stored objects that failed verification")
 
