@@ -27,6 +27,7 @@
 #include "tree/special.h"
 #include "tree/upload.h"
 #include "tree/views_priv.h"
+#include "util/log.h"
 #include "view/view.h"
 
 static bool is_one_array(const struct view_key *k)
@@ -532,6 +533,7 @@ int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off
 int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
 	const char *p = buf;
+	bool other = false;
 	int err = 0;
 
 	if (off > i->array->size_bytes || len > i->array->size_bytes - off)
@@ -543,13 +545,16 @@ int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsi
 		size_t n = view_place(i->array, off, len, &head, (void **)&source, &at);
 
 		if (head)
-			err = memcmp(head, p, n) ? -EINVAL : 0;
+			err = (other = memcmp(head, p, n)) ? -EINVAL : 0;
 		else
 			err = views_write_array(source, p, n, at, how, who);
 		p += n;
 		off += n;
 		len -= n;
 	}
+	if (other)
+		log_warn("views/npy: %s: what is written in place has another header; write a new file, and rename it over this one",
+			 i->view->name ? i->view->name : "");
 	return err;
 }
 

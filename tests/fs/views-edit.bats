@@ -23,6 +23,26 @@ edit() { guarded 100 "$PYTHON" "$LIB/views_edit.py" "$1" "$MNT" "${@:2}"; }
 	require_tool rsync
 	edit tools "$WORK"
 }
+@test "rsync --inplace: with the same header; another one is refused, and the log says what to do" {
+	require_tool rsync
+	umount_store
+	mount_logged
+	"$PYTHON" -c 'import struct, sys
+def npy(name, n, byte):
+    head = ("{\"descr\": \"<f8\", \"fortran_order\": False, \"shape\": (%d,), }" % n).replace(chr(34), chr(39)).ljust(4085) + "\n"
+    open(name, "wb").write(b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + bytes([byte]) * 8 * n)
+for k, (n, byte) in enumerate([(9, 0), (9, 1), (5, 2)]): npy(sys.argv[1] + "/%d.npy" % k, n, byte)' "$WORK"
+	for kind in $KINDS; do
+		cp "$WORK/0.npy" "$MNT/views/npy/$kind/a.npy"
+		rsync -I --inplace "$WORK/1.npy" "$MNT/views/npy/$kind/a.npy"
+		eq "$(od -v -An -tx1 -w1 "$MNT/$kind/a" | sort -u)" " 01"
+		refute rsync -I --inplace "$WORK/2.npy" "$MNT/views/npy/$kind/a.npy"
+		eq "$(od -v -An -tx1 -w1 "$MNT/$kind/a" | sort -u)" " 01"
+		rsync -I "$WORK/2.npy" "$MNT/views/npy/$kind/a.npy"
+		eq "$(stat -c %s "$MNT/$kind/a")" 40
+	done
+	grep -q 'a: what is written in place has another header; write a new file' "$WORK/log"
+}
 @test "attributes of a view are the array's" { edit attrs; }
 @test "rename, link, unlink, mkdir, rmdir" { edit names; }
 @test "files that are being written have names and attributes" { edit uploads; }

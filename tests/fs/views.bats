@@ -35,6 +35,18 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	views agree "$MNT"
 }
 
+@test "what a name stands for is found in a few statements, however many names there are" {
+	local kind before after
+	for kind in $KINDS; do
+		mkdir "$MNT/$kind/d"
+		for k in {1..200}; do echo 1234567 >"$MNT/$kind/d/$k.f64"; done
+		before=$(stat_value spillfs_meta_statements)
+		eq "$(find "$MNT/views/npy/$kind/d" -type f -printf '%s\n' | sort | uniq -c | tr -s ' ')" " 200 4104"
+		after=$(stat_value spillfs_meta_statements)
+		[ $((after - before)) -gt 200 ] && [ $((after - before)) -lt 1000 ] || fail "$kind: $((after - before)) statements"
+	done
+}
+
 @test "names that two things would share" { views collisions "$MNT"; }
 @test "arrays and directories come, go and are renamed" { views changes "$MNT"; }
 @test "a listing ends and gives what stays once, while arrays change names" { views walks "$MNT"; }
