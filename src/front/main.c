@@ -37,6 +37,7 @@
 #define FUSE_SUPER_MAGIC 0x65735546
 #define LOOP_IDLE_THREADS 10
 #define LOOP_MAX_THREADS 16
+#define READ_AHEAD_BYTES (512u << 10)
 
 struct program {
 	struct options options;
@@ -162,6 +163,16 @@ static int serve_first(struct fuse_session *se)
 	return n < 0 ? n : n == 0 || fuse_session_exited(se) ? -EPROTO : 0;
 }
 
+/* Reads of a few requests at once hide the way through the daemon. Who cannot have that by default goes without. */
+static void read_ahead(struct program *p)
+{
+	int64_t asked = p->options.readahead;
+	int err = mount_read_ahead(&p->mount, asked >= 0 ? (size_t)asked : READ_AHEAD_BYTES);
+
+	if (err < 0 && asked >= 0)
+		log_warn("readahead=%lld is not set, the kernel's own is used: %s", (long long)asked, strerror(-err));
+}
+
 /* From the fork to a mount that serves. */
 static int start(struct program *p)
 {
@@ -188,6 +199,7 @@ static int start(struct program *p)
 		err = serve_first(front_session(p->front));
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "the kernel does not take the mount: %s", strerror(-err));
+	read_ahead(p);
 	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);
 	log_info("store %s mounted on %s", p->store_path, p->mount.path);
 	daemon_ready(&p->daemon);

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -231,8 +232,30 @@ int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why
 			 complaint.text[0] ? complaint.text : "fuse_session_mount failed");
 		return -EIO;
 	}
-	m->id = mnt_find(m->path, &found) == 0 ? found.id : -1;
+	m->id = -1;
+	if (mnt_find(m->path, &found) == 0) {
+		m->id = found.id;
+		m->dev = found.dev;
+	}
 	return 0;
+}
+
+int mount_read_ahead(const struct mount *m, size_t bytes)
+{
+	char path[64], text[24];
+	int fd, len, err = 0;
+
+	if (m->id < 0)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(m->dev), minor(m->dev));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = snprintf(text, sizeof(text), "%zu", bytes / 1024);
+	if (write(fd, text, (size_t)len) != len)
+		err = -errno;
+	close(fd);
+	return err;
 }
 
 int mount_detach(struct mount *m)

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct fuse_args;
 struct fuse_session;
@@ -14,6 +15,7 @@ struct options;
 struct mount {
 	char *path; /* absolute, without symbolic links */
 	int id;     /* the kernel's mount id; -1: not mounted, or unknown */
+	dev_t dev;  /* of the mounted file system, while id is known */
 };
 
 /* Absolute path of the directory `shown`. Where a dead spillfs is mounted, detaches that first and says
@@ -31,6 +33,10 @@ void mount_init_log(void);
 
 /* Mounts; -EIO with *why on failure. */
 int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why_len);
+
+/* How much the kernel reads ahead of a sequential reader, in bytes; without this, what FUSE is given: at most 128 KiB. Only root may
+ * set it: -EACCES otherwise, -ENOENT where sysfs does not show the mount. Called once the mount serves. */
+int mount_read_ahead(const struct mount *m, size_t bytes);
 
 /* Lazily detaches our own mount and nothing else: 0, also when it is gone already; -EBUSY when another
  * file system is mounted over it. Safe while serving. */

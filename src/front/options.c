@@ -73,6 +73,7 @@ static const struct option_row options_table[] = {
 	{ "allow_root", 0, OPT_FLAG, FIELD(allow_root), 0, 0, NULL, "let root in, and no other user" },
 	{ "default_permissions", 0, OPT_FLAG, FIELD(default_permissions), 0, 0, NULL, "the kernel checks modes (always)" },
 	{ "max_read", 0, OPT_NUMBER, FIELD(max_read), 4096, MIB, "BYTES", "largest read request of the kernel" },
+	{ "readahead", 0, OPT_SIZE, FIELD(readahead), 0, 64 * MIB, "SIZE", "read by the kernel ahead of a reader; root (512K)" },
 	{ "fsname", 0, OPT_STRING, FIELD(fsname), 0, 0, "NAME", "source shown by mount and df (the store)" },
 	{ "subtype", 0, OPT_STRING, FIELD(subtype), 0, 0, "NAME", "type shown after \"fuse.\" (spillfs)" },
 
@@ -395,7 +396,7 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 	struct options o = {
 		.backing = IO_BACKING_AUTO, .commit = 5, .keep = 1, .compact = 64 * MIB,
 		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
-		.lease_wait = -1, .uid = -1, .gid = -1, .umask = -1,
+		.lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1,
 	};
 	struct parser p = { &o, why, why_len };
 	const char *words[3];

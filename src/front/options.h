@@ -25,6 +25,7 @@ struct options {
 	int64_t keep, compact;       /* states; bytes in a second */
 	bool ro, writeback;
 	int64_t max_read;        /* bytes; 0: not given */
+	int64_t readahead;       /* bytes; -1: not given */
 	int64_t uid, gid, umask; /* -1: not given */
 	bool allow_other, allow_root, default_permissions;
 	char *fsname, *subtype; /* NULL: not given */

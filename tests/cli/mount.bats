@@ -86,6 +86,23 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 	not touch "$MNT/layers/x"
 }
 
+read_ahead() { cat "/sys/class/bdi/$(awk -v m="$MNT" '$5 == m { print $3 }' /proc/self/mountinfo)/read_ahead_kb"; }
+
+@test "readahead=SIZE reaches the kernel" {
+	require_root
+	up -o readahead=256K "$STORE" "$MNT"
+	[ -w "/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb" ] || skip "sysfs cannot be written"
+	eq "$(read_ahead)" 256
+	umount_store
+	up "$STORE" "$MNT"
+	eq "$(read_ahead)" 512
+	umount_store
+	up -o readahead=0 "$STORE" "$MNT"
+	echo data >"$MNT/columns/x"
+	eq "$(cat "$MNT/columns/x")" data
+	eq "$(read_ahead)" 0
+}
+
 @test "words of fstab are accepted and ignored" {
 	up -o rw,defaults,noauto,nofail,_netdev,x-systemd.automount,comment=x,user,relatime,suid,dev "$STORE" "$MNT"
 	has_option rw
@@ -95,7 +112,7 @@ has_option() { case ",$(shown_options)," in *,$1,*) ;; *) fail "no $1 in $(shown
 	up --backing=buffered --leases=4 --pool=2 --threads=1 --commit=1 --layer=64M --cache=8M --dirty=8M --keep=3 --compact=1G "$STORE" "$MNT"
 	umount_store
 	up -o backing=auto,leases=4,pool=2,threads=1,commit=0,layer=1g,cache=8388608,dirty=8192k,keep=1,compact=0,writeback \
-		-o uid=1,gid=2,umask=027,max_read=131072 "$STORE" "$MNT"
+		-o uid=1,gid=2,umask=027,max_read=131072,readahead=1M "$STORE" "$MNT"
 	[ -d "$MNT/layers" ]
 	has_option max_read=131072
 	umount_store
