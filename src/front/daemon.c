@@ -31,6 +31,7 @@
 /* oom_score_adj: as if it used so many thousandths of the memory less. */
 #define OOM_SCORE "-200"
 #define STACK_BYTES (4u << 20)
+#define FILE_BYTES_MIN (1u << 20)
 
 struct report {
 	int code;
@@ -98,6 +99,17 @@ void daemon_prepare(void)
 	/* An arena for each thread would keep what bursts leave behind; data buffers do not come from malloc. */
 	mallopt(M_ARENA_MAX, 2);
 	umask(0);
+}
+
+int daemon_check_limits(char *why, size_t why_len)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_FSIZE, &l) || l.rlim_cur == RLIM_INFINITY || l.rlim_cur >= FILE_BYTES_MIN)
+		return 0;
+	snprintf(why, why_len, "files may not be longer than %llu bytes (ulimit -f), a store needs at least %u",
+		 (unsigned long long)l.rlim_cur, FILE_BYTES_MIN);
+	return -EFBIG;
 }
 
 static void __attribute__((noreturn)) wait_for_child(int fd, pid_t pid)

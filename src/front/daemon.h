@@ -5,6 +5,7 @@
 #define SPILLFS_FRONT_DAEMON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Documented in spillfs(1). */
 enum exit_code {
@@ -26,6 +27,9 @@ struct daemon {
  * and 2 are open, so that no file of the store gets such a number and log lines with it. Raises limits, resets the signals and
  * the umask. First call of main. */
 void daemon_prepare(void);
+
+/* -EFBIG, and *why in one line: files may not get as long as those of an empty store. */
+int daemon_check_limits(char *why, size_t why_len);
 
 /* Unless in the foreground, forks: the child returns, the parent waits for daemon_fail or daemon_ready
  * and exits with the same code. Before any thread. */

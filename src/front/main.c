@@ -77,6 +77,8 @@ static int check_paths(struct program *p)
 	char why[512];
 	int err, code;
 
+	if (daemon_check_limits(why, sizeof(why)) < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "%s", why);
 	if (mount_resolve_dir(o->mountpoint, &p->mount.path, why, sizeof(why)) < 0)
 		return daemon_fail(&p->daemon, EXIT_MOUNTPOINT, "mountpoint %s", why);
 	err = mount_resolve_dir(o->store ? o->store : o->mountpoint, &p->store_path, why, sizeof(why));

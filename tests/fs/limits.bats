@@ -58,6 +58,15 @@ many() {
 more" ]; done
 }
 
+@test "a file size limit that is too small for a store is named" {
+	require_root
+	mkdir "$WORK/small"
+	run prlimit --fsize=102400:102400 setpriv --bounding-set=-sys_resource "$SPILLFS" "$WORK/small" "$MNT" 3>&-
+	eq "$status" 6
+	[[ $output == *"ulimit -f"* ]]
+	[ -z "$(ls "$WORK/small")" ]
+}
+
 @test "closed standard descriptors, a working directory that goes, a umask" {
 	mkdir "$WORK/cwd"
 	under "cd $WORK/cwd; umask 777; exec 0<&- 1>&- 2>&-;"
