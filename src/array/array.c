@@ -278,6 +278,11 @@ int array_remap(struct array *a, const struct compact *c)
 	return a->ops->remap ? a->ops->remap(a, c) : 0;
 }
 
+bool array_is_cutting(struct array *a)
+{
+	return a->ops->is_cutting && a->ops->is_cutting(a);
+}
+
 struct runs *array_runs(struct array *a)
 {
 	return a->ops->runs ? a->ops->runs(a) : NULL;

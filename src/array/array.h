@@ -11,7 +11,7 @@
  * cache, else 0: it goes down to the files.
  *
  * Errors beyond I/O: -ENOSPC; -EROFS after a failed commit; -EUCLEAN for damaged stored bytes (logged);
- * -EAGAIN from write, resize and allocate: release the lock, wait for a commit, try again.
+ * -EAGAIN from write, resize, punch and allocate: release the lock, wait for a commit, try again.
  */
 #ifndef SPILLFS_ARRAY_ARRAY_H
 #define SPILLFS_ARRAY_ARRAY_H
@@ -100,6 +100,8 @@ struct array_ops {
 	int (*drop_locked)(struct array *a);
 	/* A compaction is installed: what it has moved is looked for in the new place from now on. May be NULL. */
 	int (*remap)(struct array *a, const struct compact *c);
+	/* What a resize has cut off is not yet gone from the store: each stage takes some of it away. May be NULL: never. */
+	bool (*is_cutting)(struct array *a);
 	/* The runs of a bucket. May be NULL. */
 	struct runs *(*runs)(struct array *a);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
@@ -129,6 +131,8 @@ int array_stage_locked(struct array *a, const struct layers_facts *facts, bool c
 int array_sync(struct array *a);
 int array_drop_locked(struct array *a);
 int array_remap(struct array *a, const struct compact *c);
+/* It has to be staged again, and must not be dropped before. */
+bool array_is_cutting(struct array *a);
 /* NULL: a kind without runs. */
 struct runs *array_runs(struct array *a);
 int array_describe(struct array *a, const char *what, char **out);

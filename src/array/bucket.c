@@ -9,6 +9,10 @@
  *  2. The region's bytes from `next` on belong to no extent and to no other bucket.
  *  3. A page of a physical file is freed when no extent of this bucket has a byte in it; it goes back to
  *     the pool only after the transaction that dropped it is durable.
+ *  4. The rows whose offsets lie outside of [dirty_from, dirty_to) are as the map and the tail have them.
+ *  5. A truncation that cuts off many extents moves them into the tail. Their rows lie behind the size until commits have
+ *     deleted them, some each, from the end: the log of one transaction that deletes all of them could need more than
+ *     the reserve. Nothing grows before the tail is gone, and nobody but the stage changes it meanwhile.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,8 +33,12 @@
 #define DESCRIBE_MAX 65536u
 /* A row of an extent: in the database's log, in the database, with what is left of their pages. */
 #define EXTENT_OWED_BYTES 96u
-/* A hole needs no space for so many: the reserve has it. */
+/* The row of an extent that is deleted: its part of a page in the log. */
+#define EXTENT_CUT_BYTES 48u
+/* A change needs no space for so many rows between what is dirty already and itself: the reserve has it. */
 #define ROWS_FREE 1024u
+/* So many extents are cut off at once, however little space there is. */
+#define CUT_LEAST 64u
 
 struct region_list {
 	struct region *v;
@@ -40,14 +48,16 @@ struct region_list {
 struct bucket {
 	struct array array;
 	struct extent_map map;
-	uint64_t dirty_from; /* file offset from which the rows are old; UINT64_MAX: none */
+	struct extent_map tail;        /* cut off; the stage's, which has the inode shared only */
+	uint64_t dirty_from, dirty_to; /* file offsets between which the rows are old; from is UINT64_MAX: none */
 	struct region region;
 	uint64_t next_bytes; /* first free byte of the region, relative */
 	uint64_t region_bytes;
 	struct runs runs;
 	bool too_many_said;
 	struct region_list freed; /* pages to defer with the next stage; may overlap */
-	uint64_t owed_bytes;      /* for the rows of extents that the next commit writes */
+	size_t ncut;              /* extents of the map that are gone since the last stage */
+	uint64_t owed_bytes;      /* for the rows of extents that the next commit writes, and for what it deletes */
 	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
 };
 
@@ -73,12 +83,21 @@ static uint32_t file_of(const struct bucket *b)
 	return (uint32_t)(b->array.ino % pool_nfiles(pool_of(b)));
 }
 
-/* The rows from `from` on are to be written anew, and a row for what is added; with `ask` only if there is room. */
-static int owe_rows(struct bucket *b, uint64_t from, bool ask)
+/* Rows that would be written if [from, to) changed, too. */
+static uint64_t rows_between(const struct bucket *b, uint64_t from, uint64_t to)
+{
+	size_t first = extent_map_find(&b->map, from < b->dirty_from ? from : b->dirty_from);
+	size_t end = extent_map_find(&b->map, b->dirty_from != UINT64_MAX && to < b->dirty_to ? b->dirty_to : to);
+
+	return end - first + 2;
+}
+
+/* The rows of [from, to) are to be written anew, and a row for what is added; with `ask` only if there is room. */
+static int owe_rows(struct bucket *b, uint64_t from, uint64_t to, bool ask)
 {
 	struct store *s = b->array.home->store;
-	size_t first = extent_map_find(&b->map, from < b->dirty_from ? from : b->dirty_from);
-	uint64_t owed = (b->map.n - first + 2) * EXTENT_OWED_BYTES, more = owed > b->owed_bytes ? owed - b->owed_bytes : 0;
+	uint64_t owed = rows_between(b, from, to) * EXTENT_OWED_BYTES + b->ncut * EXTENT_CUT_BYTES;
+	uint64_t more = owed > b->owed_bytes ? owed - b->owed_bytes : 0;
 	int err = ask ? store_may_write(s, more) : 0;
 
 	if (err)
@@ -95,7 +114,7 @@ static void give_back_rows(struct bucket *b, bool paid)
 		store_pay(b->array.home->store, b->owed_bytes);
 	else
 		store_disown(b->array.home->store, b->owed_bytes);
-	b->owed_bytes = 0;
+	b->owed_bytes = b->ncut = 0;
 }
 
 static int load_runs(struct bucket *b)
@@ -114,6 +133,12 @@ static int load_runs(struct bucket *b)
 	return 0;
 }
 
+/* Has an extent a byte in the page? None may have all of it. */
+static bool uses_page(const struct bucket *b, uint32_t file, uint64_t phys)
+{
+	return extent_map_has_page(&b->map, file, phys) || extent_map_has_page(&b->tail, file, phys);
+}
+
 static void bucket_close(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
@@ -121,7 +146,7 @@ static void bucket_close(struct array *a)
 	uint64_t page = b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1);
 
 	/* Invariant 2: the rest of the region is in no extent. */
-	if (b->next_bytes > page && extent_map_touches(&b->map, rest.file, rest.off_bytes + page, POOL_ALIGN))
+	if (b->next_bytes > page && uses_page(b, rest.file, rest.off_bytes + page))
 		page += POOL_ALIGN;
 	b->next_bytes = page;
 	rest.off_bytes += b->next_bytes;
@@ -130,6 +155,7 @@ static void bucket_close(struct array *a)
 		pool_unclaim(pool_of(b), &rest);
 	give_back_rows(b, false);
 	extent_map_fini(&b->map);
+	extent_map_fini(&b->tail);
 	runs_fini(&b->runs);
 	free(b->freed.v);
 	free(b);
@@ -139,7 +165,17 @@ static size_t bucket_memory(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
 
-	return sizeof(*b) + b->map.cap * sizeof(*b->map.v) + b->runs.cap * sizeof(*b->runs.v);
+	return sizeof(*b) + b->map.cap * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
+}
+
+/* What a cut has left behind the size when the daemon was killed (invariant 5). */
+static int split_tail(struct bucket *b, uint64_t size)
+{
+	size_t i = extent_map_find(&b->map, size);
+
+	if (i < b->map.n && b->map.v[i].off_bytes < size)
+		i++;
+	return i < b->map.n ? extent_map_split(&b->map, b->map.v[i].off_bytes, &b->tail) : 0;
 }
 
 static int bucket_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
@@ -154,11 +190,14 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 				   .params = *params };
 	b->dirty_from = UINT64_MAX;
 	extent_map_init(&b->map);
+	extent_map_init(&b->tail);
 	meta_lock(home->store->meta);
 	err = meta_extents_load_locked(home->store->meta, row->ino, &b->map);
 	if (!err)
 		err = load_runs(b);
 	meta_unlock(home->store->meta);
+	if (!err)
+		err = split_tail(b, row->size_bytes);
 	if (err) {
 		bucket_close(&b->array);
 		return err;
@@ -237,14 +276,16 @@ static void release_held(struct bucket *b)
 	if (!b->held_page || b->region.off_bytes + b->next_bytes < r.off_bytes + POOL_ALIGN)
 		return;
 	b->held_page = 0;
-	if (!extent_map_touches(&b->map, r.file, r.off_bytes, POOL_ALIGN))
+	if (!uses_page(b, r.file, r.off_bytes))
 		list_add(&b->freed, &r);
 }
 
-static void mark_dirty(struct bucket *b, uint64_t off)
+static void mark_dirty(struct bucket *b, uint64_t from, uint64_t to)
 {
-	if (off < b->dirty_from)
-		b->dirty_from = off;
+	if (b->dirty_from == UINT64_MAX || to > b->dirty_to)
+		b->dirty_to = to;
+	if (from < b->dirty_from)
+		b->dirty_from = from;
 }
 
 /* New bytes, which have a place in the region. */
@@ -256,7 +297,7 @@ static int write_new(struct bucket *b, const void *buf, const struct extent *e, 
 
 	if (err)
 		return err;
-	err = owe_rows(b, e->off_bytes, !promised);
+	err = owe_rows(b, e->off_bytes, e->off_bytes + e->len_bytes, !promised);
 	if (!err)
 		err = io_pwrite_as(pool_file(pool_of(b), e->file), buf, e->len_bytes, e->phys_bytes, how);
 	store_unclaim(s, claimed);
@@ -290,7 +331,8 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 		return err;
 	b->next_bytes += len;
 	release_held(b);
-	mark_dirty(b, off);
+	/* It may have become one with the extent behind it. */
+	mark_dirty(b, off, off + len + 1);
 	if (promised)
 		promise_drop(&b->array, off, len);
 	atomic_fetch_add(&b->array.stored_bytes, len);
@@ -303,7 +345,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	struct bucket *b = bucket_of(a);
 	struct pool *p = pool_of(b);
 	size_t done = 0;
-	int err = runs_reserve(&b->runs);
+	int err = b->tail.n && off + len > a->size_bytes ? -EAGAIN : runs_reserve(&b->runs);
 
 	while (done < len && !err) {
 		uint64_t at = off + done;
@@ -334,7 +376,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 
 /* Invariant 3: frees the pages of a removed piece that nothing else of this bucket touches. A page that
  * cannot be noted (no memory) stays claimed until the next mount. */
-static void free_piece(void *ctx, const struct extent *piece)
+static void free_pages(void *ctx, const struct extent *piece)
 {
 	struct bucket *b = ctx;
 	uint64_t first = piece->phys_bytes & ~(uint64_t)(POOL_ALIGN - 1);
@@ -342,11 +384,9 @@ static void free_piece(void *ctx, const struct extent *piece)
 	uint64_t next_page = b->region.off_bytes + (b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1));
 	struct region r = { .file = piece->file };
 
-	atomic_fetch_sub(&b->array.stored_bytes, piece->len_bytes);
-	if (first < piece->phys_bytes && extent_map_touches(&b->map, piece->file, first, POOL_ALIGN))
+	if (first < piece->phys_bytes && uses_page(b, piece->file, first))
 		first += POOL_ALIGN;
-	if (first < end && end > piece->phys_bytes + piece->len_bytes &&
-	    extent_map_touches(&b->map, piece->file, end - POOL_ALIGN, POOL_ALIGN))
+	if (first < end && end > piece->phys_bytes + piece->len_bytes && uses_page(b, piece->file, end - POOL_ALIGN))
 		end -= POOL_ALIGN;
 	/* The page that the region appends to next stays for now. */
 	if (b->region.len_bytes && b->next_bytes < b->region.len_bytes && piece->file == b->region.file &&
@@ -361,27 +401,93 @@ static void free_piece(void *ctx, const struct extent *piece)
 	list_add(&b->freed, &r);
 }
 
+static void free_piece(void *ctx, const struct extent *piece)
+{
+	struct bucket *b = ctx;
+
+	atomic_fetch_sub(&b->array.stored_bytes, piece->len_bytes);
+	free_pages(b, piece);
+}
+
+/* The extents [i, j) touch [off, end). */
+static void touched(const struct extent_map *m, uint64_t off, uint64_t end, size_t *i, size_t *j)
+{
+	*i = extent_map_find(m, off);
+	*j = extent_map_find(m, end);
+	*j += *j < m->n && m->v[*j].off_bytes < end;
+}
+
+/* Rows between what is dirty already and this would be written anew without need: where there is no space for them, a commit
+ * comes first. */
+static int check_between(struct bucket *b, uint64_t from, uint64_t to, size_t ncut)
+{
+	uint64_t rows = rows_between(b, from, to);
+	bool many = b->dirty_from != UINT64_MAX && rows > ncut + ROWS_FREE;
+
+	return many && store_may_write(b->array.home->store, (rows - ncut) * EXTENT_OWED_BYTES) == -ENOSPC ? -EAGAIN : 0;
+}
+
 /* Drops [off, off + len) from the map. */
 static int cut(struct bucket *b, uint64_t off, uint64_t len)
 {
-	size_t i = extent_map_find(&b->map, off);
+	uint64_t end = off + len, from;
+	size_t i, j;
 	int err;
 
-	if (i == b->map.n || (len < UINT64_MAX - off && b->map.v[i].off_bytes >= off + len))
+	touched(&b->map, off, end, &i, &j);
+	if (i == j)
 		return 0;
-	mark_dirty(b, b->map.v[i].off_bytes < off ? b->map.v[i].off_bytes : off);
+	from = b->map.v[i].off_bytes < off ? b->map.v[i].off_bytes : off;
+	err = check_between(b, from, end, j - i);
+	if (err)
+		return err;
 	err = extent_map_remove(&b->map, off, len, free_piece, b);
-	owe_rows(b, off, false);
-	return err;
+	if (err)
+		return err;
+	/* What is left of the last one begins at the end. */
+	mark_dirty(b, from, end + 1);
+	b->ncut += j - i;
+	return owe_rows(b, from, end + 1, false);
+}
+
+/* So many extents may go at once. */
+static size_t cut_at_once(struct bucket *b)
+{
+	struct store *s = b->array.home->store;
+	size_t many = meta_extents_max(s->meta) / 4;
+
+	return store_is_short(s) ? CUT_LEAST : many > CUT_LEAST ? many : CUT_LEAST;
+}
+
+/* Leaves what is behind the new size to the commits (invariant 5). */
+static int cut_later(struct bucket *b, uint64_t size)
+{
+	size_t i = extent_map_find(&b->map, size);
+	uint64_t from = b->map.v[i].off_bytes;
+	int err = b->tail.n ? -EAGAIN : extent_map_split(&b->map, size, &b->tail);
+
+	if (err)
+		return err;
+	atomic_fetch_sub(&b->array.stored_bytes, b->tail.mapped_bytes);
+	if (b->dirty_from >= size)
+		b->dirty_from = UINT64_MAX;
+	else if (b->dirty_to > size)
+		b->dirty_to = size;
+	if (from < size)
+		mark_dirty(b, from, size);
+	return 0;
 }
 
 static int bucket_resize(struct array *a, uint64_t size)
 {
 	struct bucket *b = bucket_of(a);
+	size_t behind = b->map.n - extent_map_find(&b->map, size);
 	int err = runs_reserve(&b->runs);
 
-	if (!err && size < a->size_bytes)
-		err = cut(b, size, a->size_bytes - size);
+	if (!err && b->tail.n && size > a->size_bytes)
+		err = -EAGAIN;
+	if (!err && behind && size < a->size_bytes)
+		err = behind > CUT_LEAST && behind > cut_at_once(b) ? cut_later(b, size) : cut(b, size, a->size_bytes - size);
 	if (err)
 		return err;
 	runs_cut(&b->runs, size);
@@ -389,19 +495,26 @@ static int bucket_resize(struct array *a, uint64_t size)
 	return 0;
 }
 
+/* A long hole is made in pieces, with a commit after each. */
 static int bucket_punch(struct array *a, uint64_t off, uint64_t len)
 {
 	struct bucket *b = bucket_of(a);
-	size_t behind = b->map.n - extent_map_find(&b->map, off);
-	/* The rows of all that is behind the hole are written anew. */
-	int err = behind > ROWS_FREE ? owe_rows(b, off, true) : 0;
+	size_t i, j, most;
+	int err;
 
-	return err ? err : cut(b, off, len);
+	touched(&b->map, off, off + len, &i, &j);
+	most = j - i > CUT_LEAST ? cut_at_once(b) : CUT_LEAST;
+	if (j - i <= most)
+		return cut(b, off, len);
+	err = cut(b, off, b->map.v[i + most].off_bytes - off);
+	return err ? err : -EAGAIN;
 }
 
 static int bucket_allocate(struct array *a, uint64_t off, uint64_t len)
 {
-	return promise_make(a, off, len, &bucket_of(a)->map);
+	struct bucket *b = bucket_of(a);
+
+	return b->tail.n && off + len > a->size_bytes ? -EAGAIN : promise_make(a, off, len, &b->map);
 }
 
 static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
@@ -465,6 +578,21 @@ static int stage_runs_locked(struct bucket *b)
 	return err;
 }
 
+/* The last rows of the tail, as many as the transaction may still delete (invariant 5). */
+static int cut_tail_locked(struct bucket *b)
+{
+	struct meta *m = b->array.home->store->meta;
+	size_t n = meta_extents_left_locked(m);
+	uint64_t from;
+	int err;
+
+	if (!b->tail.n || !n)
+		return 0;
+	from = b->tail.v[n < b->tail.n ? b->tail.n - n : 0].off_bytes;
+	err = meta_extents_cut_locked(m, b->array.ino, from);
+	return err ? err : extent_map_remove(&b->tail, from, UINT64_MAX - from, free_pages, b);
+}
+
 static int bucket_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
 {
 	struct bucket *b = bucket_of(a);
@@ -474,10 +602,12 @@ static int bucket_stage_locked(struct array *a, const struct layers_facts *facts
 	(void)facts;
 	(void)changed;
 	if (b->dirty_from != UINT64_MAX) {
-		err = meta_extents_replace_locked(m, a->ino, &b->map, b->dirty_from);
+		err = meta_extents_replace_locked(m, a->ino, &b->map, b->dirty_from, b->dirty_to);
 		if (!err)
 			b->dirty_from = UINT64_MAX;
 	}
+	if (!err)
+		err = cut_tail_locked(b);
 	if (!err)
 		err = stage_runs_locked(b);
 	if (err)
@@ -500,6 +630,11 @@ static int bucket_drop_locked(struct array *a)
 	b->next_bytes = (b->next_bytes + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
 	release_held(b);
 	return defer_freed_locked(b);
+}
+
+static bool bucket_is_cutting(struct array *a)
+{
+	return bucket_of(a)->tail.n != 0;
 }
 
 static struct runs *bucket_runs(struct array *a)
@@ -557,6 +692,7 @@ const struct array_ops bucket_ops = {
 	.stage_locked = bucket_stage_locked,
 	.sync = bucket_sync,
 	.drop_locked = bucket_drop_locked,
+	.is_cutting = bucket_is_cutting,
 	.runs = bucket_runs,
 	.describe = bucket_describe,
 };

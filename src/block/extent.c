@@ -3,7 +3,7 @@
  *
  * Invariants: (1) extents are sorted by off, not empty and disjoint; (2) two extents that are
  * adjacent both in the file and in the same physical file are one extent; (3) offsets and lengths
- * are 64-bit and never wrap; (4) mapped_bytes is the sum of all lengths.
+ * are 64-bit and never wrap; (4) mapped_bytes is the sum of all lengths; (5) partial has the bytes of all extents.
  */
 #include "block/extent.h"
 
@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECES_ON_STACK 16
-
 void extent_map_init(struct extent_map *m)
 {
 	memset(m, 0, sizeof(*m));
@@ -21,7 +19,8 @@ void extent_map_init(struct extent_map *m)
 
 void extent_map_fini(struct extent_map *m)
 {
-	free(m->v);
+	free(m->all);
+	partial_fini(&m->partial);
 	extent_map_init(m);
 }
 
@@ -45,20 +44,31 @@ size_t extent_map_find(const struct extent_map *m, uint64_t off_bytes)
 	return lo;
 }
 
-static int map_reserve(struct extent_map *m, size_t more)
+/* A change of the extents [i, j) moves those on the shorter side. */
+static bool nearer_front(const struct extent_map *m, size_t i, size_t j)
 {
-	size_t cap = m->cap ? m->cap : 4;
-	struct extent *v;
+	return i < m->n - j;
+}
 
-	if (m->n + more <= m->cap)
+/* Room for one more before the first, if `front`, or else behind the last. What only grows at its end has room only there;
+ * else both sides get as much, so that a quarter of the allocation is used up before they are looked at again. */
+static int map_reserve(struct extent_map *m, bool front)
+{
+	size_t before = (size_t)(m->v - m->all), cap = !m->cap ? 4 : 2 * m->n > m->cap ? 2 * m->cap : m->cap;
+	struct extent *all;
+
+	if (front ? before : before + m->n < m->cap)
 		return 0;
-	while (cap < m->n + more)
-		cap *= 2;
-	v = reallocarray(m->v, cap, sizeof(*v));
-	if (!v)
+	all = calloc(cap, sizeof(*all));
+	if (!all)
 		return -ENOMEM;
-	m->v = v;
+	before = front || before ? (cap - m->n) / 2 : 0;
+	if (m->n)
+		memcpy(all + before, m->v, m->n * sizeof(*all));
+	free(m->all);
+	m->all = all;
 	m->cap = cap;
+	m->v = all + before;
 	return 0;
 }
 
@@ -66,7 +76,14 @@ static int map_reserve(struct extent_map *m, size_t more)
 static void map_splice(struct extent_map *m, size_t i, size_t j, const struct extent *with,
 		       size_t k)
 {
-	memmove(m->v + i + k, m->v + j, (m->n - j) * sizeof(*m->v));
+	struct extent *old = m->v;
+
+	if (nearer_front(m, i, j)) {
+		m->v = old + (j - i) - k;
+		memmove(m->v, old, i * sizeof(*old));
+	} else {
+		memmove(old + i + k, old + j, (m->n - j) * sizeof(*old));
+	}
 	if (k)
 		memcpy(m->v + i, with, k * sizeof(*m->v));
 	m->n = m->n - (j - i) + k;
@@ -84,6 +101,24 @@ static bool extent_wraps(const struct extent *e)
 	       e->phys_bytes > UINT64_MAX - e->len_bytes;
 }
 
+/* How many of its ends are inside of a page. */
+static size_t ends_inside(const struct extent *e)
+{
+	return (e->phys_bytes % PARTIAL_PAGE_BYTES != 0) + ((e->phys_bytes + e->len_bytes) % PARTIAL_PAGE_BYTES != 0);
+}
+
+static void map_count(struct extent_map *m, const struct extent *e)
+{
+	m->mapped_bytes += e->len_bytes;
+	partial_add(&m->partial, e->file, e->phys_bytes, e->len_bytes);
+}
+
+static void map_uncount(struct extent_map *m, const struct extent *e)
+{
+	m->mapped_bytes -= e->len_bytes;
+	partial_remove(&m->partial, e->file, e->phys_bytes, e->len_bytes);
+}
+
 int extent_map_insert(struct extent_map *m, const struct extent *e)
 {
 	struct extent merged = *e;
@@ -95,6 +130,9 @@ int extent_map_insert(struct extent_map *m, const struct extent *e)
 	i = j = extent_map_find(m, e->off_bytes);
 	if (i < m->n && m->v[i].off_bytes < extent_end(e))
 		return -EEXIST;
+	err = partial_reserve(&m->partial, ends_inside(e));
+	if (err)
+		return err;
 	if (j < m->n && extent_continues(e, &m->v[j])) {
 		merged.len_bytes += m->v[j].len_bytes;
 		j++;
@@ -106,12 +144,12 @@ int extent_map_insert(struct extent_map *m, const struct extent *e)
 		merged.len_bytes += m->v[i].len_bytes;
 	}
 	if (i == j) {
-		err = map_reserve(m, 1);
+		err = map_reserve(m, nearer_front(m, i, j));
 		if (err)
 			return err;
 	}
 	map_splice(m, i, j, &merged, 1);
-	m->mapped_bytes += e->len_bytes;
+	map_count(m, e);
 	return 0;
 }
 
@@ -142,12 +180,34 @@ static size_t map_remains(const struct extent_map *m, size_t i, size_t j, uint64
 	return k;
 }
 
+/* The parts of the extents [i, j) inside [off, end); malloc'd. *npages: at most so many pages are used in part by them. */
+static struct extent *map_pieces(const struct extent_map *m, size_t i, size_t j, uint64_t off, uint64_t end, size_t *npages)
+{
+	struct extent *v = calloc(j - i, sizeof(*v));
+	uint64_t page = UINT64_MAX;
+	uint32_t file = 0;
+
+	*npages = 0;
+	for (size_t p = 0; v && p < j - i; p++) {
+		uint64_t first, last;
+
+		v[p] = extent_clip(&m->v[i + p], off, end);
+		first = v[p].phys_bytes / PARTIAL_PAGE_BYTES;
+		last = (v[p].phys_bytes + v[p].len_bytes - 1) / PARTIAL_PAGE_BYTES;
+		/* Neighbours in the file mostly lie side by side. */
+		*npages += (first != page || v[p].file != file) + (last != first);
+		page = last;
+		file = v[p].file;
+	}
+	return v;
+}
+
 int extent_map_remove(struct extent_map *m, uint64_t off_bytes, uint64_t len_bytes,
 		      void (*freed)(void *ctx, const struct extent *piece), void *ctx)
 {
 	uint64_t end = len_bytes > UINT64_MAX - off_bytes ? UINT64_MAX : off_bytes + len_bytes;
-	struct extent stack[PIECES_ON_STACK], *pieces = stack, keep[2];
-	size_t i = extent_map_find(m, off_bytes), j = i, k, npieces;
+	size_t i = extent_map_find(m, off_bytes), j = i, k, npieces, npages;
+	struct extent *pieces, keep[2];
 
 	while (j < m->n && m->v[j].off_bytes < end)
 		j++;
@@ -155,38 +215,48 @@ int extent_map_remove(struct extent_map *m, uint64_t off_bytes, uint64_t len_byt
 	if (!len_bytes || !npieces)
 		return 0;
 	k = map_remains(m, i, j, off_bytes, end, keep);
-	if (k > npieces && map_reserve(m, 1))
+	pieces = map_pieces(m, i, j, off_bytes, end, &npages);
+	if (!pieces || (k > npieces && map_reserve(m, nearer_front(m, i, j))) || partial_reserve(&m->partial, npages)) {
+		free(pieces);
 		return -ENOMEM;
-	if (npieces > PIECES_ON_STACK) {
-		pieces = reallocarray(NULL, npieces, sizeof(*pieces));
-		if (!pieces)
-			return -ENOMEM;
 	}
-	for (size_t p = 0; p < npieces; p++) {
-		pieces[p] = extent_clip(&m->v[i + p], off_bytes, end);
-		m->mapped_bytes -= pieces[p].len_bytes;
-	}
+	for (size_t p = 0; p < npieces; p++)
+		map_uncount(m, &pieces[p]);
 	map_splice(m, i, j, keep, k);
 	for (size_t p = 0; freed && p < npieces; p++)
 		freed(ctx, &pieces[p]);
-	if (pieces != stack)
-		free(pieces);
+	free(pieces);
 	return 0;
 }
 
-_Bool extent_map_touches(const struct extent_map *m, uint32_t file, uint64_t phys_bytes,
-			 uint64_t len_bytes)
+int extent_map_split(struct extent_map *m, uint64_t off_bytes, struct extent_map *tail)
 {
-	uint64_t end = len_bytes > UINT64_MAX - phys_bytes ? UINT64_MAX : phys_bytes + len_bytes;
+	size_t i = extent_map_find(m, off_bytes), n = m->n - i, npages;
+	bool head = n && m->v[i].off_bytes < off_bytes;
+	struct extent *v = n ? map_pieces(m, i, m->n, off_bytes, UINT64_MAX, &npages) : NULL;
 
-	for (size_t i = 0; len_bytes && i < m->n; i++) {
-		const struct extent *e = &m->v[i];
-
-		if (e->file == file && e->phys_bytes < end &&
-		    e->phys_bytes + e->len_bytes > phys_bytes)
-			return true;
+	if (!n)
+		return 0;
+	if (!v || partial_reserve(&m->partial, npages) || partial_reserve(&tail->partial, npages)) {
+		free(v);
+		return -ENOMEM;
 	}
-	return false;
+	for (size_t p = 0; p < n; p++) {
+		map_uncount(m, &v[p]);
+		map_count(tail, &v[p]);
+	}
+	if (head)
+		m->v[i] = extent_clip(&m->v[i], 0, off_bytes);
+	m->n = i + head; /* its room stays */
+	free(tail->all);
+	tail->all = tail->v = v;
+	tail->n = tail->cap = n;
+	return 0;
+}
+
+bool extent_map_has_page(const struct extent_map *m, uint32_t file, uint64_t phys_bytes)
+{
+	return partial_has(&m->partial, file, phys_bytes);
 }
 
 int extent_map_check(const struct extent_map *m)

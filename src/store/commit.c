@@ -50,6 +50,7 @@ struct commit {
 	pthread_cond_t wake, finished_cond;
 	uint64_t requested, finished; /* tickets */
 	bool seal, space, stop, started, busy, quiet;
+	bool again;      /* the thread's: the last commit has left work */
 	int result;      /* of the last commit */
 	uint64_t number; /* of the last durable commit */
 
@@ -254,7 +255,7 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 	bool empty = true;
 	int err, left = 0;
 
-	*released = false;
+	*released = c->again = false;
 	if (atomic_load(&s->read_only))
 		return -EROFS;
 	err = c->hooks.flush(c->ctx);
@@ -269,6 +270,7 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 	else
 		drop(deferred);
 	c->hooks.done(c->ctx, err);
+	c->again &= !err;
 	if (err)
 		failed(c, err);
 	*released = !err && !empty;
@@ -287,6 +289,23 @@ static int commit_run(struct commit *c, enum layers_stage how)
 	/* There was no space for something, and there may be now. */
 	if (err == -ENOSPC && released)
 		err = commit_once(c, how, &released);
+	return err;
+}
+
+/* The last one: until nothing is left to commit, because what has no name is deleted when its commit lets go of it. */
+static int commit_last(struct commit *c, enum layers_stage how)
+{
+	uint64_t before;
+	int err;
+
+	do {
+		before = c->number;
+		err = commit_run(c, how);
+		/* The end without a seal is as good: the layer is open at the next mount. */
+		if (err_is_passing(err))
+			err = commit_run(c, LAYERS_STAGE);
+		how = LAYERS_STAGE;
+	} while (!err && c->number != before);
 	return err;
 }
 
@@ -431,6 +450,8 @@ static void make_space(struct commit *c)
 	struct store *s = c->store;
 	bool began = c->job != NULL;
 
+	while (c->again && !commit_run(c, LAYERS_STAGE))
+		;
 	meta_lock(s->meta);
 	meta_trim_locked(s->meta);
 	meta_unlock(s->meta);
@@ -458,6 +479,8 @@ static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 			continue;
 		}
 		if ((commit_due_ns && now >= commit_due_ns) || (now >= c->retry_ns && layers_want_seal(c->store->layers)))
+			return true;
+		if (c->again)
 			return true;
 		if (c->compact_wanted || (c->job && now >= c->next_step_ns))
 			return false;
@@ -492,10 +515,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		lock_release(&c->lock);
 		if (how != LAYERS_STAGE && !stop)
 			bound_chain(c);
-		err = commit_run(c, how);
-		/* The end without a seal is as good: the layer is open at the next mount. */
-		if (stop && err_is_passing(err))
-			err = commit_run(c, LAYERS_STAGE);
+		err = stop ? commit_last(c, how) : commit_run(c, how);
 		/* What is open is durable as well: only who has asked for a seal is told. */
 		if (!err && seal)
 			err = c->unsealed;
@@ -615,6 +635,11 @@ void commit_compact(struct commit *c, bool start, struct commit_compaction *out)
 	*out = c->shown;
 	out->running |= c->compact_wanted;
 	lock_release(&c->lock);
+}
+
+void commit_again(struct commit *c)
+{
+	c->again = true;
 }
 
 uint64_t commit_number(struct commit *c)

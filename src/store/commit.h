@@ -60,6 +60,8 @@ enum commit_want { COMMIT_SYNC, COMMIT_SEAL, COMMIT_SPACE };
 int commit_wait(struct commit *c, enum commit_want want);
 /* Asks for one soon; does not wait. */
 void commit_ask(struct commit *c);
+/* For stage: this commit leaves work to the next one, which follows at once. */
+void commit_again(struct commit *c);
 /* Number of the last durable commit. */
 uint64_t commit_number(struct commit *c);
 

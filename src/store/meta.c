@@ -33,6 +33,8 @@
 #define META_CACHE_BYTES (8u << 20)
 /* Between two looks at the size that the database will have: they insert a page each at most, but for long values. */
 #define GROWTH_STATEMENTS 16u
+/* A row of an extent and its part of the pages that it lies in. */
+#define EXTENT_ROW_BYTES 48u
 /* Given back at a time: the log of that is short. */
 #define TRIM_PAGES "64"
 /* The database shrinks when at least so many of its pages are unused, and half of all; but not while it is mounted if more
@@ -192,6 +194,26 @@ int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes)
 	m->cache_bytes = cache_bytes;
 	snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%llu", (unsigned long long)cache_bytes / 1024);
 	return meta_errno(m, sqlite3_exec(m->db, sql, NULL, NULL, NULL));
+}
+
+size_t meta_extents_max(const struct meta *m)
+{
+	return (size_t)m->wal_pages_max * META_PAGE_BYTES / EXTENT_ROW_BYTES + 1;
+}
+
+size_t meta_extents_left_locked(const struct meta *m)
+{
+	size_t max = meta_extents_max(m);
+
+	return m->rows_deleted < max ? max - m->rows_deleted : 0;
+}
+
+void meta_extents_deleted(struct meta *m)
+{
+	size_t n = (size_t)sqlite3_changes(m->db);
+
+	m->rows_deleted += n;
+	atomic_fetch_add(&m->held_pages, n * EXTENT_ROW_BYTES / META_PAGE_BYTES);
 }
 
 /* A write statement (invariants 1 and 3). */
@@ -435,6 +457,7 @@ int meta_commit_locked(struct meta *m)
 	}
 	m->in_transaction = false;
 	atomic_store(&m->held_pages, 0);
+	m->rows_deleted = 0;
 	look_at_growth(m);
 	if (m->wal_pages > m->wal_pages_max)
 		err = meta_fold_locked(m);

@@ -61,6 +61,11 @@ int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes);
  * thread, without the lock. */
 uint64_t meta_growth(struct meta *m);
 
+/* SQLite logs each page that has lost a row, also those that are unused afterwards: so many extents may be deleted in one
+ * transaction, or its log could get too long; and so many more in the open one. */
+size_t meta_extents_max(const struct meta *m);
+size_t meta_extents_left_locked(const struct meta *m);
+
 /* The transaction. meta_pending_locked: something waits for a commit. */
 bool meta_pending_locked(struct meta *m);
 int meta_commit_locked(struct meta *m);
@@ -94,6 +99,8 @@ int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *
 /* The same for all with a name of one kind. */
 int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
 			   void *ctx);
+/* The same for all with a name that have extents behind their size: META_FACT_CUTTING. */
+int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
 int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);
@@ -134,6 +141,9 @@ int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size
 int meta_blob_get_locked(struct meta *m, uint64_t ino, enum meta_blob what, void **out, size_t *len_out);
 int meta_blob_set_locked(struct meta *m, uint64_t ino, enum meta_blob what, const void *p, size_t len);
 
+/* Set before a commit that leaves extents behind the size of a bucket, for the next ones to delete. */
+#define META_FACT_CUTTING "cutting"
+
 /* Set when a blob of promised ranges is: pairs of offset and length, uint64_t. */
 #define META_FACT_PROMISED "promised"
 /* The sum of their lengths. */
@@ -146,13 +156,15 @@ int meta_xattr_remove_locked(struct meta *m, uint64_t ino, const char *name);
 int meta_xattr_walk_locked(struct meta *m, uint64_t ino,
 			   int (*each)(void *ctx, const char *name, const void *value, size_t len), void *ctx);
 
-/* Extents. replace: what the map holds from file offset `from` on takes the place of the rows there. */
 /* All run boundaries of a bucket; *out is malloc'd, or NULL where there are none. *whole: each piece but the last is full. */
 int meta_runs_load_locked(struct meta *m, uint64_t ino, uint64_t **out, size_t *n_out, bool *whole);
 /* They are these n; those before v[from] are stored already. */
 int meta_runs_set_locked(struct meta *m, uint64_t ino, const uint64_t *v, size_t n, size_t from);
+
+/* Extents. replace: the rows with file offsets in [from, to) become those that the map has there. */
 int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *out);
-int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes);
+int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes, uint64_t to_bytes);
+int meta_extents_cut_locked(struct meta *m, uint64_t ino, uint64_t from_bytes);
 int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx);
 
 /* Layers. */

@@ -23,6 +23,7 @@ struct meta {
 	_Atomic uint64_t growth_bytes;
 	_Atomic uint64_t held_pages;  /* of the transaction: changed, and perhaps not in the log yet */
 	uint64_t cache_bytes;         /* no more than this */
+	size_t rows_deleted;          /* of extents, in the transaction */
 	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
 	int wal_fd; /* for meta_sync */
@@ -41,5 +42,7 @@ int meta_query(struct meta *m, enum sql id, sqlite3_stmt **row, const char *fmt,
 void meta_done(sqlite3_stmt *s);
 /* Runs a write statement inside the transaction, which it begins if there is none. */
 int meta_run(struct meta *m, enum sql id, const char *fmt, ...);
+/* The last statement has deleted extents. */
+void meta_extents_deleted(struct meta *m);
 
 #endif

@@ -109,7 +109,7 @@ int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint6
 int meta_inode_delete_locked(struct meta *m, uint64_t ino)
 {
 	static const enum sql by_ino[] = { SQL_INODE_DELETE, SQL_BLOBS_DELETE, SQL_XATTRS_DELETE };
-	int err = meta_run(m, SQL_EXTENTS_CUT, "ii", (int64_t)ino, (int64_t)0);
+	int err = meta_extents_cut_locked(m, ino, 0);
 
 	for (size_t i = 0; i < sizeof(by_ino) / sizeof(*by_ino) && !err; i++)
 		err = meta_run(m, by_ino[i], "i", (int64_t)ino);
@@ -253,6 +253,14 @@ int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*
 {
 	sqlite3_stmt *row;
 	int err = meta_query(m, SQL_INODE_KIND, &row, "ii", (int64_t)kind, (int64_t)after);
+
+	return walk_inodes(m, row, err, each, ctx);
+}
+
+int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, SQL_INODE_CUT, &row, "i", (int64_t)after);
 
 	return walk_inodes(m, row, err, each, ctx);
 }
@@ -566,7 +574,22 @@ int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *ou
 	return end_walk(row, err);
 }
 
-int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes)
+static int delete_extents(struct meta *m, uint64_t ino, uint64_t from_bytes, uint64_t to_bytes)
+{
+	int64_t to = to_bytes < INT64_MAX ? (int64_t)to_bytes : INT64_MAX;
+	int err = meta_run(m, SQL_EXTENTS_CUT, "iii", (int64_t)ino, (int64_t)from_bytes, to);
+
+	if (!err)
+		meta_extents_deleted(m);
+	return err;
+}
+
+int meta_extents_cut_locked(struct meta *m, uint64_t ino, uint64_t from_bytes)
+{
+	return delete_extents(m, ino, from_bytes, UINT64_MAX);
+}
+
+int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes, uint64_t to_bytes)
 {
 	/* The extent that holds `from` may begin before it. */
 	size_t first = extent_map_find(map, from_bytes);
@@ -574,8 +597,8 @@ int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct exten
 
 	if (first < map->n && map->v[first].off_bytes < from_bytes)
 		from_bytes = map->v[first].off_bytes;
-	err = meta_run(m, SQL_EXTENTS_CUT, "ii", (int64_t)ino, (int64_t)from_bytes);
-	for (size_t i = first; i < map->n && !err; i++) {
+	err = delete_extents(m, ino, from_bytes, to_bytes);
+	for (size_t i = first; i < map->n && map->v[i].off_bytes < to_bytes && !err; i++) {
 		const struct extent *e = &map->v[i];
 
 		err = meta_run(m, SQL_EXTENT_INSERT, "iiiii", (int64_t)ino, (int64_t)e->off_bytes,

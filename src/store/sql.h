@@ -53,6 +53,8 @@
 	X(SQL_INODE_DELETE, "DELETE FROM inodes WHERE ino=?") \
 	X(SQL_INODE_ORPHANS, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE nlink=0 AND ino>? ORDER BY ino") \
 	X(SQL_INODE_KIND, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE kind=? AND nlink>0 AND ino>? ORDER BY ino") \
+	X(SQL_INODE_CUT, "SELECT " SQL_INODE_COLUMNS " FROM inodes i WHERE nlink>0 AND ino>? AND" \
+	  " EXISTS(SELECT 1 FROM extents e WHERE e.ino=i.ino AND e.off>=i.size) ORDER BY ino") \
 	X(SQL_INODE_COUNT, "SELECT count(*) FROM inodes") \
 	X(SQL_INODE_MAX, "SELECT max(ino) FROM inodes") \
 	X(SQL_COLUMN_EXISTS, "SELECT 1 FROM inodes WHERE file=? AND file > 0") \
@@ -80,7 +82,7 @@
 	X(SQL_XATTRS_DELETE, "DELETE FROM xattrs WHERE ino=?") \
 	X(SQL_XATTR_WALK, "SELECT name, value FROM xattrs WHERE ino=? ORDER BY name") \
 	X(SQL_EXTENTS_LOAD, "SELECT off, len, file, phys FROM extents WHERE ino=? ORDER BY off") \
-	X(SQL_EXTENTS_CUT, "DELETE FROM extents WHERE ino=? AND off>=?") \
+	X(SQL_EXTENTS_CUT, "DELETE FROM extents WHERE ino=? AND off>=? AND off<?") \
 	X(SQL_EXTENT_INSERT, "INSERT INTO extents(ino, off, len, file, phys) VALUES(?,?,?,?,?)") \
 	X(SQL_EXTENTS_ALL, "SELECT off, len, file, phys FROM extents") \
 	X(SQL_LAYER_PUT, "REPLACE INTO layers(" SQL_LAYER_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?)") \

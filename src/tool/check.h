@@ -35,6 +35,9 @@ enum check_flags {
 	CHECK_DATA = 4,  /* reads all data: with --data only, and not again after a repair */
 };
 
+/* SQL: no bucket was being cut, which leaves extents behind its size for the next mount (META_FACT_CUTTING). */
+#define CHECK_NOT_CUTTING "NOT EXISTS(SELECT 1 FROM facts WHERE key='cutting' AND value<>0)"
+
 struct check;
 
 struct check_pass {

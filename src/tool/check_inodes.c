@@ -239,7 +239,7 @@ int check_pass_inodes(struct check *c)
 		err = check_ranges(c);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.stored, (SELECT coalesce(sum(len), 0) FROM extents e"
-				 " WHERE e.ino=i.ino) s FROM inodes i WHERE i.kind=1 AND (i.mode & 61440)=32768"
+				 " WHERE e.ino=i.ino AND (e.off<i.size OR " CHECK_NOT_CUTTING ")) s FROM inodes i WHERE i.kind=1 AND (i.mode & 61440)=32768"
 				 " AND i.stored<>s AND i.stored>=0 ORDER BY i.ino", bad_stored);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, i.kind, CASE i.kind"

@@ -256,6 +256,8 @@ static void delete_inode(struct inode *i)
 		err = inode_need_array(i, &a);
 		if (!err)
 			err = array_resize(a, 0);
+		if (!err && array_is_cutting(a))
+			err = -EAGAIN;
 		rwlock_release(&i->rw);
 	}
 	inode_log_enter(i);
@@ -324,6 +326,8 @@ void inode_put(struct inode *i, uint64_t n)
 	lock_release(&t->lock);
 	if (!last)
 		return;
+	if (!i->nlink)
+		cut_orphan(i);
 	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */
 	meta_lock(m);
 	lock_acquire(&t->lock);

@@ -90,6 +90,7 @@ struct tree {
 	struct inode *live;     /* views that are written in place: views_edit.c's; RANK_ICACHE */
 	struct tree_changes changes;
 	bool deleting_orphans; /* at mount, before anything else runs */
+	bool cutting, cutting_noted; /* cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick;      /* tree.h */
 	_Atomic uint64_t full_at; /* room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;
@@ -135,6 +136,16 @@ void inode_mark_changed(struct inode *i);
 /* Around changes of rows that the layers' log has too: no commit falls between the two. Nothing may be held. */
 void inode_log_enter(struct inode *i);
 void inode_log_leave(struct inode *i);
+
+/* cut.c. Begins to give back the data of a bucket that nobody knows any more: if that takes several commits, it is dirty
+ * afterwards, and so still has a reference. No lock may be held. */
+void cut_orphan(struct inode *i);
+/* For the commit thread: it has been staged, and must be staged again. */
+void cut_go_on(struct inode *i);
+/* Behind all that was staged. */
+int cut_note(struct tree *t);
+/* At mount: the next commits go on with what was being cut. */
+int cut_resume(struct tree *t);
 
 /* The row as it is now (attributes; size and storage of the array if there is one). */
 void inode_row(struct inode *i, struct meta_inode *out);

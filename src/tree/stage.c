@@ -145,6 +145,7 @@ static int stage_inode(struct inode *i)
 	struct meta *m = i->tree->store->meta;
 	struct meta_inode row;
 	struct array *a;
+	bool cutting;
 	int err = 0;
 
 	rwlock_shared(&i->rw);
@@ -158,7 +159,10 @@ static int stage_inode(struct inode *i)
 	if (!err)
 		err = meta_inode_store_locked(m, &row);
 	meta_unlock(m);
+	cutting = a && array_is_cutting(a);
 	rwlock_release(&i->rw);
+	if (cutting)
+		cut_go_on(i);
 	return err;
 }
 
@@ -180,6 +184,7 @@ static int hook_stage(void *ctx, int *left)
 		i->staged = true;
 	}
 	lock_release(&t->lock);
+	t->cutting = false;
 	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
 		err = stage_inode(i);
 		if (err_is_passing(err)) {
@@ -188,7 +193,7 @@ static int hook_stage(void *ctx, int *left)
 			err = 0;
 		}
 	}
-	return err;
+	return err ? err : cut_note(t);
 }
 
 static int hook_sync(void *ctx)

@@ -68,6 +68,8 @@ int tree_open(struct store *s, struct tree **out)
 	if (!err)
 		err = inode_delete_orphans(t);
 	if (!err)
+		err = cut_resume(t);
+	if (!err)
 		err = inode_relog(t);
 	if (!err)
 		err = commit_start(s->commit, &inode_commit_hooks, t);

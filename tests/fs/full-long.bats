@@ -47,3 +47,11 @@ filled() {
 		done
 	done
 }
+
+@test "buckets of many extents are cut, deleted and replaced" {
+	umount_store
+	mount_store -o commit=0
+	guarded 200 "$PYTHON" "$LIB/full.py" cut "$MNT/buckets/d" 320000
+	umount_store
+	"$SPILLCTL" check "$STORE"
+}

@@ -57,3 +57,47 @@ emptied() {
 	mount_store -o commit=0
 	emptied extents buckets
 }
+
+# killed N: cuts with a daemon that is killed at the N-th change; 9: it was.
+killed() {
+	local rc=0
+	cp "$WORK/base.img" "$WORK/small.img"
+	mount -o loop "$WORK/small.img" "$WORK/small"
+	export SPILLFS_FAULT=kill:$1 SPILLFS_FAULT_ARM=$WORK/armed
+	mount_store -o commit=0
+	unset SPILLFS_FAULT SPILLFS_FAULT_ARM
+	touch "$WORK/armed"
+	guarded 100 "$PYTHON" "$LIB/full.py" begin "$MNT/buckets" >"$WORK/promised" || rc=$?
+	rm "$WORK/armed"
+	return $rc
+}
+
+was_cutting() {
+	cp "$STORE"/meta.db* "$WORK" # SQLite alone would fold the log, without checksums
+	"$PYTHON" -c 'import sqlite3, sys
+facts = dict(sqlite3.connect(sys.argv[1]).execute("SELECT key, value FROM facts"))
+sys.exit(not facts.get("cutting"))' "$WORK/meta.db"
+}
+
+@test "the daemon is killed while buckets are cut: the next one goes on with it" {
+	guarded 200 "$PYTHON" "$LIB/full.py" sparse "$MNT/buckets"
+	umount_store
+	umount "$WORK/small"
+	cp "$WORK/small.img" "$WORK/base.img"
+	seen=0
+	for ((n = 140; n < 1000; n += 45)); do
+		rc=0
+		killed $n || rc=$?
+		[ $rc = 9 ] || break
+		DAEMON_LOST=expected
+		umount -l "$MNT"
+		"$SPILLCTL" check "$STORE"
+		if was_cutting; then seen=1; fi
+		mount_again
+		guarded 100 "$PYTHON" "$LIB/full.py" resumed "$MNT/buckets" $(cat "$WORK/promised")
+		umount_store
+		"$SPILLCTL" check "$STORE"
+		umount "$WORK/small"
+	done
+	eq "$rc $seen" "0 1"
+}

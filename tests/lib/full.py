@@ -4,6 +4,10 @@ after that the next operation of every sort succeeds. Prints what it did; leaves
 
 full.py check KIND_DIR BYTES: those are there.
 
+full.py cut BUCKETS_DIR EXTENTS: on a full disk a bucket of so many extents is cut, shorter ones are deleted and replaced.
+
+full.py sparse DIR | begin DIR | resumed DIR: the daemon is killed while a bucket is cut and another is deleted; each is as before or done.
+
 full.py facts|attributes|extents KIND_DIR: the same with what a commit writes besides data: facts that change again and again,
 attributes that the log has as well, extents of one byte."""
 import errno
@@ -172,6 +176,84 @@ def extents(d):
     empty(d, 1)
 
 
+def sparse(path, n, base=0):
+    """n extents of one byte; its rows are committed."""
+    fd = os.open(path, os.O_CREAT | os.O_RDWR)
+    for k in range(n):
+        os.pwrite(fd, b"x", base + 2 * k)
+        if k % 10000 == 0:
+            os.fsync(fd) # there is no room for all rows in one commit
+    os.fsync(fd)
+    os.close(fd)
+
+
+def fill_up(path):
+    """To the last page."""
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY)
+    n = until_full(lambda k: os.pwrite(fd, content(k, 65536), k * 65536))
+    until_full(lambda k: os.pwrite(fd, content(k, 4096), n * 65536 + k * 4096))
+    os.fsync(fd)
+    os.close(fd)
+
+
+def cut(d, n):
+    """The rows of what is cut are more than the log of one commit has space for."""
+    names(d)
+    for name in "abc":
+        sparse(f"{d}/{name}", n if name == "a" else n // 8, 1 << 40)
+    write(f"{d}/new", b"new")
+    fill_up(f"{d}/../../columns/fill")
+    held = os.open(f"{d}/b", os.O_RDONLY)
+    os.truncate(f"{d}/a", (1 << 40) + 1001)
+    os.unlink(f"{d}/b")
+    os.rename(f"{d}/new", f"{d}/c")
+    sync(d)
+    assert os.fstat(held).st_size == (1 << 40) + 2 * (n // 8) - 1
+    os.close(held)
+    os.truncate(f"{d}/a", (1 << 40) + 5000)
+    every_operation(d)
+    for k in range(40):
+        write(f"{d}/again{k}", content(k, 3000))
+    sync(d)
+    with open(f"{d}/a", "rb") as f:
+        assert os.pread(f.fileno(), 5000, 1 << 40) == b"x\0" * 500 + b"x" + bytes(3999)
+    with open(f"{d}/c", "rb") as f:
+        assert f.read() == b"new"
+
+
+CUT = 40000
+
+
+def begin(d):
+    try:
+        os.truncate(f"{d}/t", 1001)
+        os.unlink(f"{d}/u")
+        sync(d)
+        print("promised", flush=True)
+        for k in range(12):
+            os.utime(f"{d}/t", (k, k))
+            sync(d)
+    except OSError as e:
+        assert e.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO), e
+        sys.exit(9)
+
+
+def resumed(d, promised):
+    whole = b"x\0" * (CUT - 1) + b"x"
+    with open(f"{d}/t", "rb") as f:
+        got = f.read()
+    assert got == whole[:1001] or (got == whole and not promised), len(got)
+    assert not promised or not os.path.exists(f"{d}/u")
+    if os.path.exists(f"{d}/u"):
+        with open(f"{d}/u", "rb") as f:
+            assert f.read() == whole
+    os.truncate(f"{d}/t", 801)
+    os.truncate(f"{d}/t", 5000)
+    sync(d)
+    with open(f"{d}/t", "rb") as f:
+        assert f.read() == whole[:801] + bytes(4199)
+
+
 def check(d, size):
     with open(d + ".kept") as f:
         kept = int(f.read())
@@ -186,6 +268,15 @@ def check(d, size):
 if __name__ == "__main__":
     if sys.argv[1] == "check":
         check(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "sparse":
+        for name in "tu":
+            sparse(f"{sys.argv[2]}/{name}", CUT)
+    elif sys.argv[1] == "begin":
+        begin(sys.argv[2])
+    elif sys.argv[1] == "resumed":
+        resumed(sys.argv[2], sys.argv[3:] == ["promised"])
+    elif sys.argv[1] == "cut":
+        cut(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] in ("facts", "attributes", "extents"):
         globals()[sys.argv[1]](sys.argv[2])
     else:

@@ -8,7 +8,8 @@
 #include "block/extent.h"
 #include "unit.h"
 
-#define MODEL_BYTES 512
+#define MODEL_BYTES 12000
+#define PAGE 4096
 #define HOLE 0
 
 /* file << 32 | phys + 1, HOLE where nothing is mapped */
@@ -56,12 +57,11 @@ static void random_insert(struct extent_map *m)
 	bool overlap = false;
 	int err;
 
-	e.len_bytes = 1 + below(MODEL_BYTES - e.off_bytes);
-	if (e.len_bytes > 40)
-		e.len_bytes =
-			1 + below(40 < MODEL_BYTES - e.off_bytes ? 40 : MODEL_BYTES - e.off_bytes);
-	/* Often the place that continues a neighbour. */
-	e.phys_bytes = below(3) ? e.off_bytes + 1000 : below(5000);
+	e.len_bytes = 1 + below(below(4) ? 60 : 6000);
+	if (e.len_bytes > MODEL_BYTES - e.off_bytes)
+		e.len_bytes = MODEL_BYTES - e.off_bytes;
+	/* Often the place that continues a neighbour; no place is that of two. */
+	e.phys_bytes = e.off_bytes + 1000 + below(3) / 2 * (MODEL_BYTES + 3000);
 	for (uint64_t k = 0; k < e.len_bytes; k++)
 		overlap |= model[e.off_bytes + k] != HOLE;
 	err = extent_map_insert(m, &e);
@@ -93,7 +93,7 @@ static void removed(void *ctx, const struct extent *piece)
 static void random_remove(struct extent_map *m)
 {
 	struct removal r = { .map = m, .from = below(MODEL_BYTES) };
-	uint64_t len = below(8) ? below(60) : below(4) ? below(MODEL_BYTES) : UINT64_MAX;
+	uint64_t len = below(8) ? below(900) : below(4) ? below(MODEL_BYTES) : UINT64_MAX;
 
 	r.end = len > MODEL_BYTES - r.from ? MODEL_BYTES : r.from + len;
 	r.at = r.from;
@@ -102,26 +102,50 @@ static void random_remove(struct extent_map *m)
 		CHECK_EQ(model[k], HOLE);
 }
 
-static void touches_matches(const struct extent_map *m)
+/* Full pages are not known. */
+static void pages_match(const struct extent_map *m)
 {
-	uint32_t file = (uint32_t)below(2);
-	uint64_t phys = below(6000), len = below(30);
-	bool touches = false;
+	size_t used[2][8] = { { 0 } };
 
 	for (size_t i = 0; i < MODEL_BYTES; i++) {
-		uint64_t at = (model[i] & UINT32_MAX) - 1;
-
-		touches |=
-			model[i] != HOLE && model[i] >> 32 == file && at >= phys && at < phys + len;
+		if (model[i] != HOLE)
+			used[model[i] >> 32][((model[i] & UINT32_MAX) - 1) / PAGE]++;
 	}
-	CHECK_EQ(extent_map_touches(m, file, phys, len), touches);
+	for (uint32_t file = 0; file < 2; file++) {
+		for (size_t page = 0; page < 8; page++)
+			CHECK_EQ(extent_map_has_page(m, file, page * PAGE + below(PAGE)), used[file][page] && used[file][page] < PAGE);
+	}
+}
+
+/* What is behind is in the other map, and comes back. */
+static void random_split(struct extent_map *m)
+{
+	static uint64_t whole[MODEL_BYTES];
+	uint64_t off = below(MODEL_BYTES + 10);
+	struct extent_map tail;
+
+	memcpy(whole, model, sizeof(model));
+	extent_map_init(&tail);
+	CHECK_OK(extent_map_split(m, off, &tail));
+	for (uint64_t k = off; k < MODEL_BYTES; k++)
+		model[k] = HOLE;
+	map_matches(m);
+	pages_match(m);
+	for (uint64_t k = 0; k < MODEL_BYTES; k++)
+		model[k] = k < off ? HOLE : whole[k];
+	map_matches(&tail);
+	pages_match(&tail);
+	for (size_t i = 0; i < tail.n; i++)
+		CHECK_OK(extent_map_insert(m, &tail.v[i]));
+	extent_map_fini(&tail);
+	memcpy(model, whole, sizeof(model));
 }
 
 UNIT_TEST(extent_random_operations_match_a_byte_array)
 {
 	struct extent_map m;
 
-	for (int round = 0; round < 40; round++) {
+	for (int round = 0; round < 20; round++) {
 		memset(model, 0, sizeof(model));
 		extent_map_init(&m);
 		for (int op = 0; op < 400; op++) {
@@ -129,9 +153,11 @@ UNIT_TEST(extent_random_operations_match_a_byte_array)
 				random_insert(&m);
 			else
 				random_remove(&m);
+			if (!below(10))
+				random_split(&m);
 			map_matches(&m);
 			find_matches(&m, below(MODEL_BYTES + 10));
-			touches_matches(&m);
+			pages_match(&m);
 		}
 		extent_map_fini(&m);
 		CHECK_EQ(m.n, 0);
@@ -157,6 +183,39 @@ UNIT_TEST(extent_appends_make_one_extent) /* (2) */
 	CHECK_OK(extent_map_insert(&m, &(struct extent){ 100000, 100, 107000, 4 }));
 	CHECK_OK(extent_map_insert(&m, &(struct extent){ 100100, 100, 5, 4 }));
 	CHECK_EQ(m.n, 3);
+	extent_map_fini(&m);
+}
+
+/* A page that has lost its last extent. */
+static void count_free(void *ctx, const struct extent *piece)
+{
+	struct { const struct extent_map *map; size_t npages; } *c = ctx;
+
+	c->npages += !extent_map_has_page(c->map, piece->file, piece->phys_bytes);
+}
+
+/* In any order, each takes the same time; if one took as long as there are extents, this would take minutes. */
+UNIT_TEST(extent_many_of_one_byte)
+{
+	enum { MANY = 75 * PAGE };
+	struct extent_map m;
+	struct { const struct extent_map *map; size_t npages; } freed = { &m, 0 };
+
+	extent_map_init(&m);
+	for (uint64_t i = 0; i < MANY / 2; i++) {
+		CHECK_OK(extent_map_insert(&m, &(struct extent){ MANY + 2 * i, 1, MANY + i, 0 }));
+		CHECK_OK(extent_map_insert(&m, &(struct extent){ MANY - 2 - 2 * i, 1, MANY - 1 - i, 0 }));
+	}
+	CHECK_EQ(m.n, MANY);
+	CHECK_OK(extent_map_check(&m));
+	for (uint64_t i = 0; i < MANY / 4; i++) {
+		CHECK_OK(extent_map_remove(&m, 2 * i, 1, count_free, &freed));
+		CHECK_OK(extent_map_remove(&m, 2 * (MANY - 1 - i), 1, count_free, &freed));
+	}
+	CHECK_EQ(m.n, MANY / 2);
+	CHECK_OK(extent_map_remove(&m, 0, UINT64_MAX, count_free, &freed));
+	CHECK(freed.npages >= MANY / PAGE); /* of those that end with others each says so */
+	CHECK_EQ(m.partial.n, 0);
 	extent_map_fini(&m);
 }
 
