@@ -82,6 +82,7 @@ static void reset_signals(void)
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGIO, SIG_IGN);   /* of a lease on a file (io_has_writers), which is given back at once anyway */
 	signal(SIGXFSZ, SIG_IGN); /* the write fails with EFBIG */
 }
 

@@ -171,6 +171,21 @@ static bool fault_is_allocated(struct io *io, uint64_t off, uint64_t n)
 	return io_is_allocated(to_file(io)->inner, off, n);
 }
 
+static int fault_share(struct io *io, bool on)
+{
+	return io_share(to_file(io)->inner, on);
+}
+
+static int fault_lend(struct io *io, int (*use)(void *ctx, int fd), void *ctx)
+{
+	return io_lend(to_file(io)->inner, use, ctx);
+}
+
+static bool fault_has_writers(struct io *io)
+{
+	return io_has_writers(to_file(io)->inner);
+}
+
 static void fault_close(struct io *io)
 {
 	io_close(to_file(io)->inner);
@@ -187,6 +202,9 @@ static const struct io_ops fault_ops = {
 	.size = fault_size,
 	.seek_data = fault_seek_data,
 	.is_allocated = fault_is_allocated,
+	.share = fault_share,
+	.lend = fault_lend,
+	.has_writers = fault_has_writers,
 	.close = fault_close,
 };
 
@@ -260,6 +278,21 @@ static void fault_dir_close(struct io_dir *dir)
 	free(d);
 }
 
+static int fault_hold_back(struct io_dir *d, uint64_t least, uint64_t most)
+{
+	return io_hold_back(to_dir(d)->inner, least, most);
+}
+
+static uint64_t fault_held_back(struct io_dir *d)
+{
+	return io_held_back(to_dir(d)->inner);
+}
+
+static bool fault_yields(struct io_dir *d, int err, uint64_t need_bytes)
+{
+	return io_yields(to_dir(d)->inner, err, need_bytes);
+}
+
 static const struct io_dir_ops fault_dir_ops = {
 	.open = fault_dir_open,
 	.unlink = fault_dir_unlink,
@@ -268,6 +301,9 @@ static const struct io_dir_ops fault_dir_ops = {
 	.sync = fault_dir_sync,
 	.list = fault_dir_list,
 	.space = fault_dir_space,
+	.hold_back = fault_hold_back,
+	.held_back = fault_held_back,
+	.yields = fault_yields,
 	.close = fault_dir_close,
 };
 

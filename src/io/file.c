@@ -70,7 +70,9 @@ static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, u
 	if (err)
 		return err;
 	atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
-	err = direct_pwrite(&x, buf, n, off);
+	do
+		err = direct_pwrite(&x, buf, n, off);
+	while (ballast_yield(&f->dir->ballast, err, n));
 	fd_put_io(f, &x);
 	return err;
 }
@@ -122,7 +124,7 @@ static int file_change(struct file *f, int mode, uint64_t off, uint64_t n)
 			err = tracks ? direct_cut(&f->end, fd, off) : ftruncate(fd, off) ? -errno : 0;
 		else
 			err = fallocate(fd, mode, off, n) ? -errno : 0;
-	} while (err == -EINTR);
+	} while (err == -EINTR || ballast_yield(&f->dir->ballast, err, mode == FALLOC_FL_KEEP_SIZE ? n : 0));
 	if (!err && tracks && mode == FALLOC_FL_KEEP_SIZE)
 		direct_reserved(&f->end, off + n);
 	if (!err && direct) {
@@ -252,10 +254,52 @@ static void file_close(struct io *io)
 	fd_unregister(f);
 	lock_release(&d->names);
 	fd_close(f); /* frees the space of an unlinked file: may take long */
-	if (fd_tracks_end(f))
+	if (fd_has_end(f))
 		direct_end_fini(&f->end);
 	free(f->name);
 	free(f);
+}
+
+static int file_share(struct io *io, bool on)
+{
+	struct file *f = to_file(io);
+	struct stat st;
+	int fd, err;
+
+	if (f->rdonly || f->dir->backing == IO_BACKING_DIRECT)
+		return -EOPNOTSUPP;
+	if (on)
+		file_trim(f);
+	err = fd_get(f, &fd);
+	if (err)
+		return err;
+	err = fstat(fd, &st) ? -errno : 0;
+	fd_put(f);
+	if (err)
+		return err;
+	if (!on && fd_has_end(f))
+		atomic_store(&f->end.bytes, (uint64_t)st.st_size);
+	/* What is written by others is synced by a descriptor of ours. */
+	atomic_store(&f->dirty, true);
+	atomic_store(&f->shared, on);
+	return 0;
+}
+
+static int file_lend(struct io *io, int (*use)(void *ctx, int fd), void *ctx)
+{
+	struct file *f = to_file(io);
+	int fd, err = fd_get(f, &fd);
+
+	if (err)
+		return err;
+	err = use(ctx, fd);
+	fd_put(f);
+	return err;
+}
+
+static bool file_has_writers(struct io *io)
+{
+	return fd_has_writers(to_file(io));
 }
 
 static const struct io_ops file_ops = {
@@ -268,6 +312,9 @@ static const struct io_ops file_ops = {
 	.size = file_size,
 	.seek_data = file_seek_data,
 	.is_allocated = file_is_allocated,
+	.share = file_share,
+	.lend = file_lend,
+	.has_writers = file_has_writers,
 	.close = file_close,
 };
 
@@ -289,7 +336,7 @@ static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
 	}
 	f->dev = st.st_dev;
 	f->ino = st.st_ino;
-	if (fd_tracks_end(f))
+	if (fd_has_end(f))
 		direct_end_init(&f->end, st.st_size);
 	fd_register(f);
 	return 0;
@@ -316,7 +363,9 @@ static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, s
 	f->rdonly = flags & IO_RDONLY;
 	f->kind = (flags & IO_OF_MASK) / IO_OF_BUCKET;
 	lock_acquire(&d->names);
-	err = name_open_locked(d, f, oflags);
+	do
+		err = name_open_locked(d, f, oflags);
+	while (ballast_yield(&d->ballast, err, 0));
 	lock_release(&d->names);
 	if (err) {
 		free(f->name);
@@ -363,7 +412,9 @@ static int file_dir_rename(struct io_dir *dir, const char *from, const char *to)
 	if (!err && !same)
 		err = fd_hold_name(d, to);
 	if (!err)
-		err = renameat(d->dirfd, from, d->dirfd, to) ? -errno : 0;
+		do
+			err = renameat(d->dirfd, from, d->dirfd, to) ? -errno : 0;
+		while (ballast_yield(&d->ballast, err, 0));
 	if (!same)
 		fd_release_name(d, to, err ? NAME_STAYS : NAME_GONE, NULL);
 	fd_release_name(d, from, err || same ? NAME_STAYS : NAME_MOVES, to);
@@ -436,8 +487,23 @@ static int file_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
 	if (fstatvfs(to_dir(dir)->dirfd, &v))
 		return -errno;
 	*total = (uint64_t)v.f_blocks * v.f_frsize;
-	*avail = (uint64_t)v.f_bavail * v.f_frsize;
+	*avail = (uint64_t)v.f_bavail * v.f_frsize + atomic_load(&to_dir(dir)->ballast.bytes);
 	return 0;
+}
+
+static int file_dir_hold_back(struct io_dir *dir, uint64_t least, uint64_t most)
+{
+	return ballast_set(&to_dir(dir)->ballast, to_dir(dir)->dirfd, least, most);
+}
+
+static uint64_t file_dir_held_back(struct io_dir *dir)
+{
+	return atomic_load(&to_dir(dir)->ballast.bytes);
+}
+
+static bool file_dir_yields(struct io_dir *dir, int err, uint64_t need_bytes)
+{
+	return ballast_yield(&to_dir(dir)->ballast, err, need_bytes);
 }
 
 static void file_dir_close(struct io_dir *dir)
@@ -449,6 +515,7 @@ static void file_dir_close(struct io_dir *dir)
 	assert(d->lru.next == &d->lru && d->idle_fds == 0);
 	close(d->dirfd);
 	direct_dir_fini(&d->direct);
+	ballast_fini(&d->ballast);
 	lock_fini(&d->names);
 	lock_fini(&d->table);
 	free(d);
@@ -462,6 +529,9 @@ static const struct io_dir_ops file_dir_ops = {
 	.sync = file_dir_sync,
 	.list = file_dir_list,
 	.space = file_dir_space,
+	.hold_back = file_dir_hold_back,
+	.held_back = file_dir_held_back,
+	.yields = file_dir_yields,
 	.close = file_dir_close,
 };
 
@@ -503,6 +573,7 @@ int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, s
 	d->direct.leases = leases;
 	d->budget = fd_budget();
 	d->lru.prev = d->lru.next = &d->lru;
+	ballast_init(&d->ballast);
 	direct_dir_init(&d->direct, dirfd, file_dir_wants_direct(d), &d->why);
 	lock_init(&d->names, RANK_FD);
 	lock_init(&d->table, RANK_FD);

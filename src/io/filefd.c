@@ -217,6 +217,35 @@ int fd_take_close_err(struct file *f)
 	return err;
 }
 
+/* A lease for reading is given where nobody writes. */
+static bool may_have_lease(int fd)
+{
+	if (fcntl(fd, F_SETLEASE, F_RDLCK))
+		return errno != EAGAIN && errno != EWOULDBLOCK;
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
+bool fd_has_writers(struct file *f)
+{
+	bool has = true;
+	struct stat st;
+	int fd;
+
+	lock_acquire(&f->dir->table);
+	if (!f->users && !f->nameless) {
+		lru_remove_locked(f);
+		fd_close(f);
+		fd = openat(f->dir->dirfd, f->name, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			has = fstat(fd, &st) || st.st_dev != f->dev || st.st_ino != f->ino || !may_have_lease(fd);
+			close(fd);
+		}
+	}
+	lock_release(&f->dir->table);
+	return has;
+}
+
 /* The second descriptor; without it the transfer is buffered. */
 static void fd_want_direct_locked(struct file *f)
 {
@@ -233,8 +262,12 @@ static void fd_want_direct_locked(struct file *f)
 	}
 }
 
-static enum direct_reach reach_wanted(const struct file_dir *d, uint64_t off, size_t n, unsigned how)
+static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t n, unsigned how)
 {
+	const struct file_dir *d = f->dir;
+
+	if (atomic_load(&f->shared))
+		return DIRECT_NONE;
 	if (d->backing == IO_BACKING_DIRECT || (how & IO_DIRECT))
 		return DIRECT_ALL;
 	if (d->backing == IO_BACKING_AUTO && !(how & IO_CACHED) && direct_wanted(&d->direct, off, n, IO_DIRECT_MIN))
@@ -263,7 +296,7 @@ static enum direct_reach reach_locked(struct file *f, enum direct_reach wanted)
 int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x)
 {
 	struct file_dir *d = f->dir;
-	enum direct_reach reach = reach_wanted(d, off, n, how);
+	enum direct_reach reach = reach_wanted(f, off, n, how);
 	int fd, err = fd_get(f, &fd);
 
 	if (err)

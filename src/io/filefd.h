@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "io/ballast.h"
 #include "io/direct.h"
 #include "io/io.h"
 #include "util/lock.h"
@@ -24,6 +25,7 @@ struct file_dir {
 	enum io_backing backing;
 	enum io_lease_wait lease_wait;
 	struct direct_dir direct;
+	struct ballast ballast;
 	const char *why;
 	struct lock names;    /* RANK_FD: held by open, close, unlink and rename over their system calls */
 	struct lock table;    /* RANK_FD, after names: all below, and the files' fields */
@@ -46,6 +48,7 @@ struct file {
 	unsigned users;
 	int close_err; /* of a close by the LRU, for the next sync */
 	bool rdonly, nameless, no_direct;
+	atomic_bool shared; /* io_share */
 	bool held; /* by the name operation under way */
 	atomic_bool dirty;
 };
@@ -62,16 +65,23 @@ int fd_get(struct file *f, int *fd);
 void fd_put(struct file *f);
 /* False for a file whose name is gone: it ends with its last close. */
 bool fd_has_name(struct file *f);
+/* As io_has_writers. Closes the descriptors for the question: they would be the answer. */
+bool fd_has_writers(struct file *f);
 /* The error of an earlier close by the LRU, once. */
 int fd_take_close_err(struct file *f);
 /* The same for one transfer, with the direct descriptor where the transfer is to use it. */
 int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x);
 void fd_put_io(struct file *f, const struct direct_io *x);
 
+static inline bool fd_has_end(const struct file *f)
+{
+	return !f->rdonly && f->dir->direct.align;
+}
+
 /* Direct writes may make the file longer than it is said to be. */
 static inline bool fd_tracks_end(const struct file *f)
 {
-	return !f->rdonly && f->dir->direct.align;
+	return fd_has_end(f) && !atomic_load(&f->shared);
 }
 
 /* openat that closes idle files when the process has no descriptors left. */

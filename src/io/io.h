@@ -53,6 +53,10 @@ struct io_ops {
 	int (*seek_data)(struct io *f, uint64_t off, bool hole, uint64_t *out); /* -ENXIO past the end */
 	/* Has every byte of the range a place on the disk, so that writing it takes no space? False where that cannot be known. */
 	bool (*is_allocated)(struct io *f, uint64_t off, uint64_t n);
+	/* These three may be NULL; see below. */
+	int (*share)(struct io *f, bool on);
+	int (*lend)(struct io *f, int (*use)(void *ctx, int fd), void *ctx);
+	bool (*has_writers)(struct io *f);
 	void (*close)(struct io *f);
 };
 
@@ -64,6 +68,10 @@ struct io_dir_ops {
 	int (*sync)(struct io_dir *d, const char *name);  /* fsync of a subdirectory; "." is d itself */
 	int (*list)(struct io_dir *d, const char *name, int (*each)(void *ctx, const char *name), void *ctx);
 	int (*space)(struct io_dir *d, uint64_t *total, uint64_t *avail);
+	/* May be NULL; see below. */
+	int (*hold_back)(struct io_dir *d, uint64_t least_bytes, uint64_t most_bytes);
+	uint64_t (*held_back)(struct io_dir *d);
+	bool (*yields)(struct io_dir *d, int err, uint64_t need_bytes);
 	void (*close)(struct io_dir *d);
 };
 
@@ -100,6 +108,29 @@ static inline int io_size(struct io *f, uint64_t *size, uint64_t *stored) { retu
 static inline int io_seek(struct io *f, uint64_t off, bool hole, uint64_t *out) { return f->ops->seek_data(f, off, hole, out); }
 static inline bool io_is_allocated(struct io *f, uint64_t off, uint64_t n) { return f->ops->is_allocated(f, off, n); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
+
+/* Keeps so many bytes of the file system, at least and at most, from others, allocated; io_space counts them as available. What is written
+ * in d has them when it finds no space. -ENOSPC: as many as before are held; -EOPNOTSUPP. */
+int io_hold_back(struct io_dir *d, uint64_t least_bytes, uint64_t most_bytes);
+static inline uint64_t io_held_back(struct io_dir *d) { return d->ops->held_back ? d->ops->held_back(d) : 0; }
+/* For what is written past d: err is a want of space, and there is more for need_bytes now; to be tried again. */
+static inline bool io_yields(struct io_dir *d, int err, uint64_t need_bytes) { return d->ops->yields && d->ops->yields(d, err, need_bytes); }
+
+/* Others than this process write the file, too, from here on (or no more): it ends where the kernel says, and transfers are
+ * buffered. -EOPNOTSUPP: no real file, or its directory is IO_BACKING_DIRECT. */
+int io_share(struct io *f, bool on);
+/* Calls use with a descriptor that is open for as long; its result, or -EOPNOTSUPP. */
+int io_lend(struct io *f, int (*use)(void *ctx, int fd), void *ctx);
+/* Has somebody else a shared file open for writing, or mapped so? True where that cannot be known at the moment. */
+bool io_has_writers(struct io *f);
+/* A shared file as the kernel has it. */
+struct io_facts {
+	uint64_t size_bytes, stored_bytes;
+	int64_t mtime_ns, atime_ns;
+};
+int io_facts(struct io *f, struct io_facts *out);
+/* Gives a shared file a time of change that no write gives it, so that the next one is noticed however soon it comes. */
+int io_mark_time(struct io *f);
 
 /* A small file gets new contents at once: written to tmp, synced, renamed. The directory is not synced. */
 int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *p, size_t n);

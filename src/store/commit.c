@@ -271,6 +271,7 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 		drop(deferred);
 	c->hooks.done(c->ctx, err);
 	c->again &= !err;
+	store_others_settle(s);
 	if (err)
 		failed(c, err);
 	*released = !err && !empty;

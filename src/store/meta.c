@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -290,7 +291,7 @@ static int load_next_ino(struct meta *m)
 /* Now, so that no commit needs a descriptor. */
 static int open_wal(struct meta *m)
 {
-	m->wal_fd = open(m->wal_path, O_RDONLY | O_CLOEXEC);
+	m->wal_fd = open(m->wal_path, O_RDWR | O_CLOEXEC);
 	m->dir_fd = open(m->dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return m->wal_fd < 0 || m->dir_fd < 0 ? -errno : 0;
 }
@@ -351,6 +352,16 @@ void meta_unlock(struct meta *m)
 		lock_release(&m->lock);
 }
 
+int meta_secure_log_locked(struct meta *m, uint64_t bytes)
+{
+	struct stat st;
+
+	m->secured = bytes;
+	if (!bytes || fstat(m->wal_fd, &st) || (uint64_t)st.st_blocks * 512 >= bytes)
+		return 0;
+	return fallocate(m->wal_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) ? -errno : 0;
+}
+
 bool meta_pending_locked(struct meta *m)
 {
 	return m->in_transaction;
@@ -369,7 +380,7 @@ static int fold_wal_locked(struct meta *m)
 	int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
 
 	if (rc == SQLITE_OK)
-		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, m->secured ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
 	if (rc == SQLITE_OK) {
 		m->wal_pages = 0;

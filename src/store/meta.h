@@ -66,6 +66,9 @@ uint64_t meta_growth(struct meta *m);
 size_t meta_extents_max(const struct meta *m);
 size_t meta_extents_left_locked(const struct meta *m);
 
+/* So many bytes of the log have their place, and keep it from fold to fold, until it is said again; 0: as it comes. */
+int meta_secure_log_locked(struct meta *m, uint64_t bytes);
+
 /* The transaction. meta_pending_locked: something waits for a commit. */
 bool meta_pending_locked(struct meta *m);
 int meta_commit_locked(struct meta *m);

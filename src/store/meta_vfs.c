@@ -9,7 +9,7 @@
  *  4. With faults every write, truncation, sync, deletion and making of a file is counted before it is made.
  *     Reads, locks and the shared memory (derived from the log, and made anew after a crash) are not.
  *  5. What SQLite asks for and cannot have for the moment is waited for: where a statement fails for want of memory, SQLite
- *     takes the whole transaction back, and with it what was answered already.
+ *     takes the whole transaction back, and with it what was answered already. Space that is held back is given to it.
  */
 #include "store/meta_vfs.h"
 
@@ -33,6 +33,17 @@ struct meta_file {
 
 static sqlite3_vfs *unix_vfs;
 static struct io_dir *counter; /* NULL: no faults */
+static struct io_dir *yielding; /* NULL: nothing is held back */
+
+void meta_vfs_yield_from(struct io_dir *dir)
+{
+	yielding = dir;
+}
+
+static bool yields(int rc, uint64_t need_bytes)
+{
+	return rc == SQLITE_FULL && yielding && io_yields(yielding, -ENOSPC, need_bytes);
+}
 
 static sqlite3_file *real_of(sqlite3_file *f)
 {
@@ -144,8 +155,12 @@ static int write_counted(sqlite3_file *real, const void *buf, int n, sqlite3_int
 	bool torn = false;
 	int rc = tick(&torn);
 
-	if (rc == SQLITE_OK)
-		return real->pMethods->xWrite(real, buf, n, off);
+	if (rc == SQLITE_OK) {
+		do
+			rc = real->pMethods->xWrite(real, buf, n, off);
+		while (yields(rc, (uint64_t)n));
+		return rc;
+	}
 	if (torn) {
 		real->pMethods->xWrite(real, buf, n / 2, off);
 		io_fault_torn(counter);
@@ -229,7 +244,7 @@ static int vfs_shm_map(sqlite3_file *f, int page, int size, int extend, void vol
 	do {
 		errno = 0;
 		rc = real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, out);
-	} while ((rc & 0xff) == SQLITE_IOERR && err_wait(-errno, &waits));
+	} while ((rc & 0xff) == SQLITE_IOERR && (err_wait(-errno, &waits) || yields(errno == ENOSPC ? SQLITE_FULL : rc, (uint64_t)size)));
 	return rc;
 }
 

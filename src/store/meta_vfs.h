@@ -21,6 +21,8 @@ struct io_dir;
 /* The name of the VFS, registered; NULL when that fails. With `faults` (an io/fault directory, for tests) every change
  * counts as one of its operations; the last `faults` given holds for all databases of the process. */
 const char *meta_vfs(struct io_dir *faults);
+/* Where space is asked for when a write finds none (io_yields); NULL: nowhere. As with faults. */
+void meta_vfs_yield_from(struct io_dir *dir);
 /* For a new database, before anything is stored in it; does nothing to another one. An SQLite code. */
 int meta_vfs_prepare(sqlite3 *db);
 

@@ -13,6 +13,7 @@
 
 #define RESERVE_BYTES_MIN (3u << 20)
 #define RESERVE_BYTES_MAX (32u << 20)
+#define HOLD_STEP_BYTES (1u << 20)
 
 static uint64_t reserve_of(uint64_t total_bytes)
 {
@@ -50,9 +51,85 @@ static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 	return avail < bytes + reserve_of(total) / reserve_part ? -ENOSPC : 0;
 }
 
+/* What has to be held back. */
+static uint64_t to_hold(struct store *s)
+{
+	return store_reserve_bytes(s) + spoken_for(s);
+}
+
+/* In steps; and one more, of which names and attributes can still be made when others have taken the rest. */
+static uint64_t with_margin(uint64_t bytes)
+{
+	return (bytes / HOLD_STEP_BYTES + 2) * HOLD_STEP_BYTES;
+}
+
+/* Who asks may owe as much from now on: it must be there when it is written. */
+static int hold(struct store *s, uint64_t more_bytes)
+{
+	uint64_t bytes = to_hold(s) + more_bytes;
+
+	if (!atomic_load(&s->room.nothers) || io_held_back(s->dir) >= bytes)
+		return 0;
+	return io_hold_back(s->dir, with_margin(bytes), UINT64_MAX) ? io_hold_back(s->dir, bytes, UINT64_MAX) : 0;
+}
+
+/* SQLite takes back all that was answered since the last commit when its log finds no space: that is never left to chance. */
+static int secure_log(struct store *s)
+{
+	uint64_t bytes = atomic_load(&s->room.nothers) ? store_reserve_bytes(s) / 2 : 0;
+	int err;
+
+	meta_lock(s->meta);
+	err = meta_secure_log_locked(s->meta, bytes);
+	meta_unlock(s->meta);
+	return err;
+}
+
+bool store_others_lack(struct store *s)
+{
+	uint64_t total, avail;
+
+	return atomic_load(&s->room.nothers) && !io_space(s->dir, &total, &avail) &&
+	       avail < io_held_back(s->dir) + reserve_of(total);
+}
+
+int store_others_enter(struct store *s)
+{
+	int err = may_use(s, store_reserve_bytes(s) + spoken_for(s), 1);
+
+	if (err)
+		return err;
+	if (atomic_fetch_add(&s->room.nothers, 1))
+		return 0;
+	err = secure_log(s);
+	if (!err)
+		err = hold(s, 0);
+	if (err)
+		store_others_leave(s);
+	return err;
+}
+
+void store_others_leave(struct store *s)
+{
+	atomic_fetch_sub(&s->room.nothers, 1); /* what is held stays until a commit: the next one may come at once */
+}
+
+void store_others_settle(struct store *s)
+{
+	uint64_t bytes = atomic_load(&s->room.nothers) ? with_margin(to_hold(s)) : 0;
+
+	if (!bytes && !io_held_back(s->dir))
+		return;
+	io_hold_back(s->dir, bytes, bytes);
+	secure_log(s);
+	hold(s, 0); /* somebody may have come meanwhile */
+}
+
 int store_may_write(struct store *s, uint64_t bytes)
 {
-	return may_use(s, bytes + spoken_for(s), 1);
+	int err = may_use(s, bytes + spoken_for(s), 1);
+
+	return err ? err : hold(s, bytes);
 }
 
 int store_may_flush(struct store *s, uint64_t bytes)

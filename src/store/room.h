@@ -24,6 +24,7 @@ struct store;
 
 struct room {
 	_Atomic uint64_t promised_bytes, claimed_bytes, owed_bytes, paid_bytes;
+	atomic_uint nothers; /* writers that do not ask */
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. Who
@@ -55,6 +56,15 @@ void store_disown(struct store *s, uint64_t bytes);
 void store_pay(struct store *s, uint64_t bytes);
 void store_settle(struct store *s);
 uint64_t store_owed(struct store *s);
+
+/* Others write on the file system without asking (passthrough): while there are any, reserve, promised and owed bytes are held
+ * back from them, allocated. enter: -ENOSPC if they would soon find none, or what else stands in the way; leave as often as it succeeded. */
+int store_others_enter(struct store *s);
+void store_others_leave(struct store *s);
+/* Do they find less than a reserve? They cannot wait for the commit that frees some. */
+bool store_others_lack(struct store *s);
+/* After a commit: as much is held back as has to be; nothing, if there are no such writers any more. */
+void store_others_settle(struct store *s);
 
 /* What a commit's database may hold in memory and in its log on this file system. */
 uint64_t store_reserve_bytes(struct store *s);

@@ -26,6 +26,7 @@
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/meta.h"
+#include "store/meta_vfs.h"
 #include "util/log.h"
 #include "util/work.h"
 
@@ -280,6 +281,8 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 		err = make_directories(s);
 	if (!err)
 		err = meta_open(s->fd_path, s->faults, &s->meta);
+	if (!err)
+		meta_vfs_yield_from(s->dir);
 	/* A quarter of the reserve each, so that both have their space whatever is written. */
 	if (!err)
 		err = meta_bound(s->meta, store_reserve_bytes(s) / 4, store_reserve_bytes(s) / 4);
@@ -401,6 +404,7 @@ static void close_parts(struct store *s)
 		cache_free(s->cache);
 	if (s->meta)
 		meta_close(s->meta);
+	meta_vfs_yield_from(NULL);
 	if (s->faults)
 		log_info("fault: %llu operations", (unsigned long long)io_fault_count(s->faults));
 	if (s->dir)

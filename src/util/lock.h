@@ -37,7 +37,8 @@ enum lock_rank {
 	RANK_EDGE,     /* io/direct: a block that two writes may share; one transfer happens under it  */
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
 	RANK_WORK,     /* util/work: the job queues; memory only                                      */
-	RANK_MEM,      /* io/mem, io/fault, util/buf: leaf locks of the innermost modules             */
+	RANK_MEM,      /* io/mem, io/fault, util/buf: leaf locks of the innermost modules; io/ballast: space is
+	                  allocated and freed under it                                               */
 	RANK_NRANKS
 };
 
