@@ -288,6 +288,26 @@ struct runs *array_runs(struct array *a)
 	return a->ops->runs ? a->ops->runs(a) : NULL;
 }
 
+int array_share(struct array *a, bool write, struct io **out)
+{
+	return a->ops->share ? a->ops->share(a, write, out) : -EOPNOTSUPP;
+}
+
+void array_unshare(struct array *a)
+{
+	a->ops->unshare(a);
+}
+
+void array_refresh(struct array *a, bool written)
+{
+	a->ops->refresh(a, written);
+}
+
+int array_facts(struct array *a, struct io_facts *out)
+{
+	return a->ops->facts(a, out);
+}
+
 int array_describe(struct array *a, const char *what, char **out)
 {
 	return a->ops->describe ? a->ops->describe(a, what, out) : -ENODATA;

@@ -33,6 +33,8 @@ struct history;
 struct promise;
 struct layers_facts;
 struct meta_inode;
+struct io;
+struct io_facts;
 
 enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYERED = 3, ARRAY_VIEW = 4 /* view/: never stored */ };
 
@@ -104,6 +106,13 @@ struct array_ops {
 	bool (*is_cutting)(struct array *a);
 	/* The runs of a bucket. May be NULL. */
 	struct runs *(*runs)(struct array *a);
+	/* Others may read its file, and write it if `write`, besides the array (io_share): the array follows it by refresh. written:
+	 * bytes of it have changed. -EAGAIN as write; -EOPNOTSUPP: it has none, or should not have. All four may be NULL. */
+	int (*share)(struct array *a, bool write, struct io **out);
+	void (*unshare)(struct array *a);
+	void (*refresh)(struct array *a, bool written);
+	/* The shared file as it is; any thread. -EAGAIN: a truncation waits for its commit, and counts already. */
+	int (*facts)(struct array *a, struct io_facts *out);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
 	int (*describe)(struct array *a, const char *what, char **out);
 };
@@ -135,6 +144,10 @@ int array_remap(struct array *a, const struct compact *c);
 bool array_is_cutting(struct array *a);
 /* NULL: a kind without runs. */
 struct runs *array_runs(struct array *a);
+int array_share(struct array *a, bool write, struct io **out);
+void array_unshare(struct array *a);
+void array_refresh(struct array *a, bool written);
+int array_facts(struct array *a, struct io_facts *out);
 int array_describe(struct array *a, const char *what, char **out);
 /* New parameters. Where the block size is another one that was asked for, existing blocks are written anew: -EOPNOTSUPP for
  * an array that is too large for that, or the errors of a write; nothing has changed then. */

@@ -10,6 +10,8 @@
  *     file_bytes > size_bytes, and growing over the cut answers -EAGAIN.
  *  3. A file that a truncation to zero retired is unlinked after that transaction, and never written again.
  *  4. Bytes of the file behind size_bytes, (2) aside, read as zeros.
+ *  5. While it is shared the file stays the column's, and is never cut but by a truncation: others may have made it longer
+ *     since the array looked last.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,6 +29,7 @@
 
 #define COLUMN_INLINE_MAX (64u << 10)
 #define COLUMN_RESERVE_MAX (64u << 20)
+#define NO_CUT UINT64_MAX
 
 struct column {
 	struct array array;
@@ -39,6 +42,9 @@ struct column {
 	uint64_t reserved_bytes;     /* allocated up to here */
 	uint64_t wanted_bytes;       /* fallocate asked for it up to here: behind the end only */
 	atomic_bool mem_dirty;       /* also read while it is staged */
+	bool shared;
+	bool lent_file;              /* it was given a file to be shared: otherwise it would be inline */
+	_Atomic uint64_t cut_to;     /* shared: the size that a truncation waits to give the file; NO_CUT: none does */
 	atomic_bool file_dirty, made; /* written, created since the last sync */
 	struct retired *retired;
 	struct cut *cuts;     /* under the lock of struct arrays */
@@ -272,6 +278,7 @@ static int column_open(struct arrays *home, const struct meta_inode *row, const 
 		return -ENOMEM;
 	c->array = (struct array){ .ops = &column_ops, .home = home, .ino = row->ino, .size_bytes = row->size_bytes,
 				   .file_id = row->file_id, .params = *params };
+	atomic_init(&c->cut_to, NO_CUT);
 	err = row->file_id ? load_file(c, row) : load_inline(c, row);
 	if (err) {
 		if (c->file)
@@ -355,7 +362,7 @@ static void reserve_ahead(struct column *c, uint64_t end)
 {
 	uint64_t ahead = end < COLUMN_RESERVE_MAX ? end : COLUMN_RESERVE_MAX;
 
-	if (end <= c->reserved_bytes)
+	if (c->shared || end <= c->reserved_bytes)
 		return;
 	if (c->wanted_bytes > end)
 		ahead = 0;
@@ -365,7 +372,7 @@ static void reserve_ahead(struct column *c, uint64_t end)
 }
 
 /* Before the column grows over a gap: what was reserved there would count as data once it is read. */
-static int give_back_reserve(struct column *c)
+static int cut_reserve(struct column *c)
 {
 	int err = 0;
 
@@ -375,6 +382,12 @@ static int give_back_reserve(struct column *c)
 			c->reserved_bytes = c->array.size_bytes;
 	}
 	return err;
+}
+
+/* A shared file may be longer by this time: only a truncation cuts it. */
+static int give_back_reserve(struct column *c)
+{
+	return c->shared ? 0 : cut_reserve(c);
 }
 
 /* Makes room for a change that ends at `end`: inline memory or a file. */
@@ -470,7 +483,7 @@ static int column_resize(struct array *a, uint64_t size)
 	struct column *c = column_of(a);
 	int err = 0;
 
-	if (size == 0 && c->file) {
+	if (size == 0 && c->file && !c->shared) {
 		err = start_over(c);
 	} else if (size <= a->size_bytes) {
 		c->wanted_bytes = 0;
@@ -479,7 +492,7 @@ static int column_resize(struct array *a, uint64_t size)
 			owe_mem(c, a->size_bytes);
 		}
 		if (size == a->size_bytes && atomic_load(&c->file_bytes) == size)
-			err = give_back_reserve(c);
+			err = cut_reserve(c);
 	} else {
 		err = need_storage(c, size, 0);
 		if (!err)
@@ -494,6 +507,8 @@ static int column_resize(struct array *a, uint64_t size)
 	if (err)
 		return err;
 	a->size_bytes = size;
+	if (c->shared)
+		atomic_store(&c->cut_to, atomic_load(&c->file_bytes) > size ? size : NO_CUT);
 	if (!c->file)
 		c->mem_dirty = true;
 	update_stored(c);
@@ -552,6 +567,7 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 		err = 0;
 	if (!err && off <= c->reserved_bytes && end > c->reserved_bytes)
 		c->reserved_bytes = end;
+	c->lent_file &= err != 0;
 	if (!err)
 		update_stored(c);
 	return err;
@@ -571,6 +587,92 @@ static int column_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 		return err;
 	*out = a->size_bytes;
 	return 0;
+}
+
+static int column_share(struct array *a, bool write, struct io **out)
+{
+	struct column *c = column_of(a);
+	int err = 0;
+
+	if (!c->file && !write)
+		return -EOPNOTSUPP;
+	if (!c->file) {
+		err = store_may_write(a->home->store, 0);
+		if (!err)
+			err = materialize(c, 0);
+		c->lent_file = !err;
+	}
+	if (!err && atomic_load(&c->file_bytes) > a->size_bytes)
+		err = -EAGAIN;
+	if (!err)
+		err = give_back_reserve(c);
+	if (!err)
+		err = io_share(c->file, true);
+	if (err)
+		return err;
+	c->shared = true;
+	*out = c->file;
+	return 0;
+}
+
+/* The few bytes of a shared file go back into memory. */
+static int go_inline(struct column *c)
+{
+	size_t n = (size_t)c->array.size_bytes;
+	int err = need_mem(c, n);
+
+	if (!err && n)
+		err = io_pread(c->file, c->mem, n, 0);
+	if (!err)
+		err = start_over(c);
+	if (err)
+		return err;
+	c->mem_dirty = true;
+	update_stored(c);
+	return 0;
+}
+
+static void column_unshare(struct array *a)
+{
+	struct column *c = column_of(a);
+	bool lent = c->lent_file && atomic_load(&c->file_bytes) == a->size_bytes && c->wanted_bytes <= a->size_bytes;
+	int err = io_share(c->file, false);
+
+	if (err)
+		log_warn("columns/%llu: %s", (unsigned long long)a->file_id, strerror(-err));
+	c->shared = c->lent_file = false;
+	/* Where that fails it stays as it is. */
+	if (!err && lent && a->size_bytes < COLUMN_INLINE_MAX && go_inline(c)) {
+		give_back_mem(c, false);
+		free(c->mem);
+		c->mem = NULL;
+		c->mem_cap = 0;
+	}
+}
+
+static int column_facts(struct array *a, struct io_facts *out)
+{
+	struct column *c = column_of(a);
+
+	if (atomic_load(&c->cut_to) != NO_CUT)
+		return -EAGAIN;
+	return io_facts(c->file, out);
+}
+
+static void column_refresh(struct array *a, bool written)
+{
+	struct column *c = column_of(a);
+	struct io_facts now;
+
+	if (written)
+		atomic_store(&c->file_dirty, true);
+	if (column_facts(a, &now))
+		return;
+	a->size_bytes = now.size_bytes;
+	atomic_store(&c->file_bytes, now.size_bytes);
+	if (c->reserved_bytes < now.size_bytes)
+		c->reserved_bytes = now.size_bytes;
+	update_stored(c);
 }
 
 static int column_flush(struct array *a)
@@ -598,8 +700,12 @@ static void run_cut(struct commit_deferred *d, bool durable)
 		 * since is still open: a later commit closes it. */
 		if (durable)
 			err = io_truncate(cut->file, cut->size_bytes);
-		if (durable && !err && c->file == cut->file)
+		if (durable && !err && c->file == cut->file) {
+			uint64_t waits = cut->size_bytes;
+
 			atomic_store(&c->file_bytes, cut->size_bytes);
+			atomic_compare_exchange_strong(&c->cut_to, &waits, NO_CUT);
+		}
 	}
 	lock_release(&h->lock);
 	if (err)
@@ -701,6 +807,10 @@ const struct array_ops column_ops = {
 	.punch = column_punch,
 	.allocate = column_allocate,
 	.seek = column_seek,
+	.share = column_share,
+	.unshare = column_unshare,
+	.refresh = column_refresh,
+	.facts = column_facts,
 	.flush = column_flush,
 	.stage_locked = column_stage_locked,
 	.sync = column_sync,

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "front/notify.h"
+#include "front/passthrough.h"
 
 void front_show(const struct front *f, struct stat *st)
 {
@@ -150,6 +151,8 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 #ifndef HAVE_FUSE_CAP_HANDLE_KILLPRIV_V2
 	f->handshake.want = FUSE_HANDLE_KILLPRIV_V2;
 #endif
+	if (passthrough_wanted(f))
+		f->handshake.want |= HANDSHAKE_PASSTHROUGH;
 	if (config->writeback)
 		tree_sizes_stick(tree);
 	front_ops_tree(&ops);
@@ -175,9 +178,15 @@ struct fuse_session *front_session(struct front *f)
 	return f->se;
 }
 
+void front_started(struct front *f)
+{
+	passthrough_start(f);
+}
+
 void front_free(struct front *f)
 {
 	tree_on_changes(f->tree, &(struct tree_changes){ 0 });
+	tree_on_passthrough(f->tree, &(struct tree_passthrough){ .why = "unmounted" });
 	notify_free(f->notify);
 	fuse_session_destroy(f->se);
 	free(f);

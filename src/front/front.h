@@ -14,6 +14,7 @@ struct tree;
 
 struct front_config {
 	bool writeback;              /* kernel writeback cache */
+	bool passthrough;            /* of columns; without writeback */
 	unsigned max_read_bytes;     /* of one request; 0: as the kernel likes */
 	bool set_uid, set_gid;       /* -o uid=, gid=: shown owner of everything */
 	uid_t uid;
@@ -30,6 +31,8 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 struct fuse_session *front_session(struct front *f);
 /* Between mount and the first request: has the answer to that one completed where libfuse cannot. */
 int front_handshake(struct front *f);
+/* Once the first request is answered. */
+void front_started(struct front *f);
 /* After the loop has ended. */
 void front_free(struct front *f);
 

@@ -1,11 +1,12 @@
 /*
- * Completes the answer to FUSE_INIT: sets features there that this libfuse does not know, but the kernel offers.
- * libfuse composes the answer by itself; its custom I/O is the place where the answer passes before the kernel has it.
- * The layout of the messages is that of <linux/fuse.h>.
+ * Completes answers where this libfuse does not know a feature that the kernel offers: that to FUSE_INIT, and those to OPEN and
+ * CREATE. libfuse composes the answers by itself; its custom I/O is the place where they pass before the kernel has them.
+ * The layout of the messages is that of <linux/fuse.h>; what is newer than Debian 12's is defined here.
  *
  * Invariants:
  *  1. Nothing is asked for that the kernel has not offered.
- *  2. One message is changed, the answer to INIT. It passes while one thread serves; after it, `state` is constant.
+ *  2. The answer to INIT passes while one thread serves; after it, `state` is constant.
+ *  3. An answer to OPEN or CREATE is changed by the thread that sends it, and only after it has said so.
  */
 #include "front/priv.h"
 
@@ -16,7 +17,17 @@
 
 #include "front/handshake.h"
 
+#ifndef FOPEN_PASSTHROUGH
+#define FOPEN_PASSTHROUGH (1u << 7)
+#endif
+
 enum { WAITING, OFFERED, ANSWERED };
+
+/* max_stack_depth follows flags2: how many file systems may be stacked, the files of the lowest being passed through to. */
+#define STACK_DEPTH_AT (offsetof(struct fuse_init_out, flags2) + sizeof(uint32_t))
+
+/* For the answer that this thread sends next; 0: it is not changed. */
+static _Thread_local uint32_t backing_id;
 
 static void see_request(struct handshake *h, const void *buf, size_t len)
 {
@@ -32,7 +43,7 @@ static void see_request(struct handshake *h, const void *buf, size_t len)
 	len -= sizeof(head);
 	memcpy(&init, (const char *)buf + sizeof(head), len < sizeof(init) ? len : sizeof(init));
 	h->unique = head.unique;
-	h->got = h->want & init.flags;
+	h->got = h->want & (init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0));
 	h->state = OFFERED;
 }
 
@@ -47,9 +58,27 @@ static void see_answer(struct handshake *h, const struct iovec *v, int n)
 	if (head.unique != h->unique || head.error)
 		return;
 	memcpy(&init, v[1].iov_base, sizeof(init));
-	init.flags |= (uint32_t)h->got;
+	init.flags |= (uint32_t)h->got | (h->got >> 32 ? FUSE_INIT_EXT : 0);
+	init.flags2 |= (uint32_t)(h->got >> 32);
+	if (h->got & HANDSHAKE_PASSTHROUGH)
+		memcpy((char *)&init + STACK_DEPTH_AT, &(uint32_t){ 1 }, sizeof(uint32_t));
 	memcpy(v[1].iov_base, &init, sizeof(init));
 	h->state = ANSWERED;
+}
+
+/* Both answers end with this. The kernel reads the backing's number where the padding is in older headers. */
+static void complete_open(const struct iovec *v, int n)
+{
+	struct fuse_open_out out;
+	char *at;
+
+	if (n != 2 || v[1].iov_len < sizeof(out))
+		return;
+	at = (char *)v[1].iov_base + v[1].iov_len - sizeof(out);
+	memcpy(&out, at, sizeof(out));
+	out.open_flags |= FOPEN_PASSTHROUGH;
+	memcpy((char *)&out + sizeof(out) - sizeof(backing_id), &backing_id, sizeof(backing_id));
+	memcpy(at, &out, sizeof(out));
 }
 
 static ssize_t pass_request(int fd, void *buf, size_t len, void *userdata)
@@ -68,6 +97,8 @@ static ssize_t pass_answer(int fd, struct iovec *v, int n, void *userdata)
 
 	if (h->state == OFFERED)
 		see_answer(h, v, n);
+	if (backing_id)
+		complete_open(v, n);
 	return writev(fd, v, n);
 }
 
@@ -76,4 +107,9 @@ int handshake_watch(struct fuse_session *se)
 	static const struct fuse_custom_io io = { .read = pass_request, .writev = pass_answer };
 
 	return fuse_session_custom_io(se, &io, fuse_session_fd(se));
+}
+
+void handshake_opened(uint32_t id)
+{
+	backing_id = id;
 }

@@ -1,5 +1,6 @@
 /*
- * What this libfuse does not know of FUSE_INIT, the first request: the features that the daemon wants besides.
+ * Features that the daemon wants and this libfuse does not know, or asks for in one of several ways: they are set in FUSE_INIT,
+ * the first request, and in the answers to opens.
  */
 #ifndef SPILLFS_FRONT_HANDSHAKE_H
 #define SPILLFS_FRONT_HANDSHAKE_H
@@ -7,6 +8,9 @@
 #include <stdint.h>
 
 struct fuse_session;
+
+/* Bits of FUSE_INIT that Debian 12's <linux/fuse.h> does not have; those of flags2 are shifted up. */
+#define HANDSHAKE_PASSTHROUGH (1ull << 37)
 
 /* Bits of the kernel's protocol (FUSE_INIT's flags), and the request that is watched for. */
 struct handshake {
@@ -19,6 +23,8 @@ struct handshake {
 /* Watches the session's messages until INIT is answered, which must be before a second thread serves it. Called between
  * fuse_session_mount and the first request; userdata of the session must be found by handshake_of. 0 or -errno. */
 int handshake_watch(struct fuse_session *se);
+/* The next answer of this thread says, if id is not 0, that the kernel passes the file through to that backing; 0 ends it. */
+void handshake_opened(uint32_t id);
 /* The record of the session whose userdata this is. */
 struct handshake *handshake_of(void *userdata);
 

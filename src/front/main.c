@@ -135,7 +135,8 @@ static int open_front(struct program *p)
 {
 	const struct options *o = &p->options;
 	const struct front_config config = {
-		.writeback = o->writeback && !o->ro, /* a follower's sizes change behind the kernel, which would stick to its own */
+		.passthrough = o->passthrough,
+		.writeback = o->writeback && !o->passthrough && !o->ro, /* a follower's sizes change behind the kernel, which would stick to its own */
 		.max_read_bytes = (unsigned)o->max_read,
 		.set_uid = o->uid >= 0, .uid = (uid_t)o->uid,
 		.set_gid = o->gid >= 0, .gid = (gid_t)o->gid,
@@ -201,6 +202,7 @@ static int start(struct program *p)
 		err = serve_first(front_session(p->front));
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "the kernel does not take the mount: %s", strerror(-err));
+	front_started(p->front);
 	read_ahead(p);
 	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);
 	log_info("store %s mounted on %s", p->store_path, p->mount.path);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "front/notify.h"
+#include "front/passthrough.h"
 #include "util/buf.h"
 #include "util/log.h"
 
@@ -37,13 +38,14 @@ struct pending_open {
 	fuse_ino_t ino;
 	struct tree_file *file;
 	struct fuse_file_info fi;
+	uint32_t backing;
 };
 
 static void answer_open(void *ctx)
 {
 	struct pending_open *p = ctx;
 
-	if (fuse_reply_open(p->req, &p->fi) == -ENOENT)
+	if (passthrough_reply_open(p->req, &p->fi, p->backing) == -ENOENT)
 		tree_file_release(p->file);
 	free(p);
 }
@@ -72,6 +74,7 @@ static void open_written(void *ctx)
 		return;
 	}
 	set_opened(&p->fi, p->file, &info);
+	p->backing = info.backing;
 	if (info.new_attr)
 		notify_drop_attr(f->notify, p->ino, NULL, NULL);
 	if (cuts(f, &p->fi)) {
@@ -134,7 +137,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	e.attr_timeout = front_attr_timeout(&a);
 	e.entry_timeout = a.moving ? 0 : FRONT_TIMEOUT_SECONDS;
 	set_opened(fi, file, &info);
-	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+	if (passthrough_reply_create(req, &e, fi, info.backing) == -ENOENT) {
 		tree_file_release(file);
 		tree_forget(f->tree, a.st.st_ino, 1);
 	}

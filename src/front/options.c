@@ -66,6 +66,7 @@ static const struct option_row options_table[] = {
 	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M)" },
 	{ "ro", 0, OPT_FLAG, FIELD(ro), 0, 0, NULL, "follow what another daemon commits under layers/" },
 	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes" },
+	{ "passthrough", 0, OPT_FLAG, FIELD(passthrough), 0, 0, NULL, "let the kernel work on the files of columns; instead of writeback" },
 	{ "uid", 0, OPT_NUMBER, FIELD(uid), 0, UINT32_MAX - 1, "N", "show every file as owned by this user" },
 	{ "gid", 0, OPT_NUMBER, FIELD(gid), 0, UINT32_MAX - 1, "N", "show every file as owned by this group" },
 	{ "umask", 0, OPT_OCTAL, FIELD(umask), 0, 0777, "OCTAL", "permission bits that are never shown" },
@@ -125,6 +126,7 @@ struct parser {
 	struct options *o;
 	char *why;
 	size_t why_len;
+	bool given[OPTIONS_ROWS];
 };
 
 #define refuse(p, ...) (snprintf((p)->why, (p)->why_len, __VA_ARGS__), -EINVAL)
@@ -257,6 +259,7 @@ static int set_option(struct parser *p, const struct option_row *row, const char
 	void *field = (char *)p->o + row->field;
 	bool takes_value = row->type != OPT_FLAG && row->type != OPT_UNFLAG && row->type != OPT_PASS && row->type != OPT_IGNORE;
 
+	p->given[row - options_table] = true;
 	if (row->type == OPT_IGNORE_PREFIX)
 		return 0;
 	if (takes_value && !value)
@@ -398,7 +401,7 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
 		.lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1,
 	};
-	struct parser p = { &o, why, why_len };
+	struct parser p = { .o = &o, .why = why, .why_len = why_len };
 	const char *words[3];
 	int nwords, err;
 
@@ -407,6 +410,8 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 		err = take_words(&p, words, nwords);
 	if (err == 0 && o.allow_other && o.allow_root)
 		err = refuse(&p, "options allow_other and allow_root exclude each other");
+	if (err == 0 && o.passthrough && p.given[find_name("writeback", strlen("writeback")) - options_table])
+		err = refuse(&p, "options passthrough and writeback exclude each other: the kernel has one of them for a mount");
 	if (err < 0) {
 		options_fini(&o);
 		return err;

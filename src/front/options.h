@@ -23,7 +23,7 @@ struct options {
 	int64_t pool, threads, commit;
 	int64_t layer, cache, dirty; /* bytes */
 	int64_t keep, compact;       /* states; bytes in a second */
-	bool ro, writeback;
+	bool ro, writeback, passthrough;
 	int64_t max_read;        /* bytes; 0: not given */
 	int64_t readahead;       /* bytes; -1: not given */
 	int64_t uid, gid, umask; /* -1: not given */

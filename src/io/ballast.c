@@ -11,7 +11,6 @@
 
 /* At a time: others who look for space all the time must not have it all before the writer comes back for it. */
 #define YIELD_BYTES (1u << 20)
-#define NAME "ballast.tmp"
 
 void ballast_init(struct ballast *b)
 {
@@ -27,20 +26,6 @@ void ballast_fini(struct ballast *b)
 	lock_fini(&b->lock);
 }
 
-static int make(int dirfd, int *out)
-{
-	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd < 0) {
-		fd = openat(dirfd, NAME, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-		if (fd < 0)
-			return -errno;
-		unlinkat(dirfd, NAME, 0);
-	}
-	*out = fd;
-	return 0;
-}
-
 static int cut_locked(struct ballast *b, uint64_t bytes)
 {
 	if (ftruncate(b->fd, (off_t)bytes))
@@ -52,10 +37,12 @@ static int cut_locked(struct ballast *b, uint64_t bytes)
 static int set_locked(struct ballast *b, int dirfd, uint64_t least, uint64_t most)
 {
 	uint64_t was = atomic_load(&b->bytes), bytes = was < least ? least : was > most ? most : was;
-	int err = b->fd < 0 ? make(dirfd, &b->fd) : 0;
+	int err;
 
-	if (err)
-		return err;
+	if (b->fd < 0)
+		b->fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (b->fd < 0)
+		return -errno;
 	if (bytes <= was)
 		return cut_locked(b, bytes);
 	if (fallocate(b->fd, 0, (off_t)was, (off_t)(bytes - was))) {

@@ -279,7 +279,7 @@ static int file_share(struct io *io, bool on)
 		return err;
 	if (!on && fd_has_end(f))
 		atomic_store(&f->end.bytes, (uint64_t)st.st_size);
-	/* What is written by others is synced by a descriptor of ours. */
+	/* Bytes that others have written are synced by a descriptor of ours. */
 	atomic_store(&f->dirty, true);
 	atomic_store(&f->shared, on);
 	return 0;

@@ -109,8 +109,8 @@ static inline int io_seek(struct io *f, uint64_t off, bool hole, uint64_t *out) 
 static inline bool io_is_allocated(struct io *f, uint64_t off, uint64_t n) { return f->ops->is_allocated(f, off, n); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
 
-/* Keeps so many bytes of the file system, at least and at most, from others, allocated; io_space counts them as available. What is written
- * in d has them when it finds no space. -ENOSPC: as many as before are held; -EOPNOTSUPP. */
+/* Keeps so many bytes of the file system, at least and at most, from others, allocated; io_space counts them as available. Writes in d
+ * have them when they find no space. -ENOSPC: as many as before are held; -EOPNOTSUPP. */
 int io_hold_back(struct io_dir *d, uint64_t least_bytes, uint64_t most_bytes);
 static inline uint64_t io_held_back(struct io_dir *d) { return d->ops->held_back ? d->ops->held_back(d) : 0; }
 /* For what is written past d: err is a want of space, and there is more for need_bytes now; to be tried again. */

@@ -356,9 +356,11 @@ int meta_secure_log_locked(struct meta *m, uint64_t bytes)
 {
 	struct stat st;
 
-	m->secured = bytes;
-	if (!bytes || fstat(m->wal_fd, &st) || (uint64_t)st.st_blocks * 512 >= bytes)
-		return 0;
+	m->keeps_log = bytes;
+	if (fstat(m->wal_fd, &st))
+		return -errno;
+	if (!bytes)
+		return ftruncate(m->wal_fd, st.st_size) ? -errno : 0; /* to the same size: what lies behind it is given back */
 	return fallocate(m->wal_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) ? -errno : 0;
 }
 
@@ -380,7 +382,7 @@ static int fold_wal_locked(struct meta *m)
 	int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
 
 	if (rc == SQLITE_OK)
-		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, m->secured ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, m->keeps_log ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
 	if (rc == SQLITE_OK) {
 		m->wal_pages = 0;

@@ -27,7 +27,7 @@ struct meta {
 	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
 	int wal_fd; /* for meta_sync */
-	bool secured; /* meta_secure_log_locked */
+	bool keeps_log; /* meta_secure_log_locked */
 	int dir_fd; /* until the name of the log is durable; then -1 */
 	char wal_path[64], dir_path[64];
 	uint64_t next_ino;

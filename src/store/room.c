@@ -31,6 +31,16 @@ uint64_t store_reserve_bytes(struct store *s)
 	return io_space(s->dir, &total, &avail) ? RESERVE_BYTES_MAX : reserve_of(total);
 }
 
+/* Free bytes, with the part of the reserve that the log has already. */
+static int space_of(struct store *s, uint64_t *total, uint64_t *avail)
+{
+	int err = io_space(s->dir, total, avail);
+
+	if (!err)
+		*avail += atomic_load(&s->room.log_bytes);
+	return err;
+}
+
 /* What is spoken for of the free space. */
 static uint64_t spoken_for(struct store *s)
 {
@@ -45,16 +55,16 @@ static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 
 	if (atomic_load_explicit(&s->read_only, memory_order_relaxed))
 		return -EROFS;
-	err = io_space(s->dir, &total, &avail);
+	err = space_of(s, &total, &avail);
 	if (err)
 		return err;
 	return avail < bytes + reserve_of(total) / reserve_part ? -ENOSPC : 0;
 }
 
-/* What has to be held back. */
+/* So much has to be held back. */
 static uint64_t to_hold(struct store *s)
 {
-	return store_reserve_bytes(s) + spoken_for(s);
+	return store_reserve_bytes(s) - atomic_load(&s->room.log_bytes) + spoken_for(s);
 }
 
 /* In steps; and one more, of which names and attributes can still be made when others have taken the rest. */
@@ -63,7 +73,7 @@ static uint64_t with_margin(uint64_t bytes)
 	return (bytes / HOLD_STEP_BYTES + 2) * HOLD_STEP_BYTES;
 }
 
-/* Who asks may owe as much from now on: it must be there when it is written. */
+/* The asking writer may owe as much from here on: it must be there when it is written. */
 static int hold(struct store *s, uint64_t more_bytes)
 {
 	uint64_t bytes = to_hold(s) + more_bytes;
@@ -79,8 +89,11 @@ static int secure_log(struct store *s)
 	uint64_t bytes = atomic_load(&s->room.nothers) ? store_reserve_bytes(s) / 2 : 0;
 	int err;
 
+	if (atomic_load(&s->room.log_bytes) == bytes)
+		return 0;
 	meta_lock(s->meta);
 	err = meta_secure_log_locked(s->meta, bytes);
+	atomic_store(&s->room.log_bytes, err ? 0 : bytes);
 	meta_unlock(s->meta);
 	return err;
 }
@@ -89,19 +102,17 @@ bool store_others_lack(struct store *s)
 {
 	uint64_t total, avail;
 
-	return atomic_load(&s->room.nothers) && !io_space(s->dir, &total, &avail) &&
+	return atomic_load(&s->room.nothers) && !space_of(s, &total, &avail) &&
 	       avail < io_held_back(s->dir) + reserve_of(total);
 }
 
 int store_others_enter(struct store *s)
 {
-	int err = may_use(s, store_reserve_bytes(s) + spoken_for(s), 1);
+	int err = may_use(s, to_hold(s), 1);
 
-	if (err)
-		return err;
-	if (atomic_fetch_add(&s->room.nothers, 1))
-		return 0;
-	err = secure_log(s);
+	atomic_fetch_add(&s->room.nothers, 1);
+	if (!err)
+		err = secure_log(s);
 	if (!err)
 		err = hold(s, 0);
 	if (err)
@@ -151,7 +162,7 @@ bool store_is_short(struct store *s)
 {
 	uint64_t total, avail;
 
-	return !io_space(s->dir, &total, &avail) && avail < 2 * reserve_of(total) && store_owed(s) > avail / 2;
+	return !space_of(s, &total, &avail) && avail < 2 * reserve_of(total) && store_owed(s) > avail / 2;
 }
 
 int store_claim(struct store *s, uint64_t bytes)
@@ -220,7 +231,7 @@ uint64_t store_owed(struct store *s)
 int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes)
 {
 	uint64_t total, left, reserve;
-	int err = io_space(s->dir, &total, &left);
+	int err = space_of(s, &total, &left);
 
 	if (err)
 		return err;

@@ -8,6 +8,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/privs.h"
 #include "tree/special.h"
@@ -22,14 +23,18 @@ int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 
 	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
 		return special_getattr(t, ino, out);
-	if (views_is(ino))
+	if (views_is(ino)) {
+		through_refresh_all(t);
 		return views_getattr(t, ino, out);
+	}
 	err = inode_find(t, ino, &i);
 	if (err && past_is(ino))
 		return past_getattr(t, ino, out);
-	if (!err)
-		inode_stat(i, out);
-	return err;
+	if (err)
+		return err;
+	through_refresh(i);
+	inode_stat(i, out);
+	return 0;
 }
 
 /* lost: bits of the mode that a change of size or owner has taken away; the kernel may not know. */
@@ -102,6 +107,10 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 		err = room_note(i);
 	if (!err && (set & (TREE_SET_UID | TREE_SET_GID | TREE_SET_SIZE)))
 		err = privs_drop(i, who, set & TREE_SET_SIZE ? PRIVS_DATA : PRIVS_OWNER, &lost);
+	if (!err && (set & TREE_SET_MODE) && (st->st_mode & (S_ISUID | S_ISGID)))
+		through_vouch(i);
+	else if (!err)
+		through_refresh(i);
 	if (!err && (set & TREE_SET_SIZE))
 		err = resize(i, st->st_size, f);
 	if (err)

@@ -22,6 +22,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/privs.h"
 #include "tree/special.h"
@@ -45,6 +46,7 @@ struct tree_file {
 	uint64_t ino;
 	int flags;
 	bool cached;
+	struct through_open through;
 	bool drops; /* a view: the kernel drops its pages when this open is answered */
 	atomic_bool closed;
 	struct runs_writer writer;
@@ -61,9 +63,11 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 	err = inode_need_array(i, &a);
 	if (!err) {
 		inode_mark_dirty(i);
+		through_refresh_locked(i);
 		err = fn(a, ctx);
 		inode_array_changed(i);
 		inode_new_version(i);
+		through_absorb_locked(i);
 	}
 	rwlock_release(&i->rw);
 	return err;
@@ -134,7 +138,9 @@ static int do_resize(struct array *a, void *ctx)
 
 int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
 {
-	return edit_array(i, do_resize, &(struct new_size){ size_bytes, w });
+	int err = edit_array(i, do_resize, &(struct new_size){ size_bytes, w });
+
+	return err ? err : through_cut(i);
 }
 
 struct piece {
@@ -386,49 +392,71 @@ static int empty(struct inode *i, const struct tree_caller *who)
 	return err;
 }
 
+static void count_open(const struct tree_file *f, enum array_kind kind)
+{
+	if (kind == ARRAY_COLUMN)
+		stats_add(f->through.backing ? STAT_COLUMN_OPENS_PASSTHROUGH :
+			  f->cached ? STAT_COLUMN_OPENS_CACHED : STAT_COLUMN_OPENS_DIRECT, 1);
+}
+
+/* How the kernel is to work on it. -EAGAIN: after a commit. */
+static int choose_mode(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+{
+	int acc = f->flags & O_ACCMODE, err;
+	struct array *a;
+
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (!err)
+		err = through_open(i, a, f->flags, &f->through);
+	if (!err) {
+		inode_hold_array(i);
+		info->backing = f->through.backing;
+		info->direct = info->backing ? f->through.told : info->direct && acc == O_WRONLY;
+		f->cached = !info->direct && !info->backing;
+		if (f->cached)
+			atomic_fetch_add(&i->ncached, 1);
+		/* inode_stat says from then on that there may be data. */
+		info->new_attr = f->through.unsettles ||
+				 (f->cached && acc != O_RDONLY && !atomic_load(&a->stored_bytes));
+	}
+	rwlock_release(&i->rw);
+	return err;
+}
+
 static int open_inode(struct tree_file *f, const struct tree_caller *who, struct tree_file_info *info)
 {
 	struct inode *i;
-	struct array *a;
 	int acc = f->flags & O_ACCMODE, err = inode_find(f->tree, f->ino, &i);
-	bool held;
 
 	if (err)
 		return err;
 	if ((i->past || i->view) && (acc != O_RDONLY || (f->flags & O_TRUNC)))
 		return -EROFS;
-	if (i->view)
+	if (i->view) {
+		through_refresh_all(f->tree);
 		return open_view(f, i, info);
-	info->direct &= acc == O_WRONLY;
-	f->cached = !info->direct;
-	rwlock_exclusive(&i->rw);
-	err = inode_need_array(i, &a);
-	held = !err;
-	if (held)
-		inode_hold_array(i);
-	if (!err && f->cached)
-		atomic_fetch_add(&i->ncached, 1);
-	rwlock_release(&i->rw);
-	if (!err && (f->flags & O_TRUNC)) {
+	}
+	if (f->flags & O_TRUNC)
 		err = empty(i, who);
-		if (err && f->cached)
-			atomic_fetch_sub(&i->ncached, 1);
+	through_make_room(i, f->flags);
+	if (!err)
+		err = choose_mode(f, i, info);
+	while (err == -EAGAIN) {
+		err = commit_wait(f->tree->store->commit, COMMIT_SYNC);
+		if (!err)
+			err = choose_mode(f, i, info);
 	}
-	if (err) {
-		if (held)
-			inode_let_go_array(i);
+	if (err)
 		return err;
-	}
+	count_open(f, i->kind);
 	f->inode = i;
 	f->told_bytes = atomic_load(&i->size_bytes);
 	if (acc != O_RDONLY)
 		atomic_fetch_add(&i->nwriters, 1);
 	if (f->cached) {
-		if (acc != O_RDONLY) {
+		if (acc != O_RDONLY)
 			atomic_fetch_add(&i->nmappable, 1);
-			/* inode_stat says from now on that there may be data. */
-			info->new_attr = !atomic_load(&a->stored_bytes);
-		}
 		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
 	}
 	inode_ref(i);
@@ -447,11 +475,13 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	f->ino = ino;
 	f->flags = flags;
 	info->keep_cache = info->new_attr = false;
+	info->backing = 0;
 	if (special_is(ino)) {
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;
 		info->keep_cache = !info->direct;
 	} else if (views_is(ino) && (flags & O_ACCMODE) != O_RDONLY) {
+		through_refresh_all(t);
 		err = open_view_written(f, who, info);
 	} else {
 		err = open_inode(f, who, info);
@@ -509,6 +539,7 @@ void tree_file_release(struct tree_file *f)
 			atomic_fetch_sub(&i->nmappable, 1);
 		atomic_fetch_sub(&i->ncached, 1);
 	}
+	through_close(i, &f->through);
 	if (i->view)
 		end_view(f);
 	else
@@ -617,6 +648,7 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, st
 	if (f->cached && !(flags & O_DIRECT))
 		tail_replaced(i, off, len);
 	inode_ref(i);
+	through_refresh(i);
 	rwlock_shared(&i->rw);
 	a = i->array;
 	while (done < len && !err) {
@@ -741,6 +773,8 @@ int tree_flush(struct tree_file *f, bool closing)
 
 	if (f->upload)
 		return upload_flush(f->upload, closing);
+	if (f->inode)
+		through_refresh(f->inode);
 	err = closing ? end_run(f) : 0;
 	end_writing(f);
 	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
@@ -845,6 +879,7 @@ int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
 		*out = whence == SEEK_DATA ? off : size;
 		return 0;
 	}
+	through_refresh(f->inode);
 	rwlock_shared(&f->inode->rw);
 	err = array_seek(f->inode->array, off, whence == SEEK_HOLE, out);
 	rwlock_release(&f->inode->rw);
@@ -876,6 +911,7 @@ int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint
 	buf = buf_alloc(COPY_BYTES);
 	if (!buf)
 		return -ENOMEM;
+	through_refresh(in->inode);
 	while (done < len && !err) {
 		size_t n = len - done < COPY_BYTES ? len - done : COPY_BYTES;
 

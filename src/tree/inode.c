@@ -24,6 +24,7 @@
 #include "store/history.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/views.h"
 #include "util/clock.h"
@@ -266,6 +267,8 @@ static void delete_inode(struct inode *i)
 		err = delete_locked(i, a);
 	meta_unlock(s->meta);
 	inode_log_leave(i);
+	if (store_others_lack(s))
+		commit_ask(s->commit);
 	if (err)
 		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->ino, strerror(-err));
 }
@@ -418,9 +421,11 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	st->st_atim = clock_timespec(i->atime_ns);
 	st->st_mtim = clock_timespec(i->mtime_ns);
 	st->st_ctim = clock_timespec(i->ctime_ns);
-	lock_release(&i->attr);
 	st->st_size = (off_t)atomic_load(&i->size_bytes);
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
+	through_stat_locked(i, st);
+	out->settled &= !i->through.mapped;
+	lock_release(&i->attr);
 	/* The kernel may have pages that nobody here has seen. */
 	if (!st->st_blocks && atomic_load(&i->nmappable) > 0)
 		st->st_blocks = TREE_BLOCKS_LEAST;

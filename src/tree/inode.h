@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "array/array.h"
+#include "io/io.h"
 #include "store/commit.h"
 #include "store/meta.h"
 #include "tree/tree.h"
@@ -24,6 +25,21 @@ struct past;
 struct past_states;
 struct upload;
 struct view_node;
+
+/* A column whose file the kernel works on by itself (passthrough.h). Changes with rw held exclusively, under attr; read
+ * under either. */
+struct through {
+	struct io *file;      /* NULL: it does not */
+	struct io_facts seen; /* of the file, when the inode caught up with it last */
+	uint32_t backing;     /* the kernel's number of it; 0: no open has it */
+	unsigned nopens, nblind; /* nblind: of them, those that write, and tell nobody */
+	bool mapped;  /* one of them could: its map may be there still */
+	bool recent;  /* what was seen was written in this tick of the clock */
+	bool armed;   /* it was given privileges meanwhile */
+	bool owes;    /* they have to go */
+	atomic_bool watched;         /* there may be something to catch up with */
+	struct inode *next, **link;  /* in tree.through; RANK_ICACHE */
+};
 
 struct inode {
 	struct tree *tree;
@@ -52,6 +68,7 @@ struct inode {
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 
+	struct through through;
 	uint64_t parent;
 	atomic_int nholds;       /* opens and views that use the array */
 	atomic_int ncached;      /* opens whose pages the kernel caches */
@@ -89,6 +106,8 @@ struct tree {
 	struct upload *uploads; /* upload.c's; RANK_ICACHE */
 	struct inode *live;     /* views that are written in place: views_edit.c's; RANK_ICACHE */
 	struct tree_changes changes;
+	struct tree_passthrough passthrough; /* RANK_ICACHE */
+	struct inode *through;  /* RANK_ICACHE */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick;      /* tree.h */

@@ -22,6 +22,7 @@
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/name.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/special.h"
 #include "tree/views.h"
@@ -53,8 +54,10 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 
 	if (err)
 		return err;
-	if (views_is(parent))
+	if (views_is(parent)) {
+		through_refresh_all(t);
 		return views_lookup(t, parent, name, out);
+	}
 	if (past_is(parent))
 		return past_lookup(t, parent, name, out);
 	if (special_is(parent) || parent == META_INO_ROOT) {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "store/meta.h"
@@ -78,6 +79,24 @@ static int drop_capabilities(struct inode *i, bool *any_out)
 	inode_log_leave(i);
 	*any_out = !err;
 	return err == -ENODATA ? 0 : err;
+}
+
+bool privs_any(struct inode *i)
+{
+	struct meta *m = i->tree->store->meta;
+	void *value = NULL;
+	size_t len;
+
+	if (i->mode & (S_ISUID | S_ISGID))
+		return true;
+	if (!atomic_load(&i->has_xattrs) || !atomic_load(&i->has_capabilities))
+		return false;
+	meta_lock(m);
+	if (meta_xattr_get_locked(m, i->ino, PRIVS_XATTR, &value, &len) == -ENODATA)
+		atomic_store(&i->has_capabilities, 0);
+	meta_unlock(m);
+	free(value);
+	return atomic_load(&i->has_capabilities);
 }
 
 int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change change, uint32_t *lost_out)

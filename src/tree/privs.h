@@ -5,6 +5,7 @@
 #ifndef SPILLFS_TREE_PRIVS_H
 #define SPILLFS_TREE_PRIVS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct inode;
@@ -17,6 +18,8 @@ enum privs_change {
 	PRIVS_OWNER, /* user or group */
 };
 
+/* Has it any? rw may be held. */
+bool privs_any(struct inode *i);
 /* Before such a change: takes away what ext4 would, and has the kernel forget it (tree_changed_attr). who: who makes the
  * change; NULL: the kernel writes back, and nothing is taken. *lost_out (may be NULL): the bits of the mode that are gone.
  * No lock above RANK_UPLOAD may be held. */

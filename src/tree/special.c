@@ -25,6 +25,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/views.h"
 #include "util/clock.h"
@@ -348,14 +349,15 @@ static char *config_text(struct tree *t)
 	const char *why, *way = io_file_backing(t->store->dir, &why);
 	static const char *const backing[] = { "auto", "buffered", "direct" };
 	bool waits = c->lease_wait == IO_LEASE_WAIT_BLOCK || (c->lease_wait == IO_LEASE_WAIT_DEFAULT && c->backing == IO_BACKING_DIRECT);
+	const char *through_why, *through = through_mode(t, &through_why);
 	char *text;
 
 	if (asprintf(&text,
 		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\nlease_size %zu\nlease_wait %s\npool %u\nthreads %u\ncommit %u\n"
-		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nfollow %d\n",
+		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nfollow %d\npassthrough %s (%s)\n",
 		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->lease_bytes, waits ? "block" : "buffered", c->pool_files,
 		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->keep,
-		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, c->follow) < 0)
+		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, c->follow, through, through_why) < 0)
 		return NULL;
 	return text;
 }

@@ -14,6 +14,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "util/err.h"
 
@@ -21,6 +22,7 @@ static int hook_flush(void *ctx)
 {
 	struct tree *t = ctx;
 
+	through_refresh_all(t);
 	return arrays_flush(t->arrays);
 }
 

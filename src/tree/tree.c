@@ -12,6 +12,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/upload.h"
 #include "util/clock.h"
@@ -90,6 +91,7 @@ void tree_close(struct tree *t)
 	while (t->dirs)
 		tree_dir_release(t, t->dirs);
 	upload_drop_all(t);
+	through_end_all(t);
 	if (t->store->config.follow) {
 		if (t->past)
 			past_close(t);

@@ -68,6 +68,14 @@ struct tree_changes {
 	void *ctx;
 };
 void tree_on_changes(struct tree *t, const struct tree_changes *c);
+/* Passthrough: what lets the kernel read, write and map a file of the store by itself. */
+struct tree_passthrough {
+	int (*open)(void *ctx, int fd, uint32_t *id_out); /* NULL: it cannot */
+	void (*close)(void *ctx, uint32_t id);
+	void *ctx;
+	const char *why; /* a static string: why it can, or not */
+};
+void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p);
 /* Files whose pages, changed in the kernel's cache, belong to what `ino` shows: they are to be written back before it is
  * opened. Returns how many. */
 #define TREE_UNWRITTEN_MAX 8
@@ -139,6 +147,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 struct tree_file_info {
 	bool direct;     /* nobody can map it: the kernel need not cache */
 	bool keep_cache; /* cached pages are still right */
+	uint32_t backing; /* out: the kernel passes it through to this one, or with `direct` only its maps; 0: it does not */
 	bool new_attr;   /* out: attributes are others than were told last; the kernel must not keep those */
 };
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,

@@ -18,6 +18,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/passthrough.h"
 #include "tree/past.h"
 #include "tree/privs.h"
 #include "tree/special.h"
@@ -350,6 +351,8 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 		err = check_setting(i, name, value, len);
 	if (err)
 		return err;
+	if (!strcmp(name, PRIVS_XATTR))
+		through_vouch(i);
 	inode_log_enter(i);
 	meta_lock(m);
 	err = set_locked(m, ino, name, value, len, flags, &old);

@@ -24,6 +24,9 @@
 	X(STAT_WRITE_BYTES_BUCKET, "spillfs_write_bytes", "kind=\"bucket\"", "counter", "Bytes written") \
 	X(STAT_WRITE_BYTES_COLUMN, "spillfs_write_bytes", "kind=\"column\"", "counter", "") \
 	X(STAT_WRITE_BYTES_LAYERED, "spillfs_write_bytes", "kind=\"layered\"", "counter", "") \
+	X(STAT_COLUMN_OPENS_CACHED, "spillfs_column_opens", "mode=\"cached\"", "counter", "Opens of columns; what is read and written by passthrough is counted nowhere else") \
+	X(STAT_COLUMN_OPENS_DIRECT, "spillfs_column_opens", "mode=\"direct\"", "counter", "") \
+	X(STAT_COLUMN_OPENS_PASSTHROUGH, "spillfs_column_opens", "mode=\"passthrough\"", "counter", "") \
 	X(STAT_CACHE_HITS, "spillfs_cache_hits", "", "counter", "Block reads served by the decoded-block cache") \
 	X(STAT_CACHE_MISSES, "spillfs_cache_misses", "", "counter", "Block reads that decoded a frame") \
 	X(STAT_CACHE_PREFETCHED, "spillfs_cache_prefetched", "", "counter", "Blocks decoded ahead of a reader") \

@@ -6,6 +6,7 @@
  *   bench fill   FILE MIB KIB      sequential write in pieces of KIB, with close and without fsync
  *   bench read   FILE MIB COUNT    sequential read in 1 MiB pieces, by COUNT processes at once: the first reads FILE, the
  *                                  others FILE.1, FILE.2 and so on
+ *   bench map    FILE MIB          adds up what a shared mapping shows
  *   bench evict  FILE              drops FILE from the page cache (not measured)
  *   bench random FILE MIB COUNT    COUNT reads of 4 KiB at random places: COUNT times their median
  *   bench create DIR COUNT         create, write 4 KiB, close
@@ -30,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -131,6 +133,23 @@ static void read_whole(const char *path, unsigned mib)
 			die("read");
 	close(fd);
 	free(buf);
+}
+
+static double do_map(const char *path, unsigned mib)
+{
+	size_t n = (size_t)mib * MIB / sizeof(uint64_t);
+	double start = now();
+	int fd = open(path, O_RDONLY);
+	uint64_t *p = mmap(NULL, n * sizeof(*p), PROT_READ, MAP_SHARED, fd, 0);
+	volatile uint64_t sum = 0;
+
+	if (p == MAP_FAILED)
+		die(path);
+	for (size_t i = 0; i < n; i++)
+		sum += p[i];
+	munmap(p, n * sizeof(*p));
+	close(fd);
+	return now() - start;
 }
 
 static double do_read(const char *path, unsigned mib, unsigned readers)
@@ -305,6 +324,8 @@ int main(int argc, char **argv)
 		s = do_write(argv[2], n, m * (size_t)1024, (char *)make_prices(), 0);
 	else if (!strcmp(op, "read") && n && m)
 		s = do_read(argv[2], n, m);
+	else if (!strcmp(op, "map") && n)
+		s = do_map(argv[2], n);
 	else if (!strcmp(op, "evict"))
 		s = do_evict(argv[2]);
 	else if (!strcmp(op, "random") && n && m)

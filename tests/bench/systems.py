@@ -1,5 +1,5 @@
 """The file systems that tests/bench/run measures beside each other: a directory of ext4 (or whatever the work directory is on),
-others that a user might choose, and the three kinds of one spillfs mount.
+others that a user might choose, the three kinds of one spillfs mount, and the columns of a second one, by passthrough.
 
 Each system has a directory `dir` for the benchmark's files, cold() after which neither the kernel nor a daemon of it
 knows their contents, and close(). A system that this machine lacks is left out, and missing() says what to install."""
@@ -106,9 +106,9 @@ class Squashfuse(Native):
 class Spillfs:
     """One mount; its kinds are systems of their own."""
 
-    def __init__(self, work, spillfs, spillctl, options=""):
+    def __init__(self, work, spillfs, spillctl, options="", name=""):
         self.spillfs, self.spillctl, self.options = spillfs, spillctl, options
-        self.store, self.mnt = os.path.join(work, "store"), os.path.join(work, "mnt")
+        self.store, self.mnt = os.path.join(work, "store" + name), os.path.join(work, "mnt" + name)
         for d in (self.store, self.mnt):
             os.mkdir(d)
         self.pid = None
@@ -119,6 +119,10 @@ class Spillfs:
         subprocess.run([self.spillfs, *opts, self.store, self.mnt], check=True, **popen)
         info = subprocess.run([self.spillctl, "info", self.mnt], check=True, stdout=subprocess.PIPE, text=True).stdout
         self.pid = int(next(line.split()[-1] for line in info.splitlines() if line.startswith("daemon pid")))
+
+    def config(self, name):
+        with open(os.path.join(self.mnt, ".spillfs", "config")) as f:
+            return next(line.split(None, 1)[1].strip() for line in f if line.startswith(name + " "))
 
     def umount(self):
         if self.pid:
@@ -140,12 +144,12 @@ class Spillfs:
 
 
 class Kind(Native):
-    def __init__(self, spill, kind):
-        self.spill, self.name = spill, kind
+    def __init__(self, spill, kind, name=None):
+        self.spill, self.kind, self.name = spill, kind, name or kind
         self.make()
 
     def make(self):
-        self.dir = os.path.join(self.spill.mnt, self.name, "bench")
+        self.dir = os.path.join(self.spill.mnt, self.kind, "bench")
         os.makedirs(self.dir, exist_ok=True)
 
     def daemons(self):

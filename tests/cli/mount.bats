@@ -386,7 +386,8 @@ two"
 			echo hello >\"$MNT/buckets/x\"
 			\"$SPILLCTL\" sync \"$MNT\"
 			\"$SPILLCTL\" umount \"$MNT\"
-			\"$SPILLFS\" \"$STORE\" \"$MNT\"
+			\"$SPILLFS\" -o passthrough \"$STORE\" \"$MNT\"
+			grep \"^passthrough no\" \"$MNT/.spillfs/config\"
 			[ \"\$(cat \"$MNT/buckets/x\")\" = hello ]
 			kill \$(\"$SPILLCTL\" info \"$MNT\" | sed -n \"s/^daemon pid *//p\")
 			while grep -qF \" $MNT \" /proc/self/mountinfo; do sleep 0.05; done

@@ -42,6 +42,13 @@ rounds() {
 	rounds 21 21
 }
 
+@test "the same with columns by passthrough" {
+	spill_only
+	need_passthrough
+	mount_store -o passthrough,commit=1
+	FSOPS_NO_SETID=1 rounds 41 42
+}
+
 @test "the same with direct I/O on the store and two leases" {
 	spill_only
 	mount_store -o backing=direct,leases=2,pool=1

@@ -3,6 +3,7 @@
 #
 #   SPILLFS, SPILLCTL   programs under test (default: $BUILDDIR/spillfs, $BUILDDIR/spillctl)
 #   BUILDDIR            where make ran (default: the top of the source tree)
+#   SPILLFS_TEST_OPTS   options for every mount, before those of the test (-o passthrough)
 #   SPILLFS_TEST_LOG=1  every daemon in the foreground mode; what it said is shown when a test fails
 #   NATIVE=1            no spillfs: the tests of plain POSIX behaviour run on a directory (to test the
 #                       tests); those of spillfs alone are skipped
@@ -23,6 +24,12 @@ export LIB TOP BUILDDIR SPILLFS SPILLCTL PYTHON NATIVE KINDS
 export PYTHONDONTWRITEBYTECODE=1
 
 # ---- what a test needs -------------------------------------------------------------------------
+
+# need_passthrough: the kernel has it, and we may (Linux 6.9, root).
+need_passthrough() {
+	require_root
+	[ "$(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n1)" = 6.9 ] || { missing "passthrough: Linux 6.9"; return; }
+}
 
 # missing TEXT: a skip for people, a failure in CI.
 missing() {
@@ -144,10 +151,10 @@ mount_again() {
 		return
 	fi
 	if [ -n "${DAEMON_LOG:-}" ]; then
-		PID=$(py notify "$DAEMON_LOG" "$SPILLFS" -f "${MOUNT_OPTS[@]}" "$STORE" "$MNT")
+		PID=$(py notify "$DAEMON_LOG" "$SPILLFS" -f ${SPILLFS_TEST_OPTS:-} "${MOUNT_OPTS[@]}" "$STORE" "$MNT")
 	else
 		# fd 3 is bats' own: a daemon that kept it would hold up the whole run
-		"$SPILLFS" "${MOUNT_OPTS[@]}" "$STORE" "$MNT" 3>&- </dev/null
+		"$SPILLFS" ${SPILLFS_TEST_OPTS:-} "${MOUNT_OPTS[@]}" "$STORE" "$MNT" 3>&- </dev/null
 		PID=$(daemon_pid)
 	fi
 	echo "$PID" >>"$WORK/.pids"

@@ -1,0 +1,493 @@
+/*
+ * Passthrough: the kernel works on a column's file without the daemon.
+ *
+ * The first open of a column decides for all that come while one is there. Maps outlive the open that they were made by, and
+ * nobody tells: a column that could be mapped for writing stays in this mode until nobody has its file open for writing any
+ * more, which commits look at.
+ *
+ * Invariants:
+ *  1. While opens pass through, the array's file stays the same one (array_share), and no other open is cached.
+ *  2. Whoever needs the size, the times or the bytes as they are calls through_refresh first; a commit does. The file is
+ *     compared with its facts at the last time (`seen`). The clock of files ticks coarsely: what was written in the last tick counts as
+ *     written once more (`recent`).
+ *  3. Each inode whose file the kernel has is in t->through, with a reference.
+ */
+#include "tree/passthrough.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/io.h"
+#include "store/commit.h"
+#include "store/store.h"
+#include "tree/inode.h"
+#include "tree/privs.h"
+#include "util/clock.h"
+#include "util/err.h"
+#include "util/log.h"
+
+#define TICK_NS 20000000 /* of the clock of files, at most */
+
+void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p)
+{
+	lock_acquire(&t->lock);
+	t->passthrough = *p;
+	lock_release(&t->lock);
+}
+
+static struct tree_passthrough kernel_of(struct tree *t)
+{
+	struct tree_passthrough p;
+
+	lock_acquire(&t->lock);
+	p = t->passthrough;
+	lock_release(&t->lock);
+	return p;
+}
+
+const char *through_mode(struct tree *t, const char **why_out)
+{
+	struct tree_passthrough p = kernel_of(t);
+
+	*why_out = p.why ? p.why : "not mounted";
+	return p.open ? "yes" : "no";
+}
+
+/* It was offered, and does not work: columns are cached from here on. */
+static void give_up(struct tree *t, int err)
+{
+	bool was;
+
+	lock_acquire(&t->lock);
+	was = t->passthrough.open;
+	t->passthrough.open = NULL;
+	t->passthrough.why = "it failed: the log says how";
+	lock_release(&t->lock);
+	if (was)
+		log_warn("columns are opened without passthrough from here on: the kernel did not take a file, or no space can be held back: %s", strerror(-err));
+}
+
+struct lending {
+	struct tree_passthrough kernel;
+	uint32_t id;
+};
+
+static int lend(void *ctx, int fd)
+{
+	struct lending *l = ctx;
+
+	return l->kernel.open(l->kernel.ctx, fd, &l->id);
+}
+
+/* Gives the kernel the file. */
+static int open_backing(struct inode *i, struct io *file, uint32_t *id_out)
+{
+	struct lending l = { .kernel = kernel_of(i->tree) };
+	int err;
+
+	if (!l.kernel.open)
+		return -EOPNOTSUPP;
+	err = io_lend(file, lend, &l);
+	if (!err)
+		*id_out = l.id;
+	else if (!err_is_passing(err))
+		give_up(i->tree, err);
+	return err;
+}
+
+static void close_backing(struct inode *i)
+{
+	struct tree_passthrough kernel = kernel_of(i->tree);
+
+	if (kernel.close && i->through.backing)
+		kernel.close(kernel.ctx, i->through.backing);
+	i->through.backing = 0;
+}
+
+static bool is_offered(struct inode *i)
+{
+	return i->kind == ARRAY_COLUMN && !i->past && !i->view && kernel_of(i->tree).open;
+}
+
+static void list(struct inode *i)
+{
+	struct tree *t = i->tree;
+
+	lock_acquire(&t->lock);
+	i->refs++;
+	i->through.next = t->through;
+	i->through.link = &t->through;
+	if (t->through)
+		t->through->through.link = &i->through.next;
+	t->through = i;
+	lock_release(&t->lock);
+}
+
+static void unlist(struct inode *i)
+{
+	struct tree *t = i->tree;
+
+	lock_acquire(&t->lock);
+	*i->through.link = i->through.next;
+	if (i->through.next)
+		i->through.next->through.link = i->through.link;
+	lock_release(&t->lock);
+}
+
+static void see(struct inode *i, const struct io_facts *now)
+{
+	struct through *s = &i->through;
+
+	s->seen = *now;
+	s->recent = clock_now_ns() - now->mtime_ns < TICK_NS;
+}
+
+/* The file is shared, and the kernel gets it. -EOPNOTSUPP and the like: it is opened otherwise. */
+static int begin(struct inode *i, struct array *a, bool writes)
+{
+	struct io_facts now;
+	struct io *file;
+	uint32_t id;
+	int err;
+
+	if (writes && !a->file_id)
+		inode_mark_changed(i); /* inline bytes get a file */
+	err = array_share(a, writes, &file);
+	if (err)
+		return err;
+	inode_array_changed(i);
+	err = array_facts(a, &now);
+	if (!err)
+		err = open_backing(i, file, &id);
+	if (err) {
+		array_unshare(a);
+		return err == -EAGAIN ? -EOPNOTSUPP : err;
+	}
+	list(i);
+	lock_acquire(&i->attr);
+	i->through.file = file;
+	i->through.backing = id;
+	i->through.mapped = i->through.armed = i->through.owes = false;
+	see(i, &now);
+	lock_release(&i->attr);
+	inode_hold_array(i);
+	return 0;
+}
+
+/* Somebody may write: space that is spoken for is held back from those who do not ask for any. -ENOSPC: there is not so much. */
+static int watch(struct inode *i)
+{
+	int err = atomic_load(&i->through.watched) ? 0 : store_others_enter(i->tree->store);
+
+	if (!err)
+		atomic_store(&i->through.watched, true);
+	else if (!err_is_passing(err) && err != -EROFS)
+		give_up(i->tree, err);
+	return err;
+}
+
+static void unwatch(struct inode *i)
+{
+	if (atomic_exchange(&i->through.watched, false))
+		store_others_leave(i->tree->store);
+}
+
+/* Nobody is left. The list's reference is the caller's from now on. */
+static void end(struct inode *i)
+{
+	through_refresh_locked(i);
+	if (atomic_load(&i->through.watched) && i->nlink)
+		inode_mark_changed(i); /* it may be inline again */
+	close_backing(i);
+	/* First: stat follows it. */
+	lock_acquire(&i->attr);
+	i->through.file = NULL;
+	lock_release(&i->attr);
+	array_unshare(i->array);
+	inode_array_changed(i);
+	unwatch(i);
+	unlist(i);
+	atomic_fetch_sub(&i->nholds, 1);
+	inode_idle_array(i);
+}
+
+static bool is_over(struct inode *i)
+{
+	struct through *s = &i->through;
+
+	return s->file && !s->nopens && (!s->mapped || !io_has_writers(s->file));
+}
+
+/* Must its writes be seen here: to be durable when they return, or to take privileges away? */
+static bool must_tell(struct inode *i, int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY && ((flags & O_DSYNC) || privs_any(i));
+}
+
+static int join(struct inode *i, int flags, struct through_open *out)
+{
+	struct through *s = &i->through;
+	int acc = flags & O_ACCMODE, full, err = s->backing ? 0 : open_backing(i, s->file, &s->backing);
+
+	if (err)
+		return err;
+	full = acc == O_RDONLY ? 0 : watch(i);
+	if (full && acc == O_RDWR) /* for maps nobody asks */
+		return full;
+	*out = (struct through_open){ .backing = s->backing, .told = must_tell(i, flags) || full };
+	out->blind = acc != O_RDONLY && !out->told;
+	out->unsettles = acc == O_RDWR && !s->mapped;
+	lock_acquire(&i->attr);
+	s->nopens++;
+	s->nblind += out->blind;
+	s->mapped |= acc == O_RDWR;
+	lock_release(&i->attr);
+	if (acc != O_RDONLY)
+		atomic_store(&i->stale_pages, true);
+	return 0;
+}
+
+void through_make_room(struct inode *i, int flags)
+{
+	if ((flags & O_ACCMODE) != O_RDONLY && is_offered(i))
+		room_need(i->tree, store_reserve_bytes(i->tree->store));
+}
+
+int through_open(struct inode *i, struct array *a, int flags, struct through_open *out)
+{
+	struct through *s = &i->through;
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+	int err;
+
+	*out = (struct through_open){ 0 };
+	if (!s->file) {
+		if (!is_offered(i) || atomic_load(&i->ncached) || must_tell(i, flags))
+			return 0;
+		err = writes ? watch(i) : 0;
+		if (!err)
+			err = begin(i, a, writes);
+		if (err) {
+			unwatch(i);
+			return err == -EAGAIN ? err : 0;
+		}
+	}
+	return join(i, flags, out);
+}
+
+/* Times: those of the file, where they have moved since. attr is held. */
+static void take_times(struct inode *i, const struct io_facts *now)
+{
+	const struct io_facts *seen = &i->through.seen;
+
+	inode_saw_stamp(i->tree, now->mtime_ns);
+	if (now->mtime_ns != seen->mtime_ns)
+		i->mtime_ns = i->ctime_ns = now->mtime_ns;
+	if (now->atime_ns != seen->atime_ns)
+		i->atime_ns = now->atime_ns;
+}
+
+void through_refresh_locked(struct inode *i)
+{
+	struct through *s = &i->through;
+	struct io_facts now;
+	bool moved, read;
+
+	if (!s->file || array_facts(i->array, &now))
+		return;
+	moved = now.size_bytes != s->seen.size_bytes || now.mtime_ns != s->seen.mtime_ns;
+	read = now.atime_ns != s->seen.atime_ns;
+	if (moved || (s->recent && atomic_load(&s->watched)))
+		array_refresh(i->array, true);
+	if (i->nlink && (moved || s->recent || read)) /* what has no name is not committed: that would put off its deletion */
+		inode_mark_dirty(i);
+	lock_acquire(&i->attr);
+	take_times(i, &now);
+	s->owes |= s->armed && moved;
+	see(i, &now);
+	lock_release(&i->attr);
+	inode_array_changed(i);
+	if (moved && i->nlink)
+		inode_mark_changed(i);
+}
+
+static bool take_owed(struct inode *i)
+{
+	struct through *s = &i->through;
+	bool owes;
+
+	lock_acquire(&i->attr);
+	owes = s->owes;
+	s->owes = false;
+	s->armed &= !owes;
+	lock_release(&i->attr);
+	return owes;
+}
+
+/* The file has changed since it was given privileges. */
+static void settle_owed(struct inode *i)
+{
+	/* It is not known who has written. */
+	static const struct tree_caller nobody = { .uid = 65534, .gid = 65534 };
+
+	if (take_owed(i) && privs_drop(i, &nobody, PRIVS_DATA, NULL))
+		log_warn("inode %llu: it was written, and keeps its capabilities: the store is read-only", (unsigned long long)i->ino);
+}
+
+void through_refresh(struct inode *i)
+{
+	if (!atomic_load(&i->through.watched))
+		return;
+	rwlock_exclusive(&i->rw);
+	through_refresh_locked(i);
+	rwlock_release(&i->rw);
+	settle_owed(i);
+}
+
+void through_close(struct inode *i, const struct through_open *o)
+{
+	struct through *s = &i->through;
+	bool over;
+
+	if (!o->backing)
+		return;
+	rwlock_exclusive(&i->rw);
+	through_refresh_locked(i);
+	lock_acquire(&i->attr);
+	s->nopens--;
+	s->nblind -= o->blind;
+	lock_release(&i->attr);
+	if (!s->nopens)
+		close_backing(i);
+	over = is_over(i);
+	if (over)
+		end(i);
+	rwlock_release(&i->rw);
+	settle_owed(i);
+	if (over)
+		inode_put(i, 1);
+}
+
+void through_absorb_locked(struct inode *i)
+{
+	struct io_facts now;
+
+	if (!i->through.file || array_facts(i->array, &now))
+		return;
+	lock_acquire(&i->attr);
+	see(i, &now);
+	lock_release(&i->attr);
+}
+
+void through_stat_locked(struct inode *i, struct stat *st)
+{
+	struct through *s = &i->through;
+	struct io_facts now;
+
+	if (!s->file || array_facts(i->array, &now))
+		return;
+	st->st_size = (off_t)now.size_bytes;
+	st->st_blocks = (blkcnt_t)((now.stored_bytes + 511) / 512);
+	inode_saw_stamp(i->tree, now.mtime_ns);
+	if (now.mtime_ns != s->seen.mtime_ns)
+		st->st_mtim = st->st_ctim = clock_timespec(now.mtime_ns);
+	if (now.atime_ns != s->seen.atime_ns)
+		st->st_atim = clock_timespec(now.atime_ns);
+}
+
+int through_cut(struct inode *i)
+{
+	struct io_facts now;
+	bool waits;
+	int err;
+
+	rwlock_exclusive(&i->rw);
+	waits = i->through.file && array_facts(i->array, &now) == -EAGAIN;
+	rwlock_release(&i->rw);
+	if (!waits)
+		return 0;
+	/* One commit: what waits after it is another truncation's. */
+	err = commit_wait(i->tree->store->commit, COMMIT_SYNC);
+	rwlock_exclusive(&i->rw);
+	waits = i->through.file && array_facts(i->array, &now) == -EAGAIN;
+	through_absorb_locked(i);
+	rwlock_release(&i->rw);
+	return waits ? err : 0;
+}
+
+void through_vouch(struct inode *i)
+{
+	struct through *s = &i->through;
+
+	if (!atomic_load(&s->watched))
+		return;
+	rwlock_exclusive(&i->rw);
+	through_refresh_locked(i);
+	if (s->file && s->nblind) {
+		io_mark_time(s->file);
+		through_absorb_locked(i);
+		lock_acquire(&i->attr);
+		s->armed = true;
+		lock_release(&i->attr);
+	}
+	rwlock_release(&i->rw);
+}
+
+/* Those of the list that may have been written, or all of it, each with a reference; malloc'd, NULL if there are none or
+ * there is no memory. */
+static struct inode **collect(struct tree *t, bool everyone, size_t *n_out)
+{
+	struct inode **v = NULL;
+	size_t n = 0;
+
+	lock_acquire(&t->lock);
+	for (struct inode *i = t->through; i; i = i->through.next)
+		n++;
+	if (n)
+		v = malloc(n * sizeof(*v));
+	n = 0;
+	for (struct inode *i = v ? t->through : NULL; i; i = i->through.next) {
+		if (!everyone && !atomic_load(&i->through.watched))
+			continue;
+		i->refs++;
+		v[n++] = i;
+	}
+	lock_release(&t->lock);
+	*n_out = n;
+	return v;
+}
+
+/* Catches up, and ends what only maps have kept. last: they are gone, whatever they say. */
+static void look_after(struct inode *i, bool last)
+{
+	bool over;
+
+	rwlock_exclusive(&i->rw);
+	through_refresh_locked(i);
+	over = i->through.file && (last || is_over(i));
+	if (over)
+		end(i);
+	rwlock_release(&i->rw);
+	inode_put(i, over ? 2 : 1);
+}
+
+static void look_after_all(struct tree *t, bool last)
+{
+	size_t n;
+	struct inode **v = collect(t, last, &n);
+
+	for (size_t k = 0; k < n; k++)
+		look_after(v[k], last);
+	free(v);
+}
+
+void through_refresh_all(struct tree *t)
+{
+	look_after_all(t, false);
+}
+
+void through_end_all(struct tree *t)
+{
+	look_after_all(t, true);
+}
