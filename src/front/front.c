@@ -82,6 +82,28 @@ static void tell_pages(void *ctx, uint64_t ino, uint64_t off, uint64_t len)
 	told = true;
 }
 
+void front_write_back(struct front *f, struct tree_inos *inos, void (*then)(void *ctx), void *ctx)
+{
+	size_t n = inos->n;
+
+	for (size_t k = 0; k < n; k++)
+		notify_drop_pages(f->notify, inos->v[k], 0, 0, k + 1 == n ? then : NULL, ctx);
+	free(inos->v);
+	*inos = (struct tree_inos){ 0 };
+	if (!n && then)
+		then(ctx);
+}
+
+int front_write_back_all(struct front *f, void (*then)(void *ctx), void *ctx)
+{
+	struct tree_inos inos;
+	int err = tree_unwritten_all(f->tree, &inos);
+
+	if (!err)
+		front_write_back(f, &inos, then, ctx);
+	return err;
+}
+
 struct pending_err {
 	fuse_req_t req;
 	int err;

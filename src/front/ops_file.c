@@ -87,32 +87,42 @@ static void open_written(void *ctx)
 	}
 }
 
+/* Pages of the kernel's that belong to what is opened. Those of a view the lookup has had written back that comes before each open,
+ * with the writeback cache; more of them would change its size again. */
+static int unwritten(struct front *f, fuse_ino_t ino, const struct fuse_file_info *fi, struct tree_inos *out)
+{
+	*out = (struct tree_inos){ 0 };
+	if (f->config.writeback && (fi->flags & O_ACCMODE) == O_RDONLY && tree_is_view(ino))
+		return 0;
+	return tree_unwritten(f->tree, ino, out);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct front *f = front_of(req);
 	struct pending_open *p = malloc(sizeof(*p));
-	uint64_t unwritten[TREE_UNWRITTEN_MAX];
-	bool waits;
-	size_t n;
+	struct tree_inos inos;
+	int err = p ? unwritten(f, ino, fi, &inos) : -ENOMEM;
 
-	if (!p) {
-		front_reply_err(req, -ENOMEM);
+	if (err) {
+		free(p);
+		front_reply_err(req, err);
 		return;
 	}
 	*p = (struct pending_open){ .req = req, .ino = ino, .fi = *fi };
-	n = tree_unwritten(f->tree, ino, unwritten);
-	waits = n && !cuts(f, fi);
-	for (size_t k = 0; k < n; k++)
-		notify_drop_pages(f->notify, unwritten[k], 0, 0, waits && k + 1 == n ? open_written : NULL, p);
-	if (!waits)
+	if (cuts(f, fi)) {
+		front_write_back(f, &inos, NULL, NULL);
 		open_written(p);
+	} else {
+		front_write_back(f, &inos, open_written, p);
+	}
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct front *f = front_of(req);
 	struct tree_caller who = front_caller(req);
-	struct fuse_entry_param e = { .generation = 1 };
+	struct fuse_entry_param e;
 	struct tree_file_info info = { .direct = !f->config.writeback };
 	struct tree_file *file;
 	struct tree_attr a;
@@ -131,11 +141,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 		front_reply_err(req, err);
 		return;
 	}
-	e.ino = a.st.st_ino;
-	e.attr = a.st;
-	front_show(f, &e.attr);
-	e.attr_timeout = front_attr_timeout(&a);
-	e.entry_timeout = a.moving ? 0 : FRONT_TIMEOUT_SECONDS;
+	front_fill_entry(f, &a, &e);
 	set_opened(fi, file, &info);
 	if (passthrough_reply_create(req, &e, fi, info.backing) == -ENOENT) {
 		tree_file_release(file);

@@ -18,12 +18,13 @@
 
 #define READDIR_BATCH 64u
 
-static void fill_entry(const struct front *f, const struct tree_attr *a, struct fuse_entry_param *e)
+void front_fill_entry(const struct front *f, const struct tree_attr *a, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof(*e));
 	e->ino = a->st.st_ino;
 	e->generation = 1; /* inode numbers are never reused */
 	e->attr = a->st;
+	e->attr.st_ino = tree_shown_ino(f->tree, e->ino);
 	front_show(f, &e->attr);
 	e->attr_timeout = front_attr_timeout(a);
 	e->entry_timeout = a->moving ? 0 : FRONT_TIMEOUT_SECONDS;
@@ -38,7 +39,7 @@ static void reply_entry(fuse_req_t req, int err, struct tree_attr *a)
 		front_reply_err(req, err);
 		return;
 	}
-	fill_entry(f, a, &e);
+	front_fill_entry(f, a, &e);
 	if (fuse_reply_entry(req, &e) == -ENOENT) /* interrupted: the kernel did not count it */
 		tree_forget(f->tree, e.ino, 1);
 }
@@ -49,6 +50,7 @@ static void reply_attr(fuse_req_t req, int err, struct tree_attr *a)
 		front_reply_err(req, err);
 		return;
 	}
+	a->st.st_ino = tree_shown_ino(front_of(req)->tree, a->st.st_ino);
 	front_show(front_of(req), &a->st);
 	fuse_reply_attr(req, &a->st, front_attr_timeout(a));
 }
@@ -62,6 +64,58 @@ static void reply_absent(fuse_req_t req)
 	fuse_reply_entry(req, &e);
 }
 
+/* An operation on a name that waits until the kernel has written back what it holds. */
+struct pending_name {
+	fuse_req_t req;
+	fuse_ino_t parent;
+	mode_t mode;
+	char name[];
+};
+
+static struct pending_name *new_pending_name(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	size_t len = strlen(name) + 1;
+	struct pending_name *p = malloc(sizeof(*p) + len);
+
+	if (p) {
+		*p = (struct pending_name){ .req = req, .parent = parent, .mode = mode };
+		memcpy(p->name, name, len);
+	}
+	return p;
+}
+
+static void answer_lookup(void *ctx)
+{
+	struct pending_name *p = ctx;
+	struct tree_attr a;
+	int err;
+
+	tree_on_behalf(fuse_req_ctx(p->req)->pid);
+	err = tree_lookup(front_of(p->req)->tree, p->parent, p->name, &a);
+	reply_entry(p->req, err, &a);
+	free(p);
+}
+
+/* A view has been looked up whose size, with the writeback cache, may be another when the kernel has written back what it holds of
+ * the array: then that is done, and the view is looked up again. True: it is not answered here. */
+static bool looks_again(fuse_req_t req, fuse_ino_t parent, const char *name, uint64_t found)
+{
+	struct front *f = front_of(req);
+	struct tree_inos inos = { 0 };
+	struct pending_name *p;
+
+	if (!f->config.writeback || !tree_is_view(found) || tree_unwritten(f->tree, found, &inos) || !inos.n)
+		return false;
+	p = new_pending_name(req, parent, name, 0);
+	if (!p) {
+		free(inos.v);
+		return false;
+	}
+	tree_forget(f->tree, found, 1);
+	front_write_back(f, &inos, answer_lookup, p);
+	return true;
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct tree *t = front_of(req)->tree;
@@ -72,7 +126,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	err = tree_lookup(t, parent, name, &a);
 	if (err == -ENOENT && tree_names_settled(t, parent))
 		reply_absent(req);
-	else
+	else if (err || !looks_again(req, parent, name, a.st.st_ino))
 		reply_entry(req, err, &a);
 }
 
@@ -196,9 +250,28 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	make(req, parent, name, mode, rdev, NULL);
 }
 
+static void answer_mkdir(void *ctx)
+{
+	struct pending_name *p = ctx;
+
+	make(p->req, p->parent, p->name, S_IFDIR | (p->mode & 07777), 0, NULL);
+	free(p);
+}
+
+/* A snapshot has what was written before, whether it is closed or not. */
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	make(req, parent, name, S_IFDIR | (mode & 07777), 0, NULL);
+	struct pending_name *p = new_pending_name(req, parent, name, mode);
+	int err = p ? 0 : -ENOMEM;
+
+	if (!err && !tree_takes_snapshots(parent))
+		answer_mkdir(p);
+	else if (!err)
+		err = front_write_back_all(front_of(req), answer_mkdir, p);
+	if (err) {
+		free(p);
+		front_reply_err(req, err);
+	}
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -283,9 +356,10 @@ static size_t add_dirent(fuse_req_t req, char *buf, size_t room, const struct tr
 
 	if (!plus)
 		return fuse_add_direntry(req, buf, room, d->name, &d->attr.st, (off_t)d->cookie);
-	fill_entry(front_of(req), &d->attr, &e);
-	if (!d->counted)
-		e.ino = 0; /* type and number only: the kernel looks it up when it is used */
+	if (d->counted)
+		front_fill_entry(front_of(req), &d->attr, &e);
+	else /* type and number only: the kernel looks it up when it is used */
+		e = (struct fuse_entry_param){ .attr = d->attr.st };
 	return fuse_add_direntry_plus(req, buf, room, d->name, &e, (off_t)d->cookie);
 }
 
@@ -343,12 +417,49 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	readdir_any(req, ino, size, off, fi, true);
 }
 
+struct pending_all {
+	fuse_req_t req;
+	void (*answer)(fuse_req_t req);
+};
+
+static void answer_all(void *ctx)
+{
+	struct pending_all *p = ctx;
+
+	p->answer(p->req);
+	free(p);
+}
+
+/* Answers when the kernel has written back what it holds of any file. */
+static void answer_when_written(fuse_req_t req, void (*answer)(fuse_req_t req))
+{
+	struct pending_all *p = malloc(sizeof(*p));
+	int err = p ? 0 : -ENOMEM;
+
+	if (!err) {
+		*p = (struct pending_all){ req, answer };
+		err = front_write_back_all(front_of(req), answer_all, p);
+	}
+	if (err) {
+		free(p);
+		front_reply_err(req, err);
+	}
+}
+
+static void answer_sync(fuse_req_t req)
+{
+	front_reply_err(req, tree_sync(front_of(req)->tree));
+}
+
+/* That of the root is what sync(1) would be. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)ino;
 	(void)datasync;
 	(void)fi;
-	front_reply_err(req, tree_sync(front_of(req)->tree));
+	if (ino == FUSE_ROOT_ID)
+		answer_when_written(req, answer_sync);
+	else
+		answer_sync(req);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -554,7 +665,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, st
 	else if (cmd == SPILLFS_IOC_INFO)
 		control_info(req);
 	else if (cmd == SPILLFS_IOC_COMMIT)
-		control_commit(req);
+		answer_when_written(req, control_commit);
 	else
 		control_compact(req, in);
 }

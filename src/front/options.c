@@ -65,7 +65,8 @@ static const struct option_row options_table[] = {
 	{ "cache", 0, OPT_SIZE, FIELD(cache), MIB, SIZE_MAX_BYTES, "SIZE", "memory for decoded blocks (256M)" },
 	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M)" },
 	{ "ro", 0, OPT_FLAG, FIELD(ro), 0, 0, NULL, "follow what another daemon commits under layers/" },
-	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes" },
+	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes (default)" },
+	{ "nowriteback", 0, OPT_UNFLAG, FIELD(writeback), 0, 0, NULL, "each write(2) reaches the daemon before it returns" },
 	{ "passthrough", 0, OPT_FLAG, FIELD(passthrough), 0, 0, NULL, "let the kernel work on the files of columns; instead of writeback" },
 	{ "uid", 0, OPT_NUMBER, FIELD(uid), 0, UINT32_MAX - 1, "N", "show every file as owned by this user" },
 	{ "gid", 0, OPT_NUMBER, FIELD(gid), 0, UINT32_MAX - 1, "N", "show every file as owned by this group" },
@@ -399,7 +400,7 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 	struct options o = {
 		.backing = IO_BACKING_AUTO, .commit = 5, .keep = 1, .compact = 64 * MIB,
 		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
-		.lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1,
+		.lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1, .writeback = true,
 	};
 	struct parser p = { .o = &o, .why = why, .why_len = why_len };
 	const char *words[3];

@@ -15,6 +15,7 @@
 #include "front/front.h"
 #include "front/handshake.h"
 #include "tree/tree.h"
+#include "tree/unwritten.h"
 
 /* The daemon is the only one who changes the tree, so what the kernel knows stays right. */
 #define FRONT_TIMEOUT_SECONDS 86400.0
@@ -59,9 +60,15 @@ void front_take_told_now(struct front *f);
 void front_tell_attr(struct front *f, uint64_t ino);
 /* front_reply_err, then. */
 void front_reply_err_when_told(fuse_req_t req, int err);
+/* Has the kernel write back what it holds of these files (taken over), then calls then(ctx); at once if there are none. */
+void front_write_back(struct front *f, struct tree_inos *inos, void (*then)(void *ctx), void *ctx);
+/* The same of all files; error: it has not been tried. */
+int front_write_back_all(struct front *f, void (*then)(void *ctx), void *ctx);
 /* Applies -o uid=, gid=, umask= to what is shown. */
 void front_show(const struct front *f, struct stat *st);
 double front_attr_timeout(const struct tree_attr *a);
+/* The answer to what has looked a up, which was counted. */
+void front_fill_entry(const struct front *f, const struct tree_attr *a, struct fuse_entry_param *e);
 
 /* Each half fills in its operations. */
 void front_ops_tree(struct fuse_lowlevel_ops *ops);

@@ -370,6 +370,7 @@ static int open_view_written(struct tree_file *f, const struct tree_caller *who,
 		err = drop_privs_of_view(f, who);
 	if (err)
 		return err;
+	close_view(i); /* the lookup may have opened it to be read */
 	err = upload_open(i, f->flags, who, &f->upload, &cached);
 	if (err == -ENOENT)
 		return open_view_live(f, i, info);

@@ -273,6 +273,11 @@ static int need_layer(struct tree *t)
 	return 0;
 }
 
+bool tree_takes_snapshots(uint64_t dir)
+{
+	return dir == SPECIAL_SNAPSHOTS;
+}
+
 int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
 	int err = t->store->config.follow ? -EROFS : room_need(t, ROOM_NAME_BYTES);

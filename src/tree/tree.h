@@ -76,16 +76,14 @@ struct tree_passthrough {
 	const char *why; /* a static string: why it can, or not */
 };
 void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p);
-/* Files whose pages, changed in the kernel's cache, belong to what `ino` shows: they are to be written back before it is
- * opened. Returns how many. */
-#define TREE_UNWRITTEN_MAX 8
-size_t tree_unwritten(struct tree *t, uint64_t ino, uint64_t out[TREE_UNWRITTEN_MAX]);
 
 /* Names. lookup, make and link count a lookup of the inode in out. */
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
 /* Names of this directory come and go by the kernel alone, or it is told (tree_on_changes): it may keep that one is not there. */
 bool tree_names_settled(struct tree *t, uint64_t parent);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
+/* What is made in this directory is a snapshot. */
+bool tree_takes_snapshots(uint64_t dir);
 /* mode has the file type; target is for symbolic links. */
 int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
 	      const struct tree_caller *who, struct tree_attr *out);
@@ -127,6 +125,11 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 #define TREE_SET_MTIME_NOW 0x80u
 #define TREE_SET_CTIME 0x100u
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
+/* Is it below views/? */
+bool tree_is_view(uint64_t ino);
+/* The number of a known file that programs are shown as st_ino. The kernel may know one view by several numbers (of what it was
+ * when it was opened, and of what it is), but to programs it is one file. */
+uint64_t tree_shown_ino(struct tree *t, uint64_t ino);
 /* f: the open file by which it is asked for, or NULL. */
 struct tree_file;
 int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,

@@ -186,11 +186,11 @@ static bool is_file(const struct view_key *key)
 	return !view_role_is_dir(key->role) && key->role != VIEW_NEW;
 }
 
-/* With one more reference: the key's inode, or one beside it if that is open and shows another version of the sources. */
-static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t version,
+/* With one more reference: the key's inode, or one beside it if that is open and shows another version of the sources; apart: one
+ * that nobody else finds. */
+static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t version, bool apart,
 		    struct inode **out)
 {
-	bool apart = is_file(key) && is_alone(key);
 	int err = 0;
 
 	for (uint64_t generation = apart ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
@@ -216,9 +216,31 @@ static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, co
 	return err;
 }
 
+/* What whoever was refused finds is opened before it is told of, so that the open finds the size that was told, however fast the
+ * array changes. It stays so until the kernel forgets it. A failure is left to the open. */
+static void open_apart(struct inode *i)
+{
+	struct view_opening o = { 0 };
+	int err;
+
+	do {
+		err = views_open_begin(i, &o);
+		if (!err) {
+			rwlock_exclusive(&i->rw);
+			err = views_open_end(i, &o);
+			rwlock_release(&i->rw);
+		}
+		if (o.array)
+			array_close(o.array);
+		o.array = NULL;
+	} while (err == -EAGAIN);
+	views_part(&i->view->key); /* until the open that this is for */
+}
+
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out)
 {
 	const struct view_node like = { .key = *key };
+	bool apart = is_file(key) && is_alone(key);
 	uint64_t version = 0;
 	struct inode *i;
 	int err = 0;
@@ -227,9 +249,11 @@ int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const
 		if (is_file(key))
 			err = views_version(t, &like, &version);
 		if (!err)
-			err = node_for(t, key, dir, name, version, &i);
+			err = node_for(t, key, dir, name, version, apart, &i);
 		if (err)
 			break;
+		if (apart)
+			open_apart(i);
 		atomic_store(&i->view->answered_ns, clock_monotonic_ns());
 		err = views_getattr(t, i->ino, out);
 		/* Opened since it was found, it may show less than was there before. */
@@ -431,6 +455,18 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	}
 	*out = size;
 	return 0;
+}
+
+bool tree_is_view(uint64_t ino)
+{
+	return views_is(ino);
+}
+
+uint64_t tree_shown_ino(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+
+	return views_is(ino) && !inode_find(t, ino, &i) ? views_number(&i->view->key) : ino;
 }
 
 int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
@@ -669,9 +705,10 @@ int views_open_end(struct inode *i, struct view_opening *o)
 		return 0;
 	}
 	lock_acquire(&i->attr);
-	if (i->tree->sizes_stick && n->told_bytes != o->array->size_bytes) {
+	if (i->tree->sizes_stick && n->known && n->told_bytes != o->array->size_bytes) {
 		atomic_store(&n->superseded, true);
 		lock_release(&i->attr);
+		views_part(&n->key);
 		return -ESTALE;
 	}
 	/* Looked at again, and the kernel asked again who may read it. */
@@ -731,7 +768,7 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 		if (err != -ENOENT)
 			return err ? err : -EEXIST;
 	}
-	err = node_for(t, &key, key.source, NULL, 0, &i);
+	err = node_for(t, &key, key.source, NULL, 0, false, &i);
 	if (err)
 		return err;
 	err = upload_begin(i, name, who, S_IFREG | mode);

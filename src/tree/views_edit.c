@@ -597,30 +597,3 @@ bool views_is_live(struct inode *i)
 	lock_release(&i->tree->lock);
 	return live;
 }
-
-/* The array that a node's pages are written to. */
-static uint64_t written_array(const struct inode *i)
-{
-	return i->view->upload ? upload_array(i->view->upload) : i->view->key.source;
-}
-
-size_t tree_unwritten(struct tree *t, uint64_t ino, uint64_t out[TREE_UNWRITTEN_MAX])
-{
-	struct inode *i;
-	uint64_t source = ino;
-	size_t n = 0;
-
-	if (special_is(ino) || inode_find(t, ino, &i))
-		return 0;
-	if (i->view)
-		source = i->view->key.source;
-	if (i->view && tree_may_have_dirty_pages(t, source))
-		out[n++] = source;
-	lock_acquire(&t->lock);
-	for (struct inode *live = t->live; live && n < TREE_UNWRITTEN_MAX; live = live->view->live_next) {
-		if (live->ino != ino && written_array(live) == source)
-			out[n++] = live->ino;
-	}
-	lock_release(&t->lock);
-	return n;
-}

@@ -21,10 +21,10 @@ setup() { setup_work; mount_store -o pool=3; }
 	"$SPILLLOAD" -a "$MNT/buckets" 30 4 5003 40 verify
 }
 
-@test "-o writeback: several processes make a file and append to it, each once and again" {
+@test "several processes make a file and append to it, each once and again" {
 	spill_only
 	need_prog SPILLLOAD tests/fs/spillload.c
-	remount -o writeback
+	remount
 	for i in $(seq 10); do
 		for k in $KINDS; do
 			mkdir "$MNT/$k/d$i"

@@ -18,6 +18,7 @@ four_writers_four_readers() {
 	mkdir "$old" "$new"
 	for i in 1 2 3 4; do dd if="$WORK/in$i" of="$old/$i" bs=100003 status=none; done
 	"$SPILLCTL" sync "$MNT"
+	for i in 1 2 3 4; do dd of="$old/$i" oflag=nocache conv=notrunc count=0 status=none; done # no page of the kernel's
 	for i in 1 2 3 4; do
 		dd if="$WORK/in$i" of="$new/$i" bs=$((100000 + i)) status=none &
 		same "$WORK/in$i" "$old/$i" &

@@ -30,7 +30,7 @@ filled() {
 @test "layers of 4,000 bytes" { filled layers 4000; }
 
 @test "eight writers at once fill each kind, with and without the writeback cache" {
-	for options in commit=1 commit=1,writeback; do
+	for options in commit=1 commit=1,nowriteback; do
 		remount -o $options
 		for k in $KINDS; do
 			D=$MNT/$k/d-$options

@@ -7,6 +7,7 @@ setup() {
 	spill_only
 	setup_work
 	mkdir "$WORK/model"
+	export HISTORY_MTIME=no # the kernel's business, and it tells later
 }
 
 history() { guarded 900 "$PYTHON" "$LIB/history.py" "$1" "${M:-$MNT}" "$WORK/model" "${@:2}"; }
@@ -62,7 +63,7 @@ all() {
 	all 3 layer=256K,compact=0,leases=1,backing=direct
 }
 
-@test "the same with -o writeback" {
-	export HISTORY_MTIME=no # the kernel's business there, and it tells later
-	all 4 writeback,dirty=8M
+@test "the same with -o nowriteback" {
+	unset HISTORY_MTIME
+	all 4 nowriteback,dirty=8M
 }

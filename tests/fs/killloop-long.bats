@@ -21,4 +21,4 @@ kills() { # FROM TO [options]
 @test "60 kills, nothing durable but by request" { kills 1001 1060 -o commit=0; }
 @test "60 kills, commits all the time, small budgets and layers" { kills 2001 2060 -o commit=1,dirty=1M,cache=1M,layer=512K; }
 @test "30 kills with direct I/O on the store" { spill_only; kills 3001 3030 -o backing=direct,leases=2; }
-@test "30 kills with -o writeback" { spill_only; kills 4001 4030 -o writeback; }
+@test "30 kills with -o nowriteback" { spill_only; kills 4001 4030 -o nowriteback; }

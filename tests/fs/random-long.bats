@@ -29,7 +29,7 @@ seeds() {
 
 @test "10 seeds" { seeds 1001 1010; }
 @test "10 seeds with small budgets" { seeds 2001 2010 -o dirty=1M,cache=1M,layer=512K,commit=1; }
-@test "6 seeds with -o writeback" { spill_only; seeds 3001 3006 -o writeback; }
+@test "6 seeds with -o nowriteback" { spill_only; seeds 3001 3006 -o nowriteback; }
 
 @test "4 testers at the same time in one mount" {
 	mount_store

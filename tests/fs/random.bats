@@ -36,9 +36,9 @@ rounds() {
 	rounds 11 12
 }
 
-@test "the same with -o writeback" {
+@test "the same with -o nowriteback" {
 	spill_only
-	mount_store -o writeback
+	mount_store -o nowriteback
 	rounds 21 21
 }
 

@@ -91,7 +91,7 @@ holes() { [ "$(cat "$WORK"/out/{buckets,columns,layers,views/npy/*}/zeros.* | wc
 
 @test "what is mapped or written and not closed yet" {
 	sparse open "$MNT"
-	remount -o writeback
+	remount -o nowriteback
 	sparse open "$MNT"
 	sparse true "$MNT/views"
 }

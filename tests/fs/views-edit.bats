@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What is done to a view is done to its array: attributes, names, writes in place, and files that are being written.
-# The tests of this file share one mount, those with the writeback cache another.
+# The tests of this file share one mount, those without the writeback cache another.
 
 load ../lib/common
 
@@ -73,8 +73,8 @@ x.npy.tmp"
 	eq "$(ls "$MNT/views/npy/layers")" ""
 }
 
-@test "with the writeback cache" {
-	remount -o writeback
+@test "without the writeback cache" {
+	remount -o nowriteback
 	edit tools "$WORK"
 	edit uploads
 	edit place

@@ -20,8 +20,8 @@ views() { guarded 200 "$PYTHON" "$LIB/views.py" "$@"; }
 	views storm "$MNT" 20
 }
 
-@test "the same with the kernel's writeback cache" {
-	mount_store -o writeback
+@test "the same without the kernel's writeback cache" {
+	mount_store -o nowriteback
 	views storm "$MNT" 20 stale
 }
 

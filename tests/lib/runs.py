@@ -1,10 +1,10 @@
 """Where runs end: what closes, dup'ed descriptors, children, other writers and truncations make of an end.
-runs.py ends|marks|index MNT [writeback]; many|counted MNT N"""
+runs.py ends|marks|index MNT [nowriteback]; many|counted MNT N"""
 import array, ctypes, fcntl, mmap, os, struct, subprocess, sys
 
 SPILLFS_IOC_MARK = 0x80105305
 mode, MNT = sys.argv[1:3]
-WRITEBACK = "writeback" in sys.argv
+WRITEBACK = "nowriteback" not in sys.argv
 DIR = MNT + "/buckets/" + mode
 os.makedirs(DIR, exist_ok=True)
 libc = ctypes.CDLL(None)
