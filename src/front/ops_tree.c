@@ -488,7 +488,7 @@ static void reply_value(fuse_req_t req, int err, const void *value, size_t len, 
 		fuse_reply_buf(req, value, len);
 }
 
-static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+static void get_value(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	void *value = NULL;
 	size_t len = 0;
@@ -496,6 +496,35 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 	reply_value(req, err, value, len, size);
 	free(value);
+}
+
+struct pending_length {
+	fuse_req_t req;
+	fuse_ino_t ino;
+	size_t size;
+};
+
+static void answer_length(void *ctx)
+{
+	struct pending_length *p = ctx;
+
+	get_value(p->req, p->ino, SPILLFS_XATTR_LENGTH, p->size);
+	free(p);
+}
+
+/* With the writeback cache the kernel may know of more elements. */
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct front *f = front_of(req);
+	bool waits = f->config.writeback && !strcmp(name, SPILLFS_XATTR_LENGTH) && tree_may_have_dirty_pages(f->tree, ino);
+	struct pending_length *p = waits ? malloc(sizeof(*p)) : NULL;
+
+	if (!p) {
+		get_value(req, ino, name, size);
+		return;
+	}
+	*p = (struct pending_length){ req, ino, size };
+	notify_drop_pages(f->notify, ino, 0, 0, answer_length, p);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)

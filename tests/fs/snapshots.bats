@@ -221,6 +221,12 @@ manifest() { py manifest "$1" | sed -e 's/ n[0-9]* / /' | tail -n +2; }
 	snapshots again "$MNT" "$WORK/looks"
 }
 
+@test "without the kernel's writeback cache each write is there as a whole, or not at all" {
+	spill_only
+	remount -o nowriteback
+	SNAPSHOTS_STAMPS=8192 snapshots storm "$MNT" "$WORK/looks" 4
+}
+
 @test "read-only for every kind of change" {
 	noise 100000 "$MNT/layers/f"
 	setfattr -n user.x -v y "$MNT/layers/f"

@@ -21,7 +21,10 @@ import time
 import sysx
 
 RECORD = 512
-PAGE_STAMPS = 8192  # words of the file that is overwritten as a whole
+# Words of the file that is overwritten in one write. The kernel's writeback cache takes writes page by page, so that one that
+# runs meanwhile is in a snapshot in part.
+PAGE_STAMPS = int(os.environ.get("SNAPSHOTS_STAMPS", 512))
+PIECE = 512  # words of what is appended to the file that shrinks: a page
 
 
 class Progress:
@@ -52,7 +55,7 @@ def append(top, n):
 
 
 def overwrite(top, n):
-    """All of a file in one write, over 16 blocks of 4 KiB."""
+    """All of a file in one write, over blocks of 4 KiB."""
     path = top + "/page.u64"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
     if n == 1:
@@ -90,7 +93,7 @@ def shrink(top, n):
         os.truncate(top + "/saw", 0)
         return
     fd = os.open(top + "/saw", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(fd, struct.pack("<q", n) * 500)
+    os.write(fd, struct.pack("<q", n) * PIECE)
     os.close(fd)
 
 
@@ -153,7 +156,7 @@ def seen_walk_on(top):
 
 def seen_shrink(top):
     data = sysx.get(top + "/saw")
-    stamps = [one_stamp(data[i:i + 4000], 500) for i in range(0, len(data), 4000)]
+    stamps = [one_stamp(data[i:i + 8 * PIECE], PIECE) for i in range(0, len(data), 8 * PIECE)]
     if not stamps:
         return None
     sysx.eq(stamps, list(range(stamps[0], stamps[0] + len(stamps))))

@@ -80,6 +80,7 @@ def looks(mnt):
         for k in range(1, 4):
             for f in files:
                 f.write(elements(1000, k))
+            eq(os.getxattr(d + "/x.f64", "user.spillfs.length"), b"%d" % (k * 1000))
             want = b"".join(elements(1000, v).tobytes() for v in range(1, k + 1))
             for name in "d/x", "d/y":  # equally long, they are a table
                 eq(os.stat(npy(mnt, kind, name)).st_size, HEAD + k * 8000)
