@@ -50,7 +50,7 @@ filled() {
 
 @test "buckets of many extents are cut, deleted and replaced" {
 	umount_store
-	mount_store -o commit=0
+	mount_store -o commit=0,nowriteback # the kernel would make pages of the extents
 	guarded 200 "$PYTHON" "$LIB/full.py" cut "$MNT/buckets/d" 320000
 	umount_store
 	"$SPILLCTL" check "$STORE"
