@@ -41,7 +41,7 @@ enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYE
 #define ARRAY_SIZE_MAX (1ull << 50)
 #define ARRAY_BLOCK_MIN 4096u
 #define ARRAY_BLOCK_MAX (16u << 20)
-#define ARRAY_BLOCK_DEFAULT (256u << 10)
+#define ARRAY_BLOCK_DEFAULT (128u << 10)
 
 /* What the xattrs of an array say about its storage. */
 struct array_params {

@@ -149,6 +149,16 @@ static void account_locked(struct dirty *d, size_t more, size_t less)
 		pthread_cond_broadcast(&d->changed);
 }
 
+/* Is what was written to leave the cache early? It is if the kernel keeps it, or if the frame is in the page cache and
+ * did not shrink to half: decoding that again costs less than memory that is new. */
+static bool leaves_early(const struct dirty_block *b, const struct block_ref *ref)
+{
+	bool frame_kept = !(b->how & IO_DIRECT) && b->home->store->config.backing != IO_BACKING_DIRECT &&
+			  ref->frame_len < IO_DIRECT_MIN;
+
+	return (b->how & IO_KEPT) || (frame_kept && ref->frame_len > ref->frame_raw / 2);
+}
+
 /* The block leaves the dirty state (invariant 1). ref: where it is stored now; what was just written is
  * likely to be read, so an undisturbed buffer goes to the cache. */
 static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
@@ -158,7 +168,7 @@ static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
 
 	if (whole && b->refs == 1 && b->len_bytes == b->cap_bytes) {
 		cache_insert(d->store->cache, (struct cache_key){ ref->layer, ref->frame_off }, b->data, b->cap_bytes,
-			     b->how & IO_KEPT);
+			     leaves_early(b, ref));
 		b->data = NULL;
 	}
 	account_locked(d, 0, b->cap_bytes);

@@ -24,7 +24,7 @@ struct dirty;
 struct store;
 
 /* A pack holds at most this many decoded bytes, of blocks no longer than the second. */
-#define DIRTY_PACK_BYTES ARRAY_BLOCK_DEFAULT
+#define DIRTY_PACK_BYTES (256u << 10)
 #define DIRTY_PACK_BLOCK_MAX (64u << 10)
 
 struct dirty_block {

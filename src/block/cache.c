@@ -31,7 +31,7 @@ struct cache_entry {
 	size_t size;
 	unsigned pins;
 	unsigned waiters;
-	bool passed; /* its list; of a pinned one, as it was used last */
+	bool passed; /* its list; of a pinned one: has one of those who had it passed it? */
 	int err; /* of a failed load */
 };
 
@@ -236,6 +236,7 @@ static void pin_locked(struct cache *c, struct cache_entry *e)
 {
 	if (!e->pins++) {
 		list_remove(c, e);
+		e->passed = false;
 		c->pinned += buf_bytes(e->size);
 	}
 }
@@ -244,7 +245,7 @@ static void pin_locked(struct cache *c, struct cache_entry *e)
 static struct cache_entry *unpin_locked(struct cache *c, struct cache_entry *e, bool passed)
 {
 	assert(e->pins);
-	e->passed = passed;
+	e->passed |= passed;
 	if (--e->pins)
 		return NULL;
 	c->pinned -= buf_bytes(e->size);

@@ -38,7 +38,7 @@ typedef int (*cache_load_fn)(void *ctx, void *dst, size_t size);
 int cache_get(struct cache *c, struct cache_key key, size_t size_bytes, cache_load_fn load, void *ctx,
 	      struct cache_entry **out);
 void cache_put(struct cache *c, struct cache_entry *e);
-/* The same of a block that was read to its end, in passing. */
+/* The same of a block that was read to its end, in passing: for all who have it pinned meanwhile. */
 void cache_put_passed(struct cache *c, struct cache_entry *e);
 const void *cache_data(const struct cache_entry *e);
 /* True if the block is there or being loaded. */

@@ -122,7 +122,7 @@ PY
 @test "a big array's layer decodes to exactly its blocks" {
 	spill_only
 	noise 10000001 "$MNT/layers/big"
-	bs=262144
+	bs=131072
 	"$SPILLCTL" commit "$MNT" >/dev/null
 	zstd -dc "$MNT/deltas/00000001.zst" >"$WORK/decoded"
 	eq "$(stat -c %s "$WORK/decoded")" 10000001
@@ -307,6 +307,22 @@ array.array("d", (math.sin(i / 1000) * 1e3 for i in range(300000))).tofile(sys.s
 	[ "$shuffle" -lt "$none" ]
 	[ "$auto" -le $((none + none / 20)) ]
 	[ "$auto" -le $((shuffle + shuffle / 20)) ]
+}
+
+@test "an array without a block_size of its own keeps the blocks that it has, whatever the default is" {
+	spill_only
+	: >"$MNT/layers/old"
+	set_xattr "$MNT/layers/old" block_size 262144
+	noise 600000 "$MNT/layers/old"
+	setfattr -x user.spillfs.block_size "$MNT/layers/old"
+	remount
+	eq "$(xattr "$MNT/layers/old" block_size)" 262144
+	noise 600000 - 2 >>"$MNT/layers/old"
+	{ noise 600000 -; noise 600000 - 2; } | same - "$MNT/layers/old"
+	remount
+	eq "$(xattr "$MNT/layers/old" block_size)" 262144
+	{ noise 600000 -; noise 600000 - 2; } | same - "$MNT/layers/old"
+	"$SPILLCTL" stats "$MNT/layers/old" | grep -q 'in 5 blocks of 256.0 KiB'
 }
 
 @test "block_size: set while empty, and changed after" {

@@ -177,12 +177,12 @@ checked() {
 
 @test "an array too large to be written anew keeps its blocks, and setting another size is not supported" {
 	truncate -s 2G layers/large
-	set_xattr layers/large block_size 262144
+	set_xattr layers/large block_size 131072
 	fails_with "Operation not supported" set_xattr layers/large block_size 65536
-	eq "$(xattr layers/large block_size)" 262144
+	eq "$(xattr layers/large block_size)" 131072
 	eq "$(names layers/large)" block_size
 	fails_with "Operation not supported" set_xattr layers/large block_size 4096
-	eq "$(xattr layers/large block_size)" 262144
+	eq "$(xattr layers/large block_size)" 131072
 	truncate -s 0 layers/large
 	set_xattr layers/large block_size 65536
 }

@@ -261,7 +261,7 @@ tools() {
 	echo x >"$MNT/columns/in/notes"
 	get() { getfattr --only-values --absolute-names -n "user.spillfs.$1" "$2"; }
 	eq "$(get dtype "$MNT/layers/in/prices.f64")" f64
-	eq "$(get block_size "$MNT/layers/in/prices.f64")" 262144
+	eq "$(get block_size "$MNT/layers/in/prices.f64")" 131072
 	run get dtype "$MNT/columns/in/notes"
 	[ "$status" -ne 0 ]
 	eq "$(getfattr --absolute-names "$MNT/layers/in/prices.f64")" ""

@@ -536,10 +536,10 @@ UNIT_TEST(arrow_tables_of_blocks)
 			      { .dtype = "i64", .kind = ARRAY_LAYERED }, { .dtype = "bool", .kind = ARRAY_LAYERED } };
 	struct file f;
 
-	check_table("table-small", c, 3, 30000, &f); /* a block each, the first one in a pack */
+	check_table("table-small", c, 3, 15000, &f); /* a block each, the first one in a pack */
 	CHECK(f.nbatches == 1 && c[1].stored == 1 && c[2].stored == 1);
 	check_table("table-layered", c, 4, 300000, &f);
-	CHECK_EQ(f.nbatches, (300000 + 32767) / 32768);
+	CHECK_EQ(f.nbatches, (300000 + 16383) / 16384);
 	CHECK(c[1].stored == f.nbatches && c[2].stored == f.nbatches && c[0].plain == f.nbatches);
 	c[0].block = 65536 * 2; /* as many rows as there are in the blocks of the others */
 	c[1].block = c[2].block = 8 * c[0].block;

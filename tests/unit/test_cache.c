@@ -133,6 +133,30 @@ UNIT_TEST(cache_blocks_read_in_passing_leave_early) /* (2) (3) (6) */
 	CHECK_EQ(stats_read(STAT_CACHE_BYTES), bytes);
 }
 
+UNIT_TEST(cache_a_block_is_passed_for_all_who_had_it) /* (6) */
+{
+	const size_t big = 1 << 20;
+	uint64_t bytes = stats_read(STAT_CACHE_BYTES);
+	struct cache *c = new_cache(64 * big);
+	struct source s = { .stamp = 1 };
+	struct cache_entry *front, *end;
+
+	for (uint64_t n = 0; n < 20; n++) {
+		CHECK_OK(cache_get(c, key(n), big, source_load, &s, &front));
+		CHECK_OK(cache_get(c, key(n), big, source_load, &s, &end));
+		cache_put_passed(c, end);
+		cache_put(c, front); /* of the same stream, and later */
+	}
+	CHECK(!cache_has(c, key(0)) && cache_has(c, key(19)));
+	CHECK(stats_read(STAT_CACHE_BYTES) - bytes <= 5 * big);
+	CHECK_OK(cache_get(c, key(19), big, source_load, &s, &front));
+	cache_put(c, front); /* by itself, it makes the block stay */
+	for (uint64_t n = 20; n < 40; n++)
+		pass(c, n, big);
+	CHECK(cache_has(c, key(19)));
+	cache_free(c);
+}
+
 UNIT_TEST(cache_pinned_blocks_stay) /* (4) */
 {
 	uint64_t bytes = stats_read(STAT_CACHE_BYTES);

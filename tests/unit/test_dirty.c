@@ -11,6 +11,7 @@
 #include "array/layered.h"
 #include "block/cache.h"
 #include "block/summary.h"
+#include "io/io.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "unit.h"
@@ -24,14 +25,19 @@ struct world {
 	uint64_t next_ino;
 };
 
-static void world_open(struct world *w, size_t dirty_bytes)
+static void world_open_cached(struct world *w, size_t dirty_bytes, size_t cache_bytes)
 {
-	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = dirty_bytes, .threads = 2 };
+	struct store_config config = { .cache_bytes = cache_bytes, .dirty_bytes = dirty_bytes, .threads = 2 };
 	struct store_refusal why;
 
 	CHECK_OK(store_open(unit_tmpdir_fd(), "test", &config, &w->store, &why));
 	CHECK_OK(arrays_new(w->store, &w->home));
 	w->next_ino = 1000;
+}
+
+static void world_open(struct world *w, size_t dirty_bytes)
+{
+	world_open_cached(w, dirty_bytes, 4 << 20);
 }
 
 static void world_close(struct world *w)
@@ -113,23 +119,55 @@ UNIT_TEST(dirty_memory_follows_what_is_written)
 	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 4096);
 	CHECK_OK(array_write(a, "y", 1, 4096));
 	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 8192);
-	CHECK_OK(array_write(a, "z", 1, 200000));
-	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 262144);
-	CHECK_OK(array_write(a, "z", 1, 262144));
-	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 262144 + 4096);
+	CHECK_OK(array_write(a, "z", 1, 100000));
+	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 131072);
+	CHECK_OK(array_write(a, "z", 1, 131072));
+	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 131072 + 4096);
 	CHECK_OK(array_write(b, "x", 1, 8192));
-	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 262144 + 4096 + 3 * 4096);
+	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 131072 + 4096 + 3 * 4096);
 	CHECK_OK(arrays_flush(w.home));
 	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 0);
-	CHECK_EQ(ref_of(a, 0)->raw_len, 200001);
+	CHECK_EQ(ref_of(a, 0)->raw_len, 100001);
 	/* What is stored needs room, too. */
 	CHECK_OK(array_write(a, "w", 1, 10));
-	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 262144);
+	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 131072);
 	CHECK_OK(array_resize(a, 0));
 	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 0);
 	array_close(a);
 	array_close(b);
 	world_close(&w);
+}
+
+/* How much of n bytes that were written stays decoded. */
+static uint64_t cached_after(struct world *w, const unsigned char *p, size_t n, unsigned how)
+{
+	uint64_t before = stats_read(STAT_CACHE_BYTES);
+	struct array *a = make(w, &plain);
+
+	CHECK_OK(array_write_as(a, p, n, 0, how));
+	CHECK_OK(arrays_flush(w->home));
+	array_close(a);
+	return stats_read(STAT_CACHE_BYTES) - before;
+}
+
+UNIT_TEST(dirty_blocks_that_did_not_shrink_leave_the_cache_early)
+{
+	const size_t n = 8 << 20, few = 5 << 20;
+	unsigned char *dense = malloc(n), *thin = malloc(n);
+	uint64_t state = 7;
+	struct world w;
+
+	unit_rand_fill(&state, dense, n);
+	fill(thin, n, 1);
+	world_open_cached(&w, n, 16 * n);
+	CHECK_EQ(cached_after(&w, thin, n, 0), n);
+	CHECK_EQ(cached_after(&w, dense, n, IO_DIRECT), n);
+	CHECK(cached_after(&w, thin, n, IO_KEPT) <= few);
+	cache_shrink(w.store->cache, 0);
+	CHECK(cached_after(&w, dense, n, 0) <= few);
+	world_close(&w);
+	free(dense);
+	free(thin);
 }
 
 UNIT_TEST(dirty_budget_holds_for_blocks_that_grow)
