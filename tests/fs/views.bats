@@ -112,6 +112,10 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 @test "directories are tables as long as their arrays are equally long" { views tables "$MNT"; }
 @test "arrays of several dimensions in both orders" { views zarr "$MNT"; }
 @test "many readers and three writers: each view is one whole version" { views storm "$MNT" 1; }
+@test "without the writeback cache a write of many pages is in a view as a whole, or not at all" {
+	remount -o nowriteback
+	VIEWS_INPLACE=16000 views storm "$MNT" 1
+}
 
 @test "what is read-only says so" {
 	py proc numbers 1000 1 >"$MNT/layers/a.f64"

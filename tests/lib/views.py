@@ -1128,7 +1128,9 @@ def load_mapped(path):
 
 
 def storm(mnt, seconds, stale=""):
-    """Writers: in place in one write, by rename, by upload. Readers: npy (mapped and not), zst, parquet's length."""
+    """Writers: in place in one write, by rename, by upload. Readers: npy (mapped and not), zst, parquet's length. The kernel's writeback
+    cache keeps a page whole, no more: only without it may VIEWS_INPLACE, the elements that are written in place, be more."""
+    inplace = int(os.environ.get("VIEWS_INPLACE", 1024))
     end = time.monotonic() + float(seconds)
     words = sysx.shared_words()
     top, views = mnt + "/layers", mnt + "/views"
@@ -1136,7 +1138,7 @@ def storm(mnt, seconds, stale=""):
     def content(v):
         return np.full(4000 + v * 37 % 9000, v, "<u4")
 
-    make(top + "/inplace.u32", np.zeros(16000, "<u4").tobytes(), 4096)
+    make(top + "/inplace.u32", np.zeros(inplace, "<u4").tobytes(), 4096)
     make(top + "/renamed.u32", content(1).tobytes(), 8192)
     np.save(views + "/npy/layers/uploaded.npy", content(1))
 
@@ -1145,7 +1147,7 @@ def storm(mnt, seconds, stale=""):
         while time.monotonic() < end:
             v += 1
             if which == 0:
-                overwrite(top + "/inplace.u32", np.full(16000, v, "<u4").tobytes())
+                overwrite(top + "/inplace.u32", np.full(inplace, v, "<u4").tobytes())
             elif which == 1:
                 make(top + "/renamed.tmp", content(v).tobytes(), 8192)
                 os.rename(top + "/renamed.tmp", top + "/renamed.u32")
@@ -1155,7 +1157,7 @@ def storm(mnt, seconds, stale=""):
 
     def one(data, name):
         assert data.size and (data == data[0]).all(), "%s: versions %s in one view" % (name, np.unique(data)[:5])
-        want = 16000 if name == "inplace" else content(int(data[0])).size
+        want = inplace if name == "inplace" else content(int(data[0])).size
         eq((name, int(data[0]), data.size), (name, int(data[0]), want))
         return int(data[0])
 
