@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# make bench, quick: every row gives a figure for every system that takes part, and nothing stays mounted.
+# make bench and tests/bench/growth, quick: every row gives a figure for every system that takes part, and nothing stays mounted.
 
 load ../lib/common
 
@@ -17,4 +17,13 @@ setup() { setup_work; }
 		grep -q "\"system\": \"$system\"" "$WORK/lines"
 	done
 	grep -qE '^commit, [0-9]+ times +[0-9.]+' "$WORK/table"
+}
+
+@test "how cost grows: each table has an exponent in each row" {
+	spill_only
+	require_root
+	"$SRCDIR/tests/bench/growth" -q >"$WORK/table"
+	cat "$WORK/table"
+	eq "$(grep -c 'exponent$' "$WORK/table")" 5
+	[ "$(grep -cE ', (ms|us|us each|MiB|MiB/s) +[0-9.e+]+ .* -?[0-9]+\.[0-9]{2}$' "$WORK/table")" -ge 37 ]
 }
