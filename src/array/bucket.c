@@ -9,7 +9,7 @@
  *  2. The region's bytes from `next` on belong to no extent and to no other bucket.
  *  3. A page of a physical file is freed when no extent of this bucket has a byte in it; it goes back to
  *     the pool only after the transaction that dropped it is durable.
- *  4. The rows whose offsets lie outside of [dirty_from, dirty_to) are as the map and the tail have them.
+ *  4. The rows whose offsets lie outside of [dirty_from, dirty_to) and [tail_from, tail_to) are as the map and the tail have them.
  *  5. A truncation that cuts off many extents moves them into the tail. Their rows lie behind the size until commits have
  *     deleted them, some each, from the end: the log of one transaction that deletes all of them could need more than
  *     the reserve. Nothing grows before the tail is gone, and nobody but the stage changes it meanwhile.
@@ -49,6 +49,7 @@ struct bucket {
 	struct array array;
 	struct extent_map map;
 	struct extent_map tail;        /* cut off; the stage's, which has the inode shared only */
+	uint64_t tail_from, tail_to;   /* file offsets between which the rows were old when it was cut off: none of them is left */
 	uint64_t dirty_from, dirty_to; /* file offsets between which the rows are old; from is UINT64_MAX: none */
 	struct region region;
 	uint64_t next_bytes; /* first free byte of the region, relative */
@@ -469,6 +470,10 @@ static int cut_later(struct bucket *b, uint64_t size)
 	if (err)
 		return err;
 	atomic_fetch_sub(&b->array.stored_bytes, b->tail.mapped_bytes);
+	if (b->dirty_from != UINT64_MAX && b->dirty_to > size) {
+		b->tail_from = b->dirty_from > size ? b->dirty_from : size;
+		b->tail_to = b->dirty_to;
+	}
 	if (b->dirty_from >= size)
 		b->dirty_from = UINT64_MAX;
 	else if (b->dirty_to > size)
@@ -578,18 +583,23 @@ static int stage_runs_locked(struct bucket *b)
 	return err;
 }
 
-/* The last rows of the tail, as many as the transaction may still delete (invariant 5). */
+/* The last rows of the tail, as many as the transaction may still delete (invariant 5); but first those that it does not have
+ * as they are, like those of a hole. They are no more than was to be written. */
 static int cut_tail_locked(struct bucket *b)
 {
 	struct meta *m = b->array.home->store->meta;
-	size_t n = meta_extents_left_locked(m);
 	uint64_t from;
-	int err;
+	size_t n;
+	int err = b->tail_to ? meta_extents_cut_locked(m, b->array.ino, b->tail_from, b->tail_to) : 0;
 
+	if (err)
+		return err;
+	b->tail_from = b->tail_to = 0;
+	n = meta_extents_left_locked(m);
 	if (!b->tail.n || !n)
 		return 0;
 	from = b->tail.v[n < b->tail.n ? b->tail.n - n : 0].off_bytes;
-	err = meta_extents_cut_locked(m, b->array.ino, from);
+	err = meta_extents_cut_locked(m, b->array.ino, from, UINT64_MAX);
 	return err ? err : extent_map_remove(&b->tail, from, UINT64_MAX - from, free_pages, b);
 }
 

@@ -164,10 +164,10 @@ int meta_runs_load_locked(struct meta *m, uint64_t ino, uint64_t **out, size_t *
 /* They are these n; those before v[from] are stored already. */
 int meta_runs_set_locked(struct meta *m, uint64_t ino, const uint64_t *v, size_t n, size_t from);
 
-/* Extents. replace: the rows with file offsets in [from, to) become those that the map has there. */
+/* Extents. replace: the rows with file offsets in [from, to) become those that the map has there; cut: they go. */
 int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *out);
 int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes, uint64_t to_bytes);
-int meta_extents_cut_locked(struct meta *m, uint64_t ino, uint64_t from_bytes);
+int meta_extents_cut_locked(struct meta *m, uint64_t ino, uint64_t from_bytes, uint64_t to_bytes);
 int meta_extents_walk_locked(struct meta *m, int (*each)(void *ctx, const struct extent *e), void *ctx);
 
 /* Layers. */

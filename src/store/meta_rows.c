@@ -109,7 +109,7 @@ int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint6
 int meta_inode_delete_locked(struct meta *m, uint64_t ino)
 {
 	static const enum sql by_ino[] = { SQL_INODE_DELETE, SQL_BLOBS_DELETE, SQL_XATTRS_DELETE };
-	int err = meta_extents_cut_locked(m, ino, 0);
+	int err = meta_extents_cut_locked(m, ino, 0, UINT64_MAX);
 
 	for (size_t i = 0; i < sizeof(by_ino) / sizeof(*by_ino) && !err; i++)
 		err = meta_run(m, by_ino[i], "i", (int64_t)ino);
@@ -574,7 +574,7 @@ int meta_extents_load_locked(struct meta *m, uint64_t ino, struct extent_map *ou
 	return end_walk(row, err);
 }
 
-static int delete_extents(struct meta *m, uint64_t ino, uint64_t from_bytes, uint64_t to_bytes)
+int meta_extents_cut_locked(struct meta *m, uint64_t ino, uint64_t from_bytes, uint64_t to_bytes)
 {
 	int64_t to = to_bytes < INT64_MAX ? (int64_t)to_bytes : INT64_MAX;
 	int err = meta_run(m, SQL_EXTENTS_CUT, "iii", (int64_t)ino, (int64_t)from_bytes, to);
@@ -582,11 +582,6 @@ static int delete_extents(struct meta *m, uint64_t ino, uint64_t from_bytes, uin
 	if (!err)
 		meta_extents_deleted(m);
 	return err;
-}
-
-int meta_extents_cut_locked(struct meta *m, uint64_t ino, uint64_t from_bytes)
-{
-	return delete_extents(m, ino, from_bytes, UINT64_MAX);
 }
 
 int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct extent_map *map, uint64_t from_bytes, uint64_t to_bytes)
@@ -597,7 +592,7 @@ int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct exten
 
 	if (first < map->n && map->v[first].off_bytes < from_bytes)
 		from_bytes = map->v[first].off_bytes;
-	err = delete_extents(m, ino, from_bytes, to_bytes);
+	err = meta_extents_cut_locked(m, ino, from_bytes, to_bytes);
 	for (size_t i = first; i < map->n && map->v[i].off_bytes < to_bytes && !err; i++) {
 		const struct extent *e = &map->v[i];
 

@@ -103,3 +103,13 @@ sys.exit(not facts.get("cutting"))' "$WORK/meta.db"
 	done
 	eq "$rc $seen" "0 1"
 }
+
+@test "a hole in a bucket that is cut behind it before the commit leaves no extents" {
+	umount_store
+	mount_store -o commit=0,nowriteback # the kernel would make pages of the extents
+	"$PYTHON" "$LIB/full.py" hole "$MNT/buckets"
+	umount_store
+	"$SPILLCTL" check "$STORE"
+	mount_again
+	cmp "$MNT/buckets/t" <(head -c 16000 /dev/zero)
+}

@@ -8,12 +8,16 @@ full.py cut BUCKETS_DIR EXTENTS: on a full disk a bucket of so many extents is c
 
 full.py sparse DIR | begin DIR | resumed DIR: the daemon is killed while a bucket is cut and another is deleted; each is as before or done.
 
+full.py hole BUCKETS_DIR: a hole is made in a bucket that is cut by several commits; then it grows.
+
 full.py facts|attributes|extents KIND_DIR: the same with what a commit writes besides data: facts that change again and again,
 attributes that the log has as well, extents of one byte."""
 import errno
 import os
 import random
 import sys
+
+import sysx
 
 
 def content(n, size):
@@ -254,6 +258,18 @@ def resumed(d, promised):
         assert f.read() == whole[:801] + bytes(4199)
 
 
+HOLED = 8000
+
+
+def hole(d):
+    sparse(f"{d}/t", HOLED)
+    fd = os.open(f"{d}/t", os.O_RDWR)
+    sysx.fallocate(fd, sysx.PUNCH_HOLE | sysx.KEEP_SIZE, 0, 200)
+    os.ftruncate(fd, 0)
+    os.ftruncate(fd, 2 * HOLED) # waits for the end of the cut
+    os.fsync(fd)
+
+
 def check(d, size):
     with open(d + ".kept") as f:
         kept = int(f.read())
@@ -277,7 +293,7 @@ if __name__ == "__main__":
         resumed(sys.argv[2], sys.argv[3:] == ["promised"])
     elif sys.argv[1] == "cut":
         cut(sys.argv[2], int(sys.argv[3]))
-    elif sys.argv[1] in ("facts", "attributes", "extents"):
+    elif sys.argv[1] in ("facts", "attributes", "extents", "hole"):
         globals()[sys.argv[1]](sys.argv[2])
     else:
         main(sys.argv[1], int(sys.argv[2]))
