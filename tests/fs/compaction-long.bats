@@ -21,12 +21,12 @@ follow() {
 
 @test "readers and writers beside compaction for 40 seconds, with small budgets" {
 	mount_store -o cache=1M,dirty=4M,commit=1,layer=1M,compact=0
-	guarded 200 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" 40
+	guarded 200 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" 40 8
 }
 
-@test "the same with direct I/O, kept commits and a slow compaction" {
-	mount_store -o cache=1M,backing=direct,leases=2,commit=1,keep=50,compact=4M
-	guarded 200 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" 30
+@test "the same with direct I/O, without the writeback cache, with kept commits and a slow compaction" {
+	mount_store -o nowriteback,cache=1M,backing=direct,leases=2,commit=1,keep=50,compact=4M
+	guarded 200 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" 30 4096
 }
 
 @test "100 snapshots of six concurrent writers, with compaction in the background" {

@@ -126,7 +126,7 @@ PY
 
 @test "readers and writers go on, open handles and maps read right" {
 	mount_store -o cache=1M,dirty=8M,commit=1
-	guarded 100 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" "${COMPACTION_SECONDS:-2}"
+	guarded 100 "$PYTHON" "$LIB/compaction.py" "$MNT" "$SPILLCTL" "${COMPACTION_SECONDS:-2}" 8
 	remount
 	eq "$(find "$MNT/layers" -type f | wc -l)" "$((2 + 2 + 40 + 1))"
 }

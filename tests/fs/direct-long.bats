@@ -34,7 +34,7 @@ client() {
 	require_tool fincore util-linux
 	noise 1500007 "$WORK/in"
 	for k in $KINDS; do
-		remount -o backing=direct,leases=1,lease_size=64K,commit=1
+		remount -o nowriteback,backing=direct,leases=1,lease_size=64K,commit=1
 		mkdir "$MNT/$k/d"
 		for i in $(seq 64); do client "$MNT/$k/d" "$i" & done
 		wait_all

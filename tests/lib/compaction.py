@@ -1,6 +1,7 @@
-"""Readers and writers beside compaction: compaction.py MNT SPILLCTL SECONDS.
+"""Readers and writers beside compaction: compaction.py MNT SPILLCTL SECONDS BYTES.
 
-Each array holds its generation in every word, all written in one go; a reader knows which generations it may see. Handles and
+Each array holds its generation in every word, all written in one go; a reader knows which generations it may see, and that BYTES of an
+array are of one: a word with the kernel's writeback cache (as on any file system), a page without. Handles and
 maps of deleted and of unchanged arrays stay open all the while."""
 import mmap
 import os
@@ -43,7 +44,7 @@ def writer(k, mnt, end, shared):
             sysx.eq(stamp(sysx.get("%s/layers/small%d.%d" % (mnt, k, i))), n)
 
 
-def reader(k, mnt, end, shared):
+def reader(k, mnt, end, shared, whole):
     kept = content(-k)
     fd = os.open("%s/layers/kept%d" % (mnt, k), os.O_RDONLY)
     gone = os.open("%s/layers/gone%d" % (mnt, k), os.O_RDWR)
@@ -66,8 +67,7 @@ def reader(k, mnt, end, shared):
             data = sysx.get("%s/layers/w%d" % (mnt, k))
         except FileNotFoundError:
             continue
-        # A read of more than a page may meet two writes.
-        seen = [stamp(data[i:i + 4096]) for i in range(0, len(data), 4096)]
+        seen = [stamp(data[i:i + whole]) for i in range(0, len(data), whole)]
         after = shared[k] + 1
         assert before <= min(seen) and max(seen) <= after, "%d to %d between %d and %d" % (min(seen), max(seen), before, after)
 
@@ -86,7 +86,7 @@ def committer(mnt, end):
     print("%d commits, longest chain %d" % (n, longest))
 
 
-def main(mnt, ctl, seconds):
+def main(mnt, ctl, seconds, whole):
     end, shared = time.monotonic() + float(seconds), sysx.shared_words()
     for k in range(2):
         sysx.put("%s/layers/kept%d" % (mnt, k), content(-k))
@@ -101,7 +101,7 @@ def main(mnt, ctl, seconds):
             time.sleep(0.1)
         print("%d compactions" % n)
     jobs = [lambda k=k: writer(k, mnt, end, shared) for k in range(2)]
-    jobs += [lambda k=k: reader(k, mnt, end, shared) for k in range(2)]
+    jobs += [lambda k=k: reader(k, mnt, end, shared, int(whole)) for k in range(2)]
     jobs += [lambda: committer(mnt, end), compacter]
     sysx.children(len(jobs), lambda i: jobs[i]())
     for k in range(2):
