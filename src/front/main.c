@@ -38,6 +38,8 @@
 #define LOOP_IDLE_THREADS 10
 #define LOOP_MAX_THREADS 16
 #define READ_AHEAD_BYTES (512u << 10)
+/* The daemon's own pages and those of other file systems need the rest. */
+#define DIRTY_PERCENT 20u
 
 struct program {
 	struct options options;
@@ -176,6 +178,16 @@ static void read_ahead(struct program *p)
 		log_warn("readahead=%lld is not set, the kernel's own is used: %s", (long long)asked, strerror(-err));
 }
 
+/* With a hundredth, which FUSE has by default, a program that writes many files in turns waits, and what is written back is small
+ * pieces. Who cannot have more goes without. */
+static void gather_more(struct program *p)
+{
+	int err = p->options.ro ? 0 : mount_dirty_share(&p->mount, DIRTY_PERCENT);
+
+	if (err < 0)
+		log_debug("the kernel holds little back of what is written: %s", strerror(-err));
+}
+
 /* From the fork to a mount that serves. */
 static int start(struct program *p)
 {
@@ -204,6 +216,7 @@ static int start(struct program *p)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "the kernel does not take the mount: %s", strerror(-err));
 	front_started(p->front);
 	read_ahead(p);
+	gather_more(p);
 	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);
 	log_info("store %s mounted on %s", p->store_path, p->mount.path);
 	daemon_ready(&p->daemon);

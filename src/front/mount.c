@@ -240,22 +240,33 @@ int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why
 	return 0;
 }
 
-int mount_read_ahead(const struct mount *m, size_t bytes)
+/* One of the kernel's settings for the mount's pages. */
+static int set_bdi(const struct mount *m, const char *name, size_t value)
 {
-	char path[64], text[24];
+	char path[80], text[24];
 	int fd, len, err = 0;
 
 	if (m->id < 0)
 		return -ENOENT;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(m->dev), minor(m->dev));
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", major(m->dev), minor(m->dev), name);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	len = snprintf(text, sizeof(text), "%zu", bytes / 1024);
+	len = snprintf(text, sizeof(text), "%zu", value);
 	if (write(fd, text, (size_t)len) != len)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+int mount_read_ahead(const struct mount *m, size_t bytes)
+{
+	return set_bdi(m, "read_ahead_kb", bytes / 1024);
+}
+
+int mount_dirty_share(const struct mount *m, unsigned percent)
+{
+	return set_bdi(m, "max_ratio", percent);
 }
 
 int mount_detach(struct mount *m)

@@ -103,6 +103,14 @@ read_ahead() { cat "/sys/class/bdi/$(awk -v m="$MNT" '$5 == m { print $3 }' /pro
 	eq "$(read_ahead)" 0
 }
 
+@test "the kernel holds more back of what is written than it does of other FUSE mounts" {
+	require_root
+	up "$STORE" "$MNT"
+	local share="/sys/class/bdi/$(mountpoint -d "$MNT")/max_ratio"
+	[ -w "$share" ] || skip "sysfs cannot be written"
+	eq "$(cat "$share")" 20
+}
+
 @test "words of fstab are accepted and ignored" {
 	up -o rw,defaults,noauto,nofail,_netdev,x-systemd.automount,comment=x,user,relatime,suid,dev "$STORE" "$MNT"
 	has_option rw
