@@ -51,6 +51,7 @@ struct tree_file {
 	atomic_bool closed;
 	struct runs_writer writer;
 	uint64_t told_bytes; /* the size when it was opened, or ended a run last */
+	atomic_uint nlost_told; /* of the inode's nlost */
 	struct special_file special;
 };
 
@@ -464,6 +465,44 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	return 0;
 }
 
+/*
+ * Pages that could not be written back. The kernel tells that once for all who have the file open: whoever closes first is told,
+ * be it a reader, and the writer's close succeeds. So each that is open for writing is told here, unless the kernel did.
+ */
+static struct inode *pages_of(const struct tree_file *f)
+{
+	return f->inode ? f->inode : f->live;
+}
+
+static void note_lost(struct tree_file *f, int err)
+{
+	struct inode *i = pages_of(f);
+
+	if (!i)
+		return;
+	atomic_store(&i->lost_err, err);
+	atomic_fetch_add(&i->nlost, 1);
+}
+
+static void lost_told(struct tree_file *f)
+{
+	struct inode *i = pages_of(f);
+
+	if (i)
+		atomic_store(&f->nlost_told, atomic_load(&i->nlost));
+}
+
+/* To be told at a close. An fsync comes here only if the kernel has told what there was. */
+static int tell_lost(struct tree_file *f, bool closing)
+{
+	struct inode *i = pages_of(f);
+	unsigned n = i ? atomic_load(&i->nlost) : 0;
+
+	if (atomic_exchange(&f->nlost_told, n) == n || !closing || (f->flags & O_ACCMODE) == O_RDONLY)
+		return 0;
+	return atomic_load(&i->lost_err);
+}
+
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		   struct tree_file_info *info)
 {
@@ -491,6 +530,7 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 		free(f);
 		return err;
 	}
+	lost_told(f);
 	*out = f;
 	return 0;
 }
@@ -740,7 +780,7 @@ static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t 
 	tree_changed_pages(i->tree, i->ino, from, off + len - from);
 }
 
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+static int write_any(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
 {
 	struct inode *i = f->inode;
 	uint64_t before;
@@ -768,12 +808,23 @@ int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, c
 	return 0;
 }
 
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+{
+	int err = write_any(f, buf, len, off, how);
+
+	if (err && !how->who)
+		note_lost(f, err);
+	return err;
+}
+
 int tree_flush(struct tree_file *f, bool closing)
 {
-	int err;
+	int lost = tell_lost(f, closing), err;
 
-	if (f->upload)
-		return upload_flush(f->upload, closing);
+	if (f->upload) {
+		err = upload_flush(f->upload, closing);
+		return err ? err : lost;
+	}
 	if (f->inode)
 		through_refresh(f->inode);
 	err = closing ? end_run(f) : 0;
@@ -781,7 +832,7 @@ int tree_flush(struct tree_file *f, bool closing)
 	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
 	if (f->live && f->inode)
 		tree_changed_facts(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);
-	return err;
+	return err ? err : lost;
 }
 
 struct range {

@@ -73,6 +73,8 @@ struct inode {
 	atomic_int nholds;       /* opens and views that use the array */
 	atomic_int ncached;      /* opens whose pages the kernel caches */
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
+	atomic_uint nlost;       /* writes of such pages that failed */
+	atomic_int lost_err;     /* the last one's -errno */
 	atomic_int nwriters;     /* opens that can write */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	_Atomic uint64_t old_end; /* where it ended before a truncation made it longer (tail.c); 0: nothing is to be left out */

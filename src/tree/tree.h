@@ -186,7 +186,8 @@ struct tree_named {
 /* A name that the kernel should be asked to forget, because the inodes that it remembers take too much; false: none. Runs
  * statements. */
 bool tree_forgettable(struct tree *t, struct tree_named *out);
-/* At each close of a descriptor of f, and fsync: what is closed must be whole, if f has to be something. -EINVAL. */
+/* At each close of a descriptor of f, and fsync: what is closed must be whole, if f has to be something (-EINVAL), and a writer
+ * is told of pages that the kernel wrote back in vain. */
 int tree_flush(struct tree_file *f, bool closing);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who);
 /* whence: SEEK_DATA or SEEK_HOLE. */

@@ -51,6 +51,10 @@ one_kind() {
 @test "columns" { one_kind columns; }
 @test "layers" { one_kind layers; }
 
+@test "what the kernel held and does not fit is told to each writer, though a reader has closed first" {
+	guarded 60 "$PYTHON" "$LIB/unwritten.py" lost "$MNT"
+}
+
 @test "a hole in a column is filled until the store is full" {
 	D=$MNT/columns/d
 	mkdir "$D"

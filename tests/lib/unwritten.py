@@ -5,8 +5,10 @@
     unwritten.py numbers MNT       a view has one inode number
     unwritten.py held MNT COMMAND  writes and maps files, runs the command, and exits with them open
     unwritten.py check DIR         that is what the files below DIR hold
+    unwritten.py lost MNT          on a small store: what does not fit is told to the writer who closes, also if a reader closed first
 """
 import array
+import errno
 import glob
 import mmap
 import os
@@ -131,6 +133,39 @@ def check(top):
         assert found, top
         for path in found:
             eq((path, get(path) == elements(30000, value).tobytes()), (path, True))
+
+
+def closes(fd):
+    try:
+        os.close(fd)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def lost(mnt):
+    for kind in KINDS:
+        path, fill = ("%s/%s/%s" % (mnt, kind, name) for name in ("lost.f64", "fill"))
+        writers = [os.open(path, os.O_RDWR | os.O_CREAT) for _ in range(2)]
+        filler = os.open(fill, os.O_RDWR | os.O_CREAT)
+        os.fsync(writers[0])
+        for step in 1 << 20, 1 << 16, 1 << 12:
+            try:
+                while True:
+                    os.posix_fallocate(filler, os.fstat(filler).st_size, step)
+            except OSError as e:
+                eq(e.errno, errno.ENOSPC)
+        os.write(writers[0], os.urandom(4 << 20))
+        closes(os.open(path, os.O_RDONLY))  # gets what the kernel has to tell
+        eq((kind, [closes(fd) for fd in writers]), (kind, [errno.ENOSPC] * 2))
+        os.ftruncate(filler, 0)
+        os.close(filler)
+        # With space again, nothing is left of it.
+        again = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        os.write(again, elements(1000))
+        eq((kind, closes(again)), (kind, 0))
+        os.unlink(fill)
+        os.unlink(path)
 
 
 if __name__ == "__main__":
