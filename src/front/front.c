@@ -9,11 +9,13 @@
 #include "front/priv.h"
 
 #include <linux/fuse.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "front/notify.h"
 #include "front/passthrough.h"
+#include "util/log.h"
 
 void front_show(const struct front *f, struct stat *st)
 {
@@ -102,6 +104,30 @@ int front_write_back_all(struct front *f, void (*then)(void *ctx), void *ctx)
 	if (!err)
 		front_write_back(f, &inos, then, ctx);
 	return err;
+}
+
+static void gathered(void *ctx)
+{
+	sem_post(ctx);
+}
+
+void front_gather(struct front *f)
+{
+	sem_t done;
+	int err;
+
+	sem_init(&done, 0, 0);
+	err = front_write_back_all(f, gathered, &done);
+	while (!err && sem_wait(&done))
+		; /* interrupted */
+	sem_destroy(&done);
+	if (err)
+		log_error("what programs have written and not closed stays in the kernel: %s", strerror(-err));
+}
+
+void front_ending(struct front *f)
+{
+	notify_silence(f->notify);
 }
 
 struct pending_err {

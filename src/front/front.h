@@ -33,6 +33,10 @@ struct fuse_session *front_session(struct front *f);
 int front_handshake(struct front *f);
 /* Once the first request is answered. */
 void front_started(struct front *f);
+/* While the loop runs, from another thread: has the kernel write back what it holds of any file, and waits for that. */
+void front_gather(struct front *f);
+/* Before the loop is told to end while the mount is in use. */
+void front_ending(struct front *f);
 /* After the loop has ended. */
 void front_free(struct front *f);
 

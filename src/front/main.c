@@ -217,7 +217,7 @@ static int start(struct program *p)
 	front_started(p->front);
 	read_ahead(p);
 	gather_more(p);
-	stop_arm(p->stop, p->tree, front_session(p->front), &p->mount);
+	stop_arm(p->stop, p->tree, p->front, &p->mount);
 	log_info("store %s mounted on %s", p->store_path, p->mount.path);
 	daemon_ready(&p->daemon);
 	return EXIT_OK;

@@ -1,5 +1,9 @@
 /*
- * The notifier thread: a queue of invalidations. Invariant: no lock is held while the kernel is told.
+ * The notifier thread: a queue of invalidations.
+ *
+ * Invariants:
+ *  1. No lock is held while the kernel is told.
+ *  2. The kernel is told only while the loop serves the writes that it may wait for.
  */
 #ifndef FUSE_USE_VERSION
 #define FUSE_USE_VERSION 312
@@ -35,7 +39,25 @@ struct notify {
 	pthread_t thread;
 	struct request *head, **tail;
 	bool stop;
+	bool telling, silent;
+	pthread_cond_t told;
 };
+
+/* Tells the kernel. With the lock held, which is released meanwhile. */
+static void tell_locked(struct notify *n, const struct request *r)
+{
+	if (!r->ino || n->silent)
+		return;
+	n->telling = true;
+	lock_release(&n->lock);
+	if (r->name)
+		fuse_lowlevel_notify_inval_entry(n->se, r->ino, r->name, strlen(r->name));
+	else
+		fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
+	lock_acquire(&n->lock);
+	n->telling = false;
+	pthread_cond_broadcast(&n->told);
+}
 
 /* With the lock held, which is released meanwhile. */
 static bool forget_one(struct notify *n)
@@ -43,12 +65,14 @@ static bool forget_one(struct notify *n)
 	struct tree_named named;
 	bool any;
 
+	if (n->silent)
+		return false;
 	lock_release(&n->lock);
 	any = tree_forgettable(n->tree, &named);
+	lock_acquire(&n->lock);
 	/* Whoever has the file open or as a working directory keeps it; the name is looked up again when it is used. */
 	if (any)
-		fuse_lowlevel_notify_inval_entry(n->se, named.parent, named.name, strlen(named.name));
-	lock_acquire(&n->lock);
+		tell_locked(n, &(struct request){ .ino = named.parent, .name = named.name });
 	return any;
 }
 
@@ -71,13 +95,8 @@ static void *notify_thread(void *arg)
 		n->head = r->next;
 		if (!n->head)
 			n->tail = &n->head;
+		tell_locked(n, r);
 		lock_release(&n->lock);
-		if (!r->ino)
-			;
-		else if (r->name)
-			fuse_lowlevel_notify_inval_entry(n->se, r->ino, r->name, strlen(r->name));
-		else
-			fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
 		if (r->then)
 			r->then(r->ctx);
 		free(r->name);
@@ -100,6 +119,7 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 	n->tail = &n->head;
 	lock_init(&n->lock, RANK_WORK);
 	lock_cond_init(&n->wake);
+	lock_cond_init(&n->told);
 	err = -pthread_create(&n->thread, NULL, notify_thread, n);
 	if (err) {
 		free(n);
@@ -117,8 +137,18 @@ void notify_free(struct notify *n)
 	lock_release(&n->lock);
 	pthread_join(n->thread, NULL);
 	pthread_cond_destroy(&n->wake);
+	pthread_cond_destroy(&n->told);
 	lock_fini(&n->lock);
 	free(n);
+}
+
+void notify_silence(struct notify *n)
+{
+	lock_acquire(&n->lock);
+	n->silent = true;
+	while (n->telling)
+		lock_wait(&n->lock, &n->told);
+	lock_release(&n->lock);
 }
 
 static void enqueue(struct notify *n, const struct request *like)

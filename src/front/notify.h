@@ -14,6 +14,9 @@ struct tree;
 
 /* Also asks the kernel to forget what the tree has too much of (tree_forgettable), when there is nothing else to tell. */
 int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out);
+/* The kernel is told nothing more, and what it is being told has ended. Before the loop ends by itself: the kernel may be writing
+ * pages back meanwhile, and would wait for ever. */
+void notify_silence(struct notify *n);
 /* Runs what is queued, then joins the thread. */
 void notify_free(struct notify *n);
 /* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls

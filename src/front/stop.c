@@ -5,7 +5,8 @@
  * 1. The three signals are blocked in every thread; only this one takes them, by sigwaitinfo, so
  *    that it may lock, log and wait.
  * 2. A detach never closes the session's descriptor: open files go on being served.
- * 3. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
+ * 3. What the kernel holds is written back while the loop still serves, and nothing is asked of it behind that.
+ * 4. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
  *    read, and one signal could come between the loop's check and its sleep.
  */
 #ifndef FUSE_USE_VERSION
@@ -23,6 +24,7 @@
 #include <time.h>
 
 #include "front/daemon.h"
+#include "front/front.h"
 #include "front/mount.h"
 #include "tree/tree.h"
 #include "util/log.h"
@@ -34,7 +36,7 @@ struct stop {
 	sigset_t signals;
 	atomic_int stage;
 	struct tree *tree;
-	struct fuse_session *se;
+	struct front *front;
 	struct mount *mount;
 };
 
@@ -56,8 +58,10 @@ static void die_by(int sig)
 
 static void commit_all(struct stop *s)
 {
-	int err = tree_sync(s->tree);
+	int err;
 
+	front_gather(s->front);
+	err = tree_sync(s->tree);
 	if (err < 0)
 		log_error("cannot make everything durable: %s", strerror(-err));
 }
@@ -66,7 +70,8 @@ static void end_loop(struct stop *s)
 {
 	static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
 
-	fuse_session_exit(s->se);
+	front_ending(s->front);
+	fuse_session_exit(front_session(s->front));
 	while (atomic_load(&s->stage) != OVER) {
 		pthread_kill(s->loop, SIGUSR1);
 		nanosleep(&pause, NULL);
@@ -132,10 +137,10 @@ int stop_new(struct stop **out)
 	return 0;
 }
 
-void stop_arm(struct stop *s, struct tree *tree, struct fuse_session *se, struct mount *m)
+void stop_arm(struct stop *s, struct tree *tree, struct front *f, struct mount *m)
 {
 	s->tree = tree;
-	s->se = se;
+	s->front = f;
 	s->mount = m;
 	atomic_store(&s->stage, SERVING);
 }

@@ -6,7 +6,7 @@
 #ifndef SPILLFS_FRONT_STOP_H
 #define SPILLFS_FRONT_STOP_H
 
-struct fuse_session;
+struct front;
 struct mount;
 struct tree;
 struct stop;
@@ -15,7 +15,7 @@ struct stop;
  * receives them. Until stop_arm they end the process as usual: nothing is lost by that. The caller is
  * the thread that will run the loop. */
 int stop_new(struct stop **out);
-void stop_arm(struct stop *s, struct tree *tree, struct fuse_session *se, struct mount *m);
+void stop_arm(struct stop *s, struct tree *tree, struct front *f, struct mount *m);
 /* The loop has ended: signals are ignored from here on, the end must not be cut short. */
 void stop_free(struct stop *s);
 

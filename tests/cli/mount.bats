@@ -334,6 +334,14 @@ two"
 	done
 }
 
+@test "two signals end it while the kernel writes back for a look at a view" {
+	local k
+	for k in 1 2 3; do
+		mount_logged
+		guarded 60 "$PYTHON" "$LIB/unwritten.py" ended "$MNT" "$PID"
+	done
+}
+
 @test "a connection that is aborted (umount -f) ends it in order, and what was written stays" {
 	local single
 	for single in "" -s; do

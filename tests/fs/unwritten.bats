@@ -57,6 +57,14 @@ requests() {
 	rm "$MNT"/*/{written,mapped}.f64
 }
 
+@test "so has a daemon that two signals end, with these files open" {
+	unwritten held "$MNT" bash -c 'kill "$2" && while mountpoint -q "$1"; do :; done && kill "$2" && "$PYTHON" "$LIB/proc.py" wait "$2"' \
+		- "$MNT" "$PID"
+	mount_again
+	unwritten check "$MNT"
+	rm "$MNT"/*/{written,mapped}.f64
+}
+
 @test "the same with -o nowriteback" {
 	remount -o nowriteback
 	[ "$(requests column columns)" -eq 400 ]

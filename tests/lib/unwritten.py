@@ -5,6 +5,7 @@
     unwritten.py numbers MNT       a view has one inode number
     unwritten.py held MNT COMMAND  writes and maps files, runs the command, and exits with them open
     unwritten.py check DIR         that is what the files below DIR hold
+    unwritten.py ended MNT PID     ends the daemon by two signals while files are written and their views looked at
     unwritten.py lost MNT          on a small store: what does not fit is told to the writer who closes, also if a reader closed first
 """
 import array
@@ -12,9 +13,11 @@ import errno
 import glob
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 from sysx import eq, get, put
 
@@ -133,6 +136,28 @@ def check(top):
         assert found, top
         for path in found:
             eq((path, get(path) == elements(30000, value).tobytes()), (path, True))
+
+
+def forever(act):
+    try:
+        while True:
+            act()
+    except OSError:
+        pass
+
+
+def ended(mnt, pid):
+    path = mnt + "/columns/k.f64"
+    fd, views = os.open(path, os.O_RDWR | os.O_CREAT), os.open(os.path.dirname(npy(mnt, "columns")), os.O_RDONLY)
+    data = os.urandom(4 << 20)
+    for act in lambda: os.pwrite(fd, data, 0), *[lambda: os.stat("k.npy", dir_fd=views)] * 2:
+        threading.Thread(target=forever, args=(act,), daemon=True).start()
+    time.sleep(0.5)
+    os.kill(int(pid), signal.SIGTERM)
+    time.sleep(0.5)
+    os.kill(int(pid), signal.SIGTERM)
+    subprocess.run([sys.executable, os.path.dirname(__file__) + "/proc.py", "wait", pid], check=True, timeout=20)
+    os._exit(0)
 
 
 def closes(fd):
