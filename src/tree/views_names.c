@@ -190,40 +190,57 @@ static const struct rival *array_of_stem(const struct rivals *r)
 	return only;
 }
 
+/* The array that is called as the stem. NULL: none that the format has a view of. */
+static const struct rival *array_called_stem(const struct rivals *r)
+{
+	for (size_t k = 0; k < r->n; k++) {
+		if (r->v[k].shown && !strcmp(r->v[k].name, r->stem))
+			return &r->v[k];
+	}
+	return NULL;
+}
+
+/* The one of the stem's rivals that is picked, with a reference, and its name (may be NULL). Not in the past. */
+static int live_array(struct tree *t, enum view_format f, uint64_t dir, const char *stem, const struct rival *(*pick)(const struct rivals *),
+		      char *name, struct inode **out)
+{
+	struct meta *m = t->store->meta;
+	const struct rival *a;
+	struct rivals r;
+	int err;
+
+	meta_lock(m);
+	err = find_rivals_locked(t, f, dir, stem, &r);
+	a = err ? NULL : pick(&r);
+	if (!err)
+		err = a ? inode_get_locked(t, a->ino, out) : -ENOENT;
+	meta_unlock(m);
+	if (!err && name)
+		strcpy(name, a->name);
+	return err;
+}
+
+static int past_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
+{
+	struct tree_attr attr;
+	struct inode *i;
+	int err = source_child(t, dir, name, &attr, &i);
+
+	if (err)
+		return err;
+	if (i && views_shows(f, i)) {
+		*out = i;
+		return 0;
+	}
+	if (i)
+		inode_put(i, 1);
+	return -ENOENT;
+}
+
 /* The array called `name` if the format has a view of it, with a reference. */
 static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
 {
-	struct meta *m = t->store->meta;
-	struct tree_attr attr;
-	struct rivals r;
-	int err = -ENOENT;
-
-	if (past_is(dir)) {
-		struct inode *i;
-
-		err = source_child(t, dir, name, &attr, &i);
-		if (err)
-			return err;
-		if (i && views_shows(f, i)) {
-			*out = i;
-			return 0;
-		}
-		if (i)
-			inode_put(i, 1);
-		return -ENOENT;
-	}
-	meta_lock(m);
-	err = find_rivals_locked(t, f, dir, name, &r);
-	for (size_t k = 0; !err && k <= r.n; k++) {
-		if (k == r.n)
-			err = -ENOENT;
-		else if (r.v[k].shown && !strcmp(r.v[k].name, name)) {
-			err = inode_get_locked(t, r.v[k].ino, out);
-			break;
-		}
-	}
-	meta_unlock(m);
-	return err;
+	return past_is(dir) ? past_array(t, f, dir, name, out) : live_array(t, f, dir, name, array_called_stem, NULL, out);
 }
 
 int views_named(struct tree *t, const struct view_node *n, struct inode **out)
@@ -245,23 +262,16 @@ int views_named(struct tree *t, const struct view_node *n, struct inode **out)
 static int find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
 		      struct inode **out)
 {
-	struct meta *m = t->store->meta;
-	bool past = past_is(dir);
-	const struct rival *a = NULL;
+	const struct rival *a;
 	struct rivals r;
 	int err;
 
-	if (!past)
-		meta_lock(m);
-	err = past ? find_rivals(t, f, dir, base, &r) : find_rivals_locked(t, f, dir, base, &r);
+	if (!past_is(dir))
+		return live_array(t, f, dir, base, array_of_stem, name, out);
+	err = find_rivals(t, f, dir, base, &r);
+	a = err ? NULL : array_of_stem(&r);
 	if (!err)
-		a = array_of_stem(&r);
-	if (!err && !past)
-		err = a ? inode_get_locked(t, a->ino, out) : -ENOENT;
-	if (!past)
-		meta_unlock(m);
-	else if (!err)
-		err = a ? shown_array(t, f, dir, a->name, out) : -ENOENT;
+		err = a ? past_array(t, f, dir, a->name, out) : -ENOENT;
 	if (!err)
 		strcpy(name, a->name);
 	return err;
