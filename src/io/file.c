@@ -151,16 +151,23 @@ static int file_punch(struct io *io, uint64_t off, uint64_t n)
 	return n ? file_change(to_file(io), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, n) : 0;
 }
 
-static int file_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+static int stat_file(struct file *f, struct stat *out)
 {
-	struct file *f = to_file(io);
-	struct stat st;
 	int fd, err = fd_get(f, &fd);
 
 	if (err)
 		return err;
-	err = fstat(fd, &st) ? -errno : 0;
+	err = fstat(fd, out) ? -errno : 0;
 	fd_put(f);
+	return err;
+}
+
+static int file_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+{
+	struct file *f = to_file(io);
+	struct stat st;
+	int err = stat_file(f, &st);
+
 	if (err)
 		return err;
 	if (size)
@@ -264,17 +271,13 @@ static int file_share(struct io *io, bool on)
 {
 	struct file *f = to_file(io);
 	struct stat st;
-	int fd, err;
+	int err;
 
 	if (f->rdonly || f->dir->backing == IO_BACKING_DIRECT)
 		return -EOPNOTSUPP;
 	if (on)
 		file_trim(f);
-	err = fd_get(f, &fd);
-	if (err)
-		return err;
-	err = fstat(fd, &st) ? -errno : 0;
-	fd_put(f);
+	err = stat_file(f, &st);
 	if (err)
 		return err;
 	if (!on && fd_has_end(f))
