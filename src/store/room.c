@@ -165,15 +165,21 @@ bool store_is_short(struct store *s)
 	return !space_of(s, &total, &avail) && avail < 2 * reserve_of(total) && store_owed(s) > avail / 2;
 }
 
-int store_claim(struct store *s, uint64_t bytes)
+/* Speaks for bytes in one part of the account, if there is room with them. */
+static int speak_for(struct store *s, _Atomic uint64_t *part, uint64_t bytes)
 {
 	int err;
 
-	atomic_fetch_add(&s->room.claimed_bytes, bytes);
+	atomic_fetch_add(part, bytes);
 	err = store_may_write(s, 0);
 	if (err)
-		store_unclaim(s, bytes);
+		atomic_fetch_sub(part, bytes);
 	return err;
+}
+
+int store_claim(struct store *s, uint64_t bytes)
+{
+	return speak_for(s, &s->room.claimed_bytes, bytes);
 }
 
 void store_unclaim(struct store *s, uint64_t bytes)
@@ -183,13 +189,7 @@ void store_unclaim(struct store *s, uint64_t bytes)
 
 int store_promise(struct store *s, uint64_t bytes)
 {
-	int err;
-
-	atomic_fetch_add(&s->room.promised_bytes, bytes);
-	err = store_may_write(s, 0);
-	if (err)
-		store_unpromise(s, bytes);
-	return err;
+	return speak_for(s, &s->room.promised_bytes, bytes);
 }
 
 void store_unpromise(struct store *s, uint64_t bytes)
