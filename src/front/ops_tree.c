@@ -254,20 +254,22 @@ static void answer_mkdir(void *ctx)
 {
 	struct pending_name *p = ctx;
 
-	make(p->req, p->parent, p->name, S_IFDIR | (p->mode & 07777), 0, NULL);
+	make(p->req, p->parent, p->name, p->mode, 0, NULL);
 	free(p);
 }
 
 /* A snapshot has what was written before, whether it is closed or not. */
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	struct pending_name *p = new_pending_name(req, parent, name, mode);
-	int err = p ? 0 : -ENOMEM;
+	struct pending_name *p;
+	int err;
 
-	if (!err && !tree_takes_snapshots(parent))
-		answer_mkdir(p);
-	else if (!err)
-		err = front_write_back_all(front_of(req), answer_mkdir, p);
+	if (!tree_takes_snapshots(parent)) {
+		make(req, parent, name, S_IFDIR | (mode & 07777), 0, NULL);
+		return;
+	}
+	p = new_pending_name(req, parent, name, S_IFDIR | (mode & 07777));
+	err = p ? front_write_back_all(front_of(req), answer_mkdir, p) : -ENOMEM;
 	if (err) {
 		free(p);
 		front_reply_err(req, err);
