@@ -14,6 +14,7 @@
  *     deleted them, some each, from the end: the log of one transaction that deletes all of them could need more than
  *     the reserve. Nothing grows before the tail is gone, and nobody but the stage changes it meanwhile.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,8 @@ static int load_runs(struct bucket *b)
 		b->runs.changed = 0;
 	return 0;
 }
+
+static_assert(PARTIAL_PAGE_BYTES == POOL_ALIGN, "the pool's pages");
 
 /* Has an extent a byte in the page? None may have all of it. */
 static bool uses_page(const struct bucket *b, uint32_t file, uint64_t phys)
