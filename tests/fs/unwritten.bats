@@ -12,8 +12,7 @@ setup_file() {
 teardown_file() { [ -n "$NATIVE" ] || teardown_work; }
 setup() {
 	spill_only
-	export WORK
-	PID=$(tail -n1 "$WORK/.pids")
+	revive
 }
 teardown() { :; }
 
