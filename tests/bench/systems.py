@@ -1,17 +1,56 @@
-"""The file systems that tests/bench/run measures beside each other: a directory of ext4 (or whatever the work directory is on),
-others that a user might choose, the three kinds of one spillfs mount, and the columns of a second one, by passthrough.
+"""What the programs of tests/bench share: a directory to work in, and the file systems that they measure beside each other.
+
+The systems are a directory of ext4 (or whatever the work directory is on), others that a user might choose, the three kinds of one
+spillfs mount, and the columns of a second one, by passthrough.
 
 Each system has a directory `dir` for the benchmark's files, cold() after which neither the kernel nor a daemon of it
 knows their contents, and close(). A system that this machine lacks is left out, and missing() says what to install."""
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import tempfile
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get("BUILDDIR", "."))
+SPILLFS = os.environ.get("SPILLFS", os.path.join(BUILD, "spillfs"))
+SPILLCTL = os.environ.get("SPILLCTL", os.path.join(BUILD, "spillctl"))
+CAN_DROP = os.access("/proc/sys/vm/drop_caches", os.W_OK)
 
 BTRFS_BYTES = 16 << 30  # sparse
 
 
 def run(*argv):
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+def timed(*argv, **popen):
+    start = time.perf_counter()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, **popen)
+    return time.perf_counter() - start
+
+
+def drop_caches():
+    """The kernel's, if CAN_DROP."""
+    os.sync()
+    if CAN_DROP:
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("3\n")
+
+
+@contextlib.contextmanager
+def work_directory():
+    """A new one, removed at the end, also after SIGTERM; but not if something in it is still mounted."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
+    work = tempfile.mkdtemp(prefix="spillfs-bench.", dir=os.environ.get("TMPDIR", "/tmp"))
+    try:
+        yield work
+    finally:
+        if not any(os.path.ismount(os.path.join(work, d)) for d in os.listdir(work)):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 class Native:
@@ -106,8 +145,8 @@ class Squashfuse(Native):
 class Spillfs:
     """One mount; its kinds are systems of their own."""
 
-    def __init__(self, work, spillfs, spillctl, options="", name=""):
-        self.spillfs, self.spillctl, self.options = spillfs, spillctl, options
+    def __init__(self, work, options="", name=""):
+        self.options = options
         self.store, self.mnt = os.path.join(work, "store" + name), os.path.join(work, "mnt" + name)
         for d in (self.store, self.mnt):
             os.mkdir(d)
@@ -116,8 +155,8 @@ class Spillfs:
 
     def mount(self, **popen):
         opts = ["-o", self.options] if self.options else []
-        subprocess.run([self.spillfs, *opts, self.store, self.mnt], check=True, **popen)
-        info = subprocess.run([self.spillctl, "info", self.mnt], check=True, stdout=subprocess.PIPE, text=True).stdout
+        subprocess.run([SPILLFS, *opts, self.store, self.mnt], check=True, **popen)
+        info = subprocess.run([SPILLCTL, "info", self.mnt], check=True, stdout=subprocess.PIPE, text=True).stdout
         self.pid = int(next(line.split()[-1] for line in info.splitlines() if line.startswith("daemon pid")))
 
     def config(self, name):
@@ -126,7 +165,7 @@ class Spillfs:
 
     def umount(self):
         if self.pid:
-            subprocess.run([self.spillctl, "umount", self.mnt], check=True)
+            subprocess.run([SPILLCTL, "umount", self.mnt], check=True)
         self.pid = None
 
     def anew(self, **popen):
