@@ -37,23 +37,29 @@ double front_attr_timeout(const struct tree_attr *a)
 }
 
 static _Thread_local bool told;
-static _Thread_local uint64_t told_attr; /* the last file whose attributes are to be forgotten; 0: none */
+static _Thread_local uint64_t told_attr; /* a file whose attributes are to be forgotten at once; 0: none */
+static _Thread_local bool tells_now; /* there may be one */
 
 bool front_take_told(void)
 {
 	bool was = told;
 
 	told = false;
-	told_attr = 0;
 	return was;
+}
+
+void front_tells_now(void)
+{
+	tells_now = true;
+	told_attr = 0;
 }
 
 void front_take_told_now(struct front *f)
 {
-	uint64_t ino = told_attr;
-
-	if (front_take_told() && ino)
-		fuse_lowlevel_notify_inval_inode(f->se, ino, -1, 0);
+	tells_now = false;
+	told = false;
+	if (told_attr)
+		fuse_lowlevel_notify_inval_inode(f->se, told_attr, -1, 0);
 }
 
 static void tell_name(void *ctx, uint64_t parent, const char *name)
@@ -66,9 +72,11 @@ static void tell_name(void *ctx, uint64_t parent, const char *name)
 
 void front_tell_attr(struct front *f, uint64_t ino)
 {
-	notify_drop_attr(f->notify, ino, NULL, NULL);
 	told = true;
-	told_attr = ino;
+	if (tells_now && (!told_attr || told_attr == ino))
+		told_attr = ino;
+	else
+		notify_drop_attr(f->notify, ino, NULL, NULL);
 }
 
 static void tell_attr(void *ctx, uint64_t ino)

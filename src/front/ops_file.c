@@ -67,7 +67,13 @@ static void open_written(void *ctx)
 	int err;
 
 	tree_on_behalf(fuse_req_ctx(p->req)->pid);
+	if (cuts(f, &p->fi))
+		front_tells_now();
 	err = tree_file_open(f->tree, p->ino, p->fi.flags, &who, &p->file, &info);
+	if (info.new_attr)
+		front_tell_attr(f, p->ino);
+	if (cuts(f, &p->fi))
+		front_take_told_now(f);
 	if (err) {
 		front_reply_err(p->req, err);
 		free(p);
@@ -75,16 +81,10 @@ static void open_written(void *ctx)
 	}
 	set_opened(&p->fi, p->file, &info);
 	p->backing = info.backing;
-	if (info.new_attr)
-		notify_drop_attr(f->notify, p->ino, NULL, NULL);
-	if (cuts(f, &p->fi)) {
-		front_take_told_now(f);
-		answer_open(p);
-	} else if (front_take_told() || info.new_attr) {
+	if (front_take_told())
 		notify_then(f->notify, answer_open, p);
-	} else {
+	else
 		answer_open(p);
-	}
 }
 
 /* Pages of the kernel's that belong to what is opened. Those of a view the lookup has had written back that comes before each open,
@@ -247,10 +247,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		 * former alone. */
 		.direct = fi->lock_owner != 0,
 	};
-	int err = tree_write(file_of(fi), buf, size, (uint64_t)off, &how);
+	int err;
 
 	(void)ino;
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
+	if (!how.direct)
+		front_tells_now();
+	err = tree_write(file_of(fi), buf, size, (uint64_t)off, &how);
 	if (!how.direct)
 		front_take_told_now(f);
 	/* The kernel syncs after a write through its cache, not after a direct one. */

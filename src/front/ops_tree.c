@@ -195,9 +195,12 @@ static void answer_setattr(void *ctx)
 	struct pending_setattr *p = ctx;
 	struct tree_caller who = front_caller(p->req);
 	struct tree_attr a;
-	int err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, &who, p->file, &a);
+	int err;
 
 	/* In a truncation the kernel holds page writes back, which what is queued may wait for. */
+	if (p->set & TREE_SET_SIZE)
+		front_tells_now();
+	err = tree_setattr(front_of(p->req)->tree, p->ino, p->set, &p->st, &who, p->file, &a);
 	if (p->set & TREE_SET_SIZE)
 		front_take_told_now(front_of(p->req));
 	reply_when_told(p->req, err, &a, reply_attr);

@@ -53,8 +53,11 @@ static inline void front_reply_err(fuse_req_t req, int err)
 /* Did the operation that this thread is at change what the kernel knows otherwise (tree_on_changes)? Asked once: its answer
  * has to wait for what is queued (notify_then). */
 bool front_take_told(void);
-/* For an answer that cannot wait for that, since the kernel holds pages until it has it: the attributes of the file, which have
- * nothing to do with pages, are forgotten at once. A program that lost its set-user bit must not run with it. */
+/* Around an operation whose answer cannot wait for that, since the kernel holds pages until it has it: the attributes of the
+ * file, which have nothing to do with pages, are forgotten at once. A program that lost its set-user bit must not run with it.
+ * They are not told to be forgotten by the queue as well, which would be after the answer: the kernel throws away the mode that
+ * it has asked for meanwhile, and goes on with the old one. */
+void front_tells_now(void);
 void front_take_told_now(struct front *f);
 /* The kernel is to forget the attributes of ino; told, then. */
 void front_tell_attr(struct front *f, uint64_t ino);

@@ -2,13 +2,16 @@
 
     privs.py change DIR...         each way to change a file, by each kind of caller
     privs.py runs DIR...           a program that somebody else has changed runs without privilege at once (-o suid)
+    privs.py runs_busy DIR...      the same again and again, while the daemon has other requests
     privs.py view MNT              a write by a view counts as one by the array's name
     privs.py leave DIR...          changes files and makes that durable; the daemon may be killed then
     privs.py left DIR...           what `leave` has left
 """
+import contextlib
 import mmap
 import os
 import shutil
+import signal
 import stat
 import struct
 import sys
@@ -17,6 +20,7 @@ from sysx import KEEP_SIZE, NOBODY, PUNCH_HOLE, ZERO_RANGE, eq, fallocate, in_ch
 
 CAPABILITY = "security.capability"
 NET_RAW = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+PROGRAM = "/usr/bin/id"
 OWNER, GROUP, OTHER_GROUP = 1000, 1000, 2001
 MODES = 0o6777, 0o6767
 # uid, gid, supplementary groups
@@ -27,6 +31,19 @@ CALLERS = {
     "another": (NOBODY, NOBODY, []),
     "another of the group": (NOBODY, NOBODY, [GROUP]),
 }
+
+
+@contextlib.contextmanager
+def repeated(act):
+    """In a process of its own, again and again."""
+    pid = os.fork()
+    while not pid:
+        act()
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def opened(flags, act):
@@ -134,30 +151,52 @@ def change(d):
             os.unlink(name)
 
 
-def runs(d):
-    """The kernel remembers a mode; nobody has asked it for another one since."""
-    for what in ("write", "append", "sendfile"):
-        shutil.copy("/usr/bin/id", what)
-        os.chown(what, 0, 0)
-        os.chmod(what, 0o4777)
-        os.setxattr(what, CAPABILITY, NET_RAW)
-        r, w = os.pipe()
+def rewritten(fd):
+    with open(PROGRAM, "rb") as f:
+        os.write(fd, f.read())
 
-        def act():
-            fd = os.open(what, os.O_WRONLY | (os.O_APPEND if what == "append" else 0))
-            if what == "sendfile":
-                src = os.open("/usr/bin/id", os.O_RDONLY)
-                os.sendfile(fd, src, 0, 64)
-                os.close(src)
-            else:
-                os.write(fd, b"\x7fELF")
-            os.close(fd)
-            os.dup2(w, 1)
-            os.execv(what, ["id", "-u"])
-        as_caller("another", act)
-        os.close(w)
-        with os.fdopen(r) as f:
-            eq((what, f.read().strip()), (what, str(NOBODY)))
+
+RUNS = {
+    "write": opened(os.O_WRONLY, lambda fd: os.write(fd, b"\x7fELF")),
+    "O_TRUNC": opened(os.O_WRONLY | os.O_TRUNC, rewritten),
+    "truncate to its size": lambda f: os.truncate(f, os.path.getsize(PROGRAM)),
+    **{what: CHANGES[what] for what in ("append", "sendfile", "fallocate within", "copy_file_range")},
+}
+
+
+def run_changed(what):
+    """The kernel remembers a mode; nobody has asked it for another one since."""
+    shutil.copy(PROGRAM, what)
+    os.chown(what, 0, 0)
+    os.chmod(what, 0o6777)
+    r, w = os.pipe()
+
+    def change_and_run():
+        RUNS[what](what)
+        os.dup2(w, 1)
+        os.execv(what, ["id"])
+    as_caller("another", change_and_run)
+    os.close(w)
+    with os.fdopen(r) as f:
+        said = f.read().split()
+    # with more privilege: euid=, egid=
+    eq((what, [field.split("=")[0] for field in said]), (what, ["uid", "gid", "groups"]))
+    os.unlink(what)
+
+
+def runs(d):
+    shutil.copy(PROGRAM, "src")
+    for what in RUNS:
+        run_changed(what)
+
+
+def runs_busy(d):
+    """The daemon's answers come late then, as does what it tells the kernel by itself."""
+    with contextlib.ExitStack() as others:
+        for _ in range(4):
+            others.enter_context(repeated(lambda: os.listxattr(d)))
+        for _ in range(4):
+            runs(d)
 
 
 def view(mnt):
