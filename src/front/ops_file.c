@@ -280,7 +280,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	if (!err)
 		err = tree_sync(f->tree);
 	/* With its writeback cache the kernel keeps a count of blocks from before what it has just written. */
-	if (f->config.writeback)
+	if (f->config.writeback && tree_attr_kept(f->tree, ino))
 		front_tell_attr(f, ino);
 	front_reply_err_when_told(req, err);
 }

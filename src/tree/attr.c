@@ -72,6 +72,13 @@ bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 	return !special_is(ino) && inode_is_mappable(t, ino);
 }
 
+bool tree_attr_kept(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+
+	return special_is(ino) || views_is(ino) || inode_find(t, ino, &i) || !i->lost_bits;
+}
+
 static int resize(struct inode *i, off_t size, struct tree_file *f)
 {
 	uint64_t before = atomic_load(&i->size_bytes);

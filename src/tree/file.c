@@ -419,8 +419,8 @@ static int choose_mode(struct tree_file *f, struct inode *i, struct tree_file_in
 		if (f->cached)
 			atomic_fetch_add(&i->ncached, 1);
 		/* inode_stat says from then on that there may be data. */
-		info->new_attr = f->through.unsettles ||
-				 (f->cached && acc != O_RDONLY && !atomic_load(&a->stored_bytes));
+		info->new_attr = !i->lost_bits && (f->through.unsettles ||
+						   (f->cached && acc != O_RDONLY && !atomic_load(&a->stored_bytes)));
 	}
 	rwlock_release(&i->rw);
 	return err;

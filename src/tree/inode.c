@@ -424,7 +424,7 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	st->st_size = (off_t)atomic_load(&i->size_bytes);
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
 	through_stat_locked(i, st);
-	out->settled &= !i->through.mapped;
+	out->settled &= !i->through.mapped && !i->lost_bits;
 	lock_release(&i->attr);
 	/* The kernel may have pages that nobody here has seen. */
 	if (!st->st_blocks && atomic_load(&i->nmappable) > 0)

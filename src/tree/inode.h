@@ -64,6 +64,7 @@ struct inode {
 
 	struct lock attr;
 	_Atomic uint32_t mode; /* its type never changes, and is read without the lock */
+	atomic_bool lost_bits; /* privs.c has taken some away: the kernel keeps its attributes no more */
 	uint32_t nlink, uid, gid;
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;

@@ -5,7 +5,10 @@
  * of who could have kept the bits, so the caller is looked at here, if there are any. Pages that a mapping has changed take
  * nothing away: nobody knows whose they are, or whether the file was given its privileges after they were changed.
  *
- * Invariant: privileges are gone before what they vouched for changes, so no commit has one without the other.
+ * Invariants:
+ *  1. Privileges are gone before what they vouched for changes, so no commit has one without the other.
+ *  2. The kernel forgets the bits of a file before the change is answered, and keeps no attributes of it from then on: they need
+ *     not be forgotten again. If they were while the kernel asks for the mode of a program to run, it would use the old one.
  */
 #include "tree/privs.h"
 
@@ -55,6 +58,7 @@ static uint32_t drop_bits(struct inode *i, const struct tree_caller *who, enum p
 	if (!lost)
 		return 0;
 	lock_acquire(&i->attr);
+	i->lost_bits = true;
 	i->mode &= ~lost;
 	lock_release(&i->attr);
 	return lost;

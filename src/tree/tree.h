@@ -137,6 +137,9 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 /* A shared mapping may have changed pages that the kernel has not written back. What depends on them, or on
  * their not coming later (SEEK_HOLE, utimens), has them written back first. */
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino);
+/* May the kernel have kept attributes of the file from before? False where each answer was that it must not, since a change of
+ * the file that was answered. */
+bool tree_attr_kept(struct tree *t, uint64_t ino);
 int tree_statfs(struct tree *t, struct statvfs *out);
 
 /* Extended attributes. get: *out is malloc'd. list: names, each with its NUL. */

@@ -2,7 +2,7 @@
 
     privs.py change DIR...         each way to change a file, by each kind of caller
     privs.py runs DIR...           a program that somebody else has changed runs without privilege at once (-o suid)
-    privs.py runs_busy DIR...      the same again and again, while the daemon has other requests
+    privs.py runs_busy DIR...      the same again and again, while others sync the program and ask for other things
     privs.py view MNT              a write by a view counts as one by the array's name
     privs.py leave DIR...          changes files and makes that durable; the daemon may be killed then
     privs.py left DIR...           what `leave` has left
@@ -164,8 +164,8 @@ RUNS = {
 }
 
 
-def run_changed(what):
-    """The kernel remembers a mode; nobody has asked it for another one since."""
+def run_changed(what, nsyncs=0):
+    """The kernel remembers a mode; nobody has asked it for another one since. So many others sync the file meanwhile."""
     shutil.copy(PROGRAM, what)
     os.chown(what, 0, 0)
     os.chmod(what, 0o6777)
@@ -175,7 +175,12 @@ def run_changed(what):
         RUNS[what](what)
         os.dup2(w, 1)
         os.execv(what, ["id"])
-    as_caller("another", change_and_run)
+    fd = os.open(what, os.O_RDONLY)
+    with contextlib.ExitStack() as others:
+        for _ in range(nsyncs):
+            others.enter_context(repeated(lambda: os.fsync(fd)))
+        as_caller("another", change_and_run)
+    os.close(fd)
     os.close(w)
     with os.fdopen(r) as f:
         said = f.read().split()
@@ -184,19 +189,19 @@ def run_changed(what):
     os.unlink(what)
 
 
-def runs(d):
+def runs(d, nsyncs=0):
     shutil.copy(PROGRAM, "src")
     for what in RUNS:
-        run_changed(what)
+        run_changed(what, nsyncs)
 
 
 def runs_busy(d):
-    """The daemon's answers come late then, as does what it tells the kernel by itself."""
+    """The daemon's answers come late then, as does what it tells the kernel by itself, which each fsync has it do."""
     with contextlib.ExitStack() as others:
-        for _ in range(4):
+        for _ in range(3):
             others.enter_context(repeated(lambda: os.listxattr(d)))
-        for _ in range(4):
-            runs(d)
+        for _ in range(3):
+            runs(d, nsyncs=2)
 
 
 def view(mnt):
