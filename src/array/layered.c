@@ -37,12 +37,6 @@
 #include "util/log.h"
 #include "util/stats.h"
 
-/* Decoded ahead of a sequential reader: two blocks more than it has read so far, at most so many bytes. */
-#define AHEAD_BYTES_MAX (2u << 20)
-#define AHEAD_BLOCKS_MIN 2u
-/* Requests of a sequential reader may be late by so many blocks. */
-#define READ_LATE_MAX 2u
-
 static struct layered *layered_of(struct array *a)
 {
 	return (struct layered *)a;
@@ -149,7 +143,7 @@ static struct layered *new_layered(struct arrays *home, uint64_t ino, uint64_t s
 	l->array = (struct array){ .ops = &layered_ops, .home = home, .ino = ino, .size_bytes = size, .params = *params };
 	l->filter_hint = -1;
 	l->facts_staged = true;
-	l->read_at = UINT64_MAX;
+	stream_init(&l->reader);
 	lock_init(&l->lock, RANK_ARRAY);
 	blockmap_init(&l->map);
 	return l;
@@ -324,58 +318,15 @@ static void prefetch_block(struct layered *l, uint64_t block, unsigned how)
 	work_submit(s->work, &p->work, WORK_BACKGROUND);
 }
 
-static uint64_t get_relaxed(const uint64_t *p)
+/* `block` is read, up to its end or not. Is it to leave the cache early? */
+static bool follow_reader(struct layered *l, uint64_t block, unsigned how, bool to_end)
 {
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
+	uint64_t window = stream_window(l->array.params.block_bytes), next, end;
+	bool follows = stream_follow(&l->reader, block, to_end, window, &next, &end);
 
-static void set_relaxed(uint64_t *p, uint64_t v)
-{
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
-}
-
-/* A sequential reader has got to `block`. Others may be told the same at once: some blocks are then asked for twice. */
-static void decode_ahead(struct layered *l, uint64_t block, unsigned how)
-{
-	uint64_t most = AHEAD_BYTES_MAX / l->array.params.block_bytes, window = block - get_relaxed(&l->read_from) + 2;
-	uint64_t next = get_relaxed(&l->read_ahead) + 1, end;
-
-	most = most > AHEAD_BLOCKS_MIN ? most : AHEAD_BLOCKS_MIN;
-	end = block + (window < most ? window : most);
-	if (next > end)
-		return;
-	set_relaxed(&l->read_ahead, end);
-	for (next = next > block ? next : block + 1; next <= end; next++)
+	for (; next < end; next++)
 		prefetch_block(l, next, how);
-}
-
-/* Is the array read sequentially? It is if the reader has moved on by one block, or begins at the front. */
-static bool follow_reader(struct layered *l, uint64_t block, unsigned how)
-{
-	uint64_t at = get_relaxed(&l->read_at);
-
-	if (at + 1 == block) { /* the first block comes behind UINT64_MAX */
-		set_relaxed(&l->read_at, block);
-		decode_ahead(l, block, how);
-	} else if (block > at || at - block > READ_LATE_MAX) {
-		set_relaxed(&l->read_at, block);
-		set_relaxed(&l->read_from, block);
-		set_relaxed(&l->read_ahead, block);
-	}
-	return get_relaxed(&l->read_at) > get_relaxed(&l->read_from) || block == 0;
-}
-
-/* `block` was read to its end by a sequential reader. Is it to leave the cache early? Not if the kernel asks for what it was
- * given before: then it has no memory to keep it. */
-static bool pass_block(struct layered *l, uint64_t block, unsigned how)
-{
-	uint64_t passed = get_relaxed(&l->read_passed);
-
-	if (!(how & IO_KEPT) || block + READ_LATE_MAX < passed)
-		return false;
-	if (block >= passed)
-		set_relaxed(&l->read_passed, block + 1);
-	return true;
+	return follows && to_end && (how & IO_KEPT) && stream_pass(&l->reader, block, window);
 }
 
 static void give_back_dirty(struct lease *lease)
@@ -433,7 +384,7 @@ static int layered_borrow(struct array *a, uint64_t off, size_t len, unsigned ho
 	err = layered_get_frame(l, &ref, block, how, &cached);
 	if (err)
 		return err;
-	passed = follow_reader(l, block, how) && in + len == ref.frame_raw && pass_block(l, block, how);
+	passed = follow_reader(l, block, how, in + len == ref.frame_raw);
 	*out = (struct lease){
 		.ptr = (const unsigned char *)cache_data(cached) + ref.raw_off + in,
 		.len_bytes = len,

@@ -6,6 +6,7 @@
 
 #include "array/array.h"
 #include "array/blockmap.h"
+#include "array/stream.h"
 #include "util/lock.h"
 
 /* A block that has changed since the last stage, and where it was staged before. */
@@ -33,9 +34,7 @@ struct layered {
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
 	struct pins *pins; /* of a pinned array (pin.h); else NULL */
-	/* A sequential reader: the blocks where it began, where it is, and up to which they are decoded ahead; relaxed atomics. */
-	uint64_t read_from, read_at, read_ahead;
-	uint64_t read_passed; /* the blocks before it have been read in passing */
+	struct stream reader;
 	uint64_t write_end;
 };
 
