@@ -15,6 +15,7 @@
 
 #include "front/notify.h"
 #include "front/passthrough.h"
+#include "front/payload.h"
 #include "util/log.h"
 
 void front_show(const struct front *f, struct stat *st)
@@ -189,7 +190,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
 	conn->max_read = f->config.max_read_bytes; /* libfuse wants it here, too */
 	conn->max_readahead = 1 << 20;
-	conn->max_write = 1 << 20;
+	conn->max_write = PAYLOAD_MAX_BYTES;
 	conn->max_background = 64;
 	conn->time_gran = 1;
 }

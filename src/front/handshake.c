@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "front/handshake.h"
+#include "front/payload.h"
 
 #ifndef FOPEN_PASSTHROUGH
 #define FOPEN_PASSTHROUGH (1u << 7)
@@ -84,7 +85,7 @@ static void complete_open(const struct iovec *v, int n)
 static ssize_t pass_request(int fd, void *buf, size_t len, void *userdata)
 {
 	struct handshake *h = handshake_of(userdata);
-	ssize_t n = read(fd, buf, len);
+	ssize_t n = payload_read(fd, buf, len);
 
 	if (h->state != ANSWERED && n > 0)
 		see_request(h, buf, (size_t)n);

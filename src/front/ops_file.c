@@ -11,6 +11,7 @@
 
 #include "front/notify.h"
 #include "front/passthrough.h"
+#include "front/payload.h"
 #include "util/buf.h"
 #include "util/log.h"
 
@@ -253,7 +254,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
 	if (!how.direct)
 		front_tells_now();
-	err = tree_write(file_of(fi), buf, size, (uint64_t)off, &how);
+	err = tree_write(file_of(fi), payload_find(buf), size, (uint64_t)off, &how);
 	if (!how.direct)
 		front_take_told_now(f);
 	/* The kernel syncs after a write through its cache, not after a direct one. */

@@ -2,8 +2,8 @@
  * Direct transfers.
  *
  * Invariants: (1) each piece is moved by one of the two descriptors only; (2) a direct piece is whole blocks,
- * in a lease: a read reads all that it touches and copies its part, a write that changes a block only in part
- * reads it first, and no other write comes between (the lock of the block); (3) a lease is borrowed before
+ * in a lease, or in the caller's memory if that is aligned as well: a read reads all that it touches and copies its part, a write
+ * that changes a block only in part reads it first, and no other write comes between (the lock of the block); (3) a lease is borrowed before
  * any lock is taken and returned before the next is borrowed; (4) a piece that cannot be direct goes buffered,
  * with all that is left of its transfer, so that only real errors reach the caller; (5) behind the end of a
  * file that is written here there are zeros: a write that ends inside a block fills it up, and what a failed
@@ -323,7 +323,8 @@ static int read_edge(struct direct_io *x, char *lease, uint64_t block)
 	return err;
 }
 
-static int lease_pwrite_locked(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
+/* The blocks from begin to end as the write leaves them. */
+static int fill_lease(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
 {
 	uint64_t begin = down(x->dir, off), end = up(x->dir, off + n), last = end - x->dir->align;
 	int err = 0;
@@ -332,10 +333,18 @@ static int lease_pwrite_locked(struct direct_io *x, char *lease, const char *buf
 		err = read_edge(x, lease, begin);
 	if (!err && off + n < end && (last > begin || begin == off))
 		err = read_edge(x, lease + (last - begin), last);
-	if (err)
-		return err;
-	memcpy(lease + (off - begin), buf, n);
-	err = pwrite_all(x->dfd, lease, (size_t)(end - begin), begin, x->dir->align);
+	if (!err)
+		memcpy(lease + (off - begin), buf, n);
+	return err;
+}
+
+static int blocks_pwrite_locked(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
+{
+	uint64_t begin = down(x->dir, off), end = up(x->dir, off + n);
+	int err = lease ? fill_lease(x, lease, buf, n, off) : 0;
+
+	if (!err)
+		err = pwrite_all(x->dfd, lease ? lease : buf, (size_t)(end - begin), begin, x->dir->align);
 	if (err)
 		return err;
 	end_raise(x->end, off + n);
@@ -344,14 +353,15 @@ static int lease_pwrite_locked(struct direct_io *x, char *lease, const char *buf
 	return 0;
 }
 
-static int lease_pwrite(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
+/* Without a lease: the blocks are whole, and in memory that is aligned. */
+static int blocks_pwrite(struct direct_io *x, char *lease, const char *buf, size_t n, uint64_t off)
 {
 	struct edges e;
 	int err;
 
 	rwlock_shared(&x->end->lock);
 	e = edges_acquire(x, off, n);
-	err = lease_pwrite_locked(x, lease, buf, n, off);
+	err = blocks_pwrite_locked(x, lease, buf, n, off);
 	edges_release(&e);
 	rwlock_release(&x->end->lock);
 	if (!err)
@@ -360,6 +370,11 @@ static int lease_pwrite(struct direct_io *x, char *lease, const char *buf, size_
 }
 
 /* ---- transfers ---- */
+
+static bool is_aligned(const struct direct_io *x, const void *buf, size_t n, uint64_t off)
+{
+	return !(((uintptr_t)buf | off | n) & (x->dir->align - 1));
+}
 
 /* False: the rest of the transfer goes buffered. */
 static bool borrow(struct direct_io *x, void **lease)
@@ -371,8 +386,8 @@ static bool borrow(struct direct_io *x, void **lease)
 	return !err;
 }
 
-/* Lease by lease, reads to rd or writes from wr (exactly one of them). *done: less than n where the file ends or
- * what is left is to go buffered. */
+/* Lease by lease, reads to rd or writes from wr (exactly one of them); a write of whole blocks from aligned memory at once, without
+ * a lease. *done: less than n where the file ends or what is left is to go buffered. */
 static int move(struct direct_io *x, char *rd, const char *wr, size_t n, uint64_t off, size_t *done)
 {
 	size_t room = lease_pool_buf_bytes(x->dir->leases) & ~(x->dir->align - 1), want, got;
@@ -380,14 +395,18 @@ static int move(struct direct_io *x, char *rd, const char *wr, size_t n, uint64_
 	int err = 0;
 
 	*done = 0;
-	while (*done < n && borrow(x, &lease)) {
+	if (wr && is_aligned(x, wr, n, off)) {
+		err = blocks_pwrite(x, NULL, wr, n, off);
+		*done = err ? 0 : n;
+	}
+	while (!err && *done < n && borrow(x, &lease)) {
 		want = room - (size_t)(off + *done - down(x->dir, off + *done));
 		want = n - *done < want ? n - *done : want;
 		got = want;
 		if (rd)
 			err = lease_pread(x, lease, rd + *done, want, off + *done, &got);
 		else
-			err = lease_pwrite(x, lease, wr + *done, want, off + *done);
+			err = blocks_pwrite(x, lease, wr + *done, want, off + *done);
 		lease_pool_return(x->dir->leases, lease);
 		if (err)
 			break;

@@ -719,6 +719,33 @@ UNIT_TEST(io_lease_wait)
 	free(back);
 }
 
+/* What is aligned needs no buffer. */
+UNIT_TEST(io_aligned_write)
+{
+	unsigned char *buf = buf_alloc(1 << 20), *back = buf_alloc(1 << 20);
+	struct lease_pool *leases = new_pool(1, 8192);
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
+	uint64_t seed = 4, direct = moved(1), n;
+	struct io *f;
+	void *held;
+
+	unit_rand_fill(&seed, buf, 1 << 20);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	CHECK_OK(lease_pool_borrow(leases, &held));
+	CHECK_OK(io_pwrite(f, buf, 1 << 20, 8192));
+	lease_pool_return(leases, held);
+	CHECK_EQ(moved(1), direct + (is_direct(d) ? 1 << 20 : 0));
+	CHECK_OK(io_size(f, &n, NULL));
+	CHECK_EQ(n, (1 << 20) + 8192);
+	CHECK_OK(io_pread(f, back, 1 << 20, 8192));
+	CHECK(!memcmp(buf, back, 1 << 20));
+	io_close(f);
+	io_dir_close(d);
+	lease_pool_free(leases);
+	buf_free(buf, 1 << 20);
+	buf_free(back, 1 << 20);
+}
+
 #define NEIGHBOURS 64
 #define RECORD 100
 
