@@ -40,6 +40,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	for kind in $KINDS; do
 		mkdir "$MNT/$kind/d"
 		for k in {1..200}; do echo 1234567 >"$MNT/$kind/d/$k.f64"; done
+		"$SPILLCTL" sync "$MNT" # a commit makes statements, too
 		before=$(stat_value spillfs_meta_statements)
 		eq "$(find "$MNT/views/npy/$kind/d" -type f -printf '%s\n' | sort | uniq -c | tr -s ' ')" " 200 4104"
 		after=$(stat_value spillfs_meta_statements)
