@@ -235,6 +235,7 @@ static int serve(struct program *p)
 	struct fuse_loop_config *config;
 	int err;
 
+	tree_served_by(p->tree, p->options.single ? 1 : LOOP_MAX_THREADS);
 	if (p->options.single)
 		return loop_result(fuse_session_loop(se));
 	config = fuse_loop_cfg_create();

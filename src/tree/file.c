@@ -48,7 +48,8 @@ struct tree_file {
 	bool cached;
 	struct through_open through;
 	bool drops; /* a view: the kernel drops its pages when this open is answered */
-	atomic_bool closed;
+	atomic_bool written; /* no writer any more */
+	atomic_bool closed;  /* a descriptor of it */
 	struct runs_writer writer;
 	uint64_t told_bytes; /* the size when it was opened, or ended a run last */
 	atomic_uint nlost_told; /* of the inode's nlost */
@@ -214,7 +215,7 @@ int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
 	if (!err && (!S_ISREG(i->mode) || i->kind != ARRAY_BUCKET))
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = store_may_write(t->store, 0);
+		err = room_need(t, 0);
 	if (!err)
 		err = edit_array(i, do_mark, &m);
 	if (!err)
@@ -394,6 +395,12 @@ static int empty(struct inode *i, const struct tree_caller *who)
 	return err;
 }
 
+/* A close of this one is a request, before the release (set_opened). */
+static bool tells_of_closes(const struct tree_file *f)
+{
+	return f->tree->sizes_stick || (f->flags & O_ACCMODE) != O_RDONLY;
+}
+
 static void count_open(const struct tree_file *f, enum array_kind kind)
 {
 	if (kind == ARRAY_COLUMN)
@@ -456,6 +463,10 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	f->told_bytes = atomic_load(&i->size_bytes);
 	if (acc != O_RDONLY)
 		atomic_fetch_add(&i->nwriters, 1);
+	if (tells_of_closes(f)) {
+		atomic_fetch_add(&i->nkept, 1);
+		leaving_end(i);
+	}
 	if (f->cached) {
 		if (acc != O_RDONLY)
 			atomic_fetch_add(&i->nmappable, 1);
@@ -535,11 +546,23 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	return 0;
 }
 
-/* At the first close of a descriptor, which the closer waits for, unlike the release. */
+/* At the first close of a descriptor, which the closer waits for, unlike the release, and at fsync. */
 static void end_writing(struct tree_file *f)
 {
-	if (f->inode && !f->inode->view && (f->flags & O_ACCMODE) != O_RDONLY && !atomic_exchange(&f->closed, true))
+	if (f->inode && !f->inode->view && (f->flags & O_ACCMODE) != O_RDONLY && !atomic_exchange(&f->written, true))
 		atomic_fetch_sub(&f->inode->nwriters, 1);
+}
+
+/* At each close of a descriptor, and the release: the first is the last, unless there are duplicates. */
+static void note_close(struct tree_file *f)
+{
+	struct inode *i = f->inode;
+
+	if (!i || i->view)
+		return;
+	if (!atomic_exchange(&f->closed, true) && tells_of_closes(f))
+		atomic_fetch_sub(&i->nkept, 1);
+	leaving_expect(i);
 }
 
 /* The closer waits for this one, too (array/runs.h). */
@@ -575,6 +598,7 @@ void tree_file_release(struct tree_file *f)
 		edit_leave(i, &f->writer);
 	}
 	end_writing(f);
+	note_close(f);
 	if (f->cached && !i->view) {
 		if ((f->flags & O_ACCMODE) != O_RDONLY)
 			atomic_fetch_sub(&i->nmappable, 1);
@@ -829,6 +853,8 @@ int tree_flush(struct tree_file *f, bool closing)
 		through_refresh(f->inode);
 	err = closing ? end_run(f) : 0;
 	end_writing(f);
+	if (closing)
+		note_close(f);
 	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
 	if (f->live && f->inode)
 		tree_changed_facts(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);

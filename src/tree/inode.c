@@ -146,6 +146,7 @@ static struct inode *new_inode(struct tree *t, const struct meta_inode *row)
 
 static void free_inode(struct inode *i)
 {
+	leaving_end(i);
 	if (i->array)
 		array_close(i->array);
 	if (i->past)
@@ -324,8 +325,11 @@ void inode_put(struct inode *i, uint64_t n)
 	}
 	lock_acquire(&t->lock);
 	last = i->refs == n;
-	if (!last)
+	if (!last) {
 		i->refs -= n;
+		if (i->refs == (uint64_t)i->dirty + i->staged)
+			leaving_end_locked(i);
+	}
 	lock_release(&t->lock);
 	if (!last)
 		return;

@@ -77,6 +77,9 @@ struct inode {
 	atomic_uint nlost;       /* writes of such pages that failed */
 	atomic_int lost_err;     /* the last one's -errno */
 	atomic_int nwriters;     /* opens that can write */
+	atomic_int nkept;        /* opens no descriptor of which was closed, if the kernel tells */
+	int64_t leaving_ns;      /* leaving.c; RANK_ICACHE, as the next line */
+	struct inode *leaving_next, **leaving_link; /* NULL: it is not leaving */
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	_Atomic uint64_t old_end; /* where it ended before a truncation made it longer (tail.c); 0: nothing is to be left out */
 	atomic_int has_xattrs;   /* -1: not known */
@@ -111,6 +114,9 @@ struct tree {
 	struct tree_changes changes;
 	struct tree_passthrough passthrough; /* RANK_ICACHE */
 	struct inode *through;  /* RANK_ICACHE */
+	struct inode *leaving, **leaving_tail; /* leaving.c; RANK_ICACHE, as the next two lines */
+	unsigned nwaiting, nwaiting_max;
+	pthread_cond_t left;    /* one is leaving no more */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick;      /* tree.h */
@@ -224,6 +230,15 @@ char *inode_setting_locked(struct inode *i, const char *name);
 
 /* At mount: what the layers' log has missed (relog.c). */
 int inode_relog(struct tree *t);
+
+/* leaving.c. Its last name has gone, or the kernel has told of a close or of forgetting it: if it has no name and nobody uses it
+ * for sure, it is expected to go. */
+void leaving_expect(struct inode *i);
+/* It is used again, or it has gone. _locked: RANK_ICACHE. */
+void leaving_end(struct inode *i);
+void leaving_end_locked(struct inode *i);
+/* Waits until those that are leaving have gone, two seconds at most. No lock may be held that a close needs. */
+void leaving_wait(struct tree *t);
 
 /* room.c. What a dirty inode owes to the commit, and what a change of names or attributes needs, with room for what it splits. */
 #define ROOM_INODE_BYTES 4608u

@@ -81,6 +81,7 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 
 	if (special_is(ino) || inode_find(t, ino, &i))
 		return;
+	leaving_expect(i);
 	if (!i->nlink && t->store->commit)
 		room_free(t); /* it may be the last of a deleted file */
 	inode_put(i, nlookup);
@@ -346,6 +347,7 @@ static int unlinked_locked(struct inode *parent, struct inode *i)
 {
 	int err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, i->parent);
 
+	leaving_expect(i);
 	if (!err && S_ISDIR(i->mode))
 		err = relink_locked(parent, -1, parent->parent);
 	return err;

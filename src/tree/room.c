@@ -1,7 +1,7 @@
 /*
  * Waiting for space: one way for everything that may need some, or that frees some.
  *
- * No lock is held by who calls this: a commit is waited for.
+ * No lock is held by who calls this: the kernel's next requests are waited for (leaving.c), and a commit.
  */
 #include <errno.h>
 #include <string.h>
@@ -34,7 +34,11 @@ int room_wait(struct tree *t, int err, unsigned *commits)
 {
 	int wait;
 
-	if ((err != -ENOSPC && err != -EDQUOT) || ++*commits > ROOM_COMMITS_MAX || is_hopeless(t))
+	if (err != -ENOSPC && err != -EDQUOT)
+		return err;
+	if (!*commits)
+		leaving_wait(t);
+	if (++*commits > ROOM_COMMITS_MAX || is_hopeless(t))
 		return err;
 	wait = commit_wait(t->store->commit, COMMIT_SPACE);
 	if (*commits == ROOM_COMMITS_MAX)

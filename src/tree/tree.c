@@ -53,7 +53,9 @@ int tree_open(struct store *s, struct tree **out)
 	t->mount_ns = clock_now_ns();
 	t->nbuckets = 1024;
 	t->dirty_tail = &t->dirty_head;
+	t->leaving_tail = &t->leaving;
 	lock_init(&t->lock, RANK_ICACHE);
+	lock_cond_init(&t->left);
 	t->table = calloc(t->nbuckets, sizeof(*t->table));
 	err = t->table ? arrays_new(s, &t->arrays) : -ENOMEM;
 	if (!err)
@@ -109,13 +111,23 @@ void tree_close(struct tree *t)
 	if (t->arrays)
 		arrays_free(t->arrays);
 	free(t->table);
+	pthread_cond_destroy(&t->left);
 	lock_fini(&t->lock);
 	free(t);
 }
 
 int tree_sync(struct tree *t)
 {
-	return t->store->config.follow ? 0 : commit_wait(t->store->commit, COMMIT_SYNC);
+	unsigned commits = 0;
+	int err = 0;
+
+	while (!err && !t->store->config.follow) {
+		err = commit_wait(t->store->commit, COMMIT_SYNC);
+		if (!err)
+			break;
+		err = room_wait(t, err, &commits);
+	}
+	return err;
 }
 
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out)

@@ -59,6 +59,9 @@ void tree_sizes_stick(struct tree *t);
  * others have it open gets one of its own when it looks it up again. */
 void tree_on_behalf(pid_t thread);
 
+/* So many threads serve the kernel's requests. Before it is told, no operation waits for what another request frees. */
+void tree_served_by(struct tree *t, unsigned nthreads);
+
 /* What the kernel knows and has to forget, because it changed by another name than the one that the kernel used. Called
  * while an operation runs, perhaps with locks held; what it says must have happened when the operation is answered. */
 struct tree_changes {

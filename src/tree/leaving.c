@@ -1,0 +1,95 @@
+/*
+ * Files without a name that the kernel is about to let go of. close(2) and unlink(2) wait for neither RELEASE nor FORGET, so
+ * whoever has deleted a file and writes another can be faster than the request that gives the space back. Who finds no space
+ * waits for those first.
+ *
+ * A file counts as leaving when its last name has gone and each open has had a descriptor closed (FLUSH), for LEAVING_NS after
+ * the last such event: what lives longer is open by a duplicate of that descriptor, by O_PATH, mapped, or open by a reader whose
+ * close the kernel does not tell of, and nobody waits for it until the next event.
+ *
+ * Invariants:
+ *  1. tree.leaving is in the order of leaving_ns. It holds no reference: free_inode takes the inode out.
+ *  2. What only a commit still holds (dirty or staged) is not in it: the next commit is what has to be waited for.
+ *  3. At most tree.nwaiting_max operations wait: some threads are left to serve what is waited for.
+ */
+#include "tree/inode.h"
+#include "util/clock.h"
+
+#define LEAVING_NS (2 * CLOCK_SECOND_NS)
+#define MS_NS 1000000
+
+void tree_served_by(struct tree *t, unsigned nthreads)
+{
+	t->nwaiting_max = nthreads * 3 / 4;
+}
+
+static void take_out_locked(struct inode *i)
+{
+	struct tree *t = i->tree;
+
+	if (!i->leaving_link)
+		return;
+	*i->leaving_link = i->leaving_next;
+	*(i->leaving_next ? &i->leaving_next->leaving_link : &t->leaving_tail) = i->leaving_link;
+	i->leaving_link = NULL;
+}
+
+void leaving_expect(struct inode *i)
+{
+	struct tree *t = i->tree;
+	bool named;
+
+	lock_acquire(&i->attr);
+	named = i->nlink;
+	lock_release(&i->attr);
+	/* In this order, with the one who takes the name or closes: the later of the two sees both. */
+	if (named || atomic_load(&i->nkept))
+		return;
+	lock_acquire(&t->lock);
+	take_out_locked(i);
+	i->leaving_ns = clock_monotonic_ns();
+	i->leaving_next = NULL;
+	i->leaving_link = t->leaving_tail;
+	*t->leaving_tail = i;
+	t->leaving_tail = &i->leaving_next;
+	lock_release(&t->lock);
+}
+
+void leaving_end_locked(struct inode *i)
+{
+	if (!i->leaving_link)
+		return;
+	take_out_locked(i);
+	pthread_cond_broadcast(&i->tree->left);
+}
+
+void leaving_end(struct inode *i)
+{
+	lock_acquire(&i->tree->lock);
+	leaving_end_locked(i);
+	lock_release(&i->tree->lock);
+}
+
+/* How long the first one that left before `since` is still to be waited for; 0: there is none. */
+static int64_t left_ns_locked(struct tree *t, int64_t since)
+{
+	int64_t now = clock_monotonic_ns();
+
+	while (t->leaving && t->leaving->leaving_ns + LEAVING_NS <= now)
+		take_out_locked(t->leaving);
+	return t->leaving && t->leaving->leaving_ns <= since ? t->leaving->leaving_ns + LEAVING_NS - now : 0;
+}
+
+void leaving_wait(struct tree *t)
+{
+	int64_t since = clock_monotonic_ns(), ns;
+
+	lock_acquire(&t->lock);
+	if (t->nwaiting < t->nwaiting_max) {
+		t->nwaiting++;
+		while ((ns = left_ns_locked(t, since)))
+			lock_wait_ms(&t->lock, &t->left, (unsigned)(ns / MS_NS) + 1);
+		t->nwaiting--;
+	}
+	lock_release(&t->lock);
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bats
+# The space of a file that was deleted is there for the next operation, though the kernel tells later that it has let go of it.
+
+load ../lib/common
+
+setup() {
+	setup_work
+	spill_only
+	require_root
+	small_ext4 "$WORK/small" 24M
+	STORE=$WORK/small/store
+	mkdir "$STORE"
+	mount_store -o commit=1
+}
+
+leaving() { guarded 100 "$PYTHON" "$LIB/leaving.py" "$@"; }
+
+@test "the last close comes after the deletion" { leaving release "$MNT/buckets/d"; }
+@test "the kernel forgets the file after the deletion" { leaving forget "$MNT/columns/d"; }
+@test "a rename over it" { leaving replaced "$MNT/layers/d"; }
+@test "a truncation to nothing" { leaving cut "$MNT/columns/d"; }
+@test "a file that a program keeps open makes nobody wait" { leaving kept "$MNT/buckets/d"; }
+
+@test "the same with -o nowriteback, of the other kinds" {
+	remount -o commit=1,nowriteback
+	leaving release "$MNT/layers/d"
+	rm -r "$MNT/layers/d"
+	leaving forget "$MNT/buckets/d"
+	rm -r "$MNT/buckets/d"
+	leaving kept "$MNT/columns/d"
+}
