@@ -167,15 +167,16 @@ int array_read_as(struct array *a, void *buf, size_t len, uint64_t off, unsigned
 	return 0;
 }
 
-int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
+int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out)
 {
 	int err;
 
+	*done_out = 0;
 	if (off > ARRAY_SIZE_MAX || len > ARRAY_SIZE_MAX - off)
 		return -EFBIG;
 	if (!len)
 		return 0;
-	err = a->ops->write(a, buf, len, off, how);
+	err = a->ops->write(a, buf, len, off, how, done_out);
 	if (!err) {
 		stats_add(STAT_WRITE_OPS_BUCKET + a->ops->kind - ARRAY_BUCKET, 1);
 		stats_add(STAT_WRITE_BYTES_BUCKET + a->ops->kind - ARRAY_BUCKET, len);

@@ -82,8 +82,8 @@ struct array_ops {
 	/* Lends a prefix of [off, off + len), inside the size, len > 0. A request holds many leases at once, so
 	 * this must not hold a bounded buffer. how: as io_pread_as. */
 	int (*borrow)(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out);
-	/* All of it or an error; grows the size. how: as io_pwrite_as. */
-	int (*write)(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how);
+	/* Grows the size. *done_out: all of it or, with an error, the beginning that is in. how: as io_pwrite_as. */
+	int (*write)(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out);
 	int (*resize)(struct array *a, uint64_t size);
 	/* [off, off + len) inside the size reads as zeros and takes no space where that is possible. */
 	int (*punch)(struct array *a, uint64_t off, uint64_t len);
@@ -130,7 +130,8 @@ size_t array_memory(struct array *a);
 int array_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out);
 /* Copies up to len bytes; *n_out is short only at the end of the array. */
 int array_read_as(struct array *a, void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out);
-int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how); /* -EFBIG */
+/* *done_out, also after an error: the bytes at the beginning of buf that are in; to go on takes only the rest. -EFBIG */
+int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out);
 int array_resize(struct array *a, uint64_t size);                            /* -EFBIG */
 int array_punch(struct array *a, uint64_t off, uint64_t len);
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size);
@@ -163,7 +164,7 @@ static inline int array_read(struct array *a, void *buf, size_t len, uint64_t of
 
 static inline int array_write(struct array *a, const void *buf, size_t len, uint64_t off)
 {
-	return array_write_as(a, buf, len, off, 0);
+	return array_write_as(a, buf, len, off, 0, &(size_t){ 0 });
 }
 
 const char *array_kind_name(enum array_kind kind);

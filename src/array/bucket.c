@@ -344,7 +344,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 	return 0;
 }
 
-static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
+static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out)
 {
 	struct bucket *b = bucket_of(a);
 	struct pool *p = pool_of(b);
@@ -372,7 +372,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 		if (!err)
 			done += n;
 	}
-	/* What was written before an error stays, as on any file system; the caller retries or reports. */
+	*done_out = done;
 	if (done && off + done > a->size_bytes)
 		a->size_bytes = off + done;
 	return err;

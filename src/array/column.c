@@ -435,7 +435,7 @@ static int write_file(struct column *c, const void *buf, size_t len, uint64_t of
 	return err;
 }
 
-static int column_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
+static int column_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out)
 {
 	struct column *c = column_of(a);
 	uint64_t end = off + len;
@@ -459,6 +459,7 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 	if (end > a->size_bytes)
 		a->size_bytes = end;
 	update_stored(c);
+	*done_out = len;
 	return 0;
 }
 

@@ -52,7 +52,7 @@ void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const s
 int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count);
 
 /* The vtable's changing half (layered_edit.c). */
-int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how);
+int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
 

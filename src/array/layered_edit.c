@@ -133,7 +133,7 @@ static int write_block(struct layered *l, uint64_t block, uint32_t in, const voi
 	return 0;
 }
 
-int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how)
+int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out)
 {
 	struct layered *l = layered_of(a);
 	uint32_t bs = a->params.block_bytes;
@@ -152,6 +152,7 @@ int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, un
 			break;
 		done += n;
 	}
+	*done_out = done;
 	l->write_end = off + done;
 	l->facts_staged = false;
 	if (done && off + done > a->size_bytes)

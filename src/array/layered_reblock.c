@@ -114,7 +114,7 @@ static int copy_data(struct array *from, struct array *to, void *buf)
 
 			err = array_read(from, buf, n, at, &n);
 			if (!err)
-				err = layered_write(to, buf, n, at, 0);
+				err = layered_write(to, buf, n, at, 0, &(size_t){ 0 });
 			at += n;
 		}
 	}

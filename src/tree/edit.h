@@ -21,6 +21,8 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w);
 /* All len bytes; how: as io_pwrite_as. */
 int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, struct runs_writer *w);
+/* The same, but -EFBIG behind the end. */
+int edit_write_inside(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how);
 /* w closes a descriptor: what it has appended to a bucket ends. unsure: the kernel does not say whose writes are whose. */
 int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure);
 /* w is gone. */

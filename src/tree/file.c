@@ -146,10 +146,11 @@ int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
 }
 
 struct piece {
-	const void *buf;
+	const char *buf;
 	size_t len;
 	uint64_t off;
 	unsigned how;
+	bool inside;
 	struct runs_writer *writer;
 };
 
@@ -157,15 +158,28 @@ static int do_write(struct array *a, void *ctx)
 {
 	struct piece *p = ctx;
 	uint64_t before = a->size_bytes;
-	int err = array_write_as(a, p->buf, p->len, p->off, p->how);
+	size_t done;
+	int err;
 
+	if (p->inside && (p->off > before || p->len > before - p->off))
+		return -EFBIG;
+	err = array_write_as(a, p->buf, p->len, p->off, p->how, &done);
+	/* What is in may be in a commit when this runs again: it must not take space twice. */
+	p->buf += done;
+	p->len -= done;
+	p->off += done;
 	note_growth(a, before, p->writer);
 	return err;
 }
 
 int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, struct runs_writer *w)
 {
-	return edit_array(i, do_write, &(struct piece){ buf, len, off, how, w });
+	return edit_array(i, do_write, &(struct piece){ buf, len, off, how, false, w });
+}
+
+int edit_write_inside(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how)
+{
+	return edit_array(i, do_write, &(struct piece){ buf, len, off, how, true, NULL });
 }
 
 static int do_end_run(struct array *a, void *ctx)

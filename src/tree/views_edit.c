@@ -494,30 +494,12 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 
 /* Writing in place. */
 
-struct inside {
-	const void *buf;
-	size_t len;
-	uint64_t off;
-	unsigned how;
-};
-
-static int do_write_inside(struct array *a, void *ctx)
-{
-	struct inside *w = ctx;
-
-	/* Cut since the view was opened. */
-	if (w->off > a->size_bytes || w->len > a->size_bytes - w->off)
-		return -EFBIG;
-	return array_write_as(a, w->buf, w->len, w->off, w->how);
-}
-
 int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
 {
-	struct inside w = { buf, len, off, how };
 	int err = privs_drop(i, who, PRIVS_DATA, NULL);
 
 	if (!err)
-		err = edit_array(i, do_write_inside, &w);
+		err = edit_write_inside(i, buf, len, off, how); /* it may have been cut since the view was opened */
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);

@@ -2,7 +2,8 @@
 operation, however late the kernel tells that it has let go of the file.
 
 release, forget: it tells a moment after the deletion, as somebody closes the last descriptor then, or that of the name.
-replaced, cut: a rename over the file, a truncation to nothing. kept: a file that a program has open gives nothing."""
+replaced, cut: a rename over the file, a truncation to nothing. kept: a file that a program has open gives nothing.
+rounds: deleted and written again a hundred times, by writes that wait for a part of their space."""
 import errno
 import os
 import sys
@@ -86,6 +87,16 @@ def cut(d):
     os.close(fill(d))
     os.truncate(f"{d}/room", 0)
     next_succeeds(d)
+
+
+def rounds(d):
+    os.close(fill(d))
+    for k in range(100):
+        os.unlink(f"{d}/room")
+        try:
+            os.close(write(f"{d}/room", ROOM - (ROOM >> 3)))
+        except OSError as e:
+            raise AssertionError(f"round {k}") from e
 
 
 def kept(d):

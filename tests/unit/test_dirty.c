@@ -144,7 +144,7 @@ static uint64_t cached_after(struct world *w, const unsigned char *p, size_t n, 
 	uint64_t before = stats_read(STAT_CACHE_BYTES);
 	struct array *a = make(w, &plain);
 
-	CHECK_OK(array_write_as(a, p, n, 0, how));
+	CHECK_OK(array_write_as(a, p, n, 0, how, &(size_t){ 0 }));
 	CHECK_OK(arrays_flush(w->home));
 	array_close(a);
 	return stats_read(STAT_CACHE_BYTES) - before;
