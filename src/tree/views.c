@@ -125,13 +125,13 @@ static bool out_of_date(struct inode *i, uint64_t version)
 }
 
 /*
- * Who is refused a file that others have open is told to look it up again, and then nobody else may come in between: until
- * it has opened it, and not for long, each of its lookups of that file has a node of its own. (Others whose numbers fall into
- * the same place end that early.)
+ * A thread that is refused a file that others have open is told to look it up again, and then nobody else may come in between: until
+ * it has opened it, and not for long, each of its lookups of that file has a node of its own. (Of more than ALONE_MAX such threads
+ * the first end that early.)
  */
-#define ALONE_NS 1000000000
+#define ALONE_NS (2 * CLOCK_SECOND_NS)
 #define ALONE_MAX 64u
-static struct {
+static struct alone {
 	_Atomic uint64_t number;
 	_Atomic int64_t until_ns;
 } alone[ALONE_MAX];
@@ -158,27 +158,60 @@ static uint64_t wish_number(const struct view_key *key)
 	return number_of(&k, (uint64_t)on_behalf);
 }
 
+static struct alone *find_alone(uint64_t number)
+{
+	for (unsigned k = 0; k < ALONE_MAX; k++)
+		if (atomic_load(&alone[k].number) == number)
+			return &alone[k];
+	return NULL;
+}
+
+/* Takes the one that is over, or else the one that is over first. Its end is what threads that do this at once agree by. */
+static struct alone *take_alone(int64_t until_ns)
+{
+	for (;;) {
+		struct alone *found = &alone[0];
+		int64_t first_ns = atomic_load(&found->until_ns);
+
+		for (unsigned k = 1; k < ALONE_MAX; k++) {
+			int64_t end_ns = atomic_load(&alone[k].until_ns);
+
+			if (end_ns < first_ns) {
+				found = &alone[k];
+				first_ns = end_ns;
+			}
+		}
+		if (atomic_compare_exchange_strong(&found->until_ns, &first_ns, until_ns))
+			return found;
+	}
+}
+
 void views_part(const struct view_key *key)
 {
 	uint64_t number = wish_number(key);
+	int64_t until_ns = clock_monotonic_ns() + ALONE_NS;
+	struct alone *a = find_alone(number);
 
-	atomic_store(&alone[number % ALONE_MAX].number, number);
-	atomic_store(&alone[number % ALONE_MAX].until_ns, clock_monotonic_ns() + ALONE_NS);
+	if (a)
+		atomic_store(&a->until_ns, until_ns);
+	else
+		atomic_store(&take_alone(until_ns)->number, number);
 }
 
 static bool is_alone(const struct view_key *key)
 {
-	uint64_t number = wish_number(key);
+	struct alone *a = find_alone(wish_number(key));
 
-	return atomic_load(&alone[number % ALONE_MAX].number) == number &&
-	       clock_monotonic_ns() < atomic_load(&alone[number % ALONE_MAX].until_ns);
+	return a && clock_monotonic_ns() < atomic_load(&a->until_ns);
 }
 
 void views_parted(const struct view_key *key)
 {
 	uint64_t number = wish_number(key);
+	struct alone *a = find_alone(number);
 
-	atomic_compare_exchange_strong(&alone[number % ALONE_MAX].number, &number, 0);
+	if (a && atomic_compare_exchange_strong(&a->number, &number, 0))
+		atomic_store(&a->until_ns, 0);
 }
 
 static bool is_file(const struct view_key *key)
