@@ -99,10 +99,12 @@ def read_zarr2_group(path: str) -> list:
     import zarr
     found: list = []
 
-    def visit(name, node):
-        if isinstance(node, zarr.Array):
-            found.append(column(name, node[...], chunks=list(node.chunks)))
-    zarr.open_group(path, mode="r").visititems(visit)
+    def walk(group, prefix=""):
+        for name, array in group.arrays():
+            found.append(column(prefix + name, array[...], chunks=list(array.chunks)))
+        for name, child in group.groups():
+            walk(child, prefix + name + "/")
+    walk(zarr.open_group(path, mode="r"))
     return found
 
 

@@ -44,7 +44,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 		before=$(stat_value spillfs_meta_statements)
 		eq "$(find "$MNT/views/npy/$kind/d" -type f -printf '%s\n' | sort | uniq -c | tr -s ' ')" " 200 4104"
 		after=$(stat_value spillfs_meta_statements)
-		[ $((after - before)) -gt 200 ] && [ $((after - before)) -lt 1000 ] || fail "$kind: $((after - before)) statements"
+		[ $((after - before)) -gt 200 ] && [ $((after - before)) -lt 1600 ] || fail "$kind: $((after - before)) statements"
 	done
 }
 
