@@ -928,6 +928,14 @@ def settings(mnt):
         os.unlink(top + "/x.f64")
 
 
+def listed(path, n, size):
+    """A directory has n files of that size. Each is looked up once, which find does not do everywhere."""
+    d = os.open(path, os.O_RDONLY)
+    got = [os.stat(name, dir_fd=d, follow_symlinks=False) for name in os.listdir(d)]
+    os.close(d)
+    eq([(stat.S_ISREG(s.st_mode), s.st_size) for s in got], [(True, int(size))] * int(n))
+
+
 def damaged(mnt, store):
     """Layers are cut while they are in use. Frames lie there in any order, so nothing but the headers is left."""
     paths = [mnt + "/layers/a.u8"] + [mnt + "/views/%s/layers/%s" % p for p in (
@@ -1209,5 +1217,5 @@ def storm(mnt, seconds, stale=""):
 
 if __name__ == "__main__":
     {f.__name__: f for f in (names, collisions, changes, walks, owners, sizes, agree, readonly, pinned, mapped, unpinned, caches,
-                             reload, settings, access, damaged, sparse, past,
+                             reload, settings, access, listed, damaged, sparse, past,
                              shared, tables, zarr, storm)}[sys.argv[1]](*sys.argv[2:])
