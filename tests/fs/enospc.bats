@@ -6,10 +6,7 @@ load ../lib/common
 setup() {
 	setup_work
 	spill_only
-	require_root
-	small_ext4 "$WORK/small" 96M
-	STORE=$WORK/small/store
-	mkdir "$STORE"
+	small_store "$WORK/small" 96M
 	mount_store -o commit=1
 }
 

@@ -13,9 +13,7 @@ setup() {
 	mount -t tmpfs -o size=24M,mode=755 none "$WORK/thin" || missing "tmpfs cannot be mounted here"
 	ln -s thin/small.img "$WORK/small.img"
 	: >"$WORK/thin/small.img"
-	small_ext4 "$WORK/small" 256M
-	STORE=$WORK/small/store
-	mkdir "$STORE"
+	small_store "$WORK/small" 256M
 	DAEMON_LOST=expected
 }
 

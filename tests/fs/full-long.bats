@@ -7,10 +7,7 @@ load ../lib/common
 setup() {
 	setup_work
 	spill_only
-	require_root
-	small_ext4 "$WORK/small" 64M
-	STORE=$WORK/small/store
-	mkdir "$STORE"
+	small_store "$WORK/small" 64M
 	mount_store
 }
 

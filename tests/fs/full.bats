@@ -7,10 +7,7 @@ load ../lib/common
 setup() {
 	setup_work
 	spill_only
-	require_root
-	small_ext4 "$WORK/small" 12M
-	STORE=$WORK/small/store
-	mkdir "$STORE"
+	small_store "$WORK/small" 12M
 	mount_store
 }
 
@@ -38,9 +35,7 @@ emptied() {
 
 @test "facts of columns change on a full disk, again and again, and a crash loses none" {
 	umount_store
-	small_ext4 "$WORK/larger" 48M
-	STORE=$WORK/larger/store
-	mkdir "$STORE"
+	small_store "$WORK/larger" 48M
 	mount_store -o commit=0
 	guarded 200 "$PYTHON" "$LIB/full.py" facts "$MNT/columns/d"
 	kill9

@@ -6,10 +6,7 @@ load ../lib/common
 setup() {
 	setup_work
 	spill_only
-	require_root
-	small_ext4 "$WORK/small" 24M
-	STORE=$WORK/small/store
-	mkdir "$STORE"
+	small_store "$WORK/small" 24M
 	mount_store -o commit=1
 }
 

@@ -4,9 +4,7 @@ load ../lib/common
 
 setup_file() {
 	setup_work
-	small_ext4 "$WORK/small" 128M
-	STORE=$WORK/small/store
-	mkdir "$STORE"
+	small_store "$WORK/small" 128M
 	mount_store -o commit=1
 	export STORE
 }

@@ -382,6 +382,13 @@ small_ext4() {
 	chmod 755 "$1"
 }
 
+# small_store DIR SIZE: STORE is on such an ext4, for the next mount.
+small_store() {
+	small_ext4 "$@"
+	STORE=$1/store
+	mkdir "$STORE"
+}
+
 # private_ns CMD...: in a mount namespace of its own, from which no mount spreads, and which holds no mount of other
 # tests. Under a plain chroot the root is no mount point, which unshare(1) refuses to make private: then each visible
 # mount is.

@@ -90,6 +90,15 @@ def fails(*codes):
     raise AssertionError("succeeded, wanted %s" % want)
 
 
+def closes(fd):
+    """The error of a close; 0: none."""
+    try:
+        os.close(fd)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
 class Aio:
     """The kernel's asynchronous I/O (io_submit)."""
     SETUP, DESTROY, SUBMIT, GETEVENTS = (206, 207, 209, 208) if platform.machine() == "x86_64" else (0, 1, 2, 4)

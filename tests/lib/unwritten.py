@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 
-from sysx import eq, get, put
+from sysx import closes, eq, get, put
 
 KINDS = "buckets", "columns", "layers"
 HEAD = 4096  # of a view as .npy
@@ -158,14 +158,6 @@ def ended(mnt, pid):
     os.kill(int(pid), signal.SIGTERM)
     subprocess.run([sys.executable, os.path.dirname(__file__) + "/proc.py", "wait", pid], check=True, timeout=20)
     os._exit(0)
-
-
-def closes(fd):
-    try:
-        os.close(fd)
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 def lost(mnt):
