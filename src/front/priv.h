@@ -55,8 +55,8 @@ static inline void front_reply_err(fuse_req_t req, int err)
 bool front_take_told(void);
 /* Around an operation whose answer cannot wait for that, since the kernel holds pages until it has it: the attributes of the
  * file, which have nothing to do with pages, are forgotten at once. A program that lost its set-user bit must not run with it.
- * They are not told to be forgotten by the queue as well, which would be after the answer: the kernel throws away the mode that
- * it has asked for meanwhile, and goes on with the old one. */
+ * The queue does not tell them as well, since it would do so after the answer: the kernel throws away the mode that it has asked for
+ * meanwhile, and goes on with the old one. */
 void front_tells_now(void);
 void front_take_told_now(struct front *f);
 /* The kernel is to forget the attributes of ino; told, then. */

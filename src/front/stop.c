@@ -5,7 +5,7 @@
  * 1. The three signals are blocked in every thread; only this one takes them, by sigwaitinfo, so
  *    that it may lock, log and wait.
  * 2. A detach never closes the session's descriptor: open files go on being served.
- * 3. What the kernel holds is written back while the loop still serves, and nothing is asked of it behind that.
+ * 3. The kernel writes back what it holds while the loop still serves, and is told nothing once the loop is to end.
  * 4. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
  *    read, and one signal could come between the loop's check and its sleep.
  */

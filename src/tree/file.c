@@ -48,8 +48,8 @@ struct tree_file {
 	bool cached;
 	struct through_open through;
 	bool drops; /* a view: the kernel drops its pages when this open is answered */
-	atomic_bool written; /* no writer any more */
-	atomic_bool closed;  /* a descriptor of it */
+	atomic_bool written; /* it is not counted as a writer any more */
+	atomic_bool closed;  /* a descriptor of it was */
 	struct runs_writer writer;
 	uint64_t told_bytes; /* the size when it was opened, or ended a run last */
 	atomic_uint nlost_told; /* of the inode's nlost */
@@ -164,7 +164,7 @@ static int do_write(struct array *a, void *ctx)
 	if (p->inside && (p->off > before || p->len > before - p->off))
 		return -EFBIG;
 	err = array_write_as(a, p->buf, p->len, p->off, p->how, &done);
-	/* What is in may be in a commit when this runs again: it must not take space twice. */
+	/* The part that is in may be committed before this runs again; writing it again would take its space twice. */
 	p->buf += done;
 	p->len -= done;
 	p->off += done;
@@ -490,15 +490,16 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 	return 0;
 }
 
-/*
- * Pages that could not be written back. The kernel tells that once for all who have the file open: whoever closes first is told,
- * be it a reader, and the writer's close succeeds. So each that is open for writing is told here, unless the kernel did.
- */
+/* The inode that counts the lost pages of f. */
 static struct inode *pages_of(const struct tree_file *f)
 {
 	return f->inode ? f->inode : f->live;
 }
 
+/*
+ * Pages that could not be written back. The kernel tells that once for all who have the file open: the first to close is told, be
+ * it a reader, and the writer's close succeeds. So each open for writing is told here, unless the kernel did.
+ */
 static void note_lost(struct tree_file *f, int err)
 {
 	struct inode *i = pages_of(f);

@@ -64,7 +64,7 @@ struct inode {
 
 	struct lock attr;
 	_Atomic uint32_t mode; /* its type never changes, and is read without the lock */
-	atomic_bool lost_bits; /* privs.c has taken some away: the kernel keeps its attributes no more */
+	atomic_bool lost_bits; /* privs.c has taken some away: the kernel is to keep no attributes of it */
 	uint32_t nlink, uid, gid;
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
@@ -116,7 +116,7 @@ struct tree {
 	struct inode *through;  /* RANK_ICACHE */
 	struct inode *leaving, **leaving_tail; /* leaving.c; RANK_ICACHE, as the next two lines */
 	unsigned nwaiting, nwaiting_max;
-	pthread_cond_t left;    /* one is leaving no more */
+	pthread_cond_t left;    /* an inode has left the list */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick;      /* tree.h */

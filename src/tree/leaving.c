@@ -1,7 +1,7 @@
 /*
  * Files without a name that the kernel is about to let go of. close(2) and unlink(2) wait for neither RELEASE nor FORGET, so
- * whoever has deleted a file and writes another can be faster than the request that gives the space back. Who finds no space
- * waits for those first.
+ * a program that has deleted a file and writes another can be faster than the request that gives the space back. An operation
+ * that finds no space waits for those first.
  *
  * A file counts as leaving when its last name has gone and each open has had a descriptor closed (FLUSH), for LEAVING_NS after
  * the last such event: what lives longer is open by a duplicate of that descriptor, by O_PATH, mapped, or open by a reader whose
@@ -9,7 +9,7 @@
  *
  * Invariants:
  *  1. tree.leaving is in the order of leaving_ns. It holds no reference: free_inode takes the inode out.
- *  2. What only a commit still holds (dirty or staged) is not in it: the next commit is what has to be waited for.
+ *  2. An inode that only a commit still holds (dirty or staged) is not in it: the wait for a commit covers that.
  *  3. At most tree.nwaiting_max operations wait: some threads are left to serve what is waited for.
  */
 #include "tree/inode.h"
@@ -42,7 +42,7 @@ void leaving_expect(struct inode *i)
 	lock_acquire(&i->attr);
 	named = i->nlink;
 	lock_release(&i->attr);
-	/* In this order, with the one who takes the name or closes: the later of the two sees both. */
+	/* An unlink has taken the name before this, a close has counted down nkept: whichever comes last finds both gone. */
 	if (named || atomic_load(&i->nkept))
 		return;
 	lock_acquire(&t->lock);

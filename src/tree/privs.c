@@ -8,7 +8,7 @@
  * Invariants:
  *  1. Privileges are gone before what they vouched for changes, so no commit has one without the other.
  *  2. The kernel forgets the bits of a file before the change is answered, and keeps no attributes of it from then on: they need
- *     not be forgotten again. If they were while the kernel asks for the mode of a program to run, it would use the old one.
+ *     not be forgotten again. A kernel that is told to forget while it asks for the mode of a program to run uses the old one.
  */
 #include "tree/privs.h"
 

@@ -1,7 +1,7 @@
 /*
  * Waiting for space: one way for everything that may need some, or that frees some.
  *
- * No lock is held by who calls this: the kernel's next requests are waited for (leaving.c), and a commit.
+ * The caller holds no lock: this waits for requests of the kernel (leaving.c), and for a commit.
  */
 #include <errno.h>
 #include <string.h>

@@ -119,14 +119,16 @@ void tree_close(struct tree *t)
 int tree_sync(struct tree *t)
 {
 	unsigned commits = 0;
-	int err = 0;
+	int err;
 
-	while (!err && !t->store->config.follow) {
+	if (t->store->config.follow)
+		return 0;
+	do {
 		err = commit_wait(t->store->commit, COMMIT_SYNC);
 		if (!err)
-			break;
+			return 0;
 		err = room_wait(t, err, &commits);
-	}
+	} while (!err);
 	return err;
 }
 
