@@ -36,16 +36,8 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 }
 
 @test "what a name stands for is found in a few statements, however many names there are" {
-	local kind before after
-	for kind in $KINDS; do
-		mkdir "$MNT/$kind/d"
-		for k in {1..200}; do echo 1234567 >"$MNT/$kind/d/$k.f64"; done
-		"$SPILLCTL" sync "$MNT" # a commit makes statements, too
-		before=$(stat_value spillfs_meta_statements)
-		views listed "$MNT/views/npy/$kind/d" 200 4104
-		after=$(stat_value spillfs_meta_statements)
-		[ $((after - before)) -gt 200 ] && [ $((after - before)) -lt 1000 ] || fail "$kind: $((after - before)) statements"
-	done
+	local kind
+	for kind in $KINDS; do views listed "$MNT" $kind; done
 }
 
 @test "names that two things would share" { views collisions "$MNT"; }
