@@ -89,17 +89,18 @@ static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), v
 }
 
 /* A change could not be made: waits for what it needs. 0: it may be tried again. */
-static int wait_for_edit(struct tree *t, int err, unsigned *commits, unsigned *waits)
+static int wait_for_edit(struct tree *t, int err, struct room_wait *room, unsigned *waits)
 {
 	if (err == -EAGAIN)
 		return commit_wait(t->store->commit, COMMIT_SYNC);
-	return err_wait(err, waits) ? 0 : room_wait(t, err, commits);
+	return err_wait(err, waits) ? 0 : room_wait(t, err, room);
 }
 
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
 {
 	struct store *s = i->tree->store;
-	unsigned commits = 0, waits = 0;
+	struct room_wait room = { 0 };
+	unsigned waits = 0;
 	int err;
 
 	room_measure(i);
@@ -110,7 +111,7 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 		err = edit_frozen(i, fn, ctx);
 		if (!err)
 			return 0;
-		err = wait_for_edit(i->tree, err, &commits, &waits);
+		err = wait_for_edit(i->tree, err, &room, &waits);
 	} while (!err);
 	return err;
 }

@@ -114,9 +114,10 @@ struct tree {
 	struct tree_changes changes;
 	struct tree_passthrough passthrough; /* RANK_ICACHE */
 	struct inode *through;  /* RANK_ICACHE */
-	struct inode *leaving, **leaving_tail; /* leaving.c; RANK_ICACHE, as the next two lines */
+	struct inode *leaving, **leaving_tail; /* leaving.c; RANK_ICACHE, as the next three lines */
 	unsigned nwaiting, nwaiting_max;
 	pthread_cond_t left;    /* an inode has left the list */
+	uint64_t nleft;         /* so many have, since the mount */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick;      /* tree.h */
@@ -237,16 +238,29 @@ void leaving_expect(struct inode *i);
 /* It is used again, or it has gone. _locked: RANK_ICACHE. */
 void leaving_end(struct inode *i);
 void leaving_end_locked(struct inode *i);
-/* Waits until those that are leaving have gone, two seconds at most. No lock may be held that a close needs. */
-void leaving_wait(struct tree *t);
+/* What an operation has waited for; zeros at first. */
+struct leaving_wait {
+	int64_t until_ns; /* 0: it has found nothing to wait for */
+	uint64_t nleft;   /* tree.nleft, when it looked last */
+};
+
+/* Waits until one that was leaving has gone since the last call, two seconds at most in all calls with w. false: none has, and
+ * there is none to be waited for. No lock may be held that a close needs. */
+bool leaving_wait(struct tree *t, struct leaving_wait *w);
 
 /* room.c. What a dirty inode owes to the commit, and what a change of names or attributes needs, with room for what it splits. */
 #define ROOM_INODE_BYTES 4608u
 #define ROOM_NAME_BYTES 65536u
 /* Waits for the commit that frees so much, if it is not there. -ENOSPC: it does not. */
 int room_need(struct tree *t, uint64_t bytes);
-/* The same after something has failed with err: 0: it may be tried again. *commits counts, from 0. */
-int room_wait(struct tree *t, int err, unsigned *commits);
+/* What an operation has done to get room; zeros at first. */
+struct room_wait {
+	struct leaving_wait leaving;
+	unsigned ncommits; /* after which nothing was leaving */
+};
+
+/* The same after something has failed with err: 0: it may be tried again. */
+int room_wait(struct tree *t, int err, struct room_wait *w);
 /* Before the facts of an inode change. Those of layers and columns are noted for the log with all attributes: where these are
  * more than a few bytes, as room_need; else as room_free. */
 int room_note(struct inode *i);

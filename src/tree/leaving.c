@@ -1,7 +1,7 @@
 /*
  * Files without a name that the kernel is about to let go of. close(2) and unlink(2) wait for neither RELEASE nor FORGET, so
  * a program that has deleted a file and writes another can be faster than the request that gives the space back. An operation
- * that finds no space waits for those first.
+ * that finds no space waits for those first, and tries again whenever one has gone, LEAVING_NS at most in all.
  *
  * A file counts as leaving when its last name has gone and each open has had a descriptor closed (FLUSH), for LEAVING_NS after
  * the last such event: what lives longer is open by a duplicate of that descriptor, by O_PATH, mapped, or open by a reader whose
@@ -14,6 +14,7 @@
  */
 #include "tree/inode.h"
 #include "util/clock.h"
+#include "util/stats.h"
 
 #define LEAVING_NS (2 * CLOCK_SECOND_NS)
 #define MS_NS 1000000
@@ -60,6 +61,7 @@ void leaving_end_locked(struct inode *i)
 	if (!i->leaving_link)
 		return;
 	take_out_locked(i);
+	i->tree->nleft++;
 	pthread_cond_broadcast(&i->tree->left);
 }
 
@@ -70,26 +72,54 @@ void leaving_end(struct inode *i)
 	lock_release(&i->tree->lock);
 }
 
-/* How long the first one that left before `since` is still to be waited for; 0: there is none. */
-static int64_t left_ns_locked(struct tree *t, int64_t since)
+static bool any_leaving_locked(struct tree *t, int64_t now)
+{
+	while (t->leaving && t->leaving->leaving_ns + LEAVING_NS <= now)
+		take_out_locked(t->leaving);
+	return t->leaving;
+}
+
+/* How long the caller is still to wait for the next one to go; 0: not at all. */
+static int64_t wait_ns_locked(struct tree *t, const struct leaving_wait *w)
+{
+	int64_t now = clock_monotonic_ns(), until;
+
+	if (!any_leaving_locked(t, now) || t->nleft != w->nleft)
+		return 0;
+	until = t->leaving->leaving_ns + LEAVING_NS;
+	if (until > w->until_ns)
+		until = w->until_ns;
+	return until > now ? until - now : 0;
+}
+
+/* Is anything leaving that this caller may wait for? */
+static bool may_wait_locked(struct tree *t, struct leaving_wait *w)
 {
 	int64_t now = clock_monotonic_ns();
 
-	while (t->leaving && t->leaving->leaving_ns + LEAVING_NS <= now)
-		take_out_locked(t->leaving);
-	return t->leaving && t->leaving->leaving_ns <= since ? t->leaving->leaving_ns + LEAVING_NS - now : 0;
+	if (!any_leaving_locked(t, now) || t->nwaiting >= t->nwaiting_max)
+		return false;
+	if (!w->until_ns) {
+		w->until_ns = now + LEAVING_NS;
+		stats_add(STAT_LEAVING_WAITS, 1);
+	}
+	return now < w->until_ns;
 }
 
-void leaving_wait(struct tree *t)
+bool leaving_wait(struct tree *t, struct leaving_wait *w)
 {
-	int64_t since = clock_monotonic_ns(), ns;
+	bool gone = false;
+	int64_t ns;
 
 	lock_acquire(&t->lock);
-	if (t->nwaiting < t->nwaiting_max) {
+	if (may_wait_locked(t, w)) {
 		t->nwaiting++;
-		while ((ns = left_ns_locked(t, since)))
+		while ((ns = wait_ns_locked(t, w)))
 			lock_wait_ms(&t->lock, &t->left, (unsigned)(ns / MS_NS) + 1);
 		t->nwaiting--;
+		gone = t->nleft != w->nleft;
+		w->nleft = t->nleft;
 	}
 	lock_release(&t->lock);
+	return gone;
 }

@@ -13,7 +13,7 @@
 #include "tree/inode.h"
 #include "util/err.h"
 
-/* Commits that are waited for before -ENOSPC is final: others may take what the first one has freed. */
+/* Commits that are waited for before -ENOSPC is final, once nothing is leaving: others may take what the first one has freed. */
 #define ROOM_COMMITS_MAX 2
 /* Attributes of so many bytes take so little of the log that the reserve is enough for them. */
 #define ROOM_NOTE_BYTES 512u
@@ -30,32 +30,32 @@ static bool is_hopeless(struct tree *t)
 	return !pending && !store_owed(s) && commit_number(s->commit) == atomic_load(&t->full_at);
 }
 
-int room_wait(struct tree *t, int err, unsigned *commits)
+int room_wait(struct tree *t, int err, struct room_wait *w)
 {
+	bool gone;
 	int wait;
 
 	if (err != -ENOSPC && err != -EDQUOT)
 		return err;
-	if (!*commits)
-		leaving_wait(t);
-	if (++*commits > ROOM_COMMITS_MAX || is_hopeless(t))
+	gone = leaving_wait(t, &w->leaving);
+	if (!gone && (++w->ncommits > ROOM_COMMITS_MAX || is_hopeless(t)))
 		return err;
 	wait = commit_wait(t->store->commit, COMMIT_SPACE);
-	if (*commits == ROOM_COMMITS_MAX)
+	if (!gone && w->ncommits == ROOM_COMMITS_MAX)
 		atomic_store(&t->full_at, commit_number(t->store->commit));
 	return err_is_passing(wait) ? 0 : wait;
 }
 
 int room_need(struct tree *t, uint64_t bytes)
 {
-	unsigned commits = 0;
+	struct room_wait wait = { 0 };
 	int err;
 
 	do {
 		err = store_may_write(t->store, bytes);
 		if (!err)
 			return 0;
-		err = room_wait(t, err, &commits);
+		err = room_wait(t, err, &wait);
 	} while (!err);
 	return err;
 }

@@ -118,7 +118,7 @@ void tree_close(struct tree *t)
 
 int tree_sync(struct tree *t)
 {
-	unsigned commits = 0;
+	struct room_wait wait = { 0 };
 	int err;
 
 	if (t->store->config.follow)
@@ -127,7 +127,7 @@ int tree_sync(struct tree *t)
 		err = commit_wait(t->store->commit, COMMIT_SYNC);
 		if (!err)
 			return 0;
-		err = room_wait(t, err, &commits);
+		err = room_wait(t, err, &wait);
 	} while (!err);
 	return err;
 }

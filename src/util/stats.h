@@ -65,6 +65,7 @@
 	X(STAT_POOL_PUNCHED_BYTES, "spillfs_pool_punched_bytes", "", "counter", "Bytes given back to the store's file system") \
 	X(STAT_COMMITS, "spillfs_commits", "", "counter", "Metadata commits") \
 	X(STAT_COMMIT_FAILURES, "spillfs_commit_failures", "", "counter", "Commits that failed") \
+	X(STAT_LEAVING_WAITS, "spillfs_leaving_waits", "", "counter", "Operations that found no space and waited for deleted files that the kernel was about to let go of") \
 	X(STAT_META_STATEMENTS, "spillfs_meta_statements", "", "counter", "Statements run on meta.db") \
 	X(STAT_LAYERS_SEALED, "spillfs_layers_sealed", "", "counter", "Layers sealed since mount") \
 	X(STAT_CORRUPTIONS, "spillfs_corruptions", "", "counter", "Stored objects that failed verification")

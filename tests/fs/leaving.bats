@@ -16,6 +16,7 @@ leaving() { guarded 100 "$PYTHON" "$LIB/leaving.py" "$@"; }
 @test "the kernel forgets the file after the deletion" { leaving forget "$MNT/columns/d"; }
 @test "a rename over it" { leaving replaced "$MNT/layers/d"; }
 @test "a truncation to nothing" { leaving cut "$MNT/columns/d"; }
+@test "of two files the one that has the room goes last" { leaving several "$MNT/layers/d"; }
 @test "a file that a program keeps open makes nobody wait" { leaving kept "$MNT/buckets/d"; }
 
 @test "the same with -o nowriteback, of the other kinds" {
@@ -25,4 +26,14 @@ leaving() { guarded 100 "$PYTHON" "$LIB/leaving.py" "$@"; }
 	leaving forget "$MNT/buckets/d"
 	rm -r "$MNT/buckets/d"
 	leaving kept "$MNT/columns/d"
+}
+
+@test "as many wait as leave threads to serve what they wait for" {
+	remount -o commit=1,nowriteback
+	leaving crowd "$MNT/buckets/d"
+}
+
+@test "with -s nobody waits, and the space comes" {
+	remount -o commit=1 -s
+	leaving single "$MNT/layers/d"
 }

@@ -2,16 +2,19 @@
 operation, however late the kernel tells that it has let go of the file.
 
 release, forget: it tells a moment after the deletion, as somebody closes the last descriptor then, or that of the name.
-replaced, cut: a rename over the file, a truncation to nothing. kept: a file that a program has open gives nothing.
+replaced, cut: a rename over the file, a truncation to nothing. several: of two files that leave, the one with the room goes last.
+kept: nobody waits for a file that a program has open.
+crowd: as many find no space as there are threads to serve what they wait for. single: with -s nobody waits.
 rounds: deleted and written again a hundred times, by writes that wait for a part of their space."""
+import concurrent.futures
 import errno
 import os
 import sys
 import threading
-import time
 
 ROOM = 3 << 20
 LATE_S = 0.3
+THREADS = 16  # of the daemon
 
 
 def write(path, n):
@@ -37,6 +40,16 @@ def refused(path, n):
     return False
 
 
+def fits(fd, n):
+    try:
+        os.pwrite(fd, os.urandom(n), 0)
+        os.fsync(fd)
+    except OSError as e:
+        assert e.errno == errno.ENOSPC, e
+        return False
+    return True
+
+
 def fill(d):
     """The room, which is given back and taken again by each case, and a file that takes all the rest. Open: the room."""
     os.makedirs(d)
@@ -51,14 +64,26 @@ def fill(d):
     return fd
 
 
-def next_succeeds(d, fd=None):
+def next_succeeds(d, fd=None, after_s=LATE_S, name="next"):
     """A write of less than the room, while fd is closed in a moment."""
-    late = threading.Timer(LATE_S, os.close, (fd,)) if fd is not None else None
+    late = threading.Timer(after_s, os.close, (fd,)) if fd is not None else None
     if late:
         late.start()
-    os.close(write(f"{d}/next", ROOM // 2))
+    os.close(write(f"{d}/{name}", ROOM // 2))
     if late:
         late.join()
+
+
+def waits(d):
+    """So many operations have waited for files that are leaving."""
+    with open(f"{d}/../../.spillfs/stats", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("spillfs_leaving_waits_total "))
+
+
+def nobody_waits(d):
+    before = waits(d)
+    assert refused(f"{d}/next", ROOM // 2)
+    assert waits(d) == before, (before, waits(d))
 
 
 def release(d):
@@ -99,18 +124,50 @@ def rounds(d):
             raise AssertionError(f"round {k}") from e
 
 
+def several(d):
+    fd, pad = fill(d), os.open(f"{d}/pad", os.O_RDWR)
+    for each, name in (pad, "pad"), (fd, "room"):
+        os.close(os.dup(each))
+        os.unlink(f"{d}/{name}")
+    closes = (LATE_S, os.dup(fd)), (1.5 * LATE_S, pad)
+    early = [threading.Timer(after_s, os.close, (each,)) for after_s, each in closes]
+    for timer in early:
+        timer.start()
+    next_succeeds(d, fd, 3 * LATE_S, "small")  # its name is there: only the data wait
+    for timer in early:
+        timer.join()
+
+
 def kept(d):
-    fd = fill(d)
+    os.close(fill(d))
+    fd = os.open(f"{d}/room", os.O_RDWR)
     os.unlink(f"{d}/room")
-    took = []
-    for _ in range(5):
-        begun = time.monotonic()
-        assert refused(f"{d}/next", ROOM // 2)
-        took.append(time.monotonic() - begun)
-    print("refused after", min(took))
-    assert min(took) < 1, took
+    nobody_waits(d)
     os.close(fd)
     next_succeeds(d)
+
+
+def crowd(d):
+    writers = [os.open(f"{os.path.dirname(d)}/writer{k}", os.O_WRONLY | os.O_CREAT) for k in range(THREADS)]
+    fd = fill(d)
+    os.close(os.dup(fd))
+    os.unlink(f"{d}/room")
+    late = threading.Timer(LATE_S, os.close, (fd,))
+    late.start()
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        done = sum(pool.map(lambda writer: fits(writer, ROOM // 2 // THREADS), writers))
+    assert 0 < waits(d) <= done, (waits(d), done)  # those who waited have it
+    late.join()
+
+
+def single(d):
+    fd = fill(d)
+    os.close(os.dup(fd))
+    os.unlink(f"{d}/room")
+    nobody_waits(d)
+    os.close(fd)
+    while refused(f"{d}/next", ROOM // 2):
+        pass
 
 
 if __name__ == "__main__":
