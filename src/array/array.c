@@ -177,10 +177,9 @@ int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, u
 	if (!len)
 		return 0;
 	err = a->ops->write(a, buf, len, off, how, done_out);
-	if (!err) {
+	if (!err)
 		stats_add(STAT_WRITE_OPS_BUCKET + a->ops->kind - ARRAY_BUCKET, 1);
-		stats_add(STAT_WRITE_BYTES_BUCKET + a->ops->kind - ARRAY_BUCKET, len);
-	}
+	stats_add(STAT_WRITE_BYTES_BUCKET + a->ops->kind - ARRAY_BUCKET, *done_out);
 	return err;
 }
 

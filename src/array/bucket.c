@@ -362,8 +362,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 			if (n > e->len_bytes - in)
 				n = (size_t)(e->len_bytes - in);
 			err = io_pwrite_as(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in, how);
-			if (!err)
-				pool_touch(p, e->file);
+			pool_touch(p, e->file); /* with an error, too: a part may be in */
 		} else {
 			if (e && n > e->off_bytes - at)
 				n = (size_t)(e->off_bytes - at);

@@ -447,10 +447,10 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 		memcpy(c->mem + off, buf, len);
 		c->mem_dirty = true;
 	} else {
+		c->file_dirty = true; /* with an error, too: a part may be in */
 		err = write_file(c, buf, len, off, how);
 		if (err)
 			return err;
-		c->file_dirty = true;
 		if (end > atomic_load(&c->file_bytes))
 			atomic_store(&c->file_bytes, end);
 		if (off <= a->size_bytes && end > a->size_bytes)

@@ -133,8 +133,11 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
 	if (!err) {
 		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
-		if (!err && info.new_attr)
+		if (!err && info.new_attr) {
 			err = tree_getattr(f->tree, a.st.st_ino, &a);
+			if (err)
+				tree_file_release(file);
+		}
 		if (err)
 			tree_forget(f->tree, a.st.st_ino, 1);
 	}
@@ -247,6 +250,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		/* O_DIRECT does not tell: what fails to go around the cache goes through it. An owner of locks is named in the
 		 * former alone. */
 		.direct = fi->lock_owner != 0,
+		/* The kernel makes EIO of a short answer to pages, or to one of the requests that it makes of a write with O_DIRECT. */
+		.whole = fi->writepage || fi->flags & O_DIRECT,
 	};
 	int err;
 
@@ -254,7 +259,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
 	if (!how.direct)
 		front_tells_now();
-	err = tree_write(file_of(fi), payload_find(buf), size, (uint64_t)off, &how);
+	err = tree_write(file_of(fi), payload_find(buf), size, (uint64_t)off, &how, &size);
 	if (!how.direct)
 		front_take_told_now(f);
 	/* The kernel syncs after a write through its cache, not after a direct one. */

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "util/err.h"
+
 /* At a time: others who look for space all the time must not have it all before the writer comes back for it. */
 #define YIELD_BYTES (1u << 20)
 
@@ -72,7 +74,7 @@ bool ballast_yield(struct ballast *b, int err, uint64_t need_bytes)
 	uint64_t bytes;
 	bool yields = false;
 
-	if ((err != -ENOSPC && err != -EDQUOT) || !atomic_load(&b->bytes))
+	if (!err_is_full(err) || !atomic_load(&b->bytes))
 		return false;
 	lock_acquire(&b->lock);
 	bytes = atomic_load(&b->bytes);

@@ -8,6 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes to be written, those that are not in yet. how: as io_pwrite_as. */
+struct edit_bytes {
+	const char *buf;
+	size_t len;
+	uint64_t off;
+	unsigned how;
+};
+
 struct array;
 struct inode;
 struct runs_writer;
@@ -19,15 +27,22 @@ struct tree_file;
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx);
 /* w: the open file that grows it, for the runs of buckets (array/runs.h); NULL: none does. */
 int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w);
-/* All len bytes; how: as io_pwrite_as. */
-int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, struct runs_writer *w);
+/* What is in is taken from the beginning of b: with an error, what is left is not in. */
+int edit_write(struct inode *i, struct edit_bytes *b, struct runs_writer *w);
 /* The same, but -EFBIG behind the end. */
-int edit_write_inside(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how);
+int edit_write_inside(struct inode *i, struct edit_bytes *b);
 /* w closes a descriptor: what it has appended to a bucket ends. unsure: the kernel does not say whose writes are whose. */
 int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure);
 /* w is gone. */
 void edit_leave(struct inode *i, const struct runs_writer *w);
 /* The writer that an open file is. */
 struct runs_writer *file_writer(struct tree_file *f);
+
+static inline void edit_bytes_take(struct edit_bytes *b, size_t n)
+{
+	b->buf += n;
+	b->len -= n;
+	b->off += n;
+}
 
 #endif

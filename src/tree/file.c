@@ -146,41 +146,37 @@ int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
 	return err ? err : through_cut(i);
 }
 
-struct piece {
-	const char *buf;
-	size_t len;
-	uint64_t off;
-	unsigned how;
+struct writing {
+	struct edit_bytes *bytes;
 	bool inside;
 	struct runs_writer *writer;
 };
 
 static int do_write(struct array *a, void *ctx)
 {
-	struct piece *p = ctx;
+	struct writing *w = ctx;
+	struct edit_bytes *b = w->bytes;
 	uint64_t before = a->size_bytes;
 	size_t done;
 	int err;
 
-	if (p->inside && (p->off > before || p->len > before - p->off))
+	if (w->inside && (b->off > before || b->len > before - b->off))
 		return -EFBIG;
-	err = array_write_as(a, p->buf, p->len, p->off, p->how, &done);
+	err = array_write_as(a, b->buf, b->len, b->off, b->how, &done);
 	/* The part that is in may be committed before this runs again; writing it again would take its space twice. */
-	p->buf += done;
-	p->len -= done;
-	p->off += done;
-	note_growth(a, before, p->writer);
+	edit_bytes_take(b, done);
+	note_growth(a, before, w->writer);
 	return err;
 }
 
-int edit_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, struct runs_writer *w)
+int edit_write(struct inode *i, struct edit_bytes *b, struct runs_writer *w)
 {
-	return edit_array(i, do_write, &(struct piece){ buf, len, off, how, false, w });
+	return edit_array(i, do_write, &(struct writing){ b, false, w });
 }
 
-int edit_write_inside(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how)
+int edit_write_inside(struct inode *i, struct edit_bytes *b)
 {
-	return edit_array(i, do_write, &(struct piece){ buf, len, off, how, true, NULL });
+	return edit_array(i, do_write, &(struct writing){ b, true, NULL });
 }
 
 static int do_end_run(struct array *a, void *ctx)
@@ -780,36 +776,48 @@ static void note_write(struct inode *i)
 	inode_mark_changed(i);
 }
 
-static int write_view(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+static int write_view(struct tree_file *f, struct edit_bytes *b, const struct tree_write_how *how)
 {
-	unsigned io = transfer_how(how->flags, !how->direct);
-	int err = f->upload ? upload_write(f->upload, buf, len, off, io, how->who) : views_write(f->inode, buf, len, off, io, how->who);
+	const uint64_t off = b->off, len = b->len;
+	int err = f->upload ? upload_write(f->upload, b, how->who) : views_write(f->inode, b, how->who);
 
-	if (!err && how->direct && f->live)
+	if (how->direct && f->live)
 		tree_changed_pages(f->tree, f->ino, off, len);
 	return err;
 }
 
-static int write_bytes(struct tree_file *f, const char *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+/* The first n bytes of b. */
+static int write_part(struct tree_file *f, struct edit_bytes *b, size_t n)
 {
-	tail_replaced(f->inode, off, len);
-	return edit_write(f->inode, buf, len, off, transfer_how(how->flags, !how->direct), &f->writer);
+	struct edit_bytes part = *b;
+	int err;
+
+	part.len = n;
+	err = edit_write(f->inode, &part, &f->writer);
+	edit_bytes_take(b, n - part.len);
+	return err;
 }
 
 /* What the kernel writes back, without what is not the file's. */
-static int write_pages(struct tree_file *f, const char *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+static int write_pages(struct tree_file *f, struct edit_bytes *b)
 {
-	unsigned io = transfer_how(how->flags, !how->direct);
 	uint64_t from, to;
 	int err = 0;
 
-	if (!tail_covers(f->inode, off, len, &from, &to))
-		return edit_write(f->inode, buf, len, off, io, &f->writer);
-	if (from > off)
-		err = edit_write(f->inode, buf, (size_t)(from - off), off, io, &f->writer);
-	if (!err && to < off + len)
-		err = edit_write(f->inode, buf + (to - off), (size_t)(off + len - to), to, io, &f->writer);
-	return err;
+	if (!tail_covers(f->inode, b->off, b->len, &from, &to))
+		return edit_write(f->inode, b, &f->writer);
+	if (from > b->off)
+		err = write_part(f, b, (size_t)(from - b->off));
+	if (err)
+		return err;
+	edit_bytes_take(b, (size_t)(to - b->off));
+	return b->len ? edit_write(f->inode, b, &f->writer) : 0;
+}
+
+static int write_bytes(struct tree_file *f, struct edit_bytes *b)
+{
+	tail_replaced(f->inode, b->off, b->len);
+	return edit_write(f->inode, b, &f->writer);
 }
 
 /* Of [off, off + len), and between it and the end that was before. */
@@ -820,41 +828,44 @@ static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t 
 	tree_changed_pages(i->tree, i->ino, from, off + len - from);
 }
 
-static int write_any(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+static int write_any(struct tree_file *f, struct edit_bytes *b, const struct tree_write_how *how)
 {
+	const uint64_t off = b->off, len = b->len;
 	struct inode *i = f->inode;
 	uint64_t before;
 	int err;
 
 	if (f->upload || (i && i->view))
-		return write_view(f, buf, len, off, how);
+		return write_view(f, b, how);
 	if (!i)
 		return -EBADF;
 	err = privs_drop(i, how->who, PRIVS_DATA, NULL);
 	if (err)
 		return err;
 	before = atomic_load(&i->size_bytes);
-	err = how->who ? write_bytes(f, buf, len, off, how) : write_pages(f, buf, len, off, how);
-	if (err)
-		return err;
-	if (!how->keep_times)
+	err = how->who ? write_bytes(f, b) : write_pages(f, b);
+	if (b->off > off && !how->keep_times)
 		note_write(i);
-	/* In this order: an open in between sees the mark, or is seen. */
+	/* An error does not say which bytes it has left as they were. In this order: an open in between sees the mark, or is seen. */
 	if (!f->cached)
 		atomic_store(&i->stale_pages, true);
 	/* After an asynchronous one the kernel itself drops nothing, be the handle cached or not. */
 	if ((how->direct || !f->cached) && atomic_load(&i->ncached))
 		drop_pages(i, before, off, len);
-	return 0;
+	return err;
 }
 
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how)
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how, size_t *n_out)
 {
-	int err = write_any(f, buf, len, off, how);
+	struct edit_bytes b = { buf, len, off, transfer_how(how->flags, !how->direct) };
+	int err = write_any(f, &b, how);
 
 	if (err && !how->who)
 		note_lost(f, err);
-	return err;
+	if (err && (how->whole || b.len == len || !err_is_full(err)))
+		return err;
+	*n_out = len - b.len;
+	return 0;
 }
 
 int tree_flush(struct tree_file *f, bool closing)
@@ -881,6 +892,7 @@ struct range {
 	uint64_t off, len;
 	bool keep_size;
 	struct runs_writer *writer;
+	bool punched; /* with an error, too */
 };
 
 static int do_allocate(struct array *a, void *ctx)
@@ -897,6 +909,7 @@ static int do_punch(struct array *a, void *ctx)
 {
 	struct range *r = ctx;
 
+	r->punched = true;
 	return array_punch(a, r->off, r->len);
 }
 
@@ -932,7 +945,7 @@ static int allocate(struct inode *i, int mode, struct range *r)
 
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who)
 {
-	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE, &f->writer };
+	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE, &f->writer, false };
 	struct inode *i = f->inode;
 	uint64_t before, end = off + len;
 	int err;
@@ -949,13 +962,15 @@ int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, co
 	before = atomic_load(&i->size_bytes);
 	if (!err)
 		err = allocate(i, mode, &r);
-	if (!err) {
+	if (!err || r.punched)
 		note_write(i);
-		if (!r.keep_size && tail_drop_from(i, before, end) < end)
-			tree_changed_pages(i->tree, i->ino, before, end - before);
-		if (mode & ~FALLOC_FL_KEEP_SIZE && atomic_load(&i->ncached) == 0)
-			atomic_store(&i->stale_pages, true);
-	}
+	if (!err && !r.keep_size && tail_drop_from(i, before, end) < end)
+		tree_changed_pages(i->tree, i->ino, before, end - before);
+	if (r.punched && !atomic_load(&i->ncached))
+		atomic_store(&i->stale_pages, true);
+	/* The kernel drops the pages of what succeeds. */
+	if (r.punched && err)
+		tree_changed_pages(i->tree, i->ino, off, len);
 	return err;
 }
 
@@ -1015,7 +1030,7 @@ int tree_copy(struct tree_file *in, uint64_t off_in, struct tree_file *out, uint
 		if (!err && !n)
 			break;
 		if (!err)
-			err = tree_write(out, buf, n, off_out + done, &how);
+			err = tree_write(out, buf, n, off_out + done, &how, &n);
 		if (!err)
 			done += n;
 	}

@@ -35,7 +35,7 @@ int room_wait(struct tree *t, int err, struct room_wait *w)
 	bool gone;
 	int wait;
 
-	if (err != -ENOSPC && err != -EDQUOT)
+	if (!err_is_full(err))
 		return err;
 	gone = leaving_wait(t, &w->leaving);
 	if (!gone && (++w->ncommits > ROOM_COMMITS_MAX || is_hopeless(t)))

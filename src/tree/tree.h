@@ -181,9 +181,11 @@ struct tree_write_how {
 	int flags;       /* the handle's of this moment, as open(2) */
 	bool direct;     /* around the kernel's cache, by whatever handle */
 	bool keep_times; /* the kernel keeps the times and sends them */
+	bool whole;      /* no space for all is an error; else only if there is none at all */
 	const struct tree_caller *who; /* NULL: the kernel writes back what it has cached, whoever changed that */
 };
-int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how);
+/* *n_out: the bytes at the beginning that are in. */
+int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how, size_t *n_out);
 /* A name that stands for another file now, without the kernel's doing. parent 0: none. */
 struct tree_named {
 	uint64_t parent;

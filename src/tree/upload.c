@@ -424,72 +424,82 @@ static int refuse(struct upload *u, const char *why)
 	return -EINVAL;
 }
 
-/* More of the header, and perhaps what follows it. */
-static int add_head(struct upload *u, const char *buf, size_t len, uint64_t off)
+/* More of the header. What follows it in b stays there. */
+static int add_head(struct upload *u, struct edit_bytes *b)
 {
 	const char *why = "";
 	char *grown;
 	size_t need;
 	int err;
 
-	if (off != u->nhead)
+	if (b->off != u->nhead)
 		return refuse(u, "the header was not written in order");
-	grown = realloc(u->head, u->nhead + len);
+	grown = realloc(u->head, u->nhead + b->len);
 	if (!grown)
 		return -ENOMEM;
-	memcpy(grown + u->nhead, buf, len);
+	memcpy(grown + u->nhead, b->buf, b->len);
 	u->head = grown;
-	u->nhead += len;
+	u->nhead += b->len;
 	err = npy_parse(u->head, u->nhead, &u->facts, &need, &why);
+	if (err == -EAGAIN)
+		edit_bytes_take(b, b->len);
 	if (err)
 		return err == -EAGAIN ? 0 : err == -EINVAL ? refuse(u, why) : err;
 	err = make_array(u);
-	u->parsed = !err;
-	return err;
+	if (err)
+		return err;
+	u->parsed = true;
+	u->nhead = (size_t)u->facts.data_off;
+	edit_bytes_take(b, u->nhead - (size_t)b->off);
+	return 0;
 }
 
-static int add_data(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
+static int write_elements(struct upload *u, struct edit_bytes *b, const struct tree_caller *who)
 {
+	size_t len = b->len;
 	int err;
 
-	if (off > u->total_bytes || len > u->total_bytes - off)
-		return refuse(u, "there is more than its shape says");
-	if (!len)
-		return 0;
 	if (u->published)
-		return views_write_array(u->array, buf, len, off - u->facts.data_off, how, who);
+		return views_write_array(u->array, b, who);
 	err = privs_drop(u->array, who, PRIVS_DATA, NULL);
 	if (!err)
-		err = edit_write(u->array, buf, len, off - u->facts.data_off, how, &u->writer);
-	if (!err)
+		err = edit_write(u->array, b, &u->writer);
+	if (b->len < len)
 		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
 }
 
-static int write_locked(struct upload *u, const char *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
+static int add_data(struct upload *u, struct edit_bytes *b, const struct tree_caller *who)
 {
-	uint64_t data, n;
+	struct edit_bytes elements = *b;
+	int err;
+
+	if (b->off > u->total_bytes || b->len > u->total_bytes - b->off)
+		return refuse(u, "there is more than its shape says");
+	if (!b->len)
+		return 0;
+	elements.off -= u->facts.data_off;
+	err = write_elements(u, &elements, who);
+	edit_bytes_take(b, b->len - elements.len);
+	return err;
+}
+
+static int write_locked(struct upload *u, struct edit_bytes *b, const struct tree_caller *who)
+{
+	size_t n;
 	int err;
 
 	if (!u->parsed) {
-		err = add_head(u, buf, len, off);
+		err = add_head(u, b);
 		if (err || !u->parsed)
 			return err;
-		data = u->facts.data_off;
-		n = u->nhead - data;
-		err = add_data(u, u->head + data, (size_t)n, data, how, who);
-		u->nhead = (size_t)data;
-		return err;
-	}
-	if (off < u->nhead) {
-		n = u->nhead - off < len ? u->nhead - off : len;
-		if (memcmp(u->head + off, buf, (size_t)n))
+	} else if (b->off < u->nhead) {
+		n = u->nhead - b->off < b->len ? (size_t)(u->nhead - b->off) : b->len;
+		if (memcmp(u->head + b->off, b->buf, n))
 			return refuse(u, "its header was changed while it was written");
-		buf += n;
-		off += n;
-		len -= (size_t)n;
+		edit_bytes_take(b, n);
 	}
-	return add_data(u, buf, len, off, how, who);
+	return add_data(u, b, who);
 }
 
 static void set_high(struct upload *u, uint64_t high)
@@ -498,16 +508,16 @@ static void set_high(struct upload *u, uint64_t high)
 	atomic_store(&u->node->size_bytes, high);
 }
 
-int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
+int upload_write(struct upload *u, struct edit_bytes *b, const struct tree_caller *who)
 {
 	int err;
 
 	lock_acquire(&u->lock);
-	err = u->err ? u->err : write_locked(u, buf, len, off, how, who);
+	err = u->err ? u->err : write_locked(u, b, who);
 	if (!u->published)
 		u->err = err;
-	if (off + len > u->high && !(err && u->published))
-		set_high(u, off + len);
+	if (b->off > u->high)
+		set_high(u, b->off);
 	lock_release(&u->lock);
 	return err;
 }

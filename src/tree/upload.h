@@ -23,6 +23,7 @@ struct inode;
 struct tree;
 struct tree_attr;
 struct tree_caller;
+struct edit_bytes;
 struct upload;
 
 /* Is this the name of a file that can be uploaded: NAME.npy, or one that is temporary? */
@@ -38,9 +39,9 @@ int upload_open(struct inode *node, int flags, const struct tree_caller *who, st
 /* The last one ends what is neither whole nor waits; logged if something is lost. */
 void upload_close(struct upload *u);
 
-/* The header in order; elements anywhere; how: as io_pwrite_as. -EINVAL, logged: not a header that an array here can have, another one than
- * before, or elements beyond its shape. */
-int upload_write(struct upload *u, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who);
+/* The header in order; elements anywhere. What is left of b after an error is not in. -EINVAL, logged: not a header that an
+ * array here can have, another one than before, or elements beyond its shape. */
+int upload_write(struct upload *u, struct edit_bytes *b, const struct tree_caller *who);
 /* What is written so far; zeros between. *n_out is short at its end. */
 int upload_read(struct upload *u, void *buf, size_t len, uint64_t off, size_t *n_out);
 /* The array gets its name if it is whole. -EINVAL if closing and something is missing, which may still come: one of several

@@ -18,6 +18,8 @@
 
 #define VIEWS_NAME "views"
 
+struct edit_bytes;
+
 bool views_is(uint64_t ino);
 /* The directory views/ of a root: META_INO_ROOT, or the root of a past state. Counts a lookup. */
 int views_root(struct tree *t, uint64_t root, struct tree_attr *out);
@@ -69,10 +71,11 @@ int views_may_write(struct inode *i);
 void views_enter_live(struct inode *i);
 void views_leave_live(struct inode *i);
 bool views_is_live(struct inode *i);
-/* Elements of the array of an open view (how: as io_pwrite_as); bytes of the header as they are. -EINVAL: another header; -EFBIG: behind the end. */
-int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who);
-/* Elements of an array of which the kernel knows by other names. -EFBIG. */
-int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who);
+/* Elements of the array of an open view; bytes of the header as they are. What is left of b after an error is not in. -EINVAL:
+ * another header; -EFBIG: behind the end. */
+int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
+/* The same for elements of an array of which the kernel knows by other names. -EFBIG. */
+int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
  * lookup. */

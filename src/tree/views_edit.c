@@ -494,49 +494,57 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 
 /* Writing in place. */
 
-int views_write_array(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
+int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who)
 {
+	const uint64_t off = b->off, len = b->len;
 	int err = privs_drop(i, who, PRIVS_DATA, NULL);
 
-	if (!err)
-		err = edit_write_inside(i, buf, len, off, how); /* it may have been cut since the view was opened */
 	if (err)
 		return err;
-	inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+	err = edit_write_inside(i, b); /* it may have been cut since the view was opened */
+	if (b->off > off)
+		inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
 	/* As of a write around the cache: in this order, an open in between sees the mark or is seen. */
 	atomic_store(&i->stale_pages, true);
 	if (atomic_load(&i->ncached))
 		tree_changed_pages(i->tree, i->ino, off, len);
 	else
 		tree_changed_attr(i->tree, i->ino);
-	return 0;
+	return err;
 }
 
-int views_write(struct inode *i, const void *buf, size_t len, uint64_t off, unsigned how, const struct tree_caller *who)
+/* The first n bytes of b: elements of source, at `at`. */
+static int write_elements(struct inode *source, uint64_t at, struct edit_bytes *b, size_t n, const struct tree_caller *who)
 {
-	const char *p = buf;
-	bool other = false;
+	struct edit_bytes part = { b->buf, n, at, b->how };
+	int err = views_write_array(source, &part, who);
+
+	edit_bytes_take(b, n - part.len);
+	return err;
+}
+
+int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who)
+{
 	int err = 0;
 
-	if (off > i->array->size_bytes || len > i->array->size_bytes - off)
+	if (b->off > i->array->size_bytes || b->len > i->array->size_bytes - b->off)
 		return -EFBIG;
-	while (len && !err) {
+	while (b->len && !err) {
 		const void *head;
 		struct inode *source;
 		uint64_t at;
-		size_t n = view_place(i->array, off, len, &head, (void **)&source, &at);
+		size_t n = view_place(i->array, b->off, b->len, &head, (void **)&source, &at);
 
-		if (head)
-			err = (other = memcmp(head, p, n)) ? -EINVAL : 0;
-		else
-			err = views_write_array(source, p, n, at, how, who);
-		p += n;
-		off += n;
-		len -= n;
+		if (!head) {
+			err = write_elements(source, at, b, n, who);
+		} else if (memcmp(head, b->buf, n)) {
+			log_warn("views/npy: %s: what is written in place has another header; write a new file, and rename it over this one",
+				 i->view->name ? i->view->name : "");
+			err = -EINVAL;
+		} else {
+			edit_bytes_take(b, n);
+		}
 	}
-	if (other)
-		log_warn("views/npy: %s: what is written in place has another header; write a new file, and rename it over this one",
-			 i->view->name ? i->view->name : "");
 	return err;
 }
 

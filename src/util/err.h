@@ -13,12 +13,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* No space left. */
+static inline bool err_is_full(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT;
+}
+
 /* A shortage that may be over in a moment: of space, memory, descriptors. What failed with it has changed nothing, and can be
  * tried again. (After a failed sync nobody knows what is on the disk: io/ makes -EIO of that.) EFBIG: the daemon may not
  * make a file so long. */
 static inline bool err_is_passing(int err)
 {
-	return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM || err == -EMFILE || err == -ENFILE || err == -EINTR ||
+	return err_is_full(err) || err == -ENOMEM || err == -EMFILE || err == -ENFILE || err == -EINTR ||
 	       err == -EAGAIN || err == -EFBIG;
 }
 

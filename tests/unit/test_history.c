@@ -138,7 +138,7 @@ static struct tree_file *open_file(struct tree *t, uint64_t ino, int flags)
 
 static void write_at(struct tree_file *f, const void *p, size_t n, uint64_t off)
 {
-	CHECK_OK(tree_write(f, p, n, off, &(struct tree_write_how){ 0 }));
+	CHECK_OK(tree_write(f, p, n, off, &(struct tree_write_how){ 0 }, &n));
 }
 
 static void file_name(unsigned i, char out[16])

@@ -79,8 +79,8 @@ static int write_all(struct world *w, const char *name, unsigned seed)
 		if (err)
 			break;
 		err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
-		for (size_t done = 0; !err && done < BYTES; done += 100000)
-			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, &(struct tree_write_how){ 0 });
+		for (size_t done = 0, n; !err && done < BYTES; done += n)
+			err = tree_write(f, p + done, BYTES - done < 100000 ? BYTES - done : 100000, done, &(struct tree_write_how){ 0 }, &n);
 		if (!err)
 			tree_file_release(f);
 		tree_forget(w->tree, a.st.st_ino, 1);
