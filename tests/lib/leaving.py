@@ -21,9 +21,9 @@ def write(path, n):
     """Durable when it returns; the descriptor is still open."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        for off in range(0, n, 1 << 20):
-            part = os.urandom(min(n - off, 1 << 20))
-            assert os.pwrite(fd, part, off) == len(part)
+        done = 0
+        while done < n:
+            done += os.pwrite(fd, os.urandom(min(n - done, 1 << 20)), done)
         os.fsync(fd)
     except OSError:
         os.close(fd)

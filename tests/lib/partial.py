@@ -7,7 +7,7 @@ import os
 import random
 import sys
 
-from sysx import closes, eq
+from sysx import closes, eq, tick
 
 MIB = 1 << 20
 SIZE = 6 * MIB
@@ -88,11 +88,12 @@ def main(mnt, kind, direct=None):
             lambda: copy(f"{d}/a.u8", source))):
         os.unlink(f"{d}/pad{k}")
         os.fsync(fd)
-        old, time = m[:], os.stat(f"{d}/a.u8").st_mtime_ns
+        old, before = m[:], os.stat(f"{d}/a.u8").st_mtime_ns
+        tick(before)
         n = how()
         now = read(f"{d}/a.u8", SIZE, os.O_DIRECT)
         same = next((i for i in range(0, SIZE, 4096) if now[i:i + 4096] != data[k][i:i + 4096]), SIZE)
-        later = os.stat(f"{d}/a.u8").st_mtime_ns > time
+        later = os.stat(f"{d}/a.u8").st_mtime_ns > before
         print(kind, k, "told of", n, "in", same, "changed", now != old, "later", later)
         assert m[:] == now, "the cache has other bytes"
         if direct or k != 1:  # by the kernel's cache it is told at the close, and the time comes with it

@@ -5,9 +5,8 @@ import os
 import signal
 import stat
 import sys
-import time
 
-from sysx import eq
+from sysx import eq, tick
 
 MIB = 1 << 20
 
@@ -55,7 +54,7 @@ def sizes(d, _):
     want = b""
     for n in (1, 4096, 70000, 3):
         before = os.stat(p).st_mtime_ns
-        time.sleep(0.005)
+        tick(before)
         want += noise(n, n)
         os.write(fd, want[-n:])
         s = os.stat(p)
