@@ -49,7 +49,7 @@ struct tree_file {
 	struct through_open through;
 	bool drops; /* a view: the kernel drops its pages when this open is answered */
 	atomic_bool written; /* it is not counted as a writer any more */
-	atomic_bool closed;  /* a descriptor of it was */
+	atomic_bool closed;  /* a descriptor of it was, after its last use */
 	struct runs_writer writer;
 	uint64_t told_bytes; /* the size when it was opened, or ended a run last */
 	atomic_uint nlost_told; /* of the inode's nlost */
@@ -577,6 +577,15 @@ static void note_close(struct tree_file *f)
 	leaving_expect(i);
 }
 
+/* A caller has a descriptor of it: the close that was seen was that of a duplicate, such as a child process inherits. */
+static void note_use(struct tree_file *f)
+{
+	if (!atomic_load(&f->closed) || !tells_of_closes(f) || !atomic_exchange(&f->closed, false))
+		return;
+	atomic_fetch_add(&f->inode->nkept, 1);
+	leaving_end(f->inode);
+}
+
 /* The closer waits for this one, too (array/runs.h). */
 static int end_run(struct tree_file *f)
 {
@@ -720,6 +729,7 @@ int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, st
 	out->buf_bytes = 0;
 	if (!i)
 		return f->upload ? read_upload(f, off, len, out) : read_special(f, off, len, how, out);
+	note_use(f);
 	if (f->drops)
 		atomic_store(&i->stale_pages, false);
 	if (f->cached && !(flags & O_DIRECT))
@@ -858,8 +868,11 @@ static int write_any(struct tree_file *f, struct edit_bytes *b, const struct tre
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how, size_t *n_out)
 {
 	struct edit_bytes b = { buf, len, off, transfer_how(how->flags, !how->direct) };
-	int err = write_any(f, &b, how);
+	int err;
 
+	if (how->who)
+		note_use(f);
+	err = write_any(f, &b, how);
 	if (err && !how->who)
 		note_lost(f, err);
 	if (err && (how->whole || b.len == len || !err_is_full(err)))
@@ -882,6 +895,8 @@ int tree_flush(struct tree_file *f, bool closing)
 	end_writing(f);
 	if (closing)
 		note_close(f);
+	else
+		note_use(f);
 	/* What was written in place changes what the kernel has of the array; whoever waits for this waits for that. */
 	if (f->live && f->inode)
 		tree_changed_facts(f->tree, ((struct inode *)view_owner(f->inode->array))->ino);

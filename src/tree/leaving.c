@@ -5,7 +5,8 @@
  *
  * A file counts as leaving when its last name has gone and each open has had a descriptor closed (FLUSH), for LEAVING_NS after
  * the last such event: what lives longer is open by a duplicate of that descriptor, by O_PATH, mapped, or open by a reader whose
- * close the kernel does not tell of, and nobody waits for it until the next event.
+ * close the kernel does not tell of, and nobody waits for it until the next event. A read, write or fsync by a caller shows that
+ * a descriptor is open still: then the close that was seen does not count.
  *
  * Invariants:
  *  1. tree.leaving is in the order of leaving_ns. It holds no reference: free_inode takes the inode out.

@@ -3,7 +3,7 @@ operation, however late the kernel tells that it has let go of the file.
 
 release, forget: it tells a moment after the deletion, as somebody closes the last descriptor then, or that of the name.
 replaced, cut: a rename over the file, a truncation to nothing. several: of two files that leave, the one with the room goes last.
-kept: nobody waits for a file that a program has open.
+kept: nobody waits for a file that a program has open, also after a child has closed what it inherited.
 crowd: as many find no space as there are threads to serve what they wait for. single: with -s nobody waits.
 rounds: deleted and written again a hundred times, by writes that wait for a part of their space."""
 import concurrent.futures
@@ -11,6 +11,8 @@ import errno
 import os
 import sys
 import threading
+
+from sysx import in_child
 
 ROOM = 3 << 20
 LATE_S = 0.3
@@ -138,11 +140,20 @@ def several(d):
         timer.join()
 
 
+def read(fd):
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert len(os.pread(fd, 4096, 0)) == 4096
+
+
 def kept(d):
     os.close(fill(d))
     fd = os.open(f"{d}/room", os.O_RDWR)
     os.unlink(f"{d}/room")
     nobody_waits(d)
+    for use in os.fsync, read:
+        in_child(lambda: os.close(fd))
+        use(fd)
+        nobody_waits(d)
     os.close(fd)
     next_succeeds(d)
 
