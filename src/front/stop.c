@@ -6,7 +6,8 @@
  *    that it may lock, log and wait.
  * 2. A detach never closes the session's descriptor: open files go on being served.
  * 3. The kernel writes back what it holds while the loop still serves, and is told nothing once the loop is to end.
- * 4. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
+ * 4. A second signal is taken when the work of the first is done.
+ * 5. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
  *    read, and one signal could come between the loop's check and its sleep.
  */
 #ifndef FUSE_USE_VERSION
@@ -95,7 +96,7 @@ static void *stop_main(void *arg)
 			die_by(sig);
 			continue;
 		}
-		log_info("%s: %s", strsignal(sig), detached ? "ending at once" : "unmounting");
+		log_info("%s: %s", strsignal(sig), detached ? "ending" : "unmounting");
 		daemon_stopping();
 		if (!detached && mount_detach(s->mount) == 0) {
 			detached = true;

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 from sysx import closes, eq, get, put
 
@@ -138,23 +137,42 @@ def check(top):
             eq((path, get(path) == elements(30000, value).tobytes()), (path, True))
 
 
-def forever(act):
-    try:
-        while True:
-            act()
-    except OSError:
-        pass
+class Loop:
+    """A thread that does something again and again, until it fails."""
+
+    def __init__(self, act):
+        self.rounds, self.changed = 0, threading.Condition()
+        threading.Thread(target=self.run, args=(act,), daemon=True).start()
+
+    def run(self, act):
+        try:
+            while True:
+                act()
+                with self.changed:
+                    self.rounds += 1
+                    self.changed.notify_all()
+        except OSError:
+            pass
+
+    def goes_on(self, n):
+        """Waits until it has done n more rounds."""
+        with self.changed:
+            want = self.rounds + n
+            assert self.changed.wait_for(lambda: self.rounds >= want, 20), "stuck after %d rounds" % self.rounds
 
 
 def ended(mnt, pid):
     path = mnt + "/columns/k.f64"
     fd, views = os.open(path, os.O_RDWR | os.O_CREAT), os.open(os.path.dirname(npy(mnt, "columns")), os.O_RDONLY)
     data = os.urandom(4 << 20)
-    for act in lambda: os.pwrite(fd, data, 0), *[lambda: os.stat("k.npy", dir_fd=views)] * 2:
-        threading.Thread(target=forever, args=(act,), daemon=True).start()
-    time.sleep(0.5)
+    loops = [Loop(act) for act in (lambda: os.pwrite(fd, data, 0), *[lambda: os.stat("k.npy", dir_fd=views)] * 2)]
+    for loop in loops:
+        loop.goes_on(2)
     os.kill(int(pid), signal.SIGTERM)
-    time.sleep(0.5)
+    while os.path.ismount(mnt):
+        loops[0].goes_on(1)
+    for loop in loops:
+        loop.goes_on(2)
     os.kill(int(pid), signal.SIGTERM)
     subprocess.run([sys.executable, os.path.dirname(__file__) + "/proc.py", "wait", pid], check=True, timeout=20)
     os._exit(0)
