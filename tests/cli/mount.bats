@@ -314,7 +314,7 @@ read_ahead() { cat "/sys/class/bdi/$(awk -v m="$MNT" '$5 == m { print $3 }' /pro
 two"
 }
 
-@test "a second signal ends it at once, and what was written stays" {
+@test "a second signal ends it though files are open, and what was written stays" {
 	local single
 	for single in "" -s; do
 		mount_logged $single
