@@ -24,7 +24,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "front/options.h"
@@ -106,20 +105,18 @@ static int clear_stale(const char *shown, char *why, size_t why_len)
 
 int mount_resolve_dir(const char *shown, char **out, char *why, size_t why_len)
 {
-	struct statfs fs;
 	struct stat st;
 	char *path;
 	int err;
 
-	/* The attributes of a dead mount may be cached; its statfs never is. */
-	while (stat(shown, &st) < 0 || statfs(shown, &fs) < 0) {
-		err = -errno;
-		if (err == -ENOTCONN) {
-			err = clear_stale(shown, why, why_len);
-			if (err == 0)
-				continue;
+	while ((err = mnt_ask(shown)) == -ENOTCONN) {
+		err = clear_stale(shown, why, why_len);
+		if (err)
 			return err;
-		}
+	}
+	if (err == 0 && stat(shown, &st) < 0)
+		err = -errno;
+	if (err) {
 		snprintf(why, why_len, "%s: %s", shown, strerror(-err));
 		return err;
 	}

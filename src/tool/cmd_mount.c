@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "tool/holders.h"
@@ -137,12 +136,11 @@ enum tool_exit cmd_umount(const struct tool_call *call)
 	uint64_t timeout = TIMEOUT_SECONDS;
 	enum tool_exit code, unsynced = TOOL_OK;
 	struct tool_mount m;
-	struct statfs fs;
 	struct stat st = { 0 };
 
 	if (text && (text_number(text, &timeout) || timeout > TIMEOUT_SECONDS_MAX))
 		return tool_fail(TOOL_USAGE, "umount: '%s' is not a number of seconds up to %d", text, TIMEOUT_SECONDS_MAX);
-	if (statfs(call->args[0], &fs) < 0 && errno == ENOTCONN)
+	if (mnt_ask(call->args[0]) == -ENOTCONN)
 		return umount_dead(call->args[0]);
 	code = tool_mount_open(call->args[0], false, &m);
 	if (code != TOOL_OK)

@@ -16,6 +16,7 @@
 
 #include "tool/text.h"
 #include "tool/tool.h"
+#include "util/mnt.h"
 
 #define FUSE_SUPER_MAGIC 0x65735546
 
@@ -69,17 +70,15 @@ static int ask(int fd, struct spillfs_info *out)
 enum tool_exit tool_mount_open(const char *path, bool need_info, struct tool_mount *out)
 {
 	struct tool_mount m = { .fd = -1 };
-	struct statfs fs;
 	char root[PATH_MAX];
-	int err = 0;
+	int err = mnt_ask(path);
 
-	if (!realpath(path, root))
+	if (err == 0 && !realpath(path, root))
 		err = -errno;
 	if (err == 0)
 		err = climb(root);
-	/* What is known of a dead mount may be cached; its statfs never is. */
-	if (err == 0 && statfs(root, &fs) < 0)
-		err = -errno;
+	if (err == 0)
+		err = mnt_ask(root);
 	if (err == -ENOTCONN)
 		return tool_fail(TOOL_NOT_MOUNT, "%s: the daemon behind this mount is dead; mount again, "
 				 "or spillctl umount it", path);

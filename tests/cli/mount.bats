@@ -241,6 +241,37 @@ read_ahead() { cat "/sys/class/bdi/$(awk -v m="$MNT" '$5 == m { print $3 }' /pro
 	eq "$(grep -cF " $MNT " /proc/self/mountinfo)" 1
 }
 
+# asked_dying CMD...: its first question to the mount is under way when the daemon is killed; its exit code.
+asked_dying() {
+	local asks waits
+	waits=$WORK/connections/$(stat -c %d "$MNT")/waiting
+	kill -STOP "$PID"
+	"$@" 2>"$WORK/err" 3>&- &
+	asks=$!
+	until [ "$(cat "$waits")" -gt 0 ]; do alive "$asks" || break; done
+	kill -9 "$PID"
+	wait "$asks"
+}
+
+@test "a mount that dies while it is asked is a dead one" {
+	require_root
+	mkdir "$WORK/connections"
+	mount -t fusectl none "$WORK/connections"
+	up "$STORE" "$MNT"
+	asked_dying "$SPILLFS" "$STORE" "$MNT"
+	eq "$(cat "$WORK/err")" "spillfs: $MNT: detached the mount of a dead daemon"
+	PID=$(daemon_pid)
+	echo "$PID" >>"$WORK/.pids"
+	asked_dying "$SPILLCTL" umount "$MNT"
+	refute mounted
+	"$SPILLFS" "$STORE" "$MNT"
+	PID=$(daemon_pid)
+	echo "$PID" >>"$WORK/.pids"
+	asked_dying "$SPILLCTL" info "$MNT" || eq "$?" 2
+	DAEMON_LOST=expected
+	grep -q "the daemon behind this mount is dead" "$WORK/err"
+}
+
 @test "a dead mount over its own store is detached too" {
 	up "$MNT"
 	kill -9 "$PID"
