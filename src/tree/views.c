@@ -347,8 +347,26 @@ int views_source(struct tree *t, const struct view_node *n, struct inode **out)
 
 /* Attributes. */
 
-/* Whoever may read a table may read each of its columns, and list its directory: the bits that all have, of owners that
- * all have. */
+/* st with the bits that all columns have. A class of it must not read where one who is in it is the owner of some columns, or in
+ * the group of some, and may not read these. */
+static struct stat shared_attr(const struct stat *st, mode_t all, bool uids, bool gids)
+{
+	bool owners = uids || (all & 0400), groups = gids || (all & 0040);
+	struct stat out = *st;
+
+	if (!owners || !gids)
+		all &= ~(mode_t)0040;
+	if (!owners || !groups)
+		all &= ~(mode_t)0004;
+	if (!uids)
+		out.st_uid = geteuid();
+	if (!gids)
+		out.st_gid = getegid();
+	out.st_mode = S_IFREG | all;
+	return out;
+}
+
+/* Whoever may read a table may read each of its columns, and list its directory. */
 static int table_attr(struct tree *t, const struct view_node *n, struct tree_attr *attr)
 {
 	struct view_columns c;
@@ -371,14 +389,7 @@ static int table_attr(struct tree *t, const struct view_node *n, struct tree_att
 		lock_release(&i->attr);
 	}
 	views_columns_fini(&c);
-	/* Who is owner or group of one and not of another has the least of what the classes have. */
-	if (!uids || !gids) {
-		all &= (all & 0040) >> 3 | (all & 0400) >> 6 | 0440;
-		st->st_uid = uids ? st->st_uid : geteuid();
-		st->st_gid = gids ? st->st_gid : getegid();
-		all &= gids ? 0444 : 0404;
-	}
-	st->st_mode = S_IFREG | all;
+	*st = shared_attr(st, all, uids, gids);
 	return 0;
 }
 

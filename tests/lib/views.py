@@ -26,6 +26,7 @@
 import contextlib
 import errno
 import io
+import itertools
 import mmap
 import os
 import random
@@ -449,6 +450,8 @@ def owners(mnt):
         eq(stat.S_IMODE(os.stat(mnt + "/views/zarr/" + kind + "/d").st_mode), 0o510)
         if ROOT:
             owners_hold(mnt, kind, top)
+    if ROOT:
+        owners_tables(mnt)
 
 
 def owners_hold(mnt, kind, top):
@@ -482,6 +485,29 @@ def owners_hold(mnt, kind, top):
         np.save(npy + "/d/mine.npy", np.arange(3))
         eq(os.stat(top + "/d/mine").st_uid, NOBODY)
     sysx.in_child(all_of_it, NOBODY)
+
+
+def owners_tables(mnt):
+    """Whoever may read a table may read each of its columns, whoever owns them; and if one owns all, whoever may read them."""
+    d, table = mnt + "/buckets/table", mnt + "/views/parquet/buckets/table.parquet"
+    os.mkdir(d)
+    names = [make("%s/%s.u8" % (d, name), b"x") for name in "ab"]
+    callers = [(uid, groups) for uid in (11, 12, 13) for groups in ((), (21,), (22,), (21, 22))]
+
+    def may_read(caller, s):
+        uid, groups = caller
+        return bool(s.st_mode & (0o400 if uid == s.st_uid else 0o040 if s.st_gid in groups else 0o004))
+    for b_owner in (11, 21), (11, 22), (12, 21), (12, 22):
+        for name, owner in zip([d] + names, ((11, 21), (11, 21), b_owner)):
+            os.chown(name, *owner)
+        for modes in itertools.product((0, 0o4, 0o40, 0o44, 0o400, 0o404, 0o440, 0o444), repeat=2):
+            for name, mode in zip(names, modes):
+                os.chmod(name, mode)
+            shown, all_of = os.stat(table), [os.stat(name) for name in names]
+            for caller in callers:
+                may, should = may_read(caller, shown), all(may_read(caller, s) for s in all_of)
+                assert not may or should, (caller, b_owner, oct(modes[0]), oct(modes[1]), shown)
+                assert may or not should or b_owner != (11, 21), (caller, oct(modes[0]), oct(modes[1]), shown)
 
 
 # ---- sizes ------------------------------------------------------------------------------------------
