@@ -1,6 +1,6 @@
 /*
  * Passthrough: the kernel reads, writes and maps a file of the store by itself, without the daemon. Which files, and when,
- * tree/passthrough.c decides; here is how the kernel is told.
+ * tree/live/passthrough.c decides; here is how the kernel is told.
  */
 #ifndef SPILLFS_FRONT_PASSTHROUGH_H
 #define SPILLFS_FRONT_PASSTHROUGH_H

@@ -24,9 +24,9 @@
 #include "store/history.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
-#include "tree/views.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
+#include "tree/views/views.h"
 #include "util/clock.h"
 #include "util/log.h"
 

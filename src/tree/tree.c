@@ -12,9 +12,9 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
-#include "tree/upload.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
+#include "tree/views/upload.h"
 #include "util/clock.h"
 
 _Static_assert(META_INO_BUCKETS - META_INO_ROOT == ARRAY_BUCKET && META_INO_COLUMNS - META_INO_ROOT == ARRAY_COLUMN &&

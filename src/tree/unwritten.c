@@ -7,11 +7,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "tree/past.h"
-#include "tree/special.h"
-#include "tree/upload.h"
-#include "tree/views.h"
-#include "tree/views_priv.h"
+#include "tree/past/past.h"
+#include "tree/control/control.h"
+#include "tree/views/upload.h"
+#include "tree/views/views.h"
+#include "tree/views/inside.h"
 
 static int add(struct tree_inos *s, uint64_t ino)
 {

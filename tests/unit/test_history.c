@@ -18,8 +18,8 @@
 #include "store/layers_priv.h"
 #include "store/rebuild.h"
 #include "store/store.h"
-#include "tree/past.h"
-#include "tree/special.h"
+#include "tree/past/past.h"
+#include "tree/control/control.h"
 #include "tree/tree.h"
 #include "unit.h"
 

@@ -8,7 +8,7 @@
  *  3. The first error of a write stays: nothing of a file that failed is published.
  *  4. An upload is in the list of its tree while its name can be looked up; the list holds the node.
  */
-#include "tree/upload.h"
+#include "tree/views/upload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +21,9 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/edit.h"
-#include "tree/name.h"
+#include "tree/live/names.h"
 #include "tree/privs.h"
-#include "tree/views_priv.h"
+#include "tree/views/inside.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "view/npy.h"

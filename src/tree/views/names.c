@@ -15,9 +15,9 @@
 
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/past.h"
-#include "tree/upload.h"
-#include "tree/views_priv.h"
+#include "tree/past/past.h"
+#include "tree/views/upload.h"
+#include "tree/views/inside.h"
 
 static const char *const classes[] = { "buckets", "columns", "layers" };
 #define CLASS_KIND(k) ((enum array_kind)(ARRAY_BUCKET + (k)))

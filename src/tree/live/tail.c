@@ -9,7 +9,7 @@
  * kernel has dropped the page when the truncation returns, so that such a byte needs a read or a write first, which is seen
  * here. With its writeback cache neither is: nothing is left out then.
  */
-#include "tree/tail.h"
+#include "tree/live/tail.h"
 
 #include <unistd.h>
 

@@ -14,8 +14,8 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
 #include "util/err.h"
 
 static int hook_flush(void *ctx)

@@ -21,11 +21,11 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
-#include "tree/name.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
-#include "tree/special.h"
-#include "tree/views.h"
+#include "tree/live/names.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
+#include "tree/control/control.h"
+#include "tree/views/views.h"
 
 /* Cookies: "." and "..", then the root's special entries, then rows. */
 #define COOKIE_DOT 1u

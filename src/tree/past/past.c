@@ -6,7 +6,7 @@
  *  2. Only open files hold a state; what is merely known to the kernel holds nothing back.
  *  3. A directory of root 0 is looked up in the newest state; a file found there stays the one that was found.
  */
-#include "tree/past.h"
+#include "tree/past/past.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@
 #include "store/history.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/special.h"
-#include "tree/views.h"
+#include "tree/control/control.h"
+#include "tree/views/views.h"
 #include "util/clock.h"
 
 #define INO_BITS 36u

@@ -7,7 +7,7 @@
  *  3. A text is made when the file is opened, so that one reader sees one moment. Such files have size 0 in
  *     stat, as in /proc, and are read around the kernel's cache.
  */
-#include "tree/special.h"
+#include "tree/control/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,9 +25,9 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/inode.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
-#include "tree/views.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
+#include "tree/views/views.h"
 #include "util/clock.h"
 
 static const struct special {

@@ -5,7 +5,7 @@
 #define SPILLFS_TREE_VIEWS_PRIV_H
 
 #include "tree/inode.h"
-#include "tree/views.h"
+#include "tree/views/views.h"
 #include "view/formats.h"
 
 enum view_format { FORMAT_NPY, FORMAT_ZARR, FORMAT_ZARR2, FORMAT_PARQUET, FORMAT_ARROW, FORMAT_ZST, FORMAT_RUNS, FORMAT_N };

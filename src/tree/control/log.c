@@ -16,7 +16,7 @@
 #include "store/history.h"
 #include "store/store.h"
 #include "tree/inode.h"
-#include "tree/special.h"
+#include "tree/control/control.h"
 
 #define PATH_MAX_BYTES 8192
 

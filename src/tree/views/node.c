@@ -6,7 +6,7 @@
  *  2. Nodes hold no file of the present, so that views keep nothing from being deleted; open ones do.
  *  3. The content behind a number changes only while nobody has it open, and then the kernel's pages are dropped.
  */
-#include "tree/views.h"
+#include "tree/views/views.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,9 +20,9 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/past.h"
-#include "tree/upload.h"
-#include "tree/views_priv.h"
+#include "tree/past/past.h"
+#include "tree/views/upload.h"
+#include "tree/views/inside.h"
 #include "util/clock.h"
 
 #define VIEW_FLAG (1ull << 63)

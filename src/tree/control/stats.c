@@ -13,7 +13,7 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "tree/inode.h"
-#include "tree/special.h"
+#include "tree/control/control.h"
 #include "util/clock.h"
 #include "util/stats.h"
 

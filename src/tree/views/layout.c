@@ -14,8 +14,8 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/past.h"
-#include "tree/views_priv.h"
+#include "tree/past/past.h"
+#include "tree/views/inside.h"
 
 #define COLUMNS_MAX 4096u
 

@@ -12,7 +12,7 @@
  *     written once more (`recent`).
  *  3. Each inode whose file the kernel has is in t->through, with a reference.
  */
-#include "tree/passthrough.h"
+#include "tree/live/passthrough.h"
 
 #include <errno.h>
 #include <fcntl.h>

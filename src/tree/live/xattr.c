@@ -18,11 +18,11 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
 #include "tree/privs.h"
-#include "tree/special.h"
-#include "tree/views.h"
+#include "tree/control/control.h"
+#include "tree/views/views.h"
 
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."

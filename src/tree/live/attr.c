@@ -8,12 +8,12 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
-#include "tree/passthrough.h"
-#include "tree/past.h"
+#include "tree/live/passthrough.h"
+#include "tree/past/past.h"
 #include "tree/privs.h"
-#include "tree/special.h"
-#include "tree/tail.h"
-#include "tree/views.h"
+#include "tree/control/control.h"
+#include "tree/live/tail.h"
+#include "tree/views/views.h"
 #include "util/clock.h"
 
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
