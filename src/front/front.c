@@ -28,15 +28,6 @@ void front_show(const struct front *f, struct stat *st)
 		st->st_mode &= ~(f->config.umask & 0777);
 }
 
-double front_attr_timeout(const struct tree_attr *a)
-{
-	if (a->settled)
-		return FRONT_TIMEOUT_SECONDS;
-	if (a->brief)
-		return S_ISDIR(a->st.st_mode) ? FRONT_WALK_SECONDS : FRONT_BRIEF_SECONDS;
-	return 0;
-}
-
 static _Thread_local bool told;
 static _Thread_local uint64_t told_attr; /* a file whose attributes are to be forgotten at once; 0: none */
 static _Thread_local bool tells_now; /* there may be one */

@@ -67,7 +67,6 @@ static void open_written(void *ctx)
 	struct tree_file_info info = { .direct = !f->config.writeback };
 	int err;
 
-	tree_on_behalf(fuse_req_ctx(p->req)->pid);
 	if (cuts(f, &p->fi))
 		front_tells_now();
 	err = tree_file_open(f->tree, p->ino, p->fi.flags, &who, &p->file, &info);
@@ -127,10 +126,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct tree_file_info info = { .direct = !f->config.writeback };
 	struct tree_file *file;
 	struct tree_attr a;
-	int err;
+	int err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
 
-	tree_on_behalf(fuse_req_ctx(req)->pid);
-	err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);
 	if (!err) {
 		err = tree_file_open(f->tree, a.st.st_ino, fi->flags & ~O_TRUNC, &who, &file, &info);
 		if (!err && info.new_attr) {

@@ -26,8 +26,8 @@ void front_fill_entry(const struct front *f, const struct tree_attr *a, struct f
 	e->attr = a->st;
 	e->attr.st_ino = tree_shown_ino(f->tree, e->ino);
 	front_show(f, &e->attr);
-	e->attr_timeout = front_attr_timeout(a);
-	e->entry_timeout = a->moving ? 0 : FRONT_TIMEOUT_SECONDS;
+	e->attr_timeout = a->attr_ms / 1000.0;
+	e->entry_timeout = a->name_ms / 1000.0;
 }
 
 static void reply_entry(fuse_req_t req, int err, struct tree_attr *a)
@@ -52,7 +52,7 @@ static void reply_attr(fuse_req_t req, int err, struct tree_attr *a)
 	}
 	a->st.st_ino = tree_shown_ino(front_of(req)->tree, a->st.st_ino);
 	front_show(front_of(req), &a->st);
-	fuse_reply_attr(req, &a->st, front_attr_timeout(a));
+	fuse_reply_attr(req, &a->st, a->attr_ms / 1000.0);
 }
 
 /* The kernel keeps a name that is not there: if it asked again, two programs that make the same file could drop its entry, and
@@ -87,11 +87,10 @@ static struct pending_name *new_pending_name(fuse_req_t req, fuse_ino_t parent, 
 static void answer_lookup(void *ctx)
 {
 	struct pending_name *p = ctx;
+	struct tree_caller who = front_caller(p->req);
 	struct tree_attr a;
-	int err;
+	int err = tree_lookup(front_of(p->req)->tree, p->parent, p->name, &who, &a);
 
-	tree_on_behalf(fuse_req_ctx(p->req)->pid);
-	err = tree_lookup(front_of(p->req)->tree, p->parent, p->name, &a);
 	reply_entry(p->req, err, &a);
 	free(p);
 }
@@ -119,11 +118,10 @@ static bool looks_again(fuse_req_t req, fuse_ino_t parent, const char *name, uin
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct tree *t = front_of(req)->tree;
+	struct tree_caller who = front_caller(req);
 	struct tree_attr a;
-	int err;
+	int err = tree_lookup(t, parent, name, &who, &a);
 
-	tree_on_behalf(fuse_req_ctx(req)->pid);
-	err = tree_lookup(t, parent, name, &a);
 	if (err == -ENOENT && tree_names_settled(t, parent))
 		reply_absent(req);
 	else if (err || !looks_again(req, parent, name, a.st.st_ino))

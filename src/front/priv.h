@@ -19,8 +19,6 @@
 
 /* The daemon is the only one who changes the tree, so what the kernel knows stays right. */
 #define FRONT_TIMEOUT_SECONDS 86400.0
-#define FRONT_BRIEF_SECONDS 1.0
-#define FRONT_WALK_SECONDS 0.05 /* from a directory's lookup to the question who may search it */
 
 struct notify;
 
@@ -69,7 +67,6 @@ void front_write_back(struct front *f, struct tree_inos *inos, void (*then)(void
 int front_write_back_all(struct front *f, void (*then)(void *ctx), void *ctx);
 /* Applies -o uid=, gid=, umask= to what is shown. */
 void front_show(const struct front *f, struct stat *st);
-double front_attr_timeout(const struct tree_attr *a);
 /* The answer to what has looked a up, which was counted. */
 void front_fill_entry(const struct front *f, const struct tree_attr *a, struct fuse_entry_param *e);
 

@@ -22,6 +22,7 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
 #include "tree/privs.h"
@@ -212,17 +213,12 @@ static int do_mark(struct array *a, void *ctx)
 	return runs_mark(array_runs(a), a->size_bytes, &m->made);
 }
 
-int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
+int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
 {
 	struct marking m = { 0 };
 	struct inode *i;
-	int err;
+	int err = inode_find(t, ino, &i);
 
-	if (past_is(ino) || views_is(ino) || t->store->config.follow)
-		return -EROFS;
-	if (special_is(ino))
-		return -EOPNOTSUPP;
-	err = inode_find(t, ino, &i);
 	if (!err && (!S_ISREG(i->mode) || i->kind != ARRAY_BUCKET))
 		err = -EOPNOTSUPP;
 	if (!err)
@@ -273,9 +269,9 @@ static int try_view(struct inode *i, struct view_opening *o)
 	return err;
 }
 
-static int need_view(struct inode *i)
+static int need_view(struct inode *i, const struct tree_caller *who)
 {
-	struct view_opening o = { 0 };
+	struct view_opening o = { .thread = who->thread };
 	int err;
 
 	do
@@ -284,9 +280,9 @@ static int need_view(struct inode *i)
 	return err;
 }
 
-static int open_view(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+static int open_view(struct tree_file *f, struct inode *i, const struct tree_caller *who, struct tree_file_info *info)
 {
-	int err = need_view(i);
+	int err = need_view(i, who);
 
 	if (err)
 		return err;
@@ -341,12 +337,12 @@ static void end_view(struct tree_file *f)
 }
 
 /* In place. Who reads what was pinned goes on reading that; the writer is sent to look for another node. */
-static int open_view_live(struct tree_file *f, struct inode *i, struct tree_file_info *info)
+static int open_view_live(struct tree_file *f, struct inode *i, const struct tree_caller *who, struct tree_file_info *info)
 {
 	int err;
 
 	enter_live(f, i);
-	err = open_view(f, i, info);
+	err = open_view(f, i, who, info);
 	if (!err && !view_owner(i->array)) {
 		end_view(f);
 		inode_put(i, 1);
@@ -386,7 +382,7 @@ static int open_view_written(struct tree_file *f, const struct tree_caller *who,
 	close_view(i); /* the lookup may have opened it to be read */
 	err = upload_open(i, f->flags, who, &f->upload, &cached);
 	if (err == -ENOENT)
-		return open_view_live(f, i, info);
+		return open_view_live(f, i, who, info);
 	if (err)
 		return err;
 	info->direct = !cached;
@@ -455,7 +451,7 @@ static int open_inode(struct tree_file *f, const struct tree_caller *who, struct
 		return -EROFS;
 	if (i->view) {
 		through_refresh_all(f->tree);
-		return open_view(f, i, info);
+		return open_view(f, i, who, info);
 	}
 	if (f->flags & O_TRUNC)
 		err = empty(i, who);
@@ -539,11 +535,11 @@ int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_ca
 	f->flags = flags;
 	info->keep_cache = info->new_attr = false;
 	info->backing = 0;
-	if (special_is(ino)) {
+	if (realm_of(t, ino)->id == REALM_CONTROL) {
 		err = special_open(t, ino, flags, &f->special);
 		info->direct = f->special.text != NULL;
 		info->keep_cache = !info->direct;
-	} else if (views_is(ino) && (flags & O_ACCMODE) != O_RDONLY) {
+	} else if (realm_of(t, ino)->id == REALM_VIEWS && (flags & O_ACCMODE) != O_RDONLY) {
 		through_refresh_all(t);
 		err = open_view_written(f, who, info);
 	} else {

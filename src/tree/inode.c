@@ -350,6 +350,14 @@ void inode_put(struct inode *i, uint64_t n)
 	}
 }
 
+void inode_forget(struct tree *t, uint64_t ino, uint64_t n)
+{
+	struct inode *i;
+
+	if (!inode_find(t, ino, &i))
+		inode_put(i, n);
+}
+
 /* What its row and its note take. */
 static uint64_t owed_by(const struct inode *i)
 {
@@ -409,13 +417,14 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	struct stat *st = &out->st;
 	struct array *a;
 	uint64_t stored;
+	bool settled;
 
 	memset(st, 0, sizeof(*st));
 	lock_acquire(&i->attr);
 	/* Who closes it takes it away with this lock held. A past file's is not needed: the row says the same. */
 	a = i->past ? NULL : i->array;
 	stored = a ? atomic_load(&a->stored_bytes) : i->row_stored_bytes;
-	out->settled = !a || !array_unsettled(a);
+	settled = !a || !array_unsettled(a);
 	st->st_ino = i->ino;
 	st->st_mode = i->mode;
 	st->st_nlink = i->nlink;
@@ -428,13 +437,14 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	st->st_size = (off_t)atomic_load(&i->size_bytes);
 	st->st_blocks = (blkcnt_t)((stored + 511) / 512);
 	through_stat_locked(i, st);
-	out->settled &= !i->through.mapped && !i->lost_bits;
+	settled &= !i->through.mapped && !i->lost_bits;
 	lock_release(&i->attr);
 	/* The kernel may have pages that nobody here has seen. */
 	if (!st->st_blocks && atomic_load(&i->nmappable) > 0)
 		st->st_blocks = TREE_BLOCKS_LEAST;
 	st->st_blksize = TREE_IO_BYTES;
-	out->moving = out->brief = false;
+	out->attr_ms = settled ? TREE_KEEP_MS : 0;
+	out->name_ms = TREE_KEEP_MS;
 }
 
 bool inode_may_add(const struct inode *dir, const struct tree_caller *who)

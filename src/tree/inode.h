@@ -17,6 +17,8 @@
 #include "io/io.h"
 #include "store/commit.h"
 #include "store/meta.h"
+#include "tree/changed.h"
+#include "tree/realm.h"
 #include "tree/tree.h"
 #include "util/lock.h"
 
@@ -95,9 +97,17 @@ struct idle_list {
 };
 
 #define TREE_EDIT_SLOTS 16384u
+#define VIEWS_ALONE_MAX 64u
+
+/* A view that a thread was refused, which gets one of its own when it looks it up again (views/). */
+struct view_wish {
+	_Atomic uint64_t number; /* 0: none */
+	_Atomic int64_t until_ns;
+};
 
 struct tree {
 	struct store *store;
+	const struct realm_ops *realms[REALM_N];
 	struct arrays *arrays;
 	struct lock lock; /* RANK_ICACHE */
 	struct inode **table;
@@ -111,6 +121,8 @@ struct tree {
 	_Atomic uint32_t edits[TREE_EDIT_SLOTS]; /* changes of inodes whose numbers fall together; also of forgotten ones */
 	struct upload *uploads; /* upload.c's; RANK_ICACHE */
 	struct inode *live;     /* views that are written in place: views_edit.c's; RANK_ICACHE */
+	struct view_wish alone[VIEWS_ALONE_MAX];
+	_Atomic uint64_t views_made, views_apart, uploads_made; /* so many so far: for numbers of their own */
 	struct tree_changes changes;
 	struct tree_passthrough passthrough; /* RANK_ICACHE */
 	struct inode *through;  /* RANK_ICACHE */
@@ -126,24 +138,6 @@ struct tree {
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */
 };
 
-/* An open directory. */
-struct tree_dir {
-	struct tree_dir *next, **link; /* in tree.dirs */
-	struct history *state; /* of a follower, whose cookies are positions in a state: that of the walk's start; RANK_ICACHE */
-	_Atomic uint64_t last; /* of the present: the highest cookie at the walk's start; 0: not known yet */
-};
-
-/* The cookie that the walk ends at. What is added after its start has a higher one, or the walk might never end. */
-int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
-
-/* The kernel is to forget a name of a directory and the directory's attributes, attributes, or pages and attributes (tree_on_changes). */
-void tree_changed_name(struct tree *t, uint64_t parent, const char *name);
-void tree_changed_attr(struct tree *t, uint64_t ino);
-void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);
-/* Its times or its size. With its writeback cache the kernel takes none of these for a file that it knows: it forgets the
- * file's name, too, and so the file, unless it is open. Takes the meta lock. */
-void tree_changed_facts(struct tree *t, uint64_t ino);
-
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
 /* As inode_find, and loads the row if it is not known; counts one reference. Holds the meta lock. */
@@ -158,6 +152,8 @@ void inode_ref(struct inode *i);
 /* Takes n references; the last one frees the inode, and its storage if it has no name. May block on
  * I/O; no lock may be held. */
 void inode_put(struct inode *i, uint64_t n);
+/* Takes back n lookups of what a function of a world has counted. */
+void inode_forget(struct tree *t, uint64_t ino, uint64_t n);
 /* It has to be staged at the next commit. */
 void inode_mark_dirty(struct inode *i);
 /* The same, and more than its access time has changed. */

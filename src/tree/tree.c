@@ -1,24 +1,45 @@
 /*
- * Opening and closing the tree: the fixed directories, the caches, the commit thread's hooks.
+ * The tree as front/ sees it: each operation goes to the world that the inode number belongs to.
+ *
+ * Invariants:
+ *  1. A change that a world has not is refused as the world says; a follower refuses all with -EROFS.
+ *  2. Cookies of listings: "." and "..", the root's control entries, then those of the directory's own world.
  */
 #include "tree/tree.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include "spillfs.h"
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/control/control.h"
+#include "tree/dir.h"
 #include "tree/inode.h"
+#include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
+#include "tree/realm.h"
 #include "tree/views/upload.h"
+#include "tree/views/views.h"
 #include "util/clock.h"
 
 _Static_assert(META_INO_BUCKETS - META_INO_ROOT == ARRAY_BUCKET && META_INO_COLUMNS - META_INO_ROOT == ARRAY_COLUMN &&
 	       META_INO_LAYERS - META_INO_ROOT == ARRAY_LAYERED, "meta_roots_locked");
+
+static const struct realm_ops *const worlds[REALM_N] = {
+	[REALM_LIVE] = &live_realm,
+	[REALM_PAST] = &past_realm,
+	[REALM_VIEWS] = &views_realm,
+	[REALM_CONTROL] = &control_realm,
+};
+
+/* Opening and closing: the fixed directories, the caches, the commit thread's hooks. */
 
 static int make_roots(struct tree *t)
 {
@@ -50,6 +71,7 @@ int tree_open(struct store *s, struct tree **out)
 	if (!t)
 		return -ENOMEM;
 	t->store = s;
+	memcpy(t->realms, worlds, sizeof(worlds));
 	t->mount_ns = clock_now_ns();
 	t->nbuckets = 1024;
 	t->dirty_tail = &t->dirty_head;
@@ -89,9 +111,7 @@ int tree_open(struct store *s, struct tree **out)
 
 void tree_close(struct tree *t)
 {
-	/* The kernel does not wait for the end of these. */
-	while (t->dirs)
-		tree_dir_release(t, t->dirs);
+	dir_release_all(t);
 	upload_drop_all(t);
 	through_end_all(t);
 	if (t->store->config.follow) {
@@ -153,43 +173,339 @@ struct store *tree_store(struct tree *t)
 	return t->store;
 }
 
-void tree_on_changes(struct tree *t, const struct tree_changes *c)
+void tree_sizes_stick(struct tree *t)
 {
-	t->changes = *c;
+	t->sizes_stick = true;
 }
 
-void tree_changed_name(struct tree *t, uint64_t parent, const char *name)
-{
-	if (t->changes.name)
-		t->changes.name(t->changes.ctx, parent, name);
-	/* Of the directory's times and links the kernel forgets nothing with a name that it does not know. */
-	tree_changed_attr(t, parent);
-}
+#define STATFS_UNIT 4096u
 
-void tree_changed_attr(struct tree *t, uint64_t ino)
+int tree_statfs(struct tree *t, struct statvfs *out)
 {
-	if (t->changes.attr)
-		t->changes.attr(t->changes.ctx, ino);
-}
+	uint64_t total, left, avail, inodes = 0;
+	int err = store_space(t->store, &total, &left, &avail);
 
-void tree_changed_facts(struct tree *t, uint64_t ino)
-{
-	char name[META_NAME_MAX + 1];
-	uint64_t parent;
-	int err = -ENOENT;
-
-	tree_changed_attr(t, ino);
-	if (t->sizes_stick) {
+	if (!err && t->store->meta) {
 		meta_lock(t->store->meta);
-		err = meta_name_of_locked(t->store->meta, ino, &parent, name);
+		err = meta_inode_count_locked(t->store->meta, &inodes);
 		meta_unlock(t->store->meta);
 	}
-	if (!err)
-		tree_changed_name(t, parent, name);
+	if (err)
+		return err;
+	memset(out, 0, sizeof(*out));
+	/* Clients multiply by either: both are the same unit. */
+	out->f_bsize = out->f_frsize = STATFS_UNIT;
+	out->f_blocks = total / STATFS_UNIT;
+	out->f_bfree = left / STATFS_UNIT;
+	out->f_bavail = avail / STATFS_UNIT;
+	/* Inodes are rows: as many as there is space for. */
+	out->f_files = inodes + avail / 512;
+	out->f_ffree = out->f_favail = avail / 512;
+	out->f_namemax = META_NAME_MAX;
+	return 0;
 }
 
-void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len)
+/* Changes. */
+
+/* May the world's operation be called? */
+static int may_change(const struct tree *t, const struct realm_ops *r, bool has)
 {
-	if (t->changes.pages)
-		t->changes.pages(t->changes.ctx, ino, off, len);
+	if (t->store->config.follow)
+		return -EROFS;
+	return has ? 0 : r->refusal;
+}
+
+static int check_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > META_NAME_MAX ? -ENAMETOOLONG : len ? 0 : -ENOENT;
+}
+
+/* Names. */
+
+bool tree_names_settled(struct tree *t, uint64_t parent)
+{
+	return parent != META_INO_ROOT && realm_of(t, parent)->names_settled;
+}
+
+bool tree_takes_snapshots(uint64_t dir)
+{
+	return dir == SPECIAL_SNAPSHOTS;
+}
+
+int tree_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
+{
+	int err = check_name(name);
+
+	if (err)
+		return err;
+	if (parent == META_INO_ROOT) {
+		err = control_realm.lookup(t, parent, name, who, out);
+		if (err != -ENOENT || realm_of(t, parent) == &control_realm)
+			return err;
+	}
+	return realm_of(t, parent)->lookup(t, parent, name, who, out);
+}
+
+void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
+{
+	struct inode *i;
+
+	if (inode_find(t, ino, &i))
+		return;
+	leaving_expect(i);
+	if (!i->nlink && t->store->commit)
+		room_free(t); /* it may be the last of a deleted file */
+	inode_put(i, nlookup);
+}
+
+int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
+	      const struct tree_caller *who, struct tree_attr *out)
+{
+	const struct realm_ops *r = realm_of(t, parent);
+	int err = check_name(name);
+
+	if (!err)
+		err = may_change(t, r, r->make);
+	return err ? err : r->make(t, parent, &(struct realm_new){ name, mode, rdev, target, who }, out);
+}
+
+int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
+		struct tree_attr *out)
+{
+	const struct realm_ops *r = realm_of(t, parent);
+	int err = check_name(name);
+
+	if (!err)
+		err = may_change(t, r, r->create || r->make);
+	if (err)
+		return err;
+	return (r->create ? r->create : r->make)(t, parent, &(struct realm_new){ name, S_IFREG | mode, 0, NULL, who }, out);
+}
+
+/* Between worlds, as between file systems. */
+int tree_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out)
+{
+	const struct realm_ops *r = realm_of(t, parent);
+	int err = check_name(name);
+
+	if (!err)
+		err = may_change(t, r, r->link);
+	if (!err && realm_of(t, ino) != r)
+		err = -EXDEV;
+	return err ? err : r->link(t, ino, parent, name, out);
+}
+
+int tree_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who)
+{
+	const struct realm_ops *r = realm_of(t, parent);
+	int err = may_change(t, r, r->unlink);
+
+	return err ? err : r->unlink(t, parent, name, who);
+}
+
+int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
+{
+	const struct realm_ops *r = realm_of(t, parent);
+	int err = may_change(t, r, r->rmdir);
+
+	return err ? err : r->rmdir(t, parent, name);
+}
+
+int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
+		unsigned flags, const struct tree_caller *who)
+{
+	const struct realm_ops *r = realm_of(t, parent), *to = realm_of(t, newparent);
+	int err = check_name(newname);
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	if (!err)
+		err = may_change(t, r, r->rename);
+	if (!err)
+		err = may_change(t, to, to->rename);
+	if (!err && r != to)
+		err = -EXDEV;
+	return err ? err : r->rename(t, parent, name, newparent, newname, flags, who);
+}
+
+int tree_readlink(struct tree *t, uint64_t ino, char **out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+
+	return r->readlink ? r->readlink(t, ino, out) : -EINVAL;
+}
+
+/* Directories. */
+
+#define COOKIE_DOT 1u
+#define COOKIE_DOTDOT 2u
+#define COOKIE_CONTROL 16u /* in the root of the live tree */
+#define COOKIE_OWN 64u
+
+static void add_dot(struct tree_listing *l, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct tree_dirent *d = dir_add(l, cookie, name);
+
+	if (!d)
+		return;
+	d->attr.st.st_ino = ino;
+	d->attr.st.st_mode = S_IFDIR;
+}
+
+static int add_dots(struct tree_listing *l, uint64_t ino, uint64_t cookie)
+{
+	const struct realm_ops *r = realm_of(l->tree, ino);
+	uint64_t parent = META_INO_ROOT;
+	int err = r->parent ? r->parent(l->tree, ino, &parent) : 0;
+
+	if (err)
+		return err;
+	if (cookie < COOKIE_DOT)
+		add_dot(l, COOKIE_DOT, ".", ino);
+	if (cookie < COOKIE_DOTDOT)
+		add_dot(l, COOKIE_DOTDOT, "..", parent);
+	return 0;
+}
+
+/* The entries of a world, whose cookies stand behind `base`. */
+static int add_of(struct tree_listing *l, const struct realm_ops *r, uint64_t ino, uint64_t cookie, uint64_t base)
+{
+	size_t first = l->n;
+	int err = r->readdir(l->tree, ino, cookie < base ? 0 : cookie - base, l);
+
+	for (size_t k = first; k < l->n; k++)
+		l->v[k].cookie += base;
+	return err;
+}
+
+int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
+		  size_t max, size_t *n_out)
+{
+	struct tree_listing l = { .tree = t, .dir = d, .count = count, .v = v, .max = max };
+	const struct realm_ops *r = realm_of(t, ino);
+	int err;
+
+	if (!cookie)
+		atomic_store(&d->last, 0);
+	err = add_dots(&l, ino, cookie);
+	if (!err && ino == META_INO_ROOT && r != &control_realm && cookie < COOKIE_OWN)
+		err = add_of(&l, &control_realm, ino, cookie, COOKIE_CONTROL);
+	if (!err)
+		err = add_of(&l, r, ino, cookie, COOKIE_OWN);
+	if (err) {
+		dir_uncount(&l, 0);
+		return err;
+	}
+	*n_out = l.n;
+	return 0;
+}
+
+/* Attributes. */
+
+int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+{
+	return realm_of(t, ino)->getattr(t, ino, out);
+}
+
+uint64_t tree_shown_ino(struct tree *t, uint64_t ino)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+
+	return r->shown_ino ? r->shown_ino(t, ino) : ino;
+}
+
+int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
+		 struct tree_attr *out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err = may_change(t, r, r->setattr);
+
+	return err ? err : r->setattr(t, ino, set, st, who, f, out);
+}
+
+bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
+{
+	return inode_is_mappable(t, ino);
+}
+
+bool tree_attr_kept(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+
+	return inode_find(t, ino, &i) || !i->lost_bits;
+}
+
+int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err = may_change(t, r, r->mark);
+
+	return err ? err : r->mark(t, ino, out);
+}
+
+/* Extended attributes. */
+
+static int check_namespace(const char *name)
+{
+	static const char *const kept[] = { "user.", "trusted.", "security." };
+
+	if (strlen(name) > META_NAME_MAX)
+		return -ERANGE;
+	for (size_t k = 0; k < sizeof(kept) / sizeof(*kept); k++) {
+		if (!strncmp(name, kept[k], strlen(kept[k])))
+			return name[strlen(kept[k])] ? 0 : -EINVAL;
+	}
+	return -EOPNOTSUPP;
+}
+
+/* The act counts: nothing is kept. */
+static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len, int flags)
+{
+	struct spillfs_mark mark;
+
+	if (len != 1 || *value != '1')
+		return -EINVAL;
+	return flags & XATTR_REPLACE ? -ENODATA : tree_mark(t, ino, &mark);
+}
+
+int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err = r->getxattr ? check_namespace(name) : -ENODATA;
+
+	return err ? err : r->getxattr(t, ino, name, out, len_out);
+}
+
+int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err;
+
+	if (!strcmp(name, SPILLFS_XATTR_MARK))
+		return set_mark(t, ino, value, len, flags);
+	err = may_change(t, r, r->setxattr);
+	if (!err)
+		err = check_namespace(name);
+	return err ? err : r->setxattr(t, ino, name, value ? value : "", len, flags);
+}
+
+int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+
+	*out = NULL;
+	*len_out = 0;
+	return r->listxattr ? r->listxattr(t, ino, out, len_out) : 0;
+}
+
+int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err = may_change(t, r, r->removexattr);
+
+	if (!err)
+		err = check_namespace(name);
+	return err ? err : r->removexattr(t, ino, name);
 }

@@ -31,13 +31,12 @@ struct tree_caller {
 	pid_t thread; /* 0: not known */
 };
 
-/* settled: the attributes change only through the kernel, so that it may cache them. moving: the name can come to mean
- * something else without the kernel's doing. brief: the kernel may cache the attributes for a moment: what matters of them
- * (the size, of an open file) does not change, and each lookup, which a moving name takes, tells them anew. */
+/* How long the kernel may keep the attributes, and the name by which they were looked up, without asking again. */
 struct tree_attr {
 	struct stat st;
-	bool settled, moving, brief;
+	unsigned attr_ms, name_ms;
 };
+#define TREE_KEEP_MS 86400000u /* what changes only through the kernel, or is told to it */
 /* st_blocks of a file whose bytes are counted elsewhere, or are in the kernel's cache alone. From 0 blocks tar and cp conclude
  * that all of a file is a hole; from too few they ask SEEK_DATA. */
 #define TREE_BLOCKS_LEAST 1
@@ -55,10 +54,6 @@ struct store *tree_store(struct tree *t);
 /* The kernel keeps the size of a file that it knows, whatever it is told (its writeback cache): a view of another size has to
  * be another inode. Before any name is looked up. */
 void tree_sizes_stick(struct tree *t);
-/* The thread (its number; 0: not known) for which the calling thread works from now on: whoever is refused a view because
- * others have it open gets one of its own when it looks it up again. */
-void tree_on_behalf(pid_t thread);
-
 /* So many threads serve the kernel's requests. Before it is told, no operation waits for what another request frees. */
 void tree_served_by(struct tree *t, unsigned nthreads);
 
@@ -80,8 +75,9 @@ struct tree_passthrough {
 };
 void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p);
 
-/* Names. lookup, make and link count a lookup of the inode in out. */
-int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+/* Names. lookup, make and link count a lookup of the inode in out. who (NULL: nobody in particular): a view that is refused because
+ * others have it open is another one when the same thread looks it up again. */
+int tree_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out);
 /* Names of this directory come and go by the kernel alone, or it is told (tree_on_changes): it may keep that one is not there. */
 bool tree_names_settled(struct tree *t, uint64_t parent);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "tree/past/past.h"
-#include "tree/control/control.h"
 #include "tree/views/upload.h"
 #include "tree/views/views.h"
 #include "tree/views/inside.h"
@@ -76,7 +74,7 @@ int tree_unwritten(struct tree *t, uint64_t ino, struct tree_inos *out)
 	struct inode *i;
 	int err;
 
-	if (special_is(ino) || inode_find(t, ino, &i) || i->past || (i->view && past_is(i->view->key.source)))
+	if (inode_find(t, ino, &i) || i->past || (i->view && views_is_fixed(t, i->view->key.source)))
 		err = 0;
 	else if (i->view && i->view->key.role == VIEW_TABLE)
 		err = add_columns(t, &i->view->key, &s);

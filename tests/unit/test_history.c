@@ -69,10 +69,10 @@ static struct world world_open(const char *dir, unsigned keep, bool follow)
 
 	open_store(dir, keep, follow, &w.store);
 	CHECK_OK(tree_open(w.store, &w.tree));
-	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "layers", &a));
+	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "layers", NULL, &a));
 	if (follow)
 		return w;
-	if (tree_lookup(w.tree, META_INO_LAYERS, "d", &a)) {
+	if (tree_lookup(w.tree, META_INO_LAYERS, "d", NULL, &a)) {
 		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "d", S_IFDIR | 0755, 0, NULL, &me, &a));
 		CHECK_OK(tree_setxattr(w.tree, META_INO_LAYERS, "user.spillfs.block_size", "4096", 4, 0));
 		CHECK_OK(tree_setxattr(w.tree, a.st.st_ino, "user.spillfs.block_size", "8192", 4, 0));
@@ -192,13 +192,13 @@ static void check_files(struct tree *t, uint64_t layers, const struct state *s)
 	struct tree_attr d, a;
 	char name[16];
 
-	CHECK_OK(tree_lookup(t, layers, "d", &d));
+	CHECK_OK(tree_lookup(t, layers, "d", NULL, &d));
 	for (unsigned i = 0; i < NFILES; i++) {
 		bool in_d = i >= NFILES / 2;
 		int err;
 
 		file_name(i, name);
-		err = tree_lookup(t, in_d ? d.st.st_ino : layers, name, &a);
+		err = tree_lookup(t, in_d ? d.st.st_ino : layers, name, NULL, &a);
 		CHECK_EQ(err, s->f[i].there ? 0 : -ENOENT);
 		if (err)
 			continue;
@@ -214,10 +214,10 @@ static void check_files(struct tree *t, uint64_t layers, const struct state *s)
 static int find_state(struct tree *t, const char *name, uint64_t *layers_out)
 {
 	struct tree_attr a;
-	int err = tree_lookup(t, SPECIAL_SNAPSHOTS, name, &a);
+	int err = tree_lookup(t, SPECIAL_SNAPSHOTS, name, NULL, &a);
 
 	if (!err)
-		err = tree_lookup(t, a.st.st_ino, "layers", &a);
+		err = tree_lookup(t, a.st.st_ino, "layers", NULL, &a);
 	if (!err)
 		*layers_out = a.st.st_ino;
 	return err;
@@ -279,7 +279,7 @@ static uint64_t need_file(struct world *w, struct state *s, unsigned i)
 
 	file_name(i, name);
 	if (s->f[i].there) {
-		CHECK_OK(tree_lookup(w->tree, parent_of(w, i), name, &a));
+		CHECK_OK(tree_lookup(w->tree, parent_of(w, i), name, NULL, &a));
 		return a.st.st_ino;
 	}
 	CHECK_OK(tree_make(w->tree, parent_of(w, i), name, S_IFREG | 0644, 0, NULL, &me, &a));
@@ -549,7 +549,7 @@ static uint64_t lookup_in(struct tree *t, const char *view, const char *name)
 	uint64_t layers = 0;
 
 	CHECK_OK(find_state(t, view, &layers));
-	CHECK_OK(tree_lookup(t, layers, name, &a));
+	CHECK_OK(tree_lookup(t, layers, name, NULL, &a));
 	return a.st.st_ino;
 }
 
@@ -609,7 +609,7 @@ UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
 	w = world_open(dir, 1, false); /* nothing is cached */
 	ino = lookup_in(w.tree, "s", "x");
 	CHECK_OK(tree_file_open(w.tree, ino, O_RDONLY, &me, &then, &info));
-	CHECK_OK(tree_lookup(w.tree, META_INO_LAYERS, "x", &a));
+	CHECK_OK(tree_lookup(w.tree, META_INO_LAYERS, "x", NULL, &a));
 	live = open_file(w.tree, a.st.st_ino, O_RDWR);
 	write_at(live, p[1], sizeof(p[1]), 0);
 	seal(&w);
@@ -732,7 +732,7 @@ UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
 	CHECK(after > NSMALL / 10 * SMALL_BYTES && after < before / 5);
 	for (unsigned i = 0; i < NSMALL; i++) {
 		small_file(i, name, p);
-		CHECK_EQ(tree_lookup(w.tree, META_INO_LAYERS, name, &a), i % 10 ? -ENOENT : 0);
+		CHECK_EQ(tree_lookup(w.tree, META_INO_LAYERS, name, NULL, &a), i % 10 ? -ENOENT : 0);
 		if (i % 10)
 			continue;
 		check_bytes(w.tree, a.st.st_ino, p, SMALL_BYTES);
@@ -756,7 +756,7 @@ UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
 			struct tree_attr a;
 
 			snprintf(name, sizeof(name), j ? "big" : "small%u", k);
-			if (tree_lookup(w.tree, META_INO_LAYERS, name, &a))
+			if (tree_lookup(w.tree, META_INO_LAYERS, name, NULL, &a))
 				CHECK_OK(tree_make(w.tree, META_INO_LAYERS, name, S_IFREG | 0644, 0, NULL, &me, &a));
 			f = open_file(w.tree, a.st.st_ino, O_WRONLY);
 			unit_rand_fill(&rand_state, p, sizeof(p));
@@ -803,7 +803,7 @@ UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 	struct tree_attr a;
 
 	f = world_open(dir, 1, true);
-	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", &a));
+	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", NULL, &a));
 	CHECK_EQ(count_entries(f.tree, a.st.st_ino), 0); /* nothing is sealed yet */
 	for (unsigned k = 0; k < 12; k++) {
 		change_some(&w, &now);
@@ -946,7 +946,7 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 	}
 	seal(&w);
 	f = world_open(dir, 1, true);
-	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", &a));
+	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", NULL, &a));
 	CHECK_OK(tree_dir_open(f.tree, &d));
 	while (!tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n) {
 		cookie = v[n - 1].cookie;
@@ -984,9 +984,9 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 		change_some(&w, &now);
 		seal(&w);
 	}
-	CHECK_OK(tree_lookup(w.tree, SPECIAL_DELTAS, "00000001.zst", &a));
+	CHECK_OK(tree_lookup(w.tree, SPECIAL_DELTAS, "00000001.zst", NULL, &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
-	CHECK_OK(tree_lookup(w.tree, SPECIAL_DIFF, "@1..@2", &a));
+	CHECK_OK(tree_lookup(w.tree, SPECIAL_DIFF, "@1..@2", NULL, &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
 	state_fini(&now);
 	world_close(&w);
@@ -1021,7 +1021,7 @@ UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
 	uint64_t last;
 	int fd;
 
-	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "columns", &a));
+	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "columns", NULL, &a));
 	CHECK_OK(tree_make(w.tree, META_INO_COLUMNS, "column", S_IFREG | 0644, 0, NULL, &me, &a));
 	f = open_file(w.tree, a.st.st_ino, O_RDWR);
 	write_at(f, p, sizeof(p), 0);

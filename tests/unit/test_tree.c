@@ -40,7 +40,7 @@ static int world_open_faulty(const char *dir, const char *fault, const char *arm
 		err = tree_open(w->store, &w->tree);
 	/* As the kernel does before it names anything in them. */
 	for (size_t k = 0; k < 3 && !err; k++)
-		err = tree_lookup(w->tree, META_INO_ROOT, classes[k], &a);
+		err = tree_lookup(w->tree, META_INO_ROOT, classes[k], NULL, &a);
 	return err;
 }
 
@@ -128,7 +128,7 @@ static int check_all(struct world *w, const char *name, unsigned seed, bool *equ
 		struct tree_file *f;
 		struct tree_attr a;
 
-		err = tree_lookup(w->tree, class_dirs[k], name, &a);
+		err = tree_lookup(w->tree, class_dirs[k], name, NULL, &a);
 		if (err)
 			break;
 		*equal &= a.st.st_size == BYTES;
@@ -208,7 +208,7 @@ static int live_through(struct world *w)
 	if (!err)
 		err = commit_in_the_end(w);
 	for (size_t k = 0; k < 3 && !err; k++) {
-		err = tree_lookup(w->tree, class_dirs[k], "gone", &a);
+		err = tree_lookup(w->tree, class_dirs[k], "gone", NULL, &a);
 		if (!err)
 			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, NULL, NULL, &a);
 		if (!err)
@@ -337,7 +337,7 @@ static int walk_to(struct world *w, const char *const *path, uint64_t *out)
 	int err = 0;
 
 	for (; *path && !err; path++)
-		err = tree_lookup(w->tree, a.st.st_ino, *path, &a);
+		err = tree_lookup(w->tree, a.st.st_ino, *path, NULL, &a);
 	if (!err)
 		*out = a.st.st_ino;
 	return err;

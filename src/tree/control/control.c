@@ -24,6 +24,7 @@
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/dir.h"
 #include "tree/inode.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
@@ -48,11 +49,6 @@ static const struct special {
 };
 #define NSPECIALS (sizeof(specials) / sizeof(*specials))
 
-bool special_is(uint64_t ino)
-{
-	return (ino >= SPECIAL_DELTA_BASE && ino < PAST_FLAG) || (ino >= SPECIAL_DELTAS && ino <= SPECIAL_DIFF);
-}
-
 static bool is_delta(uint64_t ino)
 {
 	return ino >= SPECIAL_DELTA_BASE && ino < SPECIAL_DIFF_BASE;
@@ -60,13 +56,13 @@ static bool is_delta(uint64_t ino)
 
 static bool is_diff(uint64_t ino)
 {
-	return ino >= SPECIAL_DIFF_BASE && ino < PAST_FLAG;
+	return ino >= SPECIAL_DIFF_BASE && ino < REALM_PAST_BIT;
 }
 
 static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
 {
-
 	memset(out, 0, sizeof(*out));
+	out->name_ms = TREE_KEEP_MS;
 	out->st.st_ino = ino;
 	out->st.st_mode = mode;
 	out->st.st_nlink = S_ISDIR(mode) ? 2 : 1;
@@ -82,10 +78,10 @@ static void fill_delta(const struct layers_info *info, struct tree_attr *out)
 {
 	fill_attr(SPECIAL_DELTA_BASE + info->number, S_IFREG | 0400, info->bytes, info->time_ns, out);
 	out->st.st_blocks = TREE_BLOCKS_LEAST; /* the bytes are counted where the arrays are */
-	out->moving = true;
+	out->name_ms = 0;
 }
 
-int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+static int control_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 {
 	struct layers_info info;
 	int err;
@@ -97,7 +93,7 @@ int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	}
 	if (is_diff(ino)) {
 		fill_attr(ino, S_IFREG | 0400, 0, t->mount_ns, out);
-		out->moving = true;
+		out->name_ms = 0;
 		return 0;
 	}
 	if (is_delta(ino)) {
@@ -159,20 +155,21 @@ static int lookup_diff(struct tree *t, const char *name, struct tree_attr *out)
 		err = find_state(t, dots + 2, strlen(dots + 2), &b);
 	if (err)
 		return err;
-	return a >> 30 || b >> 30 ? -EOVERFLOW : special_getattr(t, SPECIAL_DIFF_BASE + (a << 30) + b, out);
+	return a >> 30 || b >> 30 ? -EOVERFLOW : control_getattr(t, SPECIAL_DIFF_BASE + (a << 30) + b, out);
 }
 
-int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+static int control_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
 	uint64_t number;
 
+	(void)who;
 	if (parent == SPECIAL_DELTAS) {
 		char canonical[LAYER_NAME_MAX];
 
 		if (layer_name_parse(name, &number))
 			return -ENOENT;
 		layer_name(number, canonical);
-		if (strcmp(canonical, name) || special_getattr(t, SPECIAL_DELTA_BASE + number, out))
+		if (strcmp(canonical, name) || control_getattr(t, SPECIAL_DELTA_BASE + number, out))
 			return -ENOENT;
 		return 0;
 	}
@@ -185,28 +182,25 @@ int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tre
 		return 0;
 	}
 	if (parent == META_INO_ROOT && !strcmp(name, VIEWS_NAME))
-		return views_root(t, parent, out);
+		return t->realms[REALM_VIEWS]->enter(t, parent, out);
 	for (size_t i = 0; i < NSPECIALS; i++) {
 		if (specials[i].parent == parent && !strcmp(specials[i].name, name))
-			return special_getattr(t, specials[i].ino, out);
+			return control_getattr(t, specials[i].ino, out);
 	}
 	return -ENOENT;
 }
 
-static int readdir_deltas(struct tree *t, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+static int readdir_deltas(struct tree *t, uint64_t cookie, struct tree_listing *to)
 {
 	struct layers_info info;
-	size_t n = 0;
 
-	while (n < max && !layers_next_sealed(t->store->layers, cookie + 1, &info)) {
-		struct tree_dirent *d = &v[n++];
+	while (to->n < to->max && !layers_next_sealed(t->store->layers, cookie + 1, &info)) {
+		char name[LAYER_NAME_MAX];
 
-		memset(d, 0, sizeof(*d));
-		layer_name(info.number, d->name);
-		fill_delta(&info, &d->attr);
-		d->cookie = cookie = info.number;
+		layer_name(info.number, name);
+		fill_delta(&info, &dir_add(to, info.number, name)->attr);
+		cookie = info.number;
 	}
-	*n_out = n;
 	return 0;
 }
 
@@ -233,16 +227,17 @@ static size_t insert_snapshot(struct tree_dirent *v, size_t n, size_t max, const
 	return n + 1;
 }
 
-static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_listing *to)
 {
 	struct layers_snapshot s = { .name = "" };
+	struct tree_dirent *v = to->v + to->n;
 	size_t n = 0;
 
 	while (!layers_snapshot_next(t->store->layers, s.name, &s)) {
 		uint64_t at = snapshot_cookie(s.name);
 
 		if (at > cookie)
-			n = insert_snapshot(v, n, max, s.name, at);
+			n = insert_snapshot(v, n, to->max - to->n, s.name, at);
 	}
 	for (size_t k = 0; k < n; k++) {
 		if (!past_snapshot(t, v[k].name, &v[k].attr))
@@ -251,7 +246,7 @@ static int readdir_snapshots(struct tree *t, uint64_t cookie, struct tree_dirent
 		v[k].attr.st.st_mode = S_IFDIR | 0555;
 		v[k].attr.st.st_ino = (ino_t)-1 - v[k].cookie;
 	}
-	*n_out = n;
+	to->n += n;
 	return 0;
 }
 
@@ -273,18 +268,12 @@ static int need_layer(struct tree *t)
 	return 0;
 }
 
-bool tree_takes_snapshots(uint64_t dir)
+static int make_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
-	return dir == SPECIAL_SNAPSHOTS;
-}
-
-int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out)
-{
-	int err = t->store->config.follow ? -EROFS : room_need(t, ROOM_NAME_BYTES);
+	int err = room_need(t, ROOM_NAME_BYTES);
 
 	if (!err)
 		err = layers_snapshot_want(t->store->layers, name);
-
 	if (err)
 		return err;
 	err = need_layer(t);
@@ -300,12 +289,12 @@ int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *ou
 	return err;
 }
 
-int special_drop_snapshot(struct tree *t, const char *name)
+static int drop_snapshot(struct tree *t, const char *name)
 {
 	struct meta *m = t->store->meta;
 	int err = -EROFS;
 
-	if (!t->store->config.follow && !atomic_load(&t->store->read_only)) {
+	if (!atomic_load(&t->store->read_only)) {
 		meta_lock(m);
 		err = layers_snapshot_drop_locked(t->store->layers, name);
 		meta_unlock(m);
@@ -316,37 +305,62 @@ int special_drop_snapshot(struct tree *t, const char *name)
 	return commit_wait(t->store->commit, COMMIT_SYNC);
 }
 
-int special_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out)
+static void list_fixed(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
 {
-	size_t n = 0;
+	struct tree_dirent *d;
 
-	if (ino == SPECIAL_DELTAS)
-		return readdir_deltas(t, cookie, v, max, n_out);
-	if (ino == SPECIAL_SNAPSHOTS)
-		return readdir_snapshots(t, cookie, v, max, n_out);
-	if (ino == META_INO_ROOT && t->store->config.follow && !cookie && max) {
-		memset(v, 0, sizeof(*v));
-		strcpy(v->name, "layers");
-		past_present(t, &v->attr);
-		v->cookie = NSPECIALS + 1;
-		n = 1;
-	} else if (cookie > NSPECIALS) {
-		cookie = 0;
-	}
-	for (size_t i = (size_t)cookie; i < NSPECIALS && n < max; i++) {
-		struct tree_dirent *d = &v[n];
-
+	for (size_t i = (size_t)cookie; i < NSPECIALS && to->n < to->max; i++) {
 		if (specials[i].parent != ino || specials[i].hidden)
 			continue;
-		memset(d, 0, sizeof(*d));
-		strcpy(d->name, specials[i].name);
-		special_getattr(t, specials[i].ino, &d->attr);
-		d->cookie = i + 1;
-		n++;
+		d = dir_add(to, i + 1, specials[i].name);
+		control_getattr(t, specials[i].ino, &d->attr);
 	}
-	*n_out = n;
+}
+
+static int control_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
+{
+	struct tree_dirent *d;
+
+	if (ino == SPECIAL_DELTAS)
+		return readdir_deltas(t, cookie, to);
+	if (ino == SPECIAL_SNAPSHOTS)
+		return readdir_snapshots(t, cookie, to);
+	list_fixed(t, ino, cookie, to);
+	/* A follower's root has no rows. */
+	d = ino == META_INO_ROOT && t->store->config.follow && cookie <= NSPECIALS ? dir_add(to, NSPECIALS + 1, "layers") : NULL;
+	if (d)
+		past_present(t, &d->attr);
 	return 0;
 }
+
+static int control_make(struct tree *t, uint64_t dir, const struct realm_new *what, struct tree_attr *out)
+{
+	return dir == SPECIAL_SNAPSHOTS && S_ISDIR(what->mode) ? make_snapshot(t, what->name, out) : -EPERM;
+}
+
+static int control_rmdir(struct tree *t, uint64_t dir, const char *name)
+{
+	return dir == SPECIAL_SNAPSHOTS ? drop_snapshot(t, name) : -EPERM;
+}
+
+static int control_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
+{
+	(void)t;
+	(void)ino;
+	(void)out;
+	return -EOPNOTSUPP;
+}
+
+const struct realm_ops control_realm = {
+	.id = REALM_CONTROL,
+	.refusal = -EPERM,
+	.lookup = control_lookup,
+	.readdir = control_readdir,
+	.make = control_make,
+	.rmdir = control_rmdir,
+	.getattr = control_getattr,
+	.mark = control_mark,
+};
 
 static char *config_text(struct tree *t)
 {

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "tree/tree.h"
+#include "tree/realm.h"
 
 enum special_ino {
 	SPECIAL_DELTAS = 5,
@@ -22,15 +22,10 @@ enum special_ino {
 	SPECIAL_VIEWS = 13, /* only listed */
 	SPECIAL_DIFF = 12, /* directory; its files are asked for by name, A..B */
 };
-#define SPECIAL_DELTA_BASE (1ull << 56) /* + number of the layer */
+#define SPECIAL_DELTA_BASE REALM_CONTROL_BASE /* + number of the layer */
 #define SPECIAL_DIFF_BASE (1ull << 61)  /* + number of layer A << 30 + number of layer B */
 
-bool special_is(uint64_t ino);
-/* Children of the root or of a special directory. -ENOENT. */
-int special_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
-int special_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
-/* Entries of a special directory, or the special entries of the root, with cookies from 1 on. */
-int special_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
+extern const struct realm_ops control_realm;
 
 /* The content of an open special file: text (malloc'd), or a layer. */
 struct layers_slot;
@@ -43,10 +38,6 @@ int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *o
 void special_close(struct tree *t, struct special_file *f);
 /* *buf_out is malloc'd. */
 int special_read(struct special_file *f, uint64_t off, size_t len, unsigned how, void **buf_out, size_t *n_out);
-
-/* mkdir and rmdir in snapshots/. Both commit; make counts no lookup. */
-int special_make_snapshot(struct tree *t, const char *name, struct tree_attr *out);
-int special_drop_snapshot(struct tree *t, const char *name);
 
 /* The text of .spillfs/log: a line for each retained layer, newest first. malloc'd; NULL when memory is out. */
 char *special_log_text(struct tree *t);

@@ -1,5 +1,5 @@
 /*
- * Names: lookup, making, linking, unlinking and renaming inodes, reading directories.
+ * Names of the live tree: lookup, making, linking, unlinking and renaming inodes, reading directories.
  *
  * Invariants:
  *  1. Names, link counts and the parent of a directory change together, under the meta lock, in one
@@ -20,51 +20,18 @@
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/dir.h"
 #include "tree/inode.h"
-#include "tree/live/names.h"
-#include "tree/live/passthrough.h"
-#include "tree/past/past.h"
-#include "tree/control/control.h"
-#include "tree/views/views.h"
+#include "tree/live/live.h"
 
-/* Cookies: "." and "..", then the root's special entries, then rows. */
-#define COOKIE_DOT 1u
-#define COOKIE_DOTDOT 2u
-#define COOKIE_SPECIAL 16u
-#define COOKIE_ROW 64u
-
-static int check_name(const char *name)
-{
-	size_t len = strlen(name);
-
-	return len > META_NAME_MAX ? -ENAMETOOLONG : len ? 0 : -ENOENT;
-}
-
-bool tree_names_settled(struct tree *t, uint64_t parent)
-{
-	return parent != META_INO_ROOT && !special_is(parent) && !past_is(parent) && !views_is(parent) && !t->store->config.follow;
-}
-
-int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
 	uint64_t ino;
-	int err = check_name(name);
+	int err;
 
-	if (err)
-		return err;
-	if (views_is(parent)) {
-		through_refresh_all(t);
-		return views_lookup(t, parent, name, out);
-	}
-	if (past_is(parent))
-		return past_lookup(t, parent, name, out);
-	if (special_is(parent) || parent == META_INO_ROOT) {
-		err = special_lookup(t, parent, name, out);
-		if (err != -ENOENT || special_is(parent) || t->store->config.follow)
-			return err;
-	}
+	(void)who;
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent, name, &ino);
 	if (!err)
@@ -75,28 +42,11 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 	return err;
 }
 
-void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
-{
-	struct inode *i;
-
-	if (special_is(ino) || inode_find(t, ino, &i))
-		return;
-	leaving_expect(i);
-	if (!i->nlink && t->store->commit)
-		room_free(t); /* it may be the last of a deleted file */
-	inode_put(i, nlookup);
-}
-
 /* A directory in which names may be made or removed. */
 static int find_parent(struct tree *t, uint64_t ino, struct inode **out)
 {
-	int err;
+	int err = ino == META_INO_ROOT ? -EPERM : inode_find(t, ino, out);
 
-	if (past_is(ino) || views_is(ino) || t->store->config.follow)
-		return -EROFS;
-	if (special_is(ino) || ino == META_INO_ROOT)
-		return -EPERM;
-	err = inode_find(t, ino, out);
 	if (!err)
 		room_measure(*out); /* it changes, too */
 	return err;
@@ -236,20 +186,15 @@ static int make_locked(struct inode *parent, const char *name, const struct meta
 	return err;
 }
 
-int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode, dev_t rdev, const char *target,
-	      const struct tree_caller *who, struct tree_attr *out)
+int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what, struct tree_attr *out)
 {
 	struct meta *m = t->store->meta;
-	struct meta_inode row = { .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = who->uid, .gid = who->gid, .rdev = rdev };
+	mode_t mode = what->mode;
+	struct meta_inode row = { .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = what->who->uid, .gid = what->who->gid,
+				  .rdev = what->rdev };
 	struct inode *parent, *i;
-	int err = check_name(name);
+	int err = find_parent(t, parent_ino, &parent);
 
-	if (!err && parent_ino == SPECIAL_SNAPSHOTS && S_ISDIR(mode))
-		return special_make_snapshot(t, name, out);
-	if (!err && views_is(parent_ino) && S_ISDIR(mode))
-		return views_mkdir(t, parent_ino, name, mode, who, out);
-	if (!err)
-		err = find_parent(t, parent_ino, &parent);
 	if (!err)
 		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
@@ -265,12 +210,12 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	if (S_ISDIR(mode))
 		row.parent = parent_ino;
-	if (target)
-		row.size_bytes = strlen(target);
+	if (what->target)
+		row.size_bytes = strlen(what->target);
 	inode_log_enter(parent);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
-	err = make_locked(parent, name, &row, target, &i);
+	err = make_locked(parent, what->name, &row, what->target, &i);
 	meta_unlock(m);
 	if (!err && i->kind != ARRAY_BUCKET)
 		inode_mark_changed(i);
@@ -282,33 +227,13 @@ int tree_make(struct tree *t, uint64_t parent_ino, const char *name, mode_t mode
 	return 0;
 }
 
-int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
-		struct tree_attr *out)
-{
-	int err = check_name(name);
-
-	if (err)
-		return err;
-	if (views_is(parent))
-		return t->store->config.follow ? -EROFS : views_make(t, parent, name, mode, who, out);
-	return tree_make(t, parent, name, S_IFREG | mode, 0, NULL, who, out);
-}
-
-int tree_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *name, struct tree_attr *out)
+int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *name, struct tree_attr *out)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i, *parent;
 	uint64_t there;
-	int err = check_name(name);
+	int err = find_parent(t, parent_ino, &parent);
 
-	if (special_is(ino))
-		return -EPERM;
-	if (!err && views_is(ino) && views_is(parent_ino))
-		return views_link(t, ino, parent_ino, name, out);
-	if (!err)
-		err = find_parent(t, parent_ino, &parent);
-	if (!err && (past_is(ino) || views_is(ino)))
-		err = -EXDEV;
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err && S_ISDIR(i->mode))
@@ -506,17 +431,14 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 	return err;
 }
 
-int tree_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who)
+int live_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who)
 {
-	return views_is(parent) ? views_unlink(t, parent, name, who) : remove_name(t, parent, name, false);
+	(void)who;
+	return remove_name(t, parent, name, false);
 }
 
-int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
+int live_rmdir(struct tree *t, uint64_t parent, const char *name)
 {
-	if (parent == SPECIAL_SNAPSHOTS)
-		return special_drop_snapshot(t, name);
-	if (views_is(parent))
-		return views_rmdir(t, parent, name);
 	return remove_name(t, parent, name, true);
 }
 
@@ -603,21 +525,14 @@ static int apply_rename_locked(struct rename *r)
 	return err;
 }
 
-int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
-		unsigned flags, const struct tree_caller *who)
+int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
+		const struct tree_caller *who)
 {
 	struct meta *m = t->store->meta;
 	struct rename r = { .name = name, .newname = newname, .flags = flags };
-	int err = check_name(newname);
+	int err = find_parent(t, parent, &r.from);
 
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
-		return -EINVAL;
-	if (!err && views_is(parent) && views_is(newparent))
-		return views_rename(t, parent, name, newparent, newname, flags, who);
-	if (!err && (views_is(parent) || views_is(newparent)))
-		return -EXDEV;
-	if (!err)
-		err = find_parent(t, parent, &r.from);
+	(void)who;
 	if (!err)
 		err = find_parent(t, newparent, &r.to);
 	if (!err)
@@ -644,23 +559,13 @@ int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 	return err;
 }
 
-int tree_readlink(struct tree *t, uint64_t ino, char **out)
+int live_readlink(struct tree *t, uint64_t ino, char **out)
 {
 	struct meta *m = t->store->meta;
 	void *target;
 	size_t len;
 	int err;
 
-	if (special_is(ino) || views_is(ino))
-		return -EINVAL;
-	if (past_is(ino)) {
-		struct inode *i;
-
-		if (inode_find(t, ino, &i) || !S_ISLNK(i->mode))
-			return -EINVAL;
-		*out = strdup(i->past->target);
-		return *out ? 0 : -ENOMEM;
-	}
 	meta_lock(m);
 	err = meta_blob_get_locked(m, ino, META_BLOB_SYMLINK, &target, &len);
 	meta_unlock(m);
@@ -671,64 +576,24 @@ int tree_readlink(struct tree *t, uint64_t ino, char **out)
 
 /* Directories. */
 
-struct listing {
-	struct tree *tree;
-	struct tree_dirent *v;
-	size_t n, max;
+struct rows {
+	struct tree_listing *to;
 	uint64_t last; /* the row that the walk ends at */
 };
 
-int tree_dir_open(struct tree *t, struct tree_dir **out)
-{
-	struct tree_dir *d = calloc(1, sizeof(*d));
-
-	if (!d)
-		return -ENOMEM;
-	lock_acquire(&t->lock);
-	d->next = t->dirs;
-	d->link = &t->dirs;
-	if (d->next)
-		d->next->link = &d->next;
-	t->dirs = d;
-	lock_release(&t->lock);
-	*out = d;
-	return 0;
-}
-
-void tree_dir_release(struct tree *t, struct tree_dir *d)
-{
-	lock_acquire(&t->lock);
-	*d->link = d->next;
-	if (d->next)
-		d->next->link = d->link;
-	lock_release(&t->lock);
-	past_dir_fini(d);
-	free(d);
-}
-
-static struct tree_dirent *add_entry(struct listing *l, uint64_t cookie, const char *name)
-{
-	struct tree_dirent *d = &l->v[l->n++];
-
-	memset(&d->attr, 0, sizeof(d->attr));
-	d->cookie = cookie;
-	d->counted = false;
-	snprintf(d->name, sizeof(d->name), "%s", name);
-	return d;
-}
-
 static int add_row(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 {
-	struct listing *l = ctx;
+	struct rows *r = ctx;
+	struct tree_dirent *d = cookie > r->last ? NULL : dir_add(r->to, cookie, name);
 
-	if (l->n == l->max || cookie > l->last)
+	if (!d)
 		return 1;
-	add_entry(l, COOKIE_ROW + cookie, name)->attr.st.st_ino = ino;
+	d->attr.st.st_ino = ino;
 	return 0;
 }
 
 /* Fills in the attributes of the rows; without count only their type. */
-static int fill_rows_locked(struct listing *l, size_t first, bool count)
+static int fill_rows_locked(struct tree_listing *l, size_t first, bool count)
 {
 	for (size_t k = first; k < l->n; k++) {
 		struct tree_dirent *d = &l->v[k];
@@ -752,112 +617,29 @@ static int fill_rows_locked(struct listing *l, size_t first, bool count)
 	return 0;
 }
 
-int tree_dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out)
+int live_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
 {
-	uint64_t last = atomic_load(&d->last);
-	int err = last ? 0 : meta_name_last_locked(t->store->meta, &last);
-
-	if (err)
-		return err;
-	atomic_store(&d->last, last);
-	*out = last;
-	return 0;
-}
-
-static void add_dots(struct listing *l, uint64_t ino, uint64_t parent, uint64_t cookie)
-{
-	if (cookie < COOKIE_DOT && l->n < l->max) {
-		struct tree_dirent *d = add_entry(l, COOKIE_DOT, ".");
-
-		d->attr.st.st_ino = ino;
-		d->attr.st.st_mode = S_IFDIR;
-	}
-	if (cookie < COOKIE_DOTDOT && l->n < l->max) {
-		struct tree_dirent *d = add_entry(l, COOKIE_DOTDOT, "..");
-
-		d->attr.st.st_ino = parent;
-		d->attr.st.st_mode = S_IFDIR;
-	}
-}
-
-static int add_specials(struct listing *l, uint64_t ino, uint64_t cookie)
-{
-	uint64_t after = cookie < COOKIE_SPECIAL ? 0 : cookie - COOKIE_SPECIAL;
-	size_t n;
-	int err = special_readdir(l->tree, ino, after, l->v + l->n, l->max - l->n, &n);
-
-	for (size_t k = 0; !err && k < n; k++)
-		l->v[l->n + k].cookie += COOKIE_SPECIAL;
-	if (!err)
-		l->n += n;
-	return err;
-}
-
-static int add_views(struct listing *l, struct tree_dir *d, uint64_t ino, uint64_t cookie)
-{
-	size_t n;
-	int err = views_readdir(l->tree, d, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, l->v + l->n, l->max - l->n, &n);
-
-	for (size_t k = 0; !err && k < n; k++)
-		l->v[l->n + k].cookie += COOKIE_ROW;
-	if (!err)
-		l->n += n;
-	return err;
-}
-
-static int add_past(struct listing *l, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count)
-{
-	size_t n;
-	int err = past_readdir(l->tree, d, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, count, l->v + l->n,
-			       l->max - l->n, &n);
-
-	for (size_t k = 0; !err && k < n; k++)
-		l->v[l->n + k].cookie += COOKIE_ROW;
-	if (!err)
-		l->n += n;
-	return err;
-}
-
-int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
-		  size_t max, size_t *n_out)
-{
-	struct listing l = { .tree = t, .v = v, .max = max };
 	struct meta *m = t->store->meta;
-	bool special = special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow);
-	struct inode *dir = NULL;
-	int err = special || past_is(ino) || views_is(ino) ? 0 : inode_find(t, ino, &dir);
-	size_t first;
+	struct rows rows = { .to = to };
+	size_t first = to->n;
+	int err;
 
-	if (err)
-		return err;
-	if (!cookie)
-		atomic_store(&d->last, 0);
-	add_dots(&l, ino, dir ? dir->parent : past_is(ino) ? past_parent(ino) : META_INO_ROOT, cookie);
-	if (views_is(ino))
-		err = add_views(&l, d, ino, cookie);
-	else if (past_is(ino))
-		err = add_past(&l, d, ino, cookie, count);
-	else if (!dir)
-		err = add_specials(&l, ino, cookie);
-	else if (ino == META_INO_ROOT && cookie < COOKIE_ROW)
-		err = add_specials(&l, ino, cookie);
-	first = l.n;
-	if (!err && dir) {
-		meta_lock(m);
-		err = tree_dir_last_locked(t, d, &l.last);
-		if (!err)
-			err = meta_name_walk_locked(m, ino, cookie < COOKIE_ROW ? 0 : cookie - COOKIE_ROW, add_row, &l);
-		if (!err)
-			err = fill_rows_locked(&l, first, count && !inode_crowded(t));
-		meta_unlock(m);
-	}
-	if (err) {
-		for (size_t k = first; k < l.n; k++) {
-			if (l.v[k].counted)
-				tree_forget(t, l.v[k].attr.st.st_ino, 1);
-		}
-		return err;
-	}
-	*n_out = l.n;
-	return 0;
+	meta_lock(m);
+	err = dir_last_locked(t, to->dir, &rows.last);
+	if (!err)
+		err = meta_name_walk_locked(m, ino, cookie, add_row, &rows);
+	if (!err)
+		err = fill_rows_locked(to, first, to->count && !inode_crowded(t));
+	meta_unlock(m);
+	return err;
+}
+
+int live_parent(struct tree *t, uint64_t ino, uint64_t *out)
+{
+	struct inode *dir;
+	int err = inode_find(t, ino, &dir);
+
+	if (!err)
+		*out = dir->parent;
+	return err;
 }

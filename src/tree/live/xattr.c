@@ -18,11 +18,10 @@
 #include "store/store.h"
 #include "tree/edit.h"
 #include "tree/inode.h"
+#include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
 #include "tree/privs.h"
-#include "tree/control/control.h"
-#include "tree/views/views.h"
 
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."
@@ -131,87 +130,13 @@ static int block_size_text(struct inode *i, void **out, size_t *len_out)
 	return 0;
 }
 
-static int check_namespace(const char *name)
-{
-	static const char *const kept[] = { "user.", "trusted.", "security." };
-
-	if (strlen(name) > META_NAME_MAX)
-		return -ERANGE;
-	for (size_t k = 0; k < sizeof(kept) / sizeof(*kept); k++) {
-		if (!strncmp(name, kept[k], strlen(kept[k])))
-			return name[strlen(kept[k])] ? 0 : -EINVAL;
-	}
-	return -EOPNOTSUPP;
-}
-
-/* Views have the attributes of their arrays, where they are one array each. */
-static int get_of_view(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
-{
-	struct inode *target;
-	int err = views_target(t, ino, &target);
-
-	if (err)
-		return views_getxattr(t, ino, name, out, len_out);
-	err = tree_getxattr(t, target->ino, name, out, len_out);
-	inode_put(target, 1);
-	return err;
-}
-
-/* Without the settings: the file itself says them, and a tool that makes attributes equal must not take them away. */
-static int list_of_view(struct tree *t, uint64_t ino, char **out, size_t *len_out)
-{
-	struct inode *target;
-	size_t len = 0;
-	int err;
-
-	if (views_target(t, ino, &target))
-		return views_listxattr(t, ino, out, len_out);
-	err = tree_listxattr(t, target->ino, out, len_out);
-	inode_put(target, 1);
-	if (err)
-		return err;
-	for (size_t at = 0, n; at < *len_out; at += n) {
-		const char *name = *out + at;
-
-		n = strlen(name) + 1;
-		if (!strncmp(name, SETTINGS, strlen(SETTINGS)))
-			continue;
-		memmove(*out + len, name, n);
-		len += n;
-	}
-	*len_out = len;
-	return 0;
-}
-
-/* value NULL: removes it. */
-static int set_of_view(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
-{
-	struct inode *target;
-	int err = views_target(t, ino, &target);
-
-	if (err)
-		return err;
-	err = value ? tree_setxattr(t, target->ino, name, value, len, flags) : tree_removexattr(t, target->ino, name);
-	tree_changed_attr(t, target->ino);
-	inode_put(target, 1);
-	return err;
-}
-
-int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+int live_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
 	bool capabilities = !strcmp(name, PRIVS_XATTR);
-	int err = check_namespace(name);
+	int err = inode_find(t, ino, &i);
 
-	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
-		return -ENODATA;
-	if (views_is(ino))
-		return err ? err : get_of_view(t, ino, name, out, len_out);
-	if (!err)
-		err = inode_find(t, ino, &i);
-	if (err == -ESTALE && past_is(ino))
-		return past_getxattr(t, ino, name, out, len_out);
 	if (err)
 		return err;
 	if (is_read_only(name)) {
@@ -228,7 +153,7 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	if (!i->past && ((!atomic_load(&i->has_xattrs) && !is_setting(name)) || (capabilities && !atomic_load(&i->has_capabilities))))
 		return -ENODATA;
 	meta_lock(m);
-	err = i->past ? past_getxattr(t, ino, name, out, len_out) : meta_xattr_get_locked(m, ino, name, out, len_out);
+	err = i->past ? past_stored_xattr(t, ino, name, out, len_out) : meta_xattr_get_locked(m, ino, name, out, len_out);
 	if (err == -ENODATA && capabilities)
 		atomic_store(&i->has_capabilities, 0);
 	if (err == -ENODATA)
@@ -314,33 +239,13 @@ static void restore_setting(struct inode *i, const char *name, const struct valu
 	inode_log_leave(i);
 }
 
-/* Not kept: it is the act that counts. */
-static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len, int flags)
-{
-	struct spillfs_mark mark;
-
-	if (len != 1 || *value != '1')
-		return -EINVAL;
-	return flags & XATTR_REPLACE ? -ENODATA : tree_mark(t, ino, &mark);
-}
-
-int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
 {
 	struct meta *m = t->store->meta;
 	struct value old = { 0 };
 	struct inode *i;
-	int err = check_namespace(name);
+	int err = len > XATTR_VALUE_MAX ? -E2BIG : 0;
 
-	if (!strcmp(name, SPILLFS_XATTR_MARK))
-		return set_mark(t, ino, value, len, flags);
-	if (special_is(ino))
-		return -EPERM;
-	if (past_is(ino) || t->store->config.follow)
-		return -EROFS;
-	if (views_is(ino))
-		return err ? err : set_of_view(t, ino, name, value ? value : "", len, flags);
-	if (!err && len > XATTR_VALUE_MAX)
-		err = -E2BIG;
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err)
@@ -400,22 +305,13 @@ static int add_name(void *ctx, const char *name, const void *value, size_t len)
 	return 0;
 }
 
-int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+int live_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 {
 	struct meta *m = t->store->meta;
 	struct listing l = { 0 };
 	struct inode *i;
-	int err;
+	int err = inode_find(t, ino, &i);
 
-	*out = NULL;
-	*len_out = 0;
-	if (special_is(ino) || (ino == META_INO_ROOT && t->store->config.follow))
-		return 0;
-	if (views_is(ino))
-		return list_of_view(t, ino, out, len_out);
-	if (past_is(ino))
-		return past_listxattr(t, ino, out, len_out);
-	err = inode_find(t, ino, &i);
 	if (err)
 		return err;
 	meta_lock(m);
@@ -432,20 +328,12 @@ int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 	return 0;
 }
 
-int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
+int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
-	int err = check_namespace(name);
+	int err = is_read_only(name) ? -EPERM : inode_find(t, ino, &i);
 
-	if (special_is(ino) || is_read_only(name))
-		return -EPERM;
-	if (past_is(ino) || t->store->config.follow)
-		return -EROFS;
-	if (views_is(ino))
-		return err ? err : set_of_view(t, ino, name, NULL, 0, 0);
-	if (!err)
-		err = inode_find(t, ino, &i);
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
 	if (err)

@@ -18,6 +18,8 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/control/control.h"
+#include "tree/dir.h"
+#include "tree/live/live.h"
 #include "tree/views/views.h"
 #include "util/clock.h"
 
@@ -43,19 +45,14 @@ struct past_states {
 	bool follows, stop;
 };
 
-bool past_is(uint64_t ino)
-{
-	return ino >> 62 == 1;
-}
-
 static uint64_t make_number(uint64_t high, uint64_t ino)
 {
-	return PAST_FLAG | high << INO_BITS | ino;
+	return REALM_PAST_BIT | high << INO_BITS | ino;
 }
 
 static uint64_t root_of(uint64_t number)
 {
-	return (number & ~PAST_FLAG) >> INO_BITS;
+	return (number & ~REALM_PAST_BIT) >> INO_BITS;
 }
 
 static uint64_t ino_of(uint64_t number)
@@ -195,15 +192,20 @@ static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
 		st->st_atim = st->st_mtim = clock_timespec(r->mtime_ns);
 		st->st_ctim = clock_timespec(r->ctime_ns);
 	}
-	out->settled = root_of(number) != ROOT_PRESENT;
-	out->moving = !out->settled;
+	out->attr_ms = out->name_ms = root_of(number) != ROOT_PRESENT ? TREE_KEEP_MS : 0;
 }
 
-int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+static int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 {
 	struct history *h;
-	int err = state_of(t, ino, &h);
+	struct inode *i;
+	int err;
 
+	if (!inode_find(t, ino, &i)) {
+		inode_stat(i, out);
+		return 0;
+	}
+	err = state_of(t, ino, &h);
 	if (err)
 		return err;
 	dir_attr(h, ino, out);
@@ -225,7 +227,6 @@ void past_present(struct tree *t, struct tree_attr *out)
 	out->st.st_ino = number;
 	out->st.st_mode = S_IFDIR | 0755;
 	out->st.st_nlink = 2;
-	out->moving = true;
 }
 
 int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
@@ -254,7 +255,7 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 	lock_release(&t->lock);
 	if (!err) {
 		dir_attr(h, make_number(root, META_INO_ROOT), out);
-		out->moving = true;
+		out->name_ms = 0;
 		if (name[0] != '@')
 			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = clock_timespec(s.time_ns);
 	}
@@ -360,22 +361,23 @@ static int entry_attr(struct tree *t, struct history *h, uint64_t root, uint64_t
 	err = get_file(t, h, r, &i);
 	if (!err) {
 		inode_stat(i, out);
-		out->moving = root == ROOT_PRESENT;
+		out->name_ms = root == ROOT_PRESENT ? 0 : TREE_KEEP_MS;
 	}
 	return err;
 }
 
-int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+static int past_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
 	uint64_t ino, root = root_of(parent);
 	struct history *h;
 	int err = state_of(t, parent, &h);
 
+	(void)who;
 	if (err)
 		return err;
 	if (ino_of(parent) == META_INO_ROOT) {
 		if (!strcmp(name, VIEWS_NAME))
-			err = views_root(t, parent, out);
+			err = t->realms[REALM_VIEWS]->enter(t, parent, out);
 		else
 			err = strcmp(name, "layers") ? -ENOENT : 0;
 		if (!strcmp(name, "layers"))
@@ -390,37 +392,33 @@ int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_a
 }
 
 /* For "..": not kept in the log, and only shown. */
-uint64_t past_parent(uint64_t ino)
+static int past_parent(struct tree *t, uint64_t ino, uint64_t *out)
 {
-	return ino_of(ino) == META_INO_ROOT ? SPECIAL_SNAPSHOTS :
+	(void)t;
+	*out = ino_of(ino) == META_INO_ROOT ? SPECIAL_SNAPSHOTS :
 	       ino_of(ino) == META_INO_LAYERS && root_of(ino) == ROOT_PRESENT ? META_INO_ROOT :
 	       make_number(root_of(ino), META_INO_ROOT);
-}
-
-struct fill {
-	struct tree_dirent *v;
-	size_t n, max;
-};
-
-static int add_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
-{
-	struct fill *f = ctx;
-	struct tree_dirent *d;
-
-	if (f->n == f->max)
-		return 1;
-	d = &f->v[f->n++];
-	memset(d, 0, sizeof(*d));
-	snprintf(d->name, sizeof(d->name), "%s", name);
-	d->cookie = cookie;
-	d->attr.st.st_ino = ino;
 	return 0;
 }
 
-void past_dir_fini(struct tree_dir *d)
+static int past_readlink(struct tree *t, uint64_t ino, char **out)
 {
-	if (d->state)
-		history_put(d->state);
+	struct inode *i;
+
+	if (inode_find(t, ino, &i) || !S_ISLNK(i->mode))
+		return -EINVAL;
+	*out = strdup(i->past->target);
+	return *out ? 0 : -ENOMEM;
+}
+
+static int add_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct tree_dirent *d = dir_add(ctx, cookie, name);
+
+	if (!d)
+		return 1;
+	d->attr.st.st_ino = ino;
+	return 0;
 }
 
 /* The state that the directory was begun in; at its start, that of now. */
@@ -450,38 +448,38 @@ static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64
 	return 0;
 }
 
-int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
-		 size_t max, size_t *n_out)
+static void list_root(uint64_t ino, struct history *h, uint64_t cookie, struct tree_listing *to)
 {
-	struct fill f = { .v = v, .max = max };
+	struct tree_dirent *d = cookie ? NULL : dir_add(to, 1, "layers");
+
+	if (d)
+		dir_attr(h, make_number(root_of(ino), META_INO_LAYERS), &d->attr);
+	d = cookie < 2 ? dir_add(to, 2, VIEWS_NAME) : NULL;
+	if (d) {
+		d->attr.st.st_ino = views_root_number(ino);
+		d->attr.st.st_mode = S_IFDIR;
+	}
+}
+
+static int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
+{
+	size_t first = to->n;
 	struct history *h;
-	int err = listed_state(t, d, ino, cookie, &h);
+	int err = listed_state(t, to->dir, ino, cookie, &h);
 
 	if (err)
 		return err;
-	if (ino_of(ino) == META_INO_ROOT) {
-		if (!cookie && max) {
-			add_entry(&f, 1, "layers", 0);
-			dir_attr(h, make_number(root_of(ino), META_INO_LAYERS), &v[0].attr);
-		}
-		if (cookie < 2 && f.n < max) {
-			add_entry(&f, 2, VIEWS_NAME, views_root_number(ino));
-			v[f.n - 1].attr.st.st_mode = S_IFDIR;
-		}
-	} else {
-		err = history_walk(h, ino_of(ino), cookie, add_entry, &f);
-		for (size_t k = 0; k < f.n && !err; k++) {
-			err = entry_attr(t, h, root_of(ino), v[k].attr.st.st_ino, count, &v[k].attr);
-			v[k].counted = !err && count && !S_ISDIR(v[k].attr.st.st_mode);
-		}
-		for (size_t k = 0; k < f.n && err; k++) {
-			if (v[k].counted)
-				tree_forget(t, v[k].attr.st.st_ino, 1);
-		}
+	if (ino_of(ino) == META_INO_ROOT)
+		list_root(ino, h, cookie, to);
+	else
+		err = history_walk(h, ino_of(ino), cookie, add_name, to);
+	for (size_t k = first; k < to->n && !err && ino_of(ino) != META_INO_ROOT; k++) {
+		struct tree_dirent *d = &to->v[k];
+
+		err = entry_attr(t, h, root_of(ino), d->attr.st.st_ino, to->count, &d->attr);
+		d->counted = !err && to->count && !S_ISDIR(d->attr.st.st_mode);
 	}
 	history_put(h);
-	if (!err)
-		*n_out = f.n;
 	return err;
 }
 
@@ -538,7 +536,7 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 	return err < 0 ? err : 0;
 }
 
-int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+int past_stored_xattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	struct wanted w = { .name = name };
 	int err = walk_xattrs(t, ino, &w);
@@ -550,7 +548,7 @@ int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	return 0;
 }
 
-int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+static int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 {
 	struct wanted w = { 0 };
 	int err = walk_xattrs(t, ino, &w);
@@ -561,6 +559,27 @@ int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 	*len_out = w.len;
 	return 0;
 }
+
+/* As of a live file, with what is stored from the state. Directories have no inode. */
+static int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	struct inode *i;
+
+	return inode_find(t, ino, &i) ? past_stored_xattr(t, ino, name, out, len_out) : live_getxattr(t, ino, name, out, len_out);
+}
+
+const struct realm_ops past_realm = {
+	.id = REALM_PAST,
+	.refusal = -EROFS,
+	.fixed = true,
+	.lookup = past_lookup,
+	.readdir = past_readdir,
+	.parent = past_parent,
+	.readlink = past_readlink,
+	.getattr = past_getattr,
+	.getxattr = past_getxattr,
+	.listxattr = past_listxattr,
+};
 
 /* Opening and closing. */
 

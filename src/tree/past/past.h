@@ -30,24 +30,14 @@ struct past {
 	struct history *state; /* while the array is open */
 };
 
-#define PAST_FLAG (1ull << 62)
-bool past_is(uint64_t ino);
+extern const struct realm_ops past_realm;
 
 /* The root directory of the state that `name` of snapshots/ stands for. -ENOENT. */
 int past_snapshot(struct tree *t, const char *name, struct tree_attr *out);
 /* layers/ of a follower. */
 void past_present(struct tree *t, struct tree_attr *out);
-/* In and of directories. lookup counts a lookup where the result is no directory. */
-int past_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
-int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
-struct tree_dir;
-void past_dir_fini(struct tree_dir *d);
-int past_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, bool count, struct tree_dirent *v,
-		 size_t max, size_t *n_out);
-uint64_t past_parent(uint64_t ino);
-/* The xattr of a past directory or file; as tree_getxattr, tree_listxattr. */
-int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
-int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
+/* As tree_getxattr; only what is stored. */
+int past_stored_xattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
 
 /* Of a file: its state is held while its array is open. */
 int past_hold(struct inode *i);

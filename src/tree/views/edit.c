@@ -22,7 +22,6 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/edit.h"
-#include "tree/past/past.h"
 #include "tree/privs.h"
 #include "tree/control/control.h"
 #include "tree/views/upload.h"
@@ -73,7 +72,7 @@ int views_target(struct tree *t, uint64_t ino, struct inode **out)
 
 		return array ? views_source_of(t, array, out) : -EOPNOTSUPP;
 	}
-	if ((!is_one_array(&i->view->key) && !dir) || (dir && past_is(i->view->key.source)))
+	if ((!is_one_array(&i->view->key) && !dir) || (dir && views_is_fixed(t, i->view->key.source)))
 		return -EROFS;
 	return !dir && shown_array(i, out) ? 0 : views_source(t, i->view, out);
 }
@@ -106,13 +105,14 @@ static int check_owner(struct inode *i, struct inode *owned, unsigned set, const
 	return -ESTALE;
 }
 
-int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
+int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
 		  struct tree_attr *out)
 {
 	struct tree_attr attr;
 	struct inode *i, *target;
 	int err = inode_find(t, ino, &i);
 
+	(void)f;
 	if (err)
 		return err;
 	if (i->view->upload) {
@@ -127,7 +127,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		return views_getattr(t, ino, out);
 	if (err)
 		return err;
-	err = past_is(target->ino) ? -EROFS : check_owner(i, target, set, who);
+	err = views_is_fixed(t, target->ino) ? -EROFS : check_owner(i, target, set, who);
 	/* The header says how many elements there are. */
 	if (!err && (set & TREE_SET_SIZE)) {
 		err = views_may_write(i);
@@ -138,7 +138,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		set &= ~TREE_SET_SIZE;
 	}
 	if (!err && set) {
-		err = tree_setattr(t, target->ino, set, st, who, NULL, &attr);
+		err = realm_of(t, target->ino)->setattr(t, target->ino, set, st, who, NULL, &attr);
 		tree_changed_facts(t, target->ino);
 	}
 	inode_put(target, 1);
@@ -151,14 +151,11 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 static int find_dir(struct tree *t, uint64_t ino, bool any, struct inode **out)
 {
 	struct inode *i;
-	int err;
+	int err = inode_find(t, ino, &i);
 
-	if (!views_is(ino))
-		return -EXDEV;
-	err = inode_find(t, ino, &i);
 	if (err)
 		return err;
-	if (i->view->key.role != VIEW_DIR || past_is(i->view->key.source) || t->store->config.follow)
+	if (i->view->key.role != VIEW_DIR || views_is_fixed(t, i->view->key.source))
 		return -EROFS;
 	if (i->view->key.format != FORMAT_NPY &&
 	    (!any || !is_one_array(&(struct view_key){ .role = VIEW_FILE, .format = i->view->key.format })))
@@ -173,18 +170,18 @@ static int find_entry(struct tree *t, const struct view_key *dir, const char *na
 		      struct inode **out)
 {
 	struct tree_attr attr;
-	int err = tree_lookup(t, dir->source, name, &attr);
+	int err = realm_of(t, dir->source)->lookup(t, dir->source, name, NULL, &attr);
 
 	if (!err && S_ISDIR(attr.st.st_mode)) {
 		strcpy(own, name);
 		err = inode_find(t, attr.st.st_ino, out);
 		if (!err && dir->format == FORMAT_NPY)
 			return 0;
-		tree_forget(t, attr.st.st_ino, 1);
+		inode_forget(t, attr.st.st_ino, 1);
 		return err ? err : -EROFS;
 	}
 	if (!err)
-		tree_forget(t, attr.st.st_ino, 1);
+		inode_forget(t, attr.st.st_ino, 1);
 	return views_find(t, dir, name, own, out);
 }
 
@@ -231,7 +228,7 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct
 	if (!err) {
 		err = check_sticky(held, i, who);
 		if (!err)
-			err = tree_unlink(t, held->ino, own, NULL);
+			err = realm_of(t, held->ino)->unlink(t, held->ino, own, NULL);
 		tree_changed_name(t, held->ino, own);
 		tree_changed_attr(t, i->ino);
 	} else if (err == -ENOENT && !find_upload(t, &dir->view->key, name, &i)) {
@@ -243,8 +240,7 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct
 	return err;
 }
 
-int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
-		struct tree_attr *out)
+int views_mkdir(struct tree *t, uint64_t parent, const struct realm_new *what, struct tree_attr *out)
 {
 	struct inode *dir, *held;
 	struct tree_attr made;
@@ -254,11 +250,11 @@ int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, 
 		err = views_hold_dir(t, dir->view->key.source, &held);
 	if (err)
 		return err;
-	err = tree_make(t, held->ino, name, mode, 0, NULL, who, &made);
+	err = realm_of(t, held->ino)->make(t, held->ino, what, &made);
 	if (!err) {
-		tree_changed_name(t, held->ino, name);
-		err = views_lookup(t, parent, name, out);
-		tree_forget(t, made.st.st_ino, 1);
+		tree_changed_name(t, held->ino, what->name);
+		err = views_lookup(t, parent, what->name, what->who, out);
+		inode_forget(t, made.st.st_ino, 1);
 	}
 	inode_put(held, 1);
 	return err;
@@ -283,10 +279,10 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 		err = views_hold_dir(t, dir->view->key.source, &held);
 	if (err)
 		return err;
-	err = tree_lookup(t, held->ino, name, &attr);
+	err = realm_of(t, held->ino)->lookup(t, held->ino, name, NULL, &attr);
 	if (!err) {
-		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : tree_rmdir(t, held->ino, name);
-		tree_forget(t, attr.st.st_ino, 1);
+		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : realm_of(t, held->ino)->rmdir(t, held->ino, name);
+		inode_forget(t, attr.st.st_ino, 1);
 	}
 	tree_changed_name(t, held->ino, name);
 	inode_put(held, 1);
@@ -351,7 +347,7 @@ static int keep_type(struct inode *i, const char *from, const char *to)
 	set = inode_setting_locked(i, SPILLFS_XATTR_DTYPE);
 	meta_unlock(m);
 	free(set);
-	return set ? 0 : tree_setxattr(i->tree, i->ino, SPILLFS_XATTR_DTYPE, was, strlen(was), 0);
+	return set ? 0 : realm_of(i->tree, i->ino)->setxattr(i->tree, i->ino, SPILLFS_XATTR_DTYPE, was, strlen(was), 0);
 }
 
 static int rename_array(struct tree *t, struct place *from, struct place *to, const char *newname, unsigned flags)
@@ -378,7 +374,7 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 	if (!err && (flags & RENAME_EXCHANGE) && to->there && S_ISREG(to->there->mode))
 		err = keep_type(to->there, to->own, from->own);
 	if (!err)
-		err = tree_rename(t, from->held->ino, from->own, to->held->ino, to->own, flags, NULL);
+		err = realm_of(t, from->held->ino)->rename(t, from->held->ino, from->own, to->held->ino, to->own, flags, NULL);
 	tree_changed_name(t, from->held->ino, from->own);
 	tree_changed_name(t, to->held->ino, to->own);
 	tree_changed_attr(t, from->there->ino);
@@ -393,9 +389,9 @@ static int name_new_array(struct tree *t, struct place *to, const char *newname)
 	struct tree_attr attr;
 	int err = name_array(FORMAT_NPY, newname, "", to->own);
 
-	if (err || tree_lookup(t, to->held->ino, to->own, &attr))
+	if (err || realm_of(t, to->held->ino)->lookup(t, to->held->ino, to->own, NULL, &attr))
 		return err;
-	tree_forget(t, attr.st.st_ino, 1);
+	inode_forget(t, attr.st.st_ino, 1);
 	return -EEXIST;
 }
 
@@ -462,7 +458,7 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 	struct inode *i, *target = NULL;
 	struct tree_attr linked;
 	const char *type = NULL;
-	int err = views_is(ino) ? inode_find(t, ino, &i) : -EXDEV;
+	int err = inode_find(t, ino, &i);
 
 	if (!err)
 		err = find_place(t, parent, name, true, &to);
@@ -479,12 +475,12 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 		err = name_array(i->view->key.format, name, type ? type : "", to.own);
 	}
 	if (!err)
-		err = tree_link(t, target->ino, to.held->ino, to.own, &linked);
+		err = realm_of(t, target->ino)->link(t, target->ino, to.held->ino, to.own, &linked);
 	if (!err) {
-		tree_forget(t, target->ino, 1);
+		inode_forget(t, target->ino, 1);
 		tree_changed_name(t, to.held->ino, to.own);
 		tree_changed_attr(t, target->ino);
-		err = views_lookup(t, parent, name, out);
+		err = views_lookup(t, parent, name, NULL, out);
 	}
 	if (target)
 		inode_put(target, 1);

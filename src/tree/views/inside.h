@@ -5,6 +5,7 @@
 #define SPILLFS_TREE_VIEWS_PRIV_H
 
 #include "tree/inode.h"
+#include "tree/realm.h"
 #include "tree/views/views.h"
 #include "view/formats.h"
 
@@ -66,6 +67,12 @@ struct view_node {
 	bool live;               /* to be laid out for them */
 };
 
+/* Is the source of a past state, which changes no more? */
+static inline bool views_is_fixed(const struct tree *t, uint64_t source)
+{
+	return realm_of(t, source)->fixed;
+}
+
 static inline bool view_role_is_dir(enum view_role r)
 {
 	return r == VIEW_TOP || r == VIEW_FORMAT || r == VIEW_DIR || r == VIEW_ARRAY || r == VIEW_CHUNKS;
@@ -76,20 +83,18 @@ static inline enum zarr_version zarr_version(enum view_format f)
 	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
 }
 
-/* The thread that the calling one works for. */
-pid_t views_on_behalf(void);
-
 /* The array that a view in this directory shows, by the view's name; and the array's own name. -ENOENT; -EROFS: a table. */
 int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out);
 
 /* The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
-/* Whoever is refused a file because it is open gets another one when it looks it up again at once, until it has opened one
+/* A thread that is refused a file because it is open gets another one when it looks it up again at once, until it has opened one
  * (views_parted). */
-void views_part(const struct view_key *key);
-void views_parted(const struct view_key *key);
+void views_part(struct tree *t, const struct view_key *key, pid_t thread);
+void views_parted(struct tree *t, const struct view_key *key, pid_t thread);
 /* The inode of a view as the answer to a lookup, which it counts. */
-int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out);
+int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, const struct tree_caller *who,
+		 struct tree_attr *out);
 /* The number that a key has when nothing stands against it: for listings. */
 uint64_t views_number(const struct view_key *key);
 

@@ -14,7 +14,7 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/past/past.h"
+#include "tree/dir.h"
 #include "tree/views/inside.h"
 
 #define COLUMNS_MAX 4096u
@@ -193,14 +193,17 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 		err = views_hold_dir(t, dir, &held);
 
 	while (!err && n) {
-		err = tree_dir_read(t, d, dir, cookie, true, v, BATCH, &n);
-		for (size_t k = 0; !err && k < n; k++)
-			cookie = v[k].cookie;
-		for (size_t k = 0, failed = err != 0; k < n && !failed; k++) {
+		struct tree_listing l = { .tree = t, .dir = d, .count = true, .v = v, .max = BATCH };
+
+		err = realm_of(t, dir)->readdir(t, dir, cookie, &l);
+		n = l.n;
+		if (n)
+			cookie = v[n - 1].cookie;
+		for (size_t k = 0; k < n; k++) {
 			if (!err && S_ISREG(v[k].attr.st.st_mode))
 				err = add_typed(t, &v[k], &count, &c);
 			if (v[k].counted)
-				tree_forget(t, v[k].attr.st.st_ino, 1);
+				inode_forget(t, v[k].attr.st.st_ino, 1);
 		}
 	}
 	free(v);
@@ -235,7 +238,7 @@ int views_version(struct tree *t, const struct view_node *n, uint64_t *out)
 		return 0;
 	}
 	if (n->key.role != VIEW_TABLE) {
-		if (past_is(n->key.source)) {
+		if (views_is_fixed(t, n->key.source)) {
 			*out = 1; /* the number is that of a version */
 			return 0;
 		}

@@ -15,7 +15,7 @@
 
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/past/past.h"
+#include "tree/dir.h"
 #include "tree/views/upload.h"
 #include "tree/views/inside.h"
 
@@ -31,14 +31,14 @@ static bool is_zarr(enum view_format f)
 /* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
 static int source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out)
 {
-	int err = tree_lookup(t, dir, name, attr);
+	int err = realm_of(t, dir)->lookup(t, dir, name, NULL, attr);
 
 	*file_out = NULL;
 	if (err)
 		return err;
 	if (S_ISREG(attr->st.st_mode))
 		return inode_find(t, attr->st.st_ino, file_out);
-	tree_forget(t, attr->st.st_ino, 1);
+	inode_forget(t, attr->st.st_ino, 1);
 	return 0;
 }
 
@@ -150,7 +150,7 @@ static int find_rivals(struct tree *t, enum view_format f, uint64_t dir, const c
 	struct meta *m = t->store->meta;
 	int err;
 
-	if (!past_is(dir)) {
+	if (!views_is_fixed(t, dir)) {
 		meta_lock(m);
 		err = find_rivals_locked(t, f, dir, stem, out);
 		meta_unlock(m);
@@ -240,7 +240,7 @@ static int past_array(struct tree *t, enum view_format f, uint64_t dir, const ch
 /* The array called `name` if the format has a view of it, with a reference. */
 static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
 {
-	return past_is(dir) ? past_array(t, f, dir, name, out) : live_array(t, f, dir, name, array_called_stem, NULL, out);
+	return views_is_fixed(t, dir) ? past_array(t, f, dir, name, out) : live_array(t, f, dir, name, array_called_stem, NULL, out);
 }
 
 int views_named(struct tree *t, const struct view_node *n, struct inode **out)
@@ -266,7 +266,7 @@ static int find_array(struct tree *t, enum view_format f, uint64_t dir, const ch
 	struct rivals r;
 	int err;
 
-	if (!past_is(dir))
+	if (!views_is_fixed(t, dir))
 		return live_array(t, f, dir, base, array_of_stem, name, out);
 	err = find_rivals(t, f, dir, base, &r);
 	a = err ? NULL : array_of_stem(&r);
@@ -390,7 +390,8 @@ static int lookup_upload(struct tree *t, const struct view_key *dir, const char 
 	return err ? err : answer_upload(t, i, out);
 }
 
-static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char *name, struct tree_attr *out)
+static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char *name, const struct tree_caller *who,
+			struct tree_attr *out)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
 	char base[META_NAME_MAX + 1], own[META_NAME_MAX + 1];
@@ -401,7 +402,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 
 	if (meta >= 0) {
 		key.sub = (uint64_t)meta;
-		return views_answer(t, &key, 0, NULL, out);
+		return views_answer(t, &key, 0, NULL, who, out);
 	}
 	err = source_child(t, dir->source, name, &attr, &i);
 	if (i)
@@ -409,7 +410,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	if (!err && S_ISDIR(attr.st.st_mode)) {
 		key.role = VIEW_DIR;
 		key.source = attr.st.st_ino;
-		return views_answer(t, &key, 0, NULL, out);
+		return views_answer(t, &key, 0, NULL, who, out);
 	}
 	if (!strip(name, f->suffix, base))
 		return lookup_upload(t, dir, name, out);
@@ -419,8 +420,8 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		if (err)
 			break;
 		array_key(dir, i->ino, own, &key);
-		err = dir->format == FORMAT_NPY ? upload_find_waiting(t, dir->source, own, &upload) : -ENOENT;
-		err = err ? views_answer(t, &key, dir->source, own, out) : answer_upload(t, upload, out);
+		err = dir->format == FORMAT_NPY ? upload_find_waiting(t, dir->source, own, who, &upload) : -ENOENT;
+		err = err ? views_answer(t, &key, dir->source, own, who, out) : answer_upload(t, upload, out);
 		inode_put(i, 1);
 		if (err != -ESTALE)
 			return err;
@@ -435,7 +436,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		return -ENOENT;
 	key.role = VIEW_TABLE;
 	key.source = attr.st.st_ino;
-	err = views_answer(t, &key, 0, NULL, out);
+	err = views_answer(t, &key, 0, NULL, who, out);
 	return err == -ESTALE ? -ENOENT : err; /* not equally long arrays */
 }
 
@@ -493,7 +494,8 @@ static int lookup_chunk3(const struct view_key *dir, const char *name, const str
 	return 0;
 }
 
-static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, struct tree_attr *out)
+static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, const struct tree_caller *who,
+			struct tree_attr *out)
 {
 	const struct view_node *node = dir->view;
 	const struct view_key *d = &node->key;
@@ -505,7 +507,7 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 
 	if (meta >= 0) {
 		key.sub = (uint64_t)meta;
-		return views_answer(t, &key, 0, NULL, out);
+		return views_answer(t, &key, 0, NULL, who, out);
 	}
 	err = views_source(t, node, &source);
 	if (err)
@@ -532,10 +534,11 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 		key.role = facts.shape.ndims ? VIEW_CHUNKS : VIEW_CHUNK;
 	}
 	free(facts.dtype);
-	return err ? err : views_answer(t, &key, 0, NULL, out);
+	return err ? err : views_answer(t, &key, 0, NULL, who, out);
 }
 
-static int lookup_held(struct tree *t, struct inode *dir, const char *name, struct tree_attr *out)
+static int lookup_held(struct tree *t, struct inode *dir, const char *name, const struct tree_caller *who,
+			struct tree_attr *out)
 {
 	struct view_key key = { 0 };
 	struct tree_attr attr;
@@ -547,7 +550,7 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, stru
 		key.role = VIEW_FORMAT;
 		for (key.format = 0; key.format < FORMAT_N; key.format++) {
 			if (!strcmp(view_formats[key.format].name, name))
-				return views_answer(t, &key, 0, NULL, out);
+				return views_answer(t, &key, 0, NULL, who, out);
 		}
 		return -ENOENT;
 	case VIEW_FORMAT:
@@ -556,18 +559,18 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, stru
 		for (size_t k = 0; k < 3; k++) {
 			if (strcmp(classes[k], name) || !(view_formats[key.format].kinds & 1u << CLASS_KIND(k)))
 				continue;
-			err = tree_lookup(t, key.source, name, &attr);
+			err = realm_of(t, key.source)->lookup(t, key.source, name, NULL, &attr);
 			if (err)
 				return err;
-			tree_forget(t, attr.st.st_ino, 1);
+			inode_forget(t, attr.st.st_ino, 1);
 			key.source = attr.st.st_ino;
-			return views_answer(t, &key, 0, NULL, out);
+			return views_answer(t, &key, 0, NULL, who, out);
 		}
 		return -ENOENT;
 	case VIEW_DIR:
-		return lookup_in_dir(t, &dir->view->key, name, out);
+		return lookup_in_dir(t, &dir->view->key, name, who, out);
 	default:
-		return lookup_in_array(t, dir, name, out);
+		return lookup_in_array(t, dir, name, who, out);
 	}
 }
 
@@ -578,7 +581,7 @@ static int hold_source(struct tree *t, const struct view_key *key, struct inode 
 	return key->role == VIEW_FORMAT || key->role == VIEW_DIR ? views_hold_dir(t, key->source, out) : 0;
 }
 
-int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out)
+int views_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
 	struct inode *dir, *held;
 	int err = inode_find(t, parent, &dir);
@@ -590,7 +593,7 @@ int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_
 	err = hold_source(t, &dir->view->key, &held);
 	if (err)
 		return err;
-	err = lookup_held(t, dir, name, out);
+	err = lookup_held(t, dir, name, who, out);
 	views_let_go_dir(held);
 	return err;
 }
@@ -599,28 +602,18 @@ int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_
 
 #define META_COOKIES 2u /* of metadata files; others come behind them */
 
-struct list {
-	struct tree *tree;
-	struct tree_dir *dir;
-	struct tree_dirent *v;
-	size_t n, max;
-};
-
-static bool add(struct list *l, uint64_t cookie, const struct view_key *key, const char *fmt, ...)
+static bool add(struct tree_listing *l, uint64_t cookie, const struct view_key *key, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-static bool add(struct list *l, uint64_t cookie, const struct view_key *key, const char *fmt, ...)
+static bool add(struct tree_listing *l, uint64_t cookie, const struct view_key *key, const char *fmt, ...)
 {
-	struct tree_dirent *d;
+	struct tree_dirent *d = dir_add(l, cookie, "");
 	va_list ap;
 
-	if (l->n == l->max)
+	if (!d)
 		return false;
-	d = &l->v[l->n++];
-	memset(d, 0, sizeof(*d));
 	va_start(ap, fmt);
 	vsnprintf(d->name, sizeof(d->name), fmt, ap);
 	va_end(ap);
-	d->cookie = cookie;
 	d->attr.st.st_ino = views_number(key);
 	d->attr.st.st_mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG;
 	return true;
@@ -634,7 +627,7 @@ struct source_entry {
 };
 
 /* Entries of a mirrored directory that follow from one of its source. Its cookie counts twice: a directory may be a table. */
-static void list_source(struct list *l, const struct view_key *dir, const struct source_entry *e, uint64_t after)
+static void list_source(struct tree_listing *l, const struct view_key *dir, const struct source_entry *e, uint64_t after)
 {
 	const struct view_format_info *f = &view_formats[dir->format];
 	struct view_key key = { .source = e->ino, .format = dir->format };
@@ -690,7 +683,7 @@ static int read_present(struct tree *t, struct tree_dir *d, uint64_t dir, uint64
 
 	b->meta = m;
 	meta_lock(m);
-	err = tree_dir_last_locked(t, d, &b->last);
+	err = dir_last_locked(t, d, &b->last);
 	if (!err)
 		err = meta_entry_walk_locked(m, dir, at, SPILLFS_XATTR_DTYPE, add_source, b);
 	meta_unlock(m);
@@ -700,18 +693,23 @@ static int read_present(struct tree *t, struct tree_dir *d, uint64_t dir, uint64
 static int read_past(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t at, struct source_batch *b)
 {
 	struct tree_dirent *v = malloc(SOURCE_BATCH * sizeof(*v));
+	struct tree_listing l = { .tree = t, .dir = d, .count = true, .v = v, .max = SOURCE_BATCH };
 	struct inode *i;
-	int err = v ? tree_dir_read(t, d, dir, at, true, v, SOURCE_BATCH, &b->n) : -ENOMEM;
+	int err = v ? realm_of(t, dir)->readdir(t, dir, at, &l) : -ENOMEM;
 
+	if (err)
+		dir_uncount(&l, 0);
+	else
+		b->n = l.n;
 	for (size_t k = 0; !err && k < b->n; k++) {
 		struct source_entry *e = &b->v[k];
 
 		*e = (struct source_entry){ .cookie = v[k].cookie, .ino = v[k].attr.st.st_ino };
 		strcpy(e->name, v[k].name);
-		e->is_dir = S_ISDIR(v[k].attr.st.st_mode) && strcmp(e->name, ".") && strcmp(e->name, "..");
+		e->is_dir = S_ISDIR(v[k].attr.st.st_mode);
 		e->shown = S_ISREG(v[k].attr.st.st_mode) && !inode_find(t, e->ino, &i) && views_shows(b->format, i);
 		if (v[k].counted)
-			tree_forget(t, e->ino, 1);
+			inode_forget(t, e->ino, 1);
 	}
 	free(v);
 	return err;
@@ -721,13 +719,13 @@ static int read_source(struct tree *t, struct tree_dir *d, const struct view_key
 {
 	b->format = dir->format;
 	b->n = 0;
-	return past_is(dir->source) ? read_past(t, d, dir->source, at, b) : read_present(t, d, dir->source, at, b);
+	return views_is_fixed(t, dir->source) ? read_past(t, d, dir->source, at, b) : read_present(t, d, dir->source, at, b);
 }
 
 /* Files that are being written stand behind all others. Until it is replaced, an array has its name. */
 #define UPLOAD_COOKIES (1ull << 60)
 
-static void list_uploads(struct list *l, const struct view_key *dir, uint64_t cookie)
+static void list_uploads(struct tree_listing *l, const struct view_key *dir, uint64_t cookie)
 {
 	uint64_t number = cookie > UPLOAD_COOKIES ? cookie - UPLOAD_COOKIES : 0, ino;
 	char name[META_NAME_MAX + 1], own[META_NAME_MAX + 1];
@@ -743,7 +741,7 @@ static void list_uploads(struct list *l, const struct view_key *dir, uint64_t co
 	}
 }
 
-static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
+static int list_dir(struct tree_listing *l, const struct view_key *dir, uint64_t cookie)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
 	struct source_batch *b = malloc(sizeof(*b));
@@ -770,12 +768,12 @@ static int list_dir(struct list *l, const struct view_key *dir, uint64_t cookie)
 		}
 	}
 	free(b);
-	if (!err && dir->format == FORMAT_NPY && !past_is(dir->source))
+	if (!err && dir->format == FORMAT_NPY && !views_is_fixed(l->tree, dir->source))
 		list_uploads(l, dir, cookie);
 	return err;
 }
 
-static void list_chunks(struct list *l, const struct view_key *dir, const struct shape *s, uint64_t n, uint64_t cookie)
+static void list_chunks(struct tree_listing *l, const struct view_key *dir, const struct shape *s, uint64_t n, uint64_t cookie)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_CHUNK };
 	unsigned axis = counting_axis(s), depth = (unsigned)(dir->sub >> 56);
@@ -801,7 +799,7 @@ static void list_chunks(struct list *l, const struct view_key *dir, const struct
 	}
 }
 
-static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
+static int list_array(struct tree_listing *l, struct inode *dir, uint64_t cookie)
 {
 	const struct view_key *d = &dir->view->key;
 	struct view_key key = { .source = d->source, .format = d->format, .role = VIEW_META };
@@ -835,10 +833,8 @@ static int list_array(struct list *l, struct inode *dir, uint64_t cookie)
 	return 0;
 }
 
-static int list_held(struct tree *t, struct tree_dir *d, struct inode *dir, uint64_t cookie, struct tree_dirent *v, size_t max,
-		     size_t *n_out)
+static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct tree_listing *l)
 {
-	struct list l = { .tree = t, .dir = d, .v = v, .max = max };
 	struct view_key key = { 0 };
 	struct tree_attr attr;
 	int err = 0;
@@ -849,33 +845,31 @@ static int list_held(struct tree *t, struct tree_dir *d, struct inode *dir, uint
 	case VIEW_TOP:
 		key.role = VIEW_FORMAT;
 		for (key.format = (enum view_format)cookie; key.format < FORMAT_N; key.format++)
-			add(&l, key.format + 1u, &key, "%s", view_formats[key.format].name);
+			add(l, key.format + 1u, &key, "%s", view_formats[key.format].name);
 		break;
 	case VIEW_FORMAT:
 		key.role = VIEW_DIR;
 		for (uint64_t k = cookie; k < 3; k++) {
 			struct view_key child = key;
 
-			if (!(view_formats[key.format].kinds & 1u << CLASS_KIND(k)) || tree_lookup(t, key.source, classes[k], &attr))
+			if (!(view_formats[key.format].kinds & 1u << CLASS_KIND(k)) ||
+			    realm_of(t, key.source)->lookup(t, key.source, classes[k], NULL, &attr))
 				continue;
-			tree_forget(t, attr.st.st_ino, 1);
+			inode_forget(t, attr.st.st_ino, 1);
 			child.source = attr.st.st_ino;
-			add(&l, k + 1, &child, "%s", classes[k]);
+			add(l, k + 1, &child, "%s", classes[k]);
 		}
 		break;
 	case VIEW_DIR:
-		err = list_dir(&l, &dir->view->key, cookie);
+		err = list_dir(l, &dir->view->key, cookie);
 		break;
 	default:
-		err = list_array(&l, dir, cookie);
+		err = list_array(l, dir, cookie);
 	}
-	if (!err)
-		*n_out = l.n;
 	return err;
 }
 
-int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max,
-		  size_t *n_out)
+int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
 {
 	struct inode *dir, *held;
 	int err = inode_find(t, ino, &dir);
@@ -884,7 +878,7 @@ int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 		err = hold_source(t, &dir->view->key, &held);
 	if (err)
 		return err;
-	err = list_held(t, d, dir, cookie, v, max, n_out);
+	err = list_held(t, dir, cookie, to);
 	views_let_go_dir(held);
 	return err;
 }

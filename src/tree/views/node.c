@@ -20,16 +20,17 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/past/past.h"
 #include "tree/views/upload.h"
 #include "tree/views/inside.h"
 #include "util/clock.h"
 
-#define VIEW_FLAG (1ull << 63)
 /* How often an array that changes at every look is opened anew before the view is parted from who looks. */
 #define OPEN_TRIES 10
 /* For how long an array that has replaced another may be opened by who has looked at that one. */
 #define REPLACED_NS 1000000000
+/* For how long the kernel may keep attributes: of files, and of directories from their lookup to the question who may search them. */
+#define BRIEF_MS 1000
+#define WALK_MS 50
 #define ALL_KINDS (1u << ARRAY_BUCKET | 1u << ARRAY_COLUMN | 1u << ARRAY_LAYERED)
 
 const struct view_format_info view_formats[FORMAT_N] = {
@@ -42,16 +43,11 @@ const struct view_format_info view_formats[FORMAT_N] = {
 	[FORMAT_RUNS] = { "runs", "", 1u << ARRAY_BUCKET, false, false, false },
 };
 
-bool views_is(uint64_t ino)
-{
-	return ino & VIEW_FLAG;
-}
-
 static uint64_t number_of(const struct view_key *key, uint64_t generation)
 {
 	const uint64_t words[] = { key->source, key->sub, (uint64_t)key->role << 32 | key->format };
 
-	return VIEW_FLAG | XXH64(words, sizeof(words), generation) >> 1;
+	return REALM_VIEWS_BIT | XXH64(words, sizeof(words), generation) >> 1;
 }
 
 uint64_t views_number(const struct view_key *key)
@@ -94,15 +90,10 @@ static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, co
 		free(n);
 		return -ENOMEM;
 	}
-	if (past_is(key->source) && !inode_find(t, key->source, &n->past))
+	if (views_is_fixed(t, key->source) && !inode_find(t, key->source, &n->past))
 		inode_ref(n->past);
 	*out = n;
 	return 0;
-}
-
-void tree_sizes_stick(struct tree *t)
-{
-	t->sizes_stick = true;
 }
 
 /* An open file that shows an older version than there is now makes room for another node. */
@@ -126,58 +117,42 @@ static bool out_of_date(struct inode *i, uint64_t version)
 
 /*
  * A thread that is refused a file that others have open is told to look it up again, and then nobody else may come in between: until
- * it has opened it, and not for long, each of its lookups of that file has a node of its own. (Of more than ALONE_MAX such threads
+ * it has opened it, and not for long, each of its lookups of that file has a node of its own. (Of more than VIEWS_ALONE_MAX such threads
  * the first end that early.)
  */
 #define ALONE_NS (2 * CLOCK_SECOND_NS)
-#define ALONE_MAX 64u
-static struct alone {
-	_Atomic uint64_t number;
-	_Atomic int64_t until_ns;
-} alone[ALONE_MAX];
-static _Atomic uint64_t alone_generations = 1ull << 32;
-static _Thread_local pid_t on_behalf;
-
-void tree_on_behalf(pid_t thread)
-{
-	on_behalf = thread;
-}
-
-pid_t views_on_behalf(void)
-{
-	return on_behalf;
-}
-
-/* Of a file and who wants it; of an array's, whichever array has the name. */
-static uint64_t wish_number(const struct view_key *key)
+#define VIEWS_APART (1ull << 32) /* generations from here on are one look's alone */
+/* The number of a wish: a file, and the thread that wants it. An array's file is the one of its name, whichever array has that. */
+static uint64_t wish_number(const struct view_key *key, pid_t thread)
 {
 	struct view_key k = *key;
 
 	if (k.role == VIEW_FILE)
 		k.source = 0;
-	return number_of(&k, (uint64_t)on_behalf);
+	return number_of(&k, (uint64_t)thread);
 }
 
-static struct alone *find_alone(uint64_t number)
+static struct view_wish *find_wish(struct tree *t, uint64_t number)
 {
-	for (unsigned k = 0; k < ALONE_MAX; k++)
-		if (atomic_load(&alone[k].number) == number)
-			return &alone[k];
+	for (unsigned k = 0; k < VIEWS_ALONE_MAX; k++) {
+		if (atomic_load(&t->alone[k].number) == number)
+			return &t->alone[k];
+	}
 	return NULL;
 }
 
 /* Takes the one that is over, or else the one that is over first. Its end is what threads that do this at once agree by. */
-static struct alone *take_alone(int64_t until_ns)
+static struct view_wish *take_wish(struct tree *t, int64_t until_ns)
 {
 	for (;;) {
-		struct alone *found = &alone[0];
+		struct view_wish *found = &t->alone[0];
 		int64_t first_ns = atomic_load(&found->until_ns);
 
-		for (unsigned k = 1; k < ALONE_MAX; k++) {
-			int64_t end_ns = atomic_load(&alone[k].until_ns);
+		for (unsigned k = 1; k < VIEWS_ALONE_MAX; k++) {
+			int64_t end_ns = atomic_load(&t->alone[k].until_ns);
 
 			if (end_ns < first_ns) {
-				found = &alone[k];
+				found = &t->alone[k];
 				first_ns = end_ns;
 			}
 		}
@@ -186,32 +161,32 @@ static struct alone *take_alone(int64_t until_ns)
 	}
 }
 
-void views_part(const struct view_key *key)
+void views_part(struct tree *t, const struct view_key *key, pid_t thread)
 {
-	uint64_t number = wish_number(key);
+	uint64_t number = wish_number(key, thread);
 	int64_t until_ns = clock_monotonic_ns() + ALONE_NS;
-	struct alone *a = find_alone(number);
+	struct view_wish *w = find_wish(t, number);
 
-	if (a)
-		atomic_store(&a->until_ns, until_ns);
+	if (w)
+		atomic_store(&w->until_ns, until_ns);
 	else
-		atomic_store(&take_alone(until_ns)->number, number);
+		atomic_store(&take_wish(t, until_ns)->number, number);
 }
 
-static bool is_alone(const struct view_key *key)
+static bool is_alone(struct tree *t, const struct view_key *key, pid_t thread)
 {
-	struct alone *a = find_alone(wish_number(key));
+	const struct view_wish *w = find_wish(t, wish_number(key, thread));
 
-	return a && clock_monotonic_ns() < atomic_load(&a->until_ns);
+	return w && clock_monotonic_ns() < atomic_load(&w->until_ns);
 }
 
-void views_parted(const struct view_key *key)
+void views_parted(struct tree *t, const struct view_key *key, pid_t thread)
 {
-	uint64_t number = wish_number(key);
-	struct alone *a = find_alone(number);
+	uint64_t number = wish_number(key, thread);
+	struct view_wish *w = find_wish(t, number);
 
-	if (a && atomic_compare_exchange_strong(&a->number, &number, 0))
-		atomic_store(&a->until_ns, 0);
+	if (w && atomic_compare_exchange_strong(&w->number, &number, 0))
+		atomic_store(&w->until_ns, 0);
 }
 
 static bool is_file(const struct view_key *key)
@@ -226,7 +201,7 @@ static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, co
 {
 	int err = 0;
 
-	for (uint64_t generation = apart ? atomic_fetch_add(&alone_generations, 1) : 0; !err; generation++) {
+	for (uint64_t generation = apart ? VIEWS_APART + atomic_fetch_add(&t->views_apart, 1) : 0; !err; generation++) {
 		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
 						.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
 		struct view_node *n;
@@ -251,9 +226,9 @@ static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, co
 
 /* What whoever was refused finds is opened before it is told of, so that the open finds the size that was told, however fast the
  * array changes. It stays so until the kernel forgets it. A failure is left to the open. */
-static void open_apart(struct inode *i)
+static void open_apart(struct inode *i, pid_t thread)
 {
-	struct view_opening o = { 0 };
+	struct view_opening o = { .thread = thread };
 	int err;
 
 	do {
@@ -267,13 +242,15 @@ static void open_apart(struct inode *i)
 			array_close(o.array);
 		o.array = NULL;
 	} while (err == -EAGAIN);
-	views_part(&i->view->key); /* until the open that this is for */
+	views_part(i->tree, &i->view->key, thread); /* until the open that this is for */
 }
 
-int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct tree_attr *out)
+int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, const struct tree_caller *who,
+		 struct tree_attr *out)
 {
 	const struct view_node like = { .key = *key };
-	bool apart = is_file(key) && is_alone(key);
+	pid_t thread = who ? who->thread : 0;
+	bool apart = is_file(key) && is_alone(t, key, thread);
 	uint64_t version = 0;
 	struct inode *i;
 	int err = 0;
@@ -286,7 +263,7 @@ int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const
 		if (err)
 			break;
 		if (apart)
-			open_apart(i);
+			open_apart(i, thread);
 		atomic_store(&i->view->answered_ns, clock_monotonic_ns());
 		err = views_getattr(t, i->ino, out);
 		/* Opened since it was found, it may show less than was there before. */
@@ -297,9 +274,9 @@ int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const
 	return err;
 }
 
-int views_root(struct tree *t, uint64_t root, struct tree_attr *out)
+int views_enter(struct tree *t, uint64_t root, struct tree_attr *out)
 {
-	return views_answer(t, &(struct view_key){ .source = root, .role = VIEW_TOP }, 0, NULL, out);
+	return views_answer(t, &(struct view_key){ .source = root, .role = VIEW_TOP }, 0, NULL, NULL, out);
 }
 
 uint64_t views_root_number(uint64_t root)
@@ -312,7 +289,7 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 	struct meta *m = t->store->meta;
 	int err;
 
-	if (past_is(number)) {
+	if (views_is_fixed(t, number)) {
 		err = inode_find(t, number, out);
 		if (!err)
 			inode_ref(*out);
@@ -327,7 +304,7 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 int views_hold_dir(struct tree *t, uint64_t number, struct inode **out)
 {
 	*out = NULL;
-	return past_is(number) || (t->store->config.follow && number == META_INO_ROOT) ? 0 : views_source_of(t, number, out);
+	return views_is_fixed(t, number) || (t->store->config.follow && number == META_INO_ROOT) ? 0 : views_source_of(t, number, out);
 }
 
 void views_let_go_dir(struct inode *dir)
@@ -398,8 +375,8 @@ static int source_attr(struct tree *t, const struct view_node *n, struct tree_at
 	struct inode *i;
 	int err;
 
-	if (n->key.source == META_INO_ROOT || (past_is(n->key.source) && !n->past)) {
-		err = tree_getattr(t, n->key.source, out);
+	if (n->key.source == META_INO_ROOT || (views_is_fixed(t, n->key.source) && !n->past)) {
+		err = realm_of(t, n->key.source)->getattr(t, n->key.source, out);
 		return err || n->key.role != VIEW_TABLE ? err : table_attr(t, n, out);
 	}
 	err = views_source(t, n, &i);
@@ -429,11 +406,11 @@ static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
 
 /* Who may read the source may read the view; who may write it, write it through npy. Names are changed in directories of
  * formats that show an array as a file. */
-static mode_t mode_of(const struct view_node *n, mode_t source)
+static mode_t mode_of(const struct tree *t, const struct view_node *n, mode_t source)
 {
 	bool one_file = n->key.format == FORMAT_NPY || n->key.format == FORMAT_PARQUET || n->key.format == FORMAT_ARROW ||
 			n->key.format == FORMAT_ZST;
-	bool writes = !past_is(n->key.source) && ((n->key.role == VIEW_DIR && one_file) ||
+	bool writes = !views_is_fixed(t, n->key.source) && ((n->key.role == VIEW_DIR && one_file) ||
 						  (n->key.role == VIEW_FILE && n->key.format == FORMAT_NPY));
 	mode_t mode = source & (writes ? 01777 : 0555);
 
@@ -501,16 +478,28 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 	return 0;
 }
 
-bool tree_is_view(uint64_t ino)
-{
-	return views_is(ino);
-}
-
-uint64_t tree_shown_ino(struct tree *t, uint64_t ino)
+uint64_t views_shown_ino(struct tree *t, uint64_t ino)
 {
 	struct inode *i;
 
-	return views_is(ino) && !inode_find(t, ino, &i) ? views_number(&i->view->key) : ino;
+	return inode_find(t, ino, &i) ? ino : views_number(&i->view->key);
+}
+
+/* How long the kernel may keep what it is told. */
+static void keep_for(struct inode *i, struct tree_attr *out)
+{
+	const struct view_node *n = i->view;
+	bool follow = i->tree->store->config.follow;
+
+	out->attr_ms = 0;
+	out->name_ms = TREE_KEEP_MS;
+	/* Readers of Parquet ask for the size at every page: that of an open file does not change, and each lookup tells it anew. */
+	if (!n->upload && !views_is_live(i))
+		out->attr_ms = view_role_is_dir(n->key.role) ? WALK_MS : BRIEF_MS;
+	if (n->key.role == VIEW_TOP || n->key.role == VIEW_FORMAT)
+		out->attr_ms = follow ? out->attr_ms : TREE_KEEP_MS;
+	else if (!views_is_fixed(i->tree, n->key.source) || follow)
+		out->name_ms = 0;
 }
 
 int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
@@ -532,7 +521,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 			err = file_size(t, i, &size);
 		if (err)
 			return err;
-		out->st.st_mode = mode_of(n, out->st.st_mode);
+		out->st.st_mode = mode_of(t, n, out->st.st_mode);
 	}
 	lock_acquire(&i->attr);
 	n->told_bytes = size;
@@ -544,102 +533,7 @@ int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	out->st.st_blocks = size ? TREE_BLOCKS_LEAST : 0; /* the bytes are the array's, counted there */
 	out->st.st_blksize = TREE_IO_BYTES;
 	out->st.st_rdev = 0;
-	out->settled = out->moving = false;
-	/* Readers of Parquet ask for the size at every page. */
-	out->brief = !n->upload && !views_is_live(i);
-	if (n->key.role != VIEW_TOP && n->key.role != VIEW_FORMAT)
-		out->moving = !past_is(n->key.source) || t->store->config.follow;
-	else
-		out->settled = !t->store->config.follow;
-	return 0;
-}
-
-/* The element type of a file below views/runs; *out is malloc'd. */
-static int run_dtype(struct tree *t, struct inode *i, char **out)
-{
-	struct meta *m = t->store->meta;
-	const struct view_key *key = &i->view->key;
-	struct inode *source;
-	char *text;
-	int err;
-
-	if (key->format != FORMAT_RUNS || view_role_is_dir(key->role))
-		return -ENODATA;
-	if (key->role == VIEW_META) {
-		*out = strdup("u64");
-		return *out ? 0 : -ENOMEM;
-	}
-	err = views_source(t, i->view, &source);
-	if (err)
-		return err;
-	meta_lock(m);
-	err = inode_dtype_locked(source, &text);
-	meta_unlock(m);
-	inode_put(source, 1);
-	if (!err)
-		*out = text;
-	return err;
-}
-
-static int run_length(struct tree *t, uint64_t ino, const char *dtype, char **out)
-{
-	struct tree_attr attr;
-	uint32_t bytes = 1;
-	int err = views_getattr(t, ino, &attr);
-
-	if (err)
-		return err;
-	if (*dtype)
-		dtype_size(dtype, &bytes);
-	return asprintf(out, "%llu", (unsigned long long)attr.st.st_size / bytes) < 0 ? -ENOMEM : 0;
-}
-
-int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
-{
-	bool length = !strcmp(name, SPILLFS_XATTR_LENGTH);
-	char *dtype, *text = NULL;
-	struct inode *i;
-	int err;
-
-	if (!length && strcmp(name, SPILLFS_XATTR_DTYPE))
-		return -ENODATA;
-	err = inode_find(t, ino, &i);
-	if (!err)
-		err = run_dtype(t, i, &dtype);
-	if (err)
-		return err;
-	if (length)
-		err = run_length(t, ino, dtype, &text);
-	else if (!*dtype)
-		err = -ENODATA;
-	if (length || err)
-		free(dtype);
-	if (err)
-		return err;
-	*out = length ? text : dtype;
-	*len_out = strlen(*out);
-	return 0;
-}
-
-int views_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
-{
-	char *dtype;
-	struct inode *i;
-	bool any;
-	int err = inode_find(t, ino, &i);
-
-	if (!err)
-		err = run_dtype(t, i, &dtype);
-	if (err)
-		return err == -ENODATA ? 0 : err;
-	any = *dtype;
-	free(dtype);
-	if (!any)
-		return 0;
-	*out = strdup(SPILLFS_XATTR_DTYPE);
-	if (!*out)
-		return -ENOMEM;
-	*len_out = sizeof(SPILLFS_XATTR_DTYPE);
+	keep_for(i, out);
 	return 0;
 }
 
@@ -700,11 +594,11 @@ int views_now(struct inode *i, struct inode **out)
 }
 
 /* Not to be read. If it was an array's view when it was looked up, or is an array's by now, there is that to look up. */
-static int refuse_upload(const struct view_node *n)
+static int refuse_upload(struct tree *t, const struct view_node *n, pid_t thread)
 {
 	if (n->key.role == VIEW_NEW && !upload_is_published(n->upload))
 		return -EBUSY;
-	views_part(&n->key);
+	views_part(t, &n->key, thread);
 	return -ESTALE;
 }
 
@@ -717,7 +611,7 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 	int err;
 
 	if (n->upload)
-		return refuse_upload(n);
+		return refuse_upload(i->tree, n, out->thread);
 	lock_acquire(&i->attr);
 	out->nseen = n->nseen;
 	lock_release(&i->attr);
@@ -741,18 +635,18 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	struct view_node *n = i->view;
 
 	if (atomic_load(&n->written)) {
-		views_part(&n->key);
+		views_part(i->tree, &n->key, o->thread);
 		return -ESTALE;
 	}
 	if (i->array) {
-		views_parted(&n->key);
+		views_parted(i->tree, &n->key, o->thread);
 		return 0;
 	}
 	lock_acquire(&i->attr);
 	if (i->tree->sizes_stick && n->known && n->told_bytes != o->array->size_bytes) {
 		atomic_store(&n->superseded, true);
 		lock_release(&i->attr);
-		views_part(&n->key);
+		views_part(i->tree, &n->key, o->thread);
 		return -ESTALE;
 	}
 	/* Looked at again, and the kernel asked again who may read it. */
@@ -765,7 +659,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 		lock_release(&i->attr);
 		if (++o->ntries < OPEN_TRIES)
 			return -EAGAIN;
-		views_part(&n->key);
+		views_part(i->tree, &n->key, o->thread);
 		return -ESTALE;
 	}
 	note_version_locked(n, o->version);
@@ -780,14 +674,13 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	i->array = o->array;
 	lock_release(&i->attr);
 	o->array = NULL;
-	views_parted(&n->key);
+	views_parted(i->tree, &n->key, o->thread);
 	return 0;
 }
 
-int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
-	       struct tree_attr *out)
+int views_make(struct tree *t, uint64_t parent, const struct realm_new *what, struct tree_attr *out)
 {
-	static _Atomic uint64_t made;
+	const char *name = what->name;
 	struct inode *dir, *i;
 	struct view_key key;
 	bool temporary;
@@ -796,8 +689,8 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 	if (err)
 		return err;
 	key = (struct view_key){ .source = dir->view->key.source, .role = VIEW_NEW, .format = FORMAT_NPY,
-				 .sub = atomic_fetch_add(&made, 1) };
-	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || past_is(key.source))
+				 .sub = atomic_fetch_add(&t->views_made, 1) };
+	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || views_is_fixed(t, key.source))
 		return -EROFS;
 	if (!upload_name_is_good(name, &temporary))
 		return -EPERM;
@@ -806,16 +699,16 @@ int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, c
 
 		/* It may be something that has no view. */
 		snprintf(array, sizeof(array), "%.*s", (int)(strlen(name) - strlen(view_formats[FORMAT_NPY].suffix)), name);
-		err = tree_lookup(t, key.source, array, out);
+		err = realm_of(t, key.source)->lookup(t, key.source, array, NULL, out);
 		if (!err)
-			tree_forget(t, out->st.st_ino, 1);
+			inode_forget(t, out->st.st_ino, 1);
 		if (err != -ENOENT)
 			return err ? err : -EEXIST;
 	}
 	err = node_for(t, &key, key.source, NULL, 0, false, &i);
 	if (err)
 		return err;
-	err = upload_begin(i, name, who, S_IFREG | mode);
+	err = upload_begin(i, name, what->who, what->mode);
 	if (!err)
 		err = views_getattr(t, i->ino, out);
 	if (err)

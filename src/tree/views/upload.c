@@ -21,7 +21,7 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/edit.h"
-#include "tree/live/names.h"
+#include "tree/live/live.h"
 #include "tree/privs.h"
 #include "tree/views/inside.h"
 #include "util/clock.h"
@@ -81,13 +81,12 @@ static const char *label(const struct upload *u)
 
 static void list_add(struct upload *u)
 {
-	static _Atomic uint64_t last;
 	struct tree *t = u->node->tree;
 
 	lock_acquire(&t->lock);
 	u->waits_until_ns = clock_now_ns() + WAIT_NS;
 	if (!u->listed) {
-		u->number = atomic_fetch_add(&last, 1) + 1;
+		u->number = atomic_fetch_add(&t->uploads_made, 1) + 1;
 		u->next = t->uploads;
 		t->uploads = u;
 		u->listed = true;
@@ -114,14 +113,15 @@ static bool list_remove(struct upload *u)
 	return was;
 }
 
-static int find(struct tree *t, uint64_t dir, const char *name, bool waiting, struct inode **out)
+/* who: one that waits for this caller. */
+static int find(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who, struct inode **out)
 {
 	struct inode *found = NULL;
 	int64_t now = clock_now_ns();
 
 	lock_acquire(&t->lock);
 	for (struct upload *u = t->uploads; u && !found; u = u->next) {
-		bool is_it = waiting ? !*u->name && u->begun_by == views_on_behalf() && now < u->waits_until_ns &&
+		bool is_it = who ? !*u->name && u->begun_by == who->thread && now < u->waits_until_ns &&
 						!strcmp(u->array_name, name) :
 				       *u->name && !strcmp(u->name, name);
 
@@ -139,12 +139,12 @@ static int find(struct tree *t, uint64_t dir, const char *name, bool waiting, st
 
 int upload_find(struct tree *t, uint64_t dir, const char *name, struct inode **out)
 {
-	return find(t, dir, name, false, out);
+	return find(t, dir, name, NULL, out);
 }
 
-int upload_find_waiting(struct tree *t, uint64_t dir, const char *array, struct inode **out)
+int upload_find_waiting(struct tree *t, uint64_t dir, const char *array, const struct tree_caller *who, struct inode **out)
 {
-	return find(t, dir, array, true, out);
+	return who ? find(t, dir, array, who, out) : -ENOENT;
 }
 
 int upload_next(struct tree *t, uint64_t dir, uint64_t after, uint64_t *number_out, char name[256], uint64_t *ino_out)
@@ -177,7 +177,7 @@ static int new_upload(struct inode *node, const struct tree_caller *who, struct 
 	u->node = node;
 	u->dir = node->view->dir;
 	u->caller = u->owner = *who;
-	u->begun_by = views_on_behalf();
+	u->begun_by = who->thread;
 	*out = u;
 	return 0;
 }
@@ -230,7 +230,7 @@ void upload_free(struct upload *u)
  * Opened to be written, the kernel empties its idea of a file: a view that is also read must be another one, to which the
  * kernel comes when it looks the name up again.
  */
-static int part_from_readers(struct inode *i)
+static int part_from_readers(struct inode *i, pid_t thread)
 {
 	int err = 0;
 
@@ -242,9 +242,9 @@ static int part_from_readers(struct inode *i)
 		atomic_store(&i->view->written, true);
 	rwlock_release(&i->rw);
 	if (err)
-		views_part(&i->view->key);
+		views_part(i->tree, &i->view->key, thread);
 	else
-		views_parted(&i->view->key);
+		views_parted(i->tree, &i->view->key, thread);
 	return err;
 }
 
@@ -265,7 +265,7 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 		u->owner = (struct tree_caller){ .uid = old->uid, .gid = old->gid };
 		u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
 		lock_release(&old->attr);
-		err = part_from_readers(node);
+		err = part_from_readers(node, who->thread);
 		if (err)
 			upload_free(u);
 		else
@@ -690,7 +690,7 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 		err = set_size_locked(u, (uint64_t)st->st_size);
 	set &= ~TREE_SET_SIZE;
 	if (!err && set && u->array) {
-		err = tree_setattr(u->node->tree, u->array->ino, set, st, who, NULL, &attr);
+		err = realm_of(u->node->tree, u->array->ino)->setattr(u->node->tree, u->array->ino, set, st, who, NULL, &attr);
 		tree_changed_facts(u->node->tree, u->array->ino);
 	}
 	lock_release(&u->lock);

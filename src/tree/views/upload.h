@@ -61,8 +61,8 @@ uint64_t upload_array(struct upload *u);
 
 /* Names of uploads, in a directory of arrays. find: the node, with one more reference; -ENOENT. */
 int upload_find(struct tree *t, uint64_t dir, const char *name, struct inode **out);
-/* The same of one that waits to replace an array of this name, begun by the calling thread's caller. */
-int upload_find_waiting(struct tree *t, uint64_t dir, const char *array, struct inode **out);
+/* The same of one that waits to replace an array of this name, begun by the thread that asks (NULL: nobody in particular). */
+int upload_find_waiting(struct tree *t, uint64_t dir, const char *array, const struct tree_caller *who, struct inode **out);
 /* The first whose number (from 1 on) is above `after`. */
 int upload_next(struct tree *t, uint64_t dir, uint64_t after, uint64_t *number_out, char name[256], uint64_t *ino_out);
 /* array: the name to be published under ("": temporary), old: what it replaces then. A whole one that nobody has open is

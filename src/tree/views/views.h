@@ -20,26 +20,28 @@
 
 struct edit_bytes;
 
-bool views_is(uint64_t ino);
-/* The directory views/ of a root: META_INO_ROOT, or the root of a past state. Counts a lookup. */
-int views_root(struct tree *t, uint64_t root, struct tree_attr *out);
-/* Its number, for listings. */
+extern const struct realm_ops views_realm;
+
+/* The number of the directory views/ of a root (META_INO_ROOT, or that of a past state), for listings. */
 uint64_t views_root_number(uint64_t root);
 /* As the functions of tree.h. lookup counts one. */
-int views_lookup(struct tree *t, uint64_t parent, const char *name, struct tree_attr *out);
+int views_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out);
+int views_enter(struct tree *t, uint64_t root, struct tree_attr *out);
+uint64_t views_shown_ino(struct tree *t, uint64_t ino);
 int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 /* Files below views/runs have the element type of their bucket, and their own length. */
 int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
 int views_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
-/* cookie as the caller gave it last; entries count no lookup. */
-struct tree_dir;
-int views_readdir(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct tree_dirent *v, size_t max, size_t *n_out);
+int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to);
+int views_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
+int views_removexattr(struct tree *t, uint64_t ino, const char *name);
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
  * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be
  * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is
  * left of it afterwards the caller closes, with no lock held. */
 struct view_opening {
+	pid_t thread;        /* that opens it */
 	bool live;           /* to be written in place: the array itself instead of a pin */
 	struct array *array; /* NULL: nothing is left */
 	uint64_t version, hash, nseen;
@@ -53,11 +55,10 @@ uint64_t views_told(struct inode *i);
 void views_free_node(struct view_node *n);
 
 /* Changing arrays by their views (views_edit.c). As the functions of tree.h; -EROFS where a view is not one array. */
-int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
+int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
 		  struct tree_attr *out);
 int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who);
-int views_mkdir(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
-		struct tree_attr *out);
+int views_mkdir(struct tree *t, uint64_t parent, const struct realm_new *what, struct tree_attr *out);
 int views_rmdir(struct tree *t, uint64_t parent, const char *name);
 int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
 		 const struct tree_caller *who);
@@ -79,7 +80,6 @@ int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_c
 
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
  * lookup. */
-int views_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
-	       struct tree_attr *out);
+int views_make(struct tree *t, uint64_t parent, const struct realm_new *what, struct tree_attr *out);
 
 #endif

@@ -1,0 +1,29 @@
+/*
+ * Inode numbers and worlds.
+ */
+#include "tree/realm.h"
+
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/inode.h"
+
+static enum realm_id id_of(const struct tree *t, uint64_t ino)
+{
+	if (ino & REALM_VIEWS_BIT)
+		return REALM_VIEWS;
+	if (ino & REALM_PAST_BIT)
+		return REALM_PAST;
+	if (ino >= REALM_CONTROL_BASE || (ino >= REALM_CONTROL_FIRST && ino <= REALM_CONTROL_LAST))
+		return REALM_CONTROL;
+	return ino == META_INO_ROOT && t->store->config.follow ? REALM_CONTROL : REALM_LIVE;
+}
+
+const struct realm_ops *realm_of(const struct tree *t, uint64_t ino)
+{
+	return t->realms[id_of(t, ino)];
+}
+
+bool tree_is_view(uint64_t ino)
+{
+	return ino & REALM_VIEWS_BIT;
+}

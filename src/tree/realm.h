@@ -1,0 +1,80 @@
+/*
+ * Worlds. The tree shows the live tree, past states of it, views of both, and control files. Each of them is one table of
+ * operations, and tree.c finds the table by the inode number. To add a world: a folder with a table, a line in `enum realm_id`, and
+ * a line in tree.c; realm_of says which numbers are its.
+ *
+ * tree.c has checked the name of a new entry, refuses what a world has not, and refuses every change of a follower. A world may
+ * call the operations of another (a view those of its source's world), through realm_of; it calls nothing of tree.c.
+ */
+#ifndef SPILLFS_TREE_REALM_H
+#define SPILLFS_TREE_REALM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tree/tree.h"
+
+struct inode;
+struct spillfs_mark;
+struct tree_inos;
+struct tree_listing;
+
+enum realm_id { REALM_LIVE, REALM_PAST, REALM_VIEWS, REALM_CONTROL, REALM_N };
+
+/* Inode numbers. Those of the live tree are rows of meta.db; the others are made up, and never meet them. */
+#define REALM_VIEWS_BIT (1ull << 63)
+#define REALM_PAST_BIT (1ull << 62)
+#define REALM_CONTROL_BASE (1ull << 56) /* and above, without these two bits; and some that no row has: */
+#define REALM_CONTROL_FIRST 5u
+#define REALM_CONTROL_LAST 12u
+
+/* What is made in a directory. */
+struct realm_new {
+	const char *name;
+	mode_t mode; /* with the file type */
+	dev_t rdev;
+	const char *target; /* of a symbolic link */
+	const struct tree_caller *who;
+};
+
+/* As the functions of tree.h. Where the caller of a function may be NULL there, it may be so here. */
+struct realm_ops {
+	enum realm_id id;
+	int refusal;        /* what a change answers that this world has not: -EROFS, -EPERM */
+	bool fixed;         /* what a number stands for stays as it is */
+	bool names_settled; /* names come and go by the kernel alone */
+
+	/* Names. */
+	int (*lookup)(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who, struct tree_attr *out);
+	/* Adds entries behind the cookie, which is the world's own: from 1 on, 0 for the start. */
+	int (*readdir)(struct tree *t, uint64_t dir, uint64_t cookie, struct tree_listing *to);
+	/* What ".." shows; NULL: the root. */
+	int (*parent)(struct tree *t, uint64_t dir, uint64_t *out);
+	/* The directory of this world that a root of another shows. Counts a lookup. */
+	int (*enter)(struct tree *t, uint64_t root, struct tree_attr *out);
+	int (*make)(struct tree *t, uint64_t dir, const struct realm_new *what, struct tree_attr *out);
+	int (*create)(struct tree *t, uint64_t dir, const struct realm_new *what, struct tree_attr *out); /* NULL: as make */
+	int (*link)(struct tree *t, uint64_t ino, uint64_t dir, const char *name, struct tree_attr *out);
+	int (*unlink)(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who);
+	int (*rmdir)(struct tree *t, uint64_t dir, const char *name);
+	int (*rename)(struct tree *t, uint64_t dir, const char *name, uint64_t newdir, const char *newname, unsigned flags,
+		      const struct tree_caller *who);
+	int (*readlink)(struct tree *t, uint64_t ino, char **out); /* NULL: -EINVAL */
+
+	/* Attributes. */
+	int (*getattr)(struct tree *t, uint64_t ino, struct tree_attr *out);
+	int (*setattr)(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who,
+		       struct tree_file *f, struct tree_attr *out);
+	uint64_t (*shown_ino)(struct tree *t, uint64_t ino); /* NULL: the same */
+	int (*getxattr)(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out); /* NULL: -ENODATA */
+	int (*listxattr)(struct tree *t, uint64_t ino, char **out, size_t *len_out);                  /* NULL: there are none */
+	int (*setxattr)(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
+	int (*removexattr)(struct tree *t, uint64_t ino, const char *name);
+	int (*mark)(struct tree *t, uint64_t ino, struct spillfs_mark *out);
+};
+
+/* The world that a number belongs to. This is the only place that looks at its bits, and that knows that the root of a follower is
+ * made up. */
+const struct realm_ops *realm_of(const struct tree *t, uint64_t ino);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * Extended attributes of views: those of the array, where a view is one. Files below views/runs have the element type of their bucket,
+ * and their own length.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/dtype.h"
+#include "spillfs.h"
+#include "store/store.h"
+#include "tree/views/inside.h"
+
+#define SETTINGS "user.spillfs."
+
+/* The element type of a file below views/runs; *out is malloc'd. */
+static int run_dtype(struct tree *t, struct inode *i, char **out)
+{
+	struct meta *m = t->store->meta;
+	const struct view_key *key = &i->view->key;
+	struct inode *source;
+	char *text;
+	int err;
+
+	if (key->format != FORMAT_RUNS || view_role_is_dir(key->role))
+		return -ENODATA;
+	if (key->role == VIEW_META) {
+		*out = strdup("u64");
+		return *out ? 0 : -ENOMEM;
+	}
+	err = views_source(t, i->view, &source);
+	if (err)
+		return err;
+	meta_lock(m);
+	err = inode_dtype_locked(source, &text);
+	meta_unlock(m);
+	inode_put(source, 1);
+	if (!err)
+		*out = text;
+	return err;
+}
+
+static int run_length(struct tree *t, uint64_t ino, const char *dtype, char **out)
+{
+	struct tree_attr attr;
+	uint32_t bytes = 1;
+	int err = views_getattr(t, ino, &attr);
+
+	if (err)
+		return err;
+	if (*dtype)
+		dtype_size(dtype, &bytes);
+	return asprintf(out, "%llu", (unsigned long long)attr.st.st_size / bytes) < 0 ? -ENOMEM : 0;
+}
+
+static int run_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	bool length = !strcmp(name, SPILLFS_XATTR_LENGTH);
+	char *dtype, *text = NULL;
+	struct inode *i;
+	int err;
+
+	if (!length && strcmp(name, SPILLFS_XATTR_DTYPE))
+		return -ENODATA;
+	err = inode_find(t, ino, &i);
+	if (!err)
+		err = run_dtype(t, i, &dtype);
+	if (err)
+		return err;
+	if (length)
+		err = run_length(t, ino, dtype, &text);
+	else if (!*dtype)
+		err = -ENODATA;
+	if (length || err)
+		free(dtype);
+	if (err)
+		return err;
+	*out = length ? text : dtype;
+	*len_out = strlen(*out);
+	return 0;
+}
+
+static int run_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	char *dtype;
+	struct inode *i;
+	bool any;
+	int err = inode_find(t, ino, &i);
+
+	if (!err)
+		err = run_dtype(t, i, &dtype);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	any = *dtype;
+	free(dtype);
+	if (!any)
+		return 0;
+	*out = strdup(SPILLFS_XATTR_DTYPE);
+	if (!*out)
+		return -ENOMEM;
+	*len_out = sizeof(SPILLFS_XATTR_DTYPE);
+	return 0;
+}
+
+/* Views have the attributes of their arrays, where they are one array each. */
+int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	struct inode *target;
+	int err = views_target(t, ino, &target);
+
+	if (err)
+		return run_getxattr(t, ino, name, out, len_out);
+	err = realm_of(t, target->ino)->getxattr(t, target->ino, name, out, len_out);
+	inode_put(target, 1);
+	return err;
+}
+
+/* Without the settings: the file itself says them, and a tool that makes attributes equal must not take them away. */
+int views_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	struct inode *target;
+	size_t len = 0;
+	int err;
+
+	if (views_target(t, ino, &target))
+		return run_listxattr(t, ino, out, len_out);
+	err = realm_of(t, target->ino)->listxattr(t, target->ino, out, len_out);
+	inode_put(target, 1);
+	if (err)
+		return err;
+	for (size_t at = 0, n; at < *len_out; at += n) {
+		const char *name = *out + at;
+
+		n = strlen(name) + 1;
+		if (!strncmp(name, SETTINGS, strlen(SETTINGS)))
+			continue;
+		memmove(*out + len, name, n);
+		len += n;
+	}
+	*len_out = len;
+	return 0;
+}
+
+int views_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
+{
+	const struct realm_ops *of;
+	struct inode *target;
+	int err = views_target(t, ino, &target);
+
+	if (err)
+		return err;
+	of = realm_of(t, target->ino);
+	err = of->setxattr ? of->setxattr(t, target->ino, name, value, len, flags) : of->refusal;
+	tree_changed_attr(t, target->ino);
+	inode_put(target, 1);
+	return err;
+}
+
+int views_removexattr(struct tree *t, uint64_t ino, const char *name)
+{
+	const struct realm_ops *of;
+	struct inode *target;
+	int err = views_target(t, ino, &target);
+
+	if (err)
+		return err;
+	of = realm_of(t, target->ino);
+	err = of->removexattr ? of->removexattr(t, target->ino, name) : of->refusal;
+	tree_changed_attr(t, target->ino);
+	inode_put(target, 1);
+	return err;
+}
