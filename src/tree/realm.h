@@ -10,15 +10,18 @@
 #define SPILLFS_TREE_REALM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "tree/tree.h"
 
+struct array;
 struct inode;
 struct spillfs_mark;
 struct tree_inos;
 struct tree_listing;
 
+/* An inode holds others only of worlds that stand before its own. */
 enum realm_id { REALM_LIVE, REALM_PAST, REALM_VIEWS, REALM_CONTROL, REALM_N };
 
 /* Inode numbers. Those of the live tree are rows of meta.db; the others are made up, and never meet them. */
@@ -71,6 +74,26 @@ struct realm_ops {
 	int (*setxattr)(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
 	int (*removexattr)(struct tree *t, uint64_t ino, const char *name);
 	int (*mark)(struct tree *t, uint64_t ino, struct spillfs_mark *out);
+
+	/* As tree_file_open; *info is set to false and 0 but for `direct`. */
+	int (*open)(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
+		    struct tree_file_info *info);
+	/* The live arrays that it shows, be it one of them. -ENOMEM. NULL: there are none. */
+	int (*arrays)(struct tree *t, uint64_t ino, struct tree_inos *out);
+
+	/* Inodes of this world (inode.h). What may be NULL has nothing to do then. */
+	size_t inode_bytes;
+	void (*forgetting)(struct inode *i);           /* the kernel forgets it: no lock is held; may be NULL */
+	void (*put)(struct inode *i, uint64_t n);      /* NULL: with the last of n references it is freed */
+	void (*fini)(struct inode *i);                 /* frees what stands behind the base; may be NULL */
+	void (*used_locked)(struct inode *i);          /* it was looked up, or its array is let go; RANK_ICACHE; may be NULL */
+	void (*unknown_locked)(struct inode *i);       /* it is out of the table; RANK_ICACHE; may be NULL */
+	void (*stat_locked)(struct inode *i, struct tree_attr *out); /* what differs from the base; attr is held; may be NULL */
+	int (*load)(struct inode *i, struct array **out);            /* opens its array; rw is held exclusively */
+	void (*idle)(struct inode *i);                 /* nobody uses the array; rw is held exclusively; NULL: it stays open */
+	/* An extended attribute that is stored, malloc'd with a NUL behind it. -ENODATA. The meta lock is held. */
+	int (*stored_locked)(struct inode *i, const char *name, void **out, size_t *len_out);
+	char *(*dtype_locked)(struct inode *i);        /* its element type without one: as its name says, or "" */
 };
 
 /* The world that a number belongs to. This is the only place that looks at its bits, and that knows that the root of a follower is

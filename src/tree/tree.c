@@ -6,6 +6,7 @@
  *  2. Cookies of listings: "." and "..", the root's control entries, then those of the directory's own world.
  */
 #include "tree/tree.h"
+#include "tree/live/room.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -254,9 +255,8 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 
 	if (inode_find(t, ino, &i))
 		return;
-	leaving_expect(i);
-	if (!i->nlink && t->store->commit)
-		room_free(t); /* it may be the last of a deleted file */
+	if (i->realm->forgetting)
+		i->realm->forgetting(i);
 	inode_put(i, nlookup);
 }
 
@@ -428,13 +428,6 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 {
 	return inode_is_mappable(t, ino);
-}
-
-bool tree_attr_kept(struct tree *t, uint64_t ino)
-{
-	struct inode *i;
-
-	return inode_find(t, ino, &i) || !i->lost_bits;
 }
 
 int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)

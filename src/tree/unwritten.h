@@ -6,15 +6,9 @@
 #ifndef SPILLFS_TREE_UNWRITTEN_H
 #define SPILLFS_TREE_UNWRITTEN_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "tree/inos.h"
 
 struct tree;
-
-struct tree_inos {
-	uint64_t *v; /* malloc'd */
-	size_t n, cap;
-};
 
 /* The files whose pages belong to what ino shows; for a table that means each of its columns. -ENOMEM. */
 int tree_unwritten(struct tree *t, uint64_t ino, struct tree_inos *out);

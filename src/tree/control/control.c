@@ -8,6 +8,7 @@
  *     stat, as in /proc, and are read around the kernel's cache.
  */
 #include "tree/control/control.h"
+#include "tree/live/room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/dir.h"
-#include "tree/inode.h"
+#include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
 #include "tree/views/views.h"
@@ -49,12 +50,12 @@ static const struct special {
 };
 #define NSPECIALS (sizeof(specials) / sizeof(*specials))
 
-static bool is_delta(uint64_t ino)
+bool control_is_delta(uint64_t ino)
 {
 	return ino >= SPECIAL_DELTA_BASE && ino < SPECIAL_DIFF_BASE;
 }
 
-static bool is_diff(uint64_t ino)
+bool control_is_diff(uint64_t ino)
 {
 	return ino >= SPECIAL_DIFF_BASE && ino < REALM_PAST_BIT;
 }
@@ -91,12 +92,12 @@ static int control_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		out->st.st_nlink = 5;
 		return 0;
 	}
-	if (is_diff(ino)) {
+	if (control_is_diff(ino)) {
 		fill_attr(ino, S_IFREG | 0400, 0, t->mount_ns, out);
 		out->name_ms = 0;
 		return 0;
 	}
-	if (is_delta(ino)) {
+	if (control_is_delta(ino)) {
 		err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
 		if (err || info.number != ino - SPECIAL_DELTA_BASE)
 			return -ESTALE;
@@ -360,91 +361,5 @@ const struct realm_ops control_realm = {
 	.rmdir = control_rmdir,
 	.getattr = control_getattr,
 	.mark = control_mark,
+	.open = control_open,
 };
-
-static char *config_text(struct tree *t)
-{
-	const struct store_config *c = &t->store->config;
-	const char *why, *way = io_file_backing(t->store->dir, &why);
-	static const char *const backing[] = { "auto", "buffered", "direct" };
-	bool waits = c->lease_wait == IO_LEASE_WAIT_BLOCK || (c->lease_wait == IO_LEASE_WAIT_DEFAULT && c->backing == IO_BACKING_DIRECT);
-	const char *through_why, *through = through_mode(t, &through_why);
-	char *text;
-
-	if (asprintf(&text,
-		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\nlease_size %zu\nlease_wait %s\npool %u\nthreads %u\ncommit %u\n"
-		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nfollow %d\npassthrough %s (%s)\n",
-		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->lease_bytes, waits ? "block" : "buffered", c->pool_files,
-		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->keep,
-		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, c->follow, through, through_why) < 0)
-		return NULL;
-	return text;
-}
-
-int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *out)
-{
-	*out = (struct special_file){ 0 };
-	if ((flags & O_ACCMODE) != O_RDONLY)
-		return -EACCES;
-	if (is_diff(ino)) {
-		int err = special_diff_text(t, (ino - SPECIAL_DIFF_BASE) >> 30, ino & ((1u << 30) - 1), &out->text);
-
-		if (!err)
-			out->len = strlen(out->text);
-		return err;
-	}
-	if (is_delta(ino)) {
-		struct layers_info info;
-		int err = layers_next_sealed(t->store->layers, ino - SPECIAL_DELTA_BASE, &info);
-
-		if (err || info.number != ino - SPECIAL_DELTA_BASE)
-			return -ESTALE;
-		err = layers_get(t->store->layers, info.number, &out->slot);
-		out->len = info.bytes;
-		return err;
-	}
-	if (ino == SPECIAL_STATS)
-		out->text = special_stats_text(t);
-	else if (ino == SPECIAL_CONFIG)
-		out->text = config_text(t);
-	else if (ino == SPECIAL_LOG)
-		out->text = special_log_text(t);
-	else if (ino == SPECIAL_VERSION)
-		out->text = strdup("spillfs " SPILLFS_VERSION "\n");
-	if (!out->text)
-		return -ENOMEM;
-	out->len = strlen(out->text);
-	return 0;
-}
-
-void special_close(struct tree *t, struct special_file *f)
-{
-	free(f->text);
-	if (f->slot)
-		layers_put(t->store->layers, f->slot);
-}
-
-int special_read(struct special_file *f, uint64_t off, size_t len, unsigned how, void **buf_out, size_t *n_out)
-{
-	void *buf;
-	int err = 0;
-
-	if (off >= f->len)
-		len = 0;
-	else if (len > f->len - off)
-		len = (size_t)(f->len - off);
-	buf = malloc(len + 1);
-	if (!buf)
-		return -ENOMEM;
-	if (f->text)
-		memcpy(buf, f->text + off, len);
-	else if (len)
-		err = layer_read(layers_file(f->slot), off, how, buf, len);
-	if (err) {
-		free(buf);
-		return err;
-	}
-	*buf_out = buf;
-	*n_out = len;
-	return 0;
-}

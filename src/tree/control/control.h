@@ -27,17 +27,11 @@ enum special_ino {
 
 extern const struct realm_ops control_realm;
 
-/* The content of an open special file: text (malloc'd), or a layer. */
-struct layers_slot;
-struct special_file {
-	char *text;
-	size_t len;
-	struct layers_slot *slot;
-};
-int special_open(struct tree *t, uint64_t ino, int flags, struct special_file *out);
-void special_close(struct tree *t, struct special_file *f);
-/* *buf_out is malloc'd. */
-int special_read(struct special_file *f, uint64_t off, size_t len, unsigned how, void **buf_out, size_t *n_out);
+bool control_is_delta(uint64_t ino);
+bool control_is_diff(uint64_t ino);
+/* file.c */
+int control_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
+		 struct tree_file_info *info);
 
 /* The text of .spillfs/log: a line for each retained layer, newest first. malloc'd; NULL when memory is out. */
 char *special_log_text(struct tree *t);

@@ -6,11 +6,12 @@
 
 #include "store/meta.h"
 #include "store/store.h"
-#include "tree/edit.h"
-#include "tree/inode.h"
+#include "tree/live/edit.h"
+#include "tree/live/file.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
-#include "tree/privs.h"
+#include "tree/live/privs.h"
+#include "tree/live/room.h"
 #include "tree/live/tail.h"
 #include "util/clock.h"
 
@@ -65,7 +66,7 @@ static int resize(struct inode *i, off_t size, struct tree_file *f)
 		return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
 	if (size < 0)
 		return -EINVAL;
-	err = edit_resize(i, (uint64_t)size, f ? file_writer(f) : NULL);
+	err = edit_resize(i, (uint64_t)size, f ? &((struct live_file *)f)->writer : NULL);
 	if (!err)
 		tail_resized(i, before);
 	return err;
@@ -95,4 +96,11 @@ int live_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 	apply(i, set, st, lost);
 	inode_stat(i, out);
 	return 0;
+}
+
+bool tree_attr_kept(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+
+	return inode_find(t, ino, &i) || i->realm->id != REALM_LIVE || !live_of(i)->lost_bits;
 }

@@ -13,7 +13,8 @@
 #include "store/compact.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/inode.h"
+#include "tree/live/live.h"
+#include "tree/setting.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
 #include "util/err.h"
@@ -78,10 +79,10 @@ static int gather_texts_locked(struct inode *i, struct gathered *g)
 	}
 	if (!err && S_ISLNK(i->mode))
 		err = meta_blob_get_locked(m, i->ino, META_BLOB_SYMLINK, &g->target, &len);
-	if (!err && atomic_load(&i->has_xattrs))
+	if (!err && atomic_load(&live_of(i)->has_xattrs))
 		err = meta_xattr_walk_locked(m, i->ino, add_xattr, g);
 	if (!err)
-		atomic_store(&i->xattrs_bytes, g->xattrs_len);
+		atomic_store(&live_of(i)->xattrs_bytes, g->xattrs_len);
 	return err;
 }
 
@@ -127,7 +128,7 @@ static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 /* What the log has to know, and the array's own rows. */
 static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
 {
-	bool changed = atomic_exchange(&i->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
+	bool changed = atomic_exchange(&live_of(i)->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
 	struct gathered g = { 0 };
 	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
 
@@ -138,7 +139,7 @@ static int stage_facts_locked(struct inode *i, struct array *a, const struct met
 		err = layered ? array_stage_locked(a, &g.facts, changed) : note_facts_locked(i, &g.facts);
 	gathered_fini(&g);
 	if (err)
-		atomic_store(&i->facts_changed, true);
+		atomic_store(&live_of(i)->facts_changed, true);
 	return err;
 }
 
@@ -178,20 +179,20 @@ static int hook_stage(void *ctx, int *left)
 	t->staged = t->dirty_head;
 	t->dirty_head = NULL;
 	t->dirty_tail = &t->dirty_head;
-	for (struct inode *i = t->staged; i; i = i->dirty_next) {
+	for (struct live_inode *i = t->staged; i; i = i->dirty_next) {
 		i->staged_next = i->dirty_next;
-		i->dirty = false;
+		i->base.dirty = false;
 		store_pay(t->store, i->owed_bytes);
 		i->owed_bytes = 0;
 		i->staged = true;
 	}
 	lock_release(&t->lock);
 	t->cutting = false;
-	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
-		err = stage_inode(i);
+	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next) {
+		err = stage_inode(&i->base);
 		if (err_is_passing(err)) {
 			*left = err;
-			inode_mark_dirty(i);
+			inode_mark_dirty(&i->base);
 			err = 0;
 		}
 	}
@@ -203,9 +204,9 @@ static int hook_sync(void *ctx)
 	struct tree *t = ctx;
 	int err = 0;
 
-	for (struct inode *i = t->staged; i && !err; i = i->staged_next) {
-		if (i->array)
-			err = array_sync(i->array);
+	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next) {
+		if (i->base.array)
+			err = array_sync(i->base.array);
 	}
 	return err;
 }
@@ -214,7 +215,7 @@ static int hook_sync(void *ctx)
 static void unstage(struct inode *i)
 {
 	lock_acquire(&i->tree->lock);
-	i->staged = false;
+	live_of(i)->staged = false;
 	lock_release(&i->tree->lock);
 	rwlock_shared(&i->rw);
 	inode_rest(i);
@@ -226,9 +227,9 @@ static void hook_done(void *ctx, int err)
 	struct tree *t = ctx;
 
 	while (t->staged) {
-		struct inode *i = t->staged;
+		struct inode *i = &t->staged->base;
 
-		t->staged = i->staged_next;
+		t->staged = t->staged->staged_next;
 		if (err)
 			inode_mark_dirty(i);
 		unstage(i);
@@ -249,7 +250,7 @@ static int list_open(struct tree *t, struct inode ***out, size_t *n_out)
 	v = malloc((t->ninodes + 1) * sizeof(*v));
 	for (size_t b = 0; v && b < t->nbuckets; b++) {
 		for (struct inode *i = t->table[b]; i; i = i->hash_next) {
-			if (i->kind != ARRAY_LAYERED || !S_ISREG(i->mode))
+			if (i->realm->id != REALM_LIVE || i->kind != ARRAY_LAYERED || !S_ISREG(i->mode))
 				continue;
 			i->refs++;
 			v[n++] = i;
@@ -278,7 +279,7 @@ static int hook_remap(void *ctx, const struct compact *c)
 		struct inode *i = v[k];
 
 		rwlock_exclusive(&i->rw);
-		if (!err && i->array && !i->past)
+		if (!err && i->array)
 			err = array_remap(i->array, c);
 		rwlock_release(&i->rw);
 		inode_put(i, 1);

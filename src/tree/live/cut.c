@@ -8,24 +8,7 @@
 
 #include "store/commit.h"
 #include "store/store.h"
-#include "tree/inode.h"
-
-void cut_orphan(struct inode *i)
-{
-	struct array *a;
-	bool cutting;
-
-	if (i->kind != ARRAY_BUCKET || !S_ISREG(i->mode))
-		return;
-	rwlock_exclusive(&i->rw);
-	/* Who deletes it tries again, and says what fails. */
-	if (!inode_need_array(i, &a) && !array_resize(a, 0))
-		inode_array_changed(i);
-	cutting = i->array && array_is_cutting(i->array);
-	rwlock_release(&i->rw);
-	if (cutting)
-		inode_mark_dirty(i);
-}
+#include "tree/live/live.h"
 
 void cut_go_on(struct inode *i)
 {

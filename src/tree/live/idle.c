@@ -14,17 +14,14 @@
 
 #include "store/commit.h"
 #include "store/store.h"
-#include "tree/inode.h"
-
-/* What malloc adds to an inode. */
-#define HEAP_BYTES 16u
+#include "tree/live/live.h"
 
 static struct account *account_of(struct tree *t)
 {
 	return &t->store->account;
 }
 
-static void unlink_locked(struct inode *i)
+static void unlink_locked(struct live_inode *i)
 {
 	struct idle_list *l = i->idle;
 
@@ -35,7 +32,7 @@ static void unlink_locked(struct inode *i)
 	i->idle = NULL;
 }
 
-static void push_locked(struct idle_list *l, struct inode *i)
+static void push_locked(struct idle_list *l, struct live_inode *i)
 {
 	unlink_locked(i);
 	i->idle = l;
@@ -45,103 +42,66 @@ static void push_locked(struct idle_list *l, struct inode *i)
 	l->youngest = i;
 }
 
-/* Invariant 1; what holds its lock exclusively as well may close the array. */
-static bool at_rest_locked(const struct inode *i)
+/* Invariant 1. With its lock held exclusively as well, the array may be closed. */
+static bool at_rest_locked(const struct live_inode *i)
 {
-	return !i->dirty && !i->staged && !atomic_load(&i->nholds);
+	return !i->base.dirty && !i->staged && !atomic_load(&i->base.nholds);
 }
 
-void inode_known_locked(struct inode *i)
+void live_used_locked(struct inode *base)
 {
-	account_change(account_of(i->tree), ACCOUNT_INODES, 0, sizeof(*i) + HEAP_BYTES);
-	inode_used_locked(i);
+	struct live_inode *i = live_of(base);
+
+	if (!S_ISDIR(base->mode) && at_rest_locked(i))
+		push_locked(&base->tree->awake, i);
 }
 
-void inode_used_locked(struct inode *i)
+void live_unknown_locked(struct inode *i)
 {
-	if (!i->past && !i->view && !S_ISDIR(i->mode) && at_rest_locked(i))
-		push_locked(&i->tree->awake, i);
-}
-
-void inode_unknown_locked(struct inode *i)
-{
-	account_change(account_of(i->tree), ACCOUNT_INODES, sizeof(*i) + HEAP_BYTES, 0);
-	account_change(account_of(i->tree), ACCOUNT_ARRAYS, i->array_bytes, 0);
-	i->array_bytes = 0;
-	unlink_locked(i);
-}
-
-void inode_rest(struct inode *i)
-{
-	struct array *a = i->array;
-	size_t bytes = a ? array_memory(a) : 0;
-
-	lock_acquire(&i->tree->lock);
-	account_change(account_of(i->tree), ACCOUNT_ARRAYS, i->array_bytes, bytes);
-	i->array_bytes = bytes;
-	inode_used_locked(i);
-	lock_release(&i->tree->lock);
-}
-
-void inode_hold_array(struct inode *i)
-{
-	atomic_fetch_add(&i->nholds, 1);
-}
-
-void inode_let_go_array(struct inode *i)
-{
-	atomic_fetch_sub(&i->nholds, 1);
-	if (i->past) {
-		rwlock_exclusive(&i->rw);
-		inode_idle_array(i);
-	} else {
-		rwlock_shared(&i->rw);
-		inode_rest(i);
-	}
-	rwlock_release(&i->rw);
+	unlink_locked(live_of(i));
 }
 
 /* The inode used longest ago, with one more reference; NULL: none. It is in no list then. */
-static struct inode *take_oldest(struct tree *t, struct idle_list *first, struct idle_list *second)
+static struct live_inode *take_oldest(struct tree *t, struct idle_list *first, struct idle_list *second)
 {
-	struct inode *i;
+	struct live_inode *i;
 
 	lock_acquire(&t->lock);
 	i = first->oldest ? first->oldest : second ? second->oldest : NULL;
 	if (i) {
 		unlink_locked(i);
-		i->refs++;
+		i->base.refs++;
 	}
 	lock_release(&t->lock);
 	return i;
 }
 
 /* Its array goes; false if somebody uses it again. */
-static bool close_array(struct inode *i)
+static bool close_array(struct live_inode *i)
 {
-	struct tree *t = i->tree;
+	struct tree *t = i->base.tree;
 	bool rests;
 
-	rwlock_exclusive(&i->rw);
+	rwlock_exclusive(&i->base.rw);
 	lock_acquire(&t->lock);
 	rests = at_rest_locked(i);
 	lock_release(&t->lock);
 	if (rests) {
-		inode_drop_array(i);
+		inode_drop_array(&i->base);
 		lock_acquire(&t->lock);
-		account_change(account_of(t), ACCOUNT_ARRAYS, i->array_bytes, 0);
-		i->array_bytes = 0;
+		account_change(account_of(t), ACCOUNT_ARRAYS, i->base.array_bytes, 0);
+		i->base.array_bytes = 0;
 		if (!i->idle)
 			push_locked(&t->closed, i);
 		lock_release(&t->lock);
 	}
-	rwlock_release(&i->rw);
+	rwlock_release(&i->base.rw);
 	return rests;
 }
 
 void inode_shrink(struct tree *t)
 {
-	struct inode *i;
+	struct live_inode *i;
 
 	while (account_over(account_of(t), ACCOUNT_ARRAYS)) {
 		i = take_oldest(t, &t->awake, NULL);
@@ -152,7 +112,7 @@ void inode_shrink(struct tree *t)
 			return;
 		}
 		close_array(i);
-		inode_put(i, 1);
+		inode_put(&i->base, 1);
 	}
 }
 
@@ -163,7 +123,7 @@ bool inode_crowded(struct tree *t)
 
 bool tree_forgettable(struct tree *t, struct tree_named *out)
 {
-	struct inode *i;
+	struct live_inode *i;
 
 	while (account_over(account_of(t), ACCOUNT_INODES)) {
 		int err = -ESTALE;
@@ -173,14 +133,14 @@ bool tree_forgettable(struct tree *t, struct tree_named *out)
 			return false;
 		if (close_array(i)) {
 			meta_lock(t->store->meta);
-			err = meta_name_of_locked(t->store->meta, i->ino, &out->parent, out->name);
+			err = meta_name_of_locked(t->store->meta, i->base.ino, &out->parent, out->name);
 			meta_unlock(t->store->meta);
 			/* It comes back to a list when it is used again. */
 			lock_acquire(&t->lock);
 			unlink_locked(i);
 			lock_release(&t->lock);
 		}
-		inode_put(i, 1);
+		inode_put(&i->base, 1);
 		if (!err)
 			return true;
 	}

@@ -9,11 +9,11 @@
  * a descriptor is open still: then the close that was seen does not count.
  *
  * Invariants:
- *  1. tree.leaving is in the order of leaving_ns. It holds no reference: free_inode takes the inode out.
+ *  1. tree.leaving is in the order of leaving_ns. It holds no reference: the end of the inode takes the inode out.
  *  2. An inode that only a commit still holds (dirty or staged) is not in it: the wait for a commit covers that.
  *  3. At most tree.nwaiting_max operations wait: some threads are left to serve what is waited for.
  */
-#include "tree/inode.h"
+#include "tree/live/live.h"
 #include "util/clock.h"
 #include "util/stats.h"
 
@@ -25,9 +25,9 @@ void tree_served_by(struct tree *t, unsigned nthreads)
 	t->nwaiting_max = nthreads * 3 / 4;
 }
 
-static void take_out_locked(struct inode *i)
+static void take_out_locked(struct live_inode *i)
 {
-	struct tree *t = i->tree;
+	struct tree *t = i->base.tree;
 
 	if (!i->leaving_link)
 		return;
@@ -36,14 +36,15 @@ static void take_out_locked(struct inode *i)
 	i->leaving_link = NULL;
 }
 
-void leaving_expect(struct inode *i)
+void leaving_expect(struct inode *base)
 {
-	struct tree *t = i->tree;
+	struct live_inode *i = live_of(base);
+	struct tree *t = base->tree;
 	bool named;
 
-	lock_acquire(&i->attr);
-	named = i->nlink;
-	lock_release(&i->attr);
+	lock_acquire(&base->attr);
+	named = base->nlink;
+	lock_release(&base->attr);
 	/* An unlink has taken the name before this, a close has counted down nkept: whichever comes last finds both gone. */
 	if (named || atomic_load(&i->nkept))
 		return;
@@ -59,9 +60,9 @@ void leaving_expect(struct inode *i)
 
 void leaving_end_locked(struct inode *i)
 {
-	if (!i->leaving_link)
+	if (!live_of(i)->leaving_link)
 		return;
-	take_out_locked(i);
+	take_out_locked(live_of(i));
 	i->tree->nleft++;
 	pthread_cond_broadcast(&i->tree->left);
 }

@@ -5,6 +5,15 @@
 
 #include <errno.h>
 
+#include "tree/inos.h"
+#include "tree/live/file.h"
+
+static int live_arrays(struct tree *t, uint64_t ino, struct tree_inos *out)
+{
+	(void)t;
+	return inos_add(out, ino);
+}
+
 const struct realm_ops live_realm = {
 	.id = REALM_LIVE,
 	.refusal = -EPERM,
@@ -25,4 +34,16 @@ const struct realm_ops live_realm = {
 	.setxattr = live_setxattr,
 	.removexattr = live_removexattr,
 	.mark = live_mark,
+	.open = live_open,
+	.arrays = live_arrays,
+	.inode_bytes = sizeof(struct live_inode),
+	.forgetting = live_forgetting,
+	.put = live_put,
+	.fini = leaving_end,
+	.used_locked = live_used_locked,
+	.unknown_locked = live_unknown_locked,
+	.stat_locked = live_stat_locked,
+	.load = live_load,
+	.stored_locked = live_stored_locked,
+	.dtype_locked = live_dtype_locked,
 };

@@ -1,11 +1,60 @@
 /*
  * The live tree: buckets/, columns/ and layers/, as rows of meta.db.
+ *
+ * What protects what, besides inode.h: names by the meta lock, and the parent of a directory by that or attr: it is written under
+ * both.
  */
 #ifndef SPILLFS_TREE_LIVE_H
 #define SPILLFS_TREE_LIVE_H
 
+#include <assert.h>
+
+#include "io/io.h"
+#include "store/commit.h"
 #include "tree/inode.h"
 #include "tree/realm.h"
+
+/* A column whose file the kernel works on by itself (passthrough.h). Changes with rw held exclusively, under attr; read
+ * under either. */
+struct through {
+	struct io *file;      /* NULL: it does not */
+	struct io_facts seen; /* of the file, when the inode caught up with it last */
+	uint32_t backing;     /* the kernel's number of it; 0: no open has it */
+	unsigned nopens, nblind; /* nblind: of them, those that write, and tell nobody */
+	bool mapped;  /* one of them could: its map may be there still */
+	bool recent;  /* what was seen was written in this tick of the clock */
+	bool armed;   /* it was given privileges meanwhile */
+	bool owes;    /* they have to go */
+	atomic_bool watched;         /* there may be something to catch up with */
+	struct live_inode *next, **link; /* in tree.through; RANK_ICACHE */
+};
+
+struct live_inode {
+	struct inode base;
+	bool staged;         /* by the commit that runs */
+	uint64_t owed_bytes; /* to the commit, while it is dirty */
+	struct live_inode *dirty_next, *staged_next;
+	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next two */
+	struct live_inode *older, *younger;
+	struct through through;
+	uint64_t parent;
+	atomic_int nwriters;         /* opens that can write */
+	atomic_bool lost_bits;       /* privs.c has taken some away: the kernel is to keep no attributes of it */
+	atomic_int nkept;            /* opens no descriptor of which was closed, if the kernel tells */
+	int64_t leaving_ns;          /* leaving.c; RANK_ICACHE, as the next line */
+	struct live_inode *leaving_next, **leaving_link; /* NULL: it is not leaving */
+	_Atomic uint64_t old_end;    /* where it ended before a truncation made it longer (tail.c); 0: nothing is to be left out */
+	atomic_int has_xattrs;       /* -1: not known */
+	atomic_int has_capabilities; /* as an attribute; the same */
+	_Atomic uint64_t xattrs_bytes; /* no bucket: that a note of it has for the log, at most; UINT64_MAX: not known (room.c) */
+	atomic_bool facts_changed;   /* what a layer's index says of it is older */
+};
+
+static inline struct live_inode *live_of(const struct inode *i)
+{
+	assert(i->realm->id == REALM_LIVE);
+	return (struct live_inode *)(uintptr_t)i;
+}
 
 extern const struct realm_ops live_realm;
 
@@ -29,7 +78,74 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 int live_removexattr(struct tree *t, uint64_t ino, const char *name);
 int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
 
-/* A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. It goes
+/* load.c. The known inode, or the one of the row; counts one reference. Holds the meta lock. -ENOENT: it is deleted, or being so. */
+int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out);
+/* The row as it is now (attributes; size and storage of the array if there is one). */
+void inode_row(struct inode *i, struct meta_inode *out);
+/* The rest of the table's. */
+int live_load(struct inode *i, struct array **out);
+void live_stat_locked(struct inode *i, struct tree_attr *out);
+int live_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out);
+char *live_dtype_locked(struct inode *i);
+
+/* dirty.c. It has to be staged at the next commit. */
+void inode_mark_dirty(struct inode *i);
+/* The same, and more than its access time has changed. */
+void inode_mark_changed(struct inode *i);
+/* Now for the times in `which` (TREE_SET_MTIME, TREE_SET_CTIME, TREE_SET_ATIME); marks it dirty. */
+void inode_touch(struct inode *i, unsigned which);
+/* Around changes of rows that the layers' log has too: no commit falls between the two. Nothing may be held. */
+void inode_log_enter(struct inode *i);
+void inode_log_leave(struct inode *i);
+
+/* idle.c. */
+void live_used_locked(struct inode *i);
+void live_unknown_locked(struct inode *i);
+/* So many inodes are known that a listing should not make more of them known by itself: the kernel forgets slower than it
+ * reads directories. */
+bool inode_crowded(struct tree *t);
+/* Closes idle arrays while they hold more than their share. No lock may be held. */
+void inode_shrink(struct tree *t);
+
+/* delete.c. Before the kernel's lookups are taken back. */
+void live_forgetting(struct inode *i);
+/* Takes n references; with the last one goes the storage of what has no name. Blocks; no lock may be held. */
+void live_put(struct inode *i, uint64_t n);
+/* After the last commit: those that it could not let go of. */
+void inode_abandon_dirty(struct tree *t);
+/* Deletes what a crash left without a name. */
+int inode_delete_orphans(struct tree *t);
+
+/* cut.c. For the commit thread: it has been staged, and must be staged again. */
+void cut_go_on(struct inode *i);
+/* Behind all that was staged. */
+int cut_note(struct tree *t);
+/* At mount: the next commits go on with what was being cut. */
+int cut_resume(struct tree *t);
+
+/* leaving.c. Its last name has gone, or the kernel has told of a close or of forgetting it: if it has no name and nobody uses it
+ * for sure, it is expected to go. */
+void leaving_expect(struct inode *i);
+/* It is used again, or it has gone. _locked: RANK_ICACHE. */
+void leaving_end(struct inode *i);
+void leaving_end_locked(struct inode *i);
+/* What an operation has waited for; zeros at first. */
+struct leaving_wait {
+	int64_t until_ns; /* 0: it has found nothing to wait for */
+	uint64_t nleft;   /* tree.nleft, when it looked last */
+};
+
+/* Waits until one that was leaving has gone since the last call, two seconds at most in all calls with w. false: none has, and
+ * there is none to be waited for. No lock may be held that a close needs. */
+bool leaving_wait(struct tree *t, struct leaving_wait *w);
+
+/* relog.c. At mount: what the layers' log has missed. */
+int inode_relog(struct tree *t);
+
+/* commit.c */
+extern const struct commit_hooks inode_commit_hooks;
+
+/* names.c. A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. It goes
  * with the last one, or in a crash, if it has no name by then. */
 int name_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, struct inode **out);
 /* Gives it a name; in place of the file `old` (0: none), or of another one that `who` owns or that has the same owners and

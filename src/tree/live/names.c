@@ -21,8 +21,8 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/dir.h"
-#include "tree/inode.h"
 #include "tree/live/live.h"
+#include "tree/live/room.h"
 
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
@@ -61,7 +61,7 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	lock_acquire(&i->attr);
 	nlink = i->nlink += (uint32_t)delta;
 	ctime = i->ctime_ns = inode_stamp_ns(i->tree);
-	i->parent = parent;
+	live_of(i)->parent = parent;
 	lock_release(&i->attr);
 	inode_new_version(i);
 	/* Of what has no name any more the log need not know. */
@@ -142,7 +142,7 @@ static int inherit_locked(struct inode *parent, uint64_t ino, bool *any)
 	int err;
 
 	*any = false;
-	if (!atomic_load(&parent->has_xattrs))
+	if (!atomic_load(&live_of(parent)->has_xattrs))
 		return 0;
 	err = meta_xattr_walk_locked(m, parent->ino, collect_default, &h);
 	for (size_t k = 0; k < INHERIT_MAX && h.name[k]; k++) {
@@ -153,7 +153,7 @@ static int inherit_locked(struct inode *parent, uint64_t ino, bool *any)
 	}
 	*any = h.n != 0;
 	if (!err && !h.n)
-		atomic_store(&parent->has_xattrs, -1);
+		atomic_store(&live_of(parent)->has_xattrs, -1);
 	return err;
 }
 
@@ -178,11 +178,11 @@ static int make_locked(struct inode *parent, const char *name, const struct meta
 	if (!err)
 		err = add_name_locked(parent, name, row->ino);
 	if (!err && S_ISDIR(row->mode))
-		err = relink_locked(parent, 1, parent->parent);
+		err = relink_locked(parent, 1, live_of(parent)->parent);
 	if (!err)
 		err = inode_get_locked(t, row->ino, out);
 	if (!err)
-		atomic_store(&(*out)->has_xattrs, any ? 1 : 0);
+		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
 	return err;
 }
 
@@ -270,11 +270,11 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 /* The inode has one name less in parent; a directory its last. */
 static int unlinked_locked(struct inode *parent, struct inode *i)
 {
-	int err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, i->parent);
+	int err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, live_of(i)->parent);
 
 	leaving_expect(i);
 	if (!err && S_ISDIR(i->mode))
-		err = relink_locked(parent, -1, parent->parent);
+		err = relink_locked(parent, -1, live_of(parent)->parent);
 	return err;
 }
 
@@ -373,7 +373,7 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	if (!err)
 		err = inode_get_locked(t, row.ino, out);
 	if (!err) {
-		atomic_store(&(*out)->has_xattrs, any ? 1 : 0);
+		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
 		err = relink_locked(*out, -1, 0);
 	} else {
 		meta_inode_delete_locked(m, row.ino);
@@ -389,6 +389,18 @@ static bool may_replace(struct inode *there, struct inode *i, const struct tree_
 					(there->uid == i->uid && there->gid == i->gid && there->mode == i->mode));
 }
 
+/* What the kernel would say of a new name in this directory. Of the caller's groups only the first is known. */
+static bool may_add(const struct inode *dir, const struct tree_caller *who)
+{
+	mode_t need = S_IWUSR | S_IXUSR;
+
+	if (!who->uid)
+		return true;
+	if (who->uid != dir->uid)
+		need >>= who->gid == dir->gid ? 3 : 6;
+	return (dir->mode & need) == need;
+}
+
 static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old,
 			  const struct tree_caller *who, struct inode **old_out)
 {
@@ -402,7 +414,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = parent->nlink ? 0 : -ENOENT;
 	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
 		err = -EEXIST;
-	if (!err && !*old_out && old && !inode_may_add(parent, who))
+	if (!err && !*old_out && old && !may_add(parent, who))
 		err = -EACCES;
 	if (!err)
 		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->ino);
@@ -445,12 +457,12 @@ int live_rmdir(struct tree *t, uint64_t parent, const char *name)
 /* One half of a rename: a name of i, until now in from, is in to. */
 static int moved_locked(struct inode *i, struct inode *from, struct inode *to)
 {
-	int err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : i->parent);
+	int err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : live_of(i)->parent);
 
 	if (!err && S_ISDIR(i->mode) && from != to) {
-		err = relink_locked(from, -1, from->parent);
+		err = relink_locked(from, -1, live_of(from)->parent);
 		if (!err)
-			err = relink_locked(to, 1, to->parent);
+			err = relink_locked(to, 1, live_of(to)->parent);
 	}
 	return err;
 }
@@ -640,6 +652,6 @@ int live_parent(struct tree *t, uint64_t ino, uint64_t *out)
 	int err = inode_find(t, ino, &dir);
 
 	if (!err)
-		*out = dir->parent;
+		*out = live_of(dir)->parent;
 	return err;
 }

@@ -13,6 +13,7 @@
  *  3. Each inode whose file the kernel has is in t->through, with a reference.
  */
 #include "tree/live/passthrough.h"
+#include "tree/live/room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +23,8 @@
 #include "io/io.h"
 #include "store/commit.h"
 #include "store/store.h"
-#include "tree/inode.h"
-#include "tree/privs.h"
+#include "tree/live/live.h"
+#include "tree/live/privs.h"
 #include "util/clock.h"
 #include "util/err.h"
 #include "util/log.h"
@@ -101,44 +102,46 @@ static void close_backing(struct inode *i)
 {
 	struct tree_passthrough kernel = kernel_of(i->tree);
 
-	if (kernel.close && i->through.backing)
-		kernel.close(kernel.ctx, i->through.backing);
-	i->through.backing = 0;
+	if (kernel.close && live_of(i)->through.backing)
+		kernel.close(kernel.ctx, live_of(i)->through.backing);
+	live_of(i)->through.backing = 0;
 }
 
 static bool is_offered(struct inode *i)
 {
-	return i->kind == ARRAY_COLUMN && !i->past && !i->view && kernel_of(i->tree).open;
+	return i->kind == ARRAY_COLUMN && kernel_of(i->tree).open;
 }
 
 static void list(struct inode *i)
 {
+	struct through *s = &live_of(i)->through;
 	struct tree *t = i->tree;
 
 	lock_acquire(&t->lock);
 	i->refs++;
-	i->through.next = t->through;
-	i->through.link = &t->through;
+	s->next = t->through;
+	s->link = &t->through;
 	if (t->through)
-		t->through->through.link = &i->through.next;
-	t->through = i;
+		t->through->through.link = &s->next;
+	t->through = live_of(i);
 	lock_release(&t->lock);
 }
 
 static void unlist(struct inode *i)
 {
+	struct through *s = &live_of(i)->through;
 	struct tree *t = i->tree;
 
 	lock_acquire(&t->lock);
-	*i->through.link = i->through.next;
-	if (i->through.next)
-		i->through.next->through.link = i->through.link;
+	*s->link = s->next;
+	if (s->next)
+		s->next->through.link = s->link;
 	lock_release(&t->lock);
 }
 
 static void see(struct inode *i, const struct io_facts *now)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 
 	s->seen = *now;
 	s->recent = clock_now_ns() - now->mtime_ns < TICK_NS;
@@ -167,9 +170,9 @@ static int begin(struct inode *i, struct array *a, bool writes)
 	}
 	list(i);
 	lock_acquire(&i->attr);
-	i->through.file = file;
-	i->through.backing = id;
-	i->through.mapped = i->through.armed = i->through.owes = false;
+	live_of(i)->through.file = file;
+	live_of(i)->through.backing = id;
+	live_of(i)->through.mapped = live_of(i)->through.armed = live_of(i)->through.owes = false;
 	see(i, &now);
 	lock_release(&i->attr);
 	inode_hold_array(i);
@@ -179,10 +182,10 @@ static int begin(struct inode *i, struct array *a, bool writes)
 /* Somebody may write: space that is spoken for is held back from those who do not ask for any. -ENOSPC: there is not so much. */
 static int watch(struct inode *i)
 {
-	int err = atomic_load(&i->through.watched) ? 0 : store_others_enter(i->tree->store);
+	int err = atomic_load(&live_of(i)->through.watched) ? 0 : store_others_enter(i->tree->store);
 
 	if (!err)
-		atomic_store(&i->through.watched, true);
+		atomic_store(&live_of(i)->through.watched, true);
 	else if (!err_is_passing(err) && err != -EROFS)
 		give_up(i->tree, err);
 	return err;
@@ -190,7 +193,7 @@ static int watch(struct inode *i)
 
 static void unwatch(struct inode *i)
 {
-	if (atomic_exchange(&i->through.watched, false))
+	if (atomic_exchange(&live_of(i)->through.watched, false))
 		store_others_leave(i->tree->store);
 }
 
@@ -198,12 +201,12 @@ static void unwatch(struct inode *i)
 static void end(struct inode *i)
 {
 	through_refresh_locked(i);
-	if (atomic_load(&i->through.watched) && i->nlink)
+	if (atomic_load(&live_of(i)->through.watched) && i->nlink)
 		inode_mark_changed(i); /* it may be inline again */
 	close_backing(i);
 	/* First: stat follows it. */
 	lock_acquire(&i->attr);
-	i->through.file = NULL;
+	live_of(i)->through.file = NULL;
 	lock_release(&i->attr);
 	array_unshare(i->array);
 	inode_array_changed(i);
@@ -215,7 +218,7 @@ static void end(struct inode *i)
 
 static bool is_over(struct inode *i)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 
 	return s->file && !s->nopens && (!s->mapped || !io_has_writers(s->file));
 }
@@ -228,7 +231,7 @@ static bool must_tell(struct inode *i, int flags)
 
 static int join(struct inode *i, int flags, struct through_open *out)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 	int acc = flags & O_ACCMODE, full, err = s->backing ? 0 : open_backing(i, s->file, &s->backing);
 
 	if (err)
@@ -257,7 +260,7 @@ void through_make_room(struct inode *i, int flags)
 
 int through_open(struct inode *i, struct array *a, int flags, struct through_open *out)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 	int err;
 
@@ -279,7 +282,7 @@ int through_open(struct inode *i, struct array *a, int flags, struct through_ope
 /* Times: those of the file, where they have moved since. attr is held. */
 static void take_times(struct inode *i, const struct io_facts *now)
 {
-	const struct io_facts *seen = &i->through.seen;
+	const struct io_facts *seen = &live_of(i)->through.seen;
 
 	inode_saw_stamp(i->tree, now->mtime_ns);
 	if (now->mtime_ns != seen->mtime_ns)
@@ -290,7 +293,7 @@ static void take_times(struct inode *i, const struct io_facts *now)
 
 void through_refresh_locked(struct inode *i)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 	struct io_facts now;
 	bool moved, read;
 
@@ -314,7 +317,7 @@ void through_refresh_locked(struct inode *i)
 
 static bool take_owed(struct inode *i)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 	bool owes;
 
 	lock_acquire(&i->attr);
@@ -337,7 +340,7 @@ static void settle_owed(struct inode *i)
 
 void through_refresh(struct inode *i)
 {
-	if (!atomic_load(&i->through.watched))
+	if (!atomic_load(&live_of(i)->through.watched))
 		return;
 	rwlock_exclusive(&i->rw);
 	through_refresh_locked(i);
@@ -347,7 +350,7 @@ void through_refresh(struct inode *i)
 
 void through_close(struct inode *i, const struct through_open *o)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 	bool over;
 
 	if (!o->backing)
@@ -373,7 +376,7 @@ void through_absorb_locked(struct inode *i)
 {
 	struct io_facts now;
 
-	if (!i->through.file || array_facts(i->array, &now))
+	if (!live_of(i)->through.file || array_facts(i->array, &now))
 		return;
 	lock_acquire(&i->attr);
 	see(i, &now);
@@ -382,7 +385,7 @@ void through_absorb_locked(struct inode *i)
 
 void through_stat_locked(struct inode *i, struct stat *st)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 	struct io_facts now;
 
 	if (!s->file || array_facts(i->array, &now))
@@ -403,14 +406,14 @@ int through_cut(struct inode *i)
 	int err;
 
 	rwlock_exclusive(&i->rw);
-	waits = i->through.file && array_facts(i->array, &now) == -EAGAIN;
+	waits = live_of(i)->through.file && array_facts(i->array, &now) == -EAGAIN;
 	rwlock_release(&i->rw);
 	if (!waits)
 		return 0;
 	/* One commit: what waits after it is another truncation's. */
 	err = commit_wait(i->tree->store->commit, COMMIT_SYNC);
 	rwlock_exclusive(&i->rw);
-	waits = i->through.file && array_facts(i->array, &now) == -EAGAIN;
+	waits = live_of(i)->through.file && array_facts(i->array, &now) == -EAGAIN;
 	through_absorb_locked(i);
 	rwlock_release(&i->rw);
 	return waits ? err : 0;
@@ -418,7 +421,7 @@ int through_cut(struct inode *i)
 
 void through_vouch(struct inode *i)
 {
-	struct through *s = &i->through;
+	struct through *s = &live_of(i)->through;
 
 	if (!atomic_load(&s->watched))
 		return;
@@ -442,16 +445,16 @@ static struct inode **collect(struct tree *t, bool everyone, size_t *n_out)
 	size_t n = 0;
 
 	lock_acquire(&t->lock);
-	for (struct inode *i = t->through; i; i = i->through.next)
+	for (struct live_inode *i = t->through; i; i = i->through.next)
 		n++;
 	if (n)
 		v = malloc(n * sizeof(*v));
 	n = 0;
-	for (struct inode *i = v ? t->through : NULL; i; i = i->through.next) {
+	for (struct live_inode *i = v ? t->through : NULL; i; i = i->through.next) {
 		if (!everyone && !atomic_load(&i->through.watched))
 			continue;
-		i->refs++;
-		v[n++] = i;
+		i->base.refs++;
+		v[n++] = &i->base;
 	}
 	lock_release(&t->lock);
 	*n_out = n;
@@ -465,7 +468,7 @@ static void look_after(struct inode *i, bool last)
 
 	rwlock_exclusive(&i->rw);
 	through_refresh_locked(i);
-	over = i->through.file && (last || is_over(i));
+	over = live_of(i)->through.file && (last || is_over(i));
 	if (over)
 		end(i);
 	rwlock_release(&i->rw);

@@ -11,7 +11,7 @@
 #include "store/history.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/inode.h"
+#include "tree/live/live.h"
 
 struct relog {
 	struct tree *tree;

@@ -13,7 +13,7 @@
 
 #include <unistd.h>
 
-#include "tree/inode.h"
+#include "tree/live/live.h"
 
 static uint64_t page_end(uint64_t bytes)
 {
@@ -31,7 +31,7 @@ void tail_resized(struct inode *i, uint64_t old_bytes)
 {
 	bool grew = atomic_load(&i->size_bytes) > old_bytes && has_tail(i, old_bytes);
 
-	atomic_store(&i->old_end, grew && !i->tree->sizes_stick ? old_bytes : 0);
+	atomic_store(&live_of(i)->old_end, grew && !i->tree->sizes_stick ? old_bytes : 0);
 }
 
 uint64_t tail_drop_from(const struct inode *i, uint64_t old_bytes, uint64_t off_bytes)
@@ -41,21 +41,21 @@ uint64_t tail_drop_from(const struct inode *i, uint64_t old_bytes, uint64_t off_
 
 void tail_replaced(struct inode *i, uint64_t off_bytes, size_t len)
 {
-	uint64_t end = atomic_load(&i->old_end);
+	uint64_t end = atomic_load(&live_of(i)->old_end);
 
 	if (end && off_bytes < page_end(end) && page_end(off_bytes + len) >= page_end(end))
-		atomic_store(&i->old_end, 0);
+		atomic_store(&live_of(i)->old_end, 0);
 }
 
 bool tail_covers(const struct inode *i, uint64_t off_bytes, size_t len, uint64_t *from_out, uint64_t *to_out)
 {
-	uint64_t from = atomic_load(&i->old_end), to = page_end(from), end = off_bytes + len;
+	uint64_t from = atomic_load(&live_of(i)->old_end), to = page_end(from), end = off_bytes + len;
 
 	if (off_bytes > from)
 		from = off_bytes;
 	if (end < to)
 		to = end;
-	if (!atomic_load(&i->old_end) || from >= to)
+	if (!atomic_load(&live_of(i)->old_end) || from >= to)
 		return false;
 	*from_out = from;
 	*to_out = to;

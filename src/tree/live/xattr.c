@@ -1,6 +1,5 @@
 /*
- * Extended attributes: kept as they are, except that user.spillfs.* settings are checked and the
- * read-only ones are made up.
+ * Extended attributes of the live tree: kept as they are, except that user.spillfs.* settings are checked.
  *
  * Invariant: a stored user.spillfs setting is valid, whatever it was set on.
  */
@@ -16,155 +15,32 @@
 #include "block/format.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/edit.h"
-#include "tree/inode.h"
+#include "tree/live/edit.h"
 #include "tree/live/live.h"
+#include "tree/setting.h"
+#include "tree/xattr.h"
 #include "tree/live/passthrough.h"
-#include "tree/past/past.h"
-#include "tree/privs.h"
+#include "tree/live/room.h"
+#include "tree/live/privs.h"
 
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."
 
-static const char *const read_only[] = {
-	SPILLFS_XATTR_KIND, SPILLFS_XATTR_STORED_BYTES, SPILLFS_XATTR_LENGTH,
-	SPILLFS_XATTR_EXTENTS, SPILLFS_XATTR_RUNS, SPILLFS_XATTR_LAYERS,
-};
-
-static bool is_setting(const char *name)
-{
-	return setting_check(name, "") != -ENODATA;
-}
-
-static bool is_read_only(const char *name)
-{
-	for (size_t k = 0; k < sizeof(read_only) / sizeof(*read_only); k++) {
-		if (!strcmp(read_only[k], name))
-			return true;
-	}
-	return false;
-}
-
-/* The elements that a file holds: whole ones of its dtype. */
-static int length_text(struct inode *i, char **out)
-{
-	struct meta *m = i->tree->store->meta;
-	uint32_t bytes = 1;
-	char *dtype;
-	int err;
-
-	meta_lock(m);
-	err = inode_dtype_locked(i, &dtype);
-	meta_unlock(m);
-	if (err)
-		return err;
-	if (*dtype)
-		dtype_size(dtype, &bytes);
-	free(dtype);
-	return asprintf(out, "%llu", (unsigned long long)(atomic_load(&i->size_bytes) / bytes)) < 0 ? -ENOMEM : 0;
-}
-
-/* The text of a read-only attribute. */
-static int describe(struct inode *i, const char *name, char **out)
-{
-	struct array *a;
-	int err;
-
-	if (!S_ISREG(i->mode))
-		return -ENODATA;
-	if (!strcmp(name, SPILLFS_XATTR_KIND)) {
-		*out = strdup(array_kind_name(i->kind));
-		return *out ? 0 : -ENOMEM;
-	}
-	if (!strcmp(name, SPILLFS_XATTR_LENGTH))
-		return length_text(i, out);
-	rwlock_exclusive(&i->rw);
-	err = inode_need_array(i, &a);
-	if (!err && !strcmp(name, SPILLFS_XATTR_STORED_BYTES))
-		err = asprintf(out, "%llu", (unsigned long long)atomic_load(&a->stored_bytes)) < 0 ? -ENOMEM : 0;
-	else if (!err)
-		err = array_describe(a, name + strlen(SETTINGS), out);
-	inode_idle_array(i);
-	rwlock_release(&i->rw);
-	return err;
-}
-
-/* The value in effect of a setting that is not set: from the directory, the name, or the default. */
-static int default_locked(struct inode *i, const char *name, void **out, size_t *len_out)
-{
-	char *text = NULL;
-	int err = 0;
-
-	if (S_ISREG(i->mode) && !strcmp(name, SPILLFS_XATTR_DTYPE))
-		err = inode_dtype_locked(i, &text);
-	else if (setting_inherited_name(name))
-		text = inode_setting_locked(i, name);
-	if (err)
-		return err;
-	if (!text || !*text) {
-		free(text);
-		return -ENODATA;
-	}
-	*out = text;
-	*len_out = strlen(text);
-	return 0;
-}
-
-/* The block size in effect of a layered array. */
-static int block_size_text(struct inode *i, void **out, size_t *len_out)
-{
-	struct array *a;
-	char *text;
-	int err, n = 0;
-
-	rwlock_exclusive(&i->rw);
-	err = inode_need_array(i, &a);
-	if (!err)
-		n = asprintf(&text, "%u", a->params.block_bytes);
-	inode_idle_array(i);
-	rwlock_release(&i->rw);
-	if (err || n < 0)
-		return err ? err : -ENOMEM;
-	*out = text;
-	*len_out = (size_t)n;
-	return 0;
-}
-
 int live_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
-	struct meta *m = t->store->meta;
-	struct inode *i;
 	bool capabilities = !strcmp(name, PRIVS_XATTR);
+	struct live_inode *live;
+	struct inode *i;
 	int err = inode_find(t, ino, &i);
 
 	if (err)
 		return err;
-	if (is_read_only(name)) {
-		char *text;
-
-		err = describe(i, name, &text);
-		if (!err) {
-			*out = text;
-			*len_out = strlen(text);
-		}
-		return err;
-	}
+	live = live_of(i);
 	/* The kernel asks for capabilities before every write through its cache. */
-	if (!i->past && ((!atomic_load(&i->has_xattrs) && !is_setting(name)) || (capabilities && !atomic_load(&i->has_capabilities))))
+	if ((!atomic_load(&live->has_xattrs) && !xattr_is_setting(name) && !xattr_is_read_only(name)) ||
+	    (capabilities && !atomic_load(&live->has_capabilities)))
 		return -ENODATA;
-	meta_lock(m);
-	err = i->past ? past_stored_xattr(t, ino, name, out, len_out) : meta_xattr_get_locked(m, ino, name, out, len_out);
-	if (err == -ENODATA && capabilities)
-		atomic_store(&i->has_capabilities, 0);
-	if (err == -ENODATA)
-		err = default_locked(i, name, out, len_out);
-	meta_unlock(m);
-	if ((!err || err == -ENODATA) && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->kind == ARRAY_LAYERED && S_ISREG(i->mode)) {
-		if (!err)
-			free(*out);
-		err = block_size_text(i, out, len_out);
-	}
-	return err;
+	return xattr_get(i, name, out, len_out);
 }
 
 static int do_configure(struct array *a, void *ctx)
@@ -193,8 +69,8 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
-	if (!is_setting(name))
-		return is_read_only(name) ? -EPERM : -EINVAL;
+	if (!xattr_is_setting(name))
+		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
 	if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
 		return -EPERM;
 	if (len > DTYPE_TEXT_MAX || memchr(value, 0, len))
@@ -262,16 +138,16 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	meta_lock(m);
 	err = set_locked(m, ino, name, value, len, flags, &old);
 	if (!err) {
-		atomic_store(&i->has_xattrs, 1);
-		atomic_fetch_add(&i->xattrs_bytes, sizeof(struct layer_xattr) + strlen(name) + len);
+		atomic_store(&live_of(i)->has_xattrs, 1);
+		atomic_fetch_add(&live_of(i)->xattrs_bytes, sizeof(struct layer_xattr) + strlen(name) + len);
 	}
 	if (!err && !strcmp(name, PRIVS_XATTR))
-		atomic_store(&i->has_capabilities, 1);
+		atomic_store(&live_of(i)->has_capabilities, 1);
 	meta_unlock(m);
 	inode_log_leave(i);
 	if (!err) {
 		inode_touch(i, TREE_SET_CTIME);
-		err = is_setting(name) ? reconfigure(i) : 0;
+		err = xattr_is_setting(name) ? reconfigure(i) : 0;
 		if (err)
 			restore_setting(i, name, &old);
 	}
@@ -317,7 +193,7 @@ int live_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 	meta_lock(m);
 	err = meta_xattr_walk_locked(m, ino, add_name, &l);
 	if (!err)
-		atomic_store(&i->has_xattrs, l.any);
+		atomic_store(&live_of(i)->has_xattrs, l.any);
 	meta_unlock(m);
 	if (err) {
 		free(l.v);
@@ -332,7 +208,7 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
-	int err = is_read_only(name) ? -EPERM : inode_find(t, ino, &i);
+	int err = xattr_is_read_only(name) ? -EPERM : inode_find(t, ino, &i);
 
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
@@ -348,5 +224,5 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 	if (err)
 		return err;
 	inode_touch(i, TREE_SET_CTIME);
-	return is_setting(name) ? reconfigure(i) : 0;
+	return xattr_is_setting(name) ? reconfigure(i) : 0;
 }

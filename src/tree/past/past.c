@@ -9,17 +9,22 @@
 #include "tree/past/past.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "array/setting.h"
+#include "block/index.h"
 #include "store/history.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/control/control.h"
 #include "tree/dir.h"
-#include "tree/live/live.h"
+#include "tree/file.h"
+#include "tree/reading.h"
+#include "tree/setting.h"
+#include "tree/xattr.h"
 #include "tree/views/views.h"
 #include "util/clock.h"
 
@@ -265,35 +270,19 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 
 /* Files. */
 
-void past_free(struct past *p)
+static int copy_facts(struct past_inode *p, uint64_t layer, const struct index_record *r)
 {
-	if (p->state)
-		history_put(p->state);
-	free(p->dtype);
-	free(p->target);
-	free(p->xattrs);
-	free(p);
-}
-
-static struct past *copy_facts(uint64_t layer, const struct index_record *r)
-{
-	struct past *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return NULL;
 	atomic_init(&p->layer, layer);
 	p->ino = r->ino;
 	p->dtype = strdup(r->dtype);
 	p->target = strdup(r->target);
 	p->xattrs = malloc(r->xattrs_len + 1u);
 	p->xattrs_len = r->xattrs_len;
-	if (!p->dtype || !p->target || !p->xattrs) {
-		past_free(p);
-		return NULL;
-	}
+	if (!p->dtype || !p->target || !p->xattrs)
+		return -ENOMEM;
 	if (r->xattrs_len)
 		memcpy(p->xattrs, r->xattrs, r->xattrs_len);
-	return p;
+	return 0;
 }
 
 /* The inode of a file of state h, with one more reference. */
@@ -304,38 +293,107 @@ static int get_file(struct tree *t, struct history *h, const struct index_record
 		.gid = r->gid, .rdev = r->rdev, .size_bytes = r->size_bytes, .stored_bytes = r->stored_bytes,
 		.atime_ns = r->mtime_ns, .mtime_ns = r->mtime_ns, .ctime_ns = r->ctime_ns, .btime_ns = r->btime_ns,
 	};
-	struct past *p;
-	int err;
+	struct past_inode *p;
 
 	if (r->version >= ROOTS_MAX || r->ino > INO_MAX)
 		return -EOVERFLOW;
-	p = copy_facts(history_number(h), r);
+	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	err = inode_get_made(t, &row, p, NULL, out);
-	if (err)
-		past_free(p);
-	return err;
+	inode_init(&p->base, t, REALM_PAST, &row);
+	if (copy_facts(p, history_number(h), r)) {
+		inode_free(&p->base);
+		return -ENOMEM;
+	}
+	*out = inode_get_made(&p->base);
+	/* The state that it was found in first may have been dropped since; this one is there. */
+	atomic_store(&past_of(*out)->layer, history_number(h));
+	return 0;
 }
 
-int past_hold(struct inode *i)
+/* Its state is held while its array is open. */
+static int hold_state(struct past_inode *p)
 {
+	struct tree *t = p->base.tree;
 	const struct index_record *r;
-	struct past *p = i->past;
 	struct history *h;
 
-	if (p->state || !history_open(i->tree->store->layers, atomic_load(&p->layer), &p->state))
+	if (p->state || !history_open(t->store->layers, atomic_load(&p->layer), &p->state))
 		return 0;
 	/* The state in which it was found is gone; the newest may have the same version of it. */
-	if (state_of(i->tree, make_number(ROOT_PRESENT, META_INO_ROOT), &h))
+	if (state_of(t, make_number(ROOT_PRESENT, META_INO_ROOT), &h))
 		return -ESTALE;
-	if (history_inode(h, p->ino, &r) || r->version != root_of(i->ino)) {
+	if (history_inode(h, p->ino, &r) || r->version != root_of(p->base.ino)) {
 		history_put(h);
 		return -ESTALE;
 	}
 	atomic_store(&p->layer, history_number(h));
 	p->state = h;
 	return 0;
+}
+
+static void let_go_state(struct past_inode *p)
+{
+	if (p->state)
+		history_put(p->state);
+	p->state = NULL;
+}
+
+static void past_fini(struct inode *i)
+{
+	struct past_inode *p = past_of(i);
+
+	let_go_state(p);
+	free(p->dtype);
+	free(p->target);
+	free(p->xattrs);
+}
+
+static void past_idle(struct inode *i)
+{
+	inode_drop_array(i);
+	let_go_state(past_of(i));
+}
+
+static int past_load(struct inode *i, struct array **out)
+{
+	struct past_inode *p = past_of(i);
+	struct array_params params;
+	const struct meta_inode row = { .ino = p->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink,
+					.size_bytes = atomic_load(&i->size_bytes), .stored_bytes = i->row_stored_bytes, .file_id = i->file_id };
+	int err = hold_state(p);
+
+	if (!err)
+		err = inode_params_locked(i, &params);
+	if (err)
+		return err;
+	params.past = p->state;
+	return array_open(i->tree->arrays, &row, &params, out);
+}
+
+static int past_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out)
+{
+	const struct past_inode *p = past_of(i);
+	struct index_record r = { .xattrs = p->xattrs, .xattrs_len = (uint32_t)p->xattrs_len };
+	const void *value;
+	size_t len;
+	char *copy;
+
+	if (!index_record_xattr(&r, name, &value, &len))
+		return -ENODATA;
+	copy = malloc(len + 1);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, value, len);
+	copy[len] = '\0';
+	*out = copy;
+	*len_out = len;
+	return 0;
+}
+
+static char *past_dtype_locked(struct inode *i)
+{
+	return strdup(past_of(i)->dtype);
 }
 
 /* Directories. */
@@ -407,7 +465,7 @@ static int past_readlink(struct tree *t, uint64_t ino, char **out)
 
 	if (inode_find(t, ino, &i) || !S_ISLNK(i->mode))
 		return -EINVAL;
-	*out = strdup(i->past->target);
+	*out = strdup(past_of(i)->target);
 	return *out ? 0 : -ENOMEM;
 }
 
@@ -520,8 +578,8 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 	int err = 0;
 
 	if (!inode_find(t, ino, &i)) {
-		of.xattrs = i->past->xattrs;
-		of.xattrs_len = (uint32_t)i->past->xattrs_len;
+		of.xattrs = past_of(i)->xattrs;
+		of.xattrs_len = (uint32_t)past_of(i)->xattrs_len;
 	} else {
 		err = state_of(t, ino, &h);
 		if (!err && history_inode(h, ino_of(ino), &r))
@@ -536,11 +594,15 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 	return err < 0 ? err : 0;
 }
 
-int past_stored_xattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+static int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	struct wanted w = { .name = name };
-	int err = walk_xattrs(t, ino, &w);
+	struct inode *i;
+	int err;
 
+	if (!inode_find(t, ino, &i))
+		return xattr_get(i, name, out, len_out);
+	err = walk_xattrs(t, ino, &w);
 	if (err || !w.found)
 		return err ? err : -ENODATA;
 	*out = w.out;
@@ -560,12 +622,69 @@ static int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_
 	return 0;
 }
 
-/* As of a live file, with what is stored from the state. Directories have no inode. */
-static int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
-{
-	struct inode *i;
+/* Open files. */
 
-	return inode_find(t, ino, &i) ? past_stored_xattr(t, ino, name, out, len_out) : live_getxattr(t, ino, name, out, len_out);
+static int read_past(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out)
+{
+	return reading_begin(f->inode, off, len, reading_how(flags, true), out);
+}
+
+static int seek_past(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
+{
+	return reading_seek(f->inode, off, whence, out);
+}
+
+static void release_past(struct tree_file *f)
+{
+	atomic_fetch_sub(&f->inode->ncached, 1);
+	inode_let_go_array(f->inode);
+	inode_put(f->inode, 1);
+	free(f);
+}
+
+static const struct file_ops past_file_ops = { .read = read_past, .seek = seek_past, .release = release_past };
+
+static int hold_open(struct inode *i)
+{
+	struct array *a;
+	int err;
+
+	rwlock_exclusive(&i->rw);
+	err = inode_need_array(i, &a);
+	if (!err) {
+		inode_hold_array(i);
+		atomic_fetch_add(&i->ncached, 1);
+	}
+	rwlock_release(&i->rw);
+	return err;
+}
+
+static int past_open_file(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
+			  struct tree_file_info *info)
+{
+	struct tree_file *f;
+	struct inode *i;
+	int err = inode_find(t, ino, &i);
+
+	(void)who;
+	if (err)
+		return err;
+	if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC))
+		return -EROFS;
+	f = file_new(t, ino, flags, &past_file_ops, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	err = hold_open(i);
+	if (err) {
+		free(f);
+		return err;
+	}
+	inode_ref(i);
+	f->inode = f->pages = i;
+	info->direct = false;
+	info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+	*out = f;
+	return 0;
 }
 
 const struct realm_ops past_realm = {
@@ -579,6 +698,13 @@ const struct realm_ops past_realm = {
 	.getattr = past_getattr,
 	.getxattr = past_getxattr,
 	.listxattr = past_listxattr,
+	.open = past_open_file,
+	.inode_bytes = sizeof(struct past_inode),
+	.fini = past_fini,
+	.load = past_load,
+	.idle = past_idle,
+	.stored_locked = past_stored_locked,
+	.dtype_locked = past_dtype_locked,
 };
 
 /* Opening and closing. */

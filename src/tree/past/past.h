@@ -12,23 +12,29 @@
 #ifndef SPILLFS_TREE_PAST_H
 #define SPILLFS_TREE_PAST_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "tree/inode.h"
 
 struct history;
-struct index_record;
 
-/* What a struct inode is of a past file. */
-struct past {
+struct past_inode {
+	struct inode base;
 	_Atomic uint64_t layer; /* the state in which it was found last */
-	uint64_t ino;   /* there */
+	uint64_t ino;           /* there */
 	char *dtype, *target;
 	void *xattrs;
 	size_t xattrs_len;
 	struct history *state; /* while the array is open */
 };
+
+static inline struct past_inode *past_of(const struct inode *i)
+{
+	assert(i->realm->id == REALM_PAST);
+	return (struct past_inode *)(uintptr_t)i;
+}
 
 extern const struct realm_ops past_realm;
 
@@ -36,13 +42,6 @@ extern const struct realm_ops past_realm;
 int past_snapshot(struct tree *t, const char *name, struct tree_attr *out);
 /* layers/ of a follower. */
 void past_present(struct tree *t, struct tree_attr *out);
-/* As tree_getxattr; only what is stored. */
-int past_stored_xattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
-
-/* Of a file: its state is held while its array is open. */
-int past_hold(struct inode *i);
-void past_free(struct past *p);
-
 /* States are kept ready between commits: those that may be dropped are let go. */
 void past_forget_states(struct tree *t);
 

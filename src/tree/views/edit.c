@@ -21,10 +21,11 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/edit.h"
-#include "tree/privs.h"
+#include "tree/live/edit.h"
+#include "tree/live/privs.h"
 #include "tree/control/control.h"
 #include "tree/views/upload.h"
+#include "tree/inos.h"
 #include "tree/views/inside.h"
 #include "util/log.h"
 #include "view/view.h"
@@ -37,10 +38,10 @@ static bool is_one_array(const struct view_key *k)
 
 int views_may_write(struct inode *i)
 {
-	const struct view_node *n = i->view;
-	bool file = n->key.role == VIEW_FILE || n->key.role == VIEW_NEW;
+	const struct view_inode *n = view_of(i);
+	bool file = n->node.key.role == VIEW_FILE || n->node.key.role == VIEW_NEW;
 
-	return file && n->key.format == FORMAT_NPY && !n->past && !i->tree->store->config.follow ? 0 : -EROFS;
+	return file && n->node.key.format == FORMAT_NPY && !n->node.past && !i->tree->store->config.follow ? 0 : -EROFS;
 }
 
 /* What an open view shows, whatever its array's name stands for by now; with a reference. */
@@ -66,23 +67,23 @@ int views_target(struct tree *t, uint64_t ino, struct inode **out)
 
 	if (err)
 		return err;
-	dir = i->view->key.role == VIEW_DIR && i->view->key.format == FORMAT_NPY;
-	if (i->view->upload) {
-		uint64_t array = upload_array(i->view->upload);
+	dir = view_of(i)->node.key.role == VIEW_DIR && view_of(i)->node.key.format == FORMAT_NPY;
+	if (view_of(i)->upload) {
+		uint64_t array = upload_array(view_of(i)->upload);
 
 		return array ? views_source_of(t, array, out) : -EOPNOTSUPP;
 	}
-	if ((!is_one_array(&i->view->key) && !dir) || (dir && views_is_fixed(t, i->view->key.source)))
+	if ((!is_one_array(&view_of(i)->node.key) && !dir) || (dir && views_is_fixed(t, view_of(i)->node.key.source)))
 		return -EROFS;
-	return !dir && shown_array(i, out) ? 0 : views_source(t, i->view, out);
+	return !dir && shown_array(i, out) ? 0 : views_source(t, &view_of(i)->node, out);
 }
 
 static uid_t owner_of(struct inode *i)
 {
 	struct tree_attr attr;
 
-	if (i->view)
-		upload_stat(i->view->upload, &attr);
+	if (i->realm->id == REALM_VIEWS)
+		upload_stat(view_of(i)->upload, &attr);
 	else
 		inode_stat(i, &attr);
 	return attr.st.st_uid;
@@ -97,7 +98,7 @@ static int check_owner(struct inode *i, struct inode *owned, unsigned set, const
 	bool known;
 
 	lock_acquire(&i->attr);
-	known = i->view->told_uid == uid;
+	known = view_of(i)->told_uid == uid;
 	lock_release(&i->attr);
 	if (known || late || !who->uid || !(set & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID | TREE_SET_ATIME | TREE_SET_MTIME)))
 		return 0;
@@ -115,10 +116,10 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 	(void)f;
 	if (err)
 		return err;
-	if (i->view->upload) {
+	if (view_of(i)->upload) {
 		err = check_owner(i, i, set, who);
 		if (!err)
-			err = upload_set(i->view->upload, set, st, who);
+			err = upload_set(view_of(i)->upload, set, st, who);
 		return err ? err : views_getattr(t, ino, out);
 	}
 	err = views_target(t, ino, &target);
@@ -155,10 +156,10 @@ static int find_dir(struct tree *t, uint64_t ino, bool any, struct inode **out)
 
 	if (err)
 		return err;
-	if (i->view->key.role != VIEW_DIR || views_is_fixed(t, i->view->key.source))
+	if (view_of(i)->node.key.role != VIEW_DIR || views_is_fixed(t, view_of(i)->node.key.source))
 		return -EROFS;
-	if (i->view->key.format != FORMAT_NPY &&
-	    (!any || !is_one_array(&(struct view_key){ .role = VIEW_FILE, .format = i->view->key.format })))
+	if (view_of(i)->node.key.format != FORMAT_NPY &&
+	    (!any || !is_one_array(&(struct view_key){ .role = VIEW_FILE, .format = view_of(i)->node.key.format })))
 		return -EROFS;
 	*out = i;
 	return 0;
@@ -221,17 +222,17 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct
 	int err = find_dir(t, parent, true, &dir);
 
 	if (!err)
-		err = views_hold_dir(t, dir->view->key.source, &held);
+		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
-	err = find_entry(t, &dir->view->key, name, own, &i);
+	err = find_entry(t, &view_of(dir)->node.key, name, own, &i);
 	if (!err) {
 		err = check_sticky(held, i, who);
 		if (!err)
 			err = realm_of(t, held->ino)->unlink(t, held->ino, own, NULL);
 		tree_changed_name(t, held->ino, own);
 		tree_changed_attr(t, i->ino);
-	} else if (err == -ENOENT && !find_upload(t, &dir->view->key, name, &i)) {
+	} else if (err == -ENOENT && !find_upload(t, &view_of(dir)->node.key, name, &i)) {
 		err = unlink_upload(held, i, who);
 	}
 	if (i)
@@ -247,7 +248,7 @@ int views_mkdir(struct tree *t, uint64_t parent, const struct realm_new *what, s
 	int err = find_dir(t, parent, false, &dir);
 
 	if (!err)
-		err = views_hold_dir(t, dir->view->key.source, &held);
+		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
 	err = realm_of(t, held->ino)->make(t, held->ino, what, &made);
@@ -276,7 +277,7 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 	int err = find_dir(t, parent, false, &dir);
 
 	if (!err)
-		err = views_hold_dir(t, dir->view->key.source, &held);
+		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
 	err = realm_of(t, held->ino)->lookup(t, held->ino, name, NULL, &attr);
@@ -308,9 +309,9 @@ static int find_place(struct tree *t, uint64_t parent, const char *name, bool an
 	int err = find_dir(t, parent, any, &out->dir);
 
 	if (!err)
-		err = views_hold_dir(t, out->dir->view->key.source, &out->held);
+		err = views_hold_dir(t, view_of(out->dir)->node.key.source, &out->held);
 	if (!err)
-		err = find_entry(t, &out->dir->view->key, name, out->own, &out->there);
+		err = find_entry(t, &view_of(out->dir)->node.key, name, out->own, &out->there);
 	if (err == -ENOENT) {
 		*out->own = '\0';
 		err = 0;
@@ -352,7 +353,7 @@ static int keep_type(struct inode *i, const char *from, const char *to)
 
 static int rename_array(struct tree *t, struct place *from, struct place *to, const char *newname, unsigned flags)
 {
-	enum view_format f = to->dir->view->key.format;
+	enum view_format f = view_of(to->dir)->node.key.format;
 	const char *type = dtype_of_name(from->own);
 	int err = 0;
 
@@ -406,7 +407,7 @@ static int rename_upload(struct tree *t, struct inode *upload, struct place *to,
 	if (!err && to->there && !S_ISREG(to->there->mode))
 		err = -EISDIR;
 	if (!err && !to->there)
-		find_upload(t, &to->dir->view->key, newname, &there);
+		find_upload(t, &view_of(to->dir)->node.key, newname, &there);
 	if (!err && (flags & RENAME_NOREPLACE) && (to->there || there))
 		err = -EEXIST;
 	if (!err && flags & ~(unsigned)RENAME_NOREPLACE)
@@ -433,10 +434,10 @@ int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t new
 
 	if (!err)
 		err = find_place(t, newparent, newname, true, &to);
-	if (!err && from.dir->view->key.format != to.dir->view->key.format)
+	if (!err && view_of(from.dir)->node.key.format != view_of(to.dir)->node.key.format)
 		err = -EXDEV;
 	if (!err && !from.there)
-		err = find_upload(t, &from.dir->view->key, name, &upload);
+		err = find_upload(t, &view_of(from.dir)->node.key, name, &upload);
 	if (!err)
 		err = check_sticky(from.held, upload ? upload : from.there, who);
 	if (!err && to.there && to.there != from.there)
@@ -462,17 +463,17 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 
 	if (!err)
 		err = find_place(t, parent, name, true, &to);
-	if (!err && (!is_one_array(&i->view->key) || i->view->upload))
+	if (!err && (!is_one_array(&view_of(i)->node.key) || view_of(i)->upload))
 		err = -EPERM;
-	if (!err && (i->view->key.format != to.dir->view->key.format || i->view->past))
+	if (!err && (view_of(i)->node.key.format != view_of(to.dir)->node.key.format || view_of(i)->node.past))
 		err = -EXDEV;
 	if (!err && to.there)
 		err = -EEXIST;
 	if (!err)
 		err = views_target(t, ino, &target);
 	if (!err) {
-		type = view_formats[i->view->key.format].typed ? dtype_of_name(i->view->name) : NULL;
-		err = name_array(i->view->key.format, name, type ? type : "", to.own);
+		type = view_formats[view_of(i)->node.key.format].typed ? dtype_of_name(view_of(i)->node.name) : NULL;
+		err = name_array(view_of(i)->node.key.format, name, type ? type : "", to.own);
 	}
 	if (!err)
 		err = realm_of(t, target->ino)->link(t, target->ino, to.held->ino, to.own, &linked);
@@ -535,7 +536,7 @@ int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller 
 			err = write_elements(source, at, b, n, who);
 		} else if (memcmp(head, b->buf, n)) {
 			log_warn("views/npy: %s: what is written in place has another header; write a new file, and rename it over this one",
-				 i->view->name ? i->view->name : "");
+				 view_of(i)->node.name ? view_of(i)->node.name : "");
 			err = -EINVAL;
 		} else {
 			edit_bytes_take(b, n);
@@ -544,32 +545,36 @@ int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller 
 	return err;
 }
 
-static struct inode **live_slot(struct inode *i)
+static struct view_inode **written_slot(struct view_inode *v)
 {
-	struct inode **at = &i->tree->live;
+	struct view_inode **at = &v->base.tree->written;
 
-	while (*at && *at != i)
-		at = &(*at)->view->live_next;
+	while (*at && *at != v)
+		at = &(*at)->next_written;
 	return at;
 }
 
 void views_enter_live(struct inode *i)
 {
+	struct view_inode *v = view_of(i);
+
 	lock_acquire(&i->tree->lock);
-	if (!i->view->nlive++) {
-		i->view->live_next = i->tree->live;
-		i->tree->live = i;
+	if (!v->nlive++) {
+		v->next_written = i->tree->written;
+		i->tree->written = v;
 	}
 	lock_release(&i->tree->lock);
 }
 
 void views_leave_live(struct inode *i)
 {
+	struct view_inode *v = view_of(i);
+
 	lock_acquire(&i->tree->lock);
-	if (!--i->view->nlive) {
-		*live_slot(i) = i->view->live_next;
-		/* Who has it open goes on; who comes is shown the array as it is then. */
-		atomic_store(&i->view->superseded, true);
+	if (!--v->nlive) {
+		*written_slot(v) = v->next_written;
+		/* What has it open goes on; what comes is shown the array as it is then. */
+		atomic_store(&v->superseded, true);
 	}
 	lock_release(&i->tree->lock);
 }
@@ -579,7 +584,52 @@ bool views_is_live(struct inode *i)
 	bool live;
 
 	lock_acquire(&i->tree->lock);
-	live = i->view->nlive > 0;
+	live = view_of(i)->nlive > 0;
 	lock_release(&i->tree->lock);
 	return live;
+}
+
+/* The array that a node's pages are written to. */
+static uint64_t written_array(const struct view_inode *v)
+{
+	return v->upload ? upload_array(v->upload) : v->node.key.source;
+}
+
+int views_written_to(struct tree *t, uint64_t array, uint64_t asked, struct tree_inos *out)
+{
+	int err = 0;
+
+	lock_acquire(&t->lock);
+	for (const struct view_inode *v = t->written; v && !err; v = v->next_written) {
+		if (v->base.ino != asked && written_array(v) == array)
+			err = inos_add(out, v->base.ino);
+	}
+	lock_release(&t->lock);
+	return err;
+}
+
+static int columns_of(struct tree *t, uint64_t table, struct tree_inos *out)
+{
+	struct view_columns c;
+	int err = views_columns(t, table, &c);
+
+	if (err)
+		return err == -ENOMEM ? err : 0; /* there is nothing to show */
+	for (size_t k = 0; k < c.n && !err; k++)
+		err = inos_add(out, c.v[k].inode->ino);
+	views_columns_fini(&c);
+	return err;
+}
+
+int views_arrays(struct tree *t, uint64_t ino, struct tree_inos *out)
+{
+	const struct view_key *key;
+	struct inode *i;
+
+	if (inode_find(t, ino, &i))
+		return 0;
+	key = &view_of(i)->node.key;
+	if (views_is_fixed(t, key->source))
+		return 0;
+	return key->role == VIEW_TABLE ? columns_of(t, key->source, out) : inos_add(out, key->source);
 }

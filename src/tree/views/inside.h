@@ -4,10 +4,16 @@
 #ifndef SPILLFS_TREE_VIEWS_PRIV_H
 #define SPILLFS_TREE_VIEWS_PRIV_H
 
+#include <assert.h>
+
 #include "tree/inode.h"
+#include "tree/live/live.h"
 #include "tree/realm.h"
+#include "tree/setting.h"
 #include "tree/views/views.h"
 #include "view/formats.h"
+
+struct edit_bytes;
 
 enum view_format { FORMAT_NPY, FORMAT_ZARR, FORMAT_ZARR2, FORMAT_PARQUET, FORMAT_ARROW, FORMAT_ZST, FORMAT_RUNS, FORMAT_N };
 
@@ -45,27 +51,38 @@ struct view_key {
 	enum view_format format;
 };
 
-/* What a struct inode is of a view. */
+/* What a view shows. */
 struct view_node {
 	struct view_key key;
-	struct inode *past;      /* the source, held, if it is a file of a past state */
+	struct inode *past; /* the source, held, if it is a file of a past state */
+	uint64_t dir;       /* FILE, NEW: directory of the array, and its name there */
+	char *name;
+	bool live;          /* to be laid out for opens that write in place */
+};
+
+struct view_inode {
+	struct inode base;
+	struct view_node node;
 	atomic_bool written;     /* an upload has opened it: the kernel's size is that one's, and no reader may any more */
 	atomic_bool superseded;  /* an open file that shows what was, or a file that is written: not to be looked up */
 	_Atomic int64_t answered_ns; /* when it was found under its name last */
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
-	uint64_t version, hash, size_bytes;
+	uint64_t version, hash, laid_bytes;
 	uint64_t told_bytes;     /* the size that the kernel was told last */
 	uid_t told_uid;          /* and the owner */
 	uint64_t seen, nseen;    /* version of the sources that was seen last, and how often that was another one */
 	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
-	uint64_t dir;            /* FILE, NEW: directory of the array, and its name there */
-	char *name;
 	struct upload *upload;   /* what is written to it; NEW: always */
 	unsigned nlive;          /* opens that write in place; RANK_ICACHE */
-	struct inode *live_next;
-	bool live;               /* to be laid out for them */
+	struct view_inode *next_written; /* in tree.written */
 };
+
+static inline struct view_inode *view_of(const struct inode *i)
+{
+	assert(i->realm->id == REALM_VIEWS);
+	return (struct view_inode *)(uintptr_t)i;
+}
 
 /* Is the source of a past state, which changes no more? */
 static inline bool views_is_fixed(const struct tree *t, uint64_t source)
@@ -142,5 +159,38 @@ int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct vi
 int views_named(struct tree *t, const struct view_node *n, struct inode **out);
 /* The same for whoever has been let in by the attributes that were told of i: -ESTALE if that might not be allowed. */
 int views_now(struct inode *i, struct inode **out);
+
+/* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
+ * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be
+ * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is
+ * left of it afterwards the caller closes, with no lock held. */
+struct view_opening {
+	pid_t thread;        /* that opens it */
+	bool live;           /* to be written in place: the array itself instead of a pin */
+	struct array *array; /* NULL: nothing is left */
+	uint64_t version, hash, nseen;
+	unsigned ntries;
+	struct stat source;
+};
+int views_open_begin(struct inode *i, struct view_opening *out);
+int views_open_end(struct inode *i, struct view_opening *o);
+/* The size that a lookup or getattr has given last. */
+uint64_t views_told(struct inode *i);
+
+/* The array or directory whose attributes are a view's, with one more reference. -EROFS; -EOPNOTSUPP: an upload that has
+ * not got one yet. */
+int views_target(struct tree *t, uint64_t ino, struct inode **out);
+/* 0, or -EROFS: it is no view through which its array is written. */
+int views_may_write(struct inode *i);
+/* An open that writes in place begins and ends; is there one? */
+void views_enter_live(struct inode *i);
+void views_leave_live(struct inode *i);
+bool views_is_live(struct inode *i);
+/* Elements of the array of an open view; bytes of the header as they are. What is left of b after an error is not in. -EINVAL:
+ * another header; -EFBIG: behind the end. */
+int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
+/* The same for elements of an array of which the kernel knows by other names. -EFBIG. */
+int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
+
 
 #endif

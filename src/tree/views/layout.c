@@ -294,7 +294,7 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 		s.block_bytes = a->params.block_bytes;
 	if (how >= LAY_LOOK && how != LAY_LIVE && i->kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
-		if (!i->past && (how == LAY_PINNED || i->tree->sizes_stick || !atomic_load(&i->nwriters)))
+		if (!i->realm->fixed && (how == LAY_PINNED || i->tree->sizes_stick || !atomic_load(&live_of(i)->nwriters)))
 			err = array_flush(a);
 		/* Where there is no room for them, blocks can wait on; their sizes are not final then. */
 		if (err == -ENOSPC && how == LAY_LOOK)

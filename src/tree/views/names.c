@@ -497,8 +497,8 @@ static int lookup_chunk3(const struct view_key *dir, const char *name, const str
 static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, const struct tree_caller *who,
 			struct tree_attr *out)
 {
-	const struct view_node *node = dir->view;
-	const struct view_key *d = &node->key;
+	const struct view_inode *node = view_of(dir);
+	const struct view_key *d = &node->node.key;
 	struct view_key key = { .source = d->source, .format = d->format, .role = VIEW_META };
 	int meta = d->role == VIEW_ARRAY ? meta_of(d->format, name, false) : -1, err;
 	struct view_facts facts;
@@ -509,7 +509,7 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 		key.sub = (uint64_t)meta;
 		return views_answer(t, &key, 0, NULL, who, out);
 	}
-	err = views_source(t, node, &source);
+	err = views_source(t, &node->node, &source);
 	if (err)
 		return err;
 	err = views_children(source, d->format, &n, &facts);
@@ -544,8 +544,8 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, cons
 	struct tree_attr attr;
 	int err;
 
-	key.source = dir->view->key.source;
-	switch (dir->view->key.role) {
+	key.source = view_of(dir)->node.key.source;
+	switch (view_of(dir)->node.key.role) {
 	case VIEW_TOP:
 		key.role = VIEW_FORMAT;
 		for (key.format = 0; key.format < FORMAT_N; key.format++) {
@@ -554,7 +554,7 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, cons
 		}
 		return -ENOENT;
 	case VIEW_FORMAT:
-		key.format = dir->view->key.format;
+		key.format = view_of(dir)->node.key.format;
 		key.role = VIEW_DIR;
 		for (size_t k = 0; k < 3; k++) {
 			if (strcmp(classes[k], name) || !(view_formats[key.format].kinds & 1u << CLASS_KIND(k)))
@@ -568,7 +568,7 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, cons
 		}
 		return -ENOENT;
 	case VIEW_DIR:
-		return lookup_in_dir(t, &dir->view->key, name, who, out);
+		return lookup_in_dir(t, &view_of(dir)->node.key, name, who, out);
 	default:
 		return lookup_in_array(t, dir, name, who, out);
 	}
@@ -588,9 +588,9 @@ int views_lookup(struct tree *t, uint64_t parent, const char *name, const struct
 
 	if (err)
 		return err;
-	if (!dir->view || !view_role_is_dir(dir->view->key.role))
+	if (!view_role_is_dir(view_of(dir)->node.key.role))
 		return -ENOTDIR;
-	err = hold_source(t, &dir->view->key, &held);
+	err = hold_source(t, &view_of(dir)->node.key, &held);
 	if (err)
 		return err;
 	err = lookup_held(t, dir, name, who, out);
@@ -801,12 +801,12 @@ static void list_chunks(struct tree_listing *l, const struct view_key *dir, cons
 
 static int list_array(struct tree_listing *l, struct inode *dir, uint64_t cookie)
 {
-	const struct view_key *d = &dir->view->key;
+	const struct view_key *d = &view_of(dir)->node.key;
 	struct view_key key = { .source = d->source, .format = d->format, .role = VIEW_META };
 	struct view_facts facts;
 	struct inode *source;
 	uint64_t n;
-	int err = views_source(l->tree, dir->view, &source);
+	int err = views_source(l->tree, &view_of(dir)->node, &source);
 
 	if (!err) {
 		err = views_children(source, d->format, &n, &facts);
@@ -839,9 +839,9 @@ static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct 
 	struct tree_attr attr;
 	int err = 0;
 
-	key.source = dir->view->key.source;
-	key.format = dir->view->key.format;
-	switch (dir->view->key.role) {
+	key.source = view_of(dir)->node.key.source;
+	key.format = view_of(dir)->node.key.format;
+	switch (view_of(dir)->node.key.role) {
 	case VIEW_TOP:
 		key.role = VIEW_FORMAT;
 		for (key.format = (enum view_format)cookie; key.format < FORMAT_N; key.format++)
@@ -861,7 +861,7 @@ static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct 
 		}
 		break;
 	case VIEW_DIR:
-		err = list_dir(l, &dir->view->key, cookie);
+		err = list_dir(l, &view_of(dir)->node.key, cookie);
 		break;
 	default:
 		err = list_array(l, dir, cookie);
@@ -875,7 +875,7 @@ int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_lis
 	int err = inode_find(t, ino, &dir);
 
 	if (!err)
-		err = hold_source(t, &dir->view->key, &held);
+		err = hold_source(t, &view_of(dir)->node.key, &held);
 	if (err)
 		return err;
 	err = list_held(t, dir, cookie, to);

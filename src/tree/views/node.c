@@ -67,39 +67,10 @@ static bool same_key(const struct view_key *a, const struct view_key *b)
 	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
 }
 
-void views_free_node(struct view_node *n)
-{
-	if (n->past)
-		inode_put(n->past, 1);
-	if (n->upload)
-		upload_free(n->upload);
-	free(n->name);
-	free(n);
-}
-
-static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, struct view_node **out)
-{
-	struct view_node *n = calloc(1, sizeof(*n));
-
-	if (!n)
-		return -ENOMEM;
-	n->key = *key;
-	n->dir = dir;
-	n->name = name ? strdup(name) : NULL;
-	if (name && !n->name) {
-		free(n);
-		return -ENOMEM;
-	}
-	if (views_is_fixed(t, key->source) && !inode_find(t, key->source, &n->past))
-		inode_ref(n->past);
-	*out = n;
-	return 0;
-}
-
 /* An open file that shows an older version than there is now makes room for another node. */
 static bool out_of_date(struct inode *i, uint64_t version)
 {
-	struct view_node *n = i->view;
+	struct view_inode *n = view_of(i);
 	bool old;
 
 	if (atomic_load(&n->superseded))
@@ -194,6 +165,40 @@ static bool is_file(const struct view_key *key)
 	return !view_role_is_dir(key->role) && key->role != VIEW_NEW;
 }
 
+void views_fini(struct inode *i)
+{
+	struct view_inode *n = view_of(i);
+
+	if (n->node.past)
+		inode_put(n->node.past, 1);
+	if (n->upload)
+		upload_free(n->upload);
+	free(n->node.name);
+}
+
+static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t generation,
+		    struct view_inode **out)
+{
+	const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
+					.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
+	struct view_inode *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	inode_init(&n->base, t, REALM_VIEWS, &row);
+	n->node.key = *key;
+	n->node.dir = dir;
+	n->node.name = name ? strdup(name) : NULL;
+	if (name && !n->node.name) {
+		inode_free(&n->base);
+		return -ENOMEM;
+	}
+	if (views_is_fixed(t, key->source) && !inode_find(t, key->source, &n->node.past))
+		inode_ref(n->node.past);
+	*out = n;
+	return 0;
+}
+
 /* With one more reference: the key's inode, or one beside it if that is open and shows another version of the sources; apart: one
  * that nobody else finds. */
 static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t version, bool apart,
@@ -202,20 +207,14 @@ static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, co
 	int err = 0;
 
 	for (uint64_t generation = apart ? VIEWS_APART + atomic_fetch_add(&t->views_apart, 1) : 0; !err; generation++) {
-		const struct meta_inode row = { .ino = number_of(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
-						.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
-		struct view_node *n;
+		struct view_inode *made;
 		struct inode *i;
 
-		err = new_node(t, key, dir, name, &n);
+		err = new_node(t, key, dir, name, generation, &made);
 		if (err)
 			break;
-		err = inode_get_made(t, &row, NULL, n, &i);
-		if (err) {
-			views_free_node(n);
-			break;
-		}
-		if (apart ? i->view == n : same_key(&i->view->key, key) && !(is_file(key) && out_of_date(i, version))) {
+		i = inode_get_made(&made->base);
+		if (apart ? i == &made->base : same_key(&view_of(i)->node.key, key) && !(is_file(key) && out_of_date(i, version))) {
 			*out = i;
 			return 0;
 		}
@@ -242,7 +241,7 @@ static void open_apart(struct inode *i, pid_t thread)
 			array_close(o.array);
 		o.array = NULL;
 	} while (err == -EAGAIN);
-	views_part(i->tree, &i->view->key, thread); /* until the open that this is for */
+	views_part(i->tree, &view_of(i)->node.key, thread); /* until the open that this is for */
 }
 
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, const struct tree_caller *who,
@@ -264,7 +263,7 @@ int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const
 			break;
 		if (apart)
 			open_apart(i, thread);
-		atomic_store(&i->view->answered_ns, clock_monotonic_ns());
+		atomic_store(&view_of(i)->answered_ns, clock_monotonic_ns());
 		err = views_getattr(t, i->ino, out);
 		/* Opened since it was found, it may show less than was there before. */
 		if (!err && (!is_file(key) || k == VIEWS_REPLACED_TRIES || !out_of_date(i, version)))
@@ -390,8 +389,8 @@ static int source_attr(struct tree *t, const struct view_node *n, struct tree_at
 /* Between a lookup and what comes of it the source may go, and what is open outlives it: then it is as it was. */
 static int node_attr(struct tree *t, struct inode *i, struct tree_attr *out)
 {
-	struct view_node *n = i->view;
-	int err = source_attr(t, n, out);
+	struct view_inode *n = view_of(i);
+	int err = source_attr(t, &n->node, out);
 
 	lock_acquire(&i->attr);
 	if (!err) {
@@ -424,7 +423,7 @@ static mode_t mode_of(const struct tree *t, const struct view_node *n, mode_t so
 }
 
 /* Versions are equal or not; which of two is newer they do not tell, but the order of looks does. */
-static void note_version_locked(struct view_node *n, uint64_t version)
+static void note_version_locked(struct view_inode *n, uint64_t version)
 {
 	if (version == n->seen)
 		return;
@@ -435,11 +434,11 @@ static void note_version_locked(struct view_node *n, uint64_t version)
 /* The file's size for the sources as they are; what is open keeps the size it was opened with. */
 static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 {
-	struct view_node *n = i->view;
+	struct view_inode *n = view_of(i);
 	uint64_t version, size = 0;
 	struct view *v;
 	bool ever, known, open = i->array;
-	int err = open ? 0 : views_version(t, n, &version);
+	int err = open ? 0 : views_version(t, &n->node, &version);
 	bool gone = err == -ESTALE;
 
 	if (err && !gone)
@@ -449,12 +448,12 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 		note_version_locked(n, version);
 	ever = n->known;
 	known = ever && (open || gone || t->sizes_stick || n->version == version);
-	size = n->size_bytes;
+	size = n->laid_bytes;
 	lock_release(&i->attr);
 	if (!known && gone)
 		return -ESTALE;
 	if (!known)
-		err = views_lay(t, n, false, &v);
+		err = views_lay(t, &n->node, false, &v);
 	/* Replaced, though somebody still holds it: with its name its type is gone. */
 	known |= ever && err == -ESTALE;
 	if (!known) {
@@ -465,11 +464,11 @@ static int file_size(struct tree *t, struct inode *i, uint64_t *out)
 		lock_acquire(&i->attr);
 		/* Opened meanwhile, or told: the size is what that has found. */
 		if (i->array || (n->known && t->sizes_stick)) {
-			size = n->size_bytes;
+			size = n->laid_bytes;
 		} else {
 			n->known = true;
 			n->version = version;
-			n->size_bytes = size;
+			n->laid_bytes = size;
 			n->hash = 0; /* of no pages that the kernel may have */
 		}
 		lock_release(&i->attr);
@@ -482,46 +481,46 @@ uint64_t views_shown_ino(struct tree *t, uint64_t ino)
 {
 	struct inode *i;
 
-	return inode_find(t, ino, &i) ? ino : views_number(&i->view->key);
+	return inode_find(t, ino, &i) ? ino : views_number(&view_of(i)->node.key);
 }
 
 /* How long the kernel may keep what it is told. */
 static void keep_for(struct inode *i, struct tree_attr *out)
 {
-	const struct view_node *n = i->view;
+	const struct view_inode *n = view_of(i);
 	bool follow = i->tree->store->config.follow;
 
 	out->attr_ms = 0;
 	out->name_ms = TREE_KEEP_MS;
 	/* Readers of Parquet ask for the size at every page: that of an open file does not change, and each lookup tells it anew. */
 	if (!n->upload && !views_is_live(i))
-		out->attr_ms = view_role_is_dir(n->key.role) ? WALK_MS : BRIEF_MS;
-	if (n->key.role == VIEW_TOP || n->key.role == VIEW_FORMAT)
+		out->attr_ms = view_role_is_dir(n->node.key.role) ? WALK_MS : BRIEF_MS;
+	if (n->node.key.role == VIEW_TOP || n->node.key.role == VIEW_FORMAT)
 		out->attr_ms = follow ? out->attr_ms : TREE_KEEP_MS;
-	else if (!views_is_fixed(i->tree, n->key.source) || follow)
+	else if (!views_is_fixed(i->tree, n->node.key.source) || follow)
 		out->name_ms = 0;
 }
 
 int views_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 {
 	struct inode *i;
-	struct view_node *n;
+	struct view_inode *n;
 	uint64_t size = 0;
 	int err = inode_find(t, ino, &i);
 
 	if (err)
 		return err;
-	n = i->view;
+	n = view_of(i);
 	if (n->upload) {
 		upload_stat(n->upload, out);
 		size = upload_bytes(n->upload);
 	} else {
 		err = node_attr(t, i, out);
-		if (!err && !view_role_is_dir(n->key.role))
+		if (!err && !view_role_is_dir(n->node.key.role))
 			err = file_size(t, i, &size);
 		if (err)
 			return err;
-		out->st.st_mode = mode_of(t, n, out->st.st_mode);
+		out->st.st_mode = mode_of(t, &n->node, out->st.st_mode);
 	}
 	lock_acquire(&i->attr);
 	n->told_bytes = size;
@@ -542,7 +541,7 @@ uint64_t views_told(struct inode *i)
 	uint64_t bytes;
 
 	lock_acquire(&i->attr);
-	bytes = i->view->told_bytes;
+	bytes = view_of(i)->told_bytes;
 	lock_release(&i->attr);
 	return bytes;
 }
@@ -574,16 +573,16 @@ static bool same_access(const struct stat *a, const struct stat *b)
 
 int views_now(struct inode *i, struct inode **out)
 {
-	struct view_node *n = i->view;
+	struct view_inode *n = view_of(i);
 	struct tree_attr attr;
 	bool allowed;
-	int err = n->past ? -ESTALE : views_named(i->tree, n, out);
+	int err = n->node.past ? -ESTALE : views_named(i->tree, &n->node, out);
 
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;
 	inode_stat(*out, &attr);
 	lock_acquire(&i->attr);
-	allowed = (*out)->ino == n->key.source ||
+	allowed = (*out)->ino == n->node.key.source ||
 		  (same_access(&attr.st, &n->source) && clock_monotonic_ns() - atomic_load(&n->answered_ns) < REPLACED_NS);
 	lock_release(&i->attr);
 	if (allowed)
@@ -594,19 +593,19 @@ int views_now(struct inode *i, struct inode **out)
 }
 
 /* Not to be read. If it was an array's view when it was looked up, or is an array's by now, there is that to look up. */
-static int refuse_upload(struct tree *t, const struct view_node *n, pid_t thread)
+static int refuse_upload(struct tree *t, const struct view_inode *n, pid_t thread)
 {
-	if (n->key.role == VIEW_NEW && !upload_is_published(n->upload))
+	if (n->node.key.role == VIEW_NEW && !upload_is_published(n->upload))
 		return -EBUSY;
-	views_part(t, &n->key, thread);
+	views_part(t, &n->node.key, thread);
 	return -ESTALE;
 }
 
 /* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
 int views_open_begin(struct inode *i, struct view_opening *out)
 {
-	const struct view_node *n = i->view;
-	struct view_node now = { .key = n->key, .past = n->past, .dir = n->dir, .name = n->name, .live = out->live };
+	const struct view_inode *n = view_of(i);
+	struct view_node now = { .key = n->node.key, .past = n->node.past, .dir = n->node.dir, .name = n->node.name, .live = out->live };
 	struct inode *source = NULL;
 	int err;
 
@@ -632,21 +631,21 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 
 int views_open_end(struct inode *i, struct view_opening *o)
 {
-	struct view_node *n = i->view;
+	struct view_inode *n = view_of(i);
 
 	if (atomic_load(&n->written)) {
-		views_part(i->tree, &n->key, o->thread);
+		views_part(i->tree, &n->node.key, o->thread);
 		return -ESTALE;
 	}
 	if (i->array) {
-		views_parted(i->tree, &n->key, o->thread);
+		views_parted(i->tree, &n->node.key, o->thread);
 		return 0;
 	}
 	lock_acquire(&i->attr);
 	if (i->tree->sizes_stick && n->known && n->told_bytes != o->array->size_bytes) {
 		atomic_store(&n->superseded, true);
 		lock_release(&i->attr);
-		views_part(i->tree, &n->key, o->thread);
+		views_part(i->tree, &n->node.key, o->thread);
 		return -ESTALE;
 	}
 	/* Looked at again, and the kernel asked again who may read it. */
@@ -659,7 +658,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 		lock_release(&i->attr);
 		if (++o->ntries < OPEN_TRIES)
 			return -EAGAIN;
-		views_part(i->tree, &n->key, o->thread);
+		views_part(i->tree, &n->node.key, o->thread);
 		return -ESTALE;
 	}
 	note_version_locked(n, o->version);
@@ -668,13 +667,13 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	n->known = true;
 	n->version = o->version;
 	n->hash = o->hash;
-	n->size_bytes = o->array->size_bytes;
+	n->laid_bytes = o->array->size_bytes;
 	n->source = o->source;
 	atomic_store(&i->size_bytes, o->array->size_bytes);
 	i->array = o->array;
 	lock_release(&i->attr);
 	o->array = NULL;
-	views_parted(i->tree, &n->key, o->thread);
+	views_parted(i->tree, &n->node.key, o->thread);
 	return 0;
 }
 
@@ -688,9 +687,9 @@ int views_make(struct tree *t, uint64_t parent, const struct realm_new *what, st
 
 	if (err)
 		return err;
-	key = (struct view_key){ .source = dir->view->key.source, .role = VIEW_NEW, .format = FORMAT_NPY,
+	key = (struct view_key){ .source = view_of(dir)->node.key.source, .role = VIEW_NEW, .format = FORMAT_NPY,
 				 .sub = atomic_fetch_add(&t->views_made, 1) };
-	if (dir->view->key.format != FORMAT_NPY || dir->view->key.role != VIEW_DIR || views_is_fixed(t, key.source))
+	if (view_of(dir)->node.key.format != FORMAT_NPY || view_of(dir)->node.key.role != VIEW_DIR || views_is_fixed(t, key.source))
 		return -EROFS;
 	if (!upload_name_is_good(name, &temporary))
 		return -EPERM;

@@ -20,9 +20,9 @@
 #include "array/runs.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/edit.h"
+#include "tree/live/edit.h"
 #include "tree/live/live.h"
-#include "tree/privs.h"
+#include "tree/live/privs.h"
 #include "tree/views/inside.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -175,7 +175,7 @@ static int new_upload(struct inode *node, const struct tree_caller *who, struct 
 		return -ENOMEM;
 	lock_init(&u->lock, RANK_UPLOAD);
 	u->node = node;
-	u->dir = node->view->dir;
+	u->dir = view_of(node)->node.dir;
 	u->caller = u->owner = *who;
 	u->begun_by = who->thread;
 	*out = u;
@@ -194,7 +194,7 @@ int upload_begin(struct inode *node, const char *name, const struct tree_caller 
 	snprintf(u->name, sizeof(u->name), "%s", name);
 	if (upload_name_is_good(name, &temporary) && !temporary)
 		snprintf(u->array_name, sizeof(u->array_name), "%.*s", (int)(strlen(name) - 4), name);
-	node->view->upload = u;
+	view_of(node)->upload = u;
 	list_add(u);
 	return 0;
 }
@@ -235,16 +235,16 @@ static int part_from_readers(struct inode *i, pid_t thread)
 	int err = 0;
 
 	rwlock_exclusive(&i->rw);
-	atomic_store(&i->view->superseded, true);
-	if (atomic_load(&i->ncached) || atomic_load(&i->view->written) || i->view->upload)
+	atomic_store(&view_of(i)->superseded, true);
+	if (atomic_load(&i->ncached) || atomic_load(&view_of(i)->written) || view_of(i)->upload)
 		err = -ESTALE;
 	else
-		atomic_store(&i->view->written, true);
+		atomic_store(&view_of(i)->written, true);
 	rwlock_release(&i->rw);
 	if (err)
-		views_part(i->tree, &i->view->key, thread);
+		views_part(i->tree, &view_of(i)->node.key, thread);
 	else
-		views_parted(i->tree, &i->view->key, thread);
+		views_parted(i->tree, &view_of(i)->node.key, thread);
 	return err;
 }
 
@@ -259,7 +259,7 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 		return err;
 	err = new_upload(node, who, &u);
 	if (!err) {
-		snprintf(u->array_name, sizeof(u->array_name), "%s", node->view->name);
+		snprintf(u->array_name, sizeof(u->array_name), "%s", view_of(node)->node.name);
 		u->old = old->ino;
 		lock_acquire(&old->attr);
 		u->owner = (struct tree_caller){ .uid = old->uid, .gid = old->gid };
@@ -269,7 +269,7 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 		if (err)
 			upload_free(u);
 		else
-			node->view->upload = u;
+			view_of(node)->upload = u;
 	}
 	inode_put(old, 1);
 	return err;
@@ -277,12 +277,12 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 
 int upload_open(struct inode *node, int flags, const struct tree_caller *who, struct upload **out, bool *cached_out)
 {
-	struct upload *u = node->view->upload;
+	struct upload *u = view_of(node)->upload;
 	int err = u ? 0 : -ENOENT;
 
 	if (!u && (flags & O_TRUNC)) {
 		err = replace_array(node, who);
-		u = node->view->upload;
+		u = view_of(node)->upload;
 	}
 	if (err)
 		return err;
@@ -336,7 +336,7 @@ void upload_close(struct upload *u)
 
 void upload_drop(struct inode *node)
 {
-	struct upload *u = node->view->upload;
+	struct upload *u = view_of(node)->upload;
 
 	lock_acquire(&u->lock);
 	u->dropped = true;
@@ -397,7 +397,7 @@ static int set_facts(struct inode *i, const struct npy_facts *f)
 		err = set_locked(i, SPILLFS_XATTR_ORDER, f->shape.fortran && f->shape.ndims > 1 ? "F" : NULL);
 	if (!err)
 		err = set_locked(i, SPILLFS_XATTR_LOGICAL, f->logical.kind ? logical : NULL);
-	atomic_store(&i->has_xattrs, 1);
+	atomic_store(&live_of(i)->has_xattrs, 1);
 	meta_unlock(m);
 	return err;
 }
@@ -615,7 +615,7 @@ int upload_flush(struct upload *u, bool closing)
 
 int upload_rename(struct inode *node, uint64_t dir, const char *name, const char *array, uint64_t old)
 {
-	struct upload *u = node->view->upload, was;
+	struct upload *u = view_of(node)->upload, was;
 	struct tree *t = node->tree;
 	int err = 0;
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "tree/live/passthrough.h"
+#include "tree/views/inside.h"
 
 static int look_up(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
@@ -43,4 +44,8 @@ const struct realm_ops views_realm = {
 	.listxattr = views_listxattr,
 	.setxattr = views_setxattr,
 	.removexattr = views_removexattr,
+	.open = views_open,
+	.inode_bytes = sizeof(struct view_inode),
+	.fini = views_fini,
+	.arrays = views_arrays,
 };

@@ -15,10 +15,9 @@
 #include <stdint.h>
 
 #include "tree/inode.h"
+#include "tree/realm.h"
 
 #define VIEWS_NAME "views"
-
-struct edit_bytes;
 
 extern const struct realm_ops views_realm;
 
@@ -36,24 +35,6 @@ int views_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_lis
 int views_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
 int views_removexattr(struct tree *t, uint64_t ino, const char *name);
 
-/* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
- * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be
- * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is
- * left of it afterwards the caller closes, with no lock held. */
-struct view_opening {
-	pid_t thread;        /* that opens it */
-	bool live;           /* to be written in place: the array itself instead of a pin */
-	struct array *array; /* NULL: nothing is left */
-	uint64_t version, hash, nseen;
-	unsigned ntries;
-	struct stat source;
-};
-int views_open_begin(struct inode *i, struct view_opening *out);
-int views_open_end(struct inode *i, struct view_opening *o);
-/* The size that a lookup or getattr has given last. */
-uint64_t views_told(struct inode *i);
-void views_free_node(struct view_node *n);
-
 /* Changing arrays by their views (views_edit.c). As the functions of tree.h; -EROFS where a view is not one array. */
 int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
 		  struct tree_attr *out);
@@ -63,23 +44,17 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name);
 int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
 		 const struct tree_caller *who);
 int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);
-/* The array or directory whose attributes are a view's, with one more reference. -EROFS; -EOPNOTSUPP: an upload that has
- * not got one yet. */
-int views_target(struct tree *t, uint64_t ino, struct inode **out);
-/* 0, or -EROFS: it is no view through which its array is written. */
-int views_may_write(struct inode *i);
-/* An open that writes in place begins and ends; is there one? */
-void views_enter_live(struct inode *i);
-void views_leave_live(struct inode *i);
-bool views_is_live(struct inode *i);
-/* Elements of the array of an open view; bytes of the header as they are. What is left of b after an error is not in. -EINVAL:
- * another header; -EFBIG: behind the end. */
-int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
-/* The same for elements of an array of which the kernel knows by other names. -EFBIG. */
-int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
-
 /* A file that is to become an array by what is written to it (upload.h): made in a directory of views/npy. Counts a
  * lookup. */
 int views_make(struct tree *t, uint64_t parent, const struct realm_new *what, struct tree_attr *out);
+
+int views_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
+	       struct tree_file_info *info);
+
+/* As the table's. */
+int views_arrays(struct tree *t, uint64_t ino, struct tree_inos *out);
+void views_fini(struct inode *i);
+/* Views but `asked` that are written, and whose pages are this array's. -ENOMEM. */
+int views_written_to(struct tree *t, uint64_t array, uint64_t asked, struct tree_inos *out);
 
 #endif

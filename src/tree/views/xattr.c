@@ -18,7 +18,7 @@
 static int run_dtype(struct tree *t, struct inode *i, char **out)
 {
 	struct meta *m = t->store->meta;
-	const struct view_key *key = &i->view->key;
+	const struct view_key *key = &view_of(i)->node.key;
 	struct inode *source;
 	char *text;
 	int err;
@@ -29,7 +29,7 @@ static int run_dtype(struct tree *t, struct inode *i, char **out)
 		*out = strdup("u64");
 		return *out ? 0 : -ENOMEM;
 	}
-	err = views_source(t, i->view, &source);
+	err = views_source(t, &view_of(i)->node, &source);
 	if (err)
 		return err;
 	meta_lock(m);

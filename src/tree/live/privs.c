@@ -10,7 +10,8 @@
  *  2. The kernel forgets the bits of a file before the change is answered, and keeps no attributes of it from then on: they need
  *     not be forgotten again. A kernel that is told to forget while it asks for the mode of a program to run uses the old one.
  */
-#include "tree/privs.h"
+#include "tree/live/privs.h"
+#include "tree/live/room.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -19,7 +20,7 @@
 
 #include "store/meta.h"
 #include "store/store.h"
-#include "tree/inode.h"
+#include "tree/live/live.h"
 #include "tree/tree.h"
 #include "util/cred.h"
 
@@ -58,7 +59,7 @@ static uint32_t drop_bits(struct inode *i, const struct tree_caller *who, enum p
 	if (!lost)
 		return 0;
 	lock_acquire(&i->attr);
-	i->lost_bits = true;
+	live_of(i)->lost_bits = true;
 	i->mode &= ~lost;
 	lock_release(&i->attr);
 	return lost;
@@ -71,14 +72,14 @@ static int drop_capabilities(struct inode *i, bool *any_out)
 	int err;
 
 	*any_out = false;
-	if (!atomic_load(&i->has_xattrs) || !atomic_load(&i->has_capabilities) || S_ISDIR(i->mode))
+	if (!atomic_load(&live_of(i)->has_xattrs) || !atomic_load(&live_of(i)->has_capabilities) || S_ISDIR(i->mode))
 		return 0;
 	room_free(i->tree);
 	inode_log_enter(i);
 	meta_lock(m);
 	err = meta_xattr_remove_locked(m, i->ino, PRIVS_XATTR);
 	if (!err || err == -ENODATA)
-		atomic_store(&i->has_capabilities, 0);
+		atomic_store(&live_of(i)->has_capabilities, 0);
 	meta_unlock(m);
 	inode_log_leave(i);
 	*any_out = !err;
@@ -93,14 +94,14 @@ bool privs_any(struct inode *i)
 
 	if (i->mode & (S_ISUID | S_ISGID))
 		return true;
-	if (!atomic_load(&i->has_xattrs) || !atomic_load(&i->has_capabilities))
+	if (!atomic_load(&live_of(i)->has_xattrs) || !atomic_load(&live_of(i)->has_capabilities))
 		return false;
 	meta_lock(m);
 	if (meta_xattr_get_locked(m, i->ino, PRIVS_XATTR, &value, &len) == -ENODATA)
-		atomic_store(&i->has_capabilities, 0);
+		atomic_store(&live_of(i)->has_capabilities, 0);
 	meta_unlock(m);
 	free(value);
-	return atomic_load(&i->has_capabilities);
+	return atomic_load(&live_of(i)->has_capabilities);
 }
 
 int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change change, uint32_t *lost_out)

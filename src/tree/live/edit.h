@@ -19,7 +19,6 @@ struct edit_bytes {
 struct array;
 struct inode;
 struct runs_writer;
-struct tree_file;
 
 /* Runs fn with the array of i, locked exclusively, and marks the inode dirty first. Where fn needs space
  * or a cut to be committed (-ENOSPC, -EAGAIN) a commit is waited for and fn runs again: it must be
@@ -33,10 +32,10 @@ int edit_write(struct inode *i, struct edit_bytes *b, struct runs_writer *w);
 int edit_write_inside(struct inode *i, struct edit_bytes *b);
 /* w closes a descriptor: what it has appended to a bucket ends. unsure: the kernel does not say whose writes are whose. */
 int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure);
+/* mode as fallocate(2). *punched_out, with an error, too: bytes may be zeros that were not. -EOPNOTSUPP. */
+int edit_allocate(struct inode *i, int mode, uint64_t off, uint64_t len, struct runs_writer *w, bool *punched_out);
 /* w is gone. */
 void edit_leave(struct inode *i, const struct runs_writer *w);
-/* The writer that an open file is. */
-struct runs_writer *file_writer(struct tree_file *f);
 
 static inline void edit_bytes_take(struct edit_bytes *b, size_t n)
 {

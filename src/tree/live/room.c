@@ -10,7 +10,8 @@
 #include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
-#include "tree/inode.h"
+#include "tree/live/live.h"
+#include "tree/live/room.h"
 #include "util/err.h"
 
 /* Commits that are waited for before -ENOSPC is final, once nothing is leaving: others may take what the first one has freed. */
@@ -72,13 +73,13 @@ void room_measure(struct inode *i)
 	struct meta *m = i->tree->store->meta;
 	uint64_t bytes = 0;
 
-	if (i->kind == ARRAY_BUCKET || atomic_load(&i->xattrs_bytes) != UINT64_MAX)
+	if (i->kind == ARRAY_BUCKET || atomic_load(&live_of(i)->xattrs_bytes) != UINT64_MAX)
 		return;
 	meta_lock(m);
 	/* What fails here says so where the attributes are needed. */
-	if (atomic_load(&i->has_xattrs))
+	if (atomic_load(&live_of(i)->has_xattrs))
 		meta_xattr_walk_locked(m, i->ino, add_xattr, &bytes);
-	atomic_store(&i->xattrs_bytes, bytes);
+	atomic_store(&live_of(i)->xattrs_bytes, bytes);
 	meta_unlock(m);
 }
 
@@ -87,7 +88,7 @@ int room_note(struct inode *i)
 	uint64_t bytes;
 
 	room_measure(i);
-	bytes = i->kind != ARRAY_BUCKET ? atomic_load(&i->xattrs_bytes) : 0;
+	bytes = i->kind != ARRAY_BUCKET ? atomic_load(&live_of(i)->xattrs_bytes) : 0;
 	if (bytes > ROOM_NOTE_BYTES)
 		return room_need(i->tree, ROOM_INODE_BYTES + bytes);
 	room_free(i->tree);

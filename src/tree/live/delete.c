@@ -1,0 +1,170 @@
+/*
+ * The end of inodes.
+ *
+ * Invariant: an inode without a name lives while it is referenced; then its row and its storage go in one transaction.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "store/commit.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "tree/live/live.h"
+#include "tree/live/room.h"
+#include "util/log.h"
+
+static int delete_locked(struct inode *i, struct array *a)
+{
+	struct store *s = i->tree->store;
+	int err = a ? array_drop_locked(a) : 0;
+
+	layers_lock(s->layers);
+	if (!err && (i->kind == ARRAY_LAYERED || i->kind == ARRAY_COLUMN))
+		err = layers_note_gone_locked(s->layers, i->ino, i->kind == ARRAY_COLUMN);
+	layers_unlock(s->layers);
+	return err ? err : meta_inode_delete_locked(s->meta, i->ino);
+}
+
+/* Nobody else knows the inode any more. */
+static void delete_inode(struct inode *i)
+{
+	struct store *s = i->tree->store;
+	struct array *a = NULL;
+	int err = 0;
+
+	if (S_ISREG(i->mode)) {
+		rwlock_exclusive(&i->rw);
+		err = inode_need_array(i, &a);
+		if (!err)
+			err = array_resize(a, 0);
+		if (!err && array_is_cutting(a))
+			err = -EAGAIN;
+		rwlock_release(&i->rw);
+	}
+	inode_log_enter(i);
+	meta_lock(s->meta);
+	if (!err)
+		err = delete_locked(i, a);
+	meta_unlock(s->meta);
+	inode_log_leave(i);
+	if (store_others_lack(s))
+		commit_ask(s->commit);
+	if (err)
+		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->ino, strerror(-err));
+}
+
+/* Begins to give back the data of a bucket that nobody knows any more: if that takes several commits, it is dirty afterwards, and
+ * so still has a reference. */
+static void cut_orphan(struct inode *i)
+{
+	struct array *a;
+	bool cutting;
+
+	if (i->kind != ARRAY_BUCKET || !S_ISREG(i->mode))
+		return;
+	rwlock_exclusive(&i->rw);
+	/* delete_inode tries again, and says what fails. */
+	if (!inode_need_array(i, &a) && !array_resize(a, 0))
+		inode_array_changed(i);
+	cutting = i->array && array_is_cutting(i->array);
+	rwlock_release(&i->rw);
+	if (cutting)
+		inode_mark_dirty(i);
+}
+
+void live_forgetting(struct inode *i)
+{
+	leaving_expect(i);
+	if (!i->nlink)
+		room_free(i->tree); /* it may be the last of a deleted file */
+}
+
+void live_put(struct inode *i, uint64_t n)
+{
+	struct tree *t = i->tree;
+	struct meta *m = t->store->meta;
+	bool last, named;
+
+	lock_acquire(&t->lock);
+	last = i->refs == n;
+	if (!last) {
+		i->refs -= n;
+		if (i->refs == (uint64_t)i->dirty + live_of(i)->staged)
+			leaving_end_locked(i);
+	}
+	lock_release(&t->lock);
+	if (!last)
+		return;
+	if (!i->nlink)
+		cut_orphan(i);
+	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */
+	meta_lock(m);
+	lock_acquire(&t->lock);
+	last = inode_release_locked(i, n);
+	lock_release(&t->lock);
+	named = !last || i->nlink;
+	if (last && named)
+		inode_free(i);
+	meta_unlock(m);
+	if (!named) {
+		delete_inode(i);
+		inode_free(i);
+	}
+}
+
+static int take_first(void *ctx, const struct meta_inode *row)
+{
+	*(struct meta_inode *)ctx = *row;
+	return 1;
+}
+
+int inode_delete_orphans(struct tree *t)
+{
+	struct meta *m = t->store->meta;
+	struct meta_inode row = { 0 };
+	int err;
+
+	t->deleting_orphans = true;
+	do {
+		uint64_t after = row.ino;
+		struct inode *i;
+
+		row.ino = 0;
+		meta_lock(m);
+		err = meta_inode_orphans_locked(m, after, take_first, &row);
+		if (!err && row.ino)
+			err = inode_get_locked(t, row.ino, &i);
+		meta_unlock(m);
+		if (!err && row.ino)
+			inode_put(i, 1);
+	} while (!err && row.ino);
+	t->deleting_orphans = false;
+	return err;
+}
+
+/* No commit will come any more: what is left dirty is let go of as it is. */
+static void abandon(struct inode *i)
+{
+	rwlock_exclusive(&i->rw);
+	/* Empty, an array holds no dirty memory. */
+	if (i->array)
+		array_resize(i->array, 0);
+	rwlock_release(&i->rw);
+	lock_acquire(&i->tree->lock);
+	inode_release_locked(i, i->refs);
+	lock_release(&i->tree->lock);
+	inode_free(i);
+}
+
+void inode_abandon_dirty(struct tree *t)
+{
+	while (t->dirty_head) {
+		struct live_inode *live = t->dirty_head;
+
+		t->dirty_head = live->dirty_next;
+		store_disown(t->store, live->owed_bytes);
+		live->owed_bytes = 0;
+		abandon(&live->base);
+	}
+	t->dirty_tail = &t->dirty_head;
+}

@@ -1,0 +1,78 @@
+/*
+ * What the next commit has to store.
+ *
+ * Invariants:
+ *  1. A dirty inode is on the dirty list, once, and the list holds a reference.
+ *  2. A change marks the inode dirty under the lock that protects what is changed: a stage that misses
+ *     the change has the inode on the list again.
+ */
+#include "store/commit.h"
+#include "store/store.h"
+#include "tree/live/live.h"
+#include "tree/live/room.h"
+
+/* What its row and its note take. */
+static uint64_t owed_by(const struct inode *i)
+{
+	uint64_t xattrs = atomic_load(&live_of(i)->xattrs_bytes);
+
+	return ROOM_INODE_BYTES + (i->kind != ARRAY_BUCKET && xattrs != UINT64_MAX ? xattrs : 0);
+}
+
+void inode_mark_dirty(struct inode *i)
+{
+	uint64_t owed = owed_by(i);
+	struct live_inode *live = live_of(i);
+	struct tree *t = i->tree;
+
+	lock_acquire(&t->lock);
+	if (owed > live->owed_bytes) {
+		store_owe(t->store, owed - live->owed_bytes);
+		live->owed_bytes = owed;
+	}
+	if (!i->dirty) {
+		i->dirty = true;
+		i->refs++;
+		live->dirty_next = NULL;
+		*t->dirty_tail = live;
+		t->dirty_tail = &live->dirty_next;
+	}
+	lock_release(&t->lock);
+}
+
+void inode_mark_changed(struct inode *i)
+{
+	inode_new_version(i);
+	atomic_store(&live_of(i)->facts_changed, true);
+	inode_mark_dirty(i);
+}
+
+void inode_touch(struct inode *i, unsigned which)
+{
+	int64_t now = inode_stamp_ns(i->tree);
+
+	lock_acquire(&i->attr);
+	if (which & TREE_SET_ATIME)
+		i->atime_ns = now;
+	if (which & TREE_SET_MTIME)
+		i->mtime_ns = now;
+	if (which & TREE_SET_CTIME)
+		i->ctime_ns = now;
+	lock_release(&i->attr);
+	if (which != TREE_SET_ATIME)
+		inode_mark_changed(i);
+	else
+		inode_mark_dirty(i);
+}
+
+void inode_log_enter(struct inode *i)
+{
+	if (i->kind != ARRAY_BUCKET)
+		commit_gate_enter(i->tree->store->commit);
+}
+
+void inode_log_leave(struct inode *i)
+{
+	if (i->kind != ARRAY_BUCKET)
+		commit_gate_leave(i->tree->store->commit);
+}

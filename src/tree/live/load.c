@@ -1,0 +1,133 @@
+/*
+ * Rows and inodes.
+ *
+ * Invariant: a row is loaded only under the meta lock, so that one inode number has one struct inode.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/dtype.h"
+#include "store/store.h"
+#include "tree/live/live.h"
+#include "tree/live/passthrough.h"
+#include "tree/live/privs.h"
+#include "tree/setting.h"
+
+int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
+{
+	struct meta_inode row;
+	struct live_inode *live;
+	struct inode *i;
+	int err;
+
+	lock_acquire(&t->lock);
+	i = inode_use_locked(t, ino);
+	if (i && i->realm->id == REALM_LIVE && live_of(i)->idle)
+		live_used_locked(i);
+	lock_release(&t->lock);
+	if (i) {
+		*out = i;
+		return 0;
+	}
+	err = meta_inode_load_locked(t->store->meta, ino, &row);
+	if (err)
+		return err;
+	/* Without a name and not in memory: it is being deleted. */
+	if (!row.nlink && !t->deleting_orphans)
+		return -ENOENT;
+	live = calloc(1, sizeof(*live));
+	if (!live)
+		return -ENOMEM;
+	inode_init(&live->base, t, REALM_LIVE, &row);
+	live->parent = row.parent;
+	atomic_init(&live->has_xattrs, -1);
+	atomic_init(&live->has_capabilities, -1);
+	atomic_init(&live->xattrs_bytes, UINT64_MAX);
+	inode_add(&live->base);
+	*out = &live->base;
+	return 0;
+}
+
+void inode_row(struct inode *i, struct meta_inode *out)
+{
+	struct array *a = i->array;
+
+	lock_acquire(&i->attr);
+	*out = (struct meta_inode){
+		.ino = i->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid,
+		.rdev = i->rdev, .size_bytes = atomic_load(&i->size_bytes), .stored_bytes = i->row_stored_bytes,
+		.file_id = i->file_id, .parent = live_of(i)->parent, .atime_ns = i->atime_ns, .mtime_ns = i->mtime_ns,
+		.ctime_ns = i->ctime_ns, .btime_ns = i->btime_ns,
+	};
+	lock_release(&i->attr);
+	if (a) {
+		out->size_bytes = a->size_bytes;
+		out->stored_bytes = atomic_load(&a->stored_bytes);
+		out->file_id = a->file_id;
+	}
+}
+
+static int see_any(void *ctx, const char *name, const void *value, size_t len)
+{
+	(void)name;
+	(void)value;
+	(void)len;
+	*(bool *)ctx = true;
+	return 1;
+}
+
+/* One look for all attributes that it has not got. */
+static bool has_xattrs_locked(struct inode *i)
+{
+	bool any = false;
+
+	if (atomic_load(&live_of(i)->has_xattrs) < 0 && !meta_xattr_walk_locked(i->tree->store->meta, i->ino, see_any, &any))
+		atomic_store(&live_of(i)->has_xattrs, any);
+	return atomic_load(&live_of(i)->has_xattrs);
+}
+
+int live_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out)
+{
+	int err = has_xattrs_locked(i) ? meta_xattr_get_locked(i->tree->store->meta, i->ino, name, out, len_out) : -ENODATA;
+
+	if (err == -ENODATA && !strcmp(name, PRIVS_XATTR))
+		atomic_store(&live_of(i)->has_capabilities, 0);
+	return err;
+}
+
+char *live_dtype_locked(struct inode *i)
+{
+	const char *dtype = NULL;
+	char name[META_NAME_MAX + 1];
+
+	if (!meta_name_of_locked(i->tree->store->meta, i->ino, NULL, name))
+		dtype = dtype_of_name(name);
+	return strdup(dtype ? dtype : "");
+}
+
+/* With the lock of its attributes held, nobody takes its array away. */
+void live_stat_locked(struct inode *i, struct tree_attr *out)
+{
+	struct array *a = i->array;
+
+	if (a)
+		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
+	through_stat_locked(i, &out->st);
+	if ((a && array_unsettled(a)) || live_of(i)->through.mapped || live_of(i)->lost_bits)
+		out->attr_ms = 0;
+}
+
+int live_load(struct inode *i, struct array **out)
+{
+	struct meta *m = i->tree->store->meta;
+	struct array_params params;
+	struct meta_inode row;
+	int err;
+
+	inode_row(i, &row);
+	meta_lock(m);
+	err = inode_params_locked(i, &params);
+	meta_unlock(m);
+	return err ? err : array_open(i->tree->arrays, &row, &params, out);
+}

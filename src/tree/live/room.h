@@ -1,0 +1,31 @@
+/*
+ * Space for what a change needs: waiting for the commit that frees it. No lock may be held.
+ */
+#ifndef SPILLFS_TREE_ROOM_H
+#define SPILLFS_TREE_ROOM_H
+
+#include "tree/live/live.h"
+
+/* What a dirty inode owes to the commit, and what a change of names or attributes needs, with room for what it splits. */
+#define ROOM_INODE_BYTES 4608u
+#define ROOM_NAME_BYTES 65536u
+/* Waits for the commit that frees so much, if it is not there. -ENOSPC: it does not. */
+int room_need(struct tree *t, uint64_t bytes);
+/* What an operation has done to get room; zeros at first. */
+struct room_wait {
+	struct leaving_wait leaving;
+	unsigned ncommits; /* after which nothing was leaving */
+};
+
+/* The same after something has failed with err: 0: it may be tried again. */
+int room_wait(struct tree *t, int err, struct room_wait *w);
+/* Before the facts of an inode change. Those of layers and columns are noted for the log with all attributes: where these are
+ * more than a few bytes, as room_need; else as room_free. */
+int room_note(struct inode *i);
+/* Looks up how much that is, so that marking the inode dirty owes it. */
+void room_measure(struct inode *i);
+/* Before rows are deleted or changed, which always works: waits for a commit where what that has to write is much of what is
+ * left. */
+void room_free(struct tree *t);
+
+#endif

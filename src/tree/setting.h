@@ -1,0 +1,17 @@
+/*
+ * The settings in effect of a file's array, of whichever world. The meta lock is held.
+ */
+#ifndef SPILLFS_TREE_SETTING_H
+#define SPILLFS_TREE_SETTING_H
+
+struct array_params;
+struct inode;
+
+/* The text of a settable user.spillfs attribute (malloc'd), its own or its directory's at the time it was made, or NULL. */
+char *inode_setting_locked(struct inode *i, const char *name);
+/* The element type's text, "" if there is none; *out is malloc'd. */
+int inode_dtype_locked(struct inode *i, char **out);
+/* Parameters of the array as its attributes and its name give them. */
+int inode_params_locked(struct inode *i, struct array_params *out);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * Extended attributes of what has an inode, live or past: those that are stored, those that are made up from the array, and settings
+ * in effect.
+ */
+#ifndef SPILLFS_TREE_XATTR_H
+#define SPILLFS_TREE_XATTR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct inode;
+
+/* A user.spillfs.* name that can be set; one that is made up. */
+bool xattr_is_setting(const char *name);
+bool xattr_is_read_only(const char *name);
+/* *out is malloc'd. -ENODATA. */
+int xattr_get(struct inode *i, const char *name, void **out, size_t *len_out);
+
+#endif
