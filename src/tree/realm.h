@@ -40,6 +40,23 @@ struct realm_new {
 	const struct tree_caller *who;
 };
 
+/* What a directory has, without an inode. */
+struct realm_entry {
+	uint64_t cookie, ino;
+	const char *name;
+	mode_t mode;
+	const char *dtype; /* of a file: its element type in effect, or "" */
+};
+/* The entries that are called `stem`, or that with one of the endings behind it. */
+struct realm_stem {
+	const char *stem;
+	const char *const *endings;
+	size_t n;
+	int (*each)(void *ctx, const struct realm_entry *e); /* non-zero ends the look; no operation may be called */
+	uint64_t (*pick)(void *ctx); /* after that, the file that is wanted; 0: none; NULL: none ever */
+	void *ctx;
+};
+
 /* As the functions of tree.h. Where the caller of a function may be NULL there, it may be so here. */
 struct realm_ops {
 	enum realm_id id;
@@ -51,6 +68,11 @@ struct realm_ops {
 	int (*lookup)(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who, struct tree_attr *out);
 	/* Adds entries behind the cookie, which is the world's own: from 1 on, 0 for the start. */
 	int (*readdir)(struct tree *t, uint64_t dir, uint64_t cookie, struct tree_listing *to);
+	/* Calls each with the entries behind the cookie, until it returns non-zero. NULL: as for the next. */
+	int (*walk)(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie, int (*each)(void *ctx, const struct realm_entry *e),
+		    void *ctx);
+	/* -ENOENT: none is picked; else *out has one more reference, and is what the entry stands for. NULL: no views show this world. */
+	int (*find)(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out);
 	/* What ".." shows; NULL: the root. */
 	int (*parent)(struct tree *t, uint64_t dir, uint64_t *out);
 	/* The directory of this world that a root of another shows. Counts a lookup. */

@@ -58,9 +58,12 @@ static inline struct live_inode *live_of(const struct inode *i)
 
 extern const struct realm_ops live_realm;
 
-/* The table's operations: names.c, attr.c, xattr.c. */
+/* The table's operations: names.c, entries.c, attr.c, xattr.c. */
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out);
 int live_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to);
+int live_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie, int (*each)(void *ctx, const struct realm_entry *e),
+	      void *ctx);
+int live_find(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out);
 int live_parent(struct tree *t, uint64_t ino, uint64_t *out);
 int live_make(struct tree *t, uint64_t parent, const struct realm_new *what, struct tree_attr *out);
 int live_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out);

@@ -541,6 +541,86 @@ static int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tr
 	return err;
 }
 
+/* Entries as views want them. */
+
+struct entries {
+	struct history *state;
+	uint64_t root;
+	int (*each)(void *ctx, const struct realm_entry *e);
+	void *ctx;
+};
+
+/* The element type in effect: the attribute, its own or inherited, else as the name said it. */
+static int give_record(struct entries *to, uint64_t cookie, const char *name, const struct index_record *r)
+{
+	bool dir = S_ISDIR(r->mode);
+	const char *type = dir ? "" : r->dtype;
+	uint64_t number = make_number(dir ? to->root : r->version, r->ino);
+
+	return to->each(to->ctx, &(struct realm_entry){ cookie, number, name, r->mode, type });
+}
+
+static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct entries *to = ctx;
+	const struct index_record *r;
+	int err = history_inode(to->state, ino, &r);
+
+	return err ? (err == -ENOENT ? -EUCLEAN : err) : give_record(to, cookie, name, r);
+}
+
+static int past_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie,
+		     int (*each)(void *ctx, const struct realm_entry *e), void *ctx)
+{
+	struct entries to = { .root = root_of(dir), .each = each, .ctx = ctx };
+	int err = listed_state(t, d, dir, cookie, &to.state);
+
+	if (err)
+		return err;
+	err = history_walk(to.state, ino_of(dir), cookie, give_entry, &to);
+	history_put(to.state);
+	return err;
+}
+
+static int look_for(struct history *h, uint64_t dir, const struct realm_stem *what)
+{
+	struct entries to = { .state = h, .root = root_of(dir), .each = what->each, .ctx = what->ctx };
+	char name[META_NAME_MAX + 1];
+	int err = 0;
+
+	for (size_t k = 0; k <= what->n && !err; k++) {
+		const char *ending = k ? what->endings[k - 1] : "";
+		uint64_t ino;
+
+		if (strlen(what->stem) + strlen(ending) > META_NAME_MAX)
+			continue;
+		strcpy(stpcpy(name, what->stem), ending);
+		if (!history_find(h, ino_of(dir), name, &ino))
+			err = give_entry(&to, 0, name, ino);
+	}
+	return err < 0 ? err : 0;
+}
+
+static int past_find(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out)
+{
+	const struct index_record *r;
+	struct history *h;
+	uint64_t ino;
+	int err = state_of(t, dir, &h);
+
+	if (err)
+		return err;
+	err = look_for(h, dir, what);
+	if (!err && what->pick) {
+		ino = what->pick(what->ctx);
+		err = ino ? history_inode(h, ino_of(ino), &r) : -ENOENT;
+		if (!err)
+			err = get_file(t, h, r, out);
+	}
+	history_put(h);
+	return err;
+}
+
 /* Extended attributes. */
 
 struct wanted {
@@ -693,6 +773,8 @@ const struct realm_ops past_realm = {
 	.fixed = true,
 	.lookup = past_lookup,
 	.readdir = past_readdir,
+	.walk = past_walk,
+	.find = past_find,
 	.parent = past_parent,
 	.readlink = past_readlink,
 	.getattr = past_getattr,

@@ -103,16 +103,32 @@ static inline enum zarr_version zarr_version(enum view_format f)
 /* The array that a view in this directory shows, by the view's name; and the array's own name. -ENOENT; -EROFS: a table. */
 int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out);
 
+/* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
+int views_source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out);
+/* The array that a view's name without its suffix stands for, and that array's own name. */
+int views_find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
+		     struct inode **out);
+/* Can `base` with the format's suffix be the name of a view: not too long, and no mirrored directory's? */
+bool views_name_is_free(struct tree *t, enum view_format f, uint64_t dir, const char *base);
+/* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
+bool views_shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1]);
+/* The name without the suffix; false: it has another. */
+bool views_strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1]);
+
 /* The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
 /* A thread that is refused a file because it is open gets another one when it looks it up again at once, until it has opened one
  * (views_parted). */
 void views_part(struct tree *t, const struct view_key *key, pid_t thread);
 void views_parted(struct tree *t, const struct view_key *key, pid_t thread);
+bool views_is_alone(struct tree *t, const struct view_key *key, pid_t thread);
 /* The inode of a view as the answer to a lookup, which it counts. */
 int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, const struct tree_caller *who,
 		 struct tree_attr *out);
-/* The number that a key has when nothing stands against it: for listings. */
+/* The number that a key has when nothing stands against it: for listings; and those of nodes beside that one. From VIEWS_APART on a
+ * generation is one look's alone. */
+#define VIEWS_APART (1ull << 32)
+uint64_t views_number_beside(const struct view_key *key, uint64_t generation);
 uint64_t views_number(const struct view_key *key);
 
 /* Sources. A present or past file's inode, with one more reference. -ESTALE: it is gone. */
@@ -132,10 +148,8 @@ struct view_facts {
 	bool shuffles;         /* view/formats.h */
 };
 int views_facts(struct inode *i, struct view_facts *out);
-/* Is there a view of it? */
-bool views_shows(enum view_format f, struct inode *i);
-/* The same of a file whose element type has this text ("": it has none). */
-bool views_shows_type(enum view_format f, const char *dtype);
+/* Is there a view of an entry, in a directory of arrays of a kind that the format shows? */
+bool views_shows_entry(enum view_format f, const struct realm_entry *e);
 /* Number of a directory of chunks' or of runs' entries. */
 int views_children(struct inode *source, enum view_format f, uint64_t *n_out, struct view_facts *facts_out);
 /* The arrays of a directory as columns of one table: equally long ones with a type. -ENOENT: they are none. */
@@ -149,16 +163,28 @@ struct view_columns {
 };
 int views_columns(struct tree *t, uint64_t dir, struct view_columns *out);
 void views_columns_fini(struct view_columns *c);
-/* A number that changes with whatever the node's file shows. */
-int views_version(struct tree *t, const struct view_node *n, uint64_t *out);
-/* Lays the node's file out; to be read (the sources are pinned), or only to know its size. */
-int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out);
+/* One look at what a node's file shows. -ESTALE: it is gone. */
+struct view_look {
+	uint64_t version; /* another number for whatever else the file would show */
+	struct view_columns columns; /* of a table; or none */
+};
+int views_look(struct tree *t, const struct view_node *n, struct view_look *out);
+void views_look_end(struct view_look *l);
+/* Lays the node's file out as looked at; to be read (the sources are pinned), or only to know its size. */
+int views_lay(struct tree *t, const struct view_node *n, const struct view_look *look, bool to_read, struct view **out);
 /* An array may be replaced between looking for it and looking at it; then it is looked for again. */
 #define VIEWS_REPLACED_TRIES 100
 /* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ENOENT: none that is shown. */
 int views_named(struct tree *t, const struct view_node *n, struct inode **out);
 /* The same for whoever has been let in by the attributes that were told of i: -ESTALE if that might not be allowed. */
 int views_now(struct inode *i, struct inode **out);
+bool views_same_access(const struct stat *a, const struct stat *b);
+/* The attributes of what a node shows. look NULL: it is gone. -ESTALE. */
+int views_source_attr(struct tree *t, const struct view_node *n, const struct view_look *look, struct tree_attr *out);
+/* As views_getattr, of what was looked at (NULL: it is gone). */
+int views_attr(struct inode *i, const struct view_look *look, struct tree_attr *out);
+/* A version of its sources has been seen. attr is held. */
+void views_note_version_locked(struct view_inode *n, uint64_t version);
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
  * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be

@@ -14,250 +14,13 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/dir.h"
 #include "tree/views/inside.h"
-
-#define COLUMNS_MAX 4096u
 
 /* Facts. */
 
-static void read_settings_locked(struct inode *i, struct view_facts *out)
-{
-	char *shape = inode_setting_locked(i, SPILLFS_XATTR_SHAPE), *order = inode_setting_locked(i, SPILLFS_XATTR_ORDER);
-	char *logical = inode_setting_locked(i, SPILLFS_XATTR_LOGICAL);
-	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
-	bool chosen = !filter || !strcmp(filter, "auto");
-
-	if (!shape || shape_parse(shape, &out->shape))
-		out->shape = (struct shape){ .ndims = 1 };
-	out->shape.fortran = order && !strcmp(order, "F");
-	if (!logical || logical_parse(logical, &out->logical) || !out->dtype || !logical_fits(&out->logical, out->dtype))
-		out->logical = (struct logical){ 0 };
-	out->shuffles = chosen ? !codec || strcmp(codec, "none") : !strcmp(filter, "shuffle");
-	free(filter);
-	free(codec);
-	free(shape);
-	free(order);
-	free(logical);
-}
-
-int views_facts(struct inode *i, struct view_facts *out)
-{
-	struct meta *m = i->tree->store->meta;
-	struct view_facts facts = { .size_bytes = atomic_load(&i->size_bytes) };
-	char *text;
-	int err;
-
-	meta_lock(m);
-	err = inode_dtype_locked(i, &text);
-	if (!err) {
-		err = *text ? dtype_parse(text, &facts.dtype) : 0;
-		free(text);
-		if (err == -EINVAL)
-			err = 0;
-		read_settings_locked(i, &facts);
-	}
-	meta_unlock(m);
-	if (err)
-		return err;
-	if (facts.dtype)
-		shape_fit(&facts.shape, facts.size_bytes / facts.dtype->bytes);
-	facts.count = facts.dtype ? shape_count(&facts.shape) : 0;
-	*out = facts;
-	return 0;
-}
-
-bool views_shows_type(enum view_format f, const char *text)
-{
-	struct dtype *dtype;
-	bool shown;
-
-	if (!view_formats[f].typed)
-		return true;
-	if (!*text || dtype_parse(text, &dtype))
-		return false;
-	shown = (f != FORMAT_ZARR && f != FORMAT_ZARR2) || zarr_can(zarr_version(f), dtype);
-	free(dtype);
-	return shown;
-}
-
-bool views_shows(enum view_format f, struct inode *i)
-{
-	const struct view_format_info *info = &view_formats[f];
-	struct meta *m = i->tree->store->meta;
-	char *text;
-	bool shown;
-	int err;
-
-	if (!S_ISREG(i->mode) || !(info->kinds & 1u << i->kind))
-		return false;
-	if (!info->typed)
-		return true;
-	meta_lock(m);
-	err = inode_dtype_locked(i, &text);
-	meta_unlock(m);
-	if (err)
-		return false;
-	shown = views_shows_type(f, text);
-	free(text);
-	return shown;
-}
-
 /* Columns of a table. */
 
-void views_columns_fini(struct view_columns *c)
-{
-	for (size_t k = 0; k < c->n; k++) {
-		inode_put(c->v[k].inode, 1);
-		free(c->v[k].name);
-	}
-	free(c->v);
-}
-
-/* Takes the reference over. */
-static int add_column(struct view_columns *c, struct inode *i, const char *name)
-{
-	char *copy = strdup(name);
-	int err = copy ? 0 : -ENOMEM;
-
-	if (!err && c->n == COLUMNS_MAX)
-		err = -ENOENT;
-	if (!err && c->n == c->cap) {
-		size_t cap = c->cap ? c->cap * 2 : 8;
-		void *v = realloc(c->v, cap * sizeof(*c->v));
-
-		if (v) {
-			c->v = v;
-			c->cap = cap;
-		}
-		err = v ? 0 : -ENOMEM;
-	}
-	if (err) {
-		free(copy);
-		inode_put(i, 1);
-		return err;
-	}
-	c->v[c->n++] = (struct view_column){ .inode = i, .name = copy };
-	return 0;
-}
-
-/* The length that a column's name has without the suffix of its type; whole if another would have the same name then. */
-static size_t short_length(const struct view_columns *c, size_t k)
-{
-	const char *name = c->v[k].name, *type = dtype_of_name(name);
-	size_t whole = strlen(name), len = type ? whole - strlen(type) - 1 : 0;
-
-	for (size_t j = 0; j < c->n && len; j++) {
-		const char *other = c->v[j].name;
-
-		if (j != k && !strncmp(other, name, len) && (!other[len] || (other[len] == '.' && dtype_of_name(other + len) &&
-									     !strchr(other + len + 1, '.'))))
-			return whole;
-	}
-	return len ? len : whole;
-}
-
-static int add_typed(struct tree *t, const struct tree_dirent *d, uint64_t *count, struct view_columns *c)
-{
-	struct view_facts facts;
-	struct inode *i;
-	bool fits;
-	int err = inode_find(t, d->attr.st.st_ino, &i);
-
-	if (!err)
-		err = views_facts(i, &facts);
-	if (err || !facts.dtype)
-		return err;
-	free(facts.dtype);
-	fits = !c->n || facts.count == *count;
-	*count = facts.count;
-	if (!fits)
-		return -ENOENT;
-	inode_ref(i);
-	return add_column(c, i, d->name);
-}
-
-#define BATCH 32u
-
-int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
-{
-	struct tree_dirent *v = malloc(BATCH * sizeof(*v));
-	struct view_columns c = { 0 };
-	uint64_t cookie = 0, count = 0;
-	struct inode *held = NULL;
-	struct tree_dir *d = NULL;
-	size_t n = 1;
-	int err = v ? tree_dir_open(t, &d) : -ENOMEM;
-
-	if (!err)
-		err = views_hold_dir(t, dir, &held);
-
-	while (!err && n) {
-		struct tree_listing l = { .tree = t, .dir = d, .count = true, .v = v, .max = BATCH };
-
-		err = realm_of(t, dir)->readdir(t, dir, cookie, &l);
-		n = l.n;
-		if (n)
-			cookie = v[n - 1].cookie;
-		for (size_t k = 0; k < n; k++) {
-			if (!err && S_ISREG(v[k].attr.st.st_mode))
-				err = add_typed(t, &v[k], &count, &c);
-			if (v[k].counted)
-				inode_forget(t, v[k].attr.st.st_ino, 1);
-		}
-	}
-	free(v);
-	if (d)
-		tree_dir_release(t, d);
-	views_let_go_dir(held);
-	if (!err && !c.n)
-		err = -ENOENT;
-	for (size_t k = 0; k < c.n; k++)
-		c.v[k].short_len = short_length(&c, k);
-	for (size_t k = 0; k < c.n; k++)
-		c.v[k].name[c.v[k].short_len] = '\0';
-	if (err) {
-		views_columns_fini(&c);
-		return err;
-	}
-	*out = c;
-	return 0;
-}
-
 /* Versions. */
-
-int views_version(struct tree *t, const struct view_node *n, uint64_t *out)
-{
-	struct view_columns c;
-	struct inode *i;
-	uint64_t sum = 0;
-	int err;
-
-	if (n->key.role == VIEW_GROUP) {
-		*out = 1;
-		return 0;
-	}
-	if (n->key.role != VIEW_TABLE) {
-		if (views_is_fixed(t, n->key.source)) {
-			*out = 1; /* the number is that of a version */
-			return 0;
-		}
-		err = views_source(t, n, &i);
-		if (err)
-			return err;
-		*out = atomic_load(&i->version);
-		inode_put(i, 1);
-		return 0;
-	}
-	err = views_columns(t, n->key.source, &c);
-	if (err)
-		return err == -ENOENT ? -ESTALE : err;
-	for (size_t k = 0; k < c.n; k++)
-		sum = (sum ^ atomic_load(&c.v[k].inode->version)) * 0x9E3779B97F4A7C15ull + c.v[k].inode->ino;
-	views_columns_fini(&c);
-	*out = sum;
-	return 0;
-}
 
 /* Sources. */
 
@@ -470,39 +233,35 @@ static int lay_source(struct view *v, struct tree *t, const struct view_node *n,
 	return err;
 }
 
-static int lay_table(struct view *v, struct tree *t, const struct view_node *n, enum lay_how how)
+static int lay_table(struct view *v, const struct view_node *n, const struct view_columns *c, enum lay_how how)
 {
-	struct view_columns c;
 	struct view_facts facts;
 	struct view_input *in;
 	size_t done = 0;
-	int err = views_columns(t, n->key.source, &c);
+	int err;
 
-	if (err)
-		return err == -ENOENT ? -ESTALE : err;
-	in = calloc(c.n, sizeof(*in));
+	in = calloc(c->n, sizeof(*in));
 	err = in ? 0 : -ENOMEM;
-	for (; !err && done < c.n; done++) {
+	for (; !err && done < c->n; done++) {
 		unsigned source = 0;
 
-		err = views_facts(c.v[done].inode, &facts);
+		err = views_facts(c->v[done].inode, &facts);
 		if (err)
 			break;
-		err = facts.dtype ? add_source(v, c.v[done].inode, how, &source) : -ESTALE;
+		err = facts.dtype ? add_source(v, c->v[done].inode, how, &source) : -ESTALE;
 		if (!err) {
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
 		}
-		in[done] = (struct view_input){ c.v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, false };
+		in[done] = (struct view_input){ c->v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, false };
 		if (!err && facts.count != in[0].count)
 			err = -ESTALE;
 	}
 	if (!err)
-		err = n->key.format == FORMAT_PARQUET ? parquet_lay(v, in, c.n) : arrow_lay(v, in, c.n);
-	for (size_t k = 0; in && k < c.n; k++)
+		err = n->key.format == FORMAT_PARQUET ? parquet_lay(v, in, c->n) : arrow_lay(v, in, c->n);
+	for (size_t k = 0; in && k < c->n; k++)
 		free((void *)in[k].dtype);
 	free(in);
-	views_columns_fini(&c);
 	return err;
 }
 
@@ -514,7 +273,7 @@ static enum lay_how look_of(enum view_format f)
 	return f == FORMAT_RUNS ? LAY_BLOCKS : LAY_SIZE;
 }
 
-int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct view **out)
+int views_lay(struct tree *t, const struct view_node *n, const struct view_look *look, bool to_read, struct view **out)
 {
 	enum lay_how how = to_read ? (n->live ? LAY_LIVE : LAY_PINNED) : look_of(n->key.format);
 	struct view *v;
@@ -523,7 +282,7 @@ int views_lay(struct tree *t, const struct view_node *n, bool to_read, struct vi
 	if (err)
 		return err;
 	if (n->key.role == VIEW_TABLE)
-		err = lay_table(v, t, n, how);
+		err = lay_table(v, n, &look->columns, how);
 	else if (n->key.role == VIEW_GROUP)
 		err = zarr_meta_lay(v, zarr_version(n->key.format), (enum zarr_meta)n->key.sub, NULL);
 	else

@@ -28,305 +28,6 @@ static bool is_zarr(enum view_format f)
 	return f == FORMAT_ZARR || f == FORMAT_ZARR2;
 }
 
-/* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
-static int source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out)
-{
-	int err = realm_of(t, dir)->lookup(t, dir, name, NULL, attr);
-
-	*file_out = NULL;
-	if (err)
-		return err;
-	if (S_ISREG(attr->st.st_mode))
-		return inode_find(t, attr->st.st_ino, file_out);
-	inode_forget(t, attr->st.st_ino, 1);
-	return 0;
-}
-
-static bool source_is_dir(struct tree *t, uint64_t dir, const char *name)
-{
-	struct tree_attr attr;
-	struct inode *i;
-
-	if (source_child(t, dir, name, &attr, &i))
-		return false;
-	if (i)
-		inode_put(i, 1);
-	return S_ISDIR(attr.st.st_mode);
-}
-
-/*
- * Names that want the same view. An array STEM.f64 is shown as STEM.npy, unless one of its rivals is in the way: an array STEM,
- * or with another type behind it; a directory STEM, of formats that show it as a table; a directory STEM.npy.
- */
-#define RIVALS_MAX (DTYPE_NSCALARS + 2)
-struct rivals {
-	struct meta *meta;
-	enum view_format format;
-	const char *stem;
-	size_t n;
-	struct rival {
-		uint64_t ino;
-		bool is_dir, shown; /* shown: an array that the format has a view of */
-		char name[META_NAME_MAX + 1];
-	} v[RIVALS_MAX];
-};
-
-/* STEM.f64? */
-static bool is_typed(const char *stem, const char *name)
-{
-	size_t len = strlen(stem);
-
-	return !strncmp(name, stem, len) && name[len] == '.' && !strchr(name + len + 1, '.') && dtype_of_name(name + len);
-}
-
-static bool has_suffix(const char *stem, const char *suffix, const char *name)
-{
-	size_t len = strlen(stem);
-
-	return *suffix && !strncmp(name, stem, len) && !strcmp(name + len, suffix);
-}
-
-/* As inode_dtype_locked says, without an inode. */
-static bool entry_is_shown(struct meta *m, enum view_format f, const struct meta_entry *e)
-{
-	char text[DTYPE_TEXT_MAX + 1] = "", one[META_NAME_MAX + 1];
-	const char *name = e->name, *type;
-
-	if (e->xattr && e->xattr_len <= DTYPE_TEXT_MAX)
-		memcpy(text, e->xattr, e->xattr_len);
-	if (e->xattr)
-		return views_shows_type(f, text);
-	/* Several names may say several types: the file has one of them. */
-	if (e->nlink > 1 && !meta_name_of_locked(m, e->ino, NULL, one))
-		name = one;
-	type = dtype_of_name(name);
-	return views_shows_type(f, type ? type : "");
-}
-
-static int add_rival(void *ctx, const struct meta_entry *e)
-{
-	struct rivals *r = ctx;
-	struct rival *to = &r->v[r->n];
-
-	if (r->n == RIVALS_MAX || (strcmp(e->name, r->stem) && !has_suffix(r->stem, view_formats[r->format].suffix, e->name) &&
-				   !is_typed(r->stem, e->name)))
-		return 0;
-	to->ino = e->ino;
-	to->is_dir = S_ISDIR(e->mode);
-	to->shown = S_ISREG(e->mode) && entry_is_shown(r->meta, r->format, e);
-	strcpy(to->name, e->name);
-	r->n++;
-	return 0;
-}
-
-/* All in one look. */
-static int find_rivals_locked(struct tree *t, enum view_format f, uint64_t dir, const char *stem, struct rivals *out)
-{
-	*out = (struct rivals){ .meta = t->store->meta, .format = f, .stem = stem };
-	return meta_entry_stem_locked(t->store->meta, dir, stem, SPILLFS_XATTR_DTYPE, add_rival, out);
-}
-
-/* A name that may be in a state of the past. */
-static void try_rival(struct tree *t, uint64_t dir, struct rivals *r, const char *ext)
-{
-	struct rival *to = &r->v[r->n];
-	char name[2 * META_NAME_MAX];
-	struct tree_attr attr;
-	struct inode *i;
-
-	if (snprintf(name, sizeof(name), "%s%s", r->stem, ext) > META_NAME_MAX || source_child(t, dir, name, &attr, &i))
-		return;
-	to->ino = attr.st.st_ino;
-	to->is_dir = S_ISDIR(attr.st.st_mode);
-	to->shown = i && views_shows(r->format, i);
-	strcpy(to->name, name);
-	r->n++;
-	if (i)
-		inode_put(i, 1);
-}
-
-static int find_rivals(struct tree *t, enum view_format f, uint64_t dir, const char *stem, struct rivals *out)
-{
-	struct meta *m = t->store->meta;
-	int err;
-
-	if (!views_is_fixed(t, dir)) {
-		meta_lock(m);
-		err = find_rivals_locked(t, f, dir, stem, out);
-		meta_unlock(m);
-		return err;
-	}
-	*out = (struct rivals){ .meta = m, .format = f, .stem = stem };
-	try_rival(t, dir, out, "");
-	if (*view_formats[f].suffix)
-		try_rival(t, dir, out, view_formats[f].suffix);
-	for (int s = 0; s < DTYPE_NSCALARS; s++) {
-		char ext[16];
-
-		snprintf(ext, sizeof(ext), ".%s", dtype_scalar_name(s));
-		try_rival(t, dir, out, ext);
-	}
-	return 0;
-}
-
-/* The array that STEM.npy stands for. NULL: none, or one of several. */
-static const struct rival *array_of_stem(const struct rivals *r)
-{
-	const struct rival *only = NULL;
-
-	for (size_t k = 0; k < r->n; k++) {
-		const struct rival *a = &r->v[k];
-
-		if (!strcmp(a->name, r->stem) && (a->shown || (a->is_dir && view_formats[r->format].tables)))
-			return a->shown ? a : NULL;
-	}
-	for (size_t k = 0; k < r->n && view_formats[r->format].typed; k++) {
-		if (!r->v[k].shown || !is_typed(r->stem, r->v[k].name))
-			continue;
-		if (only)
-			return NULL;
-		only = &r->v[k];
-	}
-	return only;
-}
-
-/* The array that is called as the stem. NULL: none that the format has a view of. */
-static const struct rival *array_called_stem(const struct rivals *r)
-{
-	for (size_t k = 0; k < r->n; k++) {
-		if (r->v[k].shown && !strcmp(r->v[k].name, r->stem))
-			return &r->v[k];
-	}
-	return NULL;
-}
-
-/* The one of the stem's rivals that is picked, with a reference, and its name (may be NULL). Not in the past. */
-static int live_array(struct tree *t, enum view_format f, uint64_t dir, const char *stem, const struct rival *(*pick)(const struct rivals *),
-		      char *name, struct inode **out)
-{
-	struct meta *m = t->store->meta;
-	const struct rival *a;
-	struct rivals r;
-	int err;
-
-	meta_lock(m);
-	err = find_rivals_locked(t, f, dir, stem, &r);
-	a = err ? NULL : pick(&r);
-	if (!err)
-		err = a ? inode_get_locked(t, a->ino, out) : -ENOENT;
-	meta_unlock(m);
-	if (!err && name)
-		strcpy(name, a->name);
-	return err;
-}
-
-static int past_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
-{
-	struct tree_attr attr;
-	struct inode *i;
-	int err = source_child(t, dir, name, &attr, &i);
-
-	if (err)
-		return err;
-	if (i && views_shows(f, i)) {
-		*out = i;
-		return 0;
-	}
-	if (i)
-		inode_put(i, 1);
-	return -ENOENT;
-}
-
-/* The array called `name` if the format has a view of it, with a reference. */
-static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const char *name, struct inode **out)
-{
-	return views_is_fixed(t, dir) ? past_array(t, f, dir, name, out) : live_array(t, f, dir, name, array_called_stem, NULL, out);
-}
-
-int views_named(struct tree *t, const struct view_node *n, struct inode **out)
-{
-	struct inode *held;
-	int err;
-
-	if (n->key.role != VIEW_FILE)
-		return -ENOENT;
-	err = views_hold_dir(t, n->dir, &held);
-	if (err)
-		return err;
-	err = shown_array(t, n->key.format, n->dir, n->name, out);
-	views_let_go_dir(held);
-	return err;
-}
-
-/* The array that a view's name without its suffix stands for, and that array's own name. */
-static int find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
-		      struct inode **out)
-{
-	const struct rival *a;
-	struct rivals r;
-	int err;
-
-	if (!views_is_fixed(t, dir))
-		return live_array(t, f, dir, base, array_of_stem, name, out);
-	err = find_rivals(t, f, dir, base, &r);
-	a = err ? NULL : array_of_stem(&r);
-	if (!err)
-		err = a ? past_array(t, f, dir, a->name, out) : -ENOENT;
-	if (!err)
-		strcpy(name, a->name);
-	return err;
-}
-
-static bool fits(enum view_format f, const char *base)
-{
-	return strlen(base) + strlen(view_formats[f].suffix) <= META_NAME_MAX;
-}
-
-/* Can `base` with the format's suffix be the name of a view: not too long, and no mirrored directory's? */
-static bool is_free(struct tree *t, enum view_format f, uint64_t dir, const char *base)
-{
-	char file[2 * META_NAME_MAX];
-
-	snprintf(file, sizeof(file), "%s%s", base, view_formats[f].suffix);
-	return fits(f, base) && (!*view_formats[f].suffix || !source_is_dir(t, dir, file));
-}
-
-/* Does this one have the name that the array `name` would be shown by? */
-static bool is_rival(const struct rivals *r, const struct rival *one, const char *name)
-{
-	bool whole = !strcmp(one->name, r->stem);
-
-	if (one->is_dir)
-		return whole ? view_formats[r->format].tables : has_suffix(r->stem, view_formats[r->format].suffix, one->name);
-	return one->shown && strcmp(one->name, name) && (whole || is_typed(r->stem, one->name));
-}
-
-/* May the array `name` be shown as `stem`, which is it without its type? */
-static bool may_shorten(struct tree *t, enum view_format f, uint64_t dir, const char *name, const char *stem)
-{
-	struct rivals r;
-	bool alone = *stem && fits(f, stem) && !find_rivals(t, f, dir, stem, &r);
-
-	for (size_t k = 0; alone && k < r.n; k++)
-		alone = !is_rival(&r, &r.v[k], name);
-	return alone;
-}
-
-/* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
-static bool shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1])
-{
-	const char *type = dtype_of_name(name);
-
-	strcpy(out, name);
-	if (type && view_formats[f].typed) {
-		out[strlen(name) - strlen(type) - 1] = '\0';
-		if (may_shorten(t, f, dir, name, out))
-			return true;
-		strcpy(out, name);
-	}
-	return is_free(t, f, dir, name);
-}
-
 /* What the view of an array is, by the array's own name in its directory. */
 static void array_key(const struct view_key *dir, uint64_t source, const char *name, struct view_key *out)
 {
@@ -336,17 +37,6 @@ static void array_key(const struct view_key *dir, uint64_t source, const char *n
 }
 
 /* Looking up. */
-
-static bool strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1])
-{
-	size_t len = strlen(name), n = strlen(suffix);
-
-	if (len <= n || strcmp(name + len - n, suffix))
-		return false;
-	memcpy(out, name, len - n);
-	out[len - n] = '\0';
-	return true;
-}
 
 static int meta_of(enum view_format f, const char *name, bool group)
 {
@@ -359,17 +49,6 @@ static int meta_of(enum view_format f, const char *name, bool group)
 			return what;
 	}
 	return -1;
-}
-
-int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out)
-{
-	char base[META_NAME_MAX + 1];
-	int err = strip(name, view_formats[dir->format].suffix, base) ? find_array(t, dir->format, dir->source, base, own, out) : -ENOENT;
-
-	if (err == -ENOENT && view_formats[dir->format].tables && strip(name, view_formats[dir->format].suffix, base) &&
-	    source_is_dir(t, dir->source, base))
-		err = -EROFS;
-	return err;
 }
 
 /* A file that is being written, which counts a lookup. */
@@ -404,7 +83,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		key.sub = (uint64_t)meta;
 		return views_answer(t, &key, 0, NULL, who, out);
 	}
-	err = source_child(t, dir->source, name, &attr, &i);
+	err = views_source_child(t, dir->source, name, &attr, &i);
 	if (i)
 		inode_put(i, 1);
 	if (!err && S_ISDIR(attr.st.st_mode)) {
@@ -412,11 +91,11 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		key.source = attr.st.st_ino;
 		return views_answer(t, &key, 0, NULL, who, out);
 	}
-	if (!strip(name, f->suffix, base))
+	if (!views_strip(name, f->suffix, base))
 		return lookup_upload(t, dir, name, out);
 	err = -ESTALE;
 	for (int k = 0; err == -ESTALE && k < VIEWS_REPLACED_TRIES; k++) {
-		err = find_array(t, dir->format, dir->source, base, own, &i);
+		err = views_find_array(t, dir->format, dir->source, base, own, &i);
 		if (err)
 			break;
 		array_key(dir, i->ino, own, &key);
@@ -428,7 +107,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	}
 	if (err == -ENOENT && dir->format == FORMAT_NPY)
 		return lookup_upload(t, dir, name, out);
-	if (err != -ENOENT || !f->tables || source_child(t, dir->source, base, &attr, &i))
+	if (err != -ENOENT || !f->tables || views_source_child(t, dir->source, base, &attr, &i))
 		return err;
 	if (i)
 		inode_put(i, 1);
@@ -638,12 +317,12 @@ static void list_source(struct tree_listing *l, const struct view_key *dir, cons
 		key.role = VIEW_DIR;
 		if (after < e->cookie * 2 && meta_of(dir->format, e->name, true) < 0)
 			add(l, e->cookie * 2 + META_COOKIES, &key, "%s", e->name);
-		if (f->tables && is_free(l->tree, dir->format, dir->source, e->name) && !views_columns(l->tree, key.source, &columns)) {
+		if (f->tables && views_name_is_free(l->tree, dir->format, dir->source, e->name) && !views_columns(l->tree, key.source, &columns)) {
 			views_columns_fini(&columns);
 			key.role = VIEW_TABLE;
 			add(l, e->cookie * 2 + 1 + META_COOKIES, &key, "%s%s", e->name, f->suffix);
 		}
-	} else if (e->shown && after < e->cookie * 2 && shown_name(l->tree, dir->format, dir->source, e->name, shown)) {
+	} else if (e->shown && after < e->cookie * 2 && views_shown_name(l->tree, dir->format, dir->source, e->name, shown)) {
 		array_key(dir, key.source, e->name, &key);
 		add(l, e->cookie * 2 + META_COOKIES, &key, "%s%s", shown, f->suffix);
 	}
@@ -652,74 +331,33 @@ static void list_source(struct tree_listing *l, const struct view_key *dir, cons
 #define SOURCE_BATCH 64u
 
 struct source_batch {
-	struct meta *meta;
 	enum view_format format;
-	uint64_t last; /* cookie */
 	size_t n;
 	struct source_entry v[SOURCE_BATCH];
 };
 
-static int add_source(void *ctx, const struct meta_entry *e)
+static int add_source(void *ctx, const struct realm_entry *e)
 {
 	struct source_batch *b = ctx;
 	struct source_entry *to = &b->v[b->n];
 
-	if (b->n == SOURCE_BATCH || e->cookie > b->last)
+	if (b->n == SOURCE_BATCH)
 		return 1;
 	b->n++;
 	to->cookie = e->cookie;
 	to->ino = e->ino;
 	strcpy(to->name, e->name);
 	to->is_dir = S_ISDIR(e->mode);
-	to->shown = S_ISREG(e->mode) && entry_is_shown(b->meta, b->format, e);
+	to->shown = views_shows_entry(b->format, e);
 	return 0;
 }
 
 /* Entries behind a cookie; no file is looked up. */
-static int read_present(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t at, struct source_batch *b)
-{
-	struct meta *m = t->store->meta;
-	int err;
-
-	b->meta = m;
-	meta_lock(m);
-	err = dir_last_locked(t, d, &b->last);
-	if (!err)
-		err = meta_entry_walk_locked(m, dir, at, SPILLFS_XATTR_DTYPE, add_source, b);
-	meta_unlock(m);
-	return err;
-}
-
-static int read_past(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t at, struct source_batch *b)
-{
-	struct tree_dirent *v = malloc(SOURCE_BATCH * sizeof(*v));
-	struct tree_listing l = { .tree = t, .dir = d, .count = true, .v = v, .max = SOURCE_BATCH };
-	struct inode *i;
-	int err = v ? realm_of(t, dir)->readdir(t, dir, at, &l) : -ENOMEM;
-
-	if (err)
-		dir_uncount(&l, 0);
-	else
-		b->n = l.n;
-	for (size_t k = 0; !err && k < b->n; k++) {
-		struct source_entry *e = &b->v[k];
-
-		*e = (struct source_entry){ .cookie = v[k].cookie, .ino = v[k].attr.st.st_ino };
-		strcpy(e->name, v[k].name);
-		e->is_dir = S_ISDIR(v[k].attr.st.st_mode);
-		e->shown = S_ISREG(v[k].attr.st.st_mode) && !inode_find(t, e->ino, &i) && views_shows(b->format, i);
-		if (v[k].counted)
-			inode_forget(t, e->ino, 1);
-	}
-	free(v);
-	return err;
-}
-
 static int read_source(struct tree *t, struct tree_dir *d, const struct view_key *dir, uint64_t at, struct source_batch *b)
 {
 	b->format = dir->format;
 	b->n = 0;
-	return views_is_fixed(t, dir->source) ? read_past(t, d, dir->source, at, b) : read_present(t, d, dir->source, at, b);
+	return realm_of(t, dir->source)->walk(t, d, dir->source, at, add_source, b);
 }
 
 /* Files that are being written stand behind all others. Until it is replaced, an array has its name. */

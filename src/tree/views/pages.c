@@ -1,0 +1,53 @@
+/*
+ * Whose pages a view shows, and which views have pages of an array.
+ */
+#include <errno.h>
+
+#include "tree/inos.h"
+#include "tree/views/inside.h"
+#include "tree/views/upload.h"
+
+/* The array that a node's pages are written to. */
+static uint64_t written_array(const struct view_inode *v)
+{
+	return v->upload ? upload_array(v->upload) : v->node.key.source;
+}
+
+int views_written_to(struct tree *t, uint64_t array, uint64_t asked, struct tree_inos *out)
+{
+	int err = 0;
+
+	lock_acquire(&t->lock);
+	for (const struct view_inode *v = t->written; v && !err; v = v->next_written) {
+		if (v->base.ino != asked && written_array(v) == array)
+			err = inos_add(out, v->base.ino);
+	}
+	lock_release(&t->lock);
+	return err;
+}
+
+static int columns_of(struct tree *t, uint64_t table, struct tree_inos *out)
+{
+	struct view_columns c;
+	int err = views_columns(t, table, &c);
+
+	if (err)
+		return err == -ENOMEM ? err : 0; /* there is nothing to show */
+	for (size_t k = 0; k < c.n && !err; k++)
+		err = inos_add(out, c.v[k].inode->ino);
+	views_columns_fini(&c);
+	return err;
+}
+
+int views_arrays(struct tree *t, uint64_t ino, struct tree_inos *out)
+{
+	const struct view_key *key;
+	struct inode *i;
+
+	if (inode_find(t, ino, &i))
+		return 0;
+	key = &view_of(i)->node.key;
+	if (views_is_fixed(t, key->source))
+		return 0;
+	return key->role == VIEW_TABLE ? columns_of(t, key->source, out) : inos_add(out, key->source);
+}
