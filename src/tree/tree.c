@@ -232,7 +232,7 @@ bool tree_names_settled(struct tree *t, uint64_t parent)
 
 bool tree_takes_snapshots(uint64_t dir)
 {
-	return dir == SPECIAL_SNAPSHOTS;
+	return dir == CONTROL_SNAPSHOTS;
 }
 
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)

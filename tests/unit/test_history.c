@@ -214,7 +214,7 @@ static void check_files(struct tree *t, uint64_t layers, const struct state *s)
 static int find_state(struct tree *t, const char *name, uint64_t *layers_out)
 {
 	struct tree_attr a;
-	int err = tree_lookup(t, SPECIAL_SNAPSHOTS, name, NULL, &a);
+	int err = tree_lookup(t, CONTROL_SNAPSHOTS, name, NULL, &a);
 
 	if (!err)
 		err = tree_lookup(t, a.st.st_ino, "layers", NULL, &a);
@@ -503,7 +503,7 @@ static int make_snapshot(struct world *w, const char *name)
 {
 	struct tree_attr a;
 
-	return tree_make(w->tree, SPECIAL_SNAPSHOTS, name, S_IFDIR | 0755, 0, NULL, &me, &a);
+	return tree_make(w->tree, CONTROL_SNAPSHOTS, name, S_IFDIR | 0755, 0, NULL, &me, &a);
 }
 
 UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
@@ -532,11 +532,11 @@ UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 		check_state(w.tree, &then);
 		check_files(w.tree, META_INO_LAYERS, &now);
 	}
-	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "keep me"));
+	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "keep me"));
 	CHECK(access(ref, F_OK) && !file_there(dir, then.layer));
 	CHECK_EQ(find_state(w.tree, "keep me", &none), -ENOENT);
 	CHECK(!state_there(w.tree, then.layer));
-	CHECK_EQ(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "keep me"), -ENOENT);
+	CHECK_EQ(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "keep me"), -ENOENT);
 	check_files(w.tree, META_INO_LAYERS, &now);
 	state_fini(&now);
 	state_fini(&then);
@@ -613,7 +613,7 @@ UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
 	live = open_file(w.tree, a.st.st_ino, O_RDWR);
 	write_at(live, p[1], sizeof(p[1]), 0);
 	seal(&w);
-	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "s"));
+	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "s"));
 	compact(&w);
 	seal(&w);
 	CHECK_EQ(layers_get(w.store->layers, first, &(struct layers_slot *){ NULL }), -ESTALE);
@@ -984,9 +984,9 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 		change_some(&w, &now);
 		seal(&w);
 	}
-	CHECK_OK(tree_lookup(w.tree, SPECIAL_DELTAS, "00000001.zst", NULL, &a));
+	CHECK_OK(tree_lookup(w.tree, CONTROL_DELTAS, "00000001.zst", NULL, &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
-	CHECK_OK(tree_lookup(w.tree, SPECIAL_DIFF, "@1..@2", NULL, &a));
+	CHECK_OK(tree_lookup(w.tree, CONTROL_DIFF, "@1..@2", NULL, &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
 	state_fini(&now);
 	world_close(&w);
@@ -1039,7 +1039,7 @@ UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
 	change_some(&w, &now);
 	CHECK_OK(make_snapshot(&w, "s"));
 	CHECK(access(column, F_OK));
-	CHECK_OK(tree_rmdir(w.tree, SPECIAL_SNAPSHOTS, "s"));
+	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "s"));
 	CHECK_OK(make_snapshot(&w, "t"));
 	snprintf(ref, sizeof(ref), "%s/layers/refs/t", dir);
 	CHECK(access(ref, F_OK));

@@ -53,14 +53,14 @@ static int make_text(struct tree *t, uint64_t ino, char **out)
 	char *text = NULL;
 
 	if (control_is_diff(ino))
-		return special_diff_text(t, (ino - SPECIAL_DIFF_BASE) >> 30, ino & ((1u << 30) - 1), out);
-	if (ino == SPECIAL_STATS)
-		text = special_stats_text(t);
-	else if (ino == SPECIAL_CONFIG)
+		return control_diff_text(t, (ino - CONTROL_DIFF_BASE) >> 30, ino & ((1u << 30) - 1), out);
+	if (ino == CONTROL_STATS)
+		text = control_stats_text(t);
+	else if (ino == CONTROL_CONFIG)
 		text = config_text(t);
-	else if (ino == SPECIAL_LOG)
-		text = special_log_text(t);
-	else if (ino == SPECIAL_VERSION)
+	else if (ino == CONTROL_LOG)
+		text = control_log_text(t);
+	else if (ino == CONTROL_VERSION)
 		text = strdup("spillfs " SPILLFS_VERSION "\n");
 	if (!text)
 		return -ENOMEM;
@@ -93,7 +93,7 @@ int control_open(struct tree *t, uint64_t ino, int flags, const struct tree_call
 	f = control_file_of(file_new(t, ino, flags, &control_file_ops, sizeof(*f)));
 	if (!f)
 		return -ENOMEM;
-	err = control_is_delta(ino) ? open_delta(t, ino - SPECIAL_DELTA_BASE, f) : make_text(t, ino, &f->text);
+	err = control_is_delta(ino) ? open_delta(t, ino - CONTROL_DELTA_BASE, f) : make_text(t, ino, &f->text);
 	if (err) {
 		free(f);
 		return err;

@@ -127,7 +127,7 @@ static void put_ratio(FILE *f)
 		stored ? (double)stats_read(STAT_ENCODE_RAW_BYTES) / (double)stored : 1.0);
 }
 
-char *special_stats_text(struct tree *t)
+char *control_stats_text(struct tree *t)
 {
 	char *text = NULL;
 	size_t len;

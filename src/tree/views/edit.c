@@ -41,7 +41,7 @@ int views_may_write(struct inode *i)
 	const struct view_inode *n = view_of(i);
 	bool file = n->node.key.role == VIEW_FILE || n->node.key.role == VIEW_NEW;
 
-	return file && n->node.key.format == FORMAT_NPY && !n->node.past && !i->tree->store->config.follow ? 0 : -EROFS;
+	return file && n->node.key.format == FORMAT_NPY && !views_is_fixed(i->tree, n->node.key.source) ? 0 : -EROFS;
 }
 
 /* What an open view shows, whatever its array's name stands for by now; with a reference. */

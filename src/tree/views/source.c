@@ -26,7 +26,7 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 int views_hold_dir(struct tree *t, uint64_t number, struct inode **out)
 {
 	*out = NULL;
-	return views_is_fixed(t, number) || (t->store->config.follow && number == META_INO_ROOT) ? 0 : views_source_of(t, number, out);
+	return realm_of(t, number)->id == REALM_LIVE ? views_source_of(t, number, out) : 0;
 }
 
 void views_let_go_dir(struct inode *dir)

@@ -1,0 +1,418 @@
+/*
+ * Directories of past states, and what their entries are.
+ *
+ * Invariant: a directory of the follower's present is looked up in the newest state; a file found there stays the one that was found.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/setting.h"
+#include "block/index.h"
+#include "store/layers.h"
+#include "store/store.h"
+#include "tree/control/control.h"
+#include "tree/dir.h"
+#include "tree/past/inside.h"
+#include "tree/views/views.h"
+#include "tree/xattr.h"
+#include "util/clock.h"
+
+/* Attributes. */
+
+static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
+{
+	const struct index_record *r = NULL;
+	struct stat *st = &out->st;
+
+	memset(out, 0, sizeof(*out));
+	st->st_ino = number;
+	st->st_nlink = 2;
+	st->st_blksize = TREE_IO_BYTES;
+	if (past_ino_of(number) == META_INO_ROOT || history_inode(h, past_ino_of(number), &r)) {
+		st->st_mode = S_IFDIR | 0755;
+		st->st_atim = st->st_mtim = st->st_ctim = clock_timespec(history_time_ns(h));
+	} else {
+		st->st_mode = r->mode;
+		st->st_uid = r->uid;
+		st->st_gid = r->gid;
+		st->st_atim = st->st_mtim = clock_timespec(r->mtime_ns);
+		st->st_ctim = clock_timespec(r->ctime_ns);
+	}
+	out->attr_ms = out->name_ms = past_root_of(number) != ROOT_PRESENT ? TREE_KEEP_MS : 0;
+}
+
+int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
+{
+	struct history *h;
+	struct inode *i;
+	int err;
+
+	if (!inode_find(t, ino, &i)) {
+		inode_stat(i, out);
+		return 0;
+	}
+	err = past_state_of(t, ino, &h);
+	if (err)
+		return err;
+	dir_attr(h, ino, out);
+	history_put(h);
+	return 0;
+}
+
+void past_present(struct tree *t, struct tree_attr *out)
+{
+	struct history *h;
+	uint64_t number = past_number(ROOT_PRESENT, META_INO_LAYERS);
+
+	if (!past_state_of(t, number, &h)) {
+		dir_attr(h, number, out);
+		history_put(h);
+		return;
+	}
+	memset(out, 0, sizeof(*out));
+	out->st.st_ino = number;
+	out->st.st_mode = S_IFDIR | 0755;
+	out->st.st_nlink = 2;
+}
+
+int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
+{
+	struct layers_snapshot s;
+	struct history *h;
+	uint64_t layer, root;
+	char *end;
+	int err = 0;
+
+	if (name[0] == '@') {
+		layer = strtoull(name + 1, &end, 10);
+		if (name[1] < '1' || name[1] > '9' || *end)
+			return -ENOENT;
+	} else {
+		err = layers_snapshot_find(t->store->layers, name, &s);
+		if (err)
+			return err;
+		layer = s.layer;
+	}
+	err = past_get_state(t, layer, &h);
+	if (err)
+		return err;
+	err = past_need_root(t, name, layer, &root);
+	if (!err) {
+		dir_attr(h, past_number(root, META_INO_ROOT), out);
+		out->name_ms = 0;
+		if (name[0] != '@')
+			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = clock_timespec(s.time_ns);
+	}
+	history_put(h);
+	return err;
+}
+
+
+/* Directories. */
+
+static int entry_attr(struct tree *t, struct history *h, uint64_t root, uint64_t ino, bool count, struct tree_attr *out)
+{
+	const struct index_record *r;
+	struct inode *i;
+	int err = history_inode(h, ino, &r);
+
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	if (S_ISDIR(r->mode)) {
+		dir_attr(h, past_number(root, ino), out);
+		return 0;
+	}
+	if (!count) {
+		memset(out, 0, sizeof(*out));
+		out->st.st_ino = past_number(r->version, ino);
+		out->st.st_mode = r->mode;
+		return 0;
+	}
+	err = past_get_file(t, h, r, &i);
+	if (!err) {
+		inode_stat(i, out);
+		out->name_ms = root == ROOT_PRESENT ? 0 : TREE_KEEP_MS;
+	}
+	return err;
+}
+
+int past_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
+{
+	uint64_t ino, root = past_root_of(parent);
+	struct history *h;
+	int err = past_state_of(t, parent, &h);
+
+	(void)who;
+	if (err)
+		return err;
+	if (past_ino_of(parent) == META_INO_ROOT) {
+		if (!strcmp(name, VIEWS_NAME))
+			err = t->realms[REALM_VIEWS]->enter(t, parent, out);
+		else
+			err = strcmp(name, "layers") ? -ENOENT : 0;
+		if (!strcmp(name, "layers"))
+			dir_attr(h, past_number(root, META_INO_LAYERS), out);
+	} else {
+		err = history_find(h, past_ino_of(parent), name, &ino);
+		if (!err)
+			err = entry_attr(t, h, root, ino, true, out);
+	}
+	history_put(h);
+	return err;
+}
+
+/* For "..": not kept in the log, and only shown. */
+int past_parent(struct tree *t, uint64_t ino, uint64_t *out)
+{
+	(void)t;
+	*out = past_ino_of(ino) == META_INO_ROOT ? CONTROL_SNAPSHOTS :
+	       past_ino_of(ino) == META_INO_LAYERS && past_root_of(ino) == ROOT_PRESENT ? META_INO_ROOT :
+	       past_number(past_root_of(ino), META_INO_ROOT);
+	return 0;
+}
+
+int past_readlink(struct tree *t, uint64_t ino, char **out)
+{
+	struct inode *i;
+
+	if (inode_find(t, ino, &i) || !S_ISLNK(i->mode))
+		return -EINVAL;
+	*out = strdup(past_of(i)->target);
+	return *out ? 0 : -ENOMEM;
+}
+
+static int add_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct tree_dirent *d = dir_add(ctx, cookie, name);
+
+	if (!d)
+		return 1;
+	d->attr.st.st_ino = ino;
+	return 0;
+}
+
+/* The state that the directory was begun in; at its start, that of now. */
+static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct history **out)
+{
+	struct history *h = NULL, *old;
+	int err;
+
+	if (past_root_of(ino) != ROOT_PRESENT)
+		return past_state_of(t, ino, out);
+	lock_acquire(&t->lock);
+	if (cookie && d->state)
+		h = history_get(d->state);
+	lock_release(&t->lock);
+	if (!h) {
+		err = past_state_of(t, ino, &h);
+		if (err)
+			return err;
+		lock_acquire(&t->lock);
+		old = d->state;
+		d->state = history_get(h);
+		lock_release(&t->lock);
+		if (old)
+			history_put(old);
+	}
+	*out = h;
+	return 0;
+}
+
+static void list_root(uint64_t ino, struct history *h, uint64_t cookie, struct tree_listing *to)
+{
+	struct tree_dirent *d = cookie ? NULL : dir_add(to, 1, "layers");
+
+	if (d)
+		dir_attr(h, past_number(past_root_of(ino), META_INO_LAYERS), &d->attr);
+	d = cookie < 2 ? dir_add(to, 2, VIEWS_NAME) : NULL;
+	if (d) {
+		d->attr.st.st_ino = views_root_number(ino);
+		d->attr.st.st_mode = S_IFDIR;
+	}
+}
+
+int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
+{
+	size_t first = to->n;
+	struct history *h;
+	int err = listed_state(t, to->dir, ino, cookie, &h);
+
+	if (err)
+		return err;
+	if (past_ino_of(ino) == META_INO_ROOT)
+		list_root(ino, h, cookie, to);
+	else
+		err = history_walk(h, past_ino_of(ino), cookie, add_name, to);
+	for (size_t k = first; k < to->n && !err && past_ino_of(ino) != META_INO_ROOT; k++) {
+		struct tree_dirent *d = &to->v[k];
+
+		err = entry_attr(t, h, past_root_of(ino), d->attr.st.st_ino, to->count, &d->attr);
+		d->counted = !err && to->count && !S_ISDIR(d->attr.st.st_mode);
+	}
+	history_put(h);
+	return err;
+}
+
+/* Entries as views want them. */
+
+struct entries {
+	struct history *state;
+	uint64_t root;
+	int (*each)(void *ctx, const struct realm_entry *e);
+	void *ctx;
+};
+
+/* The element type in effect: the attribute, its own or inherited, else as the name said it. */
+static int give_record(struct entries *to, uint64_t cookie, const char *name, const struct index_record *r)
+{
+	bool dir = S_ISDIR(r->mode);
+	const char *type = dir ? "" : r->dtype;
+	uint64_t number = past_number(dir ? to->root : r->version, r->ino);
+
+	return to->each(to->ctx, &(struct realm_entry){ cookie, number, name, r->mode, type });
+}
+
+static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
+{
+	struct entries *to = ctx;
+	const struct index_record *r;
+	int err = history_inode(to->state, ino, &r);
+
+	return err ? (err == -ENOENT ? -EUCLEAN : err) : give_record(to, cookie, name, r);
+}
+
+int past_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie,
+		     int (*each)(void *ctx, const struct realm_entry *e), void *ctx)
+{
+	struct entries to = { .root = past_root_of(dir), .each = each, .ctx = ctx };
+	int err = listed_state(t, d, dir, cookie, &to.state);
+
+	if (err)
+		return err;
+	err = history_walk(to.state, past_ino_of(dir), cookie, give_entry, &to);
+	history_put(to.state);
+	return err;
+}
+
+static int look_for(struct history *h, uint64_t dir, const struct realm_stem *what)
+{
+	struct entries to = { .state = h, .root = past_root_of(dir), .each = what->each, .ctx = what->ctx };
+	char name[META_NAME_MAX + 1];
+	int err = 0;
+
+	for (size_t k = 0; k <= what->n && !err; k++) {
+		const char *ending = k ? what->endings[k - 1] : "";
+		uint64_t ino;
+
+		if (strlen(what->stem) + strlen(ending) > META_NAME_MAX)
+			continue;
+		strcpy(stpcpy(name, what->stem), ending);
+		if (!history_find(h, past_ino_of(dir), name, &ino))
+			err = give_entry(&to, 0, name, ino);
+	}
+	return err < 0 ? err : 0;
+}
+
+int past_find(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out)
+{
+	const struct index_record *r;
+	struct history *h;
+	uint64_t ino;
+	int err = past_state_of(t, dir, &h);
+
+	if (err)
+		return err;
+	err = look_for(h, dir, what);
+	if (!err && what->pick) {
+		ino = what->pick(what->ctx);
+		err = ino ? history_inode(h, past_ino_of(ino), &r) : -ENOENT;
+		if (!err)
+			err = past_get_file(t, h, r, out);
+	}
+	history_put(h);
+	return err;
+}
+
+/* Extended attributes. */
+
+struct wanted {
+	const char *name; /* NULL: list */
+	char *out;
+	size_t len;
+	bool found;
+};
+
+static int see_xattr(void *ctx, const char *name, const void *value, size_t len)
+{
+	struct wanted *w = ctx;
+	size_t n = w->name ? len : strlen(name) + 1;
+	char *p;
+
+	if (w->name ? strcmp(name, w->name) != 0 : setting_is_inherited(name))
+		return 0;
+	p = realloc(w->out, w->len + n + 1);
+	if (!p)
+		return -ENOMEM;
+	memcpy(p + w->len, w->name ? value : name, n);
+	w->out = p;
+	w->len += n;
+	p[w->len] = '\0';
+	w->found = true;
+	return w->name ? 1 : 0;
+}
+
+static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
+{
+	struct index_record of = { 0 };
+	const struct index_record *r = &of;
+	struct history *h = NULL;
+	struct inode *i;
+	int err = 0;
+
+	if (!inode_find(t, ino, &i)) {
+		of.xattrs = past_of(i)->xattrs;
+		of.xattrs_len = (uint32_t)past_of(i)->xattrs_len;
+	} else {
+		err = past_state_of(t, ino, &h);
+		if (!err && history_inode(h, past_ino_of(ino), &r))
+			r = &of;
+	}
+	if (!err)
+		err = index_record_xattr_walk(r, see_xattr, w);
+	if (h)
+		history_put(h);
+	if (err < 0)
+		free(w->out);
+	return err < 0 ? err : 0;
+}
+
+int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	struct wanted w = { .name = name };
+	struct inode *i;
+	int err;
+
+	if (!inode_find(t, ino, &i))
+		return xattr_get(i, name, out, len_out);
+	err = walk_xattrs(t, ino, &w);
+	if (err || !w.found)
+		return err ? err : -ENODATA;
+	*out = w.out;
+	*len_out = w.len;
+	return 0;
+}
+
+int past_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	struct wanted w = { 0 };
+	int err = walk_xattrs(t, ino, &w);
+
+	if (err)
+		return err;
+	*out = w.out;
+	*len_out = w.len;
+	return 0;
+}
+
