@@ -371,3 +371,24 @@ UNIT_TEST(views_are_listed_with_as_few_statements_as_their_directories)
 	}
 	CHECK_OK(world_close(&w));
 }
+
+/* A table has as many columns as its directory has arrays: a second walk of it would ask about each once more. */
+UNIT_TEST(a_table_is_looked_up_by_one_walk)
+{
+	enum { COLUMNS = 100 };
+	struct tree_caller me = { 0 };
+	unsigned statements = 0;
+	struct tree_attr a;
+	struct world w;
+	uint64_t dir = 0;
+
+	CHECK_OK(world_open(unit_tmpdir(), &w));
+	CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "d", S_IFDIR | 0755, 0, NULL, &me, &a));
+	CHECK_OK(make_files(&w, a.st.st_ino, COLUMNS));
+	CHECK_OK(walk_to(&w, (const char *const[]){ "views", "parquet", "layers", NULL }, &dir));
+	sqlite3_trace_v2(w.store->meta->db, SQLITE_TRACE_STMT, count_statement, &statements);
+	CHECK_OK(tree_lookup(w.tree, dir, "d.parquet", &me, &a));
+	CHECK(statements <= 4 * COLUMNS);
+	sqlite3_trace_v2(w.store->meta->db, 0, NULL, NULL);
+	CHECK_OK(world_close(&w));
+}
