@@ -14,37 +14,37 @@ void tree_on_changes(struct tree *t, const struct tree_changes *c)
 	t->changes = *c;
 }
 
-void tree_changed_name(struct tree *t, uint64_t parent, const char *name)
+void changed_name(struct tree *t, uint64_t parent, const char *name)
 {
 	if (t->changes.name)
 		t->changes.name(t->changes.ctx, parent, name);
 	/* With a name that it does not know the kernel forgets nothing of the directory's times and links. */
-	tree_changed_attr(t, parent);
+	changed_attr(t, parent);
 }
 
-void tree_changed_attr(struct tree *t, uint64_t ino)
+void changed_attr(struct tree *t, uint64_t ino)
 {
 	if (t->changes.attr)
 		t->changes.attr(t->changes.ctx, ino);
 }
 
-void tree_changed_facts(struct tree *t, uint64_t ino)
+void changed_facts(struct tree *t, uint64_t ino)
 {
 	char name[META_NAME_MAX + 1];
 	uint64_t parent;
 	int err = -ENOENT;
 
-	tree_changed_attr(t, ino);
+	changed_attr(t, ino);
 	if (t->sizes_stick) {
 		meta_lock(t->store->meta);
 		err = meta_name_of_locked(t->store->meta, ino, &parent, name);
 		meta_unlock(t->store->meta);
 	}
 	if (!err)
-		tree_changed_name(t, parent, name);
+		changed_name(t, parent, name);
 }
 
-void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len)
+void changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len)
 {
 	if (t->changes.pages)
 		t->changes.pages(t->changes.ctx, ino, off, len);

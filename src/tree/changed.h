@@ -9,11 +9,11 @@
 struct tree;
 
 /* A name of a directory and the directory's attributes; attributes; pages and attributes. */
-void tree_changed_name(struct tree *t, uint64_t parent, const char *name);
-void tree_changed_attr(struct tree *t, uint64_t ino);
-void tree_changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);
+void changed_name(struct tree *t, uint64_t parent, const char *name);
+void changed_attr(struct tree *t, uint64_t ino);
+void changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);
 /* Its times or its size. With its writeback cache the kernel takes none of these for a file that it knows: it forgets the
  * file's name, too, and so the file, unless it is open. Takes the meta lock. */
-void tree_changed_facts(struct tree *t, uint64_t ino);
+void changed_facts(struct tree *t, uint64_t ino);
 
 #endif

@@ -77,7 +77,7 @@ void tree_file_release(struct tree_file *f)
 	struct tree *t = f->tree;
 
 	f->ops->release(f);
-	inode_shrink(t);
+	live_shrink(t);
 }
 
 int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out)

@@ -20,7 +20,7 @@ static char *text_locked(struct inode *i, const char *name)
 	return i->realm->stored_locked(i, name, &text, &len) ? NULL : text;
 }
 
-char *inode_setting_locked(struct inode *i, const char *name)
+char *setting_text_locked(struct inode *i, const char *name)
 {
 	const char *inherited = setting_inherited_name(name);
 	char *text = text_locked(i, name);
@@ -28,9 +28,9 @@ char *inode_setting_locked(struct inode *i, const char *name)
 	return !text && inherited ? text_locked(i, inherited) : text;
 }
 
-int inode_dtype_locked(struct inode *i, char **out)
+int setting_dtype_locked(struct inode *i, char **out)
 {
-	char *text = inode_setting_locked(i, SPILLFS_XATTR_DTYPE);
+	char *text = setting_text_locked(i, SPILLFS_XATTR_DTYPE);
 
 	if (!text)
 		text = i->realm->dtype_locked(i);
@@ -43,7 +43,7 @@ int inode_dtype_locked(struct inode *i, char **out)
 /* Whole rows in about ARRAY_BLOCK_DEFAULT bytes, so that blocks can be chunks of an array of several dimensions. */
 static uint32_t default_block_locked(struct inode *i, uint32_t elem_bytes)
 {
-	char *text = inode_setting_locked(i, SPILLFS_XATTR_SHAPE), *order = inode_setting_locked(i, SPILLFS_XATTR_ORDER);
+	char *text = setting_text_locked(i, SPILLFS_XATTR_SHAPE), *order = setting_text_locked(i, SPILLFS_XATTR_ORDER);
 	struct shape shape = { 0 };
 	uint64_t row = 0;
 
@@ -57,11 +57,11 @@ static uint32_t default_block_locked(struct inode *i, uint32_t elem_bytes)
 	return row > ARRAY_BLOCK_DEFAULT ? (uint32_t)row : (uint32_t)(ARRAY_BLOCK_DEFAULT / row * row);
 }
 
-int inode_params_locked(struct inode *i, struct array_params *out)
+int setting_params_locked(struct inode *i, struct array_params *out)
 {
-	char *block = inode_setting_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
-	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *dtype;
-	int err = inode_dtype_locked(i, &dtype);
+	char *block = setting_text_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = setting_text_locked(i, SPILLFS_XATTR_CODEC);
+	char *filter = setting_text_locked(i, SPILLFS_XATTR_FILTER), *own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *dtype;
+	int err = setting_dtype_locked(i, &dtype);
 
 	if (!err) {
 		*out = (struct array_params){

@@ -8,10 +8,10 @@ struct array_params;
 struct inode;
 
 /* The text of a settable user.spillfs attribute (malloc'd), its own or its directory's at the time it was made, or NULL. */
-char *inode_setting_locked(struct inode *i, const char *name);
+char *setting_text_locked(struct inode *i, const char *name);
 /* The element type's text, "" if there is none; *out is malloc'd. */
-int inode_dtype_locked(struct inode *i, char **out);
+int setting_dtype_locked(struct inode *i, char **out);
 /* Parameters of the array as its attributes and its name give them. */
-int inode_params_locked(struct inode *i, struct array_params *out);
+int setting_params_locked(struct inode *i, struct array_params *out);
 
 #endif

@@ -59,7 +59,7 @@ static int hold_root(struct tree *t)
 	int err;
 
 	meta_lock(t->store->meta);
-	err = inode_get_locked(t, META_INO_ROOT, &root);
+	err = live_get_locked(t, META_INO_ROOT, &root);
 	meta_unlock(t->store->meta);
 	return err;
 }
@@ -92,13 +92,13 @@ int tree_open(struct store *s, struct tree **out)
 	if (!err)
 		err = hold_root(t);
 	if (!err)
-		err = inode_delete_orphans(t);
+		err = live_delete_orphans(t);
 	if (!err)
 		err = cut_resume(t);
 	if (!err)
-		err = inode_relog(t);
+		err = live_relog(t);
 	if (!err)
-		err = commit_start(s->commit, &inode_commit_hooks, t);
+		err = commit_start(s->commit, &live_commit_hooks, t);
 	/* The fixed directories of a new store are there even if it is killed at once. */
 	if (!err)
 		err = commit_wait(s->commit, COMMIT_SYNC);
@@ -125,7 +125,7 @@ void tree_close(struct tree *t)
 		/* Ends with no inode in memory: the commit lets go of the dirty ones, and what had no name is
 		 * deleted then. */
 		commit_stop(t->store->commit);
-		inode_abandon_dirty(t);
+		live_abandon_dirty(t);
 	}
 	if (t->past)
 		past_close(t); /* commits let go of states */

@@ -45,7 +45,7 @@ static int length_text(struct inode *i, char **out)
 	int err;
 
 	meta_lock(m);
-	err = inode_dtype_locked(i, &dtype);
+	err = setting_dtype_locked(i, &dtype);
 	meta_unlock(m);
 	if (err)
 		return err;
@@ -87,9 +87,9 @@ static int default_locked(struct inode *i, const char *name, void **out, size_t 
 	int err = 0;
 
 	if (S_ISREG(i->mode) && !strcmp(name, SPILLFS_XATTR_DTYPE))
-		err = inode_dtype_locked(i, &text);
+		err = setting_dtype_locked(i, &text);
 	else if (setting_inherited_name(name))
-		text = inode_setting_locked(i, name);
+		text = setting_text_locked(i, name);
 	if (err)
 		return err;
 	if (!text || !*text) {

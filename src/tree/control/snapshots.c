@@ -71,11 +71,11 @@ static int need_layer(struct tree *t)
 	if (layers_newest_sealed(t->store->layers))
 		return 0;
 	meta_lock(t->store->meta);
-	err = inode_get_locked(t, META_INO_LAYERS, &dir);
+	err = live_get_locked(t, META_INO_LAYERS, &dir);
 	meta_unlock(t->store->meta);
 	if (err)
 		return err;
-	inode_mark_changed(dir);
+	live_mark_changed(dir);
 	inode_put(dir, 1);
 	return 0;
 }

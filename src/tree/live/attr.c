@@ -54,7 +54,7 @@ static void apply(struct inode *i, unsigned set, const struct stat *st, uint32_t
 		i->mtime_ns = now;
 	i->ctime_ns = set & TREE_SET_CTIME ? clock_ns(st->st_ctim) : now;
 	lock_release(&i->attr);
-	inode_mark_changed(i);
+	live_mark_changed(i);
 }
 
 static int resize(struct inode *i, off_t size, struct tree_file *f)

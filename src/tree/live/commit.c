@@ -74,8 +74,8 @@ static int gather_texts_locked(struct inode *i, struct gathered *g)
 		meta_path_locked(m, i->kind == ARRAY_COLUMN ? META_INO_COLUMNS : META_INO_LAYERS, i->ino, g->path,
 				 sizeof(g->path));
 	if (S_ISREG(i->mode)) {
-		err = inode_dtype_locked(i, &g->dtype);
-		g->shape = inode_setting_locked(i, SPILLFS_XATTR_SHAPE);
+		err = setting_dtype_locked(i, &g->dtype);
+		g->shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE);
 	}
 	if (!err && S_ISLNK(i->mode))
 		err = meta_blob_get_locked(m, i->ino, META_BLOB_SYMLINK, &g->target, &len);
@@ -156,7 +156,7 @@ static int stage_inode(struct inode *i)
 	if (a)
 		err = array_flush(a);
 	meta_lock(m);
-	inode_row(i, &row);
+	live_row(i, &row);
 	if (!err)
 		err = stage_facts_locked(i, a, &row);
 	if (!err)
@@ -192,7 +192,7 @@ static int hook_stage(void *ctx, int *left)
 		err = stage_inode(&i->base);
 		if (err_is_passing(err)) {
 			*left = err;
-			inode_mark_dirty(&i->base);
+			live_mark_dirty(&i->base);
 			err = 0;
 		}
 	}
@@ -231,11 +231,11 @@ static void hook_done(void *ctx, int err)
 
 		t->staged = t->staged->staged_next;
 		if (err)
-			inode_mark_dirty(i);
+			live_mark_dirty(i);
 		unstage(i);
 		inode_put(i, 1);
 	}
-	inode_shrink(t);
+	live_shrink(t);
 	/* Layers that are dropped keep their files as long as a state that has them is held. */
 	past_forget_states(t);
 }
@@ -288,7 +288,7 @@ static int hook_remap(void *ctx, const struct compact *c)
 	return err;
 }
 
-const struct commit_hooks inode_commit_hooks = {
+const struct commit_hooks live_commit_hooks = {
 	.flush = hook_flush,
 	.stage = hook_stage,
 	.sync = hook_sync,

@@ -2,7 +2,7 @@
  * Buckets of many extents are cut by several commits (array/bucket.c): until the last one their inodes are dirty again after each.
  *
  * Invariant: the fact `cutting` is set in the store while a committed bucket has extents behind its size. The next mount goes on
- * with those, and with files without a name like with any (inode_delete_orphans).
+ * with those, and with files without a name like with any (live_delete_orphans).
  */
 #include <errno.h>
 
@@ -12,7 +12,7 @@
 
 void cut_go_on(struct inode *i)
 {
-	inode_mark_dirty(i);
+	live_mark_dirty(i);
 	i->tree->cutting = true;
 	commit_again(i->tree->store->commit);
 }
@@ -49,7 +49,7 @@ static int next_cut(struct tree *t, uint64_t after, struct inode **out)
 	meta_lock(m);
 	err = meta_inode_cut_locked(m, after, take_row, &row);
 	if (!err && row.ino)
-		err = inode_get_locked(t, row.ino, out);
+		err = live_get_locked(t, row.ino, out);
 	meta_unlock(m);
 	return err;
 }
@@ -84,7 +84,7 @@ int cut_resume(struct tree *t)
 		err = inode_need_array(i, &a);
 		rwlock_release(&i->rw);
 		if (!err)
-			inode_mark_dirty(i);
+			live_mark_dirty(i);
 		inode_put(i, 1);
 	}
 	return err;

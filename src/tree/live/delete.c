@@ -41,12 +41,12 @@ static void delete_inode(struct inode *i)
 			err = -EAGAIN;
 		rwlock_release(&i->rw);
 	}
-	inode_log_enter(i);
+	live_log_enter(i);
 	meta_lock(s->meta);
 	if (!err)
 		err = delete_locked(i, a);
 	meta_unlock(s->meta);
-	inode_log_leave(i);
+	live_log_leave(i);
 	if (store_others_lack(s))
 		commit_ask(s->commit);
 	if (err)
@@ -69,7 +69,7 @@ static void cut_orphan(struct inode *i)
 	cutting = i->array && array_is_cutting(i->array);
 	rwlock_release(&i->rw);
 	if (cutting)
-		inode_mark_dirty(i);
+		live_mark_dirty(i);
 }
 
 void live_forgetting(struct inode *i)
@@ -118,7 +118,7 @@ static int take_first(void *ctx, const struct meta_inode *row)
 	return 1;
 }
 
-int inode_delete_orphans(struct tree *t)
+int live_delete_orphans(struct tree *t)
 {
 	struct meta *m = t->store->meta;
 	struct meta_inode row = { 0 };
@@ -133,7 +133,7 @@ int inode_delete_orphans(struct tree *t)
 		meta_lock(m);
 		err = meta_inode_orphans_locked(m, after, take_first, &row);
 		if (!err && row.ino)
-			err = inode_get_locked(t, row.ino, &i);
+			err = live_get_locked(t, row.ino, &i);
 		meta_unlock(m);
 		if (!err && row.ino)
 			inode_put(i, 1);
@@ -156,7 +156,7 @@ static void abandon(struct inode *i)
 	inode_free(i);
 }
 
-void inode_abandon_dirty(struct tree *t)
+void live_abandon_dirty(struct tree *t)
 {
 	while (t->dirty_head) {
 		struct live_inode *live = t->dirty_head;

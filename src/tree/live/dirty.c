@@ -19,7 +19,7 @@ static uint64_t owed_by(const struct inode *i)
 	return ROOM_INODE_BYTES + (i->kind != ARRAY_BUCKET && xattrs != UINT64_MAX ? xattrs : 0);
 }
 
-void inode_mark_dirty(struct inode *i)
+void live_mark_dirty(struct inode *i)
 {
 	uint64_t owed = owed_by(i);
 	struct live_inode *live = live_of(i);
@@ -40,14 +40,14 @@ void inode_mark_dirty(struct inode *i)
 	lock_release(&t->lock);
 }
 
-void inode_mark_changed(struct inode *i)
+void live_mark_changed(struct inode *i)
 {
 	inode_new_version(i);
 	atomic_store(&live_of(i)->facts_changed, true);
-	inode_mark_dirty(i);
+	live_mark_dirty(i);
 }
 
-void inode_touch(struct inode *i, unsigned which)
+void live_touch(struct inode *i, unsigned which)
 {
 	int64_t now = inode_stamp_ns(i->tree);
 
@@ -60,18 +60,18 @@ void inode_touch(struct inode *i, unsigned which)
 		i->ctime_ns = now;
 	lock_release(&i->attr);
 	if (which != TREE_SET_ATIME)
-		inode_mark_changed(i);
+		live_mark_changed(i);
 	else
-		inode_mark_dirty(i);
+		live_mark_dirty(i);
 }
 
-void inode_log_enter(struct inode *i)
+void live_log_enter(struct inode *i)
 {
 	if (i->kind != ARRAY_BUCKET)
 		commit_gate_enter(i->tree->store->commit);
 }
 
-void inode_log_leave(struct inode *i)
+void live_log_leave(struct inode *i)
 {
 	if (i->kind != ARRAY_BUCKET)
 		commit_gate_leave(i->tree->store->commit);

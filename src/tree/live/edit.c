@@ -27,7 +27,7 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
 	if (!err) {
-		inode_mark_dirty(i);
+		live_mark_dirty(i);
 		through_refresh_locked(i);
 		err = fn(a, ctx);
 		inode_array_changed(i);

@@ -65,7 +65,7 @@ int live_find(struct tree *t, uint64_t dir, const struct realm_stem *what, struc
 	err = meta_entry_stem_locked(m, dir, what->stem, SPILLFS_XATTR_DTYPE, give_entry, &to);
 	if (!err && what->pick) {
 		ino = what->pick(what->ctx);
-		err = ino ? inode_get_locked(t, ino, out) : -ENOENT;
+		err = ino ? live_get_locked(t, ino, out) : -ENOENT;
 	}
 	meta_unlock(m);
 	return err;

@@ -48,7 +48,7 @@ static int empty(struct inode *i, const struct tree_caller *who)
 	if (!err)
 		err = edit_resize(i, 0, NULL);
 	if (!err)
-		inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
 }
 
@@ -234,7 +234,7 @@ static void note_read(struct inode *i)
 	due = i->atime_ns <= i->mtime_ns || i->atime_ns <= i->ctime_ns || now - i->atime_ns > RELATIME_NS;
 	lock_release(&i->attr);
 	if (due && !store_may_write(i->tree->store, ROOM_INODE_BYTES))
-		inode_touch(i, TREE_SET_ATIME);
+		live_touch(i, TREE_SET_ATIME);
 }
 
 static void refresh_file(struct tree_file *f)
@@ -270,7 +270,7 @@ static void note_write(struct inode *i)
 	lock_acquire(&i->attr);
 	i->mtime_ns = i->ctime_ns = inode_stamp_ns(i->tree);
 	lock_release(&i->attr);
-	inode_mark_changed(i);
+	live_mark_changed(i);
 }
 
 /* The first n bytes of b. */
@@ -312,7 +312,7 @@ static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t 
 {
 	uint64_t from = tail_drop_from(i, before, off);
 
-	tree_changed_pages(i->tree, i->ino, from, off + len - from);
+	changed_pages(i->tree, i->ino, from, off + len - from);
 }
 
 static int write_file(struct tree_file *base, struct edit_bytes *b, const struct tree_write_how *how)
@@ -354,12 +354,12 @@ static int allocate_file(struct tree_file *base, int mode, uint64_t off, uint64_
 	if (!err || punched)
 		note_write(i);
 	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && tail_drop_from(i, before, end) < end)
-		tree_changed_pages(i->tree, i->ino, before, end - before);
+		changed_pages(i->tree, i->ino, before, end - before);
 	if (punched && !atomic_load(&i->ncached))
 		atomic_store(&i->stale_pages, true);
 	/* The kernel drops the pages of what succeeds. */
 	if (punched && err)
-		tree_changed_pages(i->tree, i->ino, off, len);
+		changed_pages(i->tree, i->ino, off, len);
 	return err;
 }
 

@@ -99,7 +99,7 @@ static bool close_array(struct live_inode *i)
 	return rests;
 }
 
-void inode_shrink(struct tree *t)
+void live_shrink(struct tree *t)
 {
 	struct live_inode *i;
 
@@ -116,7 +116,7 @@ void inode_shrink(struct tree *t)
 	}
 }
 
-bool inode_crowded(struct tree *t)
+bool live_is_crowded(struct tree *t)
 {
 	return account_held(account_of(t), ACCOUNT_INODES) > account_of(t)->budget_bytes / 2;
 }

@@ -82,9 +82,9 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name);
 int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
 
 /* load.c. The known inode, or the one of the row; counts one reference. Holds the meta lock. -ENOENT: it is deleted, or being so. */
-int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out);
+int live_get_locked(struct tree *t, uint64_t ino, struct inode **out);
 /* The row as it is now (attributes; size and storage of the array if there is one). */
-void inode_row(struct inode *i, struct meta_inode *out);
+void live_row(struct inode *i, struct meta_inode *out);
 /* The rest of the table's. */
 int live_load(struct inode *i, struct array **out);
 void live_stat_locked(struct inode *i, struct tree_attr *out);
@@ -92,32 +92,32 @@ int live_stored_locked(struct inode *i, const char *name, void **out, size_t *le
 char *live_dtype_locked(struct inode *i);
 
 /* dirty.c. It has to be staged at the next commit. */
-void inode_mark_dirty(struct inode *i);
+void live_mark_dirty(struct inode *i);
 /* The same, and more than its access time has changed. */
-void inode_mark_changed(struct inode *i);
+void live_mark_changed(struct inode *i);
 /* Now for the times in `which` (TREE_SET_MTIME, TREE_SET_CTIME, TREE_SET_ATIME); marks it dirty. */
-void inode_touch(struct inode *i, unsigned which);
+void live_touch(struct inode *i, unsigned which);
 /* Around changes of rows that the layers' log has too: no commit falls between the two. Nothing may be held. */
-void inode_log_enter(struct inode *i);
-void inode_log_leave(struct inode *i);
+void live_log_enter(struct inode *i);
+void live_log_leave(struct inode *i);
 
 /* idle.c. */
 void live_used_locked(struct inode *i);
 void live_unknown_locked(struct inode *i);
 /* So many inodes are known that a listing should not make more of them known by itself: the kernel forgets slower than it
  * reads directories. */
-bool inode_crowded(struct tree *t);
+bool live_is_crowded(struct tree *t);
 /* Closes idle arrays while they hold more than their share. No lock may be held. */
-void inode_shrink(struct tree *t);
+void live_shrink(struct tree *t);
 
 /* delete.c. Before the kernel's lookups are taken back. */
 void live_forgetting(struct inode *i);
 /* Takes n references; with the last one goes the storage of what has no name. Blocks; no lock may be held. */
 void live_put(struct inode *i, uint64_t n);
 /* After the last commit: those that it could not let go of. */
-void inode_abandon_dirty(struct tree *t);
+void live_abandon_dirty(struct tree *t);
 /* Deletes what a crash left without a name. */
-int inode_delete_orphans(struct tree *t);
+int live_delete_orphans(struct tree *t);
 
 /* cut.c. For the commit thread: it has been staged, and must be staged again. */
 void cut_go_on(struct inode *i);
@@ -143,18 +143,18 @@ struct leaving_wait {
 bool leaving_wait(struct tree *t, struct leaving_wait *w);
 
 /* relog.c. At mount: what the layers' log has missed. */
-int inode_relog(struct tree *t);
+int live_relog(struct tree *t);
 
 /* commit.c */
-extern const struct commit_hooks inode_commit_hooks;
+extern const struct commit_hooks live_commit_hooks;
 
 /* names.c. A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. It goes
  * with the last one, or in a crash, if it has no name by then. */
-int name_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, struct inode **out);
+int live_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, struct inode **out);
 /* Gives it a name; in place of the file `old` (0: none), or of another one that `who` owns or that has the same owners and
  * mode as i. -EEXIST: something else has the name; -EACCES: `old` has lost it, and `who` may not write the directory;
  * -ENOENT: the directory is gone. */
-int name_publish(struct tree *t, uint64_t parent, const char *name, struct inode *i, uint64_t old,
+int live_publish(struct tree *t, uint64_t parent, const char *name, struct inode *i, uint64_t old,
 		 const struct tree_caller *who);
 
 #endif

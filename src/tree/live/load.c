@@ -14,7 +14,7 @@
 #include "tree/live/privs.h"
 #include "tree/setting.h"
 
-int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
+int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 {
 	struct meta_inode row;
 	struct live_inode *live;
@@ -49,7 +49,7 @@ int inode_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
-void inode_row(struct inode *i, struct meta_inode *out)
+void live_row(struct inode *i, struct meta_inode *out)
 {
 	struct array *a = i->array;
 
@@ -125,9 +125,9 @@ int live_load(struct inode *i, struct array **out)
 	struct meta_inode row;
 	int err;
 
-	inode_row(i, &row);
+	live_row(i, &row);
 	meta_lock(m);
-	err = inode_params_locked(i, &params);
+	err = setting_params_locked(i, &params);
 	meta_unlock(m);
 	return err ? err : array_open(i->tree->arrays, &row, &params, out);
 }

@@ -35,7 +35,7 @@ int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct 
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent, name, &ino);
 	if (!err)
-		err = inode_get_locked(t, ino, &i);
+		err = live_get_locked(t, ino, &i);
 	meta_unlock(m);
 	if (!err)
 		inode_stat(i, out);
@@ -66,7 +66,7 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	inode_new_version(i);
 	/* Of what has no name any more the log need not know. */
 	if (nlink && i->kind != ARRAY_BUCKET)
-		inode_mark_changed(i);
+		live_mark_changed(i);
 	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
 }
 
@@ -180,7 +180,7 @@ static int make_locked(struct inode *parent, const char *name, const struct meta
 	if (!err && S_ISDIR(row->mode))
 		err = relink_locked(parent, 1, live_of(parent)->parent);
 	if (!err)
-		err = inode_get_locked(t, row->ino, out);
+		err = live_get_locked(t, row->ino, out);
 	if (!err)
 		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
 	return err;
@@ -212,17 +212,17 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 		row.parent = parent_ino;
 	if (what->target)
 		row.size_bytes = strlen(what->target);
-	inode_log_enter(parent);
+	live_log_enter(parent);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
 	err = make_locked(parent, what->name, &row, what->target, &i);
 	meta_unlock(m);
 	if (!err && i->kind != ARRAY_BUCKET)
-		inode_mark_changed(i);
-	inode_log_leave(parent);
+		live_mark_changed(i);
+	live_log_leave(parent);
 	if (err)
 		return err;
-	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+	live_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	inode_stat(i, out);
 	return 0;
 }
@@ -244,7 +244,7 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
 		return err;
-	inode_log_enter(parent);
+	live_log_enter(parent);
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent_ino, name, &there);
 	err = err == -ENOENT ? 0 : err ? err : -EEXIST;
@@ -257,12 +257,12 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 	if (!err)
 		err = relink_locked(i, 1, 0);
 	meta_unlock(m);
-	inode_log_leave(parent);
+	live_log_leave(parent);
 	if (err)
 		return err;
 	inode_ref(i);
-	inode_mark_changed(i);
-	inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+	live_mark_changed(i);
+	live_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	inode_stat(i, out);
 	return 0;
 }
@@ -316,19 +316,19 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 	if (err)
 		return err;
 	room_free(t);
-	inode_log_enter(parent);
+	live_log_enter(parent);
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent_ino, name, &ino);
 	if (!err)
-		err = inode_get_locked(t, ino, &i);
+		err = live_get_locked(t, ino, &i);
 	if (!err)
 		err = check_removable_locked(i, dir);
 	if (!err)
 		err = drop_name_locked(parent, name, i);
 	meta_unlock(m);
-	inode_log_leave(parent);
+	live_log_leave(parent);
 	if (!err)
-		inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	if (i)
 		inode_put(i, 1);
 	return err;
@@ -341,12 +341,12 @@ static int get_dir(struct tree *t, uint64_t ino, struct inode **out)
 	int err;
 
 	meta_lock(m);
-	err = inode_get_locked(t, ino, out);
+	err = live_get_locked(t, ino, out);
 	meta_unlock(m);
 	return err;
 }
 
-int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_caller *who, mode_t mode, struct inode **out)
+int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_caller *who, mode_t mode, struct inode **out)
 {
 	struct meta *m = t->store->meta;
 	struct meta_inode row = { .mode = mode, .uid = who->uid, .gid = who->gid };
@@ -371,7 +371,7 @@ int name_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	if (!err)
 		err = inherit_locked(parent, row.ino, &any);
 	if (!err)
-		err = inode_get_locked(t, row.ino, out);
+		err = live_get_locked(t, row.ino, out);
 	if (!err) {
 		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
 		err = relink_locked(*out, -1, 0);
@@ -409,7 +409,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 	int err = meta_name_find_locked(m, parent->ino, name, &ino);
 
 	if (!err)
-		err = inode_get_locked(parent->tree, ino, old_out);
+		err = live_get_locked(parent->tree, ino, old_out);
 	else if (err == -ENOENT)
 		err = parent->nlink ? 0 : -ENOENT;
 	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
@@ -421,7 +421,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 	return err ? err : relink_locked(i, 1, 0);
 }
 
-int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino,
+int live_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino,
 		 const struct tree_caller *who)
 {
 	struct inode *parent, *old = NULL;
@@ -436,7 +436,7 @@ int name_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 	meta_unlock(t->store->meta);
 	commit_gate_leave(t->store->commit);
 	if (!err)
-		inode_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
 	if (old)
 		inode_put(old, 1);
 	inode_put(parent, 1);
@@ -481,12 +481,12 @@ static int check_rename_locked(struct rename *r)
 	int err = meta_name_find_locked(m, r->from->ino, r->name, &ino);
 
 	if (!err)
-		err = inode_get_locked(t, ino, &r->source);
+		err = live_get_locked(t, ino, &r->source);
 	if (err)
 		return err;
 	err = meta_name_find_locked(m, r->to->ino, r->newname, &ino);
 	if (!err)
-		err = inode_get_locked(t, ino, &r->target);
+		err = live_get_locked(t, ino, &r->target);
 	else if (err == -ENOENT && !(r->flags & RENAME_EXCHANGE))
 		err = 0;
 	if (err)
@@ -561,8 +561,8 @@ int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 	meta_unlock(m);
 	commit_gate_leave(t->store->commit);
 	if (!err) {
-		inode_touch(r.from, TREE_SET_MTIME | TREE_SET_CTIME);
-		inode_touch(r.to, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(r.from, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(r.to, TREE_SET_MTIME | TREE_SET_CTIME);
 	}
 	if (r.source)
 		inode_put(r.source, 1);
@@ -614,7 +614,7 @@ static int fill_rows_locked(struct tree_listing *l, size_t first, bool count)
 		int err;
 
 		if (count) {
-			err = inode_get_locked(l->tree, d->attr.st.st_ino, &i);
+			err = live_get_locked(l->tree, d->attr.st.st_ino, &i);
 			if (!err)
 				inode_stat(i, &d->attr);
 			d->counted = !err;
@@ -641,7 +641,7 @@ int live_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_list
 	if (!err)
 		err = meta_name_walk_locked(m, ino, cookie, add_row, &rows);
 	if (!err)
-		err = fill_rows_locked(to, first, to->count && !inode_crowded(t));
+		err = fill_rows_locked(to, first, to->count && !live_is_crowded(t));
 	meta_unlock(m);
 	return err;
 }

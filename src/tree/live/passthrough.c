@@ -156,7 +156,7 @@ static int begin(struct inode *i, struct array *a, bool writes)
 	int err;
 
 	if (writes && !a->file_id)
-		inode_mark_changed(i); /* inline bytes get a file */
+		live_mark_changed(i); /* inline bytes get a file */
 	err = array_share(a, writes, &file);
 	if (err)
 		return err;
@@ -202,7 +202,7 @@ static void end(struct inode *i)
 {
 	through_refresh_locked(i);
 	if (atomic_load(&live_of(i)->through.watched) && i->nlink)
-		inode_mark_changed(i); /* it may be inline again */
+		live_mark_changed(i); /* it may be inline again */
 	close_backing(i);
 	/* First: stat follows it. */
 	lock_acquire(&i->attr);
@@ -304,7 +304,7 @@ void through_refresh_locked(struct inode *i)
 	if (moved || (s->recent && atomic_load(&s->watched)))
 		array_refresh(i->array, true);
 	if (i->nlink && (moved || s->recent || read)) /* what has no name is not committed: that would put off its deletion */
-		inode_mark_dirty(i);
+		live_mark_dirty(i);
 	lock_acquire(&i->attr);
 	take_times(i, &now);
 	s->owes |= s->armed && moved;
@@ -312,7 +312,7 @@ void through_refresh_locked(struct inode *i)
 	lock_release(&i->attr);
 	inode_array_changed(i);
 	if (moved && i->nlink)
-		inode_mark_changed(i);
+		live_mark_changed(i);
 }
 
 static bool take_owed(struct inode *i)

@@ -75,13 +75,13 @@ static int drop_capabilities(struct inode *i, bool *any_out)
 	if (!atomic_load(&live_of(i)->has_xattrs) || !atomic_load(&live_of(i)->has_capabilities) || S_ISDIR(i->mode))
 		return 0;
 	room_free(i->tree);
-	inode_log_enter(i);
+	live_log_enter(i);
 	meta_lock(m);
 	err = meta_xattr_remove_locked(m, i->ino, PRIVS_XATTR);
 	if (!err || err == -ENODATA)
 		atomic_store(&live_of(i)->has_capabilities, 0);
 	meta_unlock(m);
-	inode_log_leave(i);
+	live_log_leave(i);
 	*any_out = !err;
 	return err == -ENODATA ? 0 : err;
 }
@@ -117,9 +117,9 @@ int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change
 		lost = drop_bits(i, who, change);
 	}
 	if (lost || any)
-		inode_touch(i, TREE_SET_CTIME);
+		live_touch(i, TREE_SET_CTIME);
 	if (lost)
-		tree_changed_attr(i->tree, i->ino);
+		changed_attr(i->tree, i->ino);
 	if (lost_out)
 		*lost_out = lost;
 	return 0;

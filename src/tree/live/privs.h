@@ -20,7 +20,7 @@ enum privs_change {
 
 /* Has it any? rw may be held. */
 bool privs_any(struct inode *i);
-/* Before such a change: takes away what ext4 would, and has the kernel forget it (tree_changed_attr). who: who makes the
+/* Before such a change: takes away what ext4 would, and has the kernel forget it (changed_attr). who: who makes the
  * change; NULL: the kernel writes back, and nothing is taken. *lost_out (may be NULL): the bits of the mode that are gone.
  * No lock above RANK_UPLOAD may be held. */
 int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change change, uint32_t *lost_out);

@@ -43,9 +43,9 @@ static int note_inode_locked(struct relog *r, const struct meta_inode *row)
 	if (S_ISDIR(row->mode))
 		err = meta_name_walk_locked(t->store->meta, row->ino, 0, note_name, r);
 	if (!err)
-		err = inode_get_locked(t, row->ino, &i);
+		err = live_get_locked(t, row->ino, &i);
 	if (!err)
-		inode_mark_changed(i);
+		live_mark_changed(i);
 	return err;
 }
 
@@ -152,7 +152,7 @@ static int relog(struct tree *t, bool layers)
 	return err;
 }
 
-int inode_relog(struct tree *t)
+int live_relog(struct tree *t)
 {
 	struct meta *m = t->store->meta;
 	int64_t wanted = 0;

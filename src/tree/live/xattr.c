@@ -58,7 +58,7 @@ static int reconfigure(struct inode *i)
 	if (!S_ISREG(i->mode))
 		return 0;
 	meta_lock(m);
-	err = inode_params_locked(i, &params);
+	err = setting_params_locked(i, &params);
 	meta_unlock(m);
 	return err ? err : edit_array(i, do_configure, &params);
 }
@@ -105,14 +105,14 @@ static void restore_setting(struct inode *i, const char *name, const struct valu
 {
 	struct meta *m = i->tree->store->meta;
 
-	inode_log_enter(i);
+	live_log_enter(i);
 	meta_lock(m);
 	if (old->v)
 		meta_xattr_set_locked(m, i->ino, name, old->v, old->len);
 	else
 		meta_xattr_remove_locked(m, i->ino, name);
 	meta_unlock(m);
-	inode_log_leave(i);
+	live_log_leave(i);
 }
 
 int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
@@ -134,7 +134,7 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 		return err;
 	if (!strcmp(name, PRIVS_XATTR))
 		through_vouch(i);
-	inode_log_enter(i);
+	live_log_enter(i);
 	meta_lock(m);
 	err = set_locked(m, ino, name, value, len, flags, &old);
 	if (!err) {
@@ -144,9 +144,9 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	if (!err && !strcmp(name, PRIVS_XATTR))
 		atomic_store(&live_of(i)->has_capabilities, 1);
 	meta_unlock(m);
-	inode_log_leave(i);
+	live_log_leave(i);
 	if (!err) {
-		inode_touch(i, TREE_SET_CTIME);
+		live_touch(i, TREE_SET_CTIME);
 		err = xattr_is_setting(name) ? reconfigure(i) : 0;
 		if (err)
 			restore_setting(i, name, &old);
@@ -216,13 +216,13 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 		return err;
 	room_measure(i);
 	room_free(t);
-	inode_log_enter(i);
+	live_log_enter(i);
 	meta_lock(m);
 	err = meta_xattr_remove_locked(m, ino, name);
 	meta_unlock(m);
-	inode_log_leave(i);
+	live_log_leave(i);
 	if (err)
 		return err;
-	inode_touch(i, TREE_SET_CTIME);
+	live_touch(i, TREE_SET_CTIME);
 	return xattr_is_setting(name) ? reconfigure(i) : 0;
 }

@@ -284,7 +284,7 @@ static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino
 }
 
 int past_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie,
-		     int (*each)(void *ctx, const struct realm_entry *e), void *ctx)
+	      int (*each)(void *ctx, const struct realm_entry *e), void *ctx)
 {
 	struct entries to = { .root = past_root_of(dir), .each = each, .ctx = ctx };
 	int err = listed_state(t, d, dir, cookie, &to.state);

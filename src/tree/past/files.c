@@ -109,7 +109,7 @@ int past_load(struct inode *i, struct array **out)
 	int err = hold_state(p);
 
 	if (!err)
-		err = inode_params_locked(i, &params);
+		err = setting_params_locked(i, &params);
 	if (err)
 		return err;
 	params.past = p->state;
@@ -179,7 +179,7 @@ static int hold_open(struct inode *i)
 }
 
 int past_open_file(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
-			  struct tree_file_info *info)
+		   struct tree_file_info *info)
 {
 	struct tree_file *f;
 	struct inode *i;

@@ -166,7 +166,7 @@ static int shown_array(struct tree *t, enum view_format f, uint64_t dir, const c
 	return find_rivals(t, f, dir, name, array_called_stem, &r, out);
 }
 
-int views_named(struct tree *t, const struct view_node *n, struct inode **out)
+static int named(struct tree *t, const struct view_node *n, struct inode **out)
 {
 	struct inode *held;
 	int err;
@@ -183,7 +183,7 @@ int views_named(struct tree *t, const struct view_node *n, struct inode **out)
 
 /* The array that a view's name without its suffix stands for, and that array's own name. */
 int views_find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
-		      struct inode **out)
+		     struct inode **out)
 {
 	struct rivals r;
 	int err = find_rivals(t, f, dir, base, array_of_stem, &r, out);
@@ -275,7 +275,7 @@ int views_now(struct inode *i, struct inode **out)
 	struct view_inode *n = view_of(i);
 	struct tree_attr attr;
 	bool allowed;
-	int err = n->node.past ? -ESTALE : views_named(i->tree, &n->node, out);
+	int err = n->node.past ? -ESTALE : named(i->tree, &n->node, out);
 
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;

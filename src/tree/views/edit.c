@@ -102,7 +102,7 @@ static int check_owner(struct inode *i, struct inode *owned, unsigned set, const
 	lock_release(&i->attr);
 	if (known || late || !who->uid || !(set & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID | TREE_SET_ATIME | TREE_SET_MTIME)))
 		return 0;
-	tree_changed_attr(i->tree, i->ino);
+	changed_attr(i->tree, i->ino);
 	return -ESTALE;
 }
 
@@ -140,7 +140,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 	}
 	if (!err && set) {
 		err = realm_of(t, target->ino)->setattr(t, target->ino, set, st, who, NULL, &attr);
-		tree_changed_facts(t, target->ino);
+		changed_facts(t, target->ino);
 	}
 	inode_put(target, 1);
 	return err ? err : views_getattr(t, ino, out);
@@ -230,8 +230,8 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct
 		err = check_sticky(held, i, who);
 		if (!err)
 			err = realm_of(t, held->ino)->unlink(t, held->ino, own, NULL);
-		tree_changed_name(t, held->ino, own);
-		tree_changed_attr(t, i->ino);
+		changed_name(t, held->ino, own);
+		changed_attr(t, i->ino);
 	} else if (err == -ENOENT && !find_upload(t, &view_of(dir)->node.key, name, &i)) {
 		err = unlink_upload(held, i, who);
 	}
@@ -253,7 +253,7 @@ int views_mkdir(struct tree *t, uint64_t parent, const struct realm_new *what, s
 		return err;
 	err = realm_of(t, held->ino)->make(t, held->ino, what, &made);
 	if (!err) {
-		tree_changed_name(t, held->ino, what->name);
+		changed_name(t, held->ino, what->name);
 		err = views_lookup(t, parent, what->name, what->who, out);
 		inode_forget(t, made.st.st_ino, 1);
 	}
@@ -285,7 +285,7 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : realm_of(t, held->ino)->rmdir(t, held->ino, name);
 		inode_forget(t, attr.st.st_ino, 1);
 	}
-	tree_changed_name(t, held->ino, name);
+	changed_name(t, held->ino, name);
 	inode_put(held, 1);
 	return err;
 }
@@ -345,7 +345,7 @@ static int keep_type(struct inode *i, const char *from, const char *to)
 	if (!was || (is && !strcmp(was, is)))
 		return 0;
 	meta_lock(m);
-	set = inode_setting_locked(i, SPILLFS_XATTR_DTYPE);
+	set = setting_text_locked(i, SPILLFS_XATTR_DTYPE);
 	meta_unlock(m);
 	free(set);
 	return set ? 0 : realm_of(i->tree, i->ino)->setxattr(i->tree, i->ino, SPILLFS_XATTR_DTYPE, was, strlen(was), 0);
@@ -376,11 +376,11 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 		err = keep_type(to->there, to->own, from->own);
 	if (!err)
 		err = realm_of(t, from->held->ino)->rename(t, from->held->ino, from->own, to->held->ino, to->own, flags, NULL);
-	tree_changed_name(t, from->held->ino, from->own);
-	tree_changed_name(t, to->held->ino, to->own);
-	tree_changed_attr(t, from->there->ino);
+	changed_name(t, from->held->ino, from->own);
+	changed_name(t, to->held->ino, to->own);
+	changed_attr(t, from->there->ino);
 	if (to->there)
-		tree_changed_attr(t, to->there->ino);
+		changed_attr(t, to->there->ino);
 	return err;
 }
 
@@ -479,8 +479,8 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 		err = realm_of(t, target->ino)->link(t, target->ino, to.held->ino, to.own, &linked);
 	if (!err) {
 		inode_forget(t, target->ino, 1);
-		tree_changed_name(t, to.held->ino, to.own);
-		tree_changed_attr(t, target->ino);
+		changed_name(t, to.held->ino, to.own);
+		changed_attr(t, target->ino);
 		err = views_lookup(t, parent, name, NULL, out);
 	}
 	if (target)

@@ -12,9 +12,9 @@
 
 static void read_settings_locked(struct inode *i, struct view_facts *out)
 {
-	char *shape = inode_setting_locked(i, SPILLFS_XATTR_SHAPE), *order = inode_setting_locked(i, SPILLFS_XATTR_ORDER);
-	char *logical = inode_setting_locked(i, SPILLFS_XATTR_LOGICAL);
-	char *filter = inode_setting_locked(i, SPILLFS_XATTR_FILTER), *codec = inode_setting_locked(i, SPILLFS_XATTR_CODEC);
+	char *shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE), *order = setting_text_locked(i, SPILLFS_XATTR_ORDER);
+	char *logical = setting_text_locked(i, SPILLFS_XATTR_LOGICAL);
+	char *filter = setting_text_locked(i, SPILLFS_XATTR_FILTER), *codec = setting_text_locked(i, SPILLFS_XATTR_CODEC);
 	bool chosen = !filter || !strcmp(filter, "auto");
 
 	if (!shape || shape_parse(shape, &out->shape))
@@ -38,7 +38,7 @@ int views_facts(struct inode *i, struct view_facts *out)
 	int err;
 
 	meta_lock(m);
-	err = inode_dtype_locked(i, &text);
+	err = setting_dtype_locked(i, &text);
 	if (!err) {
 		err = *text ? dtype_parse(text, &facts.dtype) : 0;
 		free(text);

@@ -229,7 +229,7 @@ static int write_view(struct tree_file *base, struct edit_bytes *b, const struct
 	int err = f->upload ? upload_write(f->upload, b, how->who) : views_write(base->inode, b, how->who);
 
 	if (how->direct && f->live)
-		tree_changed_pages(base->tree, base->ino, off, len);
+		changed_pages(base->tree, base->ino, off, len);
 	return err;
 }
 
@@ -241,7 +241,7 @@ static int flush_view(struct tree_file *base, bool closing)
 		return upload_flush(f->upload, closing);
 	/* What was written in place changes what the kernel has of the array; what waits for this waits for that. */
 	if (f->live)
-		tree_changed_facts(base->tree, ((struct inode *)view_owner(base->inode->array))->ino);
+		changed_facts(base->tree, ((struct inode *)view_owner(base->inode->array))->ino);
 	return 0;
 }
 

@@ -23,13 +23,13 @@ int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_c
 		return err;
 	err = edit_write_inside(i, b); /* it may have been cut since the view was opened */
 	if (b->off > off)
-		inode_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
 	/* As of a write around the cache: in this order, an open in between sees the mark or is seen. */
 	atomic_store(&i->stale_pages, true);
 	if (atomic_load(&i->ncached))
-		tree_changed_pages(i->tree, i->ino, off, len);
+		changed_pages(i->tree, i->ino, off, len);
 	else
-		tree_changed_attr(i->tree, i->ino);
+		changed_attr(i->tree, i->ino);
 	return err;
 }
 

@@ -174,9 +174,8 @@ void views_look_end(struct view_look *l);
 int views_lay(struct tree *t, const struct view_node *n, const struct view_look *look, bool to_read, struct view **out);
 /* An array may be replaced between looking for it and looking at it; then it is looked for again. */
 #define VIEWS_REPLACED_TRIES 100
-/* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ENOENT: none that is shown. */
-int views_named(struct tree *t, const struct view_node *n, struct inode **out);
-/* The same for whoever has been let in by the attributes that were told of i: -ESTALE if that might not be allowed. */
+/* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ESTALE: none that is shown, or one that
+ * might not be allowed to those who were let in by the attributes that were told of i. */
 int views_now(struct inode *i, struct inode **out);
 bool views_same_access(const struct stat *a, const struct stat *b);
 /* The attributes of what a node shows. look NULL: it is gone. -ESTALE. */

@@ -70,7 +70,7 @@ static int lookup_upload(struct tree *t, const struct view_key *dir, const char 
 }
 
 static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char *name, const struct tree_caller *who,
-			struct tree_attr *out)
+			 struct tree_attr *out)
 {
 	struct view_key key = { .source = dir->source, .format = dir->format, .role = VIEW_GROUP };
 	char base[META_NAME_MAX + 1], own[META_NAME_MAX + 1];
@@ -174,7 +174,7 @@ static int lookup_chunk3(const struct view_key *dir, const char *name, const str
 }
 
 static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, const struct tree_caller *who,
-			struct tree_attr *out)
+			   struct tree_attr *out)
 {
 	const struct view_inode *node = view_of(dir);
 	const struct view_key *d = &node->node.key;
@@ -217,7 +217,7 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 }
 
 static int lookup_held(struct tree *t, struct inode *dir, const char *name, const struct tree_caller *who,
-			struct tree_attr *out)
+		       struct tree_attr *out)
 {
 	struct view_key key = { 0 };
 	struct tree_attr attr;

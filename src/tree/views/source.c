@@ -18,7 +18,7 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 		return err;
 	}
 	meta_lock(m);
-	err = inode_get_locked(t, number, out);
+	err = live_get_locked(t, number, out);
 	meta_unlock(m);
 	return err == -ENOENT ? -ESTALE : err;
 }

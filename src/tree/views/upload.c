@@ -410,7 +410,7 @@ static int make_array(struct upload *u)
 	if (err)
 		return err;
 	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
-	err = name_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, &u->array);
+	err = live_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, &u->array);
 	if (!err)
 		atomic_store(&u->array_ino, u->array->ino);
 	return err ? err : set_facts(u->array, &u->facts);
@@ -465,7 +465,7 @@ static int write_elements(struct upload *u, struct edit_bytes *b, const struct t
 	if (!err)
 		err = edit_write(u->array, b, &u->writer);
 	if (b->len < len)
-		inode_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(u->array, TREE_SET_MTIME | TREE_SET_CTIME);
 	return err;
 }
 
@@ -573,13 +573,13 @@ static int publish_locked(struct upload *u)
 	old = u->old;
 	lock_release(&t->lock);
 	if (!err)
-		err = name_publish(t, dir, name, u->array, old, &u->caller);
+		err = live_publish(t, dir, name, u->array, old, &u->caller);
 	if (err == -EACCES || err == -EEXIST)
 		log_warn("views/npy: %s: not who wrote it may %s there now", name, err == -EEXIST ? "replace what is" : "make it");
 	if (err)
 		return err;
 	u->published = true;
-	tree_changed_name(t, dir, name);
+	changed_name(t, dir, name);
 	return 0;
 }
 
@@ -691,7 +691,7 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 	set &= ~TREE_SET_SIZE;
 	if (!err && set && u->array) {
 		err = realm_of(u->node->tree, u->array->ino)->setattr(u->node->tree, u->array->ino, set, st, who, NULL, &attr);
-		tree_changed_facts(u->node->tree, u->array->ino);
+		changed_facts(u->node->tree, u->array->ino);
 	}
 	lock_release(&u->lock);
 	return err;

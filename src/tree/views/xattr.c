@@ -33,7 +33,7 @@ static int run_dtype(struct tree *t, struct inode *i, char **out)
 	if (err)
 		return err;
 	meta_lock(m);
-	err = inode_dtype_locked(source, &text);
+	err = setting_dtype_locked(source, &text);
 	meta_unlock(m);
 	inode_put(source, 1);
 	if (!err)
@@ -152,7 +152,7 @@ int views_setxattr(struct tree *t, uint64_t ino, const char *name, const void *v
 		return err;
 	of = realm_of(t, target->ino);
 	err = of->setxattr ? of->setxattr(t, target->ino, name, value, len, flags) : of->refusal;
-	tree_changed_attr(t, target->ino);
+	changed_attr(t, target->ino);
 	inode_put(target, 1);
 	return err;
 }
@@ -167,7 +167,7 @@ int views_removexattr(struct tree *t, uint64_t ino, const char *name)
 		return err;
 	of = realm_of(t, target->ino);
 	err = of->removexattr ? of->removexattr(t, target->ino, name) : of->refusal;
-	tree_changed_attr(t, target->ino);
+	changed_attr(t, target->ino);
 	inode_put(target, 1);
 	return err;
 }
