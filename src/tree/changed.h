@@ -1,5 +1,5 @@
 /*
- * What the kernel is told to forget (tree_on_changes).
+ * Having the kernel forget (tree_on_changes).
  */
 #ifndef SPILLFS_TREE_CHANGED_H
 #define SPILLFS_TREE_CHANGED_H

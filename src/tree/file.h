@@ -13,7 +13,7 @@ struct edit_bytes;
 /* As the functions of tree.h. */
 struct file_ops {
 	int (*read)(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out);
-	/* What is in is taken from the beginning of b: with an error, what is left is not in. NULL: -EBADF */
+	/* Takes from the beginning of b what is in: after an error, b holds what is not in. NULL: -EBADF */
 	int (*write)(struct tree_file *f, struct edit_bytes *b, const struct tree_write_how *how);
 	int (*flush)(struct tree_file *f, bool closing); /* NULL: nothing to do */
 	int (*allocate)(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who); /* NULL: -EBADF */

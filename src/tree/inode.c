@@ -1,7 +1,7 @@
 /*
  * Known inodes: the table by number, references, attributes, and arrays while they are open.
  *
- * Invariant: one number has one struct inode. What is loaded from a row is loaded under the meta lock.
+ * Invariant: one number has one struct inode. Rows are loaded under the meta lock.
  */
 #include "tree/inode.h"
 
@@ -12,7 +12,7 @@
 #include "store/store.h"
 #include "util/clock.h"
 
-/* What malloc adds to an inode. */
+/* malloc adds this to an inode. */
 #define HEAP_BYTES 16u
 /* The kernel's coarse clock moves on by this at most at once. */
 #define TICK_NS 20000000

@@ -1,8 +1,8 @@
 /*
- * What is known of a file or directory, of whichever world: its attributes, its array while that is open, and who uses it. Each world
+ * Facts of a known file or directory, of whichever world: its attributes, its array while that is open, and who uses it. Each world
  * has a struct of its own that begins with this one.
  *
- * What protects what: refs by RANK_ICACHE; mode, owner, link count and times by attr (RANK_ATTR); the array's data and size by rw
+ * Locks: refs by RANK_ICACHE; mode, owner, link count and times by attr (RANK_ATTR); the array's data and size by rw
  * (RANK_INODE). size_bytes is a copy of the array's size that stat reads without a lock.
  */
 #ifndef SPILLFS_TREE_INODE_H
@@ -42,6 +42,7 @@ struct inode {
 
 	struct lock attr;
 	_Atomic uint32_t mode; /* its type never changes, and is read without the lock */
+	atomic_bool lost_bits; /* some were taken away (live/privs.c): the kernel is to keep no attributes of it */
 	uint32_t nlink, uid, gid;
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;

@@ -31,7 +31,7 @@ enum realm_id { REALM_LIVE, REALM_PAST, REALM_VIEWS, REALM_CONTROL, REALM_N };
 #define REALM_CONTROL_FIRST 5u
 #define REALM_CONTROL_LAST 12u
 
-/* What is made in a directory. */
+/* A new entry of a directory. */
 struct realm_new {
 	const char *name;
 	mode_t mode; /* with the file type */
@@ -40,7 +40,7 @@ struct realm_new {
 	const struct tree_caller *who;
 };
 
-/* What a directory has, without an inode. */
+/* An entry that is there, without an inode. */
 struct realm_entry {
 	uint64_t cookie, ino;
 	const char *name;
@@ -73,7 +73,7 @@ struct realm_ops {
 		    void *ctx);
 	/* -ENOENT: none is picked; else *out has one more reference, and is what the entry stands for. NULL: no views show this world. */
 	int (*find)(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out);
-	/* What ".." shows; NULL: the root. */
+	/* The directory that ".." shows; NULL: the root. */
 	int (*parent)(struct tree *t, uint64_t dir, uint64_t *out);
 	/* The directory of this world that a root of another shows. Counts a lookup. */
 	int (*enter)(struct tree *t, uint64_t root, struct tree_attr *out);
@@ -103,7 +103,7 @@ struct realm_ops {
 	/* The live arrays that it shows, be it one of them. -ENOMEM. NULL: there are none. */
 	int (*arrays)(struct tree *t, uint64_t ino, struct tree_inos *out);
 
-	/* Inodes of this world (inode.h). What may be NULL has nothing to do then. */
+	/* Inodes of this world (inode.h). One that may be NULL has nothing to do then. */
 	size_t inode_bytes;
 	void (*forgetting)(struct inode *i);           /* the kernel forgets it: no lock is held; may be NULL */
 	void (*put)(struct inode *i, uint64_t n);      /* NULL: with the last of n references it is freed */

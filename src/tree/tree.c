@@ -5,8 +5,8 @@
  *  1. A change that a world has not is refused as the world says; a follower refuses all with -EROFS.
  *  2. Cookies of listings: "." and "..", the root's control entries, then those of the directory's own world.
  */
-#include "tree/tree.h"
 #include "tree/live/room.h"
+#include "tree/tree.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -428,6 +428,13 @@ int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino)
 {
 	return inode_is_mappable(t, ino);
+}
+
+bool tree_attr_kept(struct tree *t, uint64_t ino)
+{
+	struct inode *i;
+
+	return inode_find(t, ino, &i) || !i->lost_bits;
 }
 
 int tree_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)

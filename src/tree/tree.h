@@ -57,7 +57,7 @@ void tree_sizes_stick(struct tree *t);
 /* So many threads serve the kernel's requests. Before it is told, no operation waits for what another request frees. */
 void tree_served_by(struct tree *t, unsigned nthreads);
 
-/* What the kernel knows and has to forget, because it changed by another name than the one that the kernel used. Called
+/* Tells what the kernel knows and has to forget, because it changed by another name than the one that the kernel used. Called
  * while an operation runs, perhaps with locks held; what it says must have happened when the operation is answered. */
 struct tree_changes {
 	void (*name)(void *ctx, uint64_t parent, const char *name);
@@ -81,7 +81,7 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, const struct 
 /* Names of this directory come and go by the kernel alone, or it is told (tree_on_changes): it may keep that one is not there. */
 bool tree_names_settled(struct tree *t, uint64_t parent);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
-/* What is made in this directory is a snapshot. */
+/* Directories that are made in this one are snapshots. */
 bool tree_takes_snapshots(uint64_t dir);
 /* mode has the file type; target is for symbolic links. */
 int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
@@ -133,7 +133,7 @@ uint64_t tree_shown_ino(struct tree *t, uint64_t ino);
 struct tree_file;
 int tree_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *st, const struct tree_caller *who, struct tree_file *f,
 		 struct tree_attr *out);
-/* A shared mapping may have changed pages that the kernel has not written back. What depends on them, or on
+/* A shared mapping may have changed pages that the kernel has not written back. An answer that depends on them, or on
  * their not coming later (SEEK_HOLE, utimens), has them written back first. */
 bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino);
 /* May the kernel have kept attributes of the file from before? False where each answer was that it must not, since a change of
@@ -196,7 +196,7 @@ int tree_flush(struct tree_file *f, bool closing);
 int tree_fallocate(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who);
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
-/* What is stored of a layered array from block `first` on; -ENOTTY for other files. */
+/* The stored blocks of a layered array from block `first` on; -ENOTTY for other files. */
 struct spillfs_blocks;
 int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out);
 /* A run boundary at the present end of a bucket (array/runs.h). -EOPNOTSUPP: it is none; -EROFS. The kernel has no dirty pages

@@ -1,9 +1,9 @@
 /*
- * deltas/, snapshots/ and .spillfs/. What is below a snapshot is past.c's.
+ * deltas/, snapshots/ and .spillfs/. past/ shows what is below a snapshot.
  *
  * Invariants:
  *  1. deltas/ lists exactly the sealed layers; a delta that is open stays readable when it is dropped.
- *  2. What tells of files whoever may look at them, their bytes (deltas) or their names (diff), is the owner's alone.
+ *  2. Only the owner may read what tells of files without regard to their modes: their bytes (deltas) or their names (diff).
  *  3. A text is made when the file is opened, so that one reader sees one moment. Such files have size 0 in
  *     stat, as in /proc, and are read around the kernel's cache.
  */

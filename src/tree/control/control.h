@@ -1,5 +1,5 @@
 /*
- * What the tree shows besides the store's files: deltas/, snapshots/ and .spillfs/; of a follower the root too. Owned by
+ * Files and directories that the tree shows besides the store's: deltas/, snapshots/ and .spillfs/; of a follower the root too. Owned by
  * the daemon's user, made up on the spot. Their inode numbers are fixed: they never meet those of files.
  */
 #ifndef SPILLFS_TREE_CONTROL_H

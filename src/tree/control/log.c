@@ -12,8 +12,8 @@
 
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/inode.h"
 #include "tree/control/control.h"
+#include "tree/inode.h"
 
 void control_put_name(FILE *f, const char *name, const char *also)
 {

@@ -1,5 +1,6 @@
 /*
- * snapshots/: a directory made here names the state of this moment, and removing it drops the name. What is below one is past/'s.
+ * snapshots/: a directory made here names the state of this moment, and removing it drops the name. past/ shows the
+ * state below.
  */
 #include <errno.h>
 #include <string.h>

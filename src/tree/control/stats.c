@@ -12,8 +12,8 @@
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"
-#include "tree/inode.h"
 #include "tree/control/control.h"
+#include "tree/inode.h"
 #include "util/clock.h"
 #include "util/stats.h"
 
@@ -30,7 +30,7 @@ static void put_head(FILE *f, const char *name, const char *type, const char *he
 	fprintf(f, "# TYPE %s %s\n# HELP %s %s.\n", name, type, name, help);
 }
 
-/* What is in seconds is counted in nanoseconds. */
+/* Seconds are counted in nanoseconds. */
 static void put_value(FILE *f, const char *name, uint64_t n)
 {
 	size_t len = strlen(name);

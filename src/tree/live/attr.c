@@ -97,10 +97,3 @@ int live_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 	inode_stat(i, out);
 	return 0;
 }
-
-bool tree_attr_kept(struct tree *t, uint64_t ino)
-{
-	struct inode *i;
-
-	return inode_find(t, ino, &i) || i->realm->id != REALM_LIVE || !live_of(i)->lost_bits;
-}

@@ -1,5 +1,5 @@
 /*
- * What a commit does with the tree: dirty inodes become rows, and records of the layers' log.
+ * A commit's work on the tree: dirty inodes become rows, and records of the layers' log.
  *
  * Invariants:
  *  1. Everything under layers/ that is a row is in the log too, in the same transaction.
@@ -14,9 +14,9 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/live/live.h"
-#include "tree/setting.h"
 #include "tree/live/passthrough.h"
 #include "tree/past/past.h"
+#include "tree/setting.h"
 #include "util/err.h"
 
 static int hook_flush(void *ctx)
@@ -125,7 +125,7 @@ static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 	return err;
 }
 
-/* What the log has to know, and the array's own rows. */
+/* Stages the facts that the log has to know, and the array's own rows. */
 static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
 {
 	bool changed = atomic_exchange(&live_of(i)->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
@@ -169,7 +169,7 @@ static int stage_inode(struct inode *i)
 	return err;
 }
 
-/* What becomes dirty while this runs waits for the next commit, or it would never end. */
+/* An inode that becomes dirty while this runs waits for the next commit, or it would never end. */
 static int hook_stage(void *ctx, int *left)
 {
 	struct tree *t = ctx;
@@ -250,7 +250,7 @@ static int list_open(struct tree *t, struct inode ***out, size_t *n_out)
 	v = malloc((t->ninodes + 1) * sizeof(*v));
 	for (size_t b = 0; v && b < t->nbuckets; b++) {
 		for (struct inode *i = t->table[b]; i; i = i->hash_next) {
-			if (i->realm->id != REALM_LIVE || i->kind != ARRAY_LAYERED || !S_ISREG(i->mode))
+			if (i->realm->fixed || i->kind != ARRAY_LAYERED || !S_ISREG(i->mode))
 				continue;
 			i->refs++;
 			v[n++] = i;

@@ -1,5 +1,5 @@
 /*
- * What the next commit has to store.
+ * Inodes that the next commit has to store.
  *
  * Invariants:
  *  1. A dirty inode is on the dirty list, once, and the list holds a reference.
@@ -11,7 +11,7 @@
 #include "tree/live/live.h"
 #include "tree/live/room.h"
 
-/* What its row and its note take. */
+/* The bytes that its row and its note take. */
 static uint64_t owed_by(const struct inode *i)
 {
 	uint64_t xattrs = atomic_load(&live_of(i)->xattrs_bytes);

@@ -26,7 +26,7 @@ struct runs_writer;
 int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx);
 /* w: the open file that grows it, for the runs of buckets (array/runs.h); NULL: none does. */
 int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w);
-/* What is in is taken from the beginning of b: with an error, what is left is not in. */
+/* Takes from the beginning of b what is in: after an error, b holds what is not in. */
 int edit_write(struct inode *i, struct edit_bytes *b, struct runs_writer *w);
 /* The same, but -EFBIG behind the end. */
 int edit_write_inside(struct inode *i, struct edit_bytes *b);

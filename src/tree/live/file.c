@@ -77,7 +77,7 @@ static int choose_mode(struct live_file *f, struct inode *i, struct tree_file_in
 		if (f->cached)
 			atomic_fetch_add(&i->ncached, 1);
 		/* inode_stat says from then on that there may be data. */
-		info->new_attr = !live_of(i)->lost_bits && (f->through.unsettles ||
+		info->new_attr = !i->lost_bits && (f->through.unsettles ||
 							    (f->cached && acc != O_RDONLY && !atomic_load(&a->stored_bytes)));
 	}
 	rwlock_release(&i->rw);
@@ -285,7 +285,7 @@ static int write_part(struct live_file *f, struct edit_bytes *b, size_t n)
 	return err;
 }
 
-/* What the kernel writes back, without what is not the file's. */
+/* Pages that the kernel writes back, without what is not the file's. */
 static int write_pages(struct live_file *f, struct edit_bytes *b)
 {
 	uint64_t from, to;
@@ -307,7 +307,7 @@ static int write_bytes(struct live_file *f, struct edit_bytes *b)
 	return edit_write(f->base.inode, b, &f->writer);
 }
 
-/* Of [off, off + len), and between it and the end that was before. */
+/* Has the kernel drop [off, off + len), and what is between it and the end that was before. */
 static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t len)
 {
 	uint64_t from = tail_drop_from(i, before, off);

@@ -1,5 +1,5 @@
 /*
- * What is only remembered: inodes that nobody uses but the kernel, which keeps names for as long as it has memory, and
+ * Inodes that are only remembered: nobody uses them but the kernel, which keeps names for as long as it has memory, and
  * their arrays. Each has a share of the account (util/account.h); when that is used up, the arrays used longest ago are
  * closed, and the kernel is asked to forget the names used longest ago, which brings their inodes back.
  *

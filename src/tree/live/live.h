@@ -1,7 +1,7 @@
 /*
  * The live tree: buckets/, columns/ and layers/, as rows of meta.db.
  *
- * What protects what, besides inode.h: names by the meta lock, and the parent of a directory by that or attr: it is written under
+ * Locks, besides those of inode.h: names by the meta lock, and the parent of a directory by that or attr: it is written under
  * both.
  */
 #ifndef SPILLFS_TREE_LIVE_H
@@ -39,7 +39,6 @@ struct live_inode {
 	struct through through;
 	uint64_t parent;
 	atomic_int nwriters;         /* opens that can write */
-	atomic_bool lost_bits;       /* privs.c has taken some away: the kernel is to keep no attributes of it */
 	atomic_int nkept;            /* opens no descriptor of which was closed, if the kernel tells */
 	int64_t leaving_ns;          /* leaving.c; RANK_ICACHE, as the next line */
 	struct live_inode *leaving_next, **leaving_link; /* NULL: it is not leaving */

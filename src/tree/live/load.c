@@ -23,7 +23,7 @@ int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 
 	lock_acquire(&t->lock);
 	i = inode_use_locked(t, ino);
-	if (i && i->realm->id == REALM_LIVE && live_of(i)->idle)
+	if (i && live_of(i)->idle)
 		live_used_locked(i);
 	lock_release(&t->lock);
 	if (i) {
@@ -114,7 +114,7 @@ void live_stat_locked(struct inode *i, struct tree_attr *out)
 	if (a)
 		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
 	through_stat_locked(i, &out->st);
-	if ((a && array_unsettled(a)) || live_of(i)->through.mapped || live_of(i)->lost_bits)
+	if ((a && array_unsettled(a)) || live_of(i)->through.mapped || i->lost_bits)
 		out->attr_ms = 0;
 }
 

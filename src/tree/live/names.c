@@ -64,13 +64,13 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	live_of(i)->parent = parent;
 	lock_release(&i->attr);
 	inode_new_version(i);
-	/* Of what has no name any more the log need not know. */
+	/* The log need not know of a file that has lost its last name. */
 	if (nlink && i->kind != ARRAY_BUCKET)
 		live_mark_changed(i);
 	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
 }
 
-/* What the layers' log says of a name. */
+/* Notes in the layers' log what a name stands for. */
 static int note_name(struct inode *dir, const char *name, uint64_t ino)
 {
 	if (dir->kind != ARRAY_LAYERED && dir->kind != ARRAY_COLUMN)
@@ -389,7 +389,7 @@ static bool may_replace(struct inode *there, struct inode *i, const struct tree_
 					(there->uid == i->uid && there->gid == i->gid && there->mode == i->mode));
 }
 
-/* What the kernel would say of a new name in this directory. Of the caller's groups only the first is known. */
+/* Would the kernel let the caller make a name in this directory? Only the first of the caller's groups is known. */
 static bool may_add(const struct inode *dir, const struct tree_caller *who)
 {
 	mode_t need = S_IWUSR | S_IXUSR;
@@ -429,7 +429,7 @@ int live_publish(struct tree *t, uint64_t parent_ino, const char *name, struct i
 
 	if (err)
 		return err;
-	/* As a rename: what takes another file's name must not be durable before its data. */
+	/* As a rename: a file that takes another's name must not be durable before its data. */
 	commit_gate_enter(t->store->commit);
 	meta_lock(t->store->meta);
 	err = publish_locked(parent, name, i, old_ino, who, &old);
@@ -505,7 +505,7 @@ static int check_rename_locked(struct rename *r)
 	return err;
 }
 
-/* The entries alone. What has a name before and after keeps its place. */
+/* The entries alone. A name that is there before and after keeps its place. */
 static int rename_entries_locked(struct rename *r)
 {
 	int err;
@@ -551,7 +551,7 @@ int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
 		return err;
-	/* What takes another file's name must not be durable before its data: between staging and COMMIT
+	/* A file that takes another's name must not be durable before its data: between staging and COMMIT
 	 * the data may be newer than what was staged. */
 	commit_gate_enter(t->store->commit);
 	meta_lock(m);

@@ -7,7 +7,7 @@
  *
  * Invariants:
  *  1. While opens pass through, the array's file stays the same one (array_share), and no other open is cached.
- *  2. Whoever needs the size, the times or the bytes as they are calls through_refresh first; a commit does. The file is
+ *  2. Code that needs the size, the times or the bytes as they are calls through_refresh first; a commit does. The file is
  *     compared with its facts at the last time (`seen`). The clock of files ticks coarsely: what was written in the last tick counts as
  *     written once more (`recent`).
  *  3. Each inode whose file the kernel has is in t->through, with a reference.

@@ -59,7 +59,7 @@ static uint32_t drop_bits(struct inode *i, const struct tree_caller *who, enum p
 	if (!lost)
 		return 0;
 	lock_acquire(&i->attr);
-	live_of(i)->lost_bits = true;
+	i->lost_bits = true;
 	i->mode &= ~lost;
 	lock_release(&i->attr);
 	return lost;

@@ -1,5 +1,5 @@
 /*
- * What lends privilege to whoever runs a file: the set-user and set-group bits, and its capabilities. They vouch for the
+ * The privileges that a file lends to those who run it: the set-user and set-group bits, and its capabilities. They vouch for the
  * bytes and the owner that the file had when they were set.
  */
 #ifndef SPILLFS_TREE_PRIVS_H

@@ -91,7 +91,7 @@ static int note_gone(struct layers *ls, enum array_kind kind, uint64_t ino)
 	return err;
 }
 
-/* What of a class only the log has. */
+/* Notes as gone what only the log has of a class. */
 static int note_missing_locked(struct tree *t, const struct index *log, enum array_kind kind)
 {
 	struct relog r = { .tree = t, .kind = kind };

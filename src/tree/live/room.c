@@ -76,7 +76,7 @@ void room_measure(struct inode *i)
 	if (i->kind == ARRAY_BUCKET || atomic_load(&live_of(i)->xattrs_bytes) != UINT64_MAX)
 		return;
 	meta_lock(m);
-	/* What fails here says so where the attributes are needed. */
+	/* A failure shows where the attributes are needed. */
 	if (atomic_load(&live_of(i)->has_xattrs))
 		meta_xattr_walk_locked(m, i->ino, add_xattr, &bytes);
 	atomic_store(&live_of(i)->xattrs_bytes, bytes);

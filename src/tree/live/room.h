@@ -6,7 +6,7 @@
 
 #include "tree/live/live.h"
 
-/* What a dirty inode owes to the commit, and what a change of names or attributes needs, with room for what it splits. */
+/* The bytes that a dirty inode owes to the commit, and that a change of names or attributes needs, with room for pages it splits. */
 #define ROOM_INODE_BYTES 4608u
 #define ROOM_NAME_BYTES 65536u
 /* Waits for the commit that frees so much, if it is not there. -ENOSPC: it does not. */

@@ -3,7 +3,7 @@
  *
  * fallocate and writes around the cache have the page dropped while the kernel still knows the old end. A truncation cannot
  * wait for that: the kernel holds page writes back until it is answered, then takes the new size for the end, writes the page
- * back and drops it. What it writes then behind the old end is left out.
+ * back and drops it. Bytes that it writes then behind the old end are left out.
  *
  * Invariant: inode.old_end is set only while no byte of the page behind it can have been written after the truncation. The
  * kernel has dropped the page when the truncation returns, so that such a byte needs a read or a write first, which is seen

@@ -18,7 +18,7 @@ void tail_resized(struct inode *i, uint64_t old_bytes);
 uint64_t tail_drop_from(const struct inode *i, uint64_t old_bytes, uint64_t off_bytes);
 /* The kernel reads such bytes into its cache, or has others there than before: it keeps nothing of the last truncation. */
 void tail_replaced(struct inode *i, uint64_t off_bytes, size_t len);
-/* Of what it writes back, [*from_out, *to_out) is not the file's; false: all is. */
+/* It writes this back: [*from_out, *to_out) of it is not the file's; false: all is. */
 bool tail_covers(const struct inode *i, uint64_t off_bytes, size_t len, uint64_t *from_out, uint64_t *to_out);
 
 #endif

@@ -17,11 +17,11 @@
 #include "store/store.h"
 #include "tree/live/edit.h"
 #include "tree/live/live.h"
+#include "tree/live/passthrough.h"
+#include "tree/live/privs.h"
+#include "tree/live/room.h"
 #include "tree/setting.h"
 #include "tree/xattr.h"
-#include "tree/live/passthrough.h"
-#include "tree/live/room.h"
-#include "tree/live/privs.h"
 
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."

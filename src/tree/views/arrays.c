@@ -15,7 +15,6 @@
 /* For how long an array that has replaced another may be opened after a look at that one. */
 #define REPLACED_NS 1000000000
 
-/* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
 int views_source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out)
 {
 	int err = realm_of(t, dir)->lookup(t, dir, name, NULL, attr);
@@ -98,7 +97,7 @@ static uint64_t pick_rival(void *ctx)
 	return r->picked ? r->picked->ino : 0;
 }
 
-/* What may stand behind a stem. */
+/* The endings that can stand behind a stem. */
 struct endings {
 	char text[DTYPE_NSCALARS][16];
 	const char *v[DTYPE_NSCALARS + 1];

@@ -84,7 +84,7 @@ static int node_attr(struct inode *i, const struct view_look *look, struct tree_
 	return err;
 }
 
-/* Who may read the source may read the view; who may write it, write it through npy. Names are changed in directories of
+/* The right to read the source is that to read the view, and the right to write it is that through npy. Names are changed in directories of
  * formats that show an array as a file. */
 static mode_t mode_of(const struct tree *t, const struct view_node *n, mode_t source)
 {

@@ -1,5 +1,5 @@
 /*
- * What is done to a view and goes through to its array: attributes, names, and writes in place.
+ * Changes of a view that go through to its array: attributes and names.
  *
  * Only where one file is one array: npy, parquet, arrow, zst; npy's directories are those of the arrays, too. All else is
  * -EROFS. The kernel has checked what the caller may do by the attributes of the view, which are the array's.
@@ -7,10 +7,7 @@
  * A renamed array keeps the suffix of its type, so that it keeps its type: prices.f64, shown as prices.npy, becomes NEW.f64
  * when that is renamed to NEW.npy. If NEW.npy shows an array already, that one is replaced, under its own name.
  *
- * Invariants:
- *  1. What the kernel knows of the array by the array's own name, it is told to forget before the change is answered.
- *  2. While a view is written in place, it is one node, whoever opens it: all share the kernel's pages. It shows the array as
- *     it is, not as it was.
+ * Invariant: the kernel is told to forget what it knows of the array by the array's own name, before the change is answered.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,12 +18,12 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "tree/control/control.h"
+#include "tree/inos.h"
 #include "tree/live/edit.h"
 #include "tree/live/privs.h"
-#include "tree/control/control.h"
-#include "tree/views/upload.h"
-#include "tree/inos.h"
 #include "tree/views/inside.h"
+#include "tree/views/upload.h"
 #include "util/log.h"
 #include "view/view.h"
 
@@ -44,7 +41,7 @@ int views_may_write(struct inode *i)
 	return file && n->node.key.format == FORMAT_NPY && !views_is_fixed(i->tree, n->node.key.source) ? 0 : -EROFS;
 }
 
-/* What an open view shows, whatever its array's name stands for by now; with a reference. */
+/* The array that an open view shows, whatever has its name by now; with a reference. */
 static bool shown_array(struct inode *i, struct inode **out)
 {
 	struct inode *array = NULL;

@@ -1,5 +1,5 @@
 /*
- * What an array is for a format.
+ * An array as a format sees it.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -120,7 +120,7 @@ static void end_view(struct view_file *f)
 	leave_live(f);
 }
 
-/* In place. What was pinned is read on; the writer is sent to look for another node. */
+/* In place. Readers of pinned bytes go on with them; the writer is sent to look for another node. */
 static int open_live(struct view_file *f, struct inode *i, const struct tree_caller *who, struct tree_file_info *info)
 {
 	int err;
@@ -239,7 +239,7 @@ static int flush_view(struct tree_file *base, bool closing)
 
 	if (f->upload)
 		return upload_flush(f->upload, closing);
-	/* What was written in place changes what the kernel has of the array; what waits for this waits for that. */
+	/* The kernel has to forget what it has of the array, too, before this is answered. */
 	if (f->live)
 		changed_facts(base->tree, ((struct inode *)view_owner(base->inode->array))->ino);
 	return 0;

@@ -96,7 +96,7 @@ void views_leave_live(struct inode *i)
 	lock_acquire(&i->tree->lock);
 	if (!--v->nlive) {
 		*written_slot(v) = v->next_written;
-		/* What has it open goes on; what comes is shown the array as it is then. */
+		/* Those that have it open go on; the next to come is shown the array as it is then. */
 		atomic_store(&v->superseded, true);
 	}
 	lock_release(&i->tree->lock);

@@ -51,7 +51,7 @@ struct view_key {
 	enum view_format format;
 };
 
-/* What a view shows. */
+/* A view by what it shows. */
 struct view_node {
 	struct view_key key;
 	struct inode *past; /* the source, held, if it is a file of a past state */
@@ -103,7 +103,7 @@ static inline enum zarr_version zarr_version(enum view_format f)
 /* The array that a view in this directory shows, by the view's name; and the array's own name. -ENOENT; -EROFS: a table. */
 int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out);
 
-/* What a name of a source directory stands for. A file comes with a reference, *file_out; a directory without. */
+/* Looks a name up in a source directory. A file comes with a reference, *file_out; a directory without. */
 int views_source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out);
 /* The array that a view's name without its suffix stands for, and that array's own name. */
 int views_find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
@@ -139,7 +139,7 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out);
 int views_hold_dir(struct tree *t, uint64_t number, struct inode **out);
 void views_let_go_dir(struct inode *dir);
 
-/* What an array is for a format (views_lay.c). dtype is the caller's to free. */
+/* An array as a format sees it. dtype is the caller's to free. */
 struct view_facts {
 	struct dtype *dtype; /* NULL: none */
 	struct logical logical;
@@ -187,7 +187,7 @@ void views_note_version_locked(struct view_inode *n, uint64_t version);
 
 /* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
  * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be
- * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. What is
+ * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. Anything
  * left of it afterwards the caller closes, with no lock held. */
 struct view_opening {
 	pid_t thread;        /* that opens it */
@@ -211,8 +211,8 @@ int views_may_write(struct inode *i);
 void views_enter_live(struct inode *i);
 void views_leave_live(struct inode *i);
 bool views_is_live(struct inode *i);
-/* Elements of the array of an open view; bytes of the header as they are. What is left of b after an error is not in. -EINVAL:
- * another header; -EFBIG: behind the end. */
+/* Elements of the array of an open view; bytes of the header as they are. After an error, b holds what is not in. -EINVAL: another
+ * header; -EFBIG: behind the end. */
 int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
 /* The same for elements of an array of which the kernel knows by other names. -EFBIG. */
 int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);

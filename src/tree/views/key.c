@@ -1,5 +1,5 @@
 /*
- * What views there are, and their numbers.
+ * The kinds of views, and their numbers.
  *
  * Invariant: a node's number follows from its key; while an open file of that key shows what was, a newer one gets the next number.
  */

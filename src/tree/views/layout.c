@@ -1,5 +1,5 @@
 /*
- * What the files below views/ hold: which arrays they show, as what, pinned.
+ * The layout of the files below views/: which arrays they show, as what, pinned.
  *
  * Invariants:
  *  1. A source is pinned, or opened, with its inode locked exclusively; of several, one at a time.
@@ -265,7 +265,7 @@ static int lay_table(struct view *v, const struct view_node *n, const struct vie
 	return err;
 }
 
-/* What it takes to know the size of a file. */
+/* How much must be done to know the size of a file. */
 static enum lay_how look_of(enum view_format f)
 {
 	if (view_formats[f].framed)

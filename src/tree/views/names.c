@@ -2,7 +2,7 @@
  * Which names there are below views/, and what they stand for.
  *
  * Invariants:
- *  1. What is listed can be looked up, and is then what the listing meant.
+ *  1. Every listed name can be looked up, and is then what the listing meant.
  *  2. In a directory, metadata files of the format come before mirrored directories, these before arrays and tables; among
  *     arrays, one whose own name it is before one whose name is shortened.
  */
@@ -16,8 +16,8 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/dir.h"
-#include "tree/views/upload.h"
 #include "tree/views/inside.h"
+#include "tree/views/upload.h"
 
 static const char *const classes[] = { "buckets", "columns", "layers" };
 #define CLASS_KIND(k) ((enum array_kind)(ARRAY_BUCKET + (k)))
@@ -28,7 +28,7 @@ static bool is_zarr(enum view_format f)
 	return f == FORMAT_ZARR || f == FORMAT_ZARR2;
 }
 
-/* What the view of an array is, by the array's own name in its directory. */
+/* The key of an array's view, by the array's own name in its directory. */
 static void array_key(const struct view_key *dir, uint64_t source, const char *name, struct view_key *out)
 {
 	views_file_key(dir->format, source, dir->source, name, out);
@@ -253,7 +253,7 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, cons
 	}
 }
 
-/* Of the roles whose source is a directory; those of arrays look at the source themselves. */
+/* The source of roles whose source is a directory; those of arrays look at it themselves. */
 static int hold_source(struct tree *t, const struct view_key *key, struct inode **out)
 {
 	*out = NULL;
@@ -298,7 +298,7 @@ static bool add(struct tree_listing *l, uint64_t cookie, const struct view_key *
 	return true;
 }
 
-/* What a listing tells of an entry of a source directory. */
+/* An entry of a source directory, as a listing tells it. */
 struct source_entry {
 	uint64_t cookie, ino;
 	char name[META_NAME_MAX + 1];

@@ -26,7 +26,7 @@ static bool out_of_date(struct inode *i, uint64_t version)
 
 	if (atomic_load(&n->superseded))
 		return true;
-	/* What is written in place is what there is. */
+	/* A node that is written in place is never old. */
 	if (views_is_live(i))
 		return false;
 	lock_acquire(&i->attr);

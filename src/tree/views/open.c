@@ -1,6 +1,23 @@
 /*
  * Opening views to be read.
  *
+ * A node that shows a file is in one of these states; each arrow names the function that goes it.
+ *
+ *                  views_attr                     views_open_end                 the last close
+ *     +-------+  (known = true)  +------------+  (array is set)   +--------+  (array is NULL)
+ *     |  new  | ---------------> |   known    | ----------------> |  open  | --------------> known
+ *     +-------+                  +------------+                   +--------+
+ *         |                        |      |   out_of_date: another version is there   |
+ *         | upload_open            |      +------------------+   +--------------------+
+ *         | (written = true)       | upload_open, nobody     |   |
+ *         v                        v has it open             v   v
+ *     +---------------------------------+            +--------------+
+ *     |            written              | ---------> |  superseded  |  not found any more; the next look gets
+ *     +---------------------------------+ superseded +--------------+  a node with the next number
+ *
+ * written: the kernel's size is the upload's, so a reader is refused (-ESTALE) and looks the name up again. A thread that was refused
+ * finds a node of its own until it has opened that (wish.c).
+ *
  * Invariant: the content behind a number changes only while nobody has it open, and then the kernel's pages are dropped.
  */
 #include <errno.h>

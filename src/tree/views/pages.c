@@ -1,5 +1,5 @@
 /*
- * Whose pages a view shows, and which views have pages of an array.
+ * The arrays whose pages a view shows, and the views that have pages of an array.
  */
 #include <errno.h>
 

@@ -4,7 +4,7 @@
  * Invariants:
  *  1. The array has all settings before its first element, so that its blocks have whole rows.
  *  2. It gets its name once, when it has been written to the end that its shape gives it (what was left out is zeros, as in
- *     any file). What is written afterwards, by who still has it mapped, changes elements in place.
+ *     any file). A program that still has it mapped afterwards changes elements in place.
  *  3. The first error of a write stays: nothing of a file that failed is published.
  *  4. An upload is in the list of its tree while its name can be looked up; the list holds the node.
  */
@@ -199,7 +199,7 @@ int upload_begin(struct inode *node, const char *name, const struct tree_caller 
 	return 0;
 }
 
-/* What is written is lost; nothing may be held. */
+/* The written bytes are lost; no lock may be held. */
 static void start_over(struct upload *u)
 {
 	struct inode *array = u->array;
@@ -287,7 +287,7 @@ int upload_open(struct inode *node, int flags, const struct tree_caller *who, st
 	if (err)
 		return err;
 	lock_acquire(&u->lock);
-	/* Who begins anew while another one writes has a file of its own; the last to be whole wins. */
+	/* To begin anew while another one writes takes a file of its own; the last to be whole wins. */
 	if ((flags & O_TRUNC) && (u->nopen || u->published))
 		err = -ESTALE;
 	else if (flags & O_TRUNC)
@@ -309,7 +309,7 @@ int upload_open(struct inode *node, int flags, const struct tree_caller *who, st
 	return 0;
 }
 
-/* Of a closed one: will it be opened again, or renamed? */
+/* It is closed: will it be opened again, or renamed? */
 static bool waits_locked(const struct upload *u)
 {
 	bool only_header = u->parsed && u->high == u->facts.data_off && u->high < u->total_bytes;
@@ -379,7 +379,7 @@ static int set_locked(struct inode *i, const char *name, const char *value)
 	return err == -ENODATA ? 0 : err;
 }
 
-/* What the header says; a default of the directory that says something else goes. */
+/* Sets what the header says; a default of the directory that says something else goes. */
 static int set_facts(struct inode *i, const struct npy_facts *f)
 {
 	struct meta *m = i->tree->store->meta;
@@ -575,7 +575,8 @@ static int publish_locked(struct upload *u)
 	if (!err)
 		err = live_publish(t, dir, name, u->array, old, &u->caller);
 	if (err == -EACCES || err == -EEXIST)
-		log_warn("views/npy: %s: not who wrote it may %s there now", name, err == -EEXIST ? "replace what is" : "make it");
+		log_warn("views/npy: %s: not %s: its writer may not %s", name, err == -EEXIST ? "replaced" : "made",
+			 err == -EEXIST ? "replace the array that has the name by now" : "make a file in this directory");
 	if (err)
 		return err;
 	u->published = true;
@@ -659,7 +660,7 @@ void upload_stat(struct upload *u, struct tree_attr *out)
 	lock_release(&u->lock);
 }
 
-/* Whoever makes room first and maps it then says so by the size. */
+/* A program that makes room first and maps it then says so by the size. */
 static int set_size_locked(struct upload *u, uint64_t size)
 {
 	if (size == u->high)

@@ -39,10 +39,10 @@ int upload_open(struct inode *node, int flags, const struct tree_caller *who, st
 /* The last one ends what is neither whole nor waits; logged if something is lost. */
 void upload_close(struct upload *u);
 
-/* The header in order; elements anywhere. What is left of b after an error is not in. -EINVAL, logged: not a header that an
+/* The header in order; elements anywhere. After an error, b holds what is not in. -EINVAL, logged: not a header that an
  * array here can have, another one than before, or elements beyond its shape. */
 int upload_write(struct upload *u, struct edit_bytes *b, const struct tree_caller *who);
-/* What is written so far; zeros between. *n_out is short at its end. */
+/* Reads what is written so far, with zeros between. *n_out is short at its end. */
 int upload_read(struct upload *u, void *buf, size_t len, uint64_t off, size_t *n_out);
 /* The array gets its name if it is whole. -EINVAL if closing and something is missing, which may still come: one of several
  * descriptors was closed. Nothing written is no error. -EACCES, -EEXIST, logged: the name is gone meanwhile, or another's,

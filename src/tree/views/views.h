@@ -1,6 +1,6 @@
 /*
- * views/FORMAT/…: the tree of arrays once more, in other formats; and the same below each snapshot. What a file there
- * holds is laid out by view/; here are its name, its number, its attributes, and which arrays it shows.
+ * views/FORMAT/…: the tree of arrays once more, in other formats; and the same below each snapshot. view/ lays out the bytes of a file
+ * there; here are its name, its number, its attributes, and which arrays it shows.
  *
  * Names: directories are mirrored under their own names. An array NAME.f64 is NAME.npy; if that would be the name of
  * two, each has its whole name, NAME.f64.npy, which always works. An array's own name wins over a shortened one.
