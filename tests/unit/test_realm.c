@@ -634,6 +634,283 @@ UNIT_TEST(realm_arrays_are_what_a_view_shows)
 	close_world(&w);
 }
 
+/* ---- the nodes of views, from state to state (views/open.c) ---- */
+
+#define NPY "views/npy/layers/d/x.npy"
+
+static const struct tree_caller reader = { .thread = 11 }, writer = { .thread = 12 };
+
+static uint64_t look_as(struct world *w, const struct tree_caller *who, const char *dir, const char *name)
+{
+	struct tree_attr a;
+
+	CHECK_OK(tree_lookup(w->tree, walk_to(w, dir), name, who, &a));
+	return a.st.st_ino;
+}
+
+static int open_as(struct world *w, const struct tree_caller *who, uint64_t ino, int flags, struct tree_file **out)
+{
+	struct tree_file_info info = { 0 };
+
+	return tree_file_open(w->tree, ino, flags, who, out, &info);
+}
+
+static void read_all(struct tree_file *f, unsigned char *buf, size_t len)
+{
+	struct tree_read r;
+	size_t done = 0;
+
+	CHECK_OK(tree_read_begin(f, 0, len, 0, &r));
+	for (unsigned k = 0; k < r.n; k++) {
+		CHECK_OK(lease_copy(&r.part[k], r.how, buf + done));
+		done += r.part[k].len_bytes;
+	}
+	CHECK_EQ(done, len);
+	tree_read_end(&r);
+}
+
+/* The bytes of x.npy. */
+static void read_npy(struct world *w, unsigned char buf[NPY_HEAD + BYTES])
+{
+	struct tree_file *f;
+
+	CHECK_OK(open_as(w, &reader, walk_to(w, NPY), O_RDONLY, &f));
+	read_all(f, buf, NPY_HEAD + BYTES);
+	tree_file_release(f);
+}
+
+static int write_file(struct tree_file *f, const void *buf, size_t len, uint64_t off)
+{
+	return tree_write(f, buf, len, off, &(struct tree_write_how){ .whole = true, .who = &writer }, &(size_t){ 0 });
+}
+
+UNIT_TEST(view_node_closed_is_laid_out_anew)
+{
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY);
+
+	fill(&w, w.x, 2 * BYTES);
+	CHECK_EQ(walk_to(&w, NPY), ino);
+	CHECK_EQ(stat_of(&w, ino).st_size, NPY_HEAD + 2 * BYTES);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_is_the_same_while_nothing_changes)
+{
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY);
+	struct tree_file *f;
+
+	CHECK_OK(open_as(&w, &reader, ino, O_RDONLY, &f));
+	CHECK_EQ(walk_to(&w, NPY), ino);
+	tree_file_release(f);
+	CHECK_EQ(walk_to(&w, NPY), ino);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_open_shows_what_was)
+{
+	unsigned char was[NPY_HEAD + BYTES], is[NPY_HEAD + BYTES];
+	struct world w = new_world();
+	struct tree_file *f;
+
+	read_npy(&w, was);
+	CHECK_OK(open_as(&w, &reader, walk_to(&w, NPY), O_RDONLY, &f));
+	fill(&w, w.x, 2 * BYTES);
+	CHECK_OK(tree_unlink(w.tree, w.d, "x.f64", &me));
+	read_all(f, is, sizeof(is));
+	CHECK(!memcmp(was, is, sizeof(is)));
+	tree_file_release(f);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_of_what_is_gone_is_stale)
+{
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY);
+	struct tree_file *f;
+
+	CHECK_OK(tree_unlink(w.tree, w.d, "x.f64", &me));
+	tree_forget(w.tree, w.x, 1);
+	CHECK_EQ(open_as(&w, &reader, ino, O_RDONLY, &f), -ESTALE);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_written_refuses_readers)
+{
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY), other;
+	struct tree_file *f, *g;
+
+	CHECK_OK(open_as(&w, &writer, ino, O_WRONLY | O_TRUNC, &f));
+	CHECK_EQ(open_as(&w, &reader, ino, O_RDONLY, &g), -ESTALE);
+	other = look_as(&w, &reader, "views/npy/layers/d", "x.npy");
+	CHECK(other != ino);
+	CHECK_OK(open_as(&w, &reader, other, O_RDONLY, &g));
+	tree_file_release(g);
+	tree_file_release(f);
+	CHECK_EQ(stat_of(&w, w.x).st_size, BYTES);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_read_refuses_writers_who_get_one_of_their_own)
+{
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY), own;
+	struct tree_file *f, *g;
+
+	CHECK_OK(open_as(&w, &reader, ino, O_RDONLY, &f));
+	CHECK_EQ(open_as(&w, &writer, ino, O_WRONLY | O_TRUNC, &g), -ESTALE);
+	own = look_as(&w, &writer, "views/npy/layers/d", "x.npy");
+	CHECK(own != ino);
+	CHECK(look_as(&w, &reader, "views/npy/layers/d", "x.npy") != own);
+	CHECK_OK(open_as(&w, &writer, own, O_WRONLY | O_TRUNC, &g));
+	tree_file_release(g);
+	tree_file_release(f);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_of_its_own_ends_with_the_open)
+{
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY), own;
+	struct tree_file *f, *g;
+
+	CHECK_OK(open_as(&w, &writer, ino, O_WRONLY | O_TRUNC, &f));
+	CHECK_EQ(open_as(&w, &reader, ino, O_RDONLY, &g), -ESTALE);
+	own = look_as(&w, &reader, "views/npy/layers/d", "x.npy");
+	CHECK_OK(open_as(&w, &reader, own, O_RDONLY, &g));
+	CHECK(look_as(&w, &reader, "views/npy/layers/d", "x.npy") != own);
+	tree_file_release(g);
+	tree_file_release(f);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_known_keeps_its_size_where_the_kernel_does)
+{
+	struct world w = new_world();
+	struct tree_file *f;
+	uint64_t ino;
+
+	tree_sizes_stick(w.tree);
+	ino = walk_to(&w, NPY);
+	fill(&w, w.x, 2 * BYTES);
+	CHECK_EQ(open_as(&w, &reader, ino, O_RDONLY, &f), -ESTALE);
+	CHECK_EQ(stat_of(&w, ino).st_size, NPY_HEAD + BYTES);
+	CHECK(walk_to(&w, NPY) != ino);
+	CHECK_EQ(stat_of(&w, walk_to(&w, NPY)).st_size, NPY_HEAD + 2 * BYTES);
+	close_world(&w);
+}
+
+UNIT_TEST(view_node_written_in_place_is_one_for_all)
+{
+	unsigned char nine[8] = { 9, 9, 9, 9, 9, 9, 9, 9 }, npy[NPY_HEAD + BYTES];
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY);
+	struct tree_file *f, *g;
+
+	CHECK_OK(open_as(&w, &writer, ino, O_RDWR, &f));
+	CHECK_OK(write_file(f, nine, sizeof(nine), NPY_HEAD));
+	CHECK_EQ(walk_to(&w, NPY), ino);
+	CHECK_OK(open_as(&w, &reader, ino, O_RDONLY, &g));
+	read_all(g, npy, sizeof(npy));
+	CHECK(!memcmp(npy + NPY_HEAD, nine, sizeof(nine)));
+	CHECK_EQ(write_file(f, "x", 1, 0), -EINVAL);
+	CHECK_EQ(write_file(f, nine, sizeof(nine), sizeof(npy)), -EFBIG);
+	CHECK_OK(tree_flush(f, true));
+	tree_file_release(f);
+	/* Those that have it open go on; the next look finds another. */
+	CHECK(walk_to(&w, NPY) != ino);
+	tree_file_release(g);
+	close_world(&w);
+}
+
+/* ---- uploads ---- */
+
+static struct tree_file *create(struct world *w, const char *name, uint64_t *ino_out)
+{
+	struct tree_attr a;
+	struct tree_file *f;
+
+	CHECK_OK(tree_create(w->tree, walk_to(w, "views/npy/layers/d"), name, 0644, &writer, &a));
+	CHECK_OK(open_as(w, &writer, a.st.st_ino, O_WRONLY, &f));
+	*ino_out = a.st.st_ino;
+	return f;
+}
+
+UNIT_TEST(upload_has_its_name_when_it_is_whole)
+{
+	unsigned char npy[NPY_HEAD + BYTES];
+	struct world w = new_world();
+	struct tree_file *f;
+	uint64_t ino;
+
+	read_npy(&w, npy);
+	f = create(&w, "n.npy", &ino);
+	CHECK_OK(write_file(f, npy, NPY_HEAD + 8, 0));
+	check_list(&w, "layers/d", "x.f64 y.f64");
+	CHECK_EQ(walk_to(&w, "views/npy/layers/d/n.npy"), ino);
+	CHECK_OK(write_file(f, npy + NPY_HEAD + 8, BYTES - 8, NPY_HEAD + 8));
+	CHECK_OK(tree_flush(f, true));
+	check_list(&w, "layers/d", "x.f64 y.f64 n");
+	CHECK(walk_to(&w, "views/npy/layers/d/n.npy") != ino);
+	CHECK_EQ(stat_of(&w, walk_to(&w, "layers/d/n")).st_size, BYTES);
+	tree_file_release(f);
+	close_world(&w);
+}
+
+UNIT_TEST(upload_cut_short_changes_nothing)
+{
+	unsigned char npy[NPY_HEAD + BYTES];
+	struct world w = new_world();
+	struct tree_file *f;
+	struct tree_attr a;
+	uint64_t ino;
+
+	read_npy(&w, npy);
+	f = create(&w, "n.npy", &ino);
+	CHECK_OK(write_file(f, npy, sizeof(npy) - 8, 0));
+	CHECK_EQ(tree_flush(f, true), -EINVAL);
+	tree_file_release(f);
+	check_list(&w, "layers/d", "x.f64 y.f64");
+	CHECK_EQ(tree_lookup(w.tree, walk_to(&w, "views/npy/layers/d"), "n.npy", &me, &a), -ENOENT);
+	close_world(&w);
+}
+
+UNIT_TEST(upload_cannot_be_read_before_it_is_whole)
+{
+	struct world w = new_world();
+	struct tree_file *f, *g;
+	uint64_t ino;
+
+	f = create(&w, "n.npy", &ino);
+	CHECK_EQ(open_as(&w, &reader, ino, O_RDONLY, &g), -EBUSY);
+	CHECK_EQ(tree_rmdir(w.tree, walk_to(&w, "views/npy/layers"), "d"), -ENOTEMPTY);
+	CHECK_OK(tree_unlink(w.tree, walk_to(&w, "views/npy/layers/d"), "n.npy", &me));
+	tree_file_release(f);
+	close_world(&w);
+}
+
+UNIT_TEST(upload_replaces_an_array_at_once)
+{
+	unsigned char npy[NPY_HEAD + BYTES], is[NPY_HEAD + BYTES];
+	struct world w = new_world();
+	uint64_t ino = walk_to(&w, NPY);
+	struct tree_file *f;
+
+	read_npy(&w, npy);
+	memset(npy + NPY_HEAD, 5, BYTES);
+	CHECK_OK(open_as(&w, &writer, ino, O_WRONLY | O_TRUNC, &f));
+	CHECK_OK(write_file(f, npy, sizeof(npy), 0));
+	CHECK_EQ(walk_to(&w, "layers/d/x.f64"), w.x);
+	CHECK_OK(tree_flush(f, true));
+	CHECK(walk_to(&w, "layers/d/x.f64") != w.x);
+	tree_file_release(f);
+	read_npy(&w, is);
+	CHECK(!memcmp(is, npy, sizeof(is)));
+	close_world(&w);
+}
+
 /* ---- between worlds, and followers ---- */
 
 UNIT_TEST(realm_nothing_moves_between_worlds)

@@ -13,6 +13,7 @@
 #include "store/meta_priv.h"
 #include "store/store.h"
 #include "tree/tree.h"
+#include "tree/unwritten.h"
 #include "unit.h"
 #include "util/err.h"
 
@@ -377,6 +378,7 @@ UNIT_TEST(a_table_is_looked_up_by_one_walk)
 {
 	enum { COLUMNS = 100 };
 	struct tree_caller me = { 0 };
+	struct tree_inos inos = { 0 };
 	unsigned statements = 0;
 	struct tree_attr a;
 	struct world w;
@@ -388,6 +390,8 @@ UNIT_TEST(a_table_is_looked_up_by_one_walk)
 	CHECK_OK(walk_to(&w, (const char *const[]){ "views", "parquet", "layers", NULL }, &dir));
 	sqlite3_trace_v2(w.store->meta->db, SQLITE_TRACE_STMT, count_statement, &statements);
 	CHECK_OK(tree_lookup(w.tree, dir, "d.parquet", &me, &a));
+	CHECK_OK(tree_unwritten(w.tree, a.st.st_ino, &inos));
+	free(inos.v);
 	CHECK(statements <= 4 * COLUMNS);
 	sqlite3_trace_v2(w.store->meta->db, 0, NULL, NULL);
 	CHECK_OK(world_close(&w));

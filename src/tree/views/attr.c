@@ -2,6 +2,7 @@
  * Attributes of views: the array's, with the size of the file that it is shown as.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -186,6 +187,27 @@ static void keep_for(struct inode *i, struct tree_attr *out)
 		out->name_ms = 0;
 }
 
+/* Keeps which arrays the columns of a table are: whose pages it shows is asked right after it is looked up. */
+static int keep_columns(struct inode *i, const struct view_columns *c)
+{
+	struct view_inode *n = view_of(i);
+	struct tree_inos now = { 0 }, was;
+	int err = 0;
+
+	for (size_t k = 0; k < c->n && !err; k++)
+		err = inos_add(&now, c->v[k].inode->ino);
+	if (err) {
+		free(now.v);
+		return err;
+	}
+	lock_acquire(&i->attr);
+	was = n->columns;
+	n->columns = now;
+	lock_release(&i->attr);
+	free(was.v);
+	return 0;
+}
+
 int views_attr(struct inode *i, const struct view_look *look, struct tree_attr *out)
 {
 	struct view_inode *n = view_of(i);
@@ -199,6 +221,8 @@ int views_attr(struct inode *i, const struct view_look *look, struct tree_attr *
 		err = node_attr(i, look, out);
 		if (!err && !view_role_is_dir(n->node.key.role))
 			err = file_size(i, look, &size);
+		if (!err && look && look->columns.n)
+			err = keep_columns(i, &look->columns);
 		if (err)
 			return err;
 		out->st.st_mode = mode_of(i->tree, &n->node, out->st.st_mode);

@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "tree/inode.h"
+#include "tree/inos.h"
 #include "tree/live/live.h"
 #include "tree/realm.h"
 #include "tree/setting.h"
@@ -69,6 +70,7 @@ struct view_inode {
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
 	uint64_t version, hash, laid_bytes;
+	struct tree_inos columns; /* of a table: at the last look */
 	uint64_t told_bytes;     /* the size that the kernel was told last */
 	uid_t told_uid;          /* and the owner */
 	uint64_t seen, nseen;    /* version of the sources that was seen last, and how often that was another one */

@@ -50,6 +50,7 @@ void views_fini(struct inode *i)
 		inode_put(n->node.past, 1);
 	if (n->upload)
 		upload_free(n->upload);
+	free(n->columns.v);
 	free(n->node.name);
 }
 

@@ -26,16 +26,16 @@ int views_written_to(struct tree *t, uint64_t array, uint64_t asked, struct tree
 	return err;
 }
 
-static int columns_of(struct tree *t, uint64_t table, struct tree_inos *out)
+/* As they were when the table was looked at last. */
+static int columns_of(struct inode *i, struct tree_inos *out)
 {
-	struct view_columns c;
-	int err = views_columns(t, table, &c);
+	const struct tree_inos *c = &view_of(i)->columns;
+	int err = 0;
 
-	if (err)
-		return err == -ENOMEM ? err : 0; /* there is nothing to show */
-	for (size_t k = 0; k < c.n && !err; k++)
-		err = inos_add(out, c.v[k].inode->ino);
-	views_columns_fini(&c);
+	lock_acquire(&i->attr);
+	for (size_t k = 0; k < c->n && !err; k++)
+		err = inos_add(out, c->v[k]);
+	lock_release(&i->attr);
 	return err;
 }
 
@@ -49,5 +49,5 @@ int views_arrays(struct tree *t, uint64_t ino, struct tree_inos *out)
 	key = &view_of(i)->node.key;
 	if (views_is_fixed(t, key->source))
 		return 0;
-	return key->role == VIEW_TABLE ? columns_of(t, key->source, out) : inos_add(out, key->source);
+	return key->role == VIEW_TABLE ? columns_of(i, out) : inos_add(out, key->source);
 }
