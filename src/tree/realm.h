@@ -68,10 +68,10 @@ struct realm_ops {
 	int (*lookup)(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who, struct tree_attr *out);
 	/* Adds entries behind the cookie, which is the world's own: from 1 on, 0 for the start. */
 	int (*readdir)(struct tree *t, uint64_t dir, uint64_t cookie, struct tree_listing *to);
-	/* Calls each with the entries behind the cookie, until it returns non-zero. NULL: as for the next. */
+	/* For views; NULL: they do not show this world. walk calls each with the entries behind the cookie, until it returns non-zero. */
 	int (*walk)(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie, int (*each)(void *ctx, const struct realm_entry *e),
 		    void *ctx);
-	/* -ENOENT: none is picked; else *out has one more reference, and is what the entry stands for. NULL: no views show this world. */
+	/* *out is the inode of the entry that is picked, with one more reference. -ENOENT: none is. */
 	int (*find)(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out);
 	/* The directory that ".." shows; NULL: the root. */
 	int (*parent)(struct tree *t, uint64_t dir, uint64_t *out);

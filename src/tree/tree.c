@@ -5,7 +5,6 @@
  *  1. A change that a world has not is refused as the world says; a follower refuses all with -EROFS.
  *  2. Cookies of listings: "." and "..", the root's control entries, then those of the directory's own world.
  */
-#include "tree/live/room.h"
 #include "tree/tree.h"
 
 #include <errno.h>
@@ -24,6 +23,7 @@
 #include "tree/inode.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
+#include "tree/live/room.h"
 #include "tree/past/past.h"
 #include "tree/realm.h"
 #include "tree/views/upload.h"

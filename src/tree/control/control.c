@@ -8,23 +8,17 @@
  *     stat, as in /proc, and are read around the kernel's cache.
  */
 #include "tree/control/control.h"
-#include "tree/live/room.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "block/layer.h"
 #include "io/io.h"
-#include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/dir.h"
-#include "tree/live/live.h"
-#include "tree/live/passthrough.h"
 #include "tree/past/past.h"
 #include "tree/views/views.h"
 #include "util/clock.h"

@@ -2,9 +2,7 @@
  * Attributes of the live tree.
  */
 #include <errno.h>
-#include <string.h>
 
-#include "store/meta.h"
 #include "store/store.h"
 #include "tree/live/edit.h"
 #include "tree/live/file.h"

@@ -10,13 +10,11 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "array/setting.h"
-#include "spillfs.h"
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"

@@ -3,9 +3,7 @@
  *
  * Invariant: a stored user.spillfs setting is valid, whatever it was set on.
  */
-#include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -13,7 +11,6 @@
 #include "array/dtype.h"
 #include "array/setting.h"
 #include "block/format.h"
-#include "spillfs.h"
 #include "store/store.h"
 #include "tree/live/edit.h"
 #include "tree/live/live.h"

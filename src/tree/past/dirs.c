@@ -4,7 +4,6 @@
  * Invariant: a directory of the follower's present is looked up in the newest state; a file found there stays the one that was found.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,7 +107,6 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 	history_put(h);
 	return err;
 }
-
 
 /* Directories. */
 

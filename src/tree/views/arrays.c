@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "array/dtype.h"
-#include "store/store.h"
 #include "tree/views/inside.h"
 #include "util/clock.h"
 

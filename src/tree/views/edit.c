@@ -10,7 +10,6 @@
  * Invariant: the kernel is told to forget what it knows of the array by the array's own name, before the change is answered.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +17,8 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/control/control.h"
-#include "tree/inos.h"
-#include "tree/live/edit.h"
-#include "tree/live/privs.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
-#include "util/log.h"
 #include "view/view.h"
 
 static bool is_one_array(const struct view_key *k)

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "array/array.h"
 #include "tree/live/edit.h"
 #include "tree/live/privs.h"
 #include "tree/views/inside.h"

@@ -11,9 +11,6 @@
 
 #include "array/pin.h"
 #include "array/runs.h"
-#include "array/setting.h"
-#include "spillfs.h"
-#include "store/store.h"
 #include "tree/views/inside.h"
 
 /* Facts. */

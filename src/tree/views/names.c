@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "spillfs.h"
-#include "store/store.h"
 #include "tree/dir.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/store.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 #include "util/clock.h"

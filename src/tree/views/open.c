@@ -22,7 +22,6 @@
  */
 #include <errno.h>
 
-#include "store/store.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 #include "view/view.h"

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/store.h"
 #include "tree/dir.h"
 #include "tree/views/inside.h"
 
