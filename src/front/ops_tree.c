@@ -12,9 +12,6 @@
 #include "front/caller.h"
 #include "front/notify.h"
 #include "spillfs.h"
-#include "store/commit.h"
-#include "store/layers.h"
-#include "store/store.h"
 
 #define READDIR_BATCH 64u
 
@@ -607,14 +604,9 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 static void control_info(fuse_req_t req)
 {
-	struct store *s = tree_store(front_of(req)->tree);
-	struct spillfs_info info = {
-		.pid = (uint64_t)getpid(),
-		.commit = s->commit ? commit_number(s->commit) : 0,
-		.newest_layer = layers_newest_sealed(s->layers),
-		.format = STORE_FORMAT_VERSION,
-	};
+	struct spillfs_info info;
 
+	tree_info(front_of(req)->tree, &info);
 	fuse_reply_ioctl(req, 0, &info, sizeof(info));
 }
 
@@ -633,25 +625,13 @@ static void control_commit(fuse_req_t req)
 
 static void control_compact(fuse_req_t req, const struct spillfs_compact *in)
 {
-	struct store *s = tree_store(front_of(req)->tree);
-	struct spillfs_compact out = { .start = in->start };
-	struct commit_compaction c;
-	struct layers_totals totals;
+	struct spillfs_compact out;
+	int err = tree_compact(front_of(req)->tree, in->start != 0, &out);
 
-	if (!s->commit) {
-		front_reply_err(req, -EROFS);
-		return;
-	}
-	commit_compact(s->commit, in->start != 0, &c);
-	layers_totals(s->layers, &totals);
-	out.running = c.running;
-	out.done_bytes = c.done_bytes;
-	out.total_bytes = c.total_bytes;
-	out.finished = c.finished;
-	out.error = c.error;
-	out.layers = totals.nlayers;
-	out.bytes = totals.bytes;
-	fuse_reply_ioctl(req, 0, &out, sizeof(out));
+	if (err)
+		front_reply_err(req, err);
+	else
+		fuse_reply_ioctl(req, 0, &out, sizeof(out));
 }
 
 static void file_blocks(fuse_req_t req, struct fuse_file_info *fi, const struct spillfs_blocks *in)

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "store/store.h"
 #include "util/log.h"
 
 /* <linux/fuse.h> from 6.9 on. */
@@ -23,15 +22,7 @@ struct backing_map {
 
 static const char *why_unwanted(const struct front *f)
 {
-	const struct store_config *c = &tree_store(f->tree)->config;
-
-	if (!f->config.passthrough)
-		return "not asked for";
-	if (c->follow)
-		return "a follower has no columns";
-	if (c->backing == IO_BACKING_DIRECT)
-		return "backing=direct keeps the store out of the page cache";
-	return NULL;
+	return f->config.passthrough ? tree_why_no_passthrough(f->tree) : "not asked for";
 }
 
 bool passthrough_wanted(const struct front *f)
@@ -80,7 +71,7 @@ void passthrough_start(struct front *f)
 	if (!why && !(f->handshake.got & HANDSHAKE_PASSTHROUGH))
 		why = "the kernel does not offer it (Linux 6.9 does)";
 	if (!why) {
-		err = open_backing(f, tree_store(f->tree)->lock_fd, &id);
+		err = open_backing(f, tree_store_fd(f->tree), &id);
 		if (err)
 			why = why_refused(err);
 		else

@@ -169,9 +169,37 @@ int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out)
 	return 0;
 }
 
-struct store *tree_store(struct tree *t)
+void tree_info(struct tree *t, struct spillfs_info *out)
 {
-	return t->store;
+	struct store *s = t->store;
+
+	*out = (struct spillfs_info){
+		.pid = (uint64_t)getpid(),
+		.commit = s->commit ? commit_number(s->commit) : 0,
+		.newest_layer = layers_newest_sealed(s->layers),
+		.format = STORE_FORMAT_VERSION,
+	};
+}
+
+int tree_compact(struct tree *t, bool start, struct spillfs_compact *out)
+{
+	struct commit_compaction c;
+	struct layers_totals totals;
+
+	if (!t->store->commit)
+		return -EROFS;
+	commit_compact(t->store->commit, start, &c);
+	layers_totals(t->store->layers, &totals);
+	*out = (struct spillfs_compact){
+		.start = start, .running = c.running, .done_bytes = c.done_bytes, .total_bytes = c.total_bytes, .finished = c.finished,
+		.error = c.error, .layers = totals.nlayers, .bytes = totals.bytes,
+	};
+	return 0;
+}
+
+int tree_store_fd(struct tree *t)
+{
+	return t->store->lock_fd;
 }
 
 void tree_sizes_stick(struct tree *t)

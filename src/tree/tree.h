@@ -49,7 +49,13 @@ void tree_close(struct tree *t);
 /* Makes everything durable; with seal the open layer is sealed. */
 int tree_sync(struct tree *t);
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out);
-struct store *tree_store(struct tree *t);
+/* For spillctl. compact: begins one with `start`, and tells of the one that runs, or was the last. -EROFS: a follower. */
+struct spillfs_info;
+struct spillfs_compact;
+void tree_info(struct tree *t, struct spillfs_info *out);
+int tree_compact(struct tree *t, bool start, struct spillfs_compact *out);
+/* A descriptor on the store's file system. */
+int tree_store_fd(struct tree *t);
 
 /* The kernel keeps the size of a file that it knows, whatever it is told (its writeback cache): a view of another size has to
  * be another inode. Before any name is looked up. */
@@ -74,6 +80,8 @@ struct tree_passthrough {
 	const char *why; /* a static string: why it can, or not */
 };
 void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p);
+/* Why no column could be passed through, as far as the store knows (a static string); NULL: some could. */
+const char *tree_why_no_passthrough(struct tree *t);
 
 /* Names. lookup, make and link count a lookup of the inode in out. who (NULL: nobody in particular): a view that is refused because
  * others have it open is another one when the same thread looks it up again. */

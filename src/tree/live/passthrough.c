@@ -38,6 +38,17 @@ void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p)
 	lock_release(&t->lock);
 }
 
+const char *tree_why_no_passthrough(struct tree *t)
+{
+	const struct store_config *c = &t->store->config;
+
+	if (c->follow)
+		return "a follower has no columns";
+	if (c->backing == IO_BACKING_DIRECT)
+		return "backing=direct keeps the store out of the page cache";
+	return NULL;
+}
+
 static struct tree_passthrough kernel_of(struct tree *t)
 {
 	struct tree_passthrough p;
