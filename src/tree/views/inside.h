@@ -1,5 +1,5 @@
 /*
- * The inside of views/: views.c (nodes, attributes), views_names.c (which names there are), views_lay.c (what files hold).
+ * The inside of views/, by rooms; each calls only those above it.
  */
 #ifndef SPILLFS_TREE_VIEWS_PRIV_H
 #define SPILLFS_TREE_VIEWS_PRIV_H
@@ -102,46 +102,29 @@ static inline enum zarr_version zarr_version(enum view_format f)
 	return f == FORMAT_ZARR ? ZARR_V3 : ZARR_V2;
 }
 
-/* The array that a view in this directory shows, by the view's name; and the array's own name. -ENOENT; -EROFS: a table. */
-int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out);
-
-/* Looks a name up in a source directory. A file comes with a reference, *file_out; a directory without. */
-int views_source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out);
-/* The array that a view's name without its suffix stands for, and that array's own name. */
-int views_find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
-		     struct inode **out);
-/* Can `base` with the format's suffix be the name of a view: not too long, and no mirrored directory's? */
-bool views_name_is_free(struct tree *t, enum view_format f, uint64_t dir, const char *base);
-/* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
-bool views_shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1]);
-/* The name without the suffix; false: it has another. */
-bool views_strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1]);
-
-/* The key of the file of an array, which has this name. */
+/* key.c. The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
-/* A thread that is refused a file because it is open gets another one when it looks it up again at once, until it has opened one
- * (views_parted). */
-void views_part(struct tree *t, const struct view_key *key, pid_t thread);
-void views_parted(struct tree *t, const struct view_key *key, pid_t thread);
-bool views_is_alone(struct tree *t, const struct view_key *key, pid_t thread);
-/* The inode of a view as the answer to a lookup, which it counts. */
-int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, const struct tree_caller *who,
-		 struct tree_attr *out);
 /* The number that a key has when nothing stands against it: for listings; and those of nodes beside that one. From VIEWS_APART on a
  * generation is one look's alone. */
 #define VIEWS_APART (1ull << 32)
 uint64_t views_number_beside(const struct view_key *key, uint64_t generation);
 uint64_t views_number(const struct view_key *key);
 
-/* Sources. A present or past file's inode, with one more reference. -ESTALE: it is gone. */
+/* wish.c. A thread that is refused a file because it is open (views_part) gets a node of its own when it looks the file up again at
+ * once, until it has opened that (views_parted). */
+void views_part(struct tree *t, const struct view_key *key, pid_t thread);
+void views_parted(struct tree *t, const struct view_key *key, pid_t thread);
+bool views_is_alone(struct tree *t, const struct view_key *key, pid_t thread);
+
+/* source.c. A live or past file's inode, with one more reference. -ESTALE: it is gone. */
 int views_source(struct tree *t, const struct view_node *n, struct inode **out);
 int views_source_of(struct tree *t, uint64_t number, struct inode **out);
-/* A source directory, which the functions of tree.h want to be loaded: with one more reference, or NULL for one of a past
- * state, which needs none. */
+/* A source directory, which its world wants to be loaded: with one more reference, or NULL for one of a past state, which needs
+ * none. */
 int views_hold_dir(struct tree *t, uint64_t number, struct inode **out);
 void views_let_go_dir(struct inode *dir);
 
-/* An array as a format sees it. dtype is the caller's to free. */
+/* facts.c. An array as a format sees it. dtype is the caller's to free. */
 struct view_facts {
 	struct dtype *dtype; /* NULL: none */
 	struct logical logical;
@@ -152,9 +135,8 @@ struct view_facts {
 int views_facts(struct inode *i, struct view_facts *out);
 /* Is there a view of an entry, in a directory of arrays of a kind that the format shows? */
 bool views_shows_entry(enum view_format f, const struct realm_entry *e);
-/* Number of a directory of chunks' or of runs' entries. */
-int views_children(struct inode *source, enum view_format f, uint64_t *n_out, struct view_facts *facts_out);
-/* The arrays of a directory as columns of one table: equally long ones with a type. -ENOENT: they are none. */
+
+/* table.c. The arrays of a directory as columns of one table: equally long ones with a type. -ENOENT: they are none. */
 struct view_columns {
 	size_t n, cap;
 	struct view_column {
@@ -172,25 +154,55 @@ struct view_look {
 };
 int views_look(struct tree *t, const struct view_node *n, struct view_look *out);
 void views_look_end(struct view_look *l);
-/* Lays the node's file out as looked at; to be read (the sources are pinned), or only to know its size. */
+
+/* layout.c. Lays the node's file out as looked at; to be read (the sources are pinned), or only to know its size. */
 int views_lay(struct tree *t, const struct view_node *n, const struct view_look *look, bool to_read, struct view **out);
+/* Number of a directory of chunks' or of runs' entries. */
+int views_children(struct inode *source, enum view_format f, uint64_t *n_out, struct view_facts *facts_out);
+
+/* arrays.c. Looks a name up in a source directory. A file comes with a reference, *file_out; a directory without. */
+int views_source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out);
+/* The array that a view in this directory shows, by the view's name; and the array's own name. -ENOENT; -EROFS: a table. */
+int views_find(struct tree *t, const struct view_key *dir, const char *name, char own[META_NAME_MAX + 1], struct inode **out);
+/* The same by the name without the format's suffix. */
+int views_find_array(struct tree *t, enum view_format f, uint64_t dir, const char *base, char name[META_NAME_MAX + 1],
+		     struct inode **out);
+/* Can `base` with the format's suffix be the name of a view: not too long, and no mirrored directory's? */
+bool views_name_is_free(struct tree *t, enum view_format f, uint64_t dir, const char *base);
+/* The name of the array's view without the format's suffix. False: another thing has all names that it could have. */
+bool views_shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1]);
+/* The name without the suffix; false: it has another. */
+bool views_strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1]);
 /* An array may be replaced between looking for it and looking at it; then it is looked for again. */
 #define VIEWS_REPLACED_TRIES 100
 /* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ESTALE: none that is shown, or one that
  * might not be allowed to those who were let in by the attributes that were told of i. */
 int views_now(struct inode *i, struct inode **out);
 bool views_same_access(const struct stat *a, const struct stat *b);
-/* The attributes of what a node shows. look NULL: it is gone. -ESTALE. */
+
+/* inplace.c. An open that writes in place begins and ends; is there one? */
+void views_enter_live(struct inode *i);
+void views_leave_live(struct inode *i);
+bool views_is_live(struct inode *i);
+/* Elements of the array of an open view; bytes of the header as they are. After an error, b holds what is not in. -EINVAL: another
+ * header; -EFBIG: behind the end. */
+int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
+/* The same for elements of an array of which the kernel knows by other names. -EFBIG. */
+int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
+
+/* attr.c. The attributes of what a node shows. look NULL: it is gone. -ESTALE. */
 int views_source_attr(struct tree *t, const struct view_node *n, const struct view_look *look, struct tree_attr *out);
 /* As views_getattr, of what was looked at (NULL: it is gone). */
 int views_attr(struct inode *i, const struct view_look *look, struct tree_attr *out);
 /* A version of its sources has been seen. attr is held. */
 void views_note_version_locked(struct view_inode *n, uint64_t version);
+/* The size that a lookup or getattr has given last. */
+uint64_t views_told(struct inode *i);
 
-/* Opening a view: begin pins what it shows, with no lock held, for what is let go may have to be deleted; end makes it the
- * inode's array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be
- * looked up; -EAGAIN: to begin again with the same struct (zeroed at first), for somebody has seen newer sources. Anything
- * left of it afterwards the caller closes, with no lock held. */
+/* open.c. begin pins what a view shows, with no lock held, for what is let go may have to be deleted; end makes it the inode's
+ * array, whose lock is held exclusively; if that has one already, it needs no begin. -ESTALE: another is to be looked up; -EAGAIN:
+ * to begin again with the same struct (zeroed at first), for somebody has seen newer sources. The caller closes the array that is
+ * left afterwards, with no lock held. */
 struct view_opening {
 	pid_t thread;        /* that opens it */
 	bool live;           /* to be written in place: the array itself instead of a pin */
@@ -201,23 +213,15 @@ struct view_opening {
 };
 int views_open_begin(struct inode *i, struct view_opening *out);
 int views_open_end(struct inode *i, struct view_opening *o);
-/* The size that a lookup or getattr has given last. */
-uint64_t views_told(struct inode *i);
 
-/* The array or directory whose attributes are a view's, with one more reference. -EROFS; -EOPNOTSUPP: an upload that has
+/* node.c. The inode of a view as the answer to a lookup, which it counts. */
+int views_answer(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, const struct tree_caller *who,
+		 struct tree_attr *out);
+
+/* edit.c. The array or directory whose attributes are a view's, with one more reference. -EROFS; -EOPNOTSUPP: an upload that has
  * not got one yet. */
 int views_target(struct tree *t, uint64_t ino, struct inode **out);
 /* 0, or -EROFS: it is no view through which its array is written. */
 int views_may_write(struct inode *i);
-/* An open that writes in place begins and ends; is there one? */
-void views_enter_live(struct inode *i);
-void views_leave_live(struct inode *i);
-bool views_is_live(struct inode *i);
-/* Elements of the array of an open view; bytes of the header as they are. After an error, b holds what is not in. -EINVAL: another
- * header; -EFBIG: behind the end. */
-int views_write(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
-/* The same for elements of an array of which the kernel knows by other names. -EFBIG. */
-int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_caller *who);
-
 
 #endif

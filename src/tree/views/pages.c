@@ -1,7 +1,6 @@
 /*
  * The arrays whose pages a view shows, and the views that have pages of an array.
  */
-
 #include "tree/inos.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
