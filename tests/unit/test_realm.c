@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "array/array.h"
+#include "io/io.h"
 #include "spillfs.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -255,6 +256,29 @@ UNIT_TEST(realm_live_tells_attributes)
 	CHECK_EQ(st.st_size, BYTES);
 	CHECK_EQ(st.st_mode, S_IFREG | 0640);
 	CHECK_EQ(stat_of(&w, w.d).st_mode, S_IFDIR | 0750);
+	close_world(&w);
+}
+
+/* With O_DIRECT a lease goes around the store's cache as well, whoever lends it. */
+UNIT_TEST(realm_reads_go_the_way_of_the_handle)
+{
+	struct world w = new_world();
+	const char *const paths[] = { "layers/d/x.f64", "buckets/b.u8", "columns/c.f64", "snapshots/s/layers/d/x.f64", "views/npy/layers/d/x.npy" };
+
+	for (size_t k = 0; k < sizeof(paths) / sizeof(*paths); k++) {
+		struct tree_file_info info = { 0 };
+		struct tree_file *f;
+		struct tree_read r;
+
+		CHECK_OK(tree_file_open(w.tree, walk_to(&w, paths[k]), O_RDONLY, &me, &f, &info));
+		CHECK_OK(tree_read_begin(f, 0, BYTES, O_DIRECT, &r));
+		CHECK_EQ(r.how, IO_DIRECT);
+		tree_read_end(&r);
+		CHECK_OK(tree_read_begin(f, 0, BYTES, 0, &r));
+		CHECK_EQ(r.how, IO_KEPT);
+		tree_read_end(&r);
+		tree_file_release(f);
+	}
 	close_world(&w);
 }
 
