@@ -84,14 +84,14 @@ static int node_attr(struct inode *i, const struct view_look *look, struct tree_
 	return err;
 }
 
-/* The right to read the source is that to read the view, and the right to write it is that through npy. Names are changed in directories of
- * formats that show an array as a file. */
+/* The right to read the source is that to read the view, and the right to write it is that through npy. Names are changed in
+ * directories of formats that show an array as a file. */
 static mode_t mode_of(const struct tree *t, const struct view_node *n, mode_t source)
 {
 	bool one_file = n->key.format == FORMAT_NPY || n->key.format == FORMAT_PARQUET || n->key.format == FORMAT_ARROW ||
 			n->key.format == FORMAT_ZST;
-	bool writes = !views_is_fixed(t, n->key.source) && ((n->key.role == VIEW_DIR && one_file) ||
-						  (n->key.role == VIEW_FILE && n->key.format == FORMAT_NPY));
+	bool writes = !views_is_fixed(t, n->key.source) &&
+		      ((n->key.role == VIEW_DIR && one_file) || (n->key.role == VIEW_FILE && n->key.format == FORMAT_NPY));
 	mode_t mode = source & (writes ? 01777 : 0555);
 
 	if (n->key.role == VIEW_TOP || n->key.role == VIEW_FORMAT)
