@@ -19,6 +19,7 @@
 
 #include "tree/tree.h"
 #include "util/lock.h"
+#include "util/thread.h"
 
 #define LOOK_MS 1000u
 
@@ -80,7 +81,6 @@ static void *notify_thread(void *arg)
 {
 	struct notify *n = arg;
 
-	pthread_setname_np(pthread_self(), "notify");
 	lock_acquire(&n->lock);
 	for (;;) {
 		struct request *r = n->head;
@@ -120,7 +120,7 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 	lock_init(&n->lock, RANK_WORK);
 	lock_cond_init(&n->wake);
 	lock_cond_init(&n->told);
-	err = -pthread_create(&n->thread, NULL, notify_thread, n);
+	err = thread_start("notify", notify_thread, n, &n->thread);
 	if (err) {
 		free(n);
 		return err;
@@ -135,7 +135,7 @@ void notify_free(struct notify *n)
 	n->stop = true;
 	pthread_cond_signal(&n->wake);
 	lock_release(&n->lock);
-	pthread_join(n->thread, NULL);
+	thread_join(n->thread);
 	pthread_cond_destroy(&n->wake);
 	pthread_cond_destroy(&n->told);
 	lock_fini(&n->lock);

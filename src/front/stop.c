@@ -22,13 +22,16 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "front/daemon.h"
 #include "front/front.h"
 #include "front/mount.h"
 #include "tree/tree.h"
+#include "util/clock.h"
 #include "util/log.h"
+#include "util/thread.h"
+
+#define PAUSE_NS (20 * 1000 * 1000)
 
 enum stage { STARTING, SERVING, OVER };
 
@@ -69,13 +72,11 @@ static void commit_all(struct stop *s)
 
 static void end_loop(struct stop *s)
 {
-	static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
-
 	front_ending(s->front);
 	fuse_session_exit(front_session(s->front));
 	while (atomic_load(&s->stage) != OVER) {
 		pthread_kill(s->loop, SIGUSR1);
-		nanosleep(&pause, NULL);
+		clock_sleep_ns(PAUSE_NS);
 	}
 }
 
@@ -129,7 +130,7 @@ int stop_new(struct stop **out)
 	s->loop = pthread_self();
 	atomic_init(&s->stage, STARTING);
 	pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
-	err = -pthread_create(&s->thread, NULL, stop_main, s);
+	err = thread_start("stop", stop_main, s, &s->thread);
 	if (err < 0) {
 		free(s);
 		return err;
@@ -152,6 +153,6 @@ void stop_free(struct stop *s)
 		return;
 	atomic_store(&s->stage, OVER);
 	pthread_kill(s->thread, SIGTERM);
-	pthread_join(s->thread, NULL);
+	thread_join(s->thread);
 	free(s);
 }

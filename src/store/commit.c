@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "block/pool.h"
 #include "store/compact.h"
@@ -25,13 +24,14 @@
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
+#include "util/thread.h"
 
 /* So much less held than before is worth a walk through the heap. */
 #define TRIM_BYTES (16u << 20)
 /* Copied by compaction before requests are looked at. */
 #define STEP_BYTES (1u << 20)
 /* Between two looks at the size of the open layer. */
-#define LOOK_NS 1000000000ll
+#define LOOK_NS CLOCK_SECOND_NS
 /* Commits after a compaction that failed before the next one is begun by itself. */
 #define BACKOFF_COMMITS 16u
 /* Compactions for whoever waits for space. */
@@ -499,7 +499,7 @@ static int64_t next_due_ns(const struct commit *c)
 {
 	int64_t seconds = c->store->config.commit_seconds;
 
-	return seconds ? clock_monotonic_ns() + seconds * 1000000000ll : 0;
+	return seconds ? clock_monotonic_ns() + seconds * CLOCK_SECOND_NS : 0;
 }
 
 /* One round with the lock held on entry and exit; false after the last. */
@@ -545,7 +545,6 @@ static void *commit_thread(void *arg)
 	struct commit *c = arg;
 	int64_t due = next_due_ns(c);
 
-	pthread_setname_np(pthread_self(), "commit");
 	lock_acquire(&c->lock);
 	while (round_of_work(c, &due))
 		;
@@ -561,7 +560,7 @@ int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx)
 
 	c->hooks = *hooks;
 	c->ctx = ctx;
-	err = -pthread_create(&c->thread, NULL, commit_thread, c);
+	err = thread_start("commit", commit_thread, c, &c->thread);
 	c->started = !err;
 	return err;
 }
@@ -592,7 +591,7 @@ int commit_stop(struct commit *c)
 	c->stop = true;
 	pthread_cond_signal(&c->wake);
 	lock_release(&c->lock);
-	pthread_join(c->thread, NULL);
+	thread_join(c->thread);
 	c->started = false;
 	drop_all(c);
 	return c->result;

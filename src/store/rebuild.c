@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "block/layer.h"
@@ -473,7 +472,7 @@ static int set_aside(struct rebuild *r, bool replace, const char *shown, struct 
 				 "%s: meta.db is there; --force rebuilds all the same, and keeps it as meta.db.before-rebuild", shown);
 			return -EEXIST;
 		}
-		snprintf(to, sizeof(to), "%s.before-rebuild-%lld", files[i], (long long)(r->now_ns / 1000000000));
+		snprintf(to, sizeof(to), "%s.before-rebuild-%lld", files[i], (long long)(r->now_ns / CLOCK_SECOND_NS));
 		err = io_rename(r->s->dir, files[i], to);
 		if (err)
 			return err;

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "block/cache.h"
@@ -27,6 +26,7 @@
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/meta_vfs.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/work.h"
 
@@ -86,7 +86,7 @@ static int take_lock(struct store *s, int dirfd, const char *shown, struct store
 		if (!strstr(text, "closing") && ++tries > 50)
 			return refuse(why, STORE_EHELD, "%s: the store is in use by the spillfs daemon with pid %ld",
 				      shown, atol(text));
-		nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+		clock_sleep_ns(10 * 1000 * 1000);
 	}
 	write_lock(s, "");
 	return 0;

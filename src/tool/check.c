@@ -19,10 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tool/text.h"
+#include "util/clock.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
@@ -185,7 +185,7 @@ static int take_lock(struct check *c)
 		text[n > 0 ? n : 0] = '\0';
 		if (!strstr(text, "closing") && ++tries > 50)
 			return held(c, text);
-		nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+		clock_sleep_ns(10 * 1000 * 1000);
 		if (cancelled)
 			return -ECANCELED;
 	}

@@ -17,6 +17,7 @@
 
 #include "store/meta_vfs.h"
 #include "tool/check.h"
+#include "util/clock.h"
 
 int check_db_fail(struct check *c)
 {
@@ -160,7 +161,7 @@ int check_db_commit(struct check *c)
 /* A name of its own, also for the second repair in one second. */
 static int save_db(struct check *c)
 {
-	time_t now = time(NULL);
+	time_t now = clock_timespec(clock_now_ns()).tv_sec;
 	char name[48];
 	struct tm tm;
 	int err = -EEXIST;

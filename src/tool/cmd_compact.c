@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tool/progress.h"
 #include "tool/text.h"
 #include "tool/tool.h"
+#include "util/clock.h"
 
 #define POLL_NS 100000000
 
@@ -30,7 +30,6 @@ static int ask(int fd, bool start, struct spillfs_compact *out)
 
 static int start_and_wait(int fd, struct spillfs_compact *before, struct spillfs_compact *after)
 {
-	const struct timespec pause = { .tv_nsec = POLL_NS };
 	struct progress bar;
 	int err = ask(fd, false, before);
 
@@ -40,7 +39,7 @@ static int start_and_wait(int fd, struct spillfs_compact *before, struct spillfs
 	err = ask(fd, true, after);
 	while (err == 0 && (after->running || after->finished <= before->finished)) {
 		progress_update(&bar, after->done_bytes, after->total_bytes);
-		nanosleep(&pause, NULL);
+		clock_sleep_ns(POLL_NS);
 		err = ask(fd, false, after);
 	}
 	progress_end(&bar);

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "tool/text.h"
+#include "util/clock.h"
 
 #define LOG_FIELDS 7
 #define LOG_COLUMNS 7
@@ -63,7 +64,7 @@ static void log_cells(const struct log_row *r, const char *cells[LOG_COLUMNS])
 
 static void time_text(uint64_t ns, char out[32])
 {
-	time_t s = (time_t)(ns / 1000000000u);
+	time_t s = (time_t)(ns / CLOCK_SECOND_NS);
 	struct tm tm;
 
 	if (!localtime_r(&s, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm))

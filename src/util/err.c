@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/stats.h"
 
@@ -28,14 +28,14 @@ void err_set_listener(void (*fn)(void *ctx, const char *object, uint64_t off_byt
 
 bool err_wait(int err, unsigned *waits)
 {
-	struct timespec moment = { .tv_nsec = ERR_WAIT_NS_MIN << ERR_WAIT_DOUBLINGS };
+	int64_t moment_ns = ERR_WAIT_NS_MIN << ERR_WAIT_DOUBLINGS;
 
 	if ((err != -ENOMEM && err != -EMFILE && err != -ENFILE && err != -EINTR) || *waits == ERR_WAITS_MAX)
 		return false;
 	if (*waits < ERR_WAIT_DOUBLINGS)
-		moment.tv_nsec = ERR_WAIT_NS_MIN << *waits;
+		moment_ns = ERR_WAIT_NS_MIN << *waits;
 	++*waits;
-	nanosleep(&moment, NULL);
+	clock_sleep_ns(moment_ns);
 	return true;
 }
 

@@ -171,14 +171,14 @@ void lock_wait(struct lock *l, pthread_cond_t *c)
 
 int lock_wait_ms(struct lock *l, pthread_cond_t *c, unsigned ms)
 {
-	struct timespec until = clock_timespec(clock_monotonic_ns() + (int64_t)ms * 1000000);
+	int64_t until_ns = clock_monotonic_ns() + (int64_t)ms * 1000000;
 	int err;
 
 	held_check_innermost(l, l->rank);
-	err = pthread_cond_timedwait(c, &l->mutex, &until);
+	err = clock_wait(c, &l->mutex, until_ns);
 	if (err == ETIMEDOUT)
 		return -ETIMEDOUT;
-	lock_must(err, "pthread_cond_timedwait");
+	lock_must(err, "clock_wait");
 	return 0;
 }
 

@@ -68,6 +68,7 @@
 	X(STAT_LEAVING_WAITS, "spillfs_leaving_waits", "", "counter", "Operations that found no space and waited for deleted files that the kernel was about to let go of") \
 	X(STAT_META_STATEMENTS, "spillfs_meta_statements", "", "counter", "Statements run on meta.db") \
 	X(STAT_LAYERS_SEALED, "spillfs_layers_sealed", "", "counter", "Layers sealed since mount") \
+	X(STAT_THREADS, "spillfs_threads", "", "gauge", "Threads, besides those that libfuse starts") \
 	X(STAT_CORRUPTIONS, "spillfs_corruptions", "", "counter", "Stored objects that failed verification")
 
 enum stats_id {

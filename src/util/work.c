@@ -3,20 +3,20 @@
  *
  * Invariants: (1) jobs of one class start in the order of their submission, and no background job starts
  * while an urgent one waits; (2) a job is off its queue before it runs, so that it may free or resubmit
- * itself; (3) the threads end only when stopping is set and both queues are empty; (4) they take no
- * signals, and hold no lock between jobs.
+ * itself; (3) the threads end only when stopping is set and both queues are empty; (4) they hold
+ * no lock between jobs.
  */
 #include "util/work.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "util/lock.h"
+#include "util/thread.h"
 
 struct work_queue {
 	struct work *head;
@@ -75,7 +75,6 @@ static void *work_thread(void *arg)
 int work_pool_new(unsigned nthreads, const char *name, struct work_pool **out)
 {
 	char label[16]; /* the kernel's limit */
-	sigset_t all, old;
 	struct work_pool *p;
 	int err = 0;
 
@@ -88,17 +87,13 @@ int work_pool_new(unsigned nthreads, const char *name, struct work_pool **out)
 	lock_cond_init(&p->cond);
 	for (int i = 0; i < 2; i++)
 		p->queue[i].tail = &p->queue[i].head;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old); /* inherited by the threads */
 	while (p->nthreads < nthreads) {
-		err = -pthread_create(&p->threads[p->nthreads], NULL, work_thread, p);
+		snprintf(label, sizeof(label), "%.10s-%u", name, p->nthreads % 1000);
+		err = thread_start(label, work_thread, p, &p->threads[p->nthreads]);
 		if (err)
 			break;
-		snprintf(label, sizeof(label), "%.10s-%u", name, p->nthreads % 1000);
-		pthread_setname_np(p->threads[p->nthreads], label);
 		p->nthreads++;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {
 		work_pool_free(p);
 		return err;
@@ -116,7 +111,7 @@ void work_pool_free(struct work_pool *p)
 	pthread_cond_broadcast(&p->cond);
 	lock_release(&p->lock);
 	for (unsigned i = 0; i < p->nthreads; i++)
-		pthread_join(p->threads[i], NULL);
+		thread_join(p->threads[i]);
 	assert(!p->queue[WORK_URGENT].head && !p->queue[WORK_BACKGROUND].head);
 	pthread_cond_destroy(&p->cond);
 	lock_fini(&p->lock);

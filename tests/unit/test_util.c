@@ -16,10 +16,12 @@
 
 #include "unit.h"
 #include "util/buf.h"
+#include "util/clock.h"
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
+#include "util/thread.h"
 #include "util/work.h"
 
 /* What fn writes to stderr, and how its process ends. */
@@ -148,19 +150,123 @@ UNIT_TEST(lock_violation_aborts) /* 1, 2, 3 */
 
 UNIT_TEST(lock_wait_times_out)
 {
-	struct timespec a, b;
 	pthread_cond_t c;
+	int64_t began;
 
 	locks_init();
 	lock_cond_init(&c);
 	lock_acquire(&low);
-	clock_gettime(CLOCK_MONOTONIC, &a);
+	began = clock_monotonic_ns();
 	CHECK_EQ(lock_wait_ms(&low, &c, 30), -ETIMEDOUT);
-	clock_gettime(CLOCK_MONOTONIC, &b);
+	CHECK(clock_monotonic_ns() - began >= 29 * 1000000);
 	lock_release(&low);
-	CHECK((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >= 29);
 	pthread_cond_destroy(&c);
 	locks_fini();
+}
+
+/* ---- clock and threads ---- */
+
+static bool converts(int64_t ns, int64_t s, long rest)
+{
+	struct timespec ts = clock_timespec(ns);
+
+	return ts.tv_sec == s && ts.tv_nsec == rest && clock_ns(ts) == ns;
+}
+
+UNIT_TEST(clock_converts_exactly)
+{
+	CHECK(converts(0, 0, 0));
+	CHECK(converts(1, 0, 1));
+	CHECK(converts(1500000000, 1, 500000000));
+	CHECK(converts(-1, -1, 999999999));
+	CHECK(converts(-1000000000, -1, 0));
+	CHECK(converts(-1000000001, -2, 999999999));
+	CHECK(converts(-2500000000, -3, 500000000));
+	CHECK(converts(INT64_MAX, 9223372036, 854775807));
+	CHECK(converts(INT64_MIN, -9223372037, 145224192));
+	CHECK(converts(INT64_MIN + 1, -9223372037, 145224193));
+	CHECK_EQ(clock_ns((struct timespec){ .tv_sec = 9223372036, .tv_nsec = 854775808 }), INT64_MAX);
+	CHECK_EQ(clock_ns((struct timespec){ .tv_sec = -9223372037, .tv_nsec = 145224191 }), INT64_MIN);
+	CHECK_EQ(clock_ns((struct timespec){ .tv_sec = INT64_MAX, .tv_nsec = 999999999 }), INT64_MAX);
+	CHECK_EQ(clock_ns((struct timespec){ .tv_sec = INT64_MIN, .tv_nsec = 999999999 }), INT64_MIN);
+}
+
+/* A clock that stands still but for sleeps and timed waits, which end at once. */
+static int64_t still_ns;
+
+static int64_t still_read(void)
+{
+	return still_ns;
+}
+
+static void still_sleep(int64_t ns)
+{
+	still_ns += ns;
+}
+
+static int still_wait(pthread_cond_t *c, pthread_mutex_t *m, int64_t until_ns)
+{
+	(void)c, (void)m;
+	still_ns = until_ns;
+	return ETIMEDOUT;
+}
+
+UNIT_TEST(clock_can_be_replaced)
+{
+	static const struct clock_ops still = { still_read, still_read, still_sleep, still_wait };
+	int64_t began = clock_monotonic_ns(), now = clock_now_ns();
+	unsigned waits = 0;
+	pthread_cond_t c;
+
+	clock_replace(&still);
+	still_ns = 5;
+	CHECK_EQ(clock_now_ns(), 5);
+	clock_sleep_ns(3600 * CLOCK_SECOND_NS);
+	CHECK_EQ(clock_monotonic_ns(), 3600 * CLOCK_SECOND_NS + 5);
+	locks_init();
+	lock_cond_init(&c);
+	lock_acquire(&low);
+	CHECK_EQ(lock_wait_ms(&low, &c, 3600000), -ETIMEDOUT);
+	lock_release(&low);
+	CHECK_EQ(clock_now_ns(), 7200 * CLOCK_SECOND_NS + 5);
+	while (err_wait(-ENOMEM, &waits))
+		;
+	CHECK(clock_now_ns() > 7203 * CLOCK_SECOND_NS);
+	pthread_cond_destroy(&c);
+	locks_fini();
+	clock_replace(NULL);
+	CHECK(clock_monotonic_ns() >= began && clock_monotonic_ns() - began < 60 * CLOCK_SECOND_NS);
+	CHECK(clock_now_ns() - now < 60 * CLOCK_SECOND_NS);
+}
+
+static void *look_at_myself(void *arg)
+{
+	sigset_t set;
+
+	CHECK_EQ(stats_read(STAT_THREADS), 1);
+	CHECK_OK(pthread_sigmask(SIG_BLOCK, NULL, &set));
+	CHECK(sigismember(&set, SIGTERM) && sigismember(&set, SIGUSR1));
+	/* The name is given by the one who starts it. */
+	for (int tries = 0; tries < 1000 && strcmp(arg, "a long name of "); tries++) {
+		CHECK_OK(pthread_getname_np(pthread_self(), arg, 32));
+		clock_sleep_ns(1000000);
+	}
+	return NULL;
+}
+
+UNIT_TEST(threads_have_a_name_and_are_counted)
+{
+	char name[32] = "";
+	sigset_t before, after;
+	pthread_t t;
+
+	CHECK_OK(pthread_sigmask(SIG_BLOCK, NULL, &before));
+	CHECK_OK(thread_start("a long name of a thread", look_at_myself, name, &t));
+	thread_join(t);
+	CHECK_OK(pthread_sigmask(SIG_BLOCK, NULL, &after));
+	CHECK(!strcmp(name, "a long name of "));
+	CHECK_EQ(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));
+	CHECK_EQ(stats_read(STAT_THREADS), 0);
 }
 
 /* ---- work ---- */

@@ -10,6 +10,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/past/inside.h"
+#include "util/thread.h"
 
 #define FOLLOW_MS 200u
 #define STATES_KEPT 4u
@@ -175,7 +176,7 @@ int past_open(struct tree *t)
 	lock_cond_init(&s->wake);
 	t->past = s;
 	if (t->store->config.follow)
-		s->follows = pthread_create(&s->thread, NULL, follow, t) == 0;
+		s->follows = thread_start("follow", follow, t, &s->thread) == 0;
 	return t->store->config.follow && !s->follows ? -EAGAIN : 0;
 }
 
@@ -190,7 +191,7 @@ void past_close(struct tree *t)
 		s->stop = true;
 		pthread_cond_signal(&s->wake);
 		lock_release(&s->lock);
-		pthread_join(s->thread, NULL);
+		thread_join(s->thread);
 	}
 	past_forget_states(t);
 	pthread_cond_destroy(&s->wake);

@@ -654,7 +654,7 @@ void upload_stat(struct upload *u, struct tree_attr *out)
 		out->st.st_uid = u->owner.uid;
 		out->st.st_gid = u->owner.gid;
 		out->st.st_mode = S_IFREG | u->mode;
-		clock_gettime(CLOCK_REALTIME, &out->st.st_mtim);
+		out->st.st_mtim = clock_timespec(clock_now_ns());
 		out->st.st_atim = out->st.st_ctim = out->st.st_mtim;
 	}
 	lock_release(&u->lock);
