@@ -25,6 +25,7 @@
 #include "front/mount.h"
 #include "front/options.h"
 #include "front/stop.h"
+#include "io/io.h"
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/tree.h"
@@ -97,6 +98,24 @@ static int check_paths(struct program *p)
 	return EXIT_OK;
 }
 
+/* What the tests of crashes ask for: every change of the store goes through io/fault. */
+static int inject_faults(struct program *p, struct io_dir **dir, struct store_refusal *why)
+{
+	const char *text = getenv("SPILLFS_FAULT");
+	int err;
+
+	if (!text)
+		return 0;
+	err = io_fault_dir(*dir, dir);
+	if (!err)
+		err = io_fault_arm_by(*dir, text, getenv("SPILLFS_FAULT_ARM"));
+	if (err)
+		snprintf(why->text, sizeof(why->text), "%s: fault '%s': %s", p->store_path, text, strerror(-err));
+	else
+		log_warn("fault: '%s', for a test", text);
+	return err;
+}
+
 static int open_store(struct program *p)
 {
 	const struct options *o = &p->options;
@@ -114,15 +133,21 @@ static int open_store(struct program *p)
 		.follow = o->ro,
 		.cache_bytes = (size_t)o->cache,
 		.dirty_bytes = (size_t)o->dirty,
-		.fault = getenv("SPILLFS_FAULT"),
-		.fault_armed_by = getenv("SPILLFS_FAULT_ARM"),
 	};
 	struct store_refusal why = { "" };
 	int fd = p->store_fd, err;
+	struct io_dir *dir;
 
 	p->store_fd = -1;
-	err = store_open(fd, p->store_path, &config, &p->store, &why);
-	if (err == 0)
+	err = store_directory(fd, &config, &dir);
+	if (!err) {
+		err = inject_faults(p, &dir, &why);
+		if (err)
+			io_dir_close(dir);
+		else
+			err = store_open(dir, p->store_path, &config, &p->store, &why);
+	}
+	if (!err)
 		return EXIT_OK;
 	if (!why.text[0])
 		snprintf(why.text, sizeof(why.text), "cannot open the store %s: %s", p->store_path,

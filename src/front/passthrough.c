@@ -62,20 +62,29 @@ static const char *why_refused(int err)
 	}
 }
 
+/* One of the store's files is taken, for a moment. */
+static int try_backing(void *ctx, int fd)
+{
+	struct front *f = ctx;
+	uint32_t id = 0;
+	int err = open_backing(f, fd, &id);
+
+	if (!err)
+		close_backing(f, id);
+	return err;
+}
+
 void passthrough_start(struct front *f)
 {
 	const char *why = why_unwanted(f);
-	uint32_t id = 0;
 	int err;
 
 	if (!why && !(f->handshake.got & HANDSHAKE_PASSTHROUGH))
 		why = "the kernel does not offer it (Linux 6.9 does)";
 	if (!why) {
-		err = open_backing(f, tree_store_fd(f->tree), &id);
+		err = tree_lend_store(f->tree, try_backing, f);
 		if (err)
 			why = why_refused(err);
-		else
-			close_backing(f, id);
 	}
 	if (why && f->config.passthrough)
 		log_warn("no passthrough of columns: %s", why);

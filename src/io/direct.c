@@ -44,7 +44,8 @@ bool direct_wanted(const struct direct_dir *dir, uint64_t off, size_t n, size_t 
 
 static void count_bytes(const struct direct_io *x, enum stats_id first, bool direct, size_t n)
 {
-	stats_add(first + 2 * x->kind + direct, n);
+	if (x->kind != DIRECT_UNCOUNTED)
+		stats_add(first + 2 * x->kind + direct, n);
 }
 
 /* ---- system calls ---- */
@@ -609,9 +610,13 @@ static size_t probe(int dirfd, size_t lease_bytes, const char **why)
 	return align;
 }
 
-void direct_dir_init(struct direct_dir *dir, int dirfd, bool wanted, const char **why)
+void direct_dir_try(struct direct_dir *dir, int dirfd, const char **why)
 {
-	dir->align = wanted ? probe(dirfd, lease_pool_buf_bytes(dir->leases), why) : 0;
+	dir->align = probe(dirfd, lease_pool_buf_bytes(dir->leases), why);
+}
+
+void direct_dir_init(struct direct_dir *dir)
+{
 	for (unsigned i = 0; i < DIRECT_EDGES; i++)
 		lock_init(&dir->edges[i], RANK_EDGE);
 }

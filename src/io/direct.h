@@ -19,6 +19,7 @@
 
 #define DIRECT_ALIGN_MIN 4096u
 #define DIRECT_EDGES 64u
+#define DIRECT_UNCOUNTED 4u
 
 /* What the transfers in one directory share. */
 struct direct_dir {
@@ -49,13 +50,14 @@ struct direct_io {
 	int dfd; /* of no use with DIRECT_NONE */
 	enum direct_reach reach;
 	bool wait;     /* for a lease */
-	unsigned kind; /* 0 to 3: IO_OF_... */
+	unsigned kind; /* 0 to 3: IO_OF_...; DIRECT_UNCOUNTED */
 	bool refused;  /* out: the file system takes no direct transfers on this file */
 };
 
-/* dir->leases is set. Tries direct I/O in a directory and sets dir->align; tells why (a static string) either way. */
-void direct_dir_init(struct direct_dir *dir, int dirfd, bool wanted, const char **why);
+void direct_dir_init(struct direct_dir *dir);
 void direct_dir_fini(struct direct_dir *dir);
+/* dir->leases is set. Tries direct I/O in a directory and sets dir->align; tells why (a static string) either way. */
+void direct_dir_try(struct direct_dir *dir, int dirfd, const char **why);
 /* A second, O_DIRECT descriptor for the file behind fd, whatever its name is by now. -EINVAL: it takes no
  * transfers in blocks of align. */
 int direct_reopen(int fd, bool rdonly, size_t align, int *out);

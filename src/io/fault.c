@@ -9,11 +9,14 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "io/io.h"
 #include "util/lock.h"
+#include "util/log.h"
 
 struct fault_dir {
 	struct io_dir base;
@@ -24,6 +27,7 @@ struct fault_dir {
 	bool torn;
 	bool all;             /* everything is counted */
 	bool kill;            /* the process ends at the n-th */
+	bool tells;           /* the log is told the count */
 	const char *armed_by; /* counting waits for this file; NULL: it has begun */
 };
 
@@ -62,9 +66,10 @@ static bool fails_locked(const struct fault_dir *d)
 	return d->nth && d->count >= d->nth && d->count <= d->last;
 }
 
-int io_fault_tick(struct io_dir *dir, bool *torn)
+/* Counts a change: 0, or the error that it fails with. *torn (NULL: no write): half of it is to be made all the same, and after_half
+ * called then. */
+static int tick(struct fault_dir *d, bool *torn)
 {
-	struct fault_dir *d = to_dir(dir);
 	bool tear = false;
 	int err = 0;
 
@@ -87,9 +92,9 @@ int io_fault_tick(struct io_dir *dir, bool *torn)
 	return err;
 }
 
-void io_fault_torn(struct io_dir *dir)
+static void after_half(struct fault_dir *d)
 {
-	if (to_dir(dir)->kill)
+	if (d->kill)
 		die();
 }
 
@@ -103,7 +108,7 @@ static int fault_make(struct fault_dir *d)
 	counted = d->all;
 	err = fails_locked(d) ? d->err : 0;
 	lock_release(&d->lock);
-	return counted ? io_fault_tick(&d->base, NULL) : err;
+	return counted ? tick(d, NULL) : err;
 }
 
 static int fault_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
@@ -117,27 +122,27 @@ static int fault_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, 
 {
 	struct fault_file *f = to_file(io);
 	bool torn;
-	int err = io_fault_tick(&f->dir->base, &torn);
+	int err = tick(f->dir, &torn);
 
 	if (!err)
 		return io_pwrite_as(f->inner, buf, n, off, how);
 	if (torn) {
 		io_pwrite_as(f->inner, buf, n / 2, off, how);
-		io_fault_torn(&f->dir->base);
+		after_half(f->dir);
 	}
 	return err;
 }
 
 static int fault_sync(struct io *io)
 {
-	int err = io_fault_tick(&to_file(io)->dir->base, NULL);
+	int err = tick(to_file(io)->dir, NULL);
 
 	return err ? err : io_sync(to_file(io)->inner);
 }
 
 static int fault_truncate(struct io *io, uint64_t size)
 {
-	int err = io_fault_tick(&to_file(io)->dir->base, NULL);
+	int err = tick(to_file(io)->dir, NULL);
 
 	return err ? err : io_truncate(to_file(io)->inner, size);
 }
@@ -151,7 +156,7 @@ static int fault_allocate(struct io *io, uint64_t off, uint64_t n)
 
 static int fault_punch(struct io *io, uint64_t off, uint64_t n)
 {
-	int err = io_fault_tick(&to_file(io)->dir->base, NULL);
+	int err = tick(to_file(io)->dir, NULL);
 
 	return err ? err : io_punch(to_file(io)->inner, off, n);
 }
@@ -186,6 +191,11 @@ static bool fault_has_writers(struct io *io)
 	return io_has_writers(to_file(io)->inner);
 }
 
+static int fault_lock(struct io *io, uint64_t off, uint64_t n)
+{
+	return io_lock(to_file(io)->inner, off, n);
+}
+
 static void fault_close(struct io *io)
 {
 	io_close(to_file(io)->inner);
@@ -205,6 +215,7 @@ static const struct io_ops fault_ops = {
 	.share = fault_share,
 	.lend = fault_lend,
 	.has_writers = fault_has_writers,
+	.lock = fault_lock,
 	.close = fault_close,
 };
 
@@ -232,14 +243,14 @@ static int fault_dir_open(struct io_dir *dir, const char *name, unsigned flags, 
 
 static int fault_dir_unlink(struct io_dir *dir, const char *name)
 {
-	int err = io_fault_tick(dir, NULL);
+	int err = tick(to_dir(dir), NULL);
 
 	return err ? err : io_unlink(to_dir(dir)->inner, name);
 }
 
 static int fault_dir_rename(struct io_dir *dir, const char *from, const char *to)
 {
-	int err = io_fault_tick(dir, NULL);
+	int err = tick(to_dir(dir), NULL);
 
 	return err ? err : io_rename(to_dir(dir)->inner, from, to);
 }
@@ -253,7 +264,7 @@ static int fault_dir_mkdir(struct io_dir *dir, const char *name)
 
 static int fault_dir_sync(struct io_dir *dir, const char *name)
 {
-	int err = io_fault_tick(dir, NULL);
+	int err = tick(to_dir(dir), NULL);
 
 	return err ? err : io_dir_sync(to_dir(dir)->inner, name);
 }
@@ -273,6 +284,8 @@ static void fault_dir_close(struct io_dir *dir)
 {
 	struct fault_dir *d = to_dir(dir);
 
+	if (d->tells)
+		log_info("fault: %llu operations", (unsigned long long)d->count);
 	io_dir_close(d->inner);
 	lock_fini(&d->lock);
 	free(d);
@@ -356,6 +369,33 @@ void io_fault_fail_at(struct io_dir *dir, uint64_t n, uint64_t times, int err, c
 void io_fault_kill_at(struct io_dir *dir, uint64_t n, bool torn, const char *armed_by)
 {
 	arm(dir, &(struct plan){ .nth = n, .last = UINT64_MAX, .err = -EIO, .torn = torn, .all = true, .kill = true, .armed_by = armed_by });
+}
+
+/* An errno by its name; 0: there is none. */
+static int errno_of(const char *name)
+{
+	for (int e = 1; e < 134; e++) {
+		if (strerrorname_np(e) && !strcmp(strerrorname_np(e), name))
+			return e;
+	}
+	return 0;
+}
+
+int io_fault_arm_by(struct io_dir *d, const char *text, const char *armed_by)
+{
+	unsigned long long n = 0, times = 0;
+	bool torn = !strncmp(text, "kill-torn:", 10);
+	char name[16];
+	int end = 0;
+
+	if (sscanf(text, "fail:%llu:%15[A-Z0-9]%n:%llu%n", &n, name, &end, &times, &end) >= 2 && n && errno_of(name) && !text[end])
+		io_fault_fail_at(d, n, times, -errno_of(name), armed_by);
+	else if (!strcmp(text, "count") || (sscanf(text, torn ? "kill-torn:%llu%n" : "kill:%llu%n", &n, &end) == 1 && n && !text[end]))
+		io_fault_kill_at(d, n, torn, armed_by);
+	else
+		return -EINVAL;
+	to_dir(d)->tells = true;
+	return 0;
 }
 
 struct io_dir *io_fault_inner(struct io_dir *dir)

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -30,6 +31,7 @@
 
 #define FILE_FD_BUDGET 512
 #define FILE_FD_BUDGET_MIN 16
+#define LEASE_EDGES_BYTES 8192u /* for the blocks that an unaligned transfer begins and ends in */
 
 static const struct io_dir_ops file_dir_ops;
 
@@ -257,11 +259,13 @@ static void file_close(struct io *io)
 	struct file_dir *d = f->dir;
 
 	file_trim(f);
+	if (f->pinned)
+		fd_put(f);
 	lock_acquire(&d->names); /* waits for a name operation that holds the file */
 	fd_unregister(f);
 	lock_release(&d->names);
 	fd_close(f); /* frees the space of an unlinked file: may take long */
-	if (fd_has_end(f))
+	if (f->has_end)
 		direct_end_fini(&f->end);
 	free(f->name);
 	free(f);
@@ -273,14 +277,14 @@ static int file_share(struct io *io, bool on)
 	struct stat st;
 	int err;
 
-	if (f->rdonly || f->dir->backing == IO_BACKING_DIRECT)
+	if (f->rdonly || f->pinned || f->dir->backing == IO_BACKING_DIRECT)
 		return -EOPNOTSUPP;
 	if (on)
 		file_trim(f);
 	err = stat_file(f, &st);
 	if (err)
 		return err;
-	if (!on && fd_has_end(f))
+	if (!on && f->has_end)
 		atomic_store(&f->end.bytes, (uint64_t)st.st_size);
 	/* Bytes that others have written are synced by a descriptor of ours. */
 	atomic_store(&f->dirty, true);
@@ -305,6 +309,20 @@ static bool file_has_writers(struct io *io)
 	return fd_has_writers(to_file(io));
 }
 
+/* flock and OFD locks belong to the descriptor, which stays. */
+static int file_lock(struct io *io, uint64_t off, uint64_t n)
+{
+	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)off, .l_len = (off_t)n };
+	struct file *f = to_file(io);
+	int err;
+
+	assert(f->pinned);
+	do
+		err = (n ? fcntl(f->fd, F_OFD_SETLK, &range) : flock(f->fd, LOCK_EX | LOCK_NB)) ? -errno : 0;
+	while (err == -EINTR);
+	return err == -EACCES ? -EWOULDBLOCK : err;
+}
+
 static const struct io_ops file_ops = {
 	.pread_some = file_pread_some,
 	.pwrite = file_pwrite,
@@ -318,6 +336,7 @@ static const struct io_ops file_ops = {
 	.share = file_share,
 	.lend = file_lend,
 	.has_writers = file_has_writers,
+	.lock = file_lock,
 	.close = file_close,
 };
 
@@ -339,8 +358,10 @@ static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
 	}
 	f->dev = st.st_dev;
 	f->ino = st.st_ino;
-	if (fd_has_end(f))
+	f->has_end = !f->rdonly && !f->pinned && d->direct.align;
+	if (f->has_end)
 		direct_end_init(&f->end, st.st_size);
+	f->users = f->pinned;
 	fd_register(f);
 	return 0;
 }
@@ -364,6 +385,7 @@ static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, s
 	f->dir = d;
 	f->fd = f->dfd = -1;
 	f->rdonly = flags & IO_RDONLY;
+	f->pinned = flags & IO_PINNED;
 	f->kind = (flags & IO_OF_MASK) / IO_OF_BUCKET;
 	lock_acquire(&d->names);
 	do
@@ -518,6 +540,8 @@ static void file_dir_close(struct io_dir *dir)
 	assert(d->lru.next == &d->lru && d->idle_fds == 0);
 	close(d->dirfd);
 	direct_dir_fini(&d->direct);
+	if (d->own_leases)
+		lease_pool_free(d->own_leases);
 	ballast_fini(&d->ballast);
 	lock_fini(&d->names);
 	lock_fini(&d->table);
@@ -539,7 +563,7 @@ static const struct io_dir_ops file_dir_ops = {
 };
 
 /* Whether direct transfers are to be tried, and why not. */
-static bool file_dir_wants_direct(struct file_dir *d)
+static bool wants_direct(struct file_dir *d)
 {
 	struct statfs fs;
 
@@ -564,12 +588,12 @@ static unsigned fd_budget(void)
 	return half > FILE_FD_BUDGET ? FILE_FD_BUDGET : half < FILE_FD_BUDGET_MIN ? FILE_FD_BUDGET_MIN : (unsigned)half;
 }
 
-int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out)
+static struct file_dir *new_dir(int dirfd, enum io_backing backing, struct lease_pool *leases)
 {
 	struct file_dir *d = calloc(1, sizeof(*d));
 
 	if (!d)
-		return -ENOMEM;
+		return NULL;
 	d->base.ops = &file_dir_ops;
 	d->dirfd = dirfd;
 	d->backing = backing;
@@ -577,11 +601,53 @@ int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, s
 	d->budget = fd_budget();
 	d->lru.prev = d->lru.next = &d->lru;
 	ballast_init(&d->ballast);
-	direct_dir_init(&d->direct, dirfd, file_dir_wants_direct(d), &d->why);
+	d->why = "not tried";
+	direct_dir_init(&d->direct);
 	lock_init(&d->names, RANK_FD);
 	lock_init(&d->table, RANK_FD);
+	return d;
+}
+
+static void try_direct(struct file_dir *d)
+{
+	if (wants_direct(d))
+		direct_dir_try(&d->direct, d->dirfd, &d->why);
+}
+
+int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out)
+{
+	struct file_dir *d = new_dir(dirfd, backing, leases);
+
+	if (!d)
+		return -ENOMEM;
+	try_direct(d);
 	*out = &d->base;
 	return 0;
+}
+
+int io_file_dir_alone(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out)
+{
+	struct lease_pool *leases;
+	struct file_dir *d;
+	int err = lease_pool_new(nleases, lease_bytes + LEASE_EDGES_BYTES, &leases);
+
+	if (err)
+		return err;
+	d = new_dir(dirfd, backing, leases);
+	if (!d) {
+		lease_pool_free(leases);
+		return -ENOMEM;
+	}
+	d->own_leases = leases;
+	*out = &d->base;
+	return 0;
+}
+
+void io_file_try_direct(struct io_dir *dir)
+{
+	dir = io_fault_inner(dir);
+	if (dir->ops == &file_dir_ops)
+		try_direct(to_dir(dir));
 }
 
 void io_file_set_lease_wait(struct io_dir *dir, enum io_lease_wait wait)

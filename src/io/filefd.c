@@ -266,7 +266,7 @@ static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t
 {
 	const struct file_dir *d = f->dir;
 
-	if (atomic_load(&f->shared))
+	if (f->pinned || atomic_load(&f->shared))
 		return DIRECT_NONE;
 	if (d->backing == IO_BACKING_DIRECT || (how & IO_DIRECT))
 		return DIRECT_ALL;
@@ -311,7 +311,7 @@ int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direc
 		.reach = reach,
 		.wait = d->lease_wait == IO_LEASE_WAIT_BLOCK ||
 			(d->lease_wait == IO_LEASE_WAIT_DEFAULT && reach == DIRECT_ALL),
-		.kind = f->kind,
+		.kind = f->pinned ? DIRECT_UNCOUNTED : f->kind,
 	};
 	lock_release(&d->table);
 	return 0;
@@ -332,8 +332,10 @@ void fd_register(struct file *f)
 {
 	lock_acquire_nested(&f->dir->table);
 	hash_insert_locked(f);
-	lru_insert_locked(f);
-	fd_trim_locked(f->dir);
+	if (!f->users) {
+		lru_insert_locked(f);
+		fd_trim_locked(f->dir);
+	}
 	lock_release(&f->dir->table);
 }
 

@@ -25,6 +25,7 @@ struct file_dir {
 	enum io_backing backing;
 	enum io_lease_wait lease_wait;
 	struct direct_dir direct;
+	struct lease_pool *own_leases; /* NULL: they are somebody else's */
 	struct ballast ballast;
 	const char *why;
 	struct lock names;    /* RANK_FD: held by open, close, unlink and rename over their system calls */
@@ -43,17 +44,19 @@ struct file {
 	dev_t dev;
 	ino_t ino;
 	int fd, dfd; /* -1: closed */
-	struct direct_end end; /* if fd_tracks_end */
+	struct direct_end end; /* if has_end */
 	unsigned kind;
 	unsigned users;
 	int close_err; /* of a close by the LRU, for the next sync */
 	bool rdonly, nameless, no_direct;
+	bool has_end; /* direct transfers were to be had when it was opened */
+	bool pinned;  /* the descriptor stays open: one of `users` */
 	atomic_bool shared; /* io_share */
 	bool held; /* by the name operation under way */
 	atomic_bool dirty;
 };
 
-/* Puts a file whose fd is open under its name, idle; the caller holds `names`. */
+/* Puts a file whose fd is open under its name, idle unless it has a user; the caller holds `names`. */
 void fd_register(struct file *f);
 /* Takes it out; its descriptors stay for fd_close. The caller holds `names`. */
 void fd_unregister(struct file *f);
@@ -73,15 +76,10 @@ int fd_take_close_err(struct file *f);
 int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x);
 void fd_put_io(struct file *f, const struct direct_io *x);
 
-static inline bool fd_has_end(const struct file *f)
-{
-	return !f->rdonly && f->dir->direct.align;
-}
-
 /* Direct writes may make the file longer than it is said to be. */
 static inline bool fd_tracks_end(const struct file *f)
 {
-	return fd_has_end(f) && !atomic_load(&f->shared);
+	return f->has_end && !atomic_load(&f->shared);
 }
 
 /* openat that closes idle files when the process has no descriptors left. */

@@ -49,6 +49,11 @@ bool io_has_writers(struct io *f)
 	return f->ops->has_writers && f->ops->has_writers(f);
 }
 
+int io_lock(struct io *f, uint64_t off, uint64_t n)
+{
+	return f->ops->lock ? f->ops->lock(f, off, n) : -EOPNOTSUPP;
+}
+
 static int read_facts(void *ctx, int fd)
 {
 	struct io_facts *out = ctx;

@@ -36,6 +36,9 @@ struct io_dir; /* an open directory */
 #define IO_OF_COLUMN 0x20u
 #define IO_OF_LAYERED 0x30u
 #define IO_OF_MASK 0x30u
+/* For a lock, a database and its log: the descriptor stays open, and transfers go through the page cache whatever the backing;
+ * they are not counted. */
+#define IO_PINNED 0x40u
 
 /* How a transfer goes (`how`), besides what the directory's backing says. */
 #define IO_CACHED 0x1u /* with IO_BACKING_AUTO: buffered, however large, since it will be read again */
@@ -53,10 +56,11 @@ struct io_ops {
 	int (*seek_data)(struct io *f, uint64_t off, bool hole, uint64_t *out); /* -ENXIO past the end */
 	/* Has every byte of the range a place on the disk, so that writing it takes no space? False where that cannot be known. */
 	bool (*is_allocated)(struct io *f, uint64_t off, uint64_t n);
-	/* These three may be NULL; see below. */
+	/* These four may be NULL; see below. */
 	int (*share)(struct io *f, bool on);
 	int (*lend)(struct io *f, int (*use)(void *ctx, int fd), void *ctx);
 	bool (*has_writers)(struct io *f);
+	int (*lock)(struct io *f, uint64_t off, uint64_t n);
 	void (*close)(struct io *f);
 };
 
@@ -123,6 +127,10 @@ int io_share(struct io *f, bool on);
 int io_lend(struct io *f, int (*use)(void *ctx, int fd), void *ctx);
 /* Has somebody else a shared file open for writing, or mapped so? True where that cannot be known at the moment. */
 bool io_has_writers(struct io *f);
+/* Keeps other handles of the file, in any process, from locking the same, until this one (IO_PINNED) is closed: n bytes at off,
+ * as fcntl(2) locks them, or with n = 0 the file, as flock(2) does; the two do not see each other. -EWOULDBLOCK: somebody has it;
+ * -EOPNOTSUPP. Never waits. */
+int io_lock(struct io *f, uint64_t off, uint64_t n);
 /* A shared file as the kernel has it. */
 struct io_facts {
 	uint64_t size_bytes, stored_bytes;
@@ -151,19 +159,32 @@ int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *
 enum io_backing { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };
 #define IO_DIRECT_MIN (256u << 10)
 
-/* Takes dirfd over (closes it on close; on failure it stays the caller's). `leases`, which outlive it, may be NULL:
- * nothing is direct then. io_file_backing tells whether the file system takes direct transfers. */
-int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out);
 /* Who waits for a buffer: by default those that have to be direct (DIRECT, IO_DIRECT), not those that AUTO chose. */
 enum io_lease_wait { IO_LEASE_WAIT_DEFAULT, IO_LEASE_WAIT_BLOCK, IO_LEASE_WAIT_BUFFERED };
+
+/* Takes dirfd over (closes it on close; on failure it stays the caller's). `leases`, which outlive it, may be NULL:
+ * nothing is direct then. Tries direct transfers: io_file_backing tells whether the file system takes them. */
+int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out);
+/* The same with nleases buffers of its own, each of which moves lease_bytes (a multiple of 4096) at a time; nothing is direct before
+ * io_file_try_direct, which makes a file for a moment to try it. That does nothing to a directory of another kind. */
+int io_file_dir_alone(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out);
+void io_file_try_direct(struct io_dir *d);
 void io_file_set_lease_wait(struct io_dir *d, enum io_lease_wait wait);
 /* The way in use ("direct" or "buffered"; static strings) and why. */
 const char *io_file_backing(struct io_dir *d, const char **why);
 /* At most n descriptors stay open for idle files (default 512, and half of RLIMIT_NOFILE). */
 void io_file_set_fd_budget(struct io_dir *d, unsigned n);
 
-/* io/mem: everything in memory. Holes are tracked in 4096-byte pages. */
+/* io/mem: a disk in memory, of 1 TiB and pages of 4096 bytes: each that is written or allocated takes space. There is no descriptor to lend and
+ * nothing is direct or shared; io_hold_back is not to be had. It lives as long as one of its directories is open. */
 int io_mem_dir(struct io_dir **out);
+/* The root of the same disk once more, with what the first one has. */
+int io_mem_again(struct io_dir *d, struct io_dir **out);
+void io_mem_set_space(struct io_dir *d, uint64_t bytes);
+/* The disk loses its power and is on again: bytes are as their file was synced last, names as their directory was. With a seed, not 0,
+ * some of what was not synced is there all the same, by chance: pages, lengths, all new names of a directory. d has what is left; other
+ * directories and files that were open answer -EIO for ever. */
+int io_mem_cut_power(struct io_dir *d, uint64_t seed);
 
 /* io/fault: counts every write, truncate, punch, sync, rename, unlink of `inner` and, from the n-th on (n >= 1), fails
  * with `err`; with torn the n-th write moves half its bytes first. n = 0 only counts. Arming begins the count
@@ -177,10 +198,9 @@ uint64_t io_fault_count(struct io_dir *d);
 void io_fault_kill_at(struct io_dir *d, uint64_t n, bool torn, const char *armed_by);
 /* Counts and waits in the same way; the n-th and those after it, `times` in all (0: for ever), fail with err. */
 void io_fault_fail_at(struct io_dir *d, uint64_t n, uint64_t times, int err, const char *armed_by);
-/* Counts a change that does not go through d (SQLite's) as one of d's: 0, or the error that it fails with. *torn
- * (NULL: no write): half of it is to be made all the same, and io_fault_torn called then. */
-int io_fault_tick(struct io_dir *d, bool *torn);
-void io_fault_torn(struct io_dir *d);
+/* The same by a text: "kill:N", "kill-torn:N" (io_fault_kill_at), "fail:N:ERRNO[:TIMES]" (io_fault_fail_at), "count". -EINVAL: it is none
+ * of these. When d is closed the log says how much was counted. */
+int io_fault_arm_by(struct io_dir *d, const char *text, const char *armed_by);
 /* The directory that d wraps; any other d itself. */
 struct io_dir *io_fault_inner(struct io_dir *d);
 

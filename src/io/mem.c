@@ -1,33 +1,29 @@
 /*
- * A directory in memory, for unit tests. Directories are entries without an inode; every name is a
- * full path, and the entries are one list.
+ * A disk in memory, for tests: its directories, and the files that are open in them. Directories are entries without an inode; every
+ * name is a full path, and the entries are one list.
  *
- * Invariants: (1) a page beyond the size does not exist, and the bytes of the last page beyond the size
- * are zero, so that growth shows zeros; (2) a page that does not exist is a hole; (3) an inode
- * lives while it has a name or is open. Locks, both RANK_MEM: the directory's, then an inode's.
+ * Invariants: (1) an inode lives while it has a name, now or on the disk, or is open; (2) `durable` are the names as their directories
+ * were synced last; (3) a handle that was opened before the power was cut changes nothing and reads nothing.
+ * Locks, both RANK_MEM: the disk's, then an inode's.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/io.h"
+#include "io/pages.h"
 #include "util/lock.h"
 
-#define MEM_PAGE 4096u
-#define MEM_CHUNK_PAGES 512u
 #define MEM_SPACE ((uint64_t)1 << 40)
 #define MEM_SIZE_MAX ((uint64_t)1 << 44)
 
-struct mem_chunk {
-	unsigned npages;
-	unsigned char *pages[MEM_CHUNK_PAGES];
-};
+struct mem_file;
 
 struct mem_inode {
 	struct lock lock;
 	unsigned refs;
-	uint64_t size, npages, nchunks;
-	struct mem_chunk **chunks;
+	struct pages pages;
+	struct mem_file *locker; /* io_lock */
 };
 
 struct mem_entry {
@@ -36,275 +32,236 @@ struct mem_entry {
 	char name[];
 };
 
+struct mem_disk {
+	struct lock lock; /* the entries and nhandles */
+	unsigned nhandles;
+	atomic_uint cuts; /* how often the power was cut */
+	struct mem_entry *entries, *durable;
+	struct pages_space space;
+};
+
 struct mem_dir {
 	struct io_dir base;
-	struct lock lock; /* entries */
-	struct mem_entry *entries;
+	struct mem_disk *disk;
+	unsigned cuts; /* when it was opened */
 };
 
 struct mem_file {
 	struct io base;
 	struct mem_inode *inode;
+	struct mem_disk *disk;
+	unsigned cuts;
 	bool rdonly;
 };
 
-static struct mem_inode *to_inode(struct io *io)
+/* ---- files ---- */
+
+static struct mem_file *to_file(struct io *io)
 {
-	return ((struct mem_file *)io)->inode;
-}
-
-static bool is_rdonly(struct io *io)
-{
-	return ((struct mem_file *)io)->rdonly;
-}
-
-/* ---- pages ---- */
-
-static unsigned char *page_find(const struct mem_inode *m, uint64_t page)
-{
-	uint64_t c = page / MEM_CHUNK_PAGES;
-
-	return c < m->nchunks && m->chunks[c] ? m->chunks[c]->pages[page % MEM_CHUNK_PAGES] : NULL;
-}
-
-static unsigned char *page_make(struct mem_inode *m, uint64_t page)
-{
-	uint64_t c = page / MEM_CHUNK_PAGES;
-	unsigned char **slot;
-
-	if (c >= m->nchunks) {
-		uint64_t n = c + 1 > m->nchunks * 2 ? c + 1 : m->nchunks * 2;
-		struct mem_chunk **grown = realloc(m->chunks, n * sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		memset(grown + m->nchunks, 0, (n - m->nchunks) * sizeof(*grown));
-		m->chunks = grown;
-		m->nchunks = n;
-	}
-	if (!m->chunks[c] && !(m->chunks[c] = calloc(1, sizeof(*m->chunks[c]))))
-		return NULL;
-	slot = &m->chunks[c]->pages[page % MEM_CHUNK_PAGES];
-	if (!*slot && (*slot = calloc(1, MEM_PAGE))) {
-		m->chunks[c]->npages++;
-		m->npages++;
-	}
-	return *slot;
-}
-
-static void page_drop(struct mem_inode *m, uint64_t page)
-{
-	struct mem_chunk *c;
-
-	if (!page_find(m, page))
-		return;
-	c = m->chunks[page / MEM_CHUNK_PAGES];
-	free(c->pages[page % MEM_CHUNK_PAGES]);
-	c->pages[page % MEM_CHUNK_PAGES] = NULL;
-	m->npages--;
-	if (--c->npages == 0) {
-		free(c);
-		m->chunks[page / MEM_CHUNK_PAGES] = NULL;
-	}
-}
-
-/* Zeros [off, end): whole pages become holes. */
-static void range_zero(struct mem_inode *m, uint64_t off, uint64_t end)
-{
-	const uint64_t chunk = (uint64_t)MEM_CHUNK_PAGES * MEM_PAGE;
-	uint64_t last = m->nchunks * chunk;
-	unsigned char *p;
-
-	if (end > last)
-		end = last;
-	while (off < end) {
-		uint64_t in = off % MEM_PAGE;
-		uint64_t n = MEM_PAGE - in < end - off ? MEM_PAGE - in : end - off;
-
-		if (!m->chunks[off / chunk]) {
-			off = (off / chunk + 1) * chunk;
-			continue;
-		}
-		if (n == MEM_PAGE)
-			page_drop(m, off / MEM_PAGE);
-		else if ((p = page_find(m, off / MEM_PAGE)))
-			memset(p + in, 0, n);
-		off += n;
-	}
+	return (struct mem_file *)io;
 }
 
 static void inode_put(struct mem_inode *m)
 {
 	bool last;
 
-	lock_acquire(&m->lock);
+	lock_acquire_nested(&m->lock);
 	last = --m->refs == 0;
 	lock_release(&m->lock);
 	if (!last)
 		return;
-	range_zero(m, 0, UINT64_MAX);
-	free(m->chunks);
+	pages_free(&m->pages);
 	lock_fini(&m->lock);
 	free(m);
 }
 
 static void inode_ref(struct mem_inode *m)
 {
-	lock_acquire_nested(&m->lock); /* the directory's lock is held: the entry's reference is there */
+	lock_acquire_nested(&m->lock); /* the disk's lock is held: the entry's reference is there */
 	m->refs++;
 	lock_release(&m->lock);
 }
 
-/* ---- files ---- */
+/* Locks the file's inode; -EIO without, after a cut of the power. */
+static int file_enter(struct mem_file *f, struct pages **out)
+{
+	lock_acquire(&f->inode->lock);
+	if (f->cuts != atomic_load(&f->disk->cuts)) {
+		lock_release(&f->inode->lock);
+		return -EIO;
+	}
+	*out = &f->inode->pages;
+	return 0;
+}
+
+static void file_leave(struct mem_file *f)
+{
+	lock_release(&f->inode->lock);
+}
 
 static int mem_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
 {
-	struct mem_inode *m = to_inode(io);
-	size_t done = 0;
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err = file_enter(f, &p);
 
 	(void)how;
-	lock_acquire(&m->lock);
-	if (off >= m->size)
-		n = 0;
-	else if (n > m->size - off)
-		n = m->size - off;
-	while (done < n) {
-		size_t in = (off + done) % MEM_PAGE;
-		size_t k = MEM_PAGE - in < n - done ? MEM_PAGE - in : n - done;
-		unsigned char *p = page_find(m, (off + done) / MEM_PAGE);
-
-		if (p)
-			memcpy((char *)buf + done, p + in, k);
-		else
-			memset((char *)buf + done, 0, k);
-		done += k;
-	}
-	lock_release(&m->lock);
-	*out = done;
+	if (err)
+		return err;
+	*out = pages_read(p, buf, n, off);
+	file_leave(f);
 	return 0;
 }
 
 static int mem_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
 {
-	struct mem_inode *m = to_inode(io);
-	size_t done = 0;
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err;
 
 	(void)how;
-	if (is_rdonly(io))
+	if (f->rdonly)
 		return -EBADF;
 	if (off > MEM_SIZE_MAX || n > MEM_SIZE_MAX - off)
 		return -EFBIG;
-	lock_acquire(&m->lock);
-	while (done < n) {
-		size_t in = (off + done) % MEM_PAGE;
-		size_t k = MEM_PAGE - in < n - done ? MEM_PAGE - in : n - done;
-		unsigned char *p = page_make(m, (off + done) / MEM_PAGE);
-
-		if (!p)
-			break;
-		memcpy(p + in, (const char *)buf + done, k);
-		done += k;
-	}
-	if (done && off + done > m->size)
-		m->size = off + done;
-	lock_release(&m->lock);
-	return done == n ? 0 : -ENOMEM;
+	err = file_enter(f, &p);
+	if (err)
+		return err;
+	err = pages_write(p, buf, n, off);
+	file_leave(f);
+	return err;
 }
 
 static int mem_sync(struct io *io)
 {
-	(void)io;
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err = file_enter(f, &p);
+
+	if (err)
+		return err;
+	pages_sync(p);
+	file_leave(f);
 	return 0;
 }
 
 static int mem_truncate(struct io *io, uint64_t size)
 {
-	struct mem_inode *m = to_inode(io);
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err;
 
-	if (is_rdonly(io))
+	if (f->rdonly)
 		return -EBADF;
 	if (size > MEM_SIZE_MAX)
 		return -EFBIG;
-	lock_acquire(&m->lock);
-	if (size < m->size)
-		range_zero(m, size, UINT64_MAX);
-	m->size = size;
-	lock_release(&m->lock);
-	return 0;
+	err = file_enter(f, &p);
+	if (err)
+		return err;
+	err = pages_set_size(p, size);
+	file_leave(f);
+	return err;
+}
+
+/* Reserves or punches. */
+static int mem_change(struct io *io, uint64_t off, uint64_t n, int (*change)(struct pages *p, uint64_t off, uint64_t end))
+{
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err;
+
+	if (n == 0)
+		return 0;
+	if (f->rdonly)
+		return -EBADF;
+	err = file_enter(f, &p);
+	if (err)
+		return err;
+	err = change(p, off, n > UINT64_MAX - off ? UINT64_MAX : off + n);
+	file_leave(f);
+	return err;
 }
 
 static int mem_allocate(struct io *io, uint64_t off, uint64_t n)
 {
-	(void)off, (void)n;
-	return is_rdonly(io) && n ? -EBADF : 0;
+	return off > MEM_SIZE_MAX || n > MEM_SIZE_MAX - off ? -EFBIG : mem_change(io, off, n, pages_reserve);
 }
 
 static int mem_punch(struct io *io, uint64_t off, uint64_t n)
 {
-	struct mem_inode *m = to_inode(io);
-
-	if (n == 0)
-		return 0;
-	if (is_rdonly(io))
-		return -EBADF;
-	lock_acquire(&m->lock);
-	range_zero(m, off, n > UINT64_MAX - off ? UINT64_MAX : off + n);
-	lock_release(&m->lock);
-	return 0;
+	return mem_change(io, off, n, pages_punch);
 }
 
 static int mem_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
 {
-	struct mem_inode *m = to_inode(io);
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err = file_enter(f, &p);
 
-	lock_acquire(&m->lock);
+	if (err)
+		return err;
 	if (size)
-		*size = m->size;
+		*size = p->size_bytes;
 	if (stored_bytes)
-		*stored_bytes = m->npages * MEM_PAGE;
-	lock_release(&m->lock);
+		*stored_bytes = p->npages * PAGES_PAGE;
+	file_leave(f);
 	return 0;
 }
 
 static bool mem_is_allocated(struct io *io, uint64_t off, uint64_t n)
 {
-	(void)io;
-	(void)off;
-	(void)n;
-	return false;
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	bool is;
+
+	if (file_enter(f, &p))
+		return false;
+	is = pages_are_there(p, off, off + n);
+	file_leave(f);
+	return is;
 }
 
 static int mem_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 {
-	struct mem_inode *m = to_inode(io);
-	int err = 0;
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err = file_enter(f, &p);
 
-	lock_acquire(&m->lock);
-	if (off >= m->size) {
-		lock_release(&m->lock);
-		return -ENXIO;
-	}
-	while (off < m->size && (page_find(m, off / MEM_PAGE) != NULL) == hole) {
-		uint64_t c = off / MEM_PAGE / MEM_CHUNK_PAGES;
-		bool skip = !hole && (c >= m->nchunks || !m->chunks[c]);
-		uint64_t unit = skip ? (uint64_t)MEM_PAGE * MEM_CHUNK_PAGES : MEM_PAGE;
+	if (err)
+		return err;
+	err = pages_seek(p, off, hole, out);
+	file_leave(f);
+	return err;
+}
 
-		off = (off / unit + 1) * unit;
-	}
-	if (off >= m->size) {
-		off = m->size; /* the end counts as a hole */
-		err = hole ? 0 : -ENXIO;
-	}
-	lock_release(&m->lock);
-	if (!err)
-		*out = off;
+/* Any two locks of a file are the same here. */
+static int mem_lock(struct io *io, uint64_t off, uint64_t n)
+{
+	struct mem_file *f = to_file(io);
+	struct pages *p;
+	int err = file_enter(f, &p);
+
+	(void)off, (void)n;
+	if (err)
+		return err;
+	if (f->inode->locker && f->inode->locker != f)
+		err = -EWOULDBLOCK;
+	else
+		f->inode->locker = f;
+	file_leave(f);
 	return err;
 }
 
 static void mem_close(struct io *io)
 {
-	inode_put(to_inode(io));
-	free(io);
+	struct mem_file *f = to_file(io);
+
+	lock_acquire(&f->inode->lock);
+	if (f->inode->locker == f)
+		f->inode->locker = NULL;
+	lock_release(&f->inode->lock);
+	inode_put(f->inode);
+	free(f);
 }
 
 static const struct io_ops mem_ops = {
@@ -317,14 +274,24 @@ static const struct io_ops mem_ops = {
 	.size = mem_size,
 	.seek_data = mem_seek_data,
 	.is_allocated = mem_is_allocated,
+	.lock = mem_lock,
 	.close = mem_close,
 };
 
 /* ---- names ---- */
 
-static struct mem_dir *to_dir(struct io_dir *d)
+/* Locks the disk; -EIO without, after a cut of the power. */
+static int dir_enter(struct io_dir *dir, struct mem_disk **out)
 {
-	return (struct mem_dir *)d;
+	struct mem_dir *d = (struct mem_dir *)dir;
+
+	lock_acquire(&d->disk->lock);
+	if (d->cuts != atomic_load(&d->disk->cuts)) {
+		lock_release(&d->disk->lock);
+		return -EIO;
+	}
+	*out = d->disk;
+	return 0;
 }
 
 static bool is_root(const char *name)
@@ -332,7 +299,7 @@ static bool is_root(const char *name)
 	return strcmp(name, ".") == 0 || !*name;
 }
 
-static struct mem_entry **entry_slot(struct mem_dir *d, const char *name)
+static struct mem_entry **entry_slot(struct mem_disk *d, const char *name)
 {
 	struct mem_entry **p = &d->entries;
 
@@ -349,7 +316,7 @@ static size_t parent_len(const char *name)
 	return slash ? (size_t)(slash - name) : 0;
 }
 
-static int check_parent_locked(struct mem_dir *d, const char *name)
+static int check_parent_locked(struct mem_disk *d, const char *name)
 {
 	size_t n = parent_len(name);
 
@@ -361,29 +328,47 @@ static int check_parent_locked(struct mem_dir *d, const char *name)
 	return -ENOENT;
 }
 
-static struct mem_entry *entry_new(const char *name, bool is_file)
+/* inode NULL: a directory. Takes a reference over. */
+static struct mem_entry *entry_new(const char *name, struct mem_inode *inode)
 {
 	struct mem_entry *e = calloc(1, sizeof(*e) + strlen(name) + 1);
 
 	if (!e)
 		return NULL;
 	memcpy(e->name, name, strlen(name) + 1);
-	if (is_file) {
-		e->inode = calloc(1, sizeof(*e->inode));
-		if (!e->inode) {
-			free(e);
-			return NULL;
-		}
-		e->inode->refs = 1;
-		lock_init(&e->inode->lock, RANK_MEM);
-	}
+	e->inode = inode;
 	return e;
 }
 
-static int entry_find_or_make_locked(struct mem_dir *d, const char *name, unsigned flags, bool is_file,
+static struct mem_inode *inode_new(struct mem_disk *d)
+{
+	struct mem_inode *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->refs = 1;
+	m->pages.space = &d->space;
+	lock_init(&m->lock, RANK_MEM);
+	return m;
+}
+
+static void entries_free(struct mem_entry *e)
+{
+	while (e) {
+		struct mem_entry *next = e->next;
+
+		if (e->inode)
+			inode_put(e->inode);
+		free(e);
+		e = next;
+	}
+}
+
+static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsigned flags, bool is_file,
 				     struct mem_entry **out)
 {
 	struct mem_entry **slot = entry_slot(d, name);
+	struct mem_inode *m = NULL;
 	int err;
 
 	if (*slot) {
@@ -399,16 +384,21 @@ static int entry_find_or_make_locked(struct mem_dir *d, const char *name, unsign
 	err = check_parent_locked(d, name);
 	if (err)
 		return err;
-	*slot = entry_new(name, is_file);
-	if (!*slot)
+	if (is_file && !(m = inode_new(d)))
 		return -ENOMEM;
+	*slot = entry_new(name, m);
+	if (!*slot) {
+		if (m)
+			inode_put(m);
+		return -ENOMEM;
+	}
 	*out = *slot;
 	return 0;
 }
 
 static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
 {
-	struct mem_dir *d = to_dir(dir);
+	struct mem_disk *d;
 	struct mem_entry *e;
 	struct mem_file *f;
 	int err;
@@ -420,11 +410,16 @@ static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, st
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
-	lock_acquire(&d->lock);
+	err = dir_enter(dir, &d);
+	if (err) {
+		free(f);
+		return err;
+	}
 	err = entry_find_or_make_locked(d, name, flags, true, &e);
 	if (!err) {
 		inode_ref(e->inode);
 		f->inode = e->inode;
+		f->cuts = atomic_load(&d->cuts);
 	}
 	lock_release(&d->lock);
 	if (err) {
@@ -432,6 +427,7 @@ static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, st
 		return err;
 	}
 	f->base.ops = &mem_ops;
+	f->disk = d;
 	f->rdonly = flags & IO_RDONLY;
 	*out = &f->base;
 	return 0;
@@ -439,11 +435,12 @@ static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, st
 
 static int mem_dir_unlink(struct io_dir *dir, const char *name)
 {
-	struct mem_dir *d = to_dir(dir);
 	struct mem_entry **slot, *e;
-	int err = 0;
+	struct mem_disk *d;
+	int err = dir_enter(dir, &d);
 
-	lock_acquire(&d->lock);
+	if (err)
+		return err;
 	slot = entry_slot(d, name);
 	e = *slot;
 	if (!e)
@@ -461,7 +458,7 @@ static int mem_dir_unlink(struct io_dir *dir, const char *name)
 }
 
 /* Files only. */
-static int mem_rename_locked(struct mem_dir *d, const char *from, struct mem_entry *to,
+static int mem_rename_locked(struct mem_disk *d, const char *from, struct mem_entry *to,
 			     struct mem_inode **old)
 {
 	struct mem_entry **slot = entry_slot(d, from), *e = *slot;
@@ -493,14 +490,18 @@ static int mem_rename_locked(struct mem_dir *d, const char *from, struct mem_ent
 
 static int mem_dir_rename(struct io_dir *dir, const char *from, const char *to)
 {
-	struct mem_entry *e = entry_new(to, false);
-	struct mem_dir *d = to_dir(dir);
+	struct mem_entry *e = entry_new(to, NULL);
 	struct mem_inode *old = NULL;
+	struct mem_disk *d;
 	int err;
 
 	if (!e)
 		return -ENOMEM;
-	lock_acquire(&d->lock);
+	err = dir_enter(dir, &d);
+	if (err) {
+		free(e);
+		return err;
+	}
 	if (strcmp(from, to) == 0) {
 		err = *entry_slot(d, from) ? 0 : -ENOENT;
 		free(e);
@@ -517,71 +518,71 @@ static int mem_dir_rename(struct io_dir *dir, const char *from, const char *to)
 
 static int mem_dir_mkdir(struct io_dir *dir, const char *name)
 {
-	struct mem_dir *d = to_dir(dir);
 	struct mem_entry *e;
+	struct mem_disk *d;
 	int err;
 
 	if (is_root(name))
 		return 0;
-	lock_acquire(&d->lock);
+	err = dir_enter(dir, &d);
+	if (err)
+		return err;
 	err = entry_find_or_make_locked(d, name, IO_CREATE, false, &e);
 	lock_release(&d->lock);
 	return err;
 }
 
-static int mem_check_dir(struct mem_dir *d, const char *name)
+static int check_dir_locked(struct mem_disk *d, const char *name)
 {
-	struct mem_entry *e;
-	int err = 0;
+	struct mem_entry *e = *entry_slot(d, name);
 
 	if (is_root(name))
 		return 0;
-	lock_acquire(&d->lock);
-	e = *entry_slot(d, name);
-	if (!e)
-		err = -ENOENT;
-	else if (e->inode)
-		err = -ENOTDIR;
-	lock_release(&d->lock);
-	return err;
+	return !e ? -ENOENT : e->inode ? -ENOTDIR : 0;
 }
 
-static int mem_dir_sync(struct io_dir *dir, const char *name)
+static bool is_in(const struct mem_entry *e, const char *dir)
 {
-	return mem_check_dir(to_dir(dir), name);
+	size_t len = is_root(dir) ? 0 : strlen(dir);
+
+	return parent_len(e->name) == len && strncmp(e->name, dir, len) == 0;
 }
 
-/* The n-th entry of a directory, copied: each() may change the directory. */
-static char *mem_nth(struct mem_dir *d, const char *name, size_t nth)
+static int list_locked(struct mem_disk *d, const char *name, char ***out, size_t *n_out)
 {
-	size_t len = is_root(name) ? 0 : strlen(name);
-	char *copy = NULL;
+	size_t skip = is_root(name) ? 0 : strlen(name) + 1;
 
-	lock_acquire(&d->lock);
-	for (struct mem_entry *e = d->entries; e && !copy; e = e->next)
-		if (parent_len(e->name) == len && strncmp(e->name, name, len) == 0 && nth-- == 0)
-			copy = strdup(e->name + (len ? len + 1 : 0));
-	lock_release(&d->lock);
-	return copy;
+	for (struct mem_entry *e = d->entries; e; e = e->next) {
+		char **grown, *copy;
+
+		if (!is_in(e, name))
+			continue;
+		grown = realloc(*out, (*n_out + 1) * sizeof(**out));
+		copy = grown ? strdup(e->name + skip) : NULL;
+		if (grown)
+			*out = grown;
+		if (!copy)
+			return -ENOMEM;
+		(*out)[(*n_out)++] = copy;
+	}
+	return 0;
 }
 
+/* Of names that are copied first: each() may change the directory. */
 static int mem_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
 			void *ctx)
 {
-	char **names = NULL, **grown, *copy;
+	char **names = NULL;
+	struct mem_disk *d;
 	size_t n = 0;
-	int err = mem_check_dir(to_dir(dir), name);
+	int err = dir_enter(dir, &d);
 
-	while (!err && (copy = mem_nth(to_dir(dir), name, n))) {
-		grown = realloc(names, (n + 1) * sizeof(*names));
-		if (!grown) {
-			free(copy);
-			err = -ENOMEM;
-			break;
-		}
-		names = grown;
-		names[n++] = copy;
-	}
+	if (err)
+		return err;
+	err = check_dir_locked(d, name);
+	if (!err)
+		err = list_locked(d, name, &names, &n);
+	lock_release(&d->lock);
 	for (size_t i = 0; i < n; i++) {
 		if (!err)
 			err = each(ctx, names[i]);
@@ -593,26 +594,166 @@ static int mem_dir_list(struct io_dir *dir, const char *name, int (*each)(void *
 
 static int mem_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
 {
-	(void)dir;
-	*total = MEM_SPACE;
-	*avail = MEM_SPACE;
+	uint64_t limit, used;
+	struct mem_disk *d;
+	int err = dir_enter(dir, &d);
+
+	if (err)
+		return err;
+	limit = atomic_load(&d->space.limit_pages);
+	used = atomic_load(&d->space.used_pages);
+	lock_release(&d->lock);
+	*total = limit * PAGES_PAGE;
+	*avail = (limit > used ? limit - used : 0) * PAGES_PAGE;
 	return 0;
 }
 
 static void mem_dir_close(struct io_dir *dir)
 {
-	struct mem_dir *d = to_dir(dir);
+	struct mem_disk *d = ((struct mem_dir *)dir)->disk;
+	bool last;
 
-	while (d->entries) {
-		struct mem_entry *e = d->entries;
-
-		d->entries = e->next;
-		if (e->inode)
-			inode_put(e->inode);
-		free(e);
-	}
+	lock_acquire(&d->lock);
+	last = --d->nhandles == 0;
+	lock_release(&d->lock);
+	free(dir);
+	if (!last)
+		return;
+	entries_free(d->entries);
+	entries_free(d->durable);
 	lock_fini(&d->lock);
 	free(d);
+}
+
+/* ---- durability of names ---- */
+
+/* Another name of the same inode, before *list. */
+static int entry_copy(const struct mem_entry *e, struct mem_entry **list)
+{
+	struct mem_entry *copy = entry_new(e->name, e->inode);
+
+	if (!copy)
+		return -ENOMEM;
+	if (copy->inode)
+		inode_ref(copy->inode);
+	copy->next = *list;
+	*list = copy;
+	return 0;
+}
+
+/* Moves the entries of a directory from one list to another. */
+static void entries_move(struct mem_entry **from, const char *dir, struct mem_entry **to)
+{
+	while (*from) {
+		struct mem_entry *e = *from;
+
+		if (!is_in(e, dir)) {
+			from = &e->next;
+			continue;
+		}
+		*from = e->next;
+		e->next = *to;
+		*to = e;
+	}
+}
+
+static int mem_dir_sync(struct io_dir *dir, const char *name)
+{
+	struct mem_entry *fresh = NULL, *old = NULL;
+	struct mem_disk *d;
+	int err = dir_enter(dir, &d);
+
+	if (err)
+		return err;
+	err = check_dir_locked(d, name);
+	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
+		err = is_in(e, name) ? entry_copy(e, &fresh) : 0;
+	if (!err) {
+		entries_move(&d->durable, name, &old);
+		entries_move(&fresh, name, &d->durable);
+	}
+	entries_free(old);
+	entries_free(fresh);
+	lock_release(&d->lock);
+	return err;
+}
+
+/* A chance of a name's own; 0 without a seed. */
+static uint64_t seed_for(uint64_t seed, const char *name, size_t len)
+{
+	uint64_t h = seed * 0x9e3779b97f4a7c15ull;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)name[i]) * 0x100000001b3ull;
+	h = (h ^ h >> 32) * 0xd6e8feb86659fd93ull;
+	return seed ? h | 1 : 0;
+}
+
+/* Does a directory come out of a cut of the power with the names that it has, synced or not? */
+static bool keeps_names(const char *name, uint64_t seed)
+{
+	return seed_for(seed, name, parent_len(name)) >> 40 & 1;
+}
+
+/* Names whose directory is not there any more are not there either. */
+static void drop_orphans(struct mem_disk *d)
+{
+	for (struct mem_entry **p = &d->entries; *p;) {
+		struct mem_entry *e = *p;
+
+		if (!check_parent_locked(d, e->name)) {
+			p = &e->next;
+			continue;
+		}
+		*p = e->next;
+		e->next = NULL;
+		entries_free(e);
+		p = &d->entries; /* it may have been one itself */
+	}
+}
+
+static int names_revert(struct mem_disk *d, uint64_t seed)
+{
+	struct mem_entry *left = NULL;
+	int err = 0;
+
+	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
+		err = keeps_names(e->name, seed) ? entry_copy(e, &left) : 0;
+	for (struct mem_entry *e = d->durable; e && !err; e = e->next)
+		err = keeps_names(e->name, seed) ? 0 : entry_copy(e, &left);
+	if (err) {
+		entries_free(left);
+		return err;
+	}
+	entries_free(d->entries);
+	entries_free(d->durable);
+	d->durable = NULL;
+	d->entries = left;
+	drop_orphans(d);
+	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
+		err = entry_copy(e, &d->durable);
+	return err;
+}
+
+int io_mem_cut_power(struct io_dir *dir, uint64_t seed)
+{
+	struct mem_disk *d;
+	int err = dir_enter(dir, &d);
+
+	if (err)
+		return err;
+	((struct mem_dir *)dir)->cuts = atomic_fetch_add(&d->cuts, 1) + 1;
+	err = names_revert(d, seed);
+	for (struct mem_entry *e = d->entries; e; e = e->next) {
+		if (!e->inode)
+			continue;
+		lock_acquire_nested(&e->inode->lock);
+		pages_revert(&e->inode->pages, seed_for(seed, e->name, strlen(e->name)));
+		e->inode->locker = NULL;
+		lock_release(&e->inode->lock);
+	}
+	lock_release(&d->lock);
+	return err;
 }
 
 static const struct io_dir_ops mem_dir_ops = {
@@ -626,14 +767,50 @@ static const struct io_dir_ops mem_dir_ops = {
 	.close = mem_dir_close,
 };
 
-int io_mem_dir(struct io_dir **out)
+static int open_handle(struct mem_disk *disk, struct io_dir **out)
 {
 	struct mem_dir *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return -ENOMEM;
 	d->base.ops = &mem_dir_ops;
-	lock_init(&d->lock, RANK_MEM);
+	d->disk = disk;
+	d->cuts = atomic_load(&disk->cuts);
+	disk->nhandles++;
 	*out = &d->base;
 	return 0;
+}
+
+int io_mem_dir(struct io_dir **out)
+{
+	struct mem_disk *disk = calloc(1, sizeof(*disk));
+	int err;
+
+	if (!disk)
+		return -ENOMEM;
+	atomic_store(&disk->space.limit_pages, MEM_SPACE / PAGES_PAGE);
+	lock_init(&disk->lock, RANK_MEM);
+	err = open_handle(disk, out);
+	if (err) {
+		lock_fini(&disk->lock);
+		free(disk);
+	}
+	return err;
+}
+
+int io_mem_again(struct io_dir *dir, struct io_dir **out)
+{
+	struct mem_disk *d;
+	int err = dir_enter(dir, &d);
+
+	if (err)
+		return err;
+	err = open_handle(d, out);
+	lock_release(&d->lock);
+	return err;
+}
+
+void io_mem_set_space(struct io_dir *dir, uint64_t bytes)
+{
+	atomic_store(&((struct mem_dir *)dir)->disk->space.limit_pages, bytes / PAGES_PAGE);
 }

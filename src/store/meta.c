@@ -12,14 +12,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "io/io.h"
 #include "store/meta_priv.h"
@@ -243,7 +239,7 @@ static int configure(struct meta *m)
 {
 	static const char text[] =
 		"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;"
-		"PRAGMA secure_delete=OFF; PRAGMA locking_mode=NORMAL; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;";
+		"PRAGMA secure_delete=OFF; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;";
 	static const char *const sql[SQL_COUNT] = {
 #define X(id, text) [id] = text,
 		SQL_STATEMENTS(X)
@@ -288,41 +284,31 @@ static int load_next_ino(struct meta *m)
 	return err;
 }
 
-/* Now, so that no commit needs a descriptor. */
-static int open_wal(struct meta *m)
+/* What is left of the index of a log that other programs shared, or of making the database. */
+static void drop_leftovers(struct meta *m)
 {
-	m->wal_fd = open(m->wal_path, O_RDWR | O_CLOEXEC);
-	m->dir_fd = open(m->dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return m->wal_fd < 0 || m->dir_fd < 0 ? -errno : 0;
+	io_unlink(m->dir, "meta.db-shm");
+	io_unlink(m->dir, "meta.db-journal");
 }
 
-int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
+int meta_open(struct io_dir *dir, struct meta **out)
 {
 	struct meta *m = calloc(1, sizeof(*m));
-	const char *vfs = meta_vfs(faults);
-	char path[64];
-	int rc, err;
+	int rc = SQLITE_OK, err;
 
 	if (!m)
 		return -ENOMEM;
 	lock_init(&m->lock, RANK_META);
-	m->faults = faults;
+	m->dir = dir;
 	m->wal_pages_max = META_WAL_PAGES_MAX;
 	m->cache_bytes = META_CACHE_BYTES;
-	m->wal_fd = m->dir_fd = -1;
-	snprintf(path, sizeof(path), "%s/meta.db", dir_path);
-	/* SQLite gives its other files the mode of the first. */
-	m->wal_fd = open(path, O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
-	if (m->wal_fd >= 0)
-		close(m->wal_fd);
-	m->wal_fd = -1;
-	snprintf(m->dir_path, sizeof(m->dir_path), "%s", dir_path);
-	snprintf(m->wal_path, sizeof(m->wal_path), "%s/meta.db-wal", dir_path);
-	rc = vfs ? sqlite3_open_v2(path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, vfs)
-		 : SQLITE_ERROR;
-	err = meta_errno(m, rc);
-	if (!err)
+	err = meta_vfs_open(dir, "meta.db", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &m->vfs, &rc);
+	if (err) {
+		err = rc == SQLITE_OK ? err : meta_errno(m, rc);
+	} else {
+		m->db = meta_vfs_db(m->vfs);
 		err = configure(m);
+	}
 	if (!err)
 		err = load_next_ino(m);
 	if (err) {
@@ -331,11 +317,7 @@ int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out)
 	}
 	sqlite3_wal_hook(m->db, wal_hook, m);
 	look_at_file(m);
-	err = open_wal(m);
-	if (err) {
-		meta_close(m);
-		return err;
-	}
+	drop_leftovers(m);
 	*out = m;
 	return 0;
 }
@@ -354,14 +336,15 @@ void meta_unlock(struct meta *m)
 
 int meta_secure_log_locked(struct meta *m, uint64_t bytes)
 {
-	struct stat st;
+	struct io *log = meta_vfs_log(m->vfs);
+	uint64_t size;
+	int err;
 
 	m->keeps_log = bytes;
-	if (fstat(m->wal_fd, &st))
-		return -errno;
-	if (!bytes)
-		return ftruncate(m->wal_fd, st.st_size) ? -errno : 0; /* to the same size: what lies behind it is given back */
-	return fallocate(m->wal_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) ? -errno : 0;
+	if (bytes)
+		return io_allocate(log, 0, bytes);
+	err = io_size(log, &size, NULL);
+	return err ? err : io_truncate(log, size); /* to the same size: what lies behind it is given back */
 }
 
 bool meta_pending_locked(struct meta *m)
@@ -394,23 +377,18 @@ static int fold_wal_locked(struct meta *m)
 /* Is there room for a temporary copy of so many pages, for the log of writing them back, and for what else may come? */
 static bool has_room(struct meta *m, int64_t npages)
 {
-	struct statvfs v;
+	uint64_t total, avail;
 
-	return !statvfs(m->dir_path, &v) &&
-	       (int64_t)(v.f_bavail * v.f_frsize / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
+	return !io_space(m->dir, &total, &avail) && (int64_t)(avail / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
 }
 
 /* SQLite writes the rows anew into a file without a name in the store's directory, and back through the log in one
  * transaction: a crash leaves the one or the other. */
 static int vacuum(struct meta *m)
 {
-	int rc;
+	int rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; VACUUM", NULL, NULL, NULL);
 
-	sqlite3_temp_directory = sqlite3_mprintf("%s", m->dir_path);
-	rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; VACUUM", NULL, NULL, NULL);
 	sqlite3_exec(m->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
-	sqlite3_free(sqlite3_temp_directory);
-	sqlite3_temp_directory = NULL;
 	return rc;
 }
 
@@ -488,49 +466,22 @@ void meta_close(struct meta *m)
 	for (int i = 0; i < SQL_COUNT; i++)
 		sqlite3_finalize(m->stmt[i]);
 	/* Closing folds the log; it must be durable in the database before the log is unlinked. */
-	sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
-	sqlite3_close(m->db);
-	if (m->wal_fd >= 0)
-		close(m->wal_fd);
-	if (m->dir_fd >= 0)
-		close(m->dir_fd);
+	if (m->db)
+		sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+	if (m->vfs)
+		meta_vfs_close(m->vfs);
 	lock_fini(&m->lock);
 	free(m);
 }
 
-/* A sync as a change that faults may stop. What it fails with is final: nobody knows what is on the disk. */
-static int sync_fd(struct meta *m, int fd, int (*sync)(int))
-{
-	unsigned waits = 0;
-	int err;
-
-	do
-		err = m->faults ? io_fault_tick(m->faults, NULL) : 0;
-	while (err_wait(err, &waits));
-	while (!err && sync(fd) < 0)
-		err = errno == EINTR ? 0 : -errno;
-	return err_is_passing(err) ? -EIO : err;
-}
-
-/* The name of the log must be durable, too. */
-static int sync_name(struct meta *m)
-{
-	int err = sync_fd(m, m->dir_fd, fsync);
-
-	close(m->dir_fd);
-	m->dir_fd = -1;
-	return err;
-}
-
+/* What it fails with is final: nobody knows what is on the disk. */
 int meta_sync(struct meta *m)
 {
-	int err = m->dir_fd < 0 ? 0 : sync_name(m);
+	int err = meta_vfs_sync_log(m->vfs);
 
-	if (!err)
-		err = sync_fd(m, m->wal_fd, fdatasync);
 	if (err)
 		atomic_store(&m->failed, true);
-	return err;
+	return err_is_passing(err) ? -EIO : err;
 }
 
 int meta_fact_get_locked(struct meta *m, const char *key, int64_t *out)

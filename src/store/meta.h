@@ -44,10 +44,9 @@ enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3
 /* Run boundaries lie in pieces of so many: the first one is META_BLOB_RUNS, piece k > 0 is META_BLOB_RUNS_MORE + k. */
 #define META_RUNS_PIECE 128u
 
-/* dir_path names the store's directory through /proc/self/fd, so that it stays right after a mount on
- * top of it. faults: an io/fault directory that counts and stops the database's changes with its own; NULL:
- * nobody does. -EUCLEAN (logged) when the database is damaged. */
-int meta_open(const char *dir_path, struct io_dir *faults, struct meta **out);
+/* Opens or makes meta.db in dir, which outlives it. -EUCLEAN (logged) when the database is damaged, -EBUSY when another program has
+ * it. */
+int meta_open(struct io_dir *dir, struct meta **out);
 /* An open transaction is rolled back. */
 void meta_close(struct meta *m);
 

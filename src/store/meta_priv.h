@@ -13,11 +13,12 @@
 
 struct meta {
 	struct lock lock;
-	sqlite3 *db;
+	struct meta_vfs *vfs;
+	struct io_dir *dir;
+	sqlite3 *db; /* the connection of vfs */
 	sqlite3_stmt *stmt[SQL_COUNT];
 	bool in_transaction;
 	atomic_bool failed;
-	struct io_dir *faults; /* NULL but in tests */
 	int wal_pages, wal_pages_max;
 	int64_t file_bytes;           /* of the database, when the log was folded last */
 	_Atomic uint64_t growth_bytes;
@@ -26,10 +27,7 @@ struct meta {
 	size_t rows_deleted;          /* of extents, in the transaction */
 	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
-	int wal_fd; /* for meta_sync */
 	bool keeps_log; /* meta_secure_log_locked */
-	int dir_fd; /* until the name of the log is durable; then -1 */
-	char wal_path[64], dir_path[64];
 	uint64_t next_ino;
 };
 

@@ -1,65 +1,74 @@
 /*
- * The VFS of meta.db: SQLite's unix VFS behind a thin wrapper.
+ * The VFS of meta.db over a directory of io/.
  *
  * Invariants:
- *  1. A path is not resolved: it goes through /proc/self/fd, and the result would lead into the mount.
+ *  1. Names are those of files in the directory. Nothing else of the file system is looked at.
  *  2. A page of a database with checksums is written only with its checksum right, and read only if it is:
  *     SQLITE_IOERR_DATA otherwise. Log and temporary files are left as they are.
  *  3. Two marks in the header say that there are checksums, so that no single damaged byte turns them off.
- *  4. With faults every write, truncation, sync, deletion and making of a file is counted before it is made.
- *     Reads, locks and the shared memory (derived from the log, and made anew after a crash) are not.
- *  5. What SQLite asks for and cannot have for the moment is waited for: where a statement fails for want of memory, SQLite
- *     takes the whole transaction back, and with it what was answered already. Space that is held back is given to it.
+ *  4. What SQLite asks for and cannot have for the moment is waited for: where a statement fails for want of memory, SQLite
+ *     takes the whole transaction back, and with it what was answered already.
+ *  5. The name of a log is durable before its bytes are said to be.
  */
 #include "store/meta_vfs.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "io/io.h"
+#include "util/clock.h"
 #include "util/err.h"
 
 #define HEADER_BYTES 100
 #define HEADER_RESERVED 20
 #define HEADER_APPLICATION_ID 68
+#define NAME_BYTES_MAX 512
+#define SECTOR_BYTES 4096
+/* SQLite's own programs lock these bytes: one to write, others to read. */
+#define LOCK_OFF 0x40000000u
+#define LOCK_BYTES 512u
+/* Another program may be reading for a moment. */
+#define BUSY_MS 5000
+/* 1970-01-01 in milliseconds of the Julian day. */
+#define JULIAN_EPOCH_MS 210866760000000ll
+
+struct meta_vfs {
+	sqlite3_vfs base;
+	char name[32];
+	struct io_dir *dir;
+	sqlite3 *db;
+	_Atomic(struct io *) log;
+	atomic_bool log_named; /* its name is durable */
+	atomic_int last_error; /* positive */
+};
 
 struct meta_file {
 	sqlite3_file base;
+	struct meta_vfs *vfs;
+	struct io *io;
 	bool database; /* not a log or a temporary file */
+	bool locked;
 	bool sums;
-	sqlite3_file *real; /* right behind this structure */
 };
 
-static sqlite3_vfs *unix_vfs;
-static struct io_dir *counter; /* NULL: no faults */
-static struct io_dir *yielding; /* NULL: nothing is held back */
-
-void meta_vfs_yield_from(struct io_dir *dir)
+static struct meta_file *to_file(sqlite3_file *f)
 {
-	yielding = dir;
+	return (struct meta_file *)f;
 }
 
-static bool yields(int rc, uint64_t need_bytes)
+/* An SQLite code of what has failed; `otherwise` where no other fits. */
+static int code_of(struct meta_vfs *v, int err, int otherwise)
 {
-	return rc == SQLITE_FULL && yielding && io_yields(yielding, -ENOSPC, need_bytes);
-}
-
-static sqlite3_file *real_of(sqlite3_file *f)
-{
-	return ((struct meta_file *)f)->real;
-}
-
-/* Counts a change: SQLITE_OK if it may be made (invariant 5). */
-static int tick(bool *torn)
-{
-	unsigned waits = 0;
-	int err;
-
-	do
-		err = counter ? io_fault_tick(counter, torn) : 0;
-	while (err_wait(err, &waits));
-	return !err ? SQLITE_OK : err == -ENOSPC ? SQLITE_FULL : err == -ENOMEM ? SQLITE_IOERR_NOMEM : SQLITE_IOERR;
+	if (!err)
+		return SQLITE_OK;
+	atomic_store(&v->last_error, -err);
+	if (err_is_full(err))
+		return SQLITE_FULL;
+	return err == -ENOMEM ? SQLITE_IOERR_NOMEM : otherwise;
 }
 
 /* Checksums. */
@@ -107,10 +116,27 @@ static int damaged(sqlite3_int64 off)
 	return SQLITE_IOERR_DATA;
 }
 
+/* Files. */
+
+static int read_all(struct meta_file *f, void *buf, int n, sqlite3_int64 off)
+{
+	unsigned waits = 0;
+	size_t got = 0;
+	int err;
+
+	do
+		err = io_pread_some(f->io, buf, (size_t)n, (uint64_t)off, &got);
+	while (err_wait(err, &waits));
+	if (err)
+		return code_of(f->vfs, err, SQLITE_IOERR_READ);
+	memset((char *)buf + got, 0, (size_t)n - got);
+	return got == (size_t)n ? SQLITE_OK : SQLITE_IOERR_SHORT_READ;
+}
+
 /* The header is read before it is known whether there are checksums; it may be torn where the log has page 1. */
 static int read_header(struct meta_file *f, void *buf, int n)
 {
-	int rc = f->real->pMethods->xRead(f->real, buf, n, 0);
+	int rc = read_all(f, buf, n, 0);
 
 	if (rc == SQLITE_OK)
 		f->sums = meta_page_has_sums(buf);
@@ -121,7 +147,7 @@ static int read_part(struct meta_file *f, void *buf, int n, sqlite3_int64 off)
 {
 	sqlite3_int64 begin = off - off % META_PAGE_BYTES;
 	uint8_t page[META_PAGE_BYTES];
-	int rc = f->real->pMethods->xRead(f->real, page, sizeof(page), begin);
+	int rc = read_all(f, page, sizeof(page), begin);
 
 	if (rc != SQLITE_OK)
 		return rc;
@@ -133,16 +159,16 @@ static int read_part(struct meta_file *f, void *buf, int n, sqlite3_int64 off)
 
 static int vfs_read(sqlite3_file *file, void *buf, int n, sqlite3_int64 off)
 {
-	struct meta_file *f = (struct meta_file *)file;
+	struct meta_file *f = to_file(file);
 	int rc;
 
 	if (!f->database)
-		return f->real->pMethods->xRead(f->real, buf, n, off);
+		return read_all(f, buf, n, off);
 	if (!off && n >= HEADER_BYTES && n < META_PAGE_BYTES)
 		return read_header(f, buf, n);
 	if (f->sums && off % META_PAGE_BYTES + n <= META_PAGE_BYTES && n < META_PAGE_BYTES)
 		return read_part(f, buf, n, off);
-	rc = f->real->pMethods->xRead(f->real, buf, n, off);
+	rc = read_all(f, buf, n, off);
 	if (rc == SQLITE_OK && !off && n == META_PAGE_BYTES)
 		f->sums = meta_page_has_sums(buf);
 	if (rc == SQLITE_OK && f->sums && n == META_PAGE_BYTES && !meta_page_is_right(buf))
@@ -150,122 +176,146 @@ static int vfs_read(sqlite3_file *file, void *buf, int n, sqlite3_int64 off)
 	return rc;
 }
 
-static int write_counted(sqlite3_file *real, const void *buf, int n, sqlite3_int64 off)
+static int write_all(struct meta_file *f, const void *buf, int n, sqlite3_int64 off)
 {
-	bool torn = false;
-	int rc = tick(&torn);
+	unsigned waits = 0;
+	int err;
 
-	if (rc == SQLITE_OK) {
-		do
-			rc = real->pMethods->xWrite(real, buf, n, off);
-		while (yields(rc, (uint64_t)n));
-		return rc;
-	}
-	if (torn) {
-		real->pMethods->xWrite(real, buf, n / 2, off);
-		io_fault_torn(counter);
-	}
-	return rc;
+	do
+		err = io_pwrite(f->io, buf, (size_t)n, (uint64_t)off);
+	while (err_wait(err, &waits));
+	return code_of(f->vfs, err, SQLITE_IOERR_WRITE);
 }
 
 static int vfs_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 off)
 {
-	struct meta_file *f = (struct meta_file *)file;
+	struct meta_file *f = to_file(file);
 	uint8_t page[META_PAGE_BYTES];
 
 	if (f->database && !off && n >= HEADER_BYTES)
 		f->sums = meta_page_has_sums(buf);
 	if (!f->sums || n != META_PAGE_BYTES)
-		return write_counted(f->real, buf, n, off);
+		return write_all(f, buf, n, off);
 	memcpy(page, buf, sizeof(page));
 	meta_page_sum(page);
-	return write_counted(f->real, page, n, off);
+	return write_all(f, page, n, off);
 }
 
-static int vfs_close(sqlite3_file *f)
+static int vfs_close(sqlite3_file *file)
 {
-	return real_of(f)->pMethods->xClose(real_of(f));
+	struct meta_file *f = to_file(file);
+
+	if (atomic_load(&f->vfs->log) == f->io)
+		atomic_store(&f->vfs->log, NULL);
+	io_close(f->io);
+	return SQLITE_OK;
 }
 
-static int vfs_truncate(sqlite3_file *f, sqlite3_int64 size)
+static int vfs_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
-	int rc = tick(NULL);
-
-	return rc ? rc : real_of(f)->pMethods->xTruncate(real_of(f), size);
-}
-
-static int vfs_sync(sqlite3_file *f, int flags)
-{
-	int rc = tick(NULL);
-
-	return rc ? rc : real_of(f)->pMethods->xSync(real_of(f), flags);
-}
-
-static int vfs_size(sqlite3_file *f, sqlite3_int64 *out)
-{
-	return real_of(f)->pMethods->xFileSize(real_of(f), out);
-}
-
-static int vfs_lock(sqlite3_file *f, int level)
-{
-	return real_of(f)->pMethods->xLock(real_of(f), level);
-}
-
-static int vfs_unlock(sqlite3_file *f, int level)
-{
-	return real_of(f)->pMethods->xUnlock(real_of(f), level);
-}
-
-static int vfs_check_lock(sqlite3_file *f, int *out)
-{
-	return real_of(f)->pMethods->xCheckReservedLock(real_of(f), out);
-}
-
-static int vfs_control(sqlite3_file *f, int op, void *arg)
-{
-	return real_of(f)->pMethods->xFileControl(real_of(f), op, arg);
-}
-
-static int vfs_sector(sqlite3_file *f)
-{
-	return real_of(f)->pMethods->xSectorSize(real_of(f));
-}
-
-static int vfs_traits(sqlite3_file *f)
-{
-	return real_of(f)->pMethods->xDeviceCharacteristics(real_of(f));
-}
-
-static int vfs_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
-{
+	struct meta_file *f = to_file(file);
 	unsigned waits = 0;
-	int rc;
+	int err;
 
-	do {
-		errno = 0;
-		rc = real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, out);
-	} while ((rc & 0xff) == SQLITE_IOERR && (err_wait(-errno, &waits) || yields(errno == ENOSPC ? SQLITE_FULL : rc, (uint64_t)size)));
-	return rc;
+	do
+		err = io_truncate(f->io, (uint64_t)size);
+	while (err_wait(err, &waits));
+	return code_of(f->vfs, err, SQLITE_IOERR_TRUNCATE);
 }
 
-static int vfs_shm_lock(sqlite3_file *f, int off, int n, int flags)
+int meta_vfs_sync_log(struct meta_vfs *v)
 {
-	return real_of(f)->pMethods->xShmLock(real_of(f), off, n, flags);
+	struct io *log = atomic_load(&v->log);
+	unsigned waits = 0;
+	int err = 0;
+
+	while (!atomic_load(&v->log_named) && (err = io_dir_sync(v->dir, ".")) && err_wait(err, &waits))
+		;
+	if (err)
+		return err;
+	atomic_store(&v->log_named, true);
+	do
+		err = io_sync(log);
+	while (err_wait(err, &waits));
+	return err;
 }
 
-static void vfs_shm_barrier(sqlite3_file *f)
+static int vfs_sync(sqlite3_file *file, int flags)
 {
-	real_of(f)->pMethods->xShmBarrier(real_of(f));
+	struct meta_file *f = to_file(file);
+	unsigned waits = 0;
+	int err;
+
+	(void)flags;
+	if (f->io == atomic_load(&f->vfs->log))
+		return code_of(f->vfs, meta_vfs_sync_log(f->vfs), SQLITE_IOERR_FSYNC);
+	do
+		err = io_sync(f->io);
+	while (err_wait(err, &waits));
+	return code_of(f->vfs, err, SQLITE_IOERR_FSYNC);
 }
 
-static int vfs_shm_unmap(sqlite3_file *f, int delete)
+static int vfs_size(sqlite3_file *file, sqlite3_int64 *out)
 {
-	return real_of(f)->pMethods->xShmUnmap(real_of(f), delete);
+	uint64_t bytes = 0;
+	int err = io_size(to_file(file)->io, &bytes, NULL);
+
+	if (!err)
+		*out = (sqlite3_int64)bytes;
+	return code_of(to_file(file)->vfs, err, SQLITE_IOERR_FSTAT);
 }
 
-/* Version 2: without xFetch, by which SQLite would map the file and read around us. */
+/* A database is the connection's from its first lock on, whatever that is for. */
+static int vfs_lock(sqlite3_file *file, int level)
+{
+	struct meta_file *f = to_file(file);
+	int err;
+
+	if (level == SQLITE_LOCK_NONE || !f->database || f->locked)
+		return SQLITE_OK;
+	err = io_lock(f->io, LOCK_OFF, LOCK_BYTES);
+	if (err == -EWOULDBLOCK)
+		return SQLITE_BUSY;
+	f->locked = !err;
+	return code_of(f->vfs, err, SQLITE_IOERR_LOCK);
+}
+
+static int vfs_unlock(sqlite3_file *file, int level)
+{
+	(void)file, (void)level;
+	return SQLITE_OK;
+}
+
+/* Another connection cannot have it. */
+static int vfs_check_lock(sqlite3_file *file, int *out)
+{
+	(void)file;
+	*out = 0;
+	return SQLITE_OK;
+}
+
+static int vfs_control(sqlite3_file *file, int op, void *arg)
+{
+	(void)file, (void)op, (void)arg;
+	return SQLITE_NOTFOUND;
+}
+
+static int vfs_sector(sqlite3_file *file)
+{
+	(void)file;
+	return SECTOR_BYTES;
+}
+
+static int vfs_traits(sqlite3_file *file)
+{
+	(void)file;
+	return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+}
+
+/* Version 1: without shared memory, which the exclusive connection does without, and without xFetch, by which SQLite would map the
+ * file and read around us. */
 static const sqlite3_io_methods vfs_methods = {
-	.iVersion = 2,
+	.iVersion = 1,
 	.xClose = vfs_close,
 	.xRead = vfs_read,
 	.xWrite = vfs_write,
@@ -278,48 +328,137 @@ static const sqlite3_io_methods vfs_methods = {
 	.xFileControl = vfs_control,
 	.xSectorSize = vfs_sector,
 	.xDeviceCharacteristics = vfs_traits,
-	.xShmMap = vfs_shm_map,
-	.xShmLock = vfs_shm_lock,
-	.xShmBarrier = vfs_shm_barrier,
-	.xShmUnmap = vfs_shm_unmap,
 };
 
-/* Files. */
+/* Names. */
+
+static struct meta_vfs *to_vfs(sqlite3_vfs *vfs)
+{
+	return (struct meta_vfs *)vfs;
+}
+
+static int open_file(struct meta_vfs *v, const char *name, unsigned how, struct io **out)
+{
+	unsigned waits = 0;
+	int err;
+
+	do
+		err = io_open(v->dir, name, how, out);
+	while (err_wait(err, &waits));
+	return err;
+}
+
+/* The file keeps nothing but its descriptor. What a crash leaves of the name is used by the next one. */
+static int open_temporary(struct meta_vfs *v, struct io **out)
+{
+	static const char name[] = "meta.db-temp";
+	int err = open_file(v, name, IO_CREATE | IO_PINNED, out);
+
+	if (err)
+		return err;
+	err = io_truncate(*out, 0);
+	if (!err)
+		err = io_unlink(v->dir, name);
+	if (err)
+		io_close(*out);
+	return err;
+}
 
 static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
 {
-	struct meta_file *f = (struct meta_file *)file;
-	int rc = flags & SQLITE_OPEN_CREATE ? tick(NULL) : SQLITE_OK;
+	struct meta_file *f = to_file(file);
+	struct meta_vfs *v = to_vfs(vfs);
+	unsigned how = IO_PINNED;
+	int err;
 
-	(void)vfs;
-	*f = (struct meta_file){ .database = flags & SQLITE_OPEN_MAIN_DB, .real = (sqlite3_file *)(f + 1) };
-	f->real->pMethods = NULL;
-	if (rc == SQLITE_OK)
-		rc = unix_vfs->xOpen(unix_vfs, name, f->real, flags, out_flags);
-	if (rc == SQLITE_OK && f->real->pMethods->iVersion < vfs_methods.iVersion)
-		rc = SQLITE_CANTOPEN;
-	if (rc == SQLITE_OK)
-		f->base.pMethods = &vfs_methods;
-	else if (f->real->pMethods)
-		vfs_close(file);
-	return rc;
+	*f = (struct meta_file){ .vfs = v, .database = flags & SQLITE_OPEN_MAIN_DB };
+	if (flags & SQLITE_OPEN_READONLY)
+		how |= IO_RDONLY;
+	if (flags & SQLITE_OPEN_CREATE)
+		how |= IO_CREATE | (flags & SQLITE_OPEN_EXCLUSIVE ? IO_EXCL : 0);
+	err = name ? open_file(v, name, how, &f->io) : open_temporary(v, &f->io);
+	if (err)
+		return code_of(v, err, SQLITE_CANTOPEN);
+	if (flags & SQLITE_OPEN_WAL) {
+		atomic_store(&v->log_named, false);
+		atomic_store(&v->log, f->io);
+	}
+	f->base.pMethods = &vfs_methods;
+	if (out_flags)
+		*out_flags = flags;
+	return SQLITE_OK;
 }
 
 static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
 {
-	int rc = tick(NULL);
+	struct meta_vfs *v = to_vfs(vfs);
+	unsigned waits = 0;
+	int err;
 
-	(void)vfs;
-	return rc ? rc : unix_vfs->xDelete(unix_vfs, name, sync_dir);
+	do
+		err = io_unlink(v->dir, name);
+	while (err_wait(err, &waits));
+	if (err == -ENOENT)
+		return SQLITE_IOERR_DELETE_NOENT;
+	if (err)
+		return code_of(v, err, SQLITE_IOERR_DELETE);
+	if (!sync_dir)
+		return SQLITE_OK;
+	do
+		err = io_dir_sync(v->dir, ".");
+	while (err_wait(err, &waits));
+	return code_of(v, err, SQLITE_IOERR_DIR_FSYNC);
 }
 
-static int keep_path(sqlite3_vfs *vfs, const char *name, int cap, char *out)
+/* An empty file counts as none, as in SQLite's own VFS. */
+static int vfs_access(sqlite3_vfs *vfs, const char *name, int flags, int *out)
+{
+	struct meta_vfs *v = to_vfs(vfs);
+	uint64_t bytes = 0;
+	struct io *f;
+	int err = open_file(v, name, IO_RDONLY, &f);
+
+	if (!err) {
+		err = io_size(f, &bytes, NULL);
+		io_close(f);
+	}
+	*out = !err && (bytes || flags != SQLITE_ACCESS_EXISTS);
+	return err == -ENOENT ? SQLITE_OK : code_of(v, err, SQLITE_IOERR_ACCESS);
+}
+
+static int keep_name(sqlite3_vfs *vfs, const char *name, int cap, char *out)
 {
 	(void)vfs;
 	return snprintf(out, (size_t)cap, "%s", name) < cap ? SQLITE_OK : SQLITE_CANTOPEN;
 }
 
-/* Memory (invariant 5). */
+static int vfs_random(sqlite3_vfs *vfs, int n, char *out)
+{
+	(void)vfs;
+	return (int)getrandom(out, (size_t)n, 0);
+}
+
+static int vfs_sleep(sqlite3_vfs *vfs, int us)
+{
+	(void)vfs;
+	clock_sleep_ns((int64_t)us * 1000);
+	return us;
+}
+
+static int vfs_now_ms(sqlite3_vfs *vfs, sqlite3_int64 *out)
+{
+	(void)vfs;
+	*out = JULIAN_EPOCH_MS + clock_now_ns() / 1000000;
+	return SQLITE_OK;
+}
+
+static int vfs_last_error(sqlite3_vfs *vfs, int n, char *text)
+{
+	(void)n, (void)text;
+	return atomic_load(&to_vfs(vfs)->last_error);
+}
+
+/* Memory (invariant 4). */
 
 static sqlite3_mem_methods plain;
 
@@ -358,25 +497,76 @@ static void be_patient(void)
 	sqlite3_config(SQLITE_CONFIG_MALLOC, &patient);
 }
 
-const char *meta_vfs(struct io_dir *faults)
-{
-	static sqlite3_vfs vfs;
+/* The connection. */
 
-	counter = faults;
-	if (!vfs.zName) {
-		be_patient();
-		unix_vfs = sqlite3_vfs_find("unix");
-		if (!unix_vfs)
-			return NULL;
-		vfs = *unix_vfs;
-		vfs.szOsFile += (int)sizeof(struct meta_file);
-		vfs.xOpen = vfs_open;
-		vfs.xDelete = vfs_delete;
-		vfs.xFullPathname = keep_path;
-		vfs.zName = "spillfs";
-		vfs.pNext = NULL;
+static int register_vfs(struct io_dir *dir, struct meta_vfs **out)
+{
+	struct meta_vfs *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	snprintf(v->name, sizeof(v->name), "spillfs-%p", (void *)v);
+	v->dir = dir;
+	v->base = (sqlite3_vfs){
+		.iVersion = 2,
+		.szOsFile = sizeof(struct meta_file),
+		.mxPathname = NAME_BYTES_MAX,
+		.zName = v->name,
+		.xOpen = vfs_open,
+		.xDelete = vfs_delete,
+		.xAccess = vfs_access,
+		.xFullPathname = keep_name,
+		.xRandomness = vfs_random,
+		.xSleep = vfs_sleep,
+		.xGetLastError = vfs_last_error,
+		.xCurrentTimeInt64 = vfs_now_ms,
+	};
+	if (sqlite3_vfs_register(&v->base, 0) != SQLITE_OK) {
+		free(v);
+		return -ENOMEM;
 	}
-	return sqlite3_vfs_register(&vfs, 0) == SQLITE_OK ? vfs.zName : NULL;
+	*out = v;
+	return 0;
+}
+
+int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_vfs **out, int *rc_out)
+{
+	struct meta_vfs *v;
+	int rc, err;
+
+	be_patient();
+	err = register_vfs(dir, &v);
+	if (err)
+		return err;
+	rc = sqlite3_open_v2(name, &v->db, flags | SQLITE_OPEN_NOMUTEX, v->name);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_busy_timeout(v->db, BUSY_MS);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(v->db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
+	if (rc != SQLITE_OK) {
+		*rc_out = rc;
+		meta_vfs_close(v);
+		return rc == SQLITE_NOMEM ? -ENOMEM : -EIO;
+	}
+	*out = v;
+	return 0;
+}
+
+void meta_vfs_close(struct meta_vfs *v)
+{
+	sqlite3_close(v->db);
+	sqlite3_vfs_unregister(&v->base);
+	free(v);
+}
+
+sqlite3 *meta_vfs_db(struct meta_vfs *v)
+{
+	return v->db;
+}
+
+struct io *meta_vfs_log(struct meta_vfs *v)
+{
+	return atomic_load(&v->log);
 }
 
 int meta_vfs_prepare(sqlite3 *db)

@@ -1,8 +1,12 @@
 /*
- * How SQLite reaches meta.db: through the ordinary VFS, with two differences. Paths are taken as they are,
- * not resolved; and each page of the database file ends with a checksum of the rest, verified when it is read.
+ * How SQLite reaches meta.db: through a VFS over a directory of io/, so that the database lies wherever the store does, on a disk, in
+ * memory or behind injected faults.
  *
- * The checksum and its place are those of SQLite's own extension cksumvfs. The log has checksums of its own.
+ * Each page of the database file ends with a checksum of the rest, verified when it is read. The checksum and its place are those of
+ * SQLite's own extension cksumvfs. The log has checksums of its own.
+ *
+ * A database is one connection's alone, from its first lock until it is closed: other programs with SQLite find it locked
+ * (SQLITE_BUSY), and the index of the log is in memory (locking_mode=EXCLUSIVE). Temporary files have no name.
  */
 #ifndef SPILLFS_STORE_META_VFS_H
 #define SPILLFS_STORE_META_VFS_H
@@ -16,13 +20,18 @@
 /* PRAGMA application_id of a database with checksums: "SPIL". */
 #define META_APPLICATION_ID 0x5350494c
 
+struct io;
 struct io_dir;
+struct meta_vfs;
 
-/* The name of the VFS, registered; NULL when that fails. With `faults` (an io/fault directory, for tests) every change
- * counts as one of its operations; the last `faults` given holds for all databases of the process. */
-const char *meta_vfs(struct io_dir *faults);
-/* Where space is asked for when a write finds none (io_yields); NULL: nowhere. As with faults. */
-void meta_vfs_yield_from(struct io_dir *dir);
+/* Opens NAME in dir (which outlives it), with the flags of sqlite3_open_v2. 0, -ENOMEM, or -EIO: *rc_out is SQLite's code then. */
+int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_vfs **out, int *rc_out);
+/* Closes the connection, all of whose statements are finalized. */
+void meta_vfs_close(struct meta_vfs *v);
+sqlite3 *meta_vfs_db(struct meta_vfs *v);
+/* The log, from the first transaction on. Its bytes and its name become durable. Any thread, also beside SQLite. */
+struct io *meta_vfs_log(struct meta_vfs *v);
+int meta_vfs_sync_log(struct meta_vfs *v);
 /* For a new database, before anything is stored in it; does nothing to another one. An SQLite code. */
 int meta_vfs_prepare(sqlite3 *db);
 

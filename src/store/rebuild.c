@@ -511,7 +511,7 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 	if (err)
 		return err;
 	io_list(s->dir, "pool", see_pool, r);
-	err = meta_open(s->fd_path, NULL, &r->m);
+	err = meta_open(s->dir, &r->m);
 	if (err)
 		return err;
 	meta_lock(r->m);
@@ -523,12 +523,12 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 	return err ? err : write_head(r);
 }
 
-int store_rebuild(int dirfd, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
+int store_rebuild(struct io_dir *dir, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
 		  struct rebuild_report *out, struct store_refusal *why)
 {
 	const struct store_config config = { .follow = true, .alone = true, .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20 };
 	struct rebuild r = { .say = say, .ctx = ctx };
-	int err = store_open(dirfd, shown, &config, &r.s, why);
+	int err = store_open(dir, shown, &config, &r.s, why);
 
 	if (err)
 		return err;

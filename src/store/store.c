@@ -2,7 +2,7 @@
  * Opening and closing a store.
  *
  * Invariants:
- *  1. One daemon writes: the flock on `lock` is held from before anything is read until everything is closed. A
+ *  1. One daemon writes: `lock` is held locked from before anything is read until everything is closed. A
  *     follower takes no lock and writes nothing.
  *  2. A directory is a store if it holds SPILLFS; an empty one (lost+found aside) becomes a store, and
  *     SPILLFS is its last file to appear.
@@ -11,12 +11,10 @@
 #include "store/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -25,7 +23,6 @@
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/meta.h"
-#include "store/meta_vfs.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/work.h"
@@ -33,7 +30,6 @@
 #define LAYER_PART 32u
 #define LAYER_BYTES_MIN (1u << 20)
 #define LEASE_BYTES (1u << 20)
-#define LEASE_EDGES_BYTES 8192u /* for the blocks that an unaligned transfer begins and ends in */
 
 /* Data writes stop when this much is left, so that the commit that frees space can still be written.
  * Small file systems keep a sixteenth. */
@@ -56,32 +52,35 @@ static void write_lock(struct store *s, const char *state)
 {
 	char text[64];
 	int n = snprintf(text, sizeof(text), "%ld%s\n", (long)getpid(), state);
+	int err = io_truncate(s->lock, 0);
 
-	if (ftruncate(s->lock_fd, 0) || pwrite(s->lock_fd, text, (size_t)n, 0) != n)
-		log_warn("lock: cannot be written: %s", strerror(errno));
+	if (!err)
+		err = io_pwrite(s->lock, text, (size_t)n, 0);
+	if (err)
+		log_warn("lock: cannot be written: %s", strerror(-err));
 }
 
 void store_closing(struct store *s)
 {
-	if (s->lock_fd >= 0)
+	if (s->lock)
 		write_lock(s, " closing");
 }
 
 /* Invariant 1. A holder that is closing is waited for. */
-static int take_lock(struct store *s, int dirfd, const char *shown, struct store_refusal *why)
+static int take_lock(struct store *s, const char *shown, struct store_refusal *why)
 {
+	int err = io_open(s->dir, "lock", IO_CREATE | IO_PINNED, &s->lock), tries = 0;
 	char text[64];
-	ssize_t n;
-	int tries = 0;
+	size_t n;
 
-	s->lock_fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (s->lock_fd < 0)
-		return refuse(why, -errno, "%s/lock: %s", shown, strerror(errno));
-	while (flock(s->lock_fd, LOCK_EX | LOCK_NB)) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return refuse(why, -errno, "%s/lock: %s", shown, strerror(errno));
-		n = pread(s->lock_fd, text, sizeof(text) - 1, 0);
-		text[n > 0 ? n : 0] = '\0';
+	if (err)
+		return refuse(why, err, "%s/lock: %s", shown, strerror(-err));
+	while ((err = io_lock(s->lock, 0, 0))) {
+		if (err != -EWOULDBLOCK)
+			return refuse(why, err, "%s/lock: %s", shown, strerror(-err));
+		n = 0;
+		io_pread_some(s->lock, text, sizeof(text) - 1, 0, &n);
+		text[n] = '\0';
 		/* A daemon whose mount is gone needs a moment to notice. */
 		if (!strstr(text, "closing") && ++tries > 50)
 			return refuse(why, STORE_EHELD, "%s: the store is in use by the spillfs daemon with pid %ld",
@@ -230,21 +229,11 @@ static void fill_defaults(struct store_config *c)
 }
 
 /* The directory is looked at before anything is written into it (invariant 2). */
-static int identify(int dirfd, const char *shown, bool *fresh, struct store_refusal *why)
+static int identify(struct io_dir *dir, const char *shown, bool *fresh, struct store_refusal *why)
 {
 	struct survey v = { 0 };
-	struct io_dir *look;
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	int err = io_list(dir, ".", survey_entry, &v);
 
-	if (fd < 0)
-		return refuse(why, -errno, "%s: %s", shown, strerror(errno));
-	err = io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &look);
-	if (err)
-		close(fd);
-	if (err)
-		return refuse(why, err, "%s: %s", shown, strerror(-err));
-	err = io_list(look, ".", survey_entry, &v);
-	io_dir_close(look);
 	if (err)
 		return refuse(why, err, "%s: %s", shown, strerror(-err));
 	if (!v.marked && v.other)
@@ -280,9 +269,9 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 	if (!err)
 		err = make_directories(s);
 	if (!err)
-		err = meta_open(s->fd_path, s->faults, &s->meta);
-	if (!err)
-		meta_vfs_yield_from(s->dir);
+		err = meta_open(s->dir, &s->meta);
+	if (err == -EBUSY)
+		return refuse(why, err, "%s/meta.db: another program has it open", shown);
 	/* A quarter of the reserve each, so that both have their space whatever is written. */
 	if (!err)
 		err = meta_bound(s->meta, store_reserve_bytes(s) / 4, store_reserve_bytes(s) / 4);
@@ -295,51 +284,6 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 	return err ? err : commit_new(s, &s->commit);
 }
 
-/* An errno by its name; 0: there is none. */
-static int errno_of(const char *name)
-{
-	for (int e = 1; e < 134; e++) {
-		if (strerrorname_np(e) && !strcmp(strerrorname_np(e), name))
-			return e;
-	}
-	return 0;
-}
-
-static int arm_faults(struct io_dir *d, const char *text, const char *armed_by)
-{
-	unsigned long long n = 0, times = 0;
-	bool torn = !strncmp(text, "kill-torn:", 10);
-	char name[16];
-	int end = 0;
-
-	if (sscanf(text, "fail:%llu:%15[A-Z0-9]%n:%llu%n", &n, name, &end, &times, &end) >= 2 && n && errno_of(name) && !text[end])
-		io_fault_fail_at(d, n, times, -errno_of(name), armed_by);
-	else if (!strcmp(text, "count") || (sscanf(text, torn ? "kill-torn:%llu%n" : "kill:%llu%n", &n, &end) == 1 && n && !text[end]))
-		io_fault_kill_at(d, n, torn, armed_by);
-	else
-		return -EINVAL;
-	return 0;
-}
-
-/* What the tests of crashes ask for: from here on everything goes through io/fault. */
-static int inject_faults(struct store *s, const char *shown, struct store_refusal *why)
-{
-	const char *text = s->config.fault;
-	int err;
-
-	if (!text)
-		return 0;
-	err = io_fault_dir(s->dir, &s->faults);
-	if (!err)
-		s->dir = s->faults;
-	if (!err)
-		err = arm_faults(s->dir, text, s->config.fault_armed_by);
-	if (err)
-		return refuse(why, err, "%s: fault '%s': %s", shown, text, strerror(-err));
-	log_warn("fault: '%s', for a test", text);
-	return 0;
-}
-
 /* Compaction copies what is live of a layer before that can be deleted: on a small file system layers are small. */
 static void bound_layers(struct store *s)
 {
@@ -350,26 +294,16 @@ static void bound_layers(struct store *s)
 }
 
 /* Everything behind the lock. */
-static int open_parts(struct store *s, int dirfd, bool fresh, const char *shown, struct store_refusal *why)
+static int open_parts(struct store *s, bool fresh, const char *shown, struct store_refusal *why)
 {
 	const char *reason;
 	int err;
 
-	snprintf(s->fd_path, sizeof(s->fd_path), "/proc/self/fd/%d", dirfd);
-	err = lease_pool_new(s->config.leases, s->config.lease_bytes + LEASE_EDGES_BYTES, &s->leases);
-	if (!err)
-		err = io_file_dir(dirfd, s->config.backing, s->leases, &s->dir);
-	if (err) {
-		close(dirfd);
-		return refuse(why, err, "%s: %s", shown, strerror(-err));
-	}
-	io_file_set_lease_wait(s->dir, s->config.lease_wait);
+	io_file_try_direct(s->dir);
 	if (s->config.backing == IO_BACKING_DIRECT && strcmp(io_file_backing(s->dir, &reason), "direct"))
 		log_warn("%s: with backing=direct all I/O is buffered here, because %s; .spillfs/stats counts it as lease_fallbacks",
 			 shown, reason);
-	err = inject_faults(s, shown, why);
-	if (!err && !fresh)
-		err = read_marker(s, shown, why);
+	err = fresh ? 0 : read_marker(s, shown, why);
 	if (err)
 		return err;
 	err = work_pool_new(s->config.threads, "work", &s->work);
@@ -404,19 +338,27 @@ static void close_parts(struct store *s)
 		cache_free(s->cache);
 	if (s->meta)
 		meta_close(s->meta);
-	meta_vfs_yield_from(NULL);
-	if (s->faults)
-		log_info("fault: %llu operations", (unsigned long long)io_fault_count(s->faults));
-	if (s->dir)
-		io_dir_close(s->dir);
-	if (s->leases)
-		lease_pool_free(s->leases);
-	if (s->lock_fd >= 0)
-		close(s->lock_fd);
+	if (s->lock)
+		io_close(s->lock);
+	io_dir_close(s->dir);
 	free(s);
 }
 
-int store_open(int dirfd, const char *shown, const struct store_config *config, struct store **out,
+int store_directory(int dirfd, const struct store_config *config, struct io_dir **out)
+{
+	struct store_config c = *config;
+	int err;
+
+	fill_defaults(&c);
+	err = io_file_dir_alone(dirfd, c.backing, c.leases, c.lease_bytes, out);
+	if (err)
+		close(dirfd);
+	else
+		io_file_set_lease_wait(*out, c.lease_wait);
+	return err;
+}
+
+int store_open(struct io_dir *dir, const char *shown, const struct store_config *config, struct store **out,
 	       struct store_refusal *why)
 {
 	struct store *s = calloc(1, sizeof(*s));
@@ -425,23 +367,19 @@ int store_open(int dirfd, const char *shown, const struct store_config *config, 
 
 	why->text[0] = '\0';
 	if (!s) {
-		close(dirfd);
+		io_dir_close(dir);
 		return refuse(why, -ENOMEM, "%s: out of memory", shown);
 	}
-	s->lock_fd = -1;
+	s->dir = dir;
 	s->config = *config;
 	fill_defaults(&s->config);
-	err = identify(dirfd, shown, &fresh, why);
+	err = identify(dir, shown, &fresh, why);
 	if (!err && fresh && s->config.follow)
 		err = refuse(why, STORE_ENOTSTORE, "%s: not a spillfs store, and with ro none is made", shown);
 	if (!err && (!s->config.follow || s->config.alone))
-		err = take_lock(s, dirfd, shown, why);
-	if (err) {
-		close(dirfd);
-		close_parts(s);
-		return err;
-	}
-	err = open_parts(s, dirfd, fresh, shown, why);
+		err = take_lock(s, shown, why);
+	if (!err)
+		err = open_parts(s, fresh, shown, why);
 	if (err) {
 		close_parts(s);
 		return err;

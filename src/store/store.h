@@ -32,8 +32,6 @@ struct store_config {
 	bool alone;              /* with follow: nobody may write meanwhile */
 	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
-	/* For tests; NULL: none. "kill:N", "kill-torn:N" or "count": io_fault_kill_at. "fail:N:ERRNO[:TIMES]": io_fault_fail_at. */
-	const char *fault, *fault_armed_by;
 };
 
 /* Why a store was refused, for the user: one line without a newline, naming the directory. */
@@ -52,13 +50,10 @@ struct layers;
 struct pool;
 struct cache;
 struct work_pool;
-struct lease_pool;
 
 struct store {
 	struct io_dir *dir;
-	char fd_path[32]; /* the directory for those who need a path, through /proc/self/fd */
-	struct io_dir *faults; /* dir if it injects faults, else NULL */
-	int lock_fd;
+	struct io *lock; /* NULL: a follower */
 	uint8_t uuid[16];
 	char uuid_text[37];
 	struct store_config config;
@@ -69,15 +64,16 @@ struct store {
 	struct account account;
 	struct cache *cache;
 	struct work_pool *work;
-	struct lease_pool *leases;
 	atomic_bool read_only; /* set by a failed commit, until remounted */
 	struct room room;
 };
 
-/* Opens or, if the directory is empty, makes a store; takes dirfd over (also on failure). `shown` is
+/* The real directory behind dirfd as config has its files read and written; takes dirfd over, also on failure. */
+int store_directory(int dirfd, const struct store_config *config, struct io_dir **out);
+/* Opens or, if the directory is empty, makes a store; takes dir over (also on failure): any directory of io/. `shown` is
  * how the user named it. Blocks while a daemon that is closing the store finishes. Starts threads: call
  * it after the last fork. */
-int store_open(int dirfd, const char *shown, const struct store_config *config, struct store **out,
+int store_open(struct io_dir *dir, const char *shown, const struct store_config *config, struct store **out,
 	       struct store_refusal *why);
 /* Makes everything durable, seals the open layer, lets go of the store. 0 or the first failure. */
 int store_close(struct store *s);

@@ -63,6 +63,8 @@ struct check {
 	uint8_t uuid[16]; /* once pass mark has run */
 
 	sqlite3 *db;
+	struct meta_vfs *vfs;   /* its connection, where the checksums are looked at */
+	struct io_dir *vfs_dir; /* in which it is */
 	char *copy_dir; /* holds the copy of meta.db that is read, or NULL */
 	char backup[64];
 	bool mending; /* the transaction is open and the backup made */

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/io.h"
 #include "store/meta_vfs.h"
 #include "tool/check.h"
 #include "util/clock.h"
@@ -35,17 +36,50 @@ static int interrupted(void *ctx)
 	return check_cancelled();
 }
 
-static int open_db(struct check *c, const char *path, int flags, const char *vfs)
+static void close_db(struct check *c)
 {
-	int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, vfs);
-
-	if (rc != SQLITE_OK) {
-		int err = check_db_fail(c);
-
+	if (c->vfs)
+		meta_vfs_close(c->vfs);
+	else
 		sqlite3_close(c->db);
-		c->db = NULL;
-		return err;
+	if (c->vfs_dir)
+		io_dir_close(c->vfs_dir);
+	c->vfs = NULL;
+	c->vfs_dir = NULL;
+	c->db = NULL;
+}
+
+/* As the daemon does: with checksums, and alone. */
+static int open_alone(struct check *c, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = SQLITE_OK, err;
+
+	err = fd < 0 ? -errno : io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &c->vfs_dir);
+	if (err && fd >= 0)
+		close(fd);
+	if (!err)
+		err = meta_vfs_open(c->vfs_dir, "meta.db", SQLITE_OPEN_READWRITE, &c->vfs, &rc);
+	if (err) {
+		close_db(c);
+		return check_fail(c, err, "meta.db: %s", rc == SQLITE_OK ? strerror(-err) : sqlite3_errstr(rc));
 	}
+	c->db = meta_vfs_db(c->vfs);
+	return 0;
+}
+
+static int open_unchanged(struct check *c, const char *path)
+{
+	int err;
+
+	if (sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK)
+		return 0;
+	err = check_db_fail(c);
+	close_db(c);
+	return err;
+}
+
+static int set_up(struct check *c)
+{
 	sqlite3_exec(c->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
 	sqlite3_progress_handler(c->db, 10000, interrupted, NULL);
 	sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -100,22 +134,22 @@ static void drop_copy(struct check *c)
 
 int check_db_read(struct check *c)
 {
-	char path[64], *copy;
+	char path[64];
 	struct stat st;
 	int err;
 
 	c->killed = fstatat(c->dirfd, "meta.db-wal", &st, 0) == 0 && st.st_size;
 	if (!c->killed) {
 		snprintf(path, sizeof(path), "file:/proc/self/fd/%d/meta.db?immutable=1", c->dirfd);
-		return open_db(c, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+		err = open_unchanged(c, path);
+		return err ? err : set_up(c);
 	}
 	err = copy_db(c);
 	if (err)
 		return err;
-	if (asprintf(&copy, "%s/meta.db", c->copy_dir) < 0)
-		return -ENOMEM;
-	err = open_db(c, copy, SQLITE_OPEN_READWRITE, meta_vfs(NULL));
-	free(copy);
+	err = open_alone(c, c->copy_dir);
+	if (!err)
+		err = set_up(c);
 	/* So that each page stands once, in the copy. What a crash has left of this in the store is mended by it. */
 	if (!err && sqlite3_exec(c->db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL) == SQLITE_INTERRUPT)
 		err = -ECANCELED;
@@ -128,8 +162,10 @@ int check_db_write(struct check *c)
 	int err;
 
 	check_db_close(c);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/meta.db", c->dirfd);
-	err = open_db(c, path, SQLITE_OPEN_READWRITE, meta_vfs(NULL));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", c->dirfd);
+	err = open_alone(c, path);
+	if (!err)
+		err = set_up(c);
 	/* The log goes into the database, so that a copy of that is all there is to be saved. */
 	if (!err && sqlite3_exec(c->db, "PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL))
 		err = check_db_fail(c);
@@ -141,9 +177,8 @@ void check_db_close(struct check *c)
 	if (c->db) {
 		if (!sqlite3_get_autocommit(c->db))
 			sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
-		sqlite3_close(c->db);
+		close_db(c);
 	}
-	c->db = NULL;
 	drop_copy(c);
 }
 

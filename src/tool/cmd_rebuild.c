@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/io.h"
 #include "store/rebuild.h"
 #include "tool/tool.h"
 #include "util/log.h"
@@ -44,11 +45,13 @@ enum tool_exit cmd_rebuild(const struct tool_call *call)
 	struct rebuild_report report;
 	struct store_refusal why = { "" };
 	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	struct io_dir *dir;
 
-	if (fd < 0)
-		return tool_fail(TOOL_FAILED, "%s: %s", store, strerror(errno));
+	err = fd < 0 ? -errno : store_directory(fd, &(struct store_config){ .backing = IO_BACKING_AUTO }, &dir);
+	if (err)
+		return tool_fail(TOOL_FAILED, "%s: %s", store, strerror(-err));
 	log_init(LOG_TO_STDERR, LOG_LEVEL_WARN);
-	err = store_rebuild(fd, store, tool_flag(call, 'f'), say, NULL, &report, &why);
+	err = store_rebuild(dir, store, tool_flag(call, 'f'), say, NULL, &report, &why);
 	if (err)
 		return tool_fail(TOOL_FAILED, "%s", why.text);
 	print_report(store, &report);

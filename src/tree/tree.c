@@ -197,9 +197,9 @@ int tree_compact(struct tree *t, bool start, struct spillfs_compact *out)
 	return 0;
 }
 
-int tree_store_fd(struct tree *t)
+int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx)
 {
-	return t->store->lock_fd;
+	return io_lend(t->store->lock, use, ctx);
 }
 
 void tree_sizes_stick(struct tree *t)

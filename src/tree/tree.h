@@ -54,8 +54,8 @@ struct spillfs_info;
 struct spillfs_compact;
 void tree_info(struct tree *t, struct spillfs_info *out);
 int tree_compact(struct tree *t, bool start, struct spillfs_compact *out);
-/* A descriptor on the store's file system. */
-int tree_store_fd(struct tree *t);
+/* Calls use with a descriptor on the store's file system, open for as long: its result, or -EOPNOTSUPP where there is none. */
+int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx);
 
 /* The kernel keeps the size of a file that it knows, whatever it is told (its writeback cache): a view of another size has to
  * be another inode. Before any name is looked up. */

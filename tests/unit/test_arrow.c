@@ -319,7 +319,7 @@ static void check_file(const char *name, struct column *columns, size_t n, const
 	struct view_input in[COLUMNS_MAX];
 	struct array *arrays[COLUMNS_MAX];
 	struct file f = { .columns = columns, .ncolumns = n };
-	struct view_world w;
+	struct world w;
 	struct view *v;
 	char file[256];
 	uint8_t *p;
@@ -353,7 +353,7 @@ static void check_file(const char *name, struct column *columns, size_t n, const
 		free((void *)in[i].dtype);
 		array_close(arrays[i]);
 	}
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 	*out = f;
 }

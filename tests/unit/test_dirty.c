@@ -11,50 +11,31 @@
 #include "array/layered.h"
 #include "block/cache.h"
 #include "block/summary.h"
-#include "io/io.h"
-#include "store/meta.h"
-#include "store/store.h"
 #include "unit.h"
 #include "util/stats.h"
+#include "world.h"
 
 #define MANY 300u
 
-struct world {
-	struct store *store;
-	struct arrays *home;
-	uint64_t next_ino;
-};
-
-static void world_open_cached(struct world *w, size_t dirty_bytes, size_t cache_bytes)
+static void open_cached(struct world *w, size_t dirty_bytes, size_t cache_bytes)
 {
-	struct store_config config = { .cache_bytes = cache_bytes, .dirty_bytes = dirty_bytes, .threads = 2 };
-	struct store_refusal why;
+	struct store_config config = world_config;
 
-	CHECK_OK(store_open(unit_tmpdir_fd(), "test", &config, &w->store, &why));
-	CHECK_OK(arrays_new(w->store, &w->home));
-	w->next_ino = 1000;
+	config.dirty_bytes = dirty_bytes;
+	config.cache_bytes = cache_bytes;
+	world_open_arrays(w, world_disk(), &config);
 }
 
-static void world_open(struct world *w, size_t dirty_bytes)
+static void open_dirty(struct world *w, size_t dirty_bytes)
 {
-	world_open_cached(w, dirty_bytes, 4 << 20);
-}
-
-static void world_close(struct world *w)
-{
-	arrays_free(w->home);
-	store_close(w->store);
+	open_cached(w, dirty_bytes, 4 << 20);
 }
 
 static struct array_params plain = { .block_bytes = ARRAY_BLOCK_DEFAULT, .codec = { 3, CODEC_POLICY_AUTO, 1 } };
 
 static struct array *make(struct world *w, const struct array_params *params)
 {
-	struct meta_inode row = { .ino = w->next_ino++, .kind = ARRAY_LAYERED };
-	struct array *a;
-
-	CHECK_OK(array_open(w->home, &row, params, &a));
-	return a;
+	return world_make_array(w, ARRAY_LAYERED, params);
 }
 
 static const struct block_ref *ref_of(struct array *a, uint64_t block)
@@ -111,7 +92,7 @@ UNIT_TEST(dirty_memory_follows_what_is_written)
 	struct array *a, *b;
 	struct world w;
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	odd.block_bytes = 3 * 4096;
 	a = make(&w, &plain);
 	b = make(&w, &odd);
@@ -159,7 +140,7 @@ UNIT_TEST(dirty_blocks_that_did_not_shrink_leave_the_cache_early)
 
 	unit_rand_fill(&state, dense, n);
 	fill(thin, n, 1);
-	world_open_cached(&w, n, 16 * n);
+	open_cached(&w, n, 16 * n);
 	CHECK_EQ(cached_after(&w, thin, n, 0), n);
 	CHECK_EQ(cached_after(&w, dense, n, IO_DIRECT), n);
 	CHECK(cached_after(&w, thin, n, IO_KEPT) <= few);
@@ -177,7 +158,7 @@ UNIT_TEST(dirty_budget_holds_for_blocks_that_grow)
 	struct world w;
 	uint64_t state = 5;
 
-	world_open(&w, 1 << 20);
+	open_dirty(&w, 1 << 20);
 	unit_rand_fill(&state, buf, sizeof(buf));
 	for (int i = 0; i < 20; i++)
 		a[i] = make(&w, &plain);
@@ -228,7 +209,7 @@ UNIT_TEST(dirty_small_blocks_share_a_frame)
 	struct array *a[MANY];
 	struct world w;
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	for (size_t i = 0; i < MANY; i++) {
 		a[i] = make(&w, &plain);
 		write_seed(a[i], 500 + i, i);
@@ -261,7 +242,7 @@ UNIT_TEST(dirty_packs_are_as_long_as_a_block)
 	struct array *a[12];
 	struct world w;
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	for (size_t i = 0; i < 12; i++) {
 		a[i] = make(&w, &plain);
 		write_seed(a[i], i == 5 ? 65537 : 65536, i);
@@ -286,7 +267,7 @@ UNIT_TEST(dirty_zeros_have_no_place)
 	struct array *a[4];
 	struct world w;
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	for (size_t i = 0; i < 4; i++) {
 		a[i] = make(&w, &plain);
 		if (i == 2)
@@ -313,7 +294,7 @@ UNIT_TEST(dirty_packs_have_one_codec)
 	struct array *a[9];
 	struct world w;
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	params[1].codec.level = 0;
 	params[2].codec.elem_bytes = 8;
 	for (size_t i = 0; i < 9; i++) {
@@ -341,7 +322,7 @@ UNIT_TEST(dirty_failed_packs_are_dirty_again)
 	struct array *a[MANY];
 	struct world w;
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	for (size_t i = 0; i < MANY; i++) {
 		a[i] = make(&w, &plain);
 		write_seed(a[i], 600, i);
@@ -373,7 +354,7 @@ UNIT_TEST(dirty_blocks_get_summaries)
 	struct world w;
 	int16_t v[100000];
 
-	world_open(&w, 8 << 20);
+	open_dirty(&w, 8 << 20);
 	a = make(&w, &params);
 	b = make(&w, &plain);
 	for (size_t i = 0; i < 100000; i++)
@@ -459,7 +440,7 @@ UNIT_TEST(dirty_writers_and_flushes_at_once)
 	pthread_t flusher;
 	struct world w;
 
-	world_open(&w, 512 << 10);
+	open_dirty(&w, 512 << 10);
 	for (size_t k = 0; k < NWRITERS; k++) {
 		writers[k] = (struct writer){ .w = &w, .state = k + 1 };
 		for (size_t i = 0; i < NARRAYS; i++) {

@@ -18,10 +18,11 @@
 #include "store/layers_priv.h"
 #include "store/rebuild.h"
 #include "store/store.h"
-#include "tree/past/past.h"
 #include "tree/control/control.h"
+#include "tree/past/past.h"
 #include "tree/tree.h"
 #include "unit.h"
+#include "world.h"
 
 #define NFILES 6u
 #define SIZE_MAX_BYTES 60000u
@@ -39,12 +40,6 @@ struct state {
 	} f[NFILES];
 };
 
-struct world {
-	struct store *store;
-	struct tree *tree;
-	uint64_t d;
-};
-
 static uint64_t below(uint64_t n)
 {
 	return unit_rand(&rand_state) % n;
@@ -52,39 +47,48 @@ static uint64_t below(uint64_t n)
 
 /* ---- stores ---- */
 
-static void open_store(const char *dir, unsigned keep, bool follow, struct store **out)
+static struct store_config keeping(unsigned keep, bool follow)
 {
-	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20, .keep = keep, .follow = follow };
-	struct store_refusal why;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct store_config config = world_config;
 
-	CHECK(fd >= 0);
-	CHECK_OK(store_open(fd, dir, &config, out, &why));
+	config.keep = keep;
+	config.follow = follow;
+	return config;
 }
 
-static struct world world_open(const char *dir, unsigned keep, bool follow)
+static void follow_disk(struct io_dir *disk, struct store **out)
 {
-	struct world w = { 0 };
-	struct tree_attr a;
+	const struct store_config config = keeping(1, true);
+	struct store_refusal why;
+	struct io_dir *dir;
 
-	open_store(dir, keep, follow, &w.store);
-	CHECK_OK(tree_open(w.store, &w.tree));
-	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "layers", NULL, &a));
-	if (follow)
-		return w;
-	if (tree_lookup(w.tree, META_INO_LAYERS, "d", NULL, &a)) {
+	CHECK_OK(io_mem_again(disk, &dir));
+	CHECK_OK(store_open(dir, "test", &config, out, &why));
+}
+
+/* A store whose files lie in layers/ and layers/d, with small blocks. */
+static struct world open_world(struct io_dir *disk, unsigned keep, bool follow)
+{
+	const struct store_config config = keeping(keep, follow);
+	struct tree_attr a;
+	struct world w;
+
+	world_open(&w, disk, &config);
+	if (!follow && tree_lookup(w.tree, META_INO_LAYERS, "d", NULL, &a)) {
 		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "d", S_IFDIR | 0755, 0, NULL, &me, &a));
 		CHECK_OK(tree_setxattr(w.tree, META_INO_LAYERS, "user.spillfs.block_size", "4096", 4, 0));
 		CHECK_OK(tree_setxattr(w.tree, a.st.st_ino, "user.spillfs.block_size", "8192", 4, 0));
 	}
-	w.d = a.st.st_ino;
 	return w;
 }
 
-static void world_close(struct world *w)
+static uint64_t inner_dir(const struct world *w)
 {
-	tree_close(w->tree);
-	CHECK_OK(store_close(w->store));
+	struct tree_attr a;
+
+	CHECK_OK(tree_lookup(w->tree, META_INO_LAYERS, "d", NULL, &a));
+	tree_forget(w->tree, a.st.st_ino, 1);
+	return a.st.st_ino;
 }
 
 static uint64_t seal(struct world *w)
@@ -112,17 +116,17 @@ static void compact(struct world *w)
 	CHECK_OK(c.error);
 }
 
-static void layer_file(const char *dir, uint64_t number, char out[400])
+static void layer_file(uint64_t number, char out[48])
 {
-	snprintf(out, 400, "%s/layers/%08llu.zst", dir, (unsigned long long)number);
+	snprintf(out, 48, "layers/%08llu.zst", (unsigned long long)number);
 }
 
-static bool file_there(const char *dir, uint64_t number)
+static bool layer_there(struct io_dir *disk, uint64_t number)
 {
-	char path[400];
+	char path[48];
 
-	layer_file(dir, number, path);
-	return !access(path, F_OK);
+	layer_file(number, path);
+	return world_has(disk, path);
 }
 
 /* ---- files ---- */
@@ -148,7 +152,7 @@ static void file_name(unsigned i, char out[16])
 
 static uint64_t parent_of(const struct world *w, unsigned i)
 {
-	return i < NFILES / 2 ? META_INO_LAYERS : w->d;
+	return i < NFILES / 2 ? META_INO_LAYERS : inner_dir(w);
 }
 
 /* The file must hold these bytes. */
@@ -391,8 +395,8 @@ static void check_live(struct world *w)
 
 UNIT_TEST(history_states_stay_after_compactions) /* history (1) (2) (3), compact (1) - (4) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1000, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1000, false);
 	struct state now = { 0 }, v[NSTATES];
 
 	for (unsigned k = 0; k < NSTATES; k++) {
@@ -405,8 +409,8 @@ UNIT_TEST(history_states_stay_after_compactions) /* history (1) (2) (3), compact
 			check_files(w.tree, META_INO_LAYERS, &now);
 		}
 		if (k % 8 == 7) {
-			world_close(&w);
-			w = world_open(dir, 1000, false);
+			CHECK_OK(world_close(&w));
+			w = open_world(disk, 1000, false);
 		}
 		for (unsigned i = 0; i <= k; i++)
 			check_state(w.tree, &v[i]);
@@ -414,13 +418,13 @@ UNIT_TEST(history_states_stay_after_compactions) /* history (1) (2) (3), compact
 	for (unsigned k = 0; k < NSTATES; k++)
 		state_fini(&v[k]);
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* Arrays stay open, dirty and half deleted while their frames move. */
 UNIT_TEST(history_present_stays_after_compactions)
 {
-	struct world w = world_open(unit_tmpdir(), 1, false);
+	struct world w = open_world(world_disk(), 1, false);
 	struct tree_file *held[NFILES];
 	struct state now = { 0 };
 	uint64_t ino[NFILES];
@@ -453,13 +457,13 @@ UNIT_TEST(history_present_stays_after_compactions)
 		check_live(&w);
 	}
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 UNIT_TEST(history_keeps_a_window) /* retain (1) (2) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 3, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 3, false);
 	struct state now = { 0 }, v[8];
 
 	for (unsigned k = 0; k < 8; k++) {
@@ -468,12 +472,12 @@ UNIT_TEST(history_keeps_a_window) /* retain (1) (2) */
 		for (unsigned i = 0; i <= k; i++)
 			CHECK_EQ(state_there(w.tree, v[i].layer), i + 3 > k);
 	}
-	CHECK(file_there(dir, v[0].layer)); /* the newest is built upon it */
+	CHECK(layer_there(disk, v[0].layer)); /* the newest is built upon it */
 	compact(&w);
 	CHECK(!state_there(w.tree, v[4].layer)); /* the full layer is the last commit once more */
 	for (unsigned k = 5; k < 8; k++)
 		check_state(w.tree, &v[k]);
-	CHECK(file_there(dir, v[0].layer)); /* so are those */
+	CHECK(layer_there(disk, v[0].layer)); /* so are those */
 	for (unsigned k = 0; k < 3; k++) {
 		change_some(&w, &now);
 		state_fini(&v[k]);
@@ -485,18 +489,18 @@ UNIT_TEST(history_keeps_a_window) /* retain (1) (2) */
 	check_state(w.tree, &v[0]);
 	check_state(w.tree, &v[1]);
 	check_state(w.tree, &v[2]);
-	world_close(&w);
-	w = world_open(dir, 1, false);
+	CHECK_OK(world_close(&w));
+	w = open_world(disk, 1, false);
 	change_some(&w, &now);
 	seal(&w);
 	compact(&w);
 	for (unsigned k = 0; k < 8; k++)
-		CHECK(!file_there(dir, v[k].layer));
+		CHECK(!layer_there(disk, v[k].layer));
 	check_files(w.tree, META_INO_LAYERS, &now);
 	for (unsigned k = 0; k < 8; k++)
 		state_fini(&v[k]);
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 static int make_snapshot(struct world *w, const char *name)
@@ -508,39 +512,37 @@ static int make_snapshot(struct world *w, const char *name)
 
 UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false);
 	struct state now = { 0 }, then;
-	char ref[400];
 	uint64_t none;
 
 	change_some(&w, &now);
 	CHECK_OK(make_snapshot(&w, "keep me"));
 	state_copy(&now, layers_newest_sealed(w.store->layers), &then);
-	snprintf(ref, sizeof(ref), "%s/layers/refs/keep me", dir);
 	for (unsigned k = 0; k < 4; k++) {
 		change_some(&w, &now);
 		seal(&w);
 		if (k % 2)
 			compact(&w);
 		if (k == 2) {
-			world_close(&w);
-			w = world_open(dir, 1, false);
+			CHECK_OK(world_close(&w));
+			w = open_world(disk, 1, false);
 		}
-		CHECK(!access(ref, F_OK) && file_there(dir, then.layer));
+		CHECK(world_has(disk, "layers/refs/keep me") && layer_there(disk, then.layer));
 		check_named(w.tree, "keep me", &then);
 		check_state(w.tree, &then);
 		check_files(w.tree, META_INO_LAYERS, &now);
 	}
 	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "keep me"));
-	CHECK(access(ref, F_OK) && !file_there(dir, then.layer));
+	CHECK(!world_has(disk, "layers/refs/keep me") && !layer_there(disk, then.layer));
 	CHECK_EQ(find_state(w.tree, "keep me", &none), -ENOENT);
 	CHECK(!state_there(w.tree, then.layer));
 	CHECK_EQ(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "keep me"), -ENOENT);
 	check_files(w.tree, META_INO_LAYERS, &now);
 	state_fini(&now);
 	state_fini(&then);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 static uint64_t lookup_in(struct tree *t, const char *view, const char *name)
@@ -556,8 +558,8 @@ static uint64_t lookup_in(struct tree *t, const char *view, const char *name)
 /* The kernel knows a file from a state that has gone; others that share it can be opened. */
 UNIT_TEST(shared_file_outlives_the_state_it_was_found_in) /* past (2) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 2, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 2, false);
 	struct state now = { 0 };
 	uint64_t first, ino;
 	char name[32], view[32];
@@ -578,14 +580,14 @@ UNIT_TEST(shared_file_outlives_the_state_it_was_found_in) /* past (2) */
 	check_bytes(w.tree, ino, now.f[0].p, now.f[0].n);
 	tree_forget(w.tree, ino, 2);
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* What is open of a state can be read to its end, whatever becomes of the state. */
 UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false);
 	static unsigned char p[2][49 * 4096];
 	struct tree_file_info info = { 0 };
 	struct tree_file *live, *then;
@@ -601,12 +603,12 @@ UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
 	first = seal(&w);
 	compact(&w); /* a full layer that points into it */
 	full = layers_newest_sealed(w.store->layers);
-	CHECK(full > first && file_there(dir, first));
+	CHECK(full > first && layer_there(disk, first));
 	CHECK_OK(make_snapshot(&w, "s"));
 	tree_file_release(live);
 	tree_forget(w.tree, a.st.st_ino, 1);
-	world_close(&w);
-	w = world_open(dir, 1, false); /* nothing is cached */
+	CHECK_OK(world_close(&w));
+	w = open_world(disk, 1, false); /* nothing is cached */
 	ino = lookup_in(w.tree, "s", "x");
 	CHECK_OK(tree_file_open(w.tree, ino, O_RDONLY, &me, &then, &info));
 	CHECK_OK(tree_lookup(w.tree, META_INO_LAYERS, "x", NULL, &a));
@@ -629,18 +631,18 @@ UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
 	}
 	tree_file_release(then);
 	tree_forget(w.tree, ino, 1);
-	for (unsigned k = 0; k < 1000 && file_there(dir, first); k++)
+	for (unsigned k = 0; k < 1000 && layer_there(disk, first); k++)
 		usleep(1000); /* decoding ahead may hold it a moment longer */
-	CHECK(!file_there(dir, first) && !file_there(dir, full));
+	CHECK(!layer_there(disk, first) && !layer_there(disk, full));
 	tree_file_release(live);
 	tree_forget(w.tree, a.st.st_ino, 1);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 UNIT_TEST(snapshot_names_are_checked)
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false);
 	struct layers *ls = w.store->layers;
 	struct layers_snapshot s = { .name = "" };
 	struct state now = { 0 };
@@ -670,12 +672,12 @@ UNIT_TEST(snapshot_names_are_checked)
 		check_named(w.tree, s.name, &now);
 	}
 	CHECK_EQ(layers_snapshot_next(ls, s.name, &s), -ENOENT);
-	world_close(&w);
-	w = world_open(dir, 1, false);
+	CHECK_OK(world_close(&w));
+	w = open_world(disk, 1, false);
 	CHECK_EQ(make_snapshot(&w, "b"), -EEXIST);
 	check_named(w.tree, name, &now);
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 #define NSMALL 10000u
@@ -699,7 +701,7 @@ static uint64_t layer_bytes_total(struct world *w)
 
 UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
 {
-	struct world w = world_open(unit_tmpdir(), 1, false);
+	struct world w = open_world(world_disk(), 1, false);
 	unsigned char p[SMALL_BYTES];
 	uint64_t before, after;
 	struct tree_attr a;
@@ -738,13 +740,13 @@ UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
 		check_bytes(w.tree, a.st.st_ino, p, SMALL_BYTES);
 		tree_forget(w.tree, a.st.st_ino, 1);
 	}
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* Each layer has one small array that stays, and one that the next layer replaces. */
 UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
 {
-	struct world w = world_open(unit_tmpdir(), 3, false);
+	struct world w = open_world(world_disk(), 3, false);
 	static unsigned char p[50000];
 	struct layers_totals t = { 0 };
 	struct layers_info info;
@@ -773,7 +775,7 @@ UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
 	layers_totals(w.store->layers, &t);
 	CHECK(t.nlayers < 9 && t.bytes < 8 * sizeof(p));
 	check_live(&w);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* ---- following ---- */
@@ -797,12 +799,12 @@ static void follow_now(struct world *f)
 
 UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 4, false), f;
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 4, false), f;
 	struct state now = { 0 }, v[12];
 	struct tree_attr a;
 
-	f = world_open(dir, 1, true);
+	f = open_world(disk, 1, true);
 	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", NULL, &a));
 	CHECK_EQ(count_entries(f.tree, a.st.st_ino), 0); /* nothing is sealed yet */
 	for (unsigned k = 0; k < 12; k++) {
@@ -833,19 +835,25 @@ UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 	for (unsigned k = 0; k < 12; k++)
 		state_fini(&v[k]);
 	state_fini(&now);
-	world_close(&f);
-	world_close(&w);
+	CHECK_OK(world_close(&f));
+	CHECK_OK(world_close(&w));
 }
 
-static void move_layer(const char *from, const char *to, uint64_t number)
+/* Out of layers/, and back. */
+static void move_away(struct io_dir *disk, uint64_t number)
 {
-	char a[400], b[400];
+	char path[48];
 
-	layer_file(from, number, a);
-	snprintf(b, sizeof(b), "%s/layers", to);
-	mkdir(b, 0700);
-	layer_file(to, number, b);
-	CHECK_OK(rename(a, b));
+	layer_file(number, path);
+	CHECK_OK(io_rename(disk, path, path + strlen("layers/")));
+}
+
+static void move_back(struct io_dir *disk, uint64_t number)
+{
+	char path[48];
+
+	layer_file(number, path);
+	CHECK_OK(io_rename(disk, path + strlen("layers/"), path));
 }
 
 /* The follower is at this state, all of it. */
@@ -881,56 +889,56 @@ static uint64_t seal_some(struct world *w, struct state *now)
 
 UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 {
-	const char *dir = unit_tmpdir(), *away = unit_tmpdir();
-	struct world w = world_open(dir, 1, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false);
 	struct state now = { 0 };
 	uint64_t a = seal_some(&w, &now), b, c, d;
 	struct history *h;
 	struct store *f;
 	bool changed;
 
-	open_store(dir, 1, true, &f);
+	follow_disk(disk, &f);
 	check_follows(f, a);
 	b = seal_some(&w, &now);
 	c = seal_some(&w, &now);
-	move_layer(dir, away, c); /* what HEAD names */
+	move_away(disk, c); /* what HEAD names */
 	CHECK_EQ(layers_follow(f->layers, &changed), -ENOENT);
 	check_follows(f, a);
-	move_layer(away, dir, c);
-	move_layer(dir, away, b); /* a link of the chain */
+	move_back(disk, c);
+	move_away(disk, b); /* a link of the chain */
 	CHECK_EQ(layers_follow(f->layers, &changed), -ENOENT);
 	CHECK(!changed);
 	check_follows(f, a);
 	CHECK_EQ(history_open(f->layers, c, &h), -ENOENT);
-	move_layer(away, dir, b);
+	move_back(disk, b);
 	CHECK_OK(layers_follow(f->layers, &changed));
 	CHECK(changed);
 	check_follows(f, c);
-	move_layer(dir, away, a); /* one that it has already */
+	move_away(disk, a); /* one that it has already */
 	d = seal_some(&w, &now);
 	CHECK_OK(layers_follow(f->layers, &changed));
 	check_follows(f, d);
-	move_layer(away, dir, a);
+	move_back(disk, a);
 	CHECK_OK(layers_follow(f->layers, &changed));
 	CHECK(!changed);
 	check_follows(f, d);
 	CHECK_OK(store_close(f));
-	move_layer(dir, away, b); /* from the start */
-	open_store(dir, 1, true, &f);
+	move_away(disk, b); /* from the start */
+	follow_disk(disk, &f);
 	CHECK_EQ(layers_newest_sealed(f->layers), a); /* the newest that is whole */
-	move_layer(away, dir, b);
+	move_back(disk, b);
 	CHECK_OK(layers_follow(f->layers, &changed));
 	check_follows(f, d);
 	CHECK_OK(store_close(f));
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* A listing that has begun goes on in its state, whatever the writer commits meanwhile; a new one is of now. */
 UNIT_TEST(follower_lists_one_state) /* past (1) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1, false), f;
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false), f;
 	struct tree_dirent v[4];
 	struct tree_attr a;
 	struct tree_dir *d;
@@ -945,7 +953,7 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 		tree_forget(w.tree, a.st.st_ino, 1);
 	}
 	seal(&w);
-	f = world_open(dir, 1, true);
+	f = open_world(disk, 1, true);
 	CHECK_OK(tree_lookup(f.tree, META_INO_ROOT, "layers", NULL, &a));
 	CHECK_OK(tree_dir_open(f.tree, &d));
 	while (!tree_dir_read(f.tree, d, a.st.st_ino, cookie, false, v, 4, &n) && n) {
@@ -968,15 +976,15 @@ UNIT_TEST(follower_lists_one_state) /* past (1) */
 		cookie = v[n - 1].cookie;
 	CHECK_EQ(total, 2 + 11);
 	tree_dir_release(f.tree, d);
-	world_close(&f);
-	world_close(&w);
+	CHECK_OK(world_close(&f));
+	CHECK_OK(world_close(&w));
 }
 
 /* They hold bytes and names of files that not everybody may look at. */
 UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 5, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 5, false);
 	struct state now = { 0 };
 	struct tree_attr a;
 
@@ -989,7 +997,7 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 	CHECK_OK(tree_lookup(w.tree, CONTROL_DIFF, "@1..@2", NULL, &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* ---- a full disk ---- */
@@ -997,63 +1005,62 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 static struct {
 	const struct io_dir_ops *inner;
 	bool full;
-} disk;
+} space;
 
 /* No space for what is new in layers/, which is small. */
 static int full_open(struct io_dir *d, const char *name, unsigned flags, struct io **out)
 {
-	if (disk.full && (flags & IO_CREATE) && strstr(name, ".tmp"))
+	if (space.full && (flags & IO_CREATE) && strstr(name, ".tmp"))
 		return -ENOSPC;
-	return disk.inner->open(d, name, flags, out);
+	return space.inner->open(d, name, flags, out);
 }
 
 /* HEAD and the names cannot be written: what the commit has freed is given back all the same, and they follow. */
 UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false);
 	struct state now = { 0 };
 	struct io_dir_ops ops;
-	char ref[400], column[400], head[32] = "";
+	char head[32] = "";
 	static unsigned char p[100000];
 	struct tree_file *f;
 	struct tree_attr a;
+	struct io *head_file;
 	uint64_t last;
-	int fd;
+	size_t n;
 
 	CHECK_OK(tree_lookup(w.tree, META_INO_ROOT, "columns", NULL, &a));
 	CHECK_OK(tree_make(w.tree, META_INO_COLUMNS, "column", S_IFREG | 0644, 0, NULL, &me, &a));
 	f = open_file(w.tree, a.st.st_ino, O_RDWR);
 	write_at(f, p, sizeof(p), 0);
 	seal(&w);
-	snprintf(column, sizeof(column), "%s/columns/1", dir);
-	CHECK_OK(access(column, F_OK));
-	disk.inner = w.store->dir->ops;
-	ops = *disk.inner;
+	CHECK(world_has(disk, "columns/1"));
+	space.inner = w.store->dir->ops;
+	ops = *space.inner;
 	ops.open = full_open;
 	w.store->dir->ops = &ops;
-	disk.full = true;
+	space.full = true;
 	CHECK_OK(tree_unlink(w.tree, META_INO_COLUMNS, "column", NULL));
 	tree_file_release(f);
 	tree_forget(w.tree, a.st.st_ino, 1);
 	change_some(&w, &now);
 	CHECK_OK(make_snapshot(&w, "s"));
-	CHECK(access(column, F_OK));
+	CHECK(!world_has(disk, "columns/1"));
 	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "s"));
 	CHECK_OK(make_snapshot(&w, "t"));
-	snprintf(ref, sizeof(ref), "%s/layers/refs/t", dir);
-	CHECK(access(ref, F_OK));
-	disk.full = false;
+	CHECK(!world_has(disk, "layers/refs/t"));
+	space.full = false;
 	need_file(&w, &now, 0);
 	last = seal(&w);
-	CHECK_OK(access(ref, F_OK));
-	snprintf(ref, sizeof(ref), "%s/layers/HEAD", dir);
-	fd = open(ref, O_RDONLY | O_CLOEXEC);
-	CHECK(read(fd, head, sizeof(head) - 1) > 0 && strtoull(head, NULL, 10) == last);
-	close(fd);
-	w.store->dir->ops = disk.inner;
+	CHECK(world_has(disk, "layers/refs/t"));
+	CHECK_OK(io_open(disk, "layers/HEAD", IO_RDONLY, &head_file));
+	CHECK_OK(io_pread_some(head_file, head, sizeof(head) - 1, 0, &n));
+	CHECK_EQ(strtoull(head, NULL, 10), last);
+	io_close(head_file);
+	w.store->dir->ops = space.inner;
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }
 
 /* ---- rebuilding ---- */
@@ -1064,28 +1071,28 @@ static void say_nothing(void *ctx, const char *line)
 	++*(unsigned *)ctx;
 }
 
-static void rebuild(const char *dir, struct rebuild_report *out)
+static void rebuild(struct io_dir *disk, struct rebuild_report *out)
 {
 	struct store_refusal why;
 	unsigned lines = 0;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct io_dir *dir;
 
-	CHECK(fd >= 0);
-	CHECK_OK(store_rebuild(fd, dir, true, say_nothing, &lines, out, &why));
+	CHECK_OK(io_mem_again(disk, &dir));
+	CHECK_OK(store_rebuild(disk, "test", true, say_nothing, &lines, out, &why));
 	CHECK_EQ(lines, out->lost);
 }
 
-static void damage_end(const char *dir, uint64_t number)
+static void damage_end(struct io_dir *disk, uint64_t number)
 {
-	char path[400];
-	struct stat st;
-	int fd;
+	uint64_t size = 0;
+	char path[48];
+	struct io *f;
 
-	layer_file(dir, number, path);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	CHECK(fd >= 0 && !fstat(fd, &st));
-	CHECK_EQ(pwrite(fd, "damaged", 7, st.st_size - 120), 7);
-	close(fd);
+	layer_file(number, path);
+	CHECK_OK(io_open(disk, path, 0, &f));
+	CHECK_OK(io_size(f, &size, NULL));
+	CHECK_OK(io_pwrite(f, "damaged", 7, size - 120));
+	io_close(f);
 }
 
 /* Layers behind a damaged or missing one are whole themselves: they are no part of the new store, and their numbers are not
@@ -1093,8 +1100,8 @@ static void damage_end(const char *dir, uint64_t number)
 UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 {
 	for (unsigned missing = 0; missing < 3; missing++) {
-		const char *dir = unit_tmpdir();
-		struct world w = world_open(dir, 20, false);
+		struct io_dir *disk = world_disk();
+		struct world w = open_world(disk, 20, false);
 		struct state now = { 0 }, v[5];
 		struct rebuild_report report;
 		unsigned bad = missing == 2 ? 4 : 2;
@@ -1103,21 +1110,21 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 			change_some(&w, &now);
 			state_copy(&now, seal(&w), &v[k]);
 		}
-		world_close(&w);
+		CHECK_OK(world_close(&w));
 		if (missing) {
-			char path[400];
+			char path[48];
 
-			layer_file(dir, v[bad].layer, path);
-			CHECK_OK(unlink(path));
+			layer_file(v[bad].layer, path);
+			CHECK_OK(io_unlink(disk, path));
 		} else {
-			damage_end(dir, v[bad].layer);
+			damage_end(disk, v[bad].layer);
 		}
-		rebuild(dir, &report);
+		rebuild(disk, &report);
 		CHECK_EQ(report.newest, v[bad - 1].layer);
 		CHECK(report.lost);
-		w = world_open(dir, 20, false);
+		w = open_world(disk, 20, false);
 		for (unsigned k = 0; k < 5; k++) {
-			CHECK_EQ(file_there(dir, v[k].layer), k < bad);
+			CHECK_EQ(layer_there(disk, v[k].layer), k < bad);
 			if (k < bad)
 				check_state(w.tree, &v[k]);
 		}
@@ -1125,7 +1132,7 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 		change_some(&w, &v[bad - 1]);
 		CHECK(seal(&w) > v[4].layer);
 		check_files(w.tree, META_INO_LAYERS, &v[bad - 1]);
-		world_close(&w);
+		CHECK_OK(world_close(&w));
 		for (unsigned k = 0; k < 5; k++)
 			state_fini(&v[k]);
 		state_fini(&now);
@@ -1135,8 +1142,8 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 /* The log knows the root, too, once it was changed. */
 UNIT_TEST(rebuild_brings_back_the_root)
 {
-	const char *dir = unit_tmpdir();
-	struct world w = world_open(dir, 1, false);
+	struct io_dir *disk = world_disk();
+	struct world w = open_world(disk, 1, false);
 	struct state now = { 0 };
 	struct stat st = { .st_mode = S_IFDIR | 0750 };
 	struct rebuild_report report;
@@ -1145,14 +1152,14 @@ UNIT_TEST(rebuild_brings_back_the_root)
 	change_some(&w, &now);
 	CHECK_OK(tree_setattr(w.tree, META_INO_ROOT, TREE_SET_MODE, &st, &me, NULL, &a));
 	seal(&w);
-	world_close(&w);
-	rebuild(dir, &report);
+	CHECK_OK(world_close(&w));
+	rebuild(disk, &report);
 	CHECK_EQ(report.lost, 0);
-	w = world_open(dir, 1, false);
+	w = open_world(disk, 1, false);
 	CHECK_OK(tree_getattr(w.tree, META_INO_ROOT, &a));
 	CHECK_EQ(a.st.st_mode, S_IFDIR | 0750);
 	CHECK_EQ(a.st.st_nlink, 5);
 	check_files(w.tree, META_INO_LAYERS, &now);
 	state_fini(&now);
-	world_close(&w);
+	CHECK_OK(world_close(&w));
 }

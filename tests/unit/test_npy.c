@@ -253,7 +253,7 @@ UNIT_TEST(npy_refuses_a_wrong_start_early)
 UNIT_TEST(npy_files)
 {
 	static const enum array_kind kinds[] = { ARRAY_LAYERED, ARRAY_COLUMN, ARRAY_BUCKET };
-	struct view_world w;
+	struct world w;
 
 	view_world_open(&w);
 	for (size_t k = 0; k < 3 * sizeof(headers) / sizeof(*headers); k++) {
@@ -293,5 +293,5 @@ UNIT_TEST(npy_files)
 		free(got);
 		array_close(a);
 	}
-	view_world_close(&w);
+	world_close(&w);
 }

@@ -29,7 +29,7 @@ struct column {
 };
 
 struct table {
-	struct view_world w;
+	struct world w;
 	struct column columns[COLUMNS_MAX];
 	size_t n, count;
 	struct parquet_file file;
@@ -224,7 +224,7 @@ static void table_close(struct table *t)
 		free(t->columns[k].data);
 		free(t->columns[k].d);
 	}
-	view_world_close(&t->w);
+	world_close(&t->w);
 }
 
 static const char *const dtypes[] = { "i8",  "i16", "i32", "i64", "u8",   "u16",  "u32",             "u64",
@@ -501,7 +501,7 @@ UNIT_TEST(parquet_names)
 }
 
 /* Lays out an f64 array of `bytes`, of which nothing is stored, or read. *a_out is closed after the view. */
-static int lay_long(struct view_world *w, enum array_kind kind, uint64_t bytes, struct view **out, struct array **a_out)
+static int lay_long(struct world *w, enum array_kind kind, uint64_t bytes, struct view **out, struct array **a_out)
 {
 	struct array *a = view_world_array(w, kind, NULL, 0, 0, CODEC_POLICY_AUTO, "f64");
 	struct view_source s = { .array = a, .size_bytes = bytes };
@@ -527,7 +527,7 @@ static int lay_long(struct view_world *w, enum array_kind kind, uint64_t bytes, 
 /* Row groups become longer rather than many; what is too long for one file is refused. */
 UNIT_TEST(parquet_long_files)
 {
-	struct view_world w;
+	struct world w;
 	const uint8_t *at;
 	struct node *meta;
 	struct array *a;
@@ -548,5 +548,5 @@ UNIT_TEST(parquet_long_files)
 	CHECK_EQ(lay_long(&w, ARRAY_COLUMN, 1ull << 50, &v, &a), -EFBIG);
 	view_free(v);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 }

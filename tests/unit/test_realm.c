@@ -20,6 +20,7 @@
 #include "tree/realm.h"
 #include "tree/tree.h"
 #include "unit.h"
+#include "world.h"
 
 #define BYTES 800u /* of each array: 100 numbers */
 #define NPY_HEAD 4096 /* the header, padded to a block */
@@ -27,37 +28,39 @@
 static const struct tree_caller me = { 0 };
 
 /* layers/d/x.f64 and layers/d/y.f64, equally long; buckets/b.u8, columns/c.f64, layers/link; a snapshot s of that. */
-struct world {
+struct scene {
 	struct store *store;
 	struct tree *tree;
 	uint64_t d, x;
-	const char *dir;
+	struct io_dir *disk;
 };
 
-static void open_world(struct world *w, const char *dir, bool follow)
+static void open_world(struct scene *w, struct io_dir *disk, bool follow)
 {
-	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20, .keep = 4, .follow = follow };
+	struct store_config config = world_config;
 	struct store_refusal why;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct io_dir *dir;
 
-	CHECK(fd >= 0);
-	w->dir = dir;
-	CHECK_OK(store_open(fd, dir, &config, &w->store, &why));
+	config.keep = 4;
+	config.follow = follow;
+	w->disk = disk;
+	CHECK_OK(io_mem_again(disk, &dir));
+	CHECK_OK(store_open(dir, "test", &config, &w->store, &why));
 	CHECK_OK(tree_open(w->store, &w->tree));
 }
 
-static void close_world(struct world *w)
+static void close_world(struct scene *w)
 {
 	tree_close(w->tree);
 	CHECK_OK(store_close(w->store));
 }
 
-static const struct realm_ops *ops_of(struct world *w, uint64_t ino)
+static const struct realm_ops *ops_of(struct scene *w, uint64_t ino)
 {
 	return realm_of(w->tree, ino);
 }
 
-static uint64_t find_in(struct world *w, uint64_t dir, const char *name)
+static uint64_t find_in(struct scene *w, uint64_t dir, const char *name)
 {
 	struct tree_attr a;
 
@@ -65,7 +68,7 @@ static uint64_t find_in(struct world *w, uint64_t dir, const char *name)
 	return a.st.st_ino;
 }
 
-static uint64_t walk_to(struct world *w, const char *path)
+static uint64_t walk_to(struct scene *w, const char *path)
 {
 	uint64_t ino = META_INO_ROOT;
 	char copy[256], *rest = copy, *name;
@@ -76,7 +79,7 @@ static uint64_t walk_to(struct world *w, const char *path)
 	return ino;
 }
 
-static uint64_t make(struct world *w, uint64_t dir, const char *name, mode_t mode)
+static uint64_t make(struct scene *w, uint64_t dir, const char *name, mode_t mode)
 {
 	struct tree_attr a;
 
@@ -84,7 +87,7 @@ static uint64_t make(struct world *w, uint64_t dir, const char *name, mode_t mod
 	return a.st.st_ino;
 }
 
-static void fill(struct world *w, uint64_t ino, size_t bytes)
+static void fill(struct scene *w, uint64_t ino, size_t bytes)
 {
 	struct tree_file_info info = { .direct = true };
 	char buf[2 * BYTES];
@@ -97,11 +100,11 @@ static void fill(struct world *w, uint64_t ino, size_t bytes)
 	tree_file_release(f);
 }
 
-static struct world new_world(void)
+static struct scene new_world(void)
 {
-	struct world w;
+	struct scene w;
 
-	open_world(&w, unit_tmpdir(), false);
+	open_world(&w, world_disk(), false);
 	find_in(&w, META_INO_ROOT, "buckets");
 	find_in(&w, META_INO_ROOT, "columns");
 	find_in(&w, META_INO_ROOT, "layers");
@@ -117,7 +120,7 @@ static struct world new_world(void)
 }
 
 /* The names of a directory as its world lists them, joined by spaces, and in the end whether each can be looked up. */
-static void list(struct world *w, uint64_t dir, char out[1024])
+static void list(struct scene *w, uint64_t dir, char out[1024])
 {
 	struct tree_dirent v[4];
 	struct tree_dir *d;
@@ -143,7 +146,7 @@ static void list(struct world *w, uint64_t dir, char out[1024])
 	tree_dir_release(w->tree, d);
 }
 
-static void check_list(struct world *w, const char *path, const char *want)
+static void check_list(struct scene *w, const char *path, const char *want)
 {
 	char got[1024];
 
@@ -152,7 +155,7 @@ static void check_list(struct world *w, const char *path, const char *want)
 		unit_fail(__FILE__, __LINE__, "%s: \"%s\", not \"%s\"", path, got, want);
 }
 
-static struct stat stat_of(struct world *w, uint64_t ino)
+static struct stat stat_of(struct scene *w, uint64_t ino)
 {
 	struct tree_attr a;
 
@@ -161,7 +164,7 @@ static struct stat stat_of(struct world *w, uint64_t ino)
 	return a.st;
 }
 
-static int try_open(struct world *w, uint64_t ino, int flags)
+static int try_open(struct scene *w, uint64_t ino, int flags)
 {
 	struct tree_file_info info = { 0 };
 	struct tree_file *f;
@@ -173,7 +176,7 @@ static int try_open(struct world *w, uint64_t ino, int flags)
 }
 
 /* Every change of a directory, and of a file in it, through the facade. */
-static void check_refused(struct world *w, uint64_t dir, uint64_t file, int want)
+static void check_refused(struct scene *w, uint64_t dir, uint64_t file, int want)
 {
 	struct stat st = { .st_mode = 0600 };
 	struct spillfs_mark mark;
@@ -196,7 +199,7 @@ static void check_refused(struct world *w, uint64_t dir, uint64_t file, int want
 
 UNIT_TEST(realm_numbers_belong_to_worlds)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	CHECK_EQ(ops_of(&w, META_INO_ROOT)->id, REALM_LIVE);
 	CHECK_EQ(ops_of(&w, w.x)->id, REALM_LIVE);
@@ -211,7 +214,7 @@ UNIT_TEST(realm_numbers_belong_to_worlds)
 
 UNIT_TEST(realm_every_world_can_be_asked)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	const uint64_t inos[] = { w.x, CONTROL_STATS, walk_to(&w, "snapshots/s"), walk_to(&w, "views/npy") };
 
 	for (size_t k = 0; k < 4; k++) {
@@ -225,7 +228,7 @@ UNIT_TEST(realm_every_world_can_be_asked)
 
 UNIT_TEST(realm_unknown_numbers_are_stale)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_attr a;
 
 	CHECK_EQ(tree_getattr(w.tree, 999999, &a), -ESTALE);
@@ -240,7 +243,7 @@ UNIT_TEST(realm_unknown_numbers_are_stale)
 
 UNIT_TEST(realm_live_lists_and_finds)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_list(&w, "layers", "d link");
 	check_list(&w, "layers/d", "x.f64 y.f64");
@@ -250,7 +253,7 @@ UNIT_TEST(realm_live_lists_and_finds)
 
 UNIT_TEST(realm_live_tells_attributes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct stat st = stat_of(&w, w.x);
 
 	CHECK_EQ(st.st_size, BYTES);
@@ -284,7 +287,7 @@ UNIT_TEST(realm_reads_go_the_way_of_the_handle)
 
 UNIT_TEST(realm_live_knows_the_parent)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t up;
 
 	CHECK_OK(ops_of(&w, w.d)->parent(w.tree, w.d, &up));
@@ -294,7 +297,7 @@ UNIT_TEST(realm_live_knows_the_parent)
 
 UNIT_TEST(realm_live_reads_links)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, "layers/link");
 	char *target;
 
@@ -307,7 +310,7 @@ UNIT_TEST(realm_live_reads_links)
 
 UNIT_TEST(realm_root_takes_no_names)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_attr a;
 
 	CHECK_EQ(tree_make(w.tree, META_INO_ROOT, "new", S_IFDIR | 0755, 0, NULL, &me, &a), -EPERM);
@@ -321,7 +324,7 @@ UNIT_TEST(realm_root_takes_no_names)
 
 UNIT_TEST(realm_root_shows_control_before_its_own)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_dirent v[16];
 	char got[256] = "";
 	struct tree_dir *d;
@@ -340,7 +343,7 @@ UNIT_TEST(realm_root_shows_control_before_its_own)
 
 UNIT_TEST(realm_names_of_new_entries_are_checked)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	char name[400];
 	struct tree_attr a;
 
@@ -357,7 +360,7 @@ UNIT_TEST(realm_names_of_new_entries_are_checked)
 
 UNIT_TEST(realm_past_lists_and_finds)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_list(&w, "snapshots/s", "layers views");
 	check_list(&w, "snapshots/s/layers", "d link");
@@ -367,7 +370,7 @@ UNIT_TEST(realm_past_lists_and_finds)
 
 UNIT_TEST(realm_past_stays_as_it_was)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t then = walk_to(&w, "snapshots/s/layers/d/x.f64");
 
 	CHECK(ops_of(&w, then)->fixed);
@@ -382,7 +385,7 @@ UNIT_TEST(realm_past_stays_as_it_was)
 
 UNIT_TEST(realm_past_refuses_changes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_refused(&w, walk_to(&w, "snapshots/s/layers/d"), walk_to(&w, "snapshots/s/layers/d/x.f64"), -EROFS);
 	CHECK_EQ(try_open(&w, walk_to(&w, "snapshots/s/layers/d/x.f64"), O_WRONLY), -EROFS);
@@ -393,7 +396,7 @@ UNIT_TEST(realm_past_refuses_changes)
 
 UNIT_TEST(realm_past_keeps_attributes_and_links)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t file, link;
 	struct tree_attr a;
 	char *target;
@@ -420,7 +423,7 @@ UNIT_TEST(realm_past_keeps_attributes_and_links)
 
 UNIT_TEST(realm_past_parents_lead_to_the_snapshots)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t root = walk_to(&w, "snapshots/s"), layers = walk_to(&w, "snapshots/s/layers"), up;
 
 	CHECK_OK(ops_of(&w, root)->parent(w.tree, root, &up));
@@ -434,7 +437,7 @@ UNIT_TEST(realm_past_parents_lead_to_the_snapshots)
 
 UNIT_TEST(realm_control_lists_and_finds)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_list(&w, ".spillfs", "stats config version log diff");
 	check_list(&w, "deltas", "00000001.zst");
@@ -445,7 +448,7 @@ UNIT_TEST(realm_control_lists_and_finds)
 
 UNIT_TEST(realm_control_tells_attributes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	CHECK_EQ(stat_of(&w, CONTROL_STATS).st_mode, S_IFREG | 0444);
 	CHECK_EQ(stat_of(&w, CONTROL_SNAPSHOTS).st_mode, S_IFDIR | 0755);
@@ -456,7 +459,7 @@ UNIT_TEST(realm_control_tells_attributes)
 
 UNIT_TEST(realm_control_refuses_changes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_refused(&w, CONTROL_DOT_SPILLFS, CONTROL_STATS, -EPERM);
 	CHECK_EQ(tree_rmdir(w.tree, CONTROL_DOT_SPILLFS, "diff"), -EPERM);
@@ -468,7 +471,7 @@ UNIT_TEST(realm_control_refuses_changes)
 UNIT_TEST(realm_control_has_no_attributes_and_cannot_be_written)
 {
 	struct tree_file_info info = { 0 };
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_file *f;
 	char *names;
 	void *value;
@@ -487,7 +490,7 @@ UNIT_TEST(realm_control_has_no_attributes_and_cannot_be_written)
 
 UNIT_TEST(realm_control_makes_and_drops_snapshots)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_attr a;
 
 	CHECK_EQ(tree_make(w.tree, CONTROL_SNAPSHOTS, "file", S_IFREG | 0644, 0, NULL, &me, &a), -EPERM);
@@ -500,7 +503,7 @@ UNIT_TEST(realm_control_makes_and_drops_snapshots)
 
 UNIT_TEST(realm_control_finds_states_by_number)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_attr a;
 
 	CHECK_OK(tree_lookup(w.tree, CONTROL_SNAPSHOTS, "@1", &me, &a));
@@ -515,7 +518,7 @@ UNIT_TEST(realm_control_finds_states_by_number)
 
 UNIT_TEST(realm_views_list_and_find)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_list(&w, "views", "npy zarr zarr2 parquet arrow zst runs");
 	check_list(&w, "views/npy", "buckets columns layers");
@@ -529,7 +532,7 @@ UNIT_TEST(realm_views_list_and_find)
 
 UNIT_TEST(realm_views_of_the_past_are_those_of_the_present_then)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	CHECK_OK(tree_unlink(w.tree, w.d, "y.f64", &me));
 	check_list(&w, "views/npy/layers/d", "x.npy");
@@ -541,7 +544,7 @@ UNIT_TEST(realm_views_of_the_past_are_those_of_the_present_then)
 
 UNIT_TEST(realm_views_tell_attributes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct stat npy = stat_of(&w, walk_to(&w, "views/npy/layers/d/x.npy"));
 
 	CHECK_EQ(npy.st_mode, S_IFREG | 0640);
@@ -555,7 +558,7 @@ UNIT_TEST(realm_views_tell_attributes)
 
 UNIT_TEST(realm_views_shorten_names_unless_two_want_one)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_attr a;
 
 	make(&w, w.d, "x.u16", S_IFREG | 0644);
@@ -569,7 +572,7 @@ UNIT_TEST(realm_views_shorten_names_unless_two_want_one)
 
 UNIT_TEST(realm_views_that_are_no_array_refuse_changes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 
 	check_refused(&w, walk_to(&w, "views/zarr/layers/d/x.zarr"), walk_to(&w, "views/zarr/layers/d/x.zarr/zarr.json"), -EROFS);
 	CHECK_EQ(tree_rmdir(w.tree, walk_to(&w, "views"), "npy"), -EROFS);
@@ -580,7 +583,7 @@ UNIT_TEST(realm_views_that_are_no_array_refuse_changes)
 
 UNIT_TEST(realm_views_of_the_past_refuse_changes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t file = walk_to(&w, "snapshots/s/views/npy/layers/d/x.npy");
 	struct stat st = { .st_mode = 0600 };
 	struct tree_attr a;
@@ -598,7 +601,7 @@ UNIT_TEST(realm_views_of_the_past_refuse_changes)
 
 UNIT_TEST(realm_views_change_their_arrays)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t dir = walk_to(&w, "views/npy/layers/d"), file = walk_to(&w, "views/npy/layers/d/x.npy");
 	struct stat st = { .st_mode = 0600 };
 	struct tree_attr a;
@@ -615,7 +618,7 @@ UNIT_TEST(realm_views_change_their_arrays)
 UNIT_TEST(realm_views_have_another_inode_once_an_open_one_is_old)
 {
 	struct tree_file_info info = { 0 };
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t old = walk_to(&w, "views/npy/layers/d/x.npy"), new;
 	struct tree_file *f;
 
@@ -632,7 +635,7 @@ UNIT_TEST(realm_views_have_another_inode_once_an_open_one_is_old)
 
 UNIT_TEST(realm_tables_need_equally_long_arrays)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_attr a;
 
 	CHECK_OK(tree_lookup(w.tree, walk_to(&w, "views/parquet/layers"), "d.parquet", &me, &a));
@@ -644,7 +647,7 @@ UNIT_TEST(realm_tables_need_equally_long_arrays)
 
 UNIT_TEST(realm_arrays_are_what_a_view_shows)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t table = walk_to(&w, "views/parquet/layers/d.parquet"), then = walk_to(&w, "snapshots/s/views/npy/layers/d/x.npy");
 	struct tree_inos inos = { 0 };
 
@@ -664,7 +667,7 @@ UNIT_TEST(realm_arrays_are_what_a_view_shows)
 
 static const struct tree_caller reader = { .thread = 11 }, writer = { .thread = 12 };
 
-static uint64_t look_as(struct world *w, const struct tree_caller *who, const char *dir, const char *name)
+static uint64_t look_as(struct scene *w, const struct tree_caller *who, const char *dir, const char *name)
 {
 	struct tree_attr a;
 
@@ -672,7 +675,7 @@ static uint64_t look_as(struct world *w, const struct tree_caller *who, const ch
 	return a.st.st_ino;
 }
 
-static int open_as(struct world *w, const struct tree_caller *who, uint64_t ino, int flags, struct tree_file **out)
+static int open_as(struct scene *w, const struct tree_caller *who, uint64_t ino, int flags, struct tree_file **out)
 {
 	struct tree_file_info info = { 0 };
 
@@ -694,7 +697,7 @@ static void read_all(struct tree_file *f, unsigned char *buf, size_t len)
 }
 
 /* The bytes of x.npy. */
-static void read_npy(struct world *w, unsigned char buf[NPY_HEAD + BYTES])
+static void read_npy(struct scene *w, unsigned char buf[NPY_HEAD + BYTES])
 {
 	struct tree_file *f;
 
@@ -710,7 +713,7 @@ static int write_file(struct tree_file *f, const void *buf, size_t len, uint64_t
 
 UNIT_TEST(view_node_closed_is_laid_out_anew)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY);
 
 	fill(&w, w.x, 2 * BYTES);
@@ -721,7 +724,7 @@ UNIT_TEST(view_node_closed_is_laid_out_anew)
 
 UNIT_TEST(view_node_is_the_same_while_nothing_changes)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY);
 	struct tree_file *f;
 
@@ -735,7 +738,7 @@ UNIT_TEST(view_node_is_the_same_while_nothing_changes)
 UNIT_TEST(view_node_open_shows_what_was)
 {
 	unsigned char was[NPY_HEAD + BYTES], is[NPY_HEAD + BYTES];
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_file *f;
 
 	read_npy(&w, was);
@@ -750,7 +753,7 @@ UNIT_TEST(view_node_open_shows_what_was)
 
 UNIT_TEST(view_node_of_what_is_gone_is_stale)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY);
 	struct tree_file *f;
 
@@ -762,7 +765,7 @@ UNIT_TEST(view_node_of_what_is_gone_is_stale)
 
 UNIT_TEST(view_node_written_refuses_readers)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY), other;
 	struct tree_file *f, *g;
 
@@ -779,7 +782,7 @@ UNIT_TEST(view_node_written_refuses_readers)
 
 UNIT_TEST(view_node_read_refuses_writers_who_get_one_of_their_own)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY), own;
 	struct tree_file *f, *g;
 
@@ -796,7 +799,7 @@ UNIT_TEST(view_node_read_refuses_writers_who_get_one_of_their_own)
 
 UNIT_TEST(view_node_of_its_own_ends_with_the_open)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY), own;
 	struct tree_file *f, *g;
 
@@ -812,7 +815,7 @@ UNIT_TEST(view_node_of_its_own_ends_with_the_open)
 
 UNIT_TEST(view_node_known_keeps_its_size_where_the_kernel_does)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_file *f;
 	uint64_t ino;
 
@@ -829,7 +832,7 @@ UNIT_TEST(view_node_known_keeps_its_size_where_the_kernel_does)
 UNIT_TEST(view_node_written_in_place_is_one_for_all)
 {
 	unsigned char nine[8] = { 9, 9, 9, 9, 9, 9, 9, 9 }, npy[NPY_HEAD + BYTES];
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY);
 	struct tree_file *f, *g;
 
@@ -851,7 +854,7 @@ UNIT_TEST(view_node_written_in_place_is_one_for_all)
 
 /* ---- uploads ---- */
 
-static struct tree_file *create(struct world *w, const char *name, uint64_t *ino_out)
+static struct tree_file *create(struct scene *w, const char *name, uint64_t *ino_out)
 {
 	struct tree_attr a;
 	struct tree_file *f;
@@ -865,7 +868,7 @@ static struct tree_file *create(struct world *w, const char *name, uint64_t *ino
 UNIT_TEST(upload_has_its_name_when_it_is_whole)
 {
 	unsigned char npy[NPY_HEAD + BYTES];
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_file *f;
 	uint64_t ino;
 
@@ -886,7 +889,7 @@ UNIT_TEST(upload_has_its_name_when_it_is_whole)
 UNIT_TEST(upload_cut_short_changes_nothing)
 {
 	unsigned char npy[NPY_HEAD + BYTES];
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_file *f;
 	struct tree_attr a;
 	uint64_t ino;
@@ -903,7 +906,7 @@ UNIT_TEST(upload_cut_short_changes_nothing)
 
 UNIT_TEST(upload_cannot_be_read_before_it_is_whole)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	struct tree_file *f, *g;
 	uint64_t ino;
 
@@ -918,7 +921,7 @@ UNIT_TEST(upload_cannot_be_read_before_it_is_whole)
 UNIT_TEST(upload_replaces_an_array_at_once)
 {
 	unsigned char npy[NPY_HEAD + BYTES], is[NPY_HEAD + BYTES];
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t ino = walk_to(&w, NPY);
 	struct tree_file *f;
 
@@ -939,7 +942,7 @@ UNIT_TEST(upload_replaces_an_array_at_once)
 
 UNIT_TEST(realm_nothing_moves_between_worlds)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	uint64_t view = walk_to(&w, "views/npy/layers/d"), then = walk_to(&w, "snapshots/s/layers/d");
 	struct tree_attr a;
 
@@ -955,10 +958,10 @@ UNIT_TEST(realm_nothing_moves_between_worlds)
 
 UNIT_TEST(realm_follower_shows_the_newest_state)
 {
-	struct world w = new_world(), f;
+	struct scene w = new_world(), f;
 
 	CHECK_OK(tree_sync(w.tree));
-	open_world(&f, w.dir, true);
+	open_world(&f, w.disk, true);
 	CHECK_EQ(ops_of(&f, META_INO_ROOT)->id, REALM_CONTROL);
 	CHECK_EQ(ops_of(&f, walk_to(&f, "layers"))->id, REALM_PAST);
 	check_list(&f, "layers/d", "x.f64 y.f64");
@@ -970,11 +973,11 @@ UNIT_TEST(realm_follower_shows_the_newest_state)
 
 UNIT_TEST(realm_follower_refuses_every_change)
 {
-	struct world w = new_world(), f;
+	struct scene w = new_world(), f;
 	struct tree_attr a;
 
 	CHECK_OK(tree_sync(w.tree));
-	open_world(&f, w.dir, true);
+	open_world(&f, w.disk, true);
 	check_refused(&f, META_INO_ROOT, CONTROL_STATS, -EROFS);
 	check_refused(&f, walk_to(&f, "layers/d"), walk_to(&f, "layers/d/x.f64"), -EROFS);
 	check_refused(&f, walk_to(&f, "views/npy/layers/d"), walk_to(&f, "views/npy/layers/d/x.npy"), -EROFS);

@@ -24,7 +24,7 @@ static double *numbers(size_t n)
 
 UNIT_TEST(view_pieces_of_all_kinds)
 {
-	struct view_world w;
+	struct world w;
 	struct view *v;
 	uint8_t *p = malloc(BYTES), *got;
 	struct array *a, *b;
@@ -65,7 +65,7 @@ UNIT_TEST(view_pieces_of_all_kinds)
 	free(got);
 	array_close(a);
 	array_close(b);
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 }
 
@@ -114,7 +114,7 @@ static void check_frames(enum array_kind kind, enum codec_policy policy, uint32_
 {
 	size_t n = 120000, got_n, raw_n;
 	double *p = numbers(n);
-	struct view_world w;
+	struct world w;
 	struct view *v;
 	struct array *a;
 	uint8_t *got, *raw;
@@ -135,7 +135,7 @@ static void check_frames(enum array_kind kind, enum codec_policy policy, uint32_
 	free(raw);
 	free(got);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 }
 
@@ -168,7 +168,7 @@ UNIT_TEST(view_pins_what_it_shows)
 {
 	size_t n = 100000, got_n;
 	double *p = numbers(n);
-	struct view_world w;
+	struct world w;
 	struct view *v;
 	struct array *a;
 	uint8_t *got;
@@ -186,7 +186,7 @@ UNIT_TEST(view_pins_what_it_shows)
 	CHECK(!memcmp(got, p, got_n));
 	free(got);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 }
 
@@ -194,7 +194,7 @@ UNIT_TEST(view_summaries)
 {
 	size_t n = 100000;
 	double *p = numbers(n), lo, hi;
-	struct view_world w;
+	struct world w;
 	struct summary sum;
 	struct view *v;
 	struct array *a;
@@ -216,6 +216,6 @@ UNIT_TEST(view_summaries)
 	CHECK(!view_summary(v, s, SUMMARY_I64, 0, 131072, &sum));
 	view_free(v);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 }

@@ -18,7 +18,7 @@ static const char *const types[] = { "i8",  "i16", "i32", "i64", "u8",   "u16", 
 
 /* One array seen as Zarr. */
 struct seen {
-	struct view_world *w;
+	struct world *w;
 	struct array *a;
 	const uint8_t *p;
 	const char *dtype, *logical;
@@ -210,7 +210,7 @@ static const struct {
 	{ ARRAY_BUCKET, CODEC_POLICY_NONE, "bucket" },
 };
 
-static void see_all(struct view_world *w, const char *dtype, size_t store)
+static void see_all(struct world *w, const char *dtype, size_t store)
 {
 	struct seen z = { .w = w, .dtype = dtype };
 
@@ -246,12 +246,12 @@ static void see_all(struct view_world *w, const char *dtype, size_t store)
 
 static void see_store(size_t store)
 {
-	struct view_world w;
+	struct world w;
 
 	view_world_open(&w);
 	for (size_t k = 0; k < sizeof(types) / sizeof(*types); k++)
 		see_all(&w, types[k], store);
-	view_world_close(&w);
+	world_close(&w);
 }
 
 UNIT_TEST(zarr_of_plain_arrays)
@@ -281,7 +281,7 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 	for (int shuffled = 0; shuffled < 2; shuffled++) {
 		uint8_t *p = content("f64", size, shuffled);
 		struct seen z = { .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .shuffles = shuffled };
-		struct view_world w;
+		struct world w;
 
 		view_world_open(&w);
 		z.w = &w;
@@ -296,7 +296,7 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 		see(&z, size);
 		CHECK_EQ(z.nstored, 9);
 		array_close(z.a);
-		view_world_close(&w);
+		world_close(&w);
 		free(p);
 	}
 }
@@ -304,7 +304,7 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 UNIT_TEST(zarr_shuffles_by_the_settings_whatever_the_blocks_are)
 {
 	size_t size = 9 * (size_t)BLOCK;
-	struct view_world w;
+	struct world w;
 	char meta[2][sizeof(((struct seen *)0)->meta)];
 
 	view_world_open(&w);
@@ -324,7 +324,7 @@ UNIT_TEST(zarr_shuffles_by_the_settings_whatever_the_blocks_are)
 		}
 		CHECK(!strcmp(meta[0], meta[1]));
 	}
-	view_world_close(&w);
+	world_close(&w);
 }
 
 UNIT_TEST(zarr_shows_whole_rows_and_times)
@@ -333,7 +333,7 @@ UNIT_TEST(zarr_shows_whole_rows_and_times)
 	uint8_t *p = content("i64", size, false);
 	struct seen z = { .p = p, .dtype = "i64", .shape = "1,10", .version = ZARR_V2, .save = "zarr/v2/time-i64",
 			  .logical = "timestamp[us,UTC]" };
-	struct view_world w;
+	struct world w;
 
 	view_world_open(&w);
 	z.w = &w;
@@ -345,11 +345,11 @@ UNIT_TEST(zarr_shows_whole_rows_and_times)
 	see(&z, 8000);
 	CHECK(strstr(z.meta, "\"data_type\":\"int64\""));
 	array_close(z.a);
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 }
 
-static void check_group(struct view_world *w, enum zarr_version version, const char *name, const char *text)
+static void check_group(struct world *w, enum zarr_version version, const char *name, const char *text)
 {
 	struct view *v;
 	uint8_t *got;
@@ -368,18 +368,18 @@ static void check_group(struct view_world *w, enum zarr_version version, const c
 
 UNIT_TEST(zarr_groups)
 {
-	struct view_world w;
+	struct world w;
 
 	view_world_open(&w);
 	check_group(&w, ZARR_V2, ".zgroup", "{\"zarr_format\":2}\n");
 	check_group(&w, ZARR_V3, "zarr.json", "{\"zarr_format\":3,\"node_type\":\"group\",\"attributes\":{}}\n");
-	view_world_close(&w);
+	world_close(&w);
 }
 
 UNIT_TEST(zarr_refuses_rows_too_large)
 {
 	static const char *const wide[] = { "1,536870912", "1,536870911" }; /* 4 GiB of doubles, and a little less */
-	struct view_world w;
+	struct world w;
 	struct array *a;
 
 	view_world_open(&w);
@@ -398,5 +398,5 @@ UNIT_TEST(zarr_refuses_rows_too_large)
 		view_free(v);
 	}
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 }

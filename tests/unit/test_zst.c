@@ -58,7 +58,7 @@ static uint32_t check_seek_table(const uint8_t *z, size_t n, size_t raw_size)
 	return foot.nframes;
 }
 
-static uint32_t check_file(struct view_world *w, struct array *a, const uint8_t *p, const char *save, size_t *stored_out)
+static uint32_t check_file(struct world *w, struct array *a, const uint8_t *p, const char *save, size_t *stored_out)
 {
 	struct view_input in = { .name = "x" };
 	size_t n = a->size_bytes, zn;
@@ -88,7 +88,7 @@ UNIT_TEST(zst_of_all_kinds_and_lengths)
 {
 	static const size_t sizes[] = { 0, 1, 7, 4096, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 9 * BLOCK + 12345, 2500000 };
 	static const enum array_kind kinds[] = { ARRAY_LAYERED, ARRAY_COLUMN, ARRAY_BUCKET };
-	struct view_world w;
+	struct world w;
 
 	view_world_open(&w);
 	for (size_t k = 0; k < 5 * sizeof(sizes) / sizeof(*sizes); k++) {
@@ -106,14 +106,14 @@ UNIT_TEST(zst_of_all_kinds_and_lengths)
 		array_close(a);
 		free(p);
 	}
-	view_world_close(&w);
+	world_close(&w);
 }
 
 UNIT_TEST(zst_frames_are_the_stored_ones)
 {
 	size_t n = 9 * BLOCK + 12345, zn;
 	uint8_t *p = content(n);
-	struct view_world w;
+	struct world w;
 	struct block_ref ref;
 	struct array *a, *pin;
 	uint64_t stored = 0;
@@ -128,7 +128,7 @@ UNIT_TEST(zst_frames_are_the_stored_ones)
 	/* The tail of 12345 bytes shares a pack, or has a frame. */
 	CHECK(zn > stored && zn <= stored + 12345 + 20 + 8 + 10 * 8 + 9);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 	free(p);
 }
 
@@ -138,7 +138,7 @@ UNIT_TEST(zst_of_sparse_arrays_is_small)
 	struct view_input in = { .name = "x" };
 	uint64_t raw = 0, at = 0;
 	struct layer_seek_entry e;
-	struct view_world w;
+	struct world w;
 	struct array *a, *file;
 	uint8_t head[64];
 	struct view *v;
@@ -175,7 +175,7 @@ UNIT_TEST(zst_of_sparse_arrays_is_small)
 	CHECK_EQ(raw, size);
 	array_close(file);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 }
 
 /* Decodes n bytes in pieces; all but the last must be zeros. */
@@ -203,7 +203,7 @@ UNIT_TEST(zst_of_a_hole_decodes)
 {
 	uint64_t n = (uint64_t)1100 << 20;
 	struct view_input in = { .name = "x" };
-	struct view_world w;
+	struct world w;
 	struct array *a;
 	struct view *v;
 	uint8_t *z;
@@ -223,5 +223,5 @@ UNIT_TEST(zst_of_a_hole_decodes)
 	view_world_save("zst-sparse/hole.zst", z, zn);
 	free(z);
 	array_close(a);
-	view_world_close(&w);
+	world_close(&w);
 }

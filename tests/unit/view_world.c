@@ -9,38 +9,27 @@
 #include <sys/stat.h>
 
 #include "array/pin.h"
-#include "store/meta.h"
-#include "store/store.h"
 #include "unit.h"
 
-void view_world_open(struct view_world *w)
+void view_world_open(struct world *w)
 {
-	struct store_config config = { .cache_bytes = 4 << 20, .dirty_bytes = 64 << 20, .threads = 2 };
-	struct store_refusal why;
+	struct store_config config = world_config;
 
-	CHECK_OK(store_open(unit_tmpdir_fd(), "test", &config, &w->store, &why));
-	CHECK_OK(arrays_new(w->store, &w->home));
-	w->next_ino = 1000;
+	config.dirty_bytes = 64 << 20;
+	world_open_arrays(w, world_disk(), &config);
 }
 
-void view_world_close(struct view_world *w)
-{
-	arrays_free(w->home);
-	store_close(w->store);
-}
-
-struct array *view_world_array(struct view_world *w, enum array_kind kind, const void *p, size_t n, uint32_t block,
+struct array *view_world_array(struct world *w, enum array_kind kind, const void *p, size_t n, uint32_t block,
 			       enum codec_policy policy, const char *dtype)
 {
 	struct array_params params = { .block_bytes = block ? block : ARRAY_BLOCK_DEFAULT, .codec = { 3, policy, 1 } };
-	struct meta_inode row = { .ino = w->next_ino++, .kind = kind };
 	struct array *a;
 
 	if (dtype) {
 		params.stat_type = dtype_summary(dtype);
 		CHECK_OK(dtype_size(dtype, &params.codec.elem_bytes));
 	}
-	CHECK_OK(array_open(w->home, &row, &params, &a));
+	a = world_make_array(w, kind, &params);
 	if (n)
 		CHECK_OK(array_write(a, p, n, 0));
 	CHECK_OK(array_flush(a));
@@ -78,7 +67,7 @@ struct view_input view_world_input(struct view *v, unsigned source, const char *
 	return in;
 }
 
-unsigned char *view_world_read(struct view_world *w, struct view *v, size_t *n_out)
+unsigned char *view_world_read(struct world *w, struct view *v, size_t *n_out)
 {
 	size_t n = (size_t)view_size(v), got;
 	unsigned char *all = malloc(n + 1), *part = malloc(n + 1);
