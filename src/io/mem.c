@@ -21,7 +21,7 @@ struct mem_file;
 
 struct mem_inode {
 	struct lock lock;
-	unsigned refs;
+	unsigned refs, nusers;
 	struct pages pages;
 	struct mem_file *locker; /* io_lock */
 };
@@ -61,11 +61,15 @@ static struct mem_file *to_file(struct io *io)
 	return (struct mem_file *)io;
 }
 
-static void inode_put(struct mem_inode *m)
+/* A user is a name that is there, or an open file: a name that is only on the disk yet is none. */
+static void inode_put(struct mem_inode *m, bool user)
 {
 	bool last;
 
 	lock_acquire_nested(&m->lock);
+	m->nusers -= user;
+	if (!m->nusers)
+		pages_leave(&m->pages, true);
 	last = --m->refs == 0;
 	lock_release(&m->lock);
 	if (!last)
@@ -75,10 +79,13 @@ static void inode_put(struct mem_inode *m)
 	free(m);
 }
 
-static void inode_ref(struct mem_inode *m)
+static void inode_ref(struct mem_inode *m, bool user)
 {
 	lock_acquire_nested(&m->lock); /* the disk's lock is held: the entry's reference is there */
 	m->refs++;
+	m->nusers += user;
+	if (user)
+		pages_leave(&m->pages, false);
 	lock_release(&m->lock);
 }
 
@@ -260,7 +267,7 @@ static void mem_close(struct io *io)
 	if (f->inode->locker == f)
 		f->inode->locker = NULL;
 	lock_release(&f->inode->lock);
-	inode_put(f->inode);
+	inode_put(f->inode, true);
 	free(f);
 }
 
@@ -346,19 +353,19 @@ static struct mem_inode *inode_new(struct mem_disk *d)
 
 	if (!m)
 		return NULL;
-	m->refs = 1;
+	m->refs = m->nusers = 1;
 	m->pages.space = &d->space;
 	lock_init(&m->lock, RANK_MEM);
 	return m;
 }
 
-static void entries_free(struct mem_entry *e)
+static void entries_free(struct mem_entry *e, bool users)
 {
 	while (e) {
 		struct mem_entry *next = e->next;
 
 		if (e->inode)
-			inode_put(e->inode);
+			inode_put(e->inode, users);
 		free(e);
 		e = next;
 	}
@@ -389,7 +396,7 @@ static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsig
 	*slot = entry_new(name, m);
 	if (!*slot) {
 		if (m)
-			inode_put(m);
+			inode_put(m, true);
 		return -ENOMEM;
 	}
 	*out = *slot;
@@ -417,7 +424,7 @@ static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, st
 	}
 	err = entry_find_or_make_locked(d, name, flags, true, &e);
 	if (!err) {
-		inode_ref(e->inode);
+		inode_ref(e->inode, true);
 		f->inode = e->inode;
 		f->cuts = atomic_load(&d->cuts);
 	}
@@ -452,7 +459,7 @@ static int mem_dir_unlink(struct io_dir *dir, const char *name)
 	lock_release(&d->lock);
 	if (err)
 		return err;
-	inode_put(e->inode);
+	inode_put(e->inode, true);
 	free(e);
 	return 0;
 }
@@ -512,7 +519,7 @@ static int mem_dir_rename(struct io_dir *dir, const char *from, const char *to)
 	}
 	lock_release(&d->lock);
 	if (old)
-		inode_put(old);
+		inode_put(old, true);
 	return err;
 }
 
@@ -619,8 +626,8 @@ static void mem_dir_close(struct io_dir *dir)
 	free(dir);
 	if (!last)
 		return;
-	entries_free(d->entries);
-	entries_free(d->durable);
+	entries_free(d->entries, true);
+	entries_free(d->durable, false);
 	lock_fini(&d->lock);
 	free(d);
 }
@@ -628,14 +635,14 @@ static void mem_dir_close(struct io_dir *dir)
 /* ---- durability of names ---- */
 
 /* Another name of the same inode, before *list. */
-static int entry_copy(const struct mem_entry *e, struct mem_entry **list)
+static int entry_copy(const struct mem_entry *e, struct mem_entry **list, bool user)
 {
 	struct mem_entry *copy = entry_new(e->name, e->inode);
 
 	if (!copy)
 		return -ENOMEM;
 	if (copy->inode)
-		inode_ref(copy->inode);
+		inode_ref(copy->inode, user);
 	copy->next = *list;
 	*list = copy;
 	return 0;
@@ -667,13 +674,13 @@ static int mem_dir_sync(struct io_dir *dir, const char *name)
 		return err;
 	err = check_dir_locked(d, name);
 	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
-		err = is_in(e, name) ? entry_copy(e, &fresh) : 0;
+		err = is_in(e, name) ? entry_copy(e, &fresh, false) : 0;
 	if (!err) {
 		entries_move(&d->durable, name, &old);
 		entries_move(&fresh, name, &d->durable);
 	}
-	entries_free(old);
-	entries_free(fresh);
+	entries_free(old, false);
+	entries_free(fresh, false);
 	lock_release(&d->lock);
 	return err;
 }
@@ -707,7 +714,7 @@ static void drop_orphans(struct mem_disk *d)
 		}
 		*p = e->next;
 		e->next = NULL;
-		entries_free(e);
+		entries_free(e, true);
 		p = &d->entries; /* it may have been one itself */
 	}
 }
@@ -718,20 +725,20 @@ static int names_revert(struct mem_disk *d, uint64_t seed)
 	int err = 0;
 
 	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
-		err = keeps_names(e->name, seed) ? entry_copy(e, &left) : 0;
+		err = keeps_names(e->name, seed) ? entry_copy(e, &left, true) : 0;
 	for (struct mem_entry *e = d->durable; e && !err; e = e->next)
-		err = keeps_names(e->name, seed) ? 0 : entry_copy(e, &left);
+		err = keeps_names(e->name, seed) ? 0 : entry_copy(e, &left, true);
 	if (err) {
-		entries_free(left);
+		entries_free(left, true);
 		return err;
 	}
-	entries_free(d->entries);
-	entries_free(d->durable);
+	entries_free(d->entries, true);
+	entries_free(d->durable, false);
 	d->durable = NULL;
 	d->entries = left;
 	drop_orphans(d);
 	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
-		err = entry_copy(e, &d->durable);
+		err = entry_copy(e, &d->durable, false);
 	return err;
 }
 

@@ -329,8 +329,20 @@ void pages_revert(struct pages *p, uint64_t seed)
 	pages_sync(p);
 }
 
+void pages_leave(struct pages *p, bool leave)
+{
+	if (p->is_left == leave)
+		return;
+	p->is_left = leave;
+	if (leave)
+		atomic_fetch_sub(&p->space->used_pages, p->npages);
+	else
+		atomic_fetch_add(&p->space->used_pages, p->npages);
+}
+
 void pages_free(struct pages *p)
 {
+	pages_leave(p, false);
 	table_clear(&p->now);
 	table_clear(&p->before);
 	give_space(p, p->npages);

@@ -32,6 +32,7 @@ struct pages {
 	struct pages_space *space;
 	uint64_t size_bytes, synced_bytes;
 	uint64_t npages; /* that take space */
+	bool is_left;    /* but for them: nobody uses the file any more */
 	struct pages_table now;
 	struct pages_table before; /* pages that have changed since the last sync, as they were */
 };
@@ -49,6 +50,8 @@ bool pages_are_there(const struct pages *p, uint64_t off, uint64_t end);
 /* The next data or hole at or after off; the size is a hole. -ENXIO: there is none. */
 int pages_seek(const struct pages *p, uint64_t off, bool hole, uint64_t *out);
 
+/* The space that the file takes is free for others, since only a loss of power could bring it back; or it is not. */
+void pages_leave(struct pages *p, bool leave);
 void pages_sync(struct pages *p);
 /* As after a loss of power: what has changed since the last sync is as it was; with seed, by chance, page by page. */
 void pages_revert(struct pages *p, uint64_t seed);

@@ -114,6 +114,8 @@ const char *check_who(struct check *c, int64_t ino);
 int check_db_read(struct check *c);
 /* For repair: in its place. */
 int check_db_write(struct check *c);
+/* The file that is open, the store's or the copy: a descriptor for reading it, the caller's, or -errno. */
+int check_db_file(struct check *c);
 void check_db_close(struct check *c);
 int check_db_commit(struct check *c);
 /* -errno of a failed statement, said on stderr. */

@@ -156,6 +156,19 @@ int check_db_read(struct check *c)
 	return err;
 }
 
+int check_db_file(struct check *c)
+{
+	int dir = c->copy_dir ? open(c->copy_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : c->dirfd, fd, err;
+
+	if (dir < 0)
+		return -errno;
+	fd = openat(dir, "meta.db", O_RDONLY | O_CLOEXEC);
+	err = -errno;
+	if (c->copy_dir)
+		close(dir);
+	return fd < 0 ? err : fd;
+}
+
 int check_db_write(struct check *c)
 {
 	char path[64];

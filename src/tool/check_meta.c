@@ -38,15 +38,14 @@ static int sqlite_said(struct check *c, int rc)
 /* The checksum of every page: also of those that are not in use. */
 static int check_pages(struct check *c)
 {
-	const char *path = sqlite3_db_filename(c->db, "main");
 	uint8_t page[META_PAGE_BYTES];
-	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	int fd = check_db_file(c), err = 0;
 	bool sums = true;
 	struct stat st;
 	ssize_t n;
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		err = check_fail(c, -errno, "meta.db: %s", strerror(errno));
+		err = check_fail(c, fd < 0 ? fd : -errno, "meta.db: %s", strerror(fd < 0 ? -fd : errno));
 		if (fd >= 0)
 			close(fd);
 		return err;

@@ -1,0 +1,386 @@
+/*
+ * The whole stack in memory: pools, columns, layers, meta.db, commits, snapshots and views over io/mem and io/fault. What was
+ * committed is there after a close, a cut of the power, a failing disk; a full one loses nothing and gives back.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/commit.h"
+#include "unit.h"
+#include "util/clock.h"
+#include "util/stats.h"
+#include "world.h"
+
+/* Inline or one page; a file of its own; several blocks and regions. */
+static const size_t sizes[] = { 3000, 80000, 400000 };
+#define NSIZES 3u
+#define BYTES_MAX 400000u
+
+/* Half of it compresses. Never two alike. */
+static const unsigned char *bytes_of(unsigned round, size_t kind, size_t i)
+{
+	static unsigned char p[BYTES_MAX];
+	uint64_t state = round * 64 + kind * 8 + i + 1;
+
+	for (size_t k = 0; k < sizes[i]; k++)
+		p[k] = (unsigned char)(k / 1024 % 2 ? unit_rand(&state) : (k / 8 ^ round));
+	return p;
+}
+
+/* Files of all kinds and sizes, new ones in each round. */
+static int write_round(struct world *w, unsigned round, size_t nsizes)
+{
+	char name[32];
+	int err = 0;
+
+	for (size_t k = 0; k < 3 && !err; k++) {
+		for (size_t i = 0; i < nsizes && !err; i++) {
+			snprintf(name, sizeof(name), "r%u-%zu.u8", round, i);
+			err = world_write(w, world_classes[k], name, bytes_of(round, k, i), sizes[i]);
+		}
+	}
+	return err;
+}
+
+static void check_round(struct world *w, unsigned round, size_t nsizes)
+{
+	char path[64];
+
+	for (size_t k = 0; k < 3; k++) {
+		for (size_t i = 0; i < nsizes; i++) {
+			snprintf(path, sizeof(path), "%s/r%u-%zu.u8", world_class_names[k], round, i);
+			if (!world_holds(w, path, bytes_of(round, k, i), sizes[i]))
+				unit_fail(__FILE__, __LINE__, "%s is not what was committed", path);
+		}
+	}
+}
+
+/* layers/again is written anew in each round: blocks are never changed in place, so a state is one or the other. */
+static bool is_again_of(struct world *w, unsigned round)
+{
+	return world_holds(w, "layers/again", bytes_of(round, 0, 1), sizes[1]);
+}
+
+static int write_again(struct world *w, unsigned round)
+{
+	return world_write(w, META_INO_LAYERS, "again", bytes_of(round, 0, 1), sizes[1]);
+}
+
+/* ---- one life after another ---- */
+
+/* A view: the array's bytes behind a header. */
+static bool view_ends_with(struct world *w, const char *path, const void *p, size_t n)
+{
+	unsigned char *got;
+	size_t len;
+	bool same;
+
+	if (world_read(w, path, &got, &len))
+		return false;
+	same = len > n && !memcmp(got + len - n, p, n) && !memcmp(got, "\x93NUMPY", 6);
+	free(got);
+	return same;
+}
+
+static void check_views(struct world *w, unsigned round)
+{
+	unsigned char *got;
+	char path[64];
+	size_t len;
+
+	for (size_t k = 0; k < 3; k++) {
+		for (size_t i = 0; i < NSIZES; i++) {
+			snprintf(path, sizeof(path), "views/npy/%s/r%u-%zu.npy", world_class_names[k], round, i);
+			CHECK(view_ends_with(w, path, bytes_of(round, k, i), sizes[i]));
+		}
+	}
+	snprintf(path, sizeof(path), "views/parquet/layers/r%u-2.parquet", round);
+	CHECK_OK(world_read(w, path, &got, &len));
+	CHECK(len > sizes[2] / 2 && !memcmp(got, "PAR1", 4) && !memcmp(got + len - 4, "PAR1", 4));
+	free(got);
+}
+
+UNIT_TEST(memory_holds_a_store)
+{
+	struct io_dir *disk = world_disk();
+	struct tree_attr a;
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK(stats_read(STAT_THREADS) >= 3); /* of work and commit */
+	CHECK_OK(write_round(&w, 1, NSIZES));
+	CHECK_OK(write_again(&w, 1));
+	CHECK_OK(world_snapshot(&w, "one"));
+	CHECK_OK(write_again(&w, 2));
+	CHECK_OK(world_commit(&w));
+	for (int life = 0; life < 2; life++) {
+		check_round(&w, 1, NSIZES);
+		check_views(&w, 1);
+		CHECK(is_again_of(&w, 2));
+		CHECK(world_holds(&w, "snapshots/one/layers/again", bytes_of(1, 0, 1), sizes[1]));
+		CHECK(world_holds(&w, "snapshots/one/layers/r1-2.u8", bytes_of(1, 2, 2), sizes[2]));
+		CHECK_OK(world_close(&w));
+		CHECK_EQ(stats_read(STAT_THREADS), 0);
+		world_open(&w, disk, &world_config);
+	}
+	CHECK_OK(tree_rmdir(w.tree, world_walk(&w, "snapshots", &a) ? 0 : a.st.st_ino, "one"));
+	CHECK_OK(world_close(&w));
+	CHECK(world_has(disk, "meta.db") && !world_has(disk, "meta.db-wal") && !world_has(disk, "meta.db-shm"));
+	CHECK(!world_has(disk, "meta.db-journal"));
+}
+
+/* ---- power ---- */
+
+#define NROUNDS 4u
+
+/* What was committed is there; what was not is there or not, and harms nothing. */
+static void check_after_cut(struct world *w, unsigned committed)
+{
+	for (unsigned round = 1; round <= committed; round++)
+		check_round(w, round, 2);
+	CHECK(is_again_of(w, committed) || is_again_of(w, committed + 1));
+}
+
+static void lose_power(struct world *w, struct io_dir *disk, uint64_t seed)
+{
+	CHECK_OK(io_mem_cut_power(disk, seed));
+	world_close(w);
+	world_open(w, disk, &world_config);
+}
+
+UNIT_TEST(power_may_go_after_each_commit)
+{
+	for (uint64_t seed = 0; seed < 6; seed++) {
+		struct io_dir *disk = world_disk();
+		struct world w;
+
+		world_open(&w, disk, &world_config);
+		for (unsigned round = 1; round <= NROUNDS; round++) {
+			CHECK_OK(write_round(&w, round, 2));
+			CHECK_OK(write_again(&w, round));
+			CHECK_OK(round % 2 ? world_commit(&w) : tree_sync(w.tree));
+			if (seed % 2) { /* in the middle of the next round */
+				CHECK_OK(write_round(&w, 100 + round, 2));
+				CHECK_OK(write_again(&w, round + 1));
+			}
+			lose_power(&w, disk, seed);
+			check_after_cut(&w, round);
+		}
+		CHECK_OK(world_close(&w));
+		world_open(&w, disk, &world_config);
+		check_after_cut(&w, NROUNDS);
+		CHECK_OK(world_close(&w));
+	}
+}
+
+UNIT_TEST(power_may_go_with_a_snapshot)
+{
+	struct io_dir *disk = world_disk();
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK_OK(write_again(&w, 1));
+	CHECK_OK(world_snapshot(&w, "one"));
+	CHECK_OK(write_again(&w, 2));
+	lose_power(&w, disk, 0);
+	CHECK(is_again_of(&w, 1));
+	CHECK(world_holds(&w, "snapshots/one/layers/again", bytes_of(1, 0, 1), sizes[1]));
+	CHECK_OK(world_close(&w));
+}
+
+/* ---- a failing disk ---- */
+
+/* What was answered with success, and then a commit: by rounds. */
+struct promised {
+	bool files[3], again[3], snapshot;
+};
+
+static void live(struct world *w, struct promised *out)
+{
+	struct promised now = { .files = { false } };
+
+	for (unsigned round = 1; round <= 2; round++) {
+		now.files[round] = !write_round(w, round, 2);
+		now.again[round] = !write_again(w, round);
+		if (round == 1 ? !world_commit(w) : !world_snapshot(w, "s")) {
+			now.snapshot = round == 2;
+			*out = now;
+		}
+	}
+}
+
+/* dead: nothing that failed was followed by anything that did not. */
+static void check_promised(struct world *w, const struct promised *p, bool dead)
+{
+	struct tree_attr a;
+
+	for (unsigned round = 1; round <= 2; round++)
+		if (p->files[round])
+			check_round(w, round, 2);
+	/* A write that failed in the middle may have been committed so. */
+	if (p->again[2])
+		CHECK(is_again_of(w, 2));
+	else if (p->again[1])
+		CHECK(is_again_of(w, 1) || is_again_of(w, 2) || (!dead && !world_walk(w, "layers/again", &a)));
+	if (p->snapshot && p->again[2])
+		CHECK(world_holds(w, "snapshots/s/layers/again", bytes_of(2, 0, 1), sizes[1]));
+}
+
+/* From the n-th change on `times` of them fail (0: all). How many there were. */
+static uint64_t live_on_failing_disk(uint64_t n, uint64_t times, bool cut)
+{
+	struct io_dir *disk = world_disk(), *faults = world_faults(disk);
+	struct promised promised = { .files = { false } };
+	struct world w;
+	uint64_t count;
+
+	CHECK_OK(world_open_dir(&w, faults, &world_config));
+	CHECK_OK(tree_sync(w.tree));
+	io_fault_fail_at(faults, n, times, -EIO, NULL);
+	live(&w, &promised);
+	count = io_fault_count(faults);
+	if (cut)
+		CHECK_OK(io_mem_cut_power(disk, n));
+	world_close(&w);
+	world_open(&w, disk, &world_config);
+	check_promised(&w, &promised, !times);
+	CHECK_OK(write_round(&w, 3, 2));
+	CHECK_OK(world_close(&w));
+	return count;
+}
+
+/* 1: every change; a third of them is a second. */
+#define FAIL_STEP 3
+#define NEVER (1u << 30)
+
+UNIT_TEST(a_disk_that_fails_once_loses_nothing)
+{
+	uint64_t count = live_on_failing_disk(NEVER, 1, false);
+
+	CHECK(count > 60);
+	for (uint64_t n = 1; n <= count; n += FAIL_STEP)
+		live_on_failing_disk(n, 1, false);
+}
+
+UNIT_TEST(a_disk_that_dies_loses_nothing)
+{
+	uint64_t count = live_on_failing_disk(NEVER, 0, true);
+
+	CHECK(count > 60);
+	for (uint64_t n = 1; n <= count; n += FAIL_STEP)
+		live_on_failing_disk(n, 0, n % 2);
+}
+
+/* ---- a full disk ---- */
+
+/* Files of 400,000 bytes until there is no space for one. */
+static unsigned fill_up(struct world *w, size_t kind)
+{
+	char name[32];
+	int err = 0;
+
+	for (unsigned n = 0;; n++) {
+		snprintf(name, sizeof(name), "full-%u", n);
+		err = world_write(w, world_classes[kind], name, bytes_of(n, kind, 2), sizes[2]);
+		if (err == -ENOSPC || (!err && (err = tree_sync(w->tree)) == -ENOSPC)) {
+			tree_unlink(w->tree, world_classes[kind], name, NULL);
+			return n;
+		}
+		CHECK_OK(err);
+		CHECK(n < 1000);
+	}
+}
+
+UNIT_TEST(a_full_disk_keeps_and_gives_back)
+{
+	for (size_t kind = 0; kind < 3; kind++) {
+		struct io_dir *disk = world_disk();
+		char path[64], name[32];
+		struct world w;
+		unsigned n;
+
+		io_mem_set_space(disk, 24 << 20);
+		world_open(&w, disk, &world_config);
+		n = fill_up(&w, kind);
+		CHECK(n > 10);
+		for (unsigned i = 0; i < n; i++) {
+			snprintf(path, sizeof(path), "%s/full-%u", world_class_names[kind], i);
+			CHECK(world_holds(&w, path, bytes_of(i, kind, 2), sizes[2]));
+		}
+		for (unsigned i = 0; i < n; i += 2) {
+			snprintf(name, sizeof(name), "full-%u", i);
+			CHECK_OK(tree_unlink(w.tree, world_classes[kind], name, NULL));
+		}
+		CHECK_OK(tree_sync(w.tree));
+		CHECK_OK(world_write(&w, world_classes[kind], "more", bytes_of(9999, kind, 2), sizes[2]));
+		CHECK_OK(world_close(&w));
+		world_open(&w, disk, &world_config);
+		for (unsigned i = 1; i < n; i += 2) {
+			snprintf(path, sizeof(path), "%s/full-%u", world_class_names[kind], i);
+			CHECK(world_holds(&w, path, bytes_of(i, kind, 2), sizes[2]));
+		}
+		snprintf(path, sizeof(path), "%s/more", world_class_names[kind]);
+		CHECK(world_holds(&w, path, bytes_of(9999, kind, 2), sizes[2]));
+		CHECK_OK(world_close(&w));
+	}
+}
+
+/* ---- time ---- */
+
+/* A clock that a test sets; whoever waits looks at it every millisecond. */
+static _Atomic int64_t set_ns;
+
+static int64_t set_read(void)
+{
+	return atomic_load(&set_ns);
+}
+
+static void set_sleep(int64_t ns)
+{
+	atomic_fetch_add(&set_ns, ns);
+}
+
+static int set_wait(pthread_cond_t *c, pthread_mutex_t *m, int64_t until_ns)
+{
+	struct timespec real;
+
+	if (atomic_load(&set_ns) >= until_ns)
+		return ETIMEDOUT;
+	clock_gettime(CLOCK_MONOTONIC, &real);
+	real = clock_timespec(clock_ns(real) + 1000000);
+	pthread_cond_timedwait(c, m, &real);
+	return 0; /* who waits looks whether there is something to do */
+}
+
+UNIT_TEST(commits_come_by_the_clock_in_use)
+{
+	static const struct clock_ops set = { set_read, set_read, set_sleep, set_wait };
+	const int64_t begin = 1000000000 * CLOCK_SECOND_NS;
+	struct store_config config = world_config;
+	struct io_dir *disk = world_disk();
+	struct tree_attr a;
+	uint64_t before;
+	struct world w;
+
+	atomic_store(&set_ns, begin);
+	clock_replace(&set);
+	config.commit_seconds = 3600;
+	world_open(&w, disk, &config);
+	CHECK_OK(tree_sync(w.tree));
+	before = commit_number(w.store->commit);
+	CHECK_OK(write_again(&w, 1));
+	CHECK_OK(world_walk(&w, "layers/again", &a));
+	CHECK_EQ(a.st.st_mtim.tv_sec, 1000000000);
+	CHECK_EQ(commit_number(w.store->commit), before);
+	atomic_fetch_add(&set_ns, 3601 * CLOCK_SECOND_NS);
+	while (commit_number(w.store->commit) == before) /* the test's time limit is the bound */
+		sched_yield();
+	lose_power(&w, disk, 0);
+	CHECK(is_again_of(&w, 1));
+	CHECK_OK(world_close(&w));
+	clock_replace(NULL);
+}
