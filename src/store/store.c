@@ -97,8 +97,8 @@ struct survey {
 
 static int survey_entry(void *ctx, const char *name)
 {
-	static const char *const ours[] = { "lost+found", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "pool",
-					    "columns", "layers", "SPILLFS.tmp", "probe.tmp" };
+	static const char *const ours[] = { "lost+found", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.db-journal",
+					    "meta.db-temp", "pool", "columns", "layers", "SPILLFS.tmp", "probe.tmp" };
 	struct survey *v = ctx;
 
 	if (!strcmp(name, "SPILLFS")) {

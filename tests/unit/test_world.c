@@ -133,6 +133,46 @@ UNIT_TEST(memory_holds_a_store)
 	CHECK(!world_has(disk, "meta.db-journal"));
 }
 
+/* Stands still. */
+static int64_t no_time(void)
+{
+	return 0;
+}
+
+static void no_sleep(int64_t ns)
+{
+	(void)ns;
+}
+
+/* Another program that reads it is waited for, and then told of. */
+UNIT_TEST(meta_db_is_the_stores_alone)
+{
+	static const struct clock_ops hasty = { .now_ns = no_time, .monotonic_ns = no_time, .sleep_ns = no_sleep };
+	struct io_dir *disk = world_disk(), *dir;
+	struct store_refusal why;
+	struct io *db, *log;
+	struct store *s;
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK_OK(io_open(disk, "meta.db", IO_PINNED, &db));
+	CHECK_EQ(io_lock(db, 0x40000000, 512), -EWOULDBLOCK); /* the bytes that SQLite locks */
+	CHECK_OK(world_close(&w));
+	CHECK_OK(io_lock(db, 0x40000000, 512));
+	CHECK_OK(io_mem_again(disk, &dir));
+	clock_replace(&hasty);
+	CHECK_EQ(store_open(dir, "/the/store", &world_config, &s, &why), -EBUSY);
+	CHECK(!strcmp(why.text, "/the/store/meta.db: another program has it open"));
+	clock_replace(NULL);
+	io_close(db);
+	/* What an earlier spillfs has left of the log's index goes. */
+	CHECK_OK(io_open(disk, "meta.db-shm", IO_CREATE, &log));
+	io_close(log);
+	world_open(&w, disk, &world_config);
+	CHECK(!world_has(disk, "meta.db-shm"));
+	CHECK_OK(world_close(&w));
+}
+
 /* ---- power ---- */
 
 #define NROUNDS 4u
@@ -160,6 +200,10 @@ UNIT_TEST(power_may_go_after_each_commit)
 
 		world_open(&w, disk, &world_config);
 		for (unsigned round = 1; round <= NROUNDS; round++) {
+			if (round == 3) { /* with a log that is new in this life */
+				CHECK_OK(world_close(&w));
+				world_open(&w, disk, &world_config);
+			}
 			CHECK_OK(write_round(&w, round, 2));
 			CHECK_OK(write_again(&w, round));
 			CHECK_OK(round % 2 ? world_commit(&w) : tree_sync(w.tree));
