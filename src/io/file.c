@@ -625,7 +625,7 @@ int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, s
 	return 0;
 }
 
-int io_file_dir_alone(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out)
+int io_file_dir_leased(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out)
 {
 	struct lease_pool *leases;
 	struct file_dir *d;

@@ -167,7 +167,7 @@ enum io_lease_wait { IO_LEASE_WAIT_DEFAULT, IO_LEASE_WAIT_BLOCK, IO_LEASE_WAIT_B
 int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, struct io_dir **out);
 /* The same with nleases buffers of its own, each of which moves lease_bytes (a multiple of 4096) at a time; nothing is direct before
  * io_file_try_direct, which makes a file for a moment to try it. That does nothing to a directory of another kind. */
-int io_file_dir_alone(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out);
+int io_file_dir_leased(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out);
 void io_file_try_direct(struct io_dir *d);
 void io_file_set_lease_wait(struct io_dir *d, enum io_lease_wait wait);
 /* The way in use ("direct" or "buffered"; static strings) and why. */

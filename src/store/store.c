@@ -350,7 +350,7 @@ int store_directory(int dirfd, const struct store_config *config, struct io_dir 
 	int err;
 
 	fill_defaults(&c);
-	err = io_file_dir_alone(dirfd, c.backing, c.leases, c.lease_bytes, out);
+	err = io_file_dir_leased(dirfd, c.backing, c.leases, c.lease_bytes, out);
 	if (err)
 		close(dirfd);
 	else
