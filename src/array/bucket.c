@@ -25,7 +25,6 @@
 #include "array/runs.h"
 #include "block/extent.h"
 #include "block/pool.h"
-#include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/log.h"
@@ -65,7 +64,7 @@ struct bucket {
 
 /* Regions on their way back to the pool. */
 struct freed_regions {
-	struct commit_deferred deferred;
+	struct meta_deferred deferred;
 	struct pool *pool;
 	struct region_list list;
 };
@@ -547,7 +546,7 @@ static int bucket_flush(struct array *a)
 	return 0;
 }
 
-static void run_freed(struct commit_deferred *d, bool durable)
+static void run_freed(struct meta_deferred *d, bool durable)
 {
 	struct freed_regions *f = (struct freed_regions *)d;
 
@@ -570,7 +569,7 @@ static int defer_freed_locked(struct bucket *b)
 	f->pool = pool_of(b);
 	f->list = b->freed;
 	b->freed = (struct region_list){ 0 };
-	commit_defer_locked(b->array.home->store->commit, &f->deferred);
+	meta_defer_locked(b->array.home->store->meta, &f->deferred);
 	return 0;
 }
 

@@ -20,7 +20,6 @@
 
 #include "array/array.h"
 #include "array/dirty.h"
-#include "store/commit.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/err.h"
@@ -54,7 +53,7 @@ struct column {
 
 /* A file to unlink after the next commit. */
 struct retired {
-	struct commit_deferred deferred;
+	struct meta_deferred deferred;
 	struct retired *next;
 	struct store *store;
 	struct io *file;
@@ -63,7 +62,7 @@ struct retired {
 
 /* A file to cut after the next commit. column is NULL once that is closed (after a failed commit). */
 struct cut {
-	struct commit_deferred deferred;
+	struct meta_deferred deferred;
 	struct arrays *home;
 	struct column *column;
 	struct cut *next; /* of the same column */
@@ -216,7 +215,7 @@ static void give_back_mem(struct column *c, bool paid)
 	c->owed_bytes = 0;
 }
 
-static void run_retired(struct commit_deferred *d, bool durable)
+static void run_retired(struct meta_deferred *d, bool durable)
 {
 	struct retired *r = (struct retired *)d;
 	unsigned waits = 0;
@@ -682,7 +681,7 @@ static int column_flush(struct array *a)
 	return 0;
 }
 
-static void run_cut(struct commit_deferred *d, bool durable)
+static void run_cut(struct meta_deferred *d, bool durable)
 {
 	struct cut *cut = (struct cut *)d;
 	struct arrays *h = cut->home;
@@ -721,7 +720,7 @@ static void defer_retired_locked(struct column *c)
 
 		c->retired = r->next;
 		r->deferred.run = run_retired;
-		commit_defer_locked(r->store->commit, &r->deferred);
+		meta_defer_locked(r->store->meta, &r->deferred);
 	}
 }
 
@@ -767,7 +766,7 @@ static int column_stage_locked(struct array *a, const struct layers_facts *facts
 		c->cuts = cut;
 		lock_release(&a->home->lock);
 		c->reserved_bytes = a->size_bytes;
-		commit_defer_locked(a->home->store->commit, &cut->deferred);
+		meta_defer_locked(a->home->store->meta, &cut->deferred);
 	}
 	return 0;
 }

@@ -98,7 +98,7 @@ static int check_paths(struct program *p)
 	return EXIT_OK;
 }
 
-/* What the tests of crashes ask for: every change of the store goes through io/fault. */
+/* For tests of crashes every change of the store goes through io/fault. */
 static int inject_faults(struct program *p, struct io_dir **dir, struct store_refusal *why)
 {
 	const char *text = getenv("SPILLFS_FAULT");

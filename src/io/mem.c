@@ -575,7 +575,7 @@ static int list_locked(struct mem_disk *d, const char *name, char ***out, size_t
 	return 0;
 }
 
-/* Of names that are copied first: each() may change the directory. */
+/* The names are copied first, since each() may change the directory. */
 static int mem_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
 			void *ctx)
 {

@@ -16,7 +16,7 @@
 
 #define PAGES_PAGE 4096u
 
-/* What the files of a disk share. */
+/* The space that the files of a disk share. */
 struct pages_space {
 	_Atomic uint64_t used_pages, limit_pages;
 };

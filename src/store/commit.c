@@ -65,7 +65,6 @@ struct commit {
 	int unsealed;                     /* why the last commit has not sealed what it should have */
 	size_t held_most;                 /* bytes in the account and dirty, at most since the heap was trimmed */
 
-	struct commit_deferred *deferred, **deferred_tail; /* under the meta lock */
 };
 
 int commit_new(struct store *s, struct commit **out)
@@ -85,7 +84,6 @@ int commit_new(struct store *s, struct commit **out)
 		return err;
 	}
 	c->number = (uint64_t)number;
-	c->deferred_tail = &c->deferred;
 	lock_init(&c->lock, RANK_COMMIT);
 	rwlock_init(&c->freeze, RANK_FREEZE);
 	rwlock_init(&c->gate, RANK_GATE);
@@ -125,13 +123,6 @@ void commit_freeze_leave(struct commit *c)
 	rwlock_release(&c->freeze);
 }
 
-void commit_defer_locked(struct commit *c, struct commit_deferred *d)
-{
-	d->next = NULL;
-	*c->deferred_tail = d;
-	c->deferred_tail = &d->next;
-}
-
 static int sync_data(struct commit *c)
 {
 	int err = pool_sync(c->store->pool);
@@ -160,7 +151,7 @@ static int stage(struct commit *c, enum layers_stage how, bool *empty, int *left
 }
 
 /* Steps 3 and 4. *deferred is what the transaction freed. */
-static int transact(struct commit *c, struct commit_deferred **deferred)
+static int transact(struct commit *c, struct meta_deferred **deferred)
 {
 	struct store *s = c->store;
 	int err = sync_data(c);
@@ -176,15 +167,13 @@ static int transact(struct commit *c, struct commit_deferred **deferred)
 		err = meta_fold_locked(s->meta);
 	if (!err) {
 		store_settle(s);
-		*deferred = c->deferred;
-		c->deferred = NULL;
-		c->deferred_tail = &c->deferred;
+		*deferred = meta_take_deferred_locked(s->meta);
 	}
 	meta_unlock(s->meta);
 	return err ? err : meta_sync(s->meta);
 }
 
-static int gated(struct commit *c, enum layers_stage how, struct commit_deferred **deferred, bool *empty, int *left)
+static int gated(struct commit *c, enum layers_stage how, struct meta_deferred **deferred, bool *empty, int *left)
 {
 	bool freeze = how != LAYERS_STAGE;
 	int err;
@@ -202,10 +191,10 @@ static int gated(struct commit *c, enum layers_stage how, struct commit_deferred
 }
 
 /* What waits for a commit that has failed for good. */
-static void drop(struct commit_deferred *deferred)
+static void drop(struct meta_deferred *deferred)
 {
 	while (deferred) {
-		struct commit_deferred *d = deferred;
+		struct meta_deferred *d = deferred;
 
 		deferred = d->next;
 		d->run(d, false);
@@ -225,14 +214,14 @@ static void failed(struct commit *c, int err)
 
 /* Step 5. HEAD comes first: who follows it must not find that its layers are gone. Without space for it (or a descriptor) what was freed is
  * given back all the same, or there would never be any; until it can be written a follower waits. */
-static int release(struct commit *c, struct commit_deferred *deferred)
+static int release(struct commit *c, struct meta_deferred *deferred)
 {
 	struct layers *ls = c->store->layers;
 	int err = layers_publish(ls);
 	bool later = err_is_passing(err);
 
 	while (deferred && (!err || later)) {
-		struct commit_deferred *d = deferred;
+		struct meta_deferred *d = deferred;
 
 		deferred = d->next;
 		d->run(d, true);
@@ -251,7 +240,7 @@ static int release(struct commit *c, struct commit_deferred *deferred)
 static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 {
 	struct store *s = c->store;
-	struct commit_deferred *deferred = NULL;
+	struct meta_deferred *deferred = NULL;
 	bool empty = true;
 	int err, left = 0;
 
@@ -576,9 +565,13 @@ void commit_quiesce(struct commit *c)
 
 static void drop_all(struct commit *c)
 {
-	drop(c->deferred);
-	c->deferred = NULL;
-	c->deferred_tail = &c->deferred;
+	struct meta *m = c->store->meta;
+	struct meta_deferred *all;
+
+	meta_lock(m);
+	all = meta_take_deferred_locked(m);
+	meta_unlock(m);
+	drop(all);
 }
 
 int commit_stop(struct commit *c)

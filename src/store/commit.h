@@ -36,13 +36,6 @@ struct commit_hooks {
 	int (*remap)(void *ctx, const struct compact *c);
 };
 
-/* Work for after the commit that makes it safe; embedded in an owner, freed by run. Not durable: that commit has failed for
- * good, and run only lets go of what it holds. */
-struct commit_deferred {
-	void (*run)(struct commit_deferred *d, bool durable);
-	struct commit_deferred *next;
-};
-
 int commit_new(struct store *s, struct commit **out);
 /* Must be called before anything is written. Starts the thread. */
 int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx);
@@ -77,9 +70,5 @@ void commit_gate_enter(struct commit *c); /* shared */
 void commit_gate_leave(struct commit *c);
 void commit_freeze_enter(struct commit *c); /* shared; before the gate and any inode */
 void commit_freeze_leave(struct commit *c);
-
-/* Runs d after the transaction that is open now is durable. The caller holds the meta lock and has
- * written the rows that free the thing in the same critical section. */
-void commit_defer_locked(struct commit *c, struct commit_deferred *d);
 
 #endif

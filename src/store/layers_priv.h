@@ -66,6 +66,8 @@ static inline bool layers_slot_newer(const struct layers_slot *a, const struct l
 	return a->row.commit != b->row.commit ? a->row.commit > b->row.commit : a->row.chain.n > b->row.chain.n;
 }
 
+/* An empty set; NULL: there is no memory. */
+struct layers *layers_new(struct store *s);
 /* row's lists are taken over. */
 int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct layers_slot **out);
 struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number);

@@ -284,7 +284,7 @@ static int load_next_ino(struct meta *m)
 	return err;
 }
 
-/* What is left of the index of a log that other programs shared, or of making the database. */
+/* Other programs may have left their shared index of the log, and the making of the database its journal. */
 static void drop_leftovers(struct meta *m)
 {
 	io_unlink(m->dir, "meta.db-shm");
@@ -300,6 +300,7 @@ int meta_open(struct io_dir *dir, struct meta **out)
 		return -ENOMEM;
 	lock_init(&m->lock, RANK_META);
 	m->dir = dir;
+	m->deferred_tail = &m->deferred;
 	m->wal_pages_max = META_WAL_PAGES_MAX;
 	m->cache_bytes = META_CACHE_BYTES;
 	err = meta_vfs_open(dir, "meta.db", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &m->vfs, &rc);
@@ -345,6 +346,22 @@ int meta_secure_log_locked(struct meta *m, uint64_t bytes)
 		return io_allocate(log, 0, bytes);
 	err = io_size(log, &size, NULL);
 	return err ? err : io_truncate(log, size); /* to the same size: what lies behind it is given back */
+}
+
+void meta_defer_locked(struct meta *m, struct meta_deferred *d)
+{
+	d->next = NULL;
+	*m->deferred_tail = d;
+	m->deferred_tail = &d->next;
+}
+
+struct meta_deferred *meta_take_deferred_locked(struct meta *m)
+{
+	struct meta_deferred *all = m->deferred;
+
+	m->deferred = NULL;
+	m->deferred_tail = &m->deferred;
+	return all;
 }
 
 bool meta_pending_locked(struct meta *m)
@@ -474,7 +491,7 @@ void meta_close(struct meta *m)
 	free(m);
 }
 
-/* What it fails with is final: nobody knows what is on the disk. */
+/* A failure is final: nobody knows what is on the disk. */
 int meta_sync(struct meta *m)
 {
 	int err = meta_vfs_sync_log(m->vfs);

@@ -68,6 +68,18 @@ size_t meta_extents_left_locked(const struct meta *m);
 /* So many bytes of the log have their place, and keep it from fold to fold, until it is said again; 0: as it comes. */
 int meta_secure_log_locked(struct meta *m, uint64_t bytes);
 
+/* Work for after the commit that makes it safe; embedded in an owner, freed by run. Not durable: that commit has failed for
+ * good, and run only lets go of what it holds. */
+struct meta_deferred {
+	void (*run)(struct meta_deferred *d, bool durable);
+	struct meta_deferred *next;
+};
+/* Has d run after the transaction that is open now is durable. The caller has written the rows that free the thing in the same
+ * critical section. */
+void meta_defer_locked(struct meta *m, struct meta_deferred *d);
+/* All that has been deferred so far, in that order: the one who commits runs each once. */
+struct meta_deferred *meta_take_deferred_locked(struct meta *m);
+
 /* The transaction. meta_pending_locked: something waits for a commit. */
 bool meta_pending_locked(struct meta *m);
 int meta_commit_locked(struct meta *m);

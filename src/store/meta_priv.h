@@ -18,6 +18,7 @@ struct meta {
 	sqlite3 *db; /* the connection of vfs */
 	sqlite3_stmt *stmt[SQL_COUNT];
 	bool in_transaction;
+	struct meta_deferred *deferred, **deferred_tail;
 	atomic_bool failed;
 	int wal_pages, wal_pages_max;
 	int64_t file_bytes;           /* of the database, when the log was folded last */

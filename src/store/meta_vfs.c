@@ -6,7 +6,7 @@
  *  2. A page of a database with checksums is written only with its checksum right, and read only if it is:
  *     SQLITE_IOERR_DATA otherwise. Log and temporary files are left as they are.
  *  3. Two marks in the header say that there are checksums, so that no single damaged byte turns them off.
- *  4. What SQLite asks for and cannot have for the moment is waited for: where a statement fails for want of memory, SQLite
+ *  4. A want of memory or descriptors is waited for: where a statement fails for want of memory, SQLite
  *     takes the whole transaction back, and with it what was answered already.
  *  5. The name of a log is durable before its bytes are said to be.
  */
@@ -348,7 +348,7 @@ static int open_file(struct meta_vfs *v, const char *name, unsigned how, struct 
 	return err;
 }
 
-/* The file keeps nothing but its descriptor. What a crash leaves of the name is used by the next one. */
+/* The file keeps nothing but its descriptor. If a crash leaves the name, the next one uses it. */
 static int open_temporary(struct meta_vfs *v, struct io **out)
 {
 	static const char name[] = "meta.db-temp";

@@ -240,7 +240,7 @@ UNIT_TEST(mem_disk_fills_up)
 	io_dir_close(d);
 }
 
-/* What is reserved reads as a hole, and behind the end it is given back by a truncation to the same size. */
+/* Reserved pages read as a hole, and behind the end a truncation to the same size gives them back. */
 UNIT_TEST(mem_allocated_pages_are_no_data)
 {
 	struct io_dir *d = new_disk();

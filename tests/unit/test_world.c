@@ -1,6 +1,6 @@
 /*
- * The whole stack in memory: pools, columns, layers, meta.db, commits, snapshots and views over io/mem and io/fault. What was
- * committed is there after a close, a cut of the power, a failing disk; a full one loses nothing and gives back.
+ * The whole stack in memory: pools, columns, layers, meta.db, commits, snapshots and views over io/mem and io/fault. All that
+ * was committed is there after a close, a cut of the power, a failing disk; a full one loses nothing and gives back.
  */
 #include <errno.h>
 #include <sched.h>
@@ -165,7 +165,7 @@ UNIT_TEST(meta_db_is_the_stores_alone)
 	CHECK(!strcmp(why.text, "/the/store/meta.db: another program has it open"));
 	clock_replace(NULL);
 	io_close(db);
-	/* What an earlier spillfs has left of the log's index goes. */
+	/* The index of the log that an earlier spillfs has left goes. */
 	CHECK_OK(io_open(disk, "meta.db-shm", IO_CREATE, &log));
 	io_close(log);
 	world_open(&w, disk, &world_config);
@@ -177,7 +177,7 @@ UNIT_TEST(meta_db_is_the_stores_alone)
 
 #define NROUNDS 4u
 
-/* What was committed is there; what was not is there or not, and harms nothing. */
+/* All that was committed is there; the rest is there or not, and harms nothing. */
 static void check_after_cut(struct world *w, unsigned committed)
 {
 	for (unsigned round = 1; round <= committed; round++)
@@ -238,7 +238,7 @@ UNIT_TEST(power_may_go_with_a_snapshot)
 
 /* ---- a failing disk ---- */
 
-/* What was answered with success, and then a commit: by rounds. */
+/* By rounds: was all of it answered with success, and then a commit? */
 struct promised {
 	bool files[3], again[3], snapshot;
 };

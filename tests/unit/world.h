@@ -1,6 +1,6 @@
 /*
  * A store in memory, with a tree or with arrays alone, for tests: no mount, no root, no disk. It can be closed and opened again, fail,
- * lose its power and be full. What cannot be had fails the test, unless a function returns an error.
+ * lose its power and be full. A function that returns no error fails the test instead.
  */
 #ifndef SPILLFS_TESTS_WORLD_H
 #define SPILLFS_TESTS_WORLD_H
