@@ -274,8 +274,10 @@ static void check_promised(struct world *w, const struct promised *p, bool dead)
 		CHECK(world_holds(w, "snapshots/s/layers/again", bytes_of(2, 0, 1), sizes[1]));
 }
 
-/* From the n-th change on `times` of them fail (0: all). How many there were. */
-static uint64_t live_on_failing_disk(uint64_t n, uint64_t times, bool cut)
+enum failing { FAILS_ONCE, DIES, DIES_IN_A_WRITE /* half of it is made */ };
+
+/* The n-th change fails, or all from there on. How many there were. cut: and then the power goes. */
+static uint64_t live_on_failing_disk(uint64_t n, enum failing how, bool cut)
 {
 	struct io_dir *disk = world_disk(), *faults = world_faults(disk);
 	struct promised promised = { .files = { false } };
@@ -284,39 +286,40 @@ static uint64_t live_on_failing_disk(uint64_t n, uint64_t times, bool cut)
 
 	CHECK_OK(world_open_dir(&w, faults, &world_config));
 	CHECK_OK(tree_sync(w.tree));
-	io_fault_fail_at(faults, n, times, -EIO, NULL);
+	if (how == DIES_IN_A_WRITE)
+		io_fault_arm(faults, n, -EIO, true);
+	else
+		io_fault_fail_at(faults, n, how == FAILS_ONCE ? 1 : 0, -EIO, NULL);
 	live(&w, &promised);
 	count = io_fault_count(faults);
 	if (cut)
 		CHECK_OK(io_mem_cut_power(disk, n));
 	world_close(&w);
 	world_open(&w, disk, &world_config);
-	check_promised(&w, &promised, !times);
+	check_promised(&w, &promised, how != FAILS_ONCE);
 	CHECK_OK(write_round(&w, 3, 2));
 	CHECK_OK(world_close(&w));
 	return count;
 }
 
-/* 1: every change; a third of them is a second. */
-#define FAIL_STEP 3
 #define NEVER (1u << 30)
 
 UNIT_TEST(a_disk_that_fails_once_loses_nothing)
 {
-	uint64_t count = live_on_failing_disk(NEVER, 1, false);
+	uint64_t count = live_on_failing_disk(NEVER, FAILS_ONCE, false);
 
 	CHECK(count > 60);
-	for (uint64_t n = 1; n <= count; n += FAIL_STEP)
-		live_on_failing_disk(n, 1, false);
+	for (uint64_t n = 1; n <= count; n++)
+		live_on_failing_disk(n, FAILS_ONCE, false);
 }
 
 UNIT_TEST(a_disk_that_dies_loses_nothing)
 {
-	uint64_t count = live_on_failing_disk(NEVER, 0, true);
+	uint64_t count = live_on_failing_disk(NEVER, DIES, true);
 
 	CHECK(count > 60);
-	for (uint64_t n = 1; n <= count; n += FAIL_STEP)
-		live_on_failing_disk(n, 0, n % 2);
+	for (uint64_t n = 1; n <= count; n++)
+		live_on_failing_disk(n, n % 3 ? DIES : DIES_IN_A_WRITE, n % 2);
 }
 
 /* ---- a full disk ---- */
