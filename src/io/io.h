@@ -1,7 +1,7 @@
 /*
  * Files and directories of the store, behind one vtable: io/file (a real directory), io/mem (a
- * directory in memory, for unit tests) and io/fault (wraps another, and fails or kills the process at
- * the n-th write or sync).
+ * disk in memory, for tests) and io/fault (wraps another, and fails or kills the process at
+ * the n-th change). Nothing above io/ uses another file of the store's: what one of them cannot do it says, by -EOPNOTSUPP.
  *
  * All offsets and lengths are bytes. All functions return 0 or -errno and are thread-safe; pread and
  * pwrite move everything asked for or fail: a pread that meets the end of the file returns -ENODATA
