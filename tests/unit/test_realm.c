@@ -265,7 +265,7 @@ UNIT_TEST(realm_live_tells_attributes)
 /* With O_DIRECT a lease goes around the store's cache as well, whoever lends it. */
 UNIT_TEST(realm_reads_go_the_way_of_the_handle)
 {
-	struct world w = new_world();
+	struct scene w = new_world();
 	const char *const paths[] = { "layers/d/x.f64", "buckets/b.u8", "columns/c.f64", "snapshots/s/layers/d/x.f64", "views/npy/layers/d/x.npy" };
 
 	for (size_t k = 0; k < sizeof(paths) / sizeof(*paths); k++) {
