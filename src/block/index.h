@@ -130,7 +130,7 @@ int index_encode(const struct index *ix, struct layer_index_head *head, void **o
  * (not logged), -ENOMEM. Safe on hostile input; memory is bounded by n times some 10^5. */
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out, struct index *ix_out);
 
-/* An index piece by piece (index_stream.c), when it is too long to be in memory: records in order, then names in order. */
+/* An index piece by piece (index/stream.c), when it is too long to be in memory: records in order, then names in order. */
 
 /* Where the stored bytes of an index are, its head first. A read outside [0, len) is not asked for. */
 struct index_source {
@@ -168,7 +168,7 @@ int index_writer_end(struct index_writer *w, const uint64_t *chain, size_t nchai
 /* All records and names of ix. */
 int index_write(struct index_writer *w, const struct index *ix);
 
-/* Single records of an index that stays encoded (index_pages.c): it is scanned once for the pages that it is stored in, and then a page
+/* Single records of an index that stays encoded (index/pages.c): it is scanned once for the pages that it is stored in, and then a page
  * is read for a record. Errors as index_decode. */
 struct index_page {
 	uint64_t first_ino, last_ino;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "block/cache.h"
-#include "block/layer_priv.h"
+#include "block/layer/inside.h"
 #include "util/err.h"
 
 /* Where the pages begin. */

@@ -1,5 +1,5 @@
 /*
- * Layer files: names, writing, reading. Sealing is in layer_seal.c.
+ * Layer files: names, writing, reading. Sealing is in seal.c.
  *
  * Invariants: (1) [0, end_bytes) is a sequence of whole frames, and seek[] lists them in order;
  * what a failed write left behind is cut off at once or, if that fails too, before the next write;
@@ -21,7 +21,7 @@
 #include <xxhash.h>
 
 #include "block/codec.h"
-#include "block/layer_priv.h"
+#include "block/layer/inside.h"
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/stats.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/layer_priv.h"
+#include "block/layer/inside.h"
 
 static void layer_seek_drop(struct layer *l)
 {

@@ -11,7 +11,7 @@
 
 #include <zstd.h>
 
-#include "block/layer_priv.h"
+#include "block/layer/inside.h"
 
 #define FRAME_HEAD_MAX \
 	18 /* RFC 8878: magic 4, descriptor 1, window 1, dictionary 4, content size 8 */

@@ -17,7 +17,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "block/layer_priv.h"
+#include "block/layer/inside.h"
 #include "util/err.h"
 
 int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...)

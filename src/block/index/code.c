@@ -1,6 +1,6 @@
 /*
  * The bytes of an index: encoding and decoding of its pieces, and of an index as a whole. Piece by piece, with little
- * memory: index_stream.c.
+ * memory: stream.c.
  *
  * Invariants: (1) what index_encode makes, index_decode takes and gives back equal; (2)
  * index_decode reads no byte outside [bytes, bytes + n), believes no length before it is bounded by what
@@ -17,7 +17,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "block/index_priv.h"
+#include "block/index/inside.h"
 #include "block/summary.h"
 
 /* No zstd frame of n bytes decodes to more than this: a block of 128 KiB takes at least 4 bytes. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/index_priv.h"
+#include "block/index/inside.h"
 
 void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size)
 {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "block/codec.h"
-#include "block/layer_priv.h"
+#include "block/layer/inside.h"
 #include "util/buf.h"
 
 /* No zstd frame decodes to more than some 32768 times its size. */

@@ -1,6 +1,6 @@
 /*
  * The index of a layer in memory: the list of its records, merging and flattening. What is inside a
- * record is in index_record.c, names and chain are in index_names.c, the bytes in index_code.c.
+ * record is in record.c, names and chain are in names.c, the bytes in code.c.
  *
  * Invariants: (1) records are sorted by ino, one each; (2) replaying an index on another gives what
  * replaying both in order would give; (3) a flattened index says of every ino and name that it
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/index_priv.h"
+#include "block/index/inside.h"
 
 void index_init(struct index *ix)
 {

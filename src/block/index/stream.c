@@ -13,7 +13,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "block/index_priv.h"
+#include "block/index/inside.h"
 
 #define BODY_LEVEL 3
 #define BODY_WHOLE_MAX ((size_t)256 << 10)

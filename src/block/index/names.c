@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/index_priv.h"
+#include "block/index/inside.h"
 
 void index_names_free(struct index *ix)
 {

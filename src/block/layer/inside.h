@@ -1,9 +1,8 @@
 /*
- * What layer.c (writing, reading), layer_seal.c, layer_open.c, layer_find.c, layer_recover.c and layer_check.c share. For these
- * only.
+ * What the files of a layer share: file.c (writing, reading), seal.c, open.c, find.c, recover.c, check.c. For these only.
  */
-#ifndef SPILLFS_BLOCK_LAYER_PRIV_H
-#define SPILLFS_BLOCK_LAYER_PRIV_H
+#ifndef SPILLFS_BLOCK_LAYER_INSIDE_H
+#define SPILLFS_BLOCK_LAYER_INSIDE_H
 
 #include <stdatomic.h>
 
@@ -24,7 +23,7 @@ struct layer {
 	_Atomic uint64_t end_bytes;   /* of the whole frames */
 	_Atomic uint64_t frame_bytes; /* of the zstd frames among them */
 	struct index ix;
-	struct index_pages pages; /* of a sealed layer's index (layer_find.c) */
+	struct index_pages pages; /* of a sealed layer's index (find.c) */
 	bool has_pages;
 	struct layer_index_head head; /* when sealed; and the next three */
 	uint64_t index_off, table_off;

@@ -12,7 +12,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "block/index_priv.h"
+#include "block/index/inside.h"
 
 #define WINDOW_BYTES ((size_t)64 << 10)
 

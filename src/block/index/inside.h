@@ -1,10 +1,10 @@
 /*
- * What the parts of the index share: index.c (records), index_record.c (one record), index_names.c (names
- * and chain), index_code.c (bytes), index_stream.c (bytes, piece by piece), index_pages.c (bytes, single records).
+ * What the parts of the index share: index.c (records), record.c (one record), names.c (names
+ * and chain), code.c (bytes), stream.c (bytes, piece by piece), pages.c (bytes, single records).
  * For these only.
  */
-#ifndef SPILLFS_BLOCK_INDEX_PRIV_H
-#define SPILLFS_BLOCK_INDEX_PRIV_H
+#ifndef SPILLFS_BLOCK_INDEX_INSIDE_H
+#define SPILLFS_BLOCK_INDEX_INSIDE_H
 
 #include "block/index.h"
 
