@@ -1,5 +1,5 @@
 /*
- * block/index, index_record, index_names and index_code.
+ * block/index.h, by the files of block/index/: index, record, names, piece, head and code.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -153,7 +153,7 @@ static bool same(const struct index *a, const struct index *b)
 	return equal;
 }
 
-UNIT_TEST(index_merge_equals_replay) /* (1) (2), index_record (1) - (5), index_names (1) (3) */
+UNIT_TEST(index_merge_equals_replay) /* (1) (2), record (1) - (5), names (1) (3) */
 {
 	for (int round = 0; round < 600; round++) {
 		uint64_t ninos = round % 3 ? 6 : 200;
@@ -194,7 +194,7 @@ static void merge_facts(struct index *ix, uint64_t ino, uint32_t block_bytes, ui
 	index_fini(&newer);
 }
 
-UNIT_TEST(index_merge_keeps_the_block_size) /* index_record (5) */
+UNIT_TEST(index_merge_keeps_the_block_size) /* record (5) */
 {
 	struct layer_block b = { .block = 3, .layer = 7, .raw_len = 100, .frame_off = 56, .frame_len = 9, .frame_raw = 100 };
 	struct index_record *r;
@@ -302,7 +302,7 @@ UNIT_TEST(index_flatten_equals_replay) /* (3) */
 	}
 }
 
-UNIT_TEST(index_names_are_sorted_and_found) /* index_names (1) */
+UNIT_TEST(index_names_are_sorted_and_found) /* names (1) */
 {
 	static const char *const names[] = { "a", "ab", "a\x01", "\xff", "b", "A", "...", ".a" };
 	size_t first, end;
@@ -374,7 +374,7 @@ UNIT_TEST(index_xattrs_are_read_back)
 	index_fini(&ix);
 }
 
-UNIT_TEST(index_tombstones_drop_and_merge) /* index_record (1) (2) */
+UNIT_TEST(index_tombstones_drop_and_merge) /* record (1) (2) */
 {
 	struct index ix;
 	struct index_record *r;
@@ -407,7 +407,7 @@ UNIT_TEST(index_tombstones_drop_and_merge) /* index_record (1) (2) */
 	CHECK_OK(index_record_set_xattrs(r, "no xattr", 8));
 	CHECK_OK(index_record_set_data(r, "data", 4));
 	CHECK_OK(index_record_set_target(r, "target"));
-	index_record_gone(r); /* index_record (3) */
+	index_record_gone(r); /* record (3) */
 	CHECK(!*r->target && !r->xattrs_len && !r->data_len);
 	CHECK(same(&ix, &ix));
 	CHECK_EQ(r->nblocks + r->ntombs, 0);
@@ -474,7 +474,7 @@ static int decode_exactly(const void *bytes, size_t n)
 	return 0;
 }
 
-UNIT_TEST(index_code_round_trips) /* index_code (1) */
+UNIT_TEST(index_code_round_trips) /* code (1) */
 {
 	for (int round = 0; round < 300; round++) {
 		struct layer_index_head head;
@@ -506,7 +506,7 @@ UNIT_TEST(index_code_round_trips) /* index_code (1) */
 	}
 }
 
-UNIT_TEST(index_code_rejects_damage) /* index_code (2) */
+UNIT_TEST(index_code_rejects_damage) /* code (2) */
 {
 	struct index ix;
 	uint8_t *bytes;
@@ -572,7 +572,7 @@ static uint8_t *pack(const uint8_t *plain, size_t len, size_t *len_out)
 	return bytes;
 }
 
-UNIT_TEST(index_code_keeps_the_stored_bytes) /* index_code (1) */
+UNIT_TEST(index_code_keeps_the_stored_bytes) /* code (1) */
 {
 	static const uint64_t values[] = { 0, 1, UINT32_MAX, 1ull << 40, UINT64_MAX };
 	size_t len, at = sizeof(struct layer_index_head);
@@ -600,7 +600,7 @@ UNIT_TEST(index_code_keeps_the_stored_bytes) /* index_code (1) */
 }
 
 /* Mutations behind a right checksum: counts, lengths, orders and offsets are all hostile. */
-UNIT_TEST(index_code_survives_mutations) /* index_code (2) (3) */
+UNIT_TEST(index_code_survives_mutations) /* code (2) (3) */
 {
 	unsigned taken = 0;
 
@@ -637,7 +637,7 @@ UNIT_TEST(index_code_survives_mutations) /* index_code (2) (3) */
 }
 
 /* The stored body is hostile while its checksum is right. */
-UNIT_TEST(index_code_survives_hostile_bodies) /* index_code (2) */
+UNIT_TEST(index_code_survives_hostile_bodies) /* code (2) */
 {
 	struct index ix;
 	uint8_t *good, *bytes;
@@ -689,7 +689,7 @@ UNIT_TEST(index_code_survives_hostile_bodies) /* index_code (2) */
 }
 
 /* A frame that says 4 GiB, and one that decodes to far more than an index of its size would. */
-UNIT_TEST(index_code_bounds_the_body) /* index_code (2) */
+UNIT_TEST(index_code_bounds_the_body) /* head */
 {
 	struct layer_index_head head = { .kind = LAYER_DELTA, .layer = 7 };
 	size_t len, n = 100u << 20;
@@ -760,7 +760,7 @@ static int encode_err(const struct index *ix)
 	return err;
 }
 
-UNIT_TEST(index_code_refuses_bad_entries) /* index_code (3) */
+UNIT_TEST(index_code_refuses_bad_entries) /* piece (3) */
 {
 	struct layer_block good = { .block = 1, .layer = 7, .raw_len = 50, .frame_off = 56, .frame_len = 9,
 				    .frame_raw = 60, .raw_off = 10 };
@@ -795,7 +795,7 @@ UNIT_TEST(index_code_refuses_bad_entries) /* index_code (3) */
 	index_fini(&ix);
 }
 
-UNIT_TEST(index_code_refuses_bad_names_and_chains) /* index_code (3), index_names (2) */
+UNIT_TEST(index_code_refuses_bad_names_and_chains) /* piece (2), code (3), names (2) */
 {
 	static const char *const bad[] = { "", ".", "..", "a/b", "/" };
 	char text[258];

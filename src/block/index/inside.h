@@ -1,7 +1,7 @@
 /*
- * What the parts of the index share: index.c (records), record.c (one record), names.c (names
- * and chain), code.c (bytes), stream.c (bytes, piece by piece), pages.c (bytes, single records).
- * For these only.
+ * What the files of the index share, from the ground up: record.c (one record), names.c (names and chain), index.c (all of them,
+ * in memory); piece.c (a record or a name as bytes), head.c (what is around the pieces), stream.c (bytes, piece by piece), pages.c
+ * (bytes, single records), code.c (bytes, as a whole). For these only.
  */
 #ifndef SPILLFS_BLOCK_INDEX_INSIDE_H
 #define SPILLFS_BLOCK_INDEX_INSIDE_H
@@ -11,6 +11,8 @@
 /* Up to this many newer ones are put in one by one, more are merged in one pass. */
 #define INDEX_MERGE_FEW 32
 #define INDEX_NAME_BYTES_MAX 255
+
+/* record.c */
 
 /* v with room for n elements in all, doubled; NULL (v is unchanged) when memory is out. */
 void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size);
@@ -22,6 +24,8 @@ void index_text_free(char *text);
 int index_record_new(uint64_t ino, struct index_record **out);
 bool index_record_xattrs_valid(const struct index_record *r);
 
+/* names.c */
+
 void index_names_free(struct index *ix);
 int index_names_merge(struct index *ix, const struct index *newer);
 void index_names_flatten(struct index *ix);
@@ -30,15 +34,8 @@ bool index_name_valid(const char *name, size_t len);
 /* 0, -EINVAL: a number is 0 or stands there twice, -ENOMEM. */
 int index_chain_check(const uint64_t *chain, size_t n);
 
-/* The head; the checksum of all is right, and its counts can be. -EUCLEAN, and what the source says. */
-int index_head_read(const struct index_source *src, struct layer_index_head *out);
-/* All that index_writer_end says but the checksum. */
-void index_head_fill(struct layer_index_head *head, uint64_t nrecords, uint64_t nnames, uint64_t nchain, uint64_t body_bytes,
-		     uint64_t raw_bytes);
-/* The zstd frame at p: its stored length, and what it decodes to, which is at most `most` bytes. */
-bool index_frame_measure(const uint8_t *p, size_t left, uint64_t most, size_t *len_out, size_t *raw_out);
-/* -ENOMEM, -EUCLEAN. */
-int index_frame_decode(const uint8_t *p, size_t len, uint8_t *out, size_t raw);
+/* piece.c */
+
 /* The record at p, of which len_bytes lies inside what may be read and is as long as struct layer_record at least. -ENOMEM,
  * -EUCLEAN. */
 int index_record_decode(const uint8_t *p, struct index_record **out);
@@ -50,5 +47,17 @@ size_t index_record_bytes(const struct index_record *r);
 void index_record_encode(const struct index_record *r, uint8_t *p, size_t len);
 size_t index_name_bytes(const struct index_name *n);
 void index_name_encode(const struct index_name *n, uint8_t *p, size_t len);
+
+/* head.c */
+
+/* The head; the checksum of all is right, and its counts can be. -EUCLEAN, and what the source says. */
+int index_head_read(const struct index_source *src, struct layer_index_head *out);
+/* All that index_writer_end says but the checksum. */
+void index_head_fill(struct layer_index_head *head, uint64_t nrecords, uint64_t nnames, uint64_t nchain, uint64_t body_bytes,
+		     uint64_t raw_bytes);
+/* The zstd frame at p: its stored length, and what it decodes to, which is at most `most` bytes. */
+bool index_frame_measure(const uint8_t *p, size_t left, uint64_t most, size_t *len_out, size_t *raw_out);
+/* -ENOMEM, -EUCLEAN. */
+int index_frame_decode(const uint8_t *p, size_t len, uint8_t *out, size_t raw);
 
 #endif

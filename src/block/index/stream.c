@@ -332,3 +332,14 @@ int index_writer_end(struct index_writer *w, const uint64_t *chain, size_t nchai
 		index_head_fill(head, w->nrecords, w->nnames, nchain, w->body_bytes, w->raw_bytes);
 	return err;
 }
+
+int index_write(struct index_writer *w, const struct index *ix)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < ix->n && !err; i++)
+		err = index_writer_record(w, ix->v[i]);
+	for (size_t i = 0; i < ix->nnames && !err; i++)
+		err = index_writer_name(w, &ix->names[i]);
+	return err;
+}
