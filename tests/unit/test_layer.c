@@ -1,5 +1,5 @@
 /*
- * block/layer, layer_open, layer_recover and layer_check, on io/mem, io/fault and a real directory.
+ * block/layer.h, by the files of block/layer/: file, index, open, seal, recover and check, on io/mem, io/fault and a real directory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -335,7 +335,7 @@ static bool damage_refused(struct io_dir *d, unsigned *unseen)
 }
 
 /* Flips bits in every byte of the file: it is refused, or the frame that was hit is. */
-UNIT_TEST(layer_damage_is_found) /* layer_open (1) (2) (4), layer_check (1) */
+UNIT_TEST(layer_damage_is_found) /* index (1) (2), open (1) (4), check (1) */
 {
 	struct io_dir *d = mem_dir();
 	struct layer *l = sealed_layer(d);
@@ -389,7 +389,7 @@ static void flip(struct io_dir *d, uint64_t at)
 	io_close(io);
 }
 
-UNIT_TEST(layer_verify_walks_on) /* layer_check (1) (2) */
+UNIT_TEST(layer_verify_walks_on) /* check (1) (2) */
 {
 	struct io_dir *d = mem_dir();
 	struct layer *l = sealed_layer(d);
@@ -417,7 +417,7 @@ UNIT_TEST(layer_verify_walks_on) /* layer_check (1) (2) */
 	io_dir_close(d);
 }
 
-UNIT_TEST(layer_recover_verifies_segments) /* layer_recover (1) */
+UNIT_TEST(layer_recover_verifies_segments) /* recover (1) */
 {
 	struct io_dir *d = mem_dir();
 	uint64_t first, second, committed;
@@ -453,7 +453,7 @@ UNIT_TEST(layer_recover_verifies_segments) /* layer_recover (1) */
 	io_dir_close(d);
 }
 
-UNIT_TEST(layer_opens_in_two_steps) /* layer_open (4) */
+UNIT_TEST(layer_opens_in_two_steps) /* open (4) */
 {
 	struct io_dir *d = mem_dir();
 	struct layer *whole = sealed_layer(d), *l;
@@ -547,7 +547,7 @@ static void make_full(struct layer *l, struct index *full)
 	CHECK_OK(index_set_chain(full, (const uint64_t[]){ 3, 4 }, 2));
 }
 
-UNIT_TEST(layer_full_is_sealed_and_adopted) /* (7) */
+UNIT_TEST(layer_full_is_sealed_and_adopted) /* index (7) */
 {
 	struct io_dir *d;
 	struct index full;
@@ -673,7 +673,7 @@ static void put_file(struct io_dir *d, const uint8_t *bytes, uint64_t n)
 	io_close(io);
 }
 
-UNIT_TEST(layer_is_salvaged) /* layer_recover (3) */
+UNIT_TEST(layer_is_salvaged) /* recover (3) */
 {
 	struct io_dir *d = mem_dir();
 	uint64_t end[4], seg[3], committed, off;
@@ -775,7 +775,7 @@ static int reopened(struct io_dir *d)
 }
 
 /* Indexes with a right checksum that are not of this file. */
-UNIT_TEST(layer_hostile_indexes_are_refused) /* layer_open (1) (2) (4), layer_check (1) */
+UNIT_TEST(layer_hostile_indexes_are_refused) /* index (1) (2), open (1) (4), check (1) */
 {
 	struct io_dir *d = mem_dir();
 	struct layer *l = sealed_layer(d), *frames;
@@ -931,7 +931,7 @@ static void fault_at(uint64_t n, bool torn, bool *fired)
 	io_dir_close(d);
 }
 
-UNIT_TEST(layer_survives_a_fault_at_every_step) /* (1) (5) */
+UNIT_TEST(layer_survives_a_fault_at_every_step) /* file (1), index (6) */
 {
 	for (int torn = 0; torn <= 1; torn++) {
 		bool fired = true;
@@ -945,7 +945,7 @@ UNIT_TEST(layer_survives_a_fault_at_every_step) /* (1) (5) */
 
 /* The disk fails once and is well again: the same layer goes on, with nothing of the failed write.
  */
-UNIT_TEST(layer_goes_on_after_a_failed_write) /* (1) */
+UNIT_TEST(layer_goes_on_after_a_failed_write) /* file (1) */
 {
 	for (uint64_t nth = 1; nth <= 3; nth++) {
 		struct io_dir *d;
@@ -1000,7 +1000,7 @@ static void *appender_run(void *arg)
 	return NULL;
 }
 
-UNIT_TEST(layer_appends_of_many_threads) /* (1) (2) */
+UNIT_TEST(layer_appends_of_many_threads) /* file (1) (2) */
 {
 	struct io_dir *d = mem_dir();
 	struct appender a[4];

@@ -1,18 +1,17 @@
 /*
- * Layer files: names, writing, reading. Sealing is in seal.c.
+ * The file of a layer: its name and header, frames appended to it, bytes and frames read. Indexes in it: index.c.
  *
  * Invariants: (1) [0, end_bytes) is a sequence of whole frames, and seek[] lists them in order;
  * what a failed write left behind is cut off at once or, if that fails too, before the next write;
- * (2) end_bytes only grows; (3) no frame is longer, stored or decoded, than 2^32 - 1; (4) a
- * segment's stored_bytes are those of the frames since the segment before; (5) the index holds what
- * the segments say, no more, but for the chain; (6) a sealed layer is never written; (7) a layer without
- * a number has no segment.
+ * (2) end_bytes only grows; (3) no frame is longer, stored or decoded, than 2^32 - 1; (4) a sealed layer is never
+ * written.
  */
 #include "block/layer.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,72 +310,36 @@ int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len,
 	return err;
 }
 
-static int segment_append_locked(struct layer *l, struct index *added, struct layer_index_head *head)
-{
-	uint64_t frame_bytes = atomic_load(&l->frame_bytes);
-	size_t len;
-	int err;
-
-	if (layer_bad_block(l, added, head->kind, atomic_load(&l->end_bytes)))
-		return -EINVAL;
-	head->prev_off_bytes = l->segment_off;
-	head->stored_bytes = frame_bytes - l->segment_frame_bytes;
-	err = layer_seek_reserve(l);
-	if (!err)
-		err = layer_write_index_locked(l, head, layer_fill_index, added, added->chain, added->nchain, &len);
-	if (err)
-		return err;
-	err = index_take(&l->ix, added);
-	if (err) {
-		/* The index is neither old nor new: nothing may be built on it. */
-		layer_cut_locked(l);
-		l->broken = err;
-		return err;
-	}
-	l->segment_off = atomic_load(&l->end_bytes);
-	l->segment_frame_bytes = frame_bytes;
-	layer_seek_push(l, len, 0);
-	return 0;
-}
-
-int layer_segment(struct layer *l, struct index *added, uint64_t commit, int64_t time_ns,
-		  uint64_t *segment_off_out)
-{
-	struct layer_index_head head = {
-		.kind = LAYER_SEGMENT,
-		.layer = l->number,
-		.commit = commit,
-		.time_ns = time_ns,
-	};
-	uint64_t off;
-	int err;
-
-	assert(!layer_sealed(l) && l->number);
-	lock_acquire(&l->lock);
-	err = segment_append_locked(l, added, &head);
-	off = l->segment_off;
-	lock_release(&l->lock);
-	if (!err)
-		*segment_off_out = off;
-	return err;
-}
-
-int layer_set_chain(struct layer *l, const uint64_t *chain, size_t n)
-{
-	int err;
-
-	assert(!layer_sealed(l) && l->number);
-	if (n && chain[n - 1] != l->number)
-		return -EINVAL;
-	lock_acquire(&l->lock);
-	err = index_set_chain(&l->ix, chain, n);
-	lock_release(&l->lock);
-	return err;
-}
-
 int layer_sync(struct layer *l)
 {
 	return io_sync(l->io);
+}
+
+int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+
+	if (l->quiet)
+		return -EUCLEAN;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	return err_corrupt(l->name, off, "%s", what);
+}
+
+int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off)
+{
+	const struct layer_ending *e = &l->ending;
+	int err;
+
+	if (e->bytes && off >= e->off && off - e->off <= e->len && n <= e->len - (off - e->off)) {
+		memcpy(buf, e->bytes + (off - e->off), n);
+		return 0;
+	}
+	err = io_pread(l->io, buf, n, off);
+	return err == -ENODATA ? layer_damage(l, off, "the file is shorter than it says")
+			       : err;
 }
 
 int layer_read(struct layer *l, uint64_t off, unsigned how, void *frame, size_t frame_len)

@@ -69,10 +69,9 @@ static int load_page(void *ctx, void *dst, size_t size)
 /* The record names no frame that is not there; else it is freed. */
 static int believe(struct layer *l, struct index_record *r)
 {
-	const struct index ix = { .v = &r, .n = 1 };
 	uint64_t ino = r->ino;
 
-	if (!layer_bad_block(l, &ix, l->head.kind, l->index_off))
+	if (!layer_bad_block(l, r, l->head.kind, l->index_off))
 		return 0;
 	index_record_free(r);
 	return layer_damage(l, l->index_off, "a block of inode %llu lies outside the frames", (unsigned long long)ino);

@@ -1,5 +1,6 @@
 /*
- * What the files of a layer share: file.c (writing, reading), seal.c, open.c, find.c, recover.c, check.c. For these only.
+ * What the files of a layer share, from the ground up: file.c (frames written, bytes read), index.c (indexes read and written),
+ * open.c, seal.c, find.c (single records), recover.c, check.c. For these only.
  */
 #ifndef SPILLFS_BLOCK_LAYER_INSIDE_H
 #define SPILLFS_BLOCK_LAYER_INSIDE_H
@@ -43,19 +44,31 @@ struct layer {
 	int broken;                   /* -errno for all later writes */
 };
 
+/* file.c */
+
 /* Takes io over on success. */
 int layer_new(struct io *io, uint64_t number, const uint8_t store_uuid[16], struct layer **out);
-int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uint8_t store_uuid[16],
-		    struct layer **out);
+/* Room in seek[] for one more frame. */
 int layer_seek_reserve(struct layer *l);
 /* Notes one more frame at the end; the room is reserved. raw_bytes 0: skippable. */
 void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes);
-
 /* Writes behind the last frame, `ahead` bytes further on; cuts off what a failure leaves. */
 int layer_write_locked(struct layer *l, const void *buf, size_t n, uint64_t ahead, unsigned how);
 /* Cuts off what stands behind the last frame. */
 int layer_cut_locked(struct layer *l);
+/* Logs damage of the file unless the layer is quiet; -EUCLEAN. */
+int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Like io_pread; a file that ends too early is damage. */
+int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off);
 
+/* index.c */
+
+/* The first block entry that a record in an index of this kind may not have in l, where frames end at limit; NULL: none. */
+const struct layer_block *layer_bad_block(const struct layer *l, const struct index_record *r, uint32_t kind, uint64_t limit);
+/* Reads and verifies the index at off, of which [off, limit) may be read: a segment, or what stands behind them
+ * in a sealed layer. */
+int layer_read_index(struct layer *l, uint64_t off, uint64_t limit, bool sealed, struct layer_index_head *head_out,
+		     struct index *ix_out, uint64_t *end_out);
 /* Writes an index behind the last frame: a skippable frame of *len_out bytes, which the caller takes over. Fills in the
  * rest of *head. */
 int layer_write_index_locked(struct layer *l, struct layer_index_head *head, int (*fill)(void *ctx, struct layer_filler *f),
@@ -63,20 +76,16 @@ int layer_write_index_locked(struct layer *l, struct layer_index_head *head, int
 /* A `fill` that gives all of an index, whose entries were checked. */
 int layer_fill_index(void *ix, struct layer_filler *f);
 
-/* Logs damage of the file unless the layer is quiet; -EUCLEAN. */
-int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* Like io_pread; a file that ends too early is damage. */
-int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off);
+/* open.c */
+
+int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uint8_t store_uuid[16],
+		    struct layer **out);
 int layer_read_header(struct layer *l);
-/* Reads and verifies the index at off, of which [off, limit) may be read: a segment, or what stands behind them
- * in a sealed layer. */
-int layer_read_index(struct layer *l, uint64_t off, uint64_t limit, bool sealed, struct layer_index_head *head_out,
-		     struct index *ix_out, uint64_t *end_out);
 /* The seek table of a sealed layer; checked against the file's length. *out is malloc'd. */
 int layer_read_table(struct layer *l, struct layer_seek_entry **out);
-/* The first block entry that an index of this kind may not have in l, where frames end at limit; NULL: none. */
-const struct layer_block *layer_bad_block(const struct layer *l, const struct index *ix, uint32_t kind,
-					  uint64_t limit);
+
+/* recover.c */
+
 /* Measures the frame at off. *raw_out is 0 for a skippable one. */
 int layer_walk_frame(struct layer *l, uint64_t off, uint64_t limit, uint64_t *stored_out, uint64_t *raw_out);
 

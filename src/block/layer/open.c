@@ -9,8 +9,6 @@
  * Footer, seek table and index lie at the end: one read of it has all of them, unless they are long.
  */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,20 +16,6 @@
 #include <xxhash.h>
 
 #include "block/layer/inside.h"
-#include "util/err.h"
-
-int layer_damage(const struct layer *l, uint64_t off, const char *fmt, ...)
-{
-	char what[256];
-	va_list ap;
-
-	if (l->quiet)
-		return -EUCLEAN;
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	return err_corrupt(l->name, off, "%s", what);
-}
 
 /* The first read takes so many bytes of the file's end. */
 #define ENDING_BYTES (64u << 10)
@@ -54,20 +38,6 @@ static void drop_ending(struct layer *l)
 {
 	free(l->ending.bytes);
 	l->ending = (struct layer_ending){ 0 };
-}
-
-int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off)
-{
-	const struct layer_ending *e = &l->ending;
-	int err;
-
-	if (e->bytes && off >= e->off && off - e->off <= e->len && n <= e->len - (off - e->off)) {
-		memcpy(buf, e->bytes + (off - e->off), n);
-		return 0;
-	}
-	err = io_pread(l->io, buf, n, off);
-	return err == -ENODATA ? layer_damage(l, off, "the file is shorter than it says")
-			       : err;
 }
 
 int layer_read_header(struct layer *l)
@@ -96,95 +66,6 @@ int layer_read_header(struct layer *l)
 	if (memcmp(h.store_uuid, l->uuid, sizeof(l->uuid)))
 		return layer_damage(l, 0, "the layer belongs to another store");
 	return 0;
-}
-
-/* Is the chain what an index of this kind has? */
-static bool chain_fits(const struct layer *l, uint32_t kind, const struct index *ix)
-{
-	if (kind == LAYER_SEGMENT)
-		return true;
-	if (kind == LAYER_FULL && ix->nchain != 1)
-		return false;
-	return !ix->nchain || ix->chain[ix->nchain - 1] == l->number;
-}
-
-static int check_index(const struct layer *l, uint64_t off, bool sealed, const struct layer_index_head *head,
-		       const struct index *ix)
-{
-	const struct layer_block *bad;
-
-	if ((head->kind == LAYER_SEGMENT) == sealed || head->layer != l->number)
-		return layer_damage(l, off, "an index of kind %u, layer %llu", head->kind,
-				    (unsigned long long)head->layer);
-	if (!chain_fits(l, head->kind, ix))
-		return layer_damage(l, off, "the chain does not end in this layer");
-	bad = layer_bad_block(l, ix, head->kind, off);
-	if (bad)
-		return layer_damage(l, off, "block %llu, of layer %llu at %llu, lies outside the frames",
-				    (unsigned long long)bad->block, (unsigned long long)bad->layer,
-				    (unsigned long long)bad->frame_off);
-	return 0;
-}
-
-int layer_read_index(struct layer *l, uint64_t off, uint64_t limit, bool sealed, struct layer_index_head *head_out,
-		     struct index *ix_out, uint64_t *end_out)
-{
-	struct layer_index_head head;
-	struct layer_skip skip;
-	struct index ix;
-	void *bytes;
-	int err;
-
-	if (off < LAYER_HEADER_FRAME_BYTES || off > limit || limit - off < sizeof(skip))
-		return layer_damage(l, off, "no room for an index");
-	err = layer_pread(l, &skip, sizeof(skip), off);
-	if (err)
-		return err;
-	if (skip.magic != LAYER_SKIP_MAGIC || skip.len_bytes > limit - off - sizeof(skip))
-		return layer_damage(l, off, "no index where one should be");
-	bytes = malloc(skip.len_bytes ? skip.len_bytes : 1);
-	if (!bytes)
-		return -ENOMEM;
-	err = layer_pread(l, bytes, skip.len_bytes, off + sizeof(skip));
-	if (!err) {
-		err = index_decode(bytes, skip.len_bytes, &head, &ix);
-		if (err == -EUCLEAN)
-			layer_damage(l, off, "the index is damaged");
-	}
-	free(bytes);
-	if (err)
-		return err;
-	err = check_index(l, off, sealed, &head, &ix);
-	if (err) {
-		index_fini(&ix);
-		return err;
-	}
-	*head_out = head;
-	*ix_out = ix;
-	*end_out = off + sizeof(skip) + skip.len_bytes;
-	return 0;
-}
-
-const struct layer_block *layer_bad_block(const struct layer *l, const struct index *ix, uint32_t kind,
-					  uint64_t limit)
-{
-	for (size_t i = 0; i < ix->n; i++) {
-		const struct index_record *r = ix->v[i];
-
-		for (size_t k = 0; k < r->nblocks; k++) {
-			const struct layer_block *b = &r->blocks[k];
-
-			if (b->layer != l->number) {
-				if (kind != LAYER_FULL)
-					return b;
-				continue;
-			}
-			if (b->frame_off && (b->frame_off < LAYER_HEADER_FRAME_BYTES || b->frame_off > limit ||
-					     b->frame_len > limit - b->frame_off))
-				return b;
-		}
-	}
-	return NULL;
 }
 
 /* Where the seek table is, and how many entries it has. */
