@@ -21,6 +21,7 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "block/shuffle.h"
 #include "util/buf.h"
 
 #define RAW_BLOCK_MAX (128u << 10) /* RFC 8878: a block has at most 128 KiB */
@@ -233,7 +234,7 @@ static int sample_try(ZSTD_CCtx *c, const struct codec_params *p, const void *ra
 	mixed = buf + SAMPLE_BYTES;
 	frame = mixed + SAMPLE_BYTES;
 	len = sample_gather(raw, n, p->elem_bytes, buf);
-	codec_shuffle(buf, mixed, len, p->elem_bytes);
+	shuffle_apply(buf, mixed, len, p->elem_bytes);
 	err = compress(c, p->level, buf, len, frame, bound, &plain);
 	if (!err)
 		err = compress(c, p->level, mixed, len, frame, bound, &shuffled);
@@ -346,7 +347,7 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 		mixed = buf_alloc(n);
 		if (!mixed)
 			return -ENOMEM;
-		codec_shuffle(raw, mixed, n, p->elem_bytes);
+		shuffle_apply(raw, mixed, n, p->elem_bytes);
 		raw = mixed;
 	}
 	err = encode_block(c, p->level, raw, n, frame, cap, hint, &len);
@@ -396,7 +397,7 @@ int codec_decode(const void *frame, size_t frame_len, enum codec_filter filter, 
 		return -ENOMEM;
 	err = decompress(frame, frame_len, mixed, n);
 	if (!err)
-		codec_unshuffle(mixed, out, n, elem_bytes);
+		shuffle_undo(mixed, out, n, elem_bytes);
 	buf_free(mixed, n);
 	return err;
 }

@@ -1,8 +1,7 @@
 /*
  * Frames: one block of an array becomes one zstd frame with content size and checksum (RFC 8878), so
- * that `zstd -d` reads it. With CODEC_NONE the frame holds raw blocks only. Before compression a block
- * may be byte-shuffled: byte k of every element goes to plane k (the "shuffle" of Blosc and numcodecs,
- * Parquet's BYTE_STREAM_SPLIT); a tail shorter than one element follows unshuffled.
+ * that `zstd -d` reads it. At level 0 the frame holds raw blocks only. Before compression a block
+ * may be shuffled (shuffle.h).
  *
  * Thread-safe: contexts are per thread. Nothing blocks.
  */
@@ -33,9 +32,6 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
  * content size, no checksum, or trailing bytes (not logged: the caller knows the names). -ENOMEM. */
 int codec_decode(const void *frame, size_t frame_len, enum codec_filter filter, uint32_t elem_bytes,
 		 void *out, size_t n);
-
-void codec_shuffle(const void *in, void *out, size_t n, uint32_t elem_bytes);
-void codec_unshuffle(const void *in, void *out, size_t n, uint32_t elem_bytes);
 
 /* Frees the calling thread's contexts (also done at thread exit). */
 void codec_thread_fini(void);

@@ -1,8 +1,7 @@
 /*
- * The byte shuffle: byte k of element i goes to plane k, position i; a tail shorter than one
- * element follows unshuffled.
+ * The byte shuffle.
  *
- * Invariants: (1) codec_unshuffle undoes codec_shuffle for every n and element size; (2) the vector
+ * Invariants: (1) shuffle_undo undoes shuffle_apply for every n and element size; (2) the vector
  * and the portable paths give the same bytes.
  *
  * The vector path takes 16 elements of E = 2^k bytes at once, in E registers. A byte's place in
@@ -10,7 +9,7 @@
  * interleaving register i with register i + E/2 rotates that number left by one bit; so four rounds
  * shuffle and k rounds unshuffle.
  */
-#include "block/codec.h"
+#include "block/shuffle.h"
 
 #include <string.h>
 
@@ -105,7 +104,7 @@ static size_t unshuffle_vectors(const uint8_t *in, uint8_t *out, size_t nelems, 
 #define HAVE_VECTOR 0
 #endif
 
-void codec_shuffle(const void *in, void *out, size_t n, uint32_t elem_bytes)
+void shuffle_apply(const void *in, void *out, size_t n, uint32_t elem_bytes)
 {
 	const uint8_t *src = in;
 	uint8_t *dst = out;
@@ -121,7 +120,7 @@ void codec_shuffle(const void *in, void *out, size_t n, uint32_t elem_bytes)
 	memcpy(dst + nelems * e, src + nelems * e, n - nelems * e);
 }
 
-void codec_unshuffle(const void *in, void *out, size_t n, uint32_t elem_bytes)
+void shuffle_undo(const void *in, void *out, size_t n, uint32_t elem_bytes)
 {
 	const uint8_t *src = in;
 	uint8_t *dst = out;

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "array/pin.h"
+#include "block/shuffle.h"
 #include "util/buf.h"
 #include "view/priv.h"
 
@@ -360,7 +361,7 @@ static int borrow_shuffled(const struct view_source *s, const struct view_shuffl
 
 	if (!err) {
 		memset(in + f->len, 0, whole - (size_t)f->len);
-		codec_shuffle(in, buf, whole, f->elem_bytes);
+		shuffle_apply(in, buf, whole, f->elem_bytes);
 	}
 	buf_free(in, whole);
 	if (err) {

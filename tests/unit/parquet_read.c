@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "block/codec.h"
+#include "block/shuffle.h"
 #include "unit.h"
 
 enum {
@@ -221,7 +222,7 @@ static void decode_page(const uint8_t *body, size_t raw, int64_t type, int64_t e
 	}
 	CHECK_EQ(raw, count * width);
 	if (encoding == 9)
-		codec_unshuffle(body, out, raw, (uint32_t)width);
+		shuffle_undo(body, out, raw, (uint32_t)width);
 	else
 		memcpy(out, body, raw);
 	CHECK(encoding == 0 || (encoding == 9 && (type == 4 || type == 5)));

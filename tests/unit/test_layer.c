@@ -13,6 +13,7 @@
 
 #include "block/codec.h"
 #include "block/layer.h"
+#include "block/shuffle.h"
 #include "io/io.h"
 #include "unit.h"
 
@@ -1061,7 +1062,7 @@ UNIT_TEST(layer_is_stock_zstd)
 	CHECK(f);
 	for (uint64_t block = 0; block < 9; block++) {
 		block_bytes(block, want);
-		codec_shuffle(want, mixed, BLOCK, 4);
+		shuffle_apply(want, mixed, BLOCK, 4);
 		CHECK_EQ(fread(got, 1, BLOCK, f), BLOCK);
 		CHECK(!memcmp(got, block_policy(block) == CODEC_POLICY_SHUFFLE ? mixed : want,
 			      BLOCK));

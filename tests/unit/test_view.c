@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include "array/pin.h"
+#include "block/shuffle.h"
 #include "block/summary.h"
 #include "unit.h"
 #include "view_world.h"
@@ -98,7 +99,7 @@ static uint8_t *decode(const uint8_t *p, size_t n, uint64_t block, bool shuffled
 		CHECK(!ZSTD_isError(len) && raw <= block);
 		CHECK_EQ(ZSTD_decompress(mixed, raw, p + at, len), raw);
 		if (shuffled)
-			codec_unshuffle(mixed, out + done, raw, 8);
+			shuffle_undo(mixed, out + done, raw, 8);
 		else
 			memcpy(out + done, mixed, raw);
 		done += raw;

@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "array/pin.h"
+#include "block/shuffle.h"
 #include "unit.h"
 #include "view_world.h"
 
@@ -124,7 +125,7 @@ static void decode_chunk(struct seen *z, const uint8_t *got, size_t n, uint8_t *
 		CHECK_EQ(ZSTD_findFrameCompressedSize(got, n), n);
 		CHECK_EQ(ZSTD_decompress(mixed, z->chunk_bytes, got, n), z->chunk_bytes);
 		if (z->shuffled)
-			codec_unshuffle(mixed, raw, z->chunk_bytes, z->elem);
+			shuffle_undo(mixed, raw, z->chunk_bytes, z->elem);
 		else
 			memcpy(raw, mixed, z->chunk_bytes);
 	}
