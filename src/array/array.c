@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "array/dirty.h"
-#include "array/layered.h"
+#include "array/layered/dirty.h"
+#include "array/layered/layered.h"
 #include "array/promise.h"
 #include "store/meta.h"
 #include "store/store.h"

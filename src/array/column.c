@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "array/array.h"
-#include "array/dirty.h"
+#include "array/layered/dirty.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/err.h"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "array/array.h"
-#include "array/layered.h"
+#include "array/layered/layered.h"
 #include "spillfs.h"
 #include "tree/inode.h"
 #include "tree/live/edit.h"

@@ -11,7 +11,7 @@
 #include <zstd.h>
 
 #include "array/dtype.h"
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "view/priv.h"
 
 #define BLOCK_MAX (128u << 10) /* RFC 8878 */

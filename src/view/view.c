@@ -16,7 +16,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "block/shuffle.h"
 #include "util/buf.h"
 #include "view/priv.h"

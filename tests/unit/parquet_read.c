@@ -7,7 +7,6 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "block/codec.h"
 #include "block/shuffle.h"
 #include "unit.h"
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/dirty.h"
-#include "array/layered.h"
+#include "array/layered/dirty.h"
+#include "array/layered/layered.h"
 #include "block/cache.h"
 #include "block/summary.h"
 #include "unit.h"

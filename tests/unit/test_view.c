@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "block/shuffle.h"
 #include "block/summary.h"
 #include "unit.h"

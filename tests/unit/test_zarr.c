@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "block/shuffle.h"
 #include "unit.h"
 #include "view_world.h"

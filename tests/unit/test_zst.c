@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "block/format.h"
 #include "unit.h"
 #include "util/buf.h"

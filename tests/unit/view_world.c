@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "unit.h"
 
 void view_world_open(struct world *w)

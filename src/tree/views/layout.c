@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/pin.h"
+#include "array/layered/pin.h"
 #include "array/runs.h"
 #include "tree/views/inside.h"
 

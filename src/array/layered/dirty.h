@@ -8,8 +8,8 @@
  * changes it; readers may read). A failed flush makes it DIRTY again: nothing is lost, the error goes to
  * whoever waits.
  */
-#ifndef SPILLFS_ARRAY_DIRTY_H
-#define SPILLFS_ARRAY_DIRTY_H
+#ifndef SPILLFS_ARRAY_LAYERED_DIRTY_H
+#define SPILLFS_ARRAY_LAYERED_DIRTY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -86,7 +86,7 @@ int dirty_flush_all(struct dirty *d);
 /* Has the array dirty or flushing blocks? */
 bool dirty_has(struct array *a);
 
-/* For dirty.c (dirty_encode.c): the frame of a job that was taken out of the queue, and the refs of its
+/* For dirty.c (encode.c): the frame of a job that was taken out of the queue, and the refs of its
  * blocks without their place in a layer. -ENOMEM, -EIO. dirty_encode_drop frees what is left of either. */
 int dirty_encode(struct dirty_block *job);
 void dirty_encode_drop(struct dirty_block *job);

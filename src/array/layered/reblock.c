@@ -11,9 +11,9 @@
  */
 #include <errno.h>
 
-#include "array/dirty.h"
-#include "array/layered.h"
-#include "array/pin.h"
+#include "array/layered/dirty.h"
+#include "array/layered/layered.h"
+#include "array/layered/pin.h"
 #include "util/buf.h"
 
 /* Nobody reads the array, and no commit stages it, until all of it is written. */

@@ -16,14 +16,14 @@
  *     join the first, the oldest first. It ends as a whole: all of its blocks are clean, or all are dirty and
  *     back in the queue, in the order of the job.
  */
-#include "array/dirty.h"
+#include "array/layered/dirty.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/layered.h"
+#include "array/layered/layered.h"
 #include "array/promise.h"
 #include "block/cache.h"
 #include "io/io.h"

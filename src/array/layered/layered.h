@@ -51,16 +51,16 @@ int layered_note_change_locked(struct layered *l, uint64_t block, struct blockma
 void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const struct block_ref *ref);
 int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count);
 
-/* The vtable's changing half (layered_edit.c). */
+/* The vtable's changing half (edit.c). */
 int layered_write(struct array *a, const void *buf, size_t len, uint64_t off, unsigned how, size_t *done_out);
 int layered_resize(struct array *a, uint64_t size);
 int layered_punch(struct array *a, uint64_t off, uint64_t len);
 
-/* The content in blocks of another size (layered_reblock.c). Blocks on I/O of the whole array. -EOPNOTSUPP: it is too large for
+/* The content in blocks of another size (reblock.c). Blocks on I/O of the whole array. -EOPNOTSUPP: it is too large for
  * that; -ENOSPC. After an error nothing has changed. */
 int layered_reblock(struct array *a, uint32_t block_bytes);
 
-/* Compaction (layered_remap.c). */
+/* Compaction (remap.c). */
 int layered_remap(struct array *a, const struct compact *c);
 
 /* Where the blocks from `first` on are (spillfs.h). */

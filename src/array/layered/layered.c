@@ -12,7 +12,7 @@
  *     Blocks that are stored have the size that their record says, whatever an xattr says since.
  *  4. Bytes of a block behind its valid length are zeros, and so is all of it behind the size.
  */
-#include "array/layered.h"
+#include "array/layered/layered.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/dirty.h"
-#include "array/pin.h"
+#include "array/layered/dirty.h"
+#include "array/layered/pin.h"
 #include "array/promise.h"
 #include "spillfs.h"
 #include "block/cache.h"

@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "array/dirty.h"
-#include "array/layered.h"
+#include "array/layered/dirty.h"
+#include "array/layered/layered.h"
 #include "block/summary.h"
 #include "util/buf.h"
 #include "util/stats.h"

@@ -4,7 +4,7 @@
  * Invariant: a block that is in a moved layer has not changed since it was staged, so that the compaction's
  * picture of the staged state has it. The inode is held exclusively.
  */
-#include "array/layered.h"
+#include "array/layered/layered.h"
 
 #include "block/format.h"
 #include "store/compact.h"

@@ -2,8 +2,8 @@
  * Pinned arrays: what a layered array is now, to be read later whatever has been written to it since. The frames stay
  * where they are; a pin holds a copy of their places, and their layers.
  */
-#ifndef SPILLFS_ARRAY_PIN_H
-#define SPILLFS_ARRAY_PIN_H
+#ifndef SPILLFS_ARRAY_LAYERED_PIN_H
+#define SPILLFS_ARRAY_LAYERED_PIN_H
 
 #include "array/array.h"
 #include "array/blockmap.h"

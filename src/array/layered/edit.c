@@ -6,8 +6,8 @@
  */
 #include <string.h>
 
-#include "array/dirty.h"
-#include "array/layered.h"
+#include "array/layered/dirty.h"
+#include "array/layered/layered.h"
 #include "block/cache.h"
 #include "store/store.h"
 

@@ -6,13 +6,13 @@
  *     array, or the layer, is gone.
  *  2. It has no dirty blocks.
  */
-#include "array/pin.h"
+#include "array/layered/pin.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "array/layered.h"
+#include "array/layered/layered.h"
 #include "block/layer.h"
 #include "store/history.h"
 #include "store/layers.h"
