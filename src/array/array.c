@@ -1,120 +1,18 @@
 /*
- * Dispatch to the kinds, bounds, and what all arrays share.
+ * Dispatch to the kinds, and bounds.
  */
 #include "array/array.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "array/layered/dirty.h"
-#include "array/layered/layered.h"
 #include "array/promise.h"
-#include "store/meta.h"
-#include "store/store.h"
-#include "util/buf.h"
-#include "util/log.h"
 #include "util/stats.h"
-
-static const struct array_ops *const kinds[] = {
-	[ARRAY_BUCKET] = &bucket_ops,
-	[ARRAY_COLUMN] = &column_ops,
-	[ARRAY_LAYERED] = &layered_ops,
-};
 
 const char *array_kind_name(enum array_kind kind)
 {
 	static const char *const names[] = { "none", "bucket", "column", "layered", "view" };
 
 	return names[kind];
-}
-
-/* Deletes column files that no committed inode has, and finds the next number. */
-static int survey_column(void *ctx, const char *name)
-{
-	struct arrays *h = ctx;
-	char path[64], *end;
-	uint64_t id = strtoull(name, &end, 10);
-	bool known;
-	int err;
-
-	if (*end || !id || strlen(name) > 20)
-		return 0;
-	meta_lock(h->store->meta);
-	err = meta_column_exists_locked(h->store->meta, id, &known);
-	meta_unlock(h->store->meta);
-	if (err)
-		return err;
-	if (!known) {
-		snprintf(path, sizeof(path), "columns/%s", name);
-		return io_unlink(h->store->dir, path);
-	}
-	if (id >= atomic_load(&h->next_column))
-		atomic_store(&h->next_column, id + 1);
-	return 0;
-}
-
-int arrays_new(struct store *s, struct arrays **out)
-{
-	struct arrays *h = calloc(1, sizeof(*h));
-	int err;
-
-	if (!h)
-		return -ENOMEM;
-	h->store = s;
-	lock_init(&h->lock, RANK_ARRAY);
-	atomic_store(&h->next_column, 1);
-	err = dirty_new(s, &h->dirty);
-	/* A follower makes no columns, and a copy may have none. */
-	if (!err && !s->config.follow)
-		err = io_list(s->dir, "columns", survey_column, h);
-	if (err) {
-		arrays_free(h);
-		return err;
-	}
-	*out = h;
-	return 0;
-}
-
-void arrays_free(struct arrays *h)
-{
-	if (h->dirty)
-		dirty_free(h->dirty);
-	lock_fini(&h->lock);
-	free(h);
-}
-
-int arrays_flush(struct arrays *h)
-{
-	return dirty_flush_all(h->dirty);
-}
-
-int array_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
-	       struct array **out)
-{
-	struct meta *m = home->store->meta;
-	struct array *a;
-	int err;
-
-	if (row->kind >= sizeof(kinds) / sizeof(*kinds) || !kinds[row->kind])
-		return -EINVAL;
-	err = kinds[row->kind]->open(home, row, params, &a);
-	if (err)
-		return err;
-	if (row->kind != ARRAY_COLUMN && m && !params->past) {
-		meta_lock(m);
-		err = promise_load_locked(a);
-		meta_unlock(m);
-	}
-	if (err) {
-		array_close(a);
-		return err;
-	}
-	*out = a;
-	return 0;
 }
 
 void array_close(struct array *a)
@@ -317,8 +215,8 @@ int array_configure(struct array *a, const struct array_params *params)
 {
 	uint32_t block = params->block_bytes;
 
-	if (a->ops->kind == ARRAY_LAYERED && a->size_bytes && block != a->params.block_bytes) {
-		int err = params->block_default ? 0 : layered_reblock(a, block);
+	if (a->ops->reblock && a->size_bytes && block != a->params.block_bytes) {
+		int err = params->block_default ? 0 : a->ops->reblock(a, block);
 
 		if (err)
 			return err;
@@ -329,7 +227,7 @@ int array_configure(struct array *a, const struct array_params *params)
 	return 0;
 }
 
-bool array_unsettled(struct array *a)
+bool array_is_unsettled(struct array *a)
 {
-	return a->ops->kind == ARRAY_LAYERED && dirty_has(a);
+	return a->ops->is_unsettled && a->ops->is_unsettled(a);
 }

@@ -1,6 +1,6 @@
 /*
  * Arrays: the data of one regular file, behind one vtable. The kind follows from the folder that the
- * file was made in: bucket, column or layered. array.c dispatches and checks bounds; an implementation
+ * file was made in: bucket, column or layered. arrays.h opens one; array.c dispatches and checks bounds; an implementation
  * may rely on what its comment in struct array_ops says.
  *
  * Locking: the caller holds the inode's rwlock: exclusively for write, resize, punch, allocate,
@@ -23,10 +23,8 @@
 
 #include "block/codec.h"
 #include "io/lease.h"
-#include "util/lock.h"
 
-struct store;
-struct dirty;
+struct arrays;
 struct runs;
 struct compact;
 struct history;
@@ -50,14 +48,6 @@ struct array_params {
 	struct codec_params codec;
 	uint8_t stat_type; /* enum summary_type of the elements */
 	struct history *past;     /* layered: the state that it is read from, which outlives it; NULL: the present */
-};
-
-/* What all arrays of a mounted store share. */
-struct arrays {
-	struct store *store;
-	struct dirty *dirty;
-	atomic_uint_fast64_t next_column; /* number of the next column file */
-	struct lock lock;                 /* RANK_ARRAY: columns' files against the cuts that a commit runs */
 };
 
 struct array {
@@ -113,17 +103,15 @@ struct array_ops {
 	void (*refresh)(struct array *a, bool written);
 	/* The shared file as it is; any thread. -EAGAIN: a truncation waits for its commit, and counts already. */
 	int (*facts)(struct array *a, struct io_facts *out);
+	/* Writes the content anew in blocks of another size. -EOPNOTSUPP: it is too large for that, or the errors of a write: nothing
+	 * has changed then. May be NULL: a kind without blocks. */
+	int (*reblock)(struct array *a, uint32_t block_bytes);
+	/* Has it dirty bytes that stored_bytes only estimates? May be NULL: never. */
+	bool (*is_unsettled)(struct array *a);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
 	int (*describe)(struct array *a, const char *what, char **out);
 };
 
-int arrays_new(struct store *s, struct arrays **out);
-void arrays_free(struct arrays *h);
-/* Encodes dirty blocks of all arrays. Errors as a commit's flush. */
-int arrays_flush(struct arrays *h);
-
-int array_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
-	       struct array **out);
 void array_close(struct array *a);
 size_t array_memory(struct array *a);
 /* off and len are cut to the size; out->len_bytes is 0 at the end of the array. */
@@ -155,7 +143,7 @@ int array_describe(struct array *a, const char *what, char **out);
 int array_configure(struct array *a, const struct array_params *params);
 
 /* Dirty bytes that stored_bytes only estimates: the attributes may change without a write. */
-bool array_unsettled(struct array *a);
+bool array_is_unsettled(struct array *a);
 
 static inline int array_read(struct array *a, void *buf, size_t len, uint64_t off, size_t *n_out)
 {
@@ -168,7 +156,5 @@ static inline int array_write(struct array *a, const void *buf, size_t len, uint
 }
 
 const char *array_kind_name(enum array_kind kind);
-
-extern const struct array_ops bucket_ops, column_ops, layered_ops;
 
 #endif

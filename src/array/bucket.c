@@ -20,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/array.h"
+#include "array/arrays.h"
+#include "array/bucket.h"
 #include "array/promise.h"
 #include "array/runs.h"
 #include "block/extent.h"

@@ -18,7 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/array.h"
+#include "array/arrays.h"
+#include "array/column.h"
 #include "array/layered/dirty.h"
 #include "store/meta.h"
 #include "store/store.h"

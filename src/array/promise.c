@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/array.h"
+#include "array/arrays.h"
 #include "block/extent.h"
 #include "store/meta.h"
 #include "store/store.h"

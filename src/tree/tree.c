@@ -14,6 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "array/arrays.h"
 #include "spillfs.h"
 #include "store/commit.h"
 #include "store/layers.h"

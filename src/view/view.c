@@ -19,6 +19,7 @@
 #include "array/layered/pin.h"
 #include "block/shuffle.h"
 #include "util/buf.h"
+#include "util/lock.h"
 #include "view/priv.h"
 
 #define COPY_MAX (1u << 20)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "array/layered/dirty.h"
-#include "array/layered/layered.h"
+#include "array/layered/inside.h"
 #include "block/cache.h"
 #include "block/summary.h"
 #include "unit.h"

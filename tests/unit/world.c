@@ -264,6 +264,6 @@ struct array *world_make_array(struct world *w, enum array_kind kind, const stru
 	struct meta_inode row = { .ino = w->next_ino++, .kind = kind };
 	struct array *a;
 
-	CHECK_OK(array_open(w->home, &row, params, &a));
+	CHECK_OK(arrays_open(w->home, &row, params, &a));
 	return a;
 }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "array/array.h"
+#include "array/arrays.h"
 #include "io/io.h"
 #include "store/meta.h"
 #include "store/store.h"

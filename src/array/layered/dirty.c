@@ -23,7 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/layered/layered.h"
+#include "array/arrays.h"
+#include "array/layered/inside.h"
 #include "array/promise.h"
 #include "block/cache.h"
 #include "io/io.h"
@@ -50,11 +51,6 @@ struct dirty {
 	int error;         /* of the last failed flush */
 	uint64_t failures; /* counts them */
 };
-
-static struct layered *layered_of(struct dirty_block *b)
-{
-	return (struct layered *)b->array;
-}
 
 int dirty_new(struct store *s, struct dirty **out)
 {
@@ -172,7 +168,7 @@ static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
 		b->data = NULL;
 	}
 	account_locked(d, 0, b->cap_bytes);
-	layered_of(b)->ndirty--;
+	layered_of(b->array)->ndirty--;
 	put_locked(b);
 }
 
@@ -211,7 +207,7 @@ static int append(struct dirty *d, struct dirty_block *job)
 		err = append_frame(d, job);
 	dirty_encode_drop(job);
 	for (struct dirty_block *b = job; b && !err; b = b->pack_next)
-		layered_flushed(layered_of(b), b, &b->ref);
+		layered_flushed(layered_of(b->array), b, &b->ref);
 	return err;
 }
 
@@ -231,7 +227,7 @@ static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 		b->flushing = false;
 		d->nflushing--;
 		d->ended++;
-		layered_of(b)->nflushing--;
+		layered_of(b->array)->nflushing--;
 		if (err) {
 			queue_locked(b, after);
 			after = b;
@@ -250,7 +246,7 @@ static void take_locked(struct dirty_block *b)
 	b->flushing = true;
 	b->pack_next = NULL;
 	b->home->nflushing++;
-	layered_of(b)->nflushing++;
+	layered_of(b->array)->nflushing++;
 }
 
 static bool same_codec(const struct codec_params *a, const struct codec_params *b)
@@ -458,7 +454,7 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes,
 	lock_acquire(&d->lock);
 	err = alloc_locked(d, cap, &b->data);
 	if (!err)
-		((struct layered *)a)->ndirty++;
+		layered_of(a)->ndirty++;
 	lock_release(&d->lock);
 	if (err) {
 		free(b);
@@ -525,7 +521,7 @@ void dirty_discard(struct dirty_block *b)
 /* Submits blocks of a, as many as the pool may have at hand. False when none is left in the queue. */
 static bool submit_some_locked(struct dirty *d, struct array *a)
 {
-	const struct layered *l = (struct layered *)a;
+	const struct layered *l = layered_of(a);
 	struct dirty_block *b = d->queue.next;
 
 	while (l->ndirty > l->nflushing && b != &d->queue) {
@@ -543,7 +539,7 @@ static bool submit_some_locked(struct dirty *d, struct array *a)
 
 int dirty_flush_array(struct dirty *d, struct array *a)
 {
-	const size_t *flushing = &((struct layered *)a)->nflushing;
+	const size_t *flushing = &layered_of(a)->nflushing;
 	uint64_t failures;
 	int err;
 
@@ -581,7 +577,7 @@ bool dirty_has(struct array *a)
 	bool has;
 
 	lock_acquire(&d->lock);
-	has = ((struct layered *)a)->ndirty != 0;
+	has = layered_of(a)->ndirty != 0;
 	lock_release(&d->lock);
 	return has;
 }

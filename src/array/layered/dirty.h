@@ -86,10 +86,6 @@ int dirty_flush_all(struct dirty *d);
 /* Has the array dirty or flushing blocks? */
 bool dirty_has(struct array *a);
 
-/* For dirty.c (encode.c): the frame of a job that was taken out of the queue, and the refs of its
- * blocks without their place in a layer. -ENOMEM, -EIO. dirty_encode_drop frees what is left of either. */
-int dirty_encode(struct dirty_block *job);
-void dirty_encode_drop(struct dirty_block *job);
 /* Where the next block of a pack may begin: aligned for any element. */
 static inline uint32_t dirty_pack_align(uint32_t bytes)
 {

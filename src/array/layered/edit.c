@@ -6,15 +6,11 @@
  */
 #include <string.h>
 
+#include "array/arrays.h"
 #include "array/layered/dirty.h"
-#include "array/layered/layered.h"
+#include "array/layered/inside.h"
 #include "block/cache.h"
 #include "store/store.h"
-
-static struct layered *layered_of(struct array *a)
-{
-	return (struct layered *)a;
-}
 
 /* The dirty block of `block` if there is one, claimed; NULL otherwise. */
 static struct dirty_block *claim_dirty(struct layered *l, uint64_t block)

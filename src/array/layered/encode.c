@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "array/layered/dirty.h"
-#include "array/layered/layered.h"
+#include "array/layered/inside.h"
 #include "block/summary.h"
 #include "util/buf.h"
 #include "util/stats.h"
@@ -67,7 +67,7 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 
 static int encode_alone(struct dirty_block *job, struct dirty_block *b)
 {
-	struct layered *l = (struct layered *)b->array;
+	struct layered *l = layered_of(b->array);
 	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED);
 	int err = encode(job, b->data, b->ref.raw_len, &hint);
 

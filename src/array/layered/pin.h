@@ -18,11 +18,4 @@ bool pin_next(struct array *pin, uint64_t from, uint64_t *out);
 /* Lends a prefix of `len` bytes of the block's frame, as stored, from byte `skip` of it on. Inside the frame only. */
 int pin_lend_frame(struct array *pin, uint64_t block, uint64_t skip, size_t len, struct lease *out);
 
-/* For layered.c. The layers of a pinned array, counted. */
-struct pins;
-struct layers_slot;
-void pins_get(struct pins *p);
-void pins_put(struct pins *p);
-struct layers_slot *pins_find(struct pins *p, uint64_t layer);
-
 #endif

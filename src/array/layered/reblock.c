@@ -11,8 +11,9 @@
  */
 #include <errno.h>
 
+#include "array/arrays.h"
 #include "array/layered/dirty.h"
-#include "array/layered/layered.h"
+#include "array/layered/inside.h"
 #include "array/layered/pin.h"
 #include "util/buf.h"
 
@@ -136,11 +137,11 @@ int layered_reblock(struct array *a, uint32_t block_bytes)
 	if (err)
 		return err;
 	buf = buf_alloc(COPY_BYTES);
-	err = buf ? begin((struct layered *)a, block_bytes, &before) : -ENOMEM;
+	err = buf ? begin(layered_of(a), block_bytes, &before) : -ENOMEM;
 	if (!err) {
 		err = copy_data(old, a, buf);
 		if (err)
-			restore((struct layered *)a, &before);
+			restore(layered_of(a), &before);
 		else
 			blockmap_fini(&before.map);
 	}

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/arrays.h"
 #include "spillfs.h"
 #include "store/compact.h"
 #include "store/layers.h"

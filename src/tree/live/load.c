@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/arrays.h"
 #include "array/dtype.h"
 #include "store/store.h"
 #include "tree/live/live.h"
@@ -114,7 +115,7 @@ void live_stat_locked(struct inode *i, struct tree_attr *out)
 	if (a)
 		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
 	through_stat_locked(i, &out->st);
-	if ((a && array_unsettled(a)) || live_of(i)->through.mapped || i->lost_bits)
+	if ((a && array_is_unsettled(a)) || live_of(i)->through.mapped || i->lost_bits)
 		out->attr_ms = 0;
 }
 
@@ -129,5 +130,5 @@ int live_load(struct inode *i, struct array **out)
 	meta_lock(m);
 	err = setting_params_locked(i, &params);
 	meta_unlock(m);
-	return err ? err : array_open(i->tree->arrays, &row, &params, out);
+	return err ? err : arrays_open(i->tree->arrays, &row, &params, out);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/arrays.h"
 #include "block/index.h"
 #include "store/store.h"
 #include "tree/file.h"
@@ -113,7 +114,7 @@ int past_load(struct inode *i, struct array **out)
 	if (err)
 		return err;
 	params.past = p->state;
-	return array_open(i->tree->arrays, &row, &params, out);
+	return arrays_open(i->tree->arrays, &row, &params, out);
 }
 
 int past_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out)

@@ -1,0 +1,97 @@
+/*
+ * Held layers: their files stay, though compaction has dropped them. Counted; which they are does not change once they are
+ * shared.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "array/layered/inside.h"
+#include "store/history.h"
+#include "store/layers.h"
+
+struct held {
+	struct layers *set;
+	atomic_uint refs;
+	size_t n, cap;
+	struct held_layer {
+		uint64_t number;
+		struct layers_slot *slot;
+	} *v; /* rising */
+};
+
+int held_new(struct layers *set, struct held **out)
+{
+	struct held *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->set = set;
+	atomic_init(&h->refs, 1);
+	*out = h;
+	return 0;
+}
+
+void held_get(struct held *h)
+{
+	atomic_fetch_add(&h->refs, 1);
+}
+
+void held_put(struct held *h)
+{
+	if (atomic_fetch_sub(&h->refs, 1) != 1)
+		return;
+	for (size_t k = 0; k < h->n; k++)
+		layers_put(h->set, h->v[k].slot);
+	free(h->v);
+	free(h);
+}
+
+/* The first with at least this number. */
+static size_t place_of(const struct held *h, uint64_t number)
+{
+	size_t low = 0, high = h->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (h->v[mid].number < number)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+struct layers_slot *held_find(struct held *h, uint64_t layer)
+{
+	size_t at = place_of(h, layer);
+
+	return at < h->n && h->v[at].number == layer ? h->v[at].slot : NULL;
+}
+
+int held_add(struct held *h, struct history *past, uint64_t number)
+{
+	size_t at = place_of(h, number);
+	struct layers_slot *slot;
+	int err;
+
+	if (at < h->n && h->v[at].number == number)
+		return 0;
+	if (h->n == h->cap) {
+		size_t cap = h->cap ? h->cap * 2 : 4;
+		void *v = realloc(h->v, cap * sizeof(*h->v));
+
+		if (!v)
+			return -ENOMEM;
+		h->v = v;
+		h->cap = cap;
+	}
+	err = past ? history_layer(past, number, &slot) : layers_get(h->set, number, &slot);
+	if (err)
+		return err == -ESTALE ? 0 : err; /* missed by who reads the block, and said then */
+	for (size_t k = h->n++; k > at; k--)
+		h->v[k] = h->v[k - 1];
+	h->v[at] = (struct held_layer){ number, slot };
+	return 0;
+}

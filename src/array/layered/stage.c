@@ -1,0 +1,131 @@
+/*
+ * A layered array in the log: its changes become entries of the open layer's index; a compaction moves what was staged.
+ *
+ * Invariant: what is staged points into the open layer, which is sealed only when all that it holds is staged.
+ */
+#include <assert.h>
+
+#include "array/arrays.h"
+#include "array/layered/inside.h"
+#include "block/index.h"
+#include "store/compact.h"
+#include "store/layers.h"
+#include "store/store.h"
+
+static int put_entry(struct index_record *r, uint64_t block, const struct block_ref *ref)
+{
+	struct layer_block b = {
+		.block = block, .layer = ref->layer, .frame_off = ref->frame_off, .frame_len = ref->frame_len,
+		.frame_raw = ref->frame_raw, .raw_off = ref->raw_off, .raw_len = ref->raw_len, .filter = ref->filter,
+		.elem_bytes = ref->elem_bytes, .stat_type = ref->stat_type, .nan_count = ref->nan_count,
+		.min_bits = ref->min_bits, .max_bits = ref->max_bits,
+	};
+
+	return index_record_put(r, &b);
+}
+
+static int stage_changes(struct layered *l, struct layers *ls, struct index_record *r)
+{
+	size_t kept = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < l->nchanges; i++) {
+		struct layered_change *c = &l->changes[i];
+		struct blockmap_entry *e = blockmap_find(&l->map, c->block);
+
+		assert(!e->dirty);
+		if (!err)
+			err = e->ref.frame_off ? put_entry(r, c->block, &e->ref) : index_record_tomb(r, c->block, 1);
+		if (err) {
+			l->changes[kept++] = *c;
+			continue;
+		}
+		layers_account_locked(ls, c->old_layer, -(int64_t)c->old_len);
+		if (e->ref.frame_off)
+			layers_account_locked(ls, e->ref.layer, (int64_t)block_ref_share(&e->ref));
+		e->ref.changed = 0;
+	}
+	l->nchanges = kept;
+	return err;
+}
+
+static int stage_record(struct layered *l, struct layers *ls, const struct layers_facts *facts)
+{
+	struct index_record *r;
+	int err = layers_note_inode_locked(ls, facts, false, &r);
+
+	if (err)
+		return err;
+	r->block_bytes = l->array.params.block_bytes;
+	for (size_t i = 0; i < l->ntombs && !err; i++)
+		err = index_record_tomb(r, l->tombs[i].first, l->tombs[i].count);
+	if (err)
+		return err;
+	l->ntombs = 0;
+	l->recorded = l->facts_staged = true;
+	return stage_changes(l, ls, r);
+}
+
+int layered_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
+{
+	struct layered *l = layered_of(a);
+	struct layers *ls = a->home->store->layers;
+	int err = 0;
+
+	lock_acquire(&l->lock);
+	if (changed || !l->facts_staged || l->nchanges || l->ntombs) {
+		layers_lock(ls);
+		err = stage_record(l, ls, facts);
+		layers_unlock(ls);
+	}
+	lock_release(&l->lock);
+	return err;
+}
+
+/* Every frame goes; the tree says so to whoever replays the layers. */
+int layered_drop_locked(struct array *a)
+{
+	struct layered *l = layered_of(a);
+	struct layers *ls = a->home->store->layers;
+
+	lock_acquire(&l->lock);
+	layers_lock(ls);
+	for (size_t i = 0; i < l->nchanges; i++)
+		layers_account_locked(ls, l->changes[i].old_layer, -(int64_t)l->changes[i].old_len);
+	l->nchanges = 0;
+	layers_unlock(ls);
+	lock_release(&l->lock);
+	return 0;
+}
+
+/* A block that is in a moved layer has not changed since it was staged, so that the compaction's picture of the staged state has
+ * it. */
+int layered_remap(struct array *a, const struct compact *c)
+{
+	struct layered *l = layered_of(a);
+	struct blockmap_entry *e;
+	uint64_t block = 0;
+	int err = 0;
+
+	lock_acquire(&l->lock);
+	for (; !err && blockmap_next(&l->map, block, &block, &e); block++) {
+		struct block_ref ref = e->ref;
+		struct layer_block to = { .layer = ref.layer, .frame_off = ref.frame_off, .raw_off = ref.raw_off };
+
+		if (!ref.frame_off || !compact_moved(c, ref.layer))
+			continue;
+		err = compact_place(c, &to);
+		if (err)
+			break;
+		ref.layer = (uint32_t)to.layer;
+		ref.frame_off = to.frame_off;
+		ref.frame_len = to.frame_len;
+		ref.frame_raw = to.frame_raw;
+		ref.raw_off = to.raw_off;
+		ref.filter = to.filter;
+		ref.elem_bytes = to.elem_bytes;
+		layered_set_ref_locked(l, e, &ref);
+	}
+	lock_release(&l->lock);
+	return err;
+}
