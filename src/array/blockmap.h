@@ -12,33 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "block/index.h"
+#include "block/ref.h"
 
 struct dirty_block;
 
-/* Where a block is stored; frame_off 0: it is all zeros. */
-struct block_ref {
-	uint64_t frame_off;
-	uint32_t layer;
-	uint32_t frame_len, frame_raw;
-	uint32_t raw_off, raw_len;
-	uint8_t filter, elem_bytes;
-	uint8_t changed;   /* since the last stage: it stands in the array's list of changes */
-	/* enum summary_type of the fields below; 0: none. They are about the whole elements in raw_len bytes: zeros
-	 * behind them, and an element that raw_len cuts, do not count. */
-	uint8_t stat_type;
-	uint32_t nan_count;
-	uint64_t min_bits, max_bits;
-};
-
-/* Stored bytes that the block accounts for. */
-static inline uint64_t block_ref_share(const struct block_ref *r)
-{
-	return r->frame_off ? index_share(r->frame_len, r->frame_raw, r->raw_len) : 0;
-}
-
 struct blockmap_entry {
-	struct block_ref ref;
+	struct block_ref ref; /* changed: since the last stage, it stands in the array's list of changes */
 	struct dirty_block *dirty; /* newer than ref */
 };
 

@@ -188,7 +188,7 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 		return err;
 	for (struct dirty_block *b = job; b; b = b->pack_next) {
 		if (b->ref.raw_len) {
-			b->ref.layer = (uint32_t)layer;
+			b->ref.layer = layer;
 			b->ref.frame_off = off;
 		}
 	}

@@ -18,8 +18,8 @@ struct layers_slot;
 /* A block that has changed since the last stage, and where it was staged before. */
 struct layered_change {
 	uint64_t block;
-	uint32_t old_layer; /* 0: nowhere */
-	uint32_t old_len;   /* its share of the frame */
+	uint64_t old_layer; /* 0: nowhere */
+	uint64_t old_share; /* of the frame, in bytes */
 };
 
 struct layered_tomb {

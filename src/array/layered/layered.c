@@ -70,7 +70,7 @@ static int layered_sync(struct array *a)
 static int layered_describe(struct array *a, const char *what, char **out)
 {
 	struct layered *l = layered_of(a);
-	uint32_t seen[1024];
+	uint64_t seen[1024];
 	size_t n = 0;
 	uint64_t block = 0;
 	struct blockmap_entry *e;
@@ -90,6 +90,12 @@ static int layered_describe(struct array *a, const char *what, char **out)
 	return asprintf(out, "%zu", n) < 0 ? -ENOMEM : 0;
 }
 
+/* Programs get entries as they are stored. */
+static_assert(sizeof(struct spillfs_block) == sizeof(struct layer_block), "spillfs.h");
+static_assert(offsetof(struct spillfs_block, frame_len) == offsetof(struct layer_block, frame_len), "spillfs.h");
+static_assert(offsetof(struct spillfs_block, filter) == offsetof(struct layer_block, filter), "spillfs.h");
+static_assert(offsetof(struct spillfs_block, min_bits) == offsetof(struct layer_block, min_bits), "spillfs.h");
+
 void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
 {
 	struct layered *l = layered_of(a);
@@ -99,19 +105,13 @@ void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
 	*out = (struct spillfs_blocks){ .size_bytes = a->size_bytes, .block_bytes = a->params.block_bytes };
 	lock_acquire(&l->lock);
 	for (; out->n < SPILLFS_BLOCKS_MAX && blockmap_next(&l->map, block, &block, &e); block++) {
-		const struct block_ref *r = &e->ref;
-		struct spillfs_block *b = &out->v[out->n];
+		struct layer_block b = { .block = block };
 
-		if (!e->dirty && !r->frame_off)
+		if (!e->dirty && !e->ref.frame_off)
 			continue;
-		b->block = block;
 		if (!e->dirty)
-			*b = (struct spillfs_block){
-				.block = block, .layer = r->layer, .frame_off = r->frame_off, .frame_len = r->frame_len,
-				.frame_raw = r->frame_raw, .raw_off = r->raw_off, .raw_len = r->raw_len, .filter = r->filter,
-				.elem_bytes = r->elem_bytes, .stat_type = r->stat_type, .nan_count = r->nan_count,
-				.min_bits = r->min_bits, .max_bits = r->max_bits,
-			};
+			b = block_ref_entry(&e->ref, block);
+		memcpy(&out->v[out->n], &b, sizeof(b));
 		out->n++;
 	}
 	lock_release(&l->lock);

@@ -87,20 +87,7 @@ static int replay_record(void *ctx, const struct index_record *r)
 
 		if (err)
 			return err;
-		e->ref = (struct block_ref){
-			.frame_off = b->frame_off,
-			.layer = (uint32_t)b->layer,
-			.frame_len = b->frame_len,
-			.frame_raw = b->frame_raw,
-			.raw_off = b->raw_off,
-			.raw_len = b->raw_len,
-			.filter = b->filter,
-			.elem_bytes = b->elem_bytes,
-			.stat_type = b->stat_type,
-			.nan_count = b->nan_count,
-			.min_bits = b->min_bits,
-			.max_bits = b->max_bits,
-		};
+		e->ref = block_ref_of(b);
 	}
 	return 0;
 }
@@ -144,7 +131,7 @@ int layered_note_change_locked(struct layered *l, uint64_t block, struct blockma
 	l->changes[l->nchanges++] = (struct layered_change){
 		.block = block,
 		.old_layer = e->ref.frame_off ? e->ref.layer : 0,
-		.old_len = (uint32_t)block_ref_share(&e->ref),
+		.old_share = block_ref_share(&e->ref),
 	};
 	e->ref.changed = 1;
 	return 0;

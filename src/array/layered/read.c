@@ -33,21 +33,17 @@ struct load {
 static int load_frame(void *ctx, void *dst, size_t size)
 {
 	struct load *load = ctx;
-	const struct block_ref *r = &load->ref;
 	struct layers *ls = load->store->layers;
-	struct layer_block b = {
-		.block = load->block, .frame_off = r->frame_off, .frame_len = r->frame_len, .frame_raw = r->frame_raw,
-		.raw_off = r->raw_off, .raw_len = r->raw_len, .filter = r->filter, .elem_bytes = r->elem_bytes,
-	};
+	struct layer_block b = block_ref_entry(&load->ref, load->block);
 	struct layers_slot *slot;
 	char who[80];
 	int err = 0;
 
 	(void)size;
 	if (load->held)
-		slot = held_find(load->held, r->layer);
+		slot = held_find(load->held, b.layer);
 	else
-		err = load->past ? history_layer(load->past, r->layer, &slot) : layers_get(ls, r->layer, &slot);
+		err = load->past ? history_layer(load->past, b.layer, &slot) : layers_get(ls, b.layer, &slot);
 	if (err || !slot)
 		return err ? err : -ESTALE;
 	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
@@ -98,8 +94,8 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 	} else {
 		snprintf(path, sizeof(path), "(inode %llu)", (unsigned long long)l->array.ino);
 	}
-	log_error("layers/%s: block %llu cannot be read: layer %u is damaged at byte %llu", path,
-		  (unsigned long long)block, r->layer, (unsigned long long)r->frame_off);
+	log_error("layers/%s: block %llu cannot be read: layer %llu is damaged at byte %llu", path,
+		  (unsigned long long)block, (unsigned long long)r->layer, (unsigned long long)r->frame_off);
 	return err;
 }
 

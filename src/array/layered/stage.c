@@ -14,12 +14,7 @@
 
 static int put_entry(struct index_record *r, uint64_t block, const struct block_ref *ref)
 {
-	struct layer_block b = {
-		.block = block, .layer = ref->layer, .frame_off = ref->frame_off, .frame_len = ref->frame_len,
-		.frame_raw = ref->frame_raw, .raw_off = ref->raw_off, .raw_len = ref->raw_len, .filter = ref->filter,
-		.elem_bytes = ref->elem_bytes, .stat_type = ref->stat_type, .nan_count = ref->nan_count,
-		.min_bits = ref->min_bits, .max_bits = ref->max_bits,
-	};
+	struct layer_block b = block_ref_entry(ref, block);
 
 	return index_record_put(r, &b);
 }
@@ -40,7 +35,7 @@ static int stage_changes(struct layered *l, struct layers *ls, struct index_reco
 			l->changes[kept++] = *c;
 			continue;
 		}
-		layers_account_locked(ls, c->old_layer, -(int64_t)c->old_len);
+		layers_account_locked(ls, c->old_layer, -(int64_t)c->old_share);
 		if (e->ref.frame_off)
 			layers_account_locked(ls, e->ref.layer, (int64_t)block_ref_share(&e->ref));
 		e->ref.changed = 0;
@@ -91,7 +86,7 @@ int layered_drop_locked(struct array *a)
 	lock_acquire(&l->lock);
 	layers_lock(ls);
 	for (size_t i = 0; i < l->nchanges; i++)
-		layers_account_locked(ls, l->changes[i].old_layer, -(int64_t)l->changes[i].old_len);
+		layers_account_locked(ls, l->changes[i].old_layer, -(int64_t)l->changes[i].old_share);
 	l->nchanges = 0;
 	layers_unlock(ls);
 	lock_release(&l->lock);
@@ -109,21 +104,15 @@ int layered_remap(struct array *a, const struct compact *c)
 
 	lock_acquire(&l->lock);
 	for (; !err && blockmap_next(&l->map, block, &block, &e); block++) {
-		struct block_ref ref = e->ref;
-		struct layer_block to = { .layer = ref.layer, .frame_off = ref.frame_off, .raw_off = ref.raw_off };
+		struct layer_block to = block_ref_entry(&e->ref, block);
+		struct block_ref ref;
 
-		if (!ref.frame_off || !compact_moved(c, ref.layer))
+		if (!to.frame_off || !compact_moved(c, to.layer))
 			continue;
 		err = compact_place(c, &to);
 		if (err)
 			break;
-		ref.layer = (uint32_t)to.layer;
-		ref.frame_off = to.frame_off;
-		ref.frame_len = to.frame_len;
-		ref.frame_raw = to.frame_raw;
-		ref.raw_off = to.raw_off;
-		ref.filter = to.filter;
-		ref.elem_bytes = to.elem_bytes;
+		ref = block_ref_of(&to);
 		layered_set_ref_locked(l, e, &ref);
 	}
 	lock_release(&l->lock);

@@ -1,0 +1,60 @@
+/*
+ * The place of a block in memory: an entry of an index (struct layer_block) without the number of the block, in the same bytes.
+ */
+#ifndef SPILLFS_BLOCK_REF_H
+#define SPILLFS_BLOCK_REF_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "block/format.h"
+#include "block/index.h"
+
+/* Fields as in struct layer_block; frame_off 0: the block is all zeros. */
+struct block_ref {
+	uint64_t layer, frame_off;
+	uint32_t frame_len, frame_raw;
+	uint32_t raw_off, raw_len;
+	uint8_t filter, elem_bytes;
+	/* enum summary_type of nan_count and the bounds; 0: none. They are about the whole elements in raw_len bytes: zeros
+	 * behind them, and an element that raw_len cuts, do not count. */
+	uint8_t stat_type;
+	uint8_t changed; /* its owner's; stored as 0 */
+	uint32_t nan_count;
+	uint64_t min_bits, max_bits;
+};
+#define BLOCK_REF_AT offsetof(struct layer_block, layer)
+static_assert(BLOCK_REF_AT + sizeof(struct block_ref) == sizeof(struct layer_block), "one is the end of the other");
+static_assert(BLOCK_REF_AT + offsetof(struct block_ref, frame_len) == offsetof(struct layer_block, frame_len), "in the same order");
+static_assert(BLOCK_REF_AT + offsetof(struct block_ref, raw_off) == offsetof(struct layer_block, raw_off), "in the same order");
+static_assert(BLOCK_REF_AT + offsetof(struct block_ref, filter) == offsetof(struct layer_block, filter), "in the same order");
+static_assert(BLOCK_REF_AT + offsetof(struct block_ref, stat_type) == offsetof(struct layer_block, stat_type), "in the same order");
+static_assert(BLOCK_REF_AT + offsetof(struct block_ref, changed) == offsetof(struct layer_block, zero), "in the same order");
+static_assert(BLOCK_REF_AT + offsetof(struct block_ref, min_bits) == offsetof(struct layer_block, min_bits), "in the same order");
+
+static inline struct block_ref block_ref_of(const struct layer_block *b)
+{
+	struct block_ref r;
+
+	memcpy(&r, (const char *)b + BLOCK_REF_AT, sizeof(r));
+	r.changed = 0;
+	return r;
+}
+
+static inline struct layer_block block_ref_entry(const struct block_ref *r, uint64_t block)
+{
+	struct layer_block b = { .block = block };
+
+	memcpy((char *)&b + BLOCK_REF_AT, r, sizeof(*r));
+	b.zero = 0;
+	return b;
+}
+
+/* Stored bytes that the block accounts for. */
+static inline uint64_t block_ref_share(const struct block_ref *r)
+{
+	return r->frame_off ? index_share(r->frame_len, r->frame_raw, r->raw_len) : 0;
+}
+
+#endif
