@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "block/codec.h"
+#include "block/format.h"
 #include "io/lease.h"
 
 struct arrays;
@@ -33,8 +34,6 @@ struct layers_facts;
 struct meta_inode;
 struct io;
 struct io_facts;
-
-enum array_kind { ARRAY_NONE = 0, ARRAY_BUCKET = 1, ARRAY_COLUMN = 2, ARRAY_LAYERED = 3, ARRAY_VIEW = 4 /* view/: never stored */ };
 
 #define ARRAY_SIZE_MAX (1ull << 50)
 #define ARRAY_BLOCK_MIN 4096u

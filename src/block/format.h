@@ -74,11 +74,20 @@ enum layer_record_type {
 	LAYER_REC_GONE = 2,  /* an inode that was deleted: everything older is dead */
 };
 
+/* Of a record's inode, in meta.db as well. */
+enum array_kind {
+	ARRAY_NONE = 0,
+	ARRAY_BUCKET = 1,
+	ARRAY_COLUMN = 2,
+	ARRAY_LAYERED = 3,
+	ARRAY_VIEW = 4, /* never stored: another format's file */
+};
+
 /* Records are sorted by ino; one ino has at most one record in an index. */
 struct layer_record {
 	uint32_t len_bytes; /* of the whole record, padded to 8 */
 	uint16_t type;      /* enum layer_record_type; readers skip what they do not know */
-	uint16_t kind;      /* enum array_kind of the floor above; directories: the class of what is in them */
+	uint16_t kind;      /* enum array_kind; directories: the class of what is in them */
 	uint64_t ino;
 	uint64_t version;    /* the layer in which the inode last changed */
 	uint64_t size_bytes; /* logical length of the array; of a symbolic link's target */

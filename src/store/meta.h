@@ -30,7 +30,7 @@ enum meta_ino { META_INO_ROOT = 1, META_INO_BUCKETS = 2, META_INO_COLUMNS = 3, M
 
 struct meta_inode {
 	uint64_t ino;
-	uint32_t kind; /* enum array_kind of the floor above; opaque here */
+	uint32_t kind; /* enum array_kind */
 	uint32_t mode, nlink, uid, gid;
 	uint64_t rdev;
 	uint64_t size_bytes, stored_bytes;

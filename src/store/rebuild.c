@@ -17,14 +17,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block/format.h"
 #include "block/layer.h"
 #include "store/history.h"
 #include "store/layers_priv.h"
 #include "util/clock.h"
 #include "util/log.h"
-
-/* Kinds of the floor above. */
-enum { KIND_COLUMN = 2, KIND_LAYERED = 3 };
 
 struct rebuild {
 	struct store *s;
@@ -182,7 +180,7 @@ static int drop_lost_columns(struct rebuild *r)
 		struct index_record *rec = r->full.v[i];
 		int err;
 
-		if (rec->kind != KIND_COLUMN || !S_ISREG(rec->mode) || !rec->file_id)
+		if (rec->kind != ARRAY_COLUMN || !S_ISREG(rec->mode) || !rec->file_id)
 			continue;
 		err = column_size(r, rec->file_id, &rec->size_bytes, &rec->stored_bytes);
 		if (err == -ENOENT) {
@@ -250,7 +248,7 @@ static int put_inode(struct rebuild *r, size_t i)
 		err = index_record_xattr_walk(rec, put_xattr, args);
 	if (!row.nlink || top)
 		return err;
-	if (rec->kind == KIND_COLUMN)
+	if (rec->kind == ARRAY_COLUMN)
 		r->report.columns += S_ISREG(rec->mode);
 	else if (S_ISREG(rec->mode))
 		r->report.files++;
@@ -290,7 +288,7 @@ static int make_lost_found(struct strays *st)
 	struct rebuild *r = st->r;
 	struct meta_inode top;
 	struct meta_inode row = {
-		.kind = KIND_COLUMN, .mode = S_IFDIR | 0700, .nlink = 2, .uid = geteuid(), .gid = getegid(),
+		.kind = ARRAY_COLUMN, .mode = S_IFDIR | 0700, .nlink = 2, .uid = geteuid(), .gid = getegid(),
 		.parent = META_INO_COLUMNS, .atime_ns = r->now_ns, .mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
 	};
 	int err = meta_name_find_locked(r->m, META_INO_COLUMNS, "lost+found", &st->dir);
@@ -312,7 +310,7 @@ static int adopt_column(void *ctx, const char *name)
 	struct strays *st = ctx;
 	struct rebuild *r = st->r;
 	struct meta_inode row = {
-		.kind = KIND_COLUMN, .mode = S_IFREG | 0600, .nlink = 1, .uid = geteuid(), .gid = getegid(), .atime_ns = r->now_ns,
+		.kind = ARRAY_COLUMN, .mode = S_IFREG | 0600, .nlink = 1, .uid = geteuid(), .gid = getegid(), .atime_ns = r->now_ns,
 		.mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
 	};
 	bool known;
