@@ -151,7 +151,7 @@ int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 
 int array_flush(struct array *a)
 {
-	return a->ops->flush(a);
+	return a->ops->flush ? a->ops->flush(a) : 0;
 }
 
 int array_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
@@ -163,7 +163,7 @@ int array_stage_locked(struct array *a, const struct layers_facts *facts, bool c
 
 int array_sync(struct array *a)
 {
-	return a->ops->sync(a);
+	return a->ops->sync ? a->ops->sync(a) : 0;
 }
 
 int array_drop_locked(struct array *a)

@@ -80,11 +80,11 @@ struct array_ops {
 	int (*allocate)(struct array *a, uint64_t off, uint64_t len);
 	/* First data (or hole) at or behind off < size; size if there is none. */
 	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);
-	/* Dirty memory goes to the store's files. May wait for the work pool. */
+	/* Dirty memory goes to the store's files. May wait for the work pool. May be NULL: a stage does it. */
 	int (*flush)(struct array *a);
 	/* Rows and index entries of what has changed since the last stage; changed: so have the facts. */
 	int (*stage_locked)(struct array *a, const struct layers_facts *facts, bool changed);
-	/* Makes durable what the staged rows point to and the store does not sync by itself. */
+	/* Makes durable what the staged rows point to and the store does not sync by itself. May be NULL: nothing. */
 	int (*sync)(struct array *a);
 	/* The file is gone: frees its storage after the next commit; the inode's row goes in the same
 	 * transaction. dirty memory is dropped before, by resize to 0. */

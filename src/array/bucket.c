@@ -541,12 +541,6 @@ static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 	return 0;
 }
 
-static int bucket_flush(struct array *a)
-{
-	(void)a;
-	return 0;
-}
-
 static void run_freed(struct meta_deferred *d, bool durable)
 {
 	struct freed_regions *f = (struct freed_regions *)d;
@@ -628,12 +622,6 @@ static int bucket_stage_locked(struct array *a, const struct layers_facts *facts
 	return defer_freed_locked(b);
 }
 
-static int bucket_sync(struct array *a)
-{
-	(void)a;
-	return 0; /* the commit syncs the pool */
-}
-
 static int bucket_drop_locked(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
@@ -700,9 +688,7 @@ const struct array_ops bucket_ops = {
 	.punch = bucket_punch,
 	.allocate = bucket_allocate,
 	.seek = bucket_seek,
-	.flush = bucket_flush,
 	.stage_locked = bucket_stage_locked,
-	.sync = bucket_sync,
 	.drop_locked = bucket_drop_locked,
 	.is_cutting = bucket_is_cutting,
 	.runs = bucket_runs,

@@ -676,12 +676,6 @@ static void column_refresh(struct array *a, bool written)
 	update_stored(c);
 }
 
-static int column_flush(struct array *a)
-{
-	(void)a;
-	return 0;
-}
-
 static void run_cut(struct meta_deferred *d, bool durable)
 {
 	struct cut *cut = (struct cut *)d;
@@ -812,7 +806,6 @@ const struct array_ops column_ops = {
 	.unshare = column_unshare,
 	.refresh = column_refresh,
 	.facts = column_facts,
-	.flush = column_flush,
 	.stage_locked = column_stage_locked,
 	.sync = column_sync,
 	.drop_locked = column_drop_locked,

@@ -61,12 +61,6 @@ static int layered_flush(struct array *a)
 	return dirty_flush_array(a->home->dirty, a);
 }
 
-static int layered_sync(struct array *a)
-{
-	(void)a;
-	return 0; /* the commit syncs the layers */
-}
-
 static int layered_describe(struct array *a, const char *what, char **out)
 {
 	struct layered *l = layered_of(a);
@@ -131,7 +125,6 @@ const struct array_ops layered_ops = {
 	.seek = layered_seek,
 	.flush = layered_flush,
 	.stage_locked = layered_stage_locked,
-	.sync = layered_sync,
 	.drop_locked = layered_drop_locked,
 	.remap = layered_remap,
 	.reblock = layered_reblock,
