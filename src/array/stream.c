@@ -12,14 +12,14 @@
 #define WINDOW_BYTES (2u << 20)
 #define WINDOW_BLOCKS_MIN 2u
 
-static uint64_t get(const uint64_t *p)
+static uint64_t get(const _Atomic uint64_t *p)
 {
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
+	return atomic_load_explicit(p, memory_order_relaxed);
 }
 
-static void set(uint64_t *p, uint64_t v)
+static void set(_Atomic uint64_t *p, uint64_t v)
 {
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+	atomic_store_explicit(p, v, memory_order_relaxed);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b)

@@ -8,15 +8,16 @@
 #ifndef SPILLFS_ARRAY_STREAM_H
 #define SPILLFS_ARRAY_STREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* Relaxed atomics, in blocks. */
 struct stream {
-	uint64_t at;     /* where it is: at first before block 0 */
-	uint64_t ahead;  /* the last block that is decoded ahead */
-	uint64_t credit; /* those that were read, less those that were left out; 0: not yet a stream */
-	uint64_t passed; /* blocks before it have been read in passing */
+	_Atomic uint64_t at;     /* where it is: at first before block 0 */
+	_Atomic uint64_t ahead;  /* the last block that is decoded ahead */
+	_Atomic uint64_t credit; /* those that were read, less those that were left out; 0: not yet a stream */
+	_Atomic uint64_t passed; /* blocks before it have been read in passing */
 };
 
 void stream_init(struct stream *s);

@@ -68,11 +68,11 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 static int encode_alone(struct dirty_block *job, struct dirty_block *b)
 {
 	struct layered *l = layered_of(b->array);
-	int hint = __atomic_load_n(&l->filter_hint, __ATOMIC_RELAXED);
+	int hint = atomic_load_explicit(&l->filter_hint, memory_order_relaxed);
 	int err = encode(job, b->data, b->ref.raw_len, &hint);
 
 	if (!err)
-		__atomic_store_n(&l->filter_hint, hint, __ATOMIC_RELAXED);
+		atomic_store_explicit(&l->filter_hint, hint, memory_order_relaxed);
 	return err;
 }
 

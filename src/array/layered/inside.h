@@ -5,6 +5,8 @@
 #ifndef SPILLFS_ARRAY_LAYERED_INSIDE_H
 #define SPILLFS_ARRAY_LAYERED_INSIDE_H
 
+#include <stdatomic.h>
+
 #include "array/array.h"
 #include "array/blockmap.h"
 #include "array/stream.h"
@@ -36,7 +38,7 @@ struct layered {
 	size_t ntombs, cap_tombs;
 	bool recorded;     /* some layer has a record of it */
 	bool facts_staged; /* the last stage had the facts of now */
-	int filter_hint;   /* codec's memory; atomic access */
+	atomic_int filter_hint; /* codec's memory */
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
 	struct held *held; /* of a pinned array; else NULL */
