@@ -19,7 +19,6 @@ void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size);
 
 /* A copy of n bytes of text with a NUL behind; the empty text is shared. NULL when memory is out. */
 char *index_text_new(const char *text, size_t n);
-void index_text_free(char *text);
 
 int index_record_new(uint64_t ino, struct index_record **out);
 bool index_record_xattrs_valid(const struct index_record *r);

@@ -38,7 +38,7 @@ char *index_text_new(const char *text, size_t n)
 	return s;
 }
 
-void index_text_free(char *text)
+static void text_free(char *text)
 {
 	if (text != no_text)
 		free(text);
@@ -48,10 +48,10 @@ void index_record_free(struct index_record *r)
 {
 	if (!r)
 		return;
-	index_text_free(r->path);
-	index_text_free(r->dtype);
-	index_text_free(r->shape);
-	index_text_free(r->target);
+	text_free(r->path);
+	text_free(r->dtype);
+	text_free(r->shape);
+	text_free(r->target);
 	free(r->xattrs);
 	free(r->data);
 	free(r->blocks);
@@ -91,14 +91,14 @@ int index_record_set_names(struct index_record *r, const char *path, const char 
 	for (int i = 0; i < 3; i++) {
 		to[i] = index_text_new(from[i], strlen(from[i]));
 		if (!to[i]) {
-			index_text_free(to[0]);
-			index_text_free(to[1]);
+			text_free(to[0]);
+			text_free(to[1]);
 			return -ENOMEM;
 		}
 	}
-	index_text_free(r->path);
-	index_text_free(r->dtype);
-	index_text_free(r->shape);
+	text_free(r->path);
+	text_free(r->dtype);
+	text_free(r->shape);
 	r->path = to[0];
 	r->dtype = to[1];
 	r->shape = to[2];
@@ -114,7 +114,7 @@ int index_record_set_target(struct index_record *r, const char *target)
 	copy = index_text_new(target, target ? strlen(target) : 0);
 	if (!copy)
 		return -ENOMEM;
-	index_text_free(r->target);
+	text_free(r->target);
 	r->target = copy;
 	return 0;
 }
