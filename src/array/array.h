@@ -28,7 +28,6 @@
 struct arrays;
 struct runs;
 struct compact;
-struct history;
 struct promise;
 struct layers_facts;
 struct meta_inode;
@@ -46,7 +45,6 @@ struct array_params {
 	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
 	struct codec_params codec;
 	uint8_t stat_type; /* enum summary_type of the elements */
-	struct history *past;     /* layered: the state that it is read from, which outlives it; NULL: the present */
 };
 
 struct array {

@@ -97,7 +97,7 @@ int arrays_open(struct arrays *h, const struct meta_inode *row, const struct arr
 	err = kinds[row->kind]->open(h, row, params, &a);
 	if (err)
 		return err;
-	if (row->kind != ARRAY_COLUMN && m && !params->past) {
+	if (row->kind != ARRAY_COLUMN && m) {
 		meta_lock(m);
 		err = promise_load_locked(a);
 		meta_unlock(m);

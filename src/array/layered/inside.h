@@ -14,6 +14,7 @@
 
 struct cache_entry;
 struct dirty_block;
+struct history;
 struct layers;
 struct layers_slot;
 
@@ -41,7 +42,8 @@ struct layered {
 	atomic_int filter_hint; /* codec's memory */
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
-	struct held *held; /* of a pinned array; else NULL */
+	struct history *past; /* the state that it is of; NULL: the present */
+	struct held *held;    /* of a pinned array; else NULL */
 	struct stream reader;
 	uint64_t write_end;
 };
@@ -64,7 +66,7 @@ struct layers_slot *held_find(struct held *h, uint64_t layer);
 
 /* map.c */
 
-/* An array without blocks; NULL: no memory. */
+/* An array of the present without blocks; NULL: no memory. */
 struct layered *layered_new(const struct array_ops *ops, struct arrays *home, uint64_t ino, uint64_t size,
 			    const struct array_params *params);
 /* Nothing is dirty. */

@@ -22,14 +22,15 @@
 #include "spillfs.h"
 #include "store/meta.h"
 
-static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
-			struct array **out)
+int layered_open_past(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct history *past,
+		      struct array **out)
 {
 	struct layered *l = layered_new(&layered_ops, home, row->ino, row->size_bytes, params);
 	int err;
 
 	if (!l)
 		return -ENOMEM;
+	l->past = past;
 	err = layered_replay(l);
 	if (err) {
 		layered_free(l);
@@ -37,6 +38,12 @@ static int layered_open(struct arrays *home, const struct meta_inode *row, const
 	}
 	*out = &l->array;
 	return 0;
+}
+
+static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+			struct array **out)
+{
+	return layered_open_past(home, row, params, NULL, out);
 }
 
 static void layered_close(struct array *a)

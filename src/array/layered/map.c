@@ -106,7 +106,7 @@ static uint64_t stored_bytes(struct layered *l)
 
 int layered_replay(struct layered *l)
 {
-	struct history *past = l->array.params.past;
+	struct history *past = l->past;
 	int err = past ? history_replay(past, l->array.ino, replay_record, l) :
 			 layers_replay(l->array.home->store->layers, l->array.ino, replay_record, l);
 

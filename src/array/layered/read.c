@@ -73,7 +73,7 @@ static void load_let_go(struct load *load)
 
 static struct load load_of(struct layered *l, const struct block_ref *ref, uint64_t block, unsigned how)
 {
-	return (struct load){ .store = l->array.home->store, .past = l->held ? NULL : l->array.params.past,
+	return (struct load){ .store = l->array.home->store, .past = l->held ? NULL : l->past,
 			      .held = l->held, .ino = l->array.ino, .block = block, .ref = *ref, .how = how };
 }
 
@@ -87,7 +87,7 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 		err = err_corrupt("layers", r->layer, "the layer is missing");
 	if (err != -EUCLEAN)
 		return err;
-	if (m && !l->array.params.past) {
+	if (m && !l->past) {
 		meta_lock(m);
 		meta_path_locked(m, META_INO_LAYERS, l->array.ino, path, sizeof(path));
 		meta_unlock(m);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "array/arrays.h"
+#include "array/layered/layered.h"
 #include "block/index.h"
 #include "store/store.h"
 #include "tree/file.h"
@@ -113,8 +113,7 @@ int past_load(struct inode *i, struct array **out)
 		err = setting_params_locked(i, &params);
 	if (err)
 		return err;
-	params.past = p->state;
-	return arrays_open(i->tree->arrays, &row, &params, out);
+	return layered_open_past(i->tree->arrays, &row, &params, p->state, out);
 }
 
 int past_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out)
