@@ -101,18 +101,6 @@ static struct contexts *contexts_get(void)
 	return ctx;
 }
 
-void codec_thread_fini(void)
-{
-	struct contexts *ctx;
-
-	pthread_once(&contexts_once, contexts_init_key);
-	ctx = pthread_getspecific(contexts_key);
-	if (!ctx)
-		return;
-	pthread_setspecific(contexts_key, NULL);
-	contexts_free(ctx);
-}
-
 static ZSTD_CCtx *compressor_get(void)
 {
 	struct contexts *ctx = contexts_get();

@@ -33,7 +33,4 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 int codec_decode(const void *frame, size_t frame_len, enum codec_filter filter, uint32_t elem_bytes,
 		 void *out, size_t n);
 
-/* Frees the calling thread's contexts (also done at thread exit). */
-void codec_thread_fini(void);
-
 #endif

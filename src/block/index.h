@@ -122,11 +122,7 @@ int index_take(struct index *ix, struct index *newer);
  * zeros" go. */
 void index_flatten(struct index *ix);
 
-/* The bytes of head + body, xxh64 set. Fields of *head other than magic, version, counts, body_bytes,
- * raw_bytes (sum of raw_len of the entries with a frame in head->layer) and xxh64 are the caller's. *out is
- * malloc'd. -EINVAL for what index_decode would refuse, -EFBIG (body over 2^32 - 1), -ENOMEM. */
-int index_encode(const struct index *ix, struct layer_index_head *head, void **out, size_t *len_out);
-/* Parses n bytes written by index_encode. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths
+/* Parses n bytes of head and body. -EUCLEAN on any damage: checksum, counts, order, overflow, lengths
  * (not logged), -ENOMEM. Safe on hostile input; memory is bounded by n times some 10^5. */
 int index_decode(const void *bytes, size_t n, struct layer_index_head *head_out, struct index *ix_out);
 
@@ -149,7 +145,8 @@ struct index_source index_source_of(const void *bytes, size_t n);
 /* The xxh64 of an index with this head, whatever the source has in its place. */
 int index_source_hash(const struct index_source *src, const struct layer_index_head *head, uint64_t *out);
 
-/* Errors of both: as index_decode and index_encode, and those of source and sink. */
+/* Errors of both: those of source and sink, -ENOMEM; reading: as index_decode; writing: -EINVAL for what index_decode would refuse,
+ * -EFBIG (body over 2^32 - 1). */
 struct index_reader;
 /* Verifies the checksum first. */
 int index_reader_new(struct index_source src, struct index_reader **out);
@@ -163,7 +160,8 @@ int index_writer_new(uint64_t layer, struct index_sink sink, struct index_writer
 void index_writer_free(struct index_writer *w);
 int index_writer_record(struct index_writer *w, const struct index_record *r);
 int index_writer_name(struct index_writer *w, const struct index_name *n);
-/* Writes the chain, and fills in what index_encode does but xxh64. */
+/* Writes the chain, and fills in magic, version, counts, body_bytes and raw_bytes (sum of raw_len of the entries with a frame in
+ * the writer's layer). The other fields are the caller's; xxh64: index_source_hash. */
 int index_writer_end(struct index_writer *w, const uint64_t *chain, size_t nchain, struct layer_index_head *head);
 /* All records and names of ix. */
 int index_write(struct index_writer *w, const struct index *ix);

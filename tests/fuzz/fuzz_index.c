@@ -14,6 +14,7 @@
 #include <zstd.h>
 
 #include "block/index.h"
+#include "../unit/encode.h"
 
 #define HEAD sizeof(struct layer_index_head)
 

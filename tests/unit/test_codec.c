@@ -377,8 +377,6 @@ static void *thread_round_trips(void *arg)
 		memset(raw + sizeof(raw) / 2, i, sizeof(raw) / 2);
 		round_trip(&p, raw, 1 + unit_rand(&state) % sizeof(raw), &hint);
 	}
-	if (state % 2)
-		codec_thread_fini();
 	return NULL;
 }
 
@@ -390,7 +388,5 @@ UNIT_TEST(codec_contexts_are_per_thread) /* (4) */
 		CHECK_OK(pthread_create(&t[i], NULL, thread_round_trips, (void *)(i + 1)));
 	for (int i = 0; i < 8; i++)
 		CHECK_OK(pthread_join(t[i], NULL));
-	codec_thread_fini();
-	codec_thread_fini();
 	thread_round_trips((void *)9);
 }

@@ -1,5 +1,5 @@
 /*
- * block/index.h, by the files of block/index/: index, record, names, piece, head and code.
+ * block/index.h, by the files of block/index/: index, record, names, piece, head and decode.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -13,6 +13,7 @@
 
 #include "block/index.h"
 #include "block/summary.h"
+#include "encode.h"
 #include "unit.h"
 
 static uint64_t rand_state = 1;
@@ -474,7 +475,7 @@ static int decode_exactly(const void *bytes, size_t n)
 	return 0;
 }
 
-UNIT_TEST(index_code_round_trips) /* code (1) */
+UNIT_TEST(index_code_round_trips) /* decode (1) */
 {
 	for (int round = 0; round < 300; round++) {
 		struct layer_index_head head;
@@ -506,7 +507,7 @@ UNIT_TEST(index_code_round_trips) /* code (1) */
 	}
 }
 
-UNIT_TEST(index_code_rejects_damage) /* code (2) */
+UNIT_TEST(index_code_rejects_damage) /* decode (2) */
 {
 	struct index ix;
 	uint8_t *bytes;
@@ -572,7 +573,7 @@ static uint8_t *pack(const uint8_t *plain, size_t len, size_t *len_out)
 	return bytes;
 }
 
-UNIT_TEST(index_code_keeps_the_stored_bytes) /* code (1) */
+UNIT_TEST(index_code_keeps_the_stored_bytes) /* decode (1) */
 {
 	static const uint64_t values[] = { 0, 1, UINT32_MAX, 1ull << 40, UINT64_MAX };
 	size_t len, at = sizeof(struct layer_index_head);
@@ -600,7 +601,7 @@ UNIT_TEST(index_code_keeps_the_stored_bytes) /* code (1) */
 }
 
 /* Mutations behind a right checksum: counts, lengths, orders and offsets are all hostile. */
-UNIT_TEST(index_code_survives_mutations) /* code (2) (3) */
+UNIT_TEST(index_code_survives_mutations) /* decode (2), stream (2) */
 {
 	unsigned taken = 0;
 
@@ -637,7 +638,7 @@ UNIT_TEST(index_code_survives_mutations) /* code (2) (3) */
 }
 
 /* The stored body is hostile while its checksum is right. */
-UNIT_TEST(index_code_survives_hostile_bodies) /* code (2) */
+UNIT_TEST(index_code_survives_hostile_bodies) /* decode (2) */
 {
 	struct index ix;
 	uint8_t *good, *bytes;
@@ -795,7 +796,7 @@ UNIT_TEST(index_code_refuses_bad_entries) /* piece (3) */
 	index_fini(&ix);
 }
 
-UNIT_TEST(index_code_refuses_bad_names_and_chains) /* piece (2), code (3), names (2) */
+UNIT_TEST(index_code_refuses_bad_names_and_chains) /* piece (2), stream (2), names (2) */
 {
 	static const char *const bad[] = { "", ".", "..", "a/b", "/" };
 	char text[258];

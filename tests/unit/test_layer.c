@@ -15,6 +15,7 @@
 #include "block/layer.h"
 #include "block/shuffle.h"
 #include "io/io.h"
+#include "encode.h"
 #include "unit.h"
 
 #define BLOCK 1024

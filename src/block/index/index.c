@@ -1,6 +1,6 @@
 /*
  * The index of a layer in memory: the list of its records, merging and flattening. What is inside a
- * record is in record.c, names and chain are in names.c, the bytes in code.c.
+ * record is in record.c, names and chain are in names.c, the bytes in piece.c, head.c, stream.c and decode.c.
  *
  * Invariants: (1) records are sorted by ino, one each; (2) replaying an index on another gives what
  * replaying both in order would give; (3) a flattened index says of every ino and name that it

@@ -1,7 +1,7 @@
 /*
  * What the files of the index share, from the ground up: record.c (one record), names.c (names and chain), index.c (all of them,
  * in memory); piece.c (a record or a name as bytes), head.c (what is around the pieces), stream.c (bytes, piece by piece), pages.c
- * (bytes, single records), code.c (bytes, as a whole). For these only.
+ * (bytes, single records), decode.c (bytes, as a whole). For these only.
  */
 #ifndef SPILLFS_BLOCK_INDEX_INSIDE_H
 #define SPILLFS_BLOCK_INDEX_INSIDE_H
