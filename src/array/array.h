@@ -39,7 +39,7 @@ struct io_facts;
 #define ARRAY_BLOCK_MAX (16u << 20)
 #define ARRAY_BLOCK_DEFAULT (128u << 10)
 
-/* What the xattrs of an array say about its storage. */
+/* How an array is stored, as its xattrs say. */
 struct array_params {
 	uint32_t block_bytes; /* layered: ARRAY_BLOCK_MIN..MAX */
 	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
@@ -64,7 +64,7 @@ struct array_ops {
 	int (*open)(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct array **out);
 	/* Memory only; nothing is dirty. */
 	void (*close)(struct array *a);
-	/* What it holds that close gives back. */
+	/* The bytes that close gives back. */
 	size_t (*memory)(struct array *a);
 	/* Lends a prefix of [off, off + len), inside the size, len > 0. A request holds many leases at once, so
 	 * this must not hold a bounded buffer. how: as io_pread_as. */
@@ -74,7 +74,7 @@ struct array_ops {
 	int (*resize)(struct array *a, uint64_t size);
 	/* [off, off + len) inside the size reads as zeros and takes no space where that is possible. */
 	int (*punch)(struct array *a, uint64_t off, uint64_t len);
-	/* What is written into the range next does not fail for want of space; the size stays. */
+	/* The next write into the range does not fail for want of space; the size stays. */
 	int (*allocate)(struct array *a, uint64_t off, uint64_t len);
 	/* First data (or hole) at or behind off < size; size if there is none. */
 	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);
@@ -87,9 +87,9 @@ struct array_ops {
 	/* The file is gone: frees its storage after the next commit; the inode's row goes in the same
 	 * transaction. dirty memory is dropped before, by resize to 0. */
 	int (*drop_locked)(struct array *a);
-	/* A compaction is installed: what it has moved is looked for in the new place from now on. May be NULL. */
+	/* A compaction is installed: the map gets the new places of the frames that it has moved. May be NULL. */
 	int (*remap)(struct array *a, const struct compact *c);
-	/* What a resize has cut off is not yet gone from the store: each stage takes some of it away. May be NULL: never. */
+	/* Are bytes that a resize has cut off still in the store? Each stage takes some of them away. May be NULL: never. */
 	bool (*is_cutting)(struct array *a);
 	/* The runs of a bucket. May be NULL. */
 	struct runs *(*runs)(struct array *a);

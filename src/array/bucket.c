@@ -172,7 +172,7 @@ static size_t bucket_memory(struct array *a)
 	return sizeof(*b) + b->map.cap * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
 }
 
-/* What a cut has left behind the size when the daemon was killed (invariant 5). */
+/* Finds the extents that a cut had left behind the size when the daemon was killed (invariant 5). */
 static int split_tail(struct bucket *b, uint64_t size)
 {
 	size_t i = extent_map_find(&b->map, size);
@@ -447,7 +447,7 @@ static int cut(struct bucket *b, uint64_t off, uint64_t len)
 	err = extent_map_remove(&b->map, off, len, free_piece, b);
 	if (err)
 		return err;
-	/* What is left of the last one begins at the end. */
+	/* The rest of the last one begins at the end. */
 	mark_dirty(b, from, end + 1);
 	b->ncut += j - i;
 	return owe_rows(b, from, end + 1, false);

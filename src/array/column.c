@@ -134,7 +134,7 @@ static int load_file(struct column *c, const struct meta_inode *row)
 	if (size < row->size_bytes)
 		return err_corrupt(path, size, "column file is shorter than its %llu bytes",
 				   (unsigned long long)row->size_bytes);
-	/* What was appended behind the last commit, or is left of a cut (invariant 4). */
+	/* Bytes may stand there that were appended behind the last commit, or that a cut has left (invariant 4). */
 	if (size > row->size_bytes)
 		err = io_truncate(c->file, row->size_bytes);
 	atomic_store(&c->file_bytes, row->size_bytes);
@@ -166,7 +166,7 @@ static int load_inline(struct column *c, const struct meta_inode *row)
 	return 0;
 }
 
-/* What n inline bytes take: in the database's log, in the database, in the log of layers, with what is left of their pages. A row
+/* The space that n inline bytes take: in the database's log, in the database, in the log of layers, with what is left of their pages. A row
  * that is deleted has the pages beside it put in order. */
 static uint64_t owed_for(size_t n)
 {

@@ -62,10 +62,10 @@ uint64_t shape_count(const struct shape *s);
 /* Elements of one step along the axis that varies slowest (the first; in order F the last); 1 without dimensions. */
 uint64_t shape_row(const struct shape *s);
 /* Makes the slowest axis as long as `count` elements fill it: an array that has grown or was cut since its shape was set.
- * What does not fill a whole row does not show. An array without a shape has one dimension. */
+ * A row that is not whole does not show. An array without a shape has one dimension. */
 void shape_fit(struct shape *s, uint64_t count);
 
-/* What integers stand for: "timestamp[us]", "timestamp[ns,UTC]", "duration[ms]" (i64); "date" (i32, days). Counted from
+/* The meaning of integers: "timestamp[us]", "timestamp[ns,UTC]", "duration[ms]" (i64); "date" (i32, days). Counted from
  * 1970-01-01. */
 enum logical_kind { LOGICAL_NONE, LOGICAL_TIMESTAMP, LOGICAL_DURATION, LOGICAL_DATE };
 enum logical_unit { LOGICAL_S, LOGICAL_MS, LOGICAL_US, LOGICAL_NS };

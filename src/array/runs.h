@@ -51,7 +51,7 @@ struct runs {
 };
 
 void runs_fini(struct runs *r);
-/* What is stored: takes v over. What does not rise, or is behind the size, is dropped with all that follows. */
+/* Takes over v, the stored boundaries. The first that does not rise, or is behind the size, is dropped with all that follow. */
 void runs_load(struct runs *r, uint64_t *v, size_t n, uint64_t size_bytes);
 /* Room for what the next growth may add, before anything is written: -ENOMEM. */
 int runs_reserve(struct runs *r);

@@ -7,8 +7,8 @@
  * waits for the first. Pinned blocks count against the budget and are not evicted; a load never waits
  * for memory (the budget is exceeded by what is pinned, at worst).
  *
- * What somebody reads or writes in passing, and the kernel keeps in its own cache, leaves early: a few MiB of such
- * blocks stay, and their buffers take in what comes next, instead of memory that is new. Whoever asks for one otherwise makes
+ * A block that somebody reads or writes in passing, and the kernel keeps in its own cache, leaves early: a few MiB of such
+ * blocks stay, and their buffers take in what comes next, instead of memory that is new. Another reader that asks for one makes
  * it stay like the others.
  */
 #ifndef SPILLFS_BLOCK_CACHE_H

@@ -39,7 +39,7 @@
 #define SAMPLE_BYTES (SAMPLE_PIECES * SAMPLE_PIECE_BYTES)
 #define SAMPLE_EVERY 16
 
-/* What a hint remembers: the filter, for how many blocks it still holds, and how many blocks may still be
+/* A hint remembers the filter, for how many blocks it still holds, and how many blocks may still be
  * stored raw untried. -1 is no memory. */
 #define HINT_SHUFFLE 0x1
 #define HINT_FILTER_ONE 0x2

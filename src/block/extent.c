@@ -167,7 +167,7 @@ static struct extent extent_clip(const struct extent *e, uint64_t off, uint64_t 
 	};
 }
 
-/* What stays of the extents [i, j), which all touch [off, end): at most a head and a tail. */
+/* The extents [i, j) all touch [off, end): at most a head and a tail of them stay. */
 static size_t map_remains(const struct extent_map *m, size_t i, size_t j, uint64_t off,
 			  uint64_t end, struct extent keep[2])
 {

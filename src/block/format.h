@@ -74,7 +74,7 @@ enum layer_record_type {
 	LAYER_REC_GONE = 2,  /* an inode that was deleted: everything older is dead */
 };
 
-/* Of a record's inode, in meta.db as well. */
+/* The kind of a record's inode, in meta.db as well. */
 enum array_kind {
 	ARRAY_NONE = 0,
 	ARRAY_BUCKET = 1,

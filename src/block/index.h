@@ -91,7 +91,7 @@ int index_record_put(struct index_record *r, const struct layer_block *b);
 struct layer_block *index_record_block(const struct index_record *r, uint64_t block);
 /* Do the tombstones cover the block? */
 bool index_record_hides(const struct index_record *r, uint64_t block);
-/* What replaying the newer record behind r gives. -ENOMEM: r is only good for index_record_free. */
+/* Makes r the record that replaying the newer one behind it gives. -ENOMEM: r is only good for index_record_free. */
 int index_record_merge(struct index_record *r, const struct index_record *newer);
 /* Tombstones, and entries that say "all zeros", go. */
 void index_record_flatten(struct index_record *r);

@@ -80,7 +80,7 @@ const struct layer_index_head *layer_head(const struct layer *l); /* sealed laye
 /* Appends one frame of raw_len decoded bytes; how: as io_pwrite_as. -ENOSPC etc: nothing was appended. Open layers only. */
 int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *off_out);
 /* Appends a segment of what was added and takes it into the index, which leaves *added empty; after a failure it is as it
- * was, unless the layer cannot be written any more. *segment_off_out is what layer_recover wants. -EINVAL: a block entry is not of this layer, or the index is none. */
+ * was, unless the layer cannot be written any more. *segment_off_out is for layer_recover. -EINVAL: a block entry is not of this layer, or the index is none. */
 int layer_segment(struct layer *l, struct index *added, uint64_t commit, int64_t time_ns,
 		  uint64_t *segment_off_out);
 /* The chain of the index to be sealed (n 0: none), itself last; a later segment's chain replaces it. -EINVAL,

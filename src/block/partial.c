@@ -81,7 +81,7 @@ static void leave(struct partial *p, size_t at)
 	p->v[at].key = 0;
 }
 
-/* Of one page: so many bytes more, or fewer. One that is not there has none before, or all. */
+/* Counts so many bytes more, or fewer, for one page. One that is not there has none before, or all. */
 static void change(struct partial *p, uint64_t key, uint32_t bytes, bool add)
 {
 	size_t at = place_of(p, key);

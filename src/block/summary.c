@@ -45,7 +45,7 @@ static const struct {
 	[SUMMARY_BOOL] = { "bool", 1, FORM_UNSIGNED, 0 },
 };
 
-/* Of the keys seen; sign-extended. */
+/* The smallest and the largest key seen; sign-extended. */
 struct range {
 	int64_t lo, hi;
 	uint32_t nans;
@@ -282,7 +282,7 @@ const char *summary_type_name(enum summary_type type)
 	return type < SUMMARY_NTYPES ? types[type].name : "";
 }
 
-/* Of a finite f16; what would be its infinity is 65536. */
+/* The value of a finite f16; the bits of its infinity would give 65536. */
 static double f16_value(uint64_t magnitude)
 {
 	int exponent = (int)(magnitude >> 10);

@@ -1,5 +1,5 @@
 /*
- * What a block holds, in short: smallest and largest element and the number of NaNs, kept in the layer's
+ * A block in short: smallest and largest element and the number of NaNs, kept in the layer's
  * index so that readers can skip blocks.
  *
  * Bits are those of the element type, zero-extended to 64. NaNs are in neither bound; -0.0 counts as
@@ -30,7 +30,7 @@ struct summary {
 	uint64_t min_bits, max_bits;
 };
 
-/* Of the whole elements in n bytes, aligned to 8; bytes behind the last one do not count. NONE for type NONE and for
+/* Summarises the whole elements in n bytes, aligned to 8; bytes behind the last one do not count. NONE for type NONE and for
  * n below one element. */
 void summary_of(enum summary_type type, const void *p, size_t n, struct summary *out);
 /* -1, 0, 1 in the type's order; not for NaNs. */

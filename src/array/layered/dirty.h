@@ -45,7 +45,7 @@ struct dirty_block {
 	/* While flushing. */
 	struct dirty_block *pack_next; /* the others of its job */
 	struct block_ref ref;
-	/* Of the first block of a job, for all of it. */
+	/* In the first block of a job, for all of it. */
 	struct dirty_block *line_next;
 	bool encoded;
 	int encode_err;

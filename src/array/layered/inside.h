@@ -1,5 +1,5 @@
 /*
- * What the files of the layered kind share, from the ground up: held.c (layers that stay), map.c (where blocks are, and what has
+ * Shared by the files of the layered kind, from the ground up: held.c (layers that stay), map.c (where blocks are, and what has
  * changed), encode.c and dirty.c (blocks in memory), read.c, edit.c, stage.c, pin.c, reblock.c, layered.c. For these only.
  */
 #ifndef SPILLFS_ARRAY_LAYERED_INSIDE_H
@@ -74,7 +74,7 @@ void layered_free(struct layered *l);
 size_t layered_memory(struct array *a);
 /* Fills the map from the layers of the state that the array is of. */
 int layered_replay(struct layered *l);
-/* Changes of the map, with l->lock held. The block's place is about to change (invariant 1). */
+/* Changes of the map, with l->lock held. The block's place is about to change (invariant 1 of map.c). */
 int layered_note_change_locked(struct layered *l, uint64_t block, struct blockmap_entry *e);
 void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const struct block_ref *ref);
 int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count);

@@ -164,7 +164,7 @@ int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
 	return 0;
 }
 
-/* What was promised for the block is used, once all of that is stored. */
+/* The promise for the block is used, once all of it is stored. */
 static void keep_promise(struct layered *l, const struct dirty_block *b, const struct block_ref *ref)
 {
 	uint32_t bs = l->array.params.block_bytes;

@@ -11,7 +11,7 @@
 /* An array that reads in [off, off + len) as `a`, which is flushed and locked shared, does now; elsewhere undefined.
  * Closed by array_close; needs no lock. -EOPNOTSUPP: the array is of another kind. */
 int pin_array(struct array *a, uint64_t off, uint64_t len, struct array **out);
-/* What is stored of a block of a pinned array; false: nothing, it is all zeros. */
+/* The place of a block of a pinned array; false: it is all zeros. */
 bool pin_block(struct array *pin, uint64_t block, struct block_ref *out);
 /* The first block at or behind `from` of which something is stored; false: there is none. */
 bool pin_next(struct array *pin, uint64_t from, uint64_t *out);

@@ -54,7 +54,7 @@ static int load_frame(void *ctx, void *dst, size_t size)
 	return err;
 }
 
-/* What this load reads from stays. */
+/* The layers that this load reads from stay. */
 static void load_hold(struct load *load)
 {
 	if (load->held)

@@ -21,7 +21,7 @@
 #define REBLOCK_BYTES_MAX (1ull << 30)
 #define COPY_BYTES (1u << 20)
 
-/* What a failure brings back. */
+/* The state that a failure brings back. */
 struct before {
 	struct blockmap map;
 	size_t nchanges, ntombs;

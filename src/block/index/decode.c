@@ -55,7 +55,7 @@ static int record_append(const uint8_t *p, struct index *ix)
 	return 0;
 }
 
-/* What is left of the body to be read. */
+/* The rest of the body, which is still to be read. */
 struct cursor {
 	const uint8_t *p;
 	size_t left;

@@ -1,5 +1,5 @@
 /*
- * What is around the pieces of an index: its head with the checksum of all, and the zstd frames that its body is stored in.
+ * The head of an index, which has the checksum of all, and the zstd frames that its body is stored in.
  *
  * Invariant: no count and no length is believed before the checksum is verified and it is bounded by what can be there.
  */

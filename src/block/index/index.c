@@ -30,7 +30,7 @@ void index_fini(struct index *ix)
 	index_init(ix);
 }
 
-/* What malloc takes for n bytes. */
+/* The memory that malloc takes for n bytes. */
 static size_t heap(size_t n)
 {
 	return n ? (n + 8 + 15) & ~(size_t)15 : 0;

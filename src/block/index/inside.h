@@ -1,5 +1,5 @@
 /*
- * What the files of the index share, from the ground up: record.c (one record), names.c (names and chain), index.c (all of them,
+ * Shared by the files of the index, from the ground up: record.c (one record), names.c (names and chain), index.c (all of them,
  * in memory); piece.c (a record or a name as bytes), head.c (what is around the pieces), stream.c (bytes, piece by piece), pages.c
  * (bytes, single records), decode.c (bytes, as a whole). For these only.
  */

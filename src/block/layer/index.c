@@ -107,7 +107,7 @@ int layer_read_index(struct layer *l, uint64_t off, uint64_t limit, bool sealed,
 	return 0;
 }
 
-/* What stands before the body of an index. */
+/* The bytes before the body of an index. */
 struct front {
 	struct layer_skip skip;
 	struct layer_index_head head;
@@ -154,7 +154,7 @@ int layer_fill_name(struct layer_filler *f, const struct index_name *n)
 	return index_writer_name(f->writer, n);
 }
 
-/* What was given to write_body, off bytes behind the beginning of the head. */
+/* Reads again the bytes that write_body was given, from `off` behind the beginning of the head on. */
 static int read_body(void *ctx, void *buf, size_t n, uint64_t off)
 {
 	struct layer_filler *f = ctx;

@@ -1,5 +1,5 @@
 /*
- * What the files of a layer share, from the ground up: file.c (frames written, bytes read), index.c (indexes read and written),
+ * Shared by the files of a layer, from the ground up: file.c (frames written, bytes read), index.c (indexes read and written),
  * open.c, seal.c, find.c (single records), recover.c, check.c. For these only.
  */
 #ifndef SPILLFS_BLOCK_LAYER_INSIDE_H

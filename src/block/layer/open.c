@@ -197,7 +197,7 @@ int layer_open_file(struct io_dir *d, uint64_t number, unsigned flags, const uin
 	return err;
 }
 
-/* What is read of the file's end stays until drop_ending. */
+/* The bytes of the file's end that are read stay until drop_ending. */
 static int open_frames(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out)
 {
 	uint64_t size, stored;
