@@ -14,8 +14,26 @@
 #define BRIEF_MS 1000
 #define WALK_MS 50
 
-/* Reading a table needs the right to read each of its columns, and to list its directory: the bits that all have, of owners that
- * all have. */
+/* st with the bits that all columns have. A class of it must not read where one who is in it is the owner of some columns, or in
+ * the group of some, and may not read these. */
+static struct stat shared_attr(const struct stat *st, mode_t all, bool uids, bool gids)
+{
+	bool owners = uids || (all & 0400), groups = gids || (all & 0040);
+	struct stat out = *st;
+
+	if (!owners || !gids)
+		all &= ~(mode_t)0040;
+	if (!owners || !groups)
+		all &= ~(mode_t)0004;
+	if (!uids)
+		out.st_uid = geteuid();
+	if (!gids)
+		out.st_gid = getegid();
+	out.st_mode = S_IFREG | all;
+	return out;
+}
+
+/* Reading a table needs the right to read each of its columns, and to list its directory. */
 static void table_attr(const struct view_columns *c, struct tree_attr *attr)
 {
 	struct stat *st = &attr->st;
@@ -33,14 +51,7 @@ static void table_attr(const struct view_columns *c, struct tree_attr *attr)
 			st->st_mtim = clock_timespec(i->mtime_ns);
 		lock_release(&i->attr);
 	}
-	/* The owner or group of one and not of another has the least of what the classes have. */
-	if (!uids || !gids) {
-		all &= (all & 0040) >> 3 | (all & 0400) >> 6 | 0440;
-		st->st_uid = uids ? st->st_uid : geteuid();
-		st->st_gid = gids ? st->st_gid : getegid();
-		all &= gids ? 0444 : 0404;
-	}
-	st->st_mode = S_IFREG | all;
+	*st = shared_attr(st, all, uids, gids);
 }
 
 static int plain_attr(struct tree *t, const struct view_node *n, struct tree_attr *out)
