@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tool/check.h"
+#include "tool/check/check.h"
 #include "tool/tool.h"
 
 #ifndef PACKAGE_VERSION

@@ -14,7 +14,7 @@
 
 #include "array/array.h"
 #include "block/pool.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 /* Rounds of moving extents apart; one does for two owners. */
 #define ROUNDS_MAX 64

@@ -8,7 +8,7 @@
  *    that is cancelled or fails before has changed nothing but added files.
  * 4. The exit code tells what a look after the repair has found, not what the repair believes.
  */
-#include "tool/check.h"
+#include "tool/check/check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +21,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "tool/check/inside.h"
 #include "tool/text.h"
 #include "util/clock.h"
 

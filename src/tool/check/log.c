@@ -18,7 +18,7 @@
 
 #include "array/array.h"
 #include "store/meta.h"
-#include "tool/check_log.h"
+#include "tool/check/log.h"
 #include "util/err.h"
 
 /* What an estimate may be wrong by, besides a part of the layer. */

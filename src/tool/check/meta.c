@@ -14,7 +14,7 @@
 #include "store/meta.h"
 #include "store/meta_vfs.h"
 #include "store/sql.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 #define INTEGRITY_LINES 20
 

@@ -18,7 +18,7 @@
 
 #include "block/format.h"
 #include "store/store.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 #include "tool/text.h"
 
 #define COPY_BYTES (1u << 20)

@@ -13,7 +13,7 @@
 
 #include "array/array.h"
 #include "store/meta.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 static const char *quoted(sqlite3_value *v)
 {

@@ -14,7 +14,7 @@
 
 #include "block/format.h"
 #include "store/meta.h"
-#include "tool/check_log.h"
+#include "tool/check/log.h"
 
 /* Each number of a list must be a sealed layer; own: and the last one this. Noted as needed. */
 static int check_list_of_layers(struct check *c, const char *path, const char *what, sqlite3_value *v, int64_t own)

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "array/array.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 #define READ_BYTES (1u << 20)
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "store/meta.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 #define TEXTS 8
 #define TEXT_MAX 5000

@@ -13,7 +13,7 @@
 
 #include "array/array.h"
 #include "store/meta.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 #include "util/clock.h"
 
 #define LOST "lost+found"

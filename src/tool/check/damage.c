@@ -15,7 +15,7 @@
 
 #include "array/array.h"
 #include "store/meta.h"
-#include "tool/check_log.h"
+#include "tool/check/log.h"
 #include "util/err.h"
 
 #define DAMAGE_MAX 10000u

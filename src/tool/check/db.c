@@ -17,7 +17,7 @@
 
 #include "io/io.h"
 #include "store/meta_vfs.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 #include "util/clock.h"
 
 int check_db_fail(struct check *c)

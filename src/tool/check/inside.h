@@ -1,5 +1,5 @@
 /*
- * spillctl check, also called fsck.spillfs: looks at a store that no daemon has, and mends it.
+ * The check from inside: what its files share.
  *
  * A check is a table of named passes (check.c). A pass looks at one thing, says what is wrong with it by
  * check_found, one line for each, and with --repair has mended it before, by the functions below, which do
@@ -7,8 +7,8 @@
  *
  * It reads meta.db and the files by itself, not through store/: a check must not trust what it checks.
  */
-#ifndef SPILLFS_TOOL_CHECK_H
-#define SPILLFS_TOOL_CHECK_H
+#ifndef SPILLFS_TOOL_CHECK_INSIDE_H
+#define SPILLFS_TOOL_CHECK_INSIDE_H
 
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -18,16 +18,6 @@
 #include <sys/stat.h>
 
 #include "tool/progress.h"
-
-/* Exit codes, those of fsck(8); they may add up. */
-enum check_exit {
-	CHECK_CLEAN = 0,
-	CHECK_CORRECTED = 1,
-	CHECK_LEFT = 4,
-	CHECK_FAILED = 8,
-	CHECK_USAGE = 16,
-	CHECK_CANCELLED = 32,
-};
 
 enum check_flags {
 	CHECK_BASE = 1,  /* runs before meta.db is opened for a repair */
@@ -77,7 +67,7 @@ struct check {
 	uint64_t nfound, nmended, nleft_data;
 	uint64_t nfiles, nbytes;
 	struct check_deferred *deferred;
-	struct check_log *log; /* check_log.h; from the pass "layers" on */
+	struct check_log *log; /* log.h; from the pass "layers" on */
 	bool lost_state;       /* the newest state cannot be had from the layers */
 };
 
@@ -103,7 +93,7 @@ const char *check_quote(const void *bytes, size_t len);
 /* `file 70 "buckets/a/x"`; the path is missing when it has no name. */
 const char *check_who(struct check *c, int64_t ino);
 
-/* The database (check_db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. In their
+/* The database (db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. In their
  * text 61440 is S_IFMT, 16384 a directory, 32768 a regular file, 40960 a link; kinds are those of enum array_kind. */
 
 /* The layer that was sealed last; its number need not be the highest (store/layers.c). An SQL expression. */
@@ -136,7 +126,7 @@ static inline int64_t check_int(sqlite3_value *v)
 	return sqlite3_value_int64(v);
 }
 
-/* lost+found (check_lost.c); all for repair, no-ops otherwise. kind: enum array_kind of the class. */
+/* lost+found (lost.c); all for repair, no-ops otherwise. kind: enum array_kind of the class. */
 
 /* Every name of ino goes to lost+found of its class, or it gets one there. */
 int check_lose(struct check *c, int64_t ino, int64_t kind);
@@ -150,7 +140,7 @@ int check_make_file(struct check *c, int64_t ino, int64_t kind, int64_t size, in
 /* The link count of ino is to be set without a word: a repair has changed its names. */
 int check_touched(struct check *c, int64_t ino);
 
-/* Files of the store (check_files.c). */
+/* Files of the store (files.c). */
 
 /* Copies bytes; -ENODATA when there are fewer. */
 int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
@@ -186,8 +176,5 @@ int check_pass_data(struct check *c);
 
 /* Frees what the passes over layers have. */
 void check_log_end(struct check *c);
-
-/* The command: argv[0] is how it was called. */
-int check_main(const char *program, int argc, char **argv);
 
 #endif

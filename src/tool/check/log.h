@@ -1,6 +1,6 @@
 /*
- * The layers as the check sees them, for its passes over them: check_layers.c (rows and files), check_log.c (the state that they
- * give), check_blocks.c (damage, and whom it hits), check_refs.c (HEAD and refs/). For these only.
+ * The layers as the check sees them, for its passes over them: layers.c (rows and files), log.c (the state that they give),
+ * damage.c (damage, and the arrays that it hits), refs.c (HEAD and refs/). For these only.
  *
  * Everything is read as the rows say it, not through store/.
  */
@@ -8,7 +8,7 @@
 #define SPILLFS_TOOL_CHECK_LOG_H
 
 #include "block/layer.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 struct check_layer {
 	uint64_t number;

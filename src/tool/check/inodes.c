@@ -16,7 +16,7 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/meta.h"
-#include "tool/check.h"
+#include "tool/check/inside.h"
 
 #define INLINE_MAX (64 << 10)
 

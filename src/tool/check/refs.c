@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "store/meta.h"
-#include "tool/check_log.h"
+#include "tool/check/log.h"
 #include "tool/text.h"
 
 #define REF_PATH_MAX (sizeof("layers/refs/") + META_NAME_MAX)
