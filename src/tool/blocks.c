@@ -27,7 +27,7 @@ struct row {
 	const struct spillfs_block *b;
 };
 
-/* What is known of the array, and what the first walk has found. */
+/* The array, and what the first walk has found. */
 struct blocks {
 	const struct blocks_source *from;
 	uint64_t size_bytes, block_bytes, nblocks; /* set before the first row of each walk */
@@ -108,7 +108,7 @@ static void note_type(struct blocks *s, const struct row *r)
 		s->type = (enum summary_type)r->b->stat_type;
 }
 
-/* Adds what b holds to a. Of equal zeros the negative one is the smaller. */
+/* Adds what b holds to a. The negative one of two zeros is the smaller. */
 static void merge(struct summary *a, const struct summary *b)
 {
 	int c;
@@ -146,7 +146,7 @@ static void elements(const struct blocks *s, const struct row *r, uint64_t *firs
 		*end = whole;
 }
 
-/* What a row's elements are in short; type NONE when that is not known, or when it has none. */
+/* A row's elements in short; type NONE when they are not known, or when it has none. */
 static struct summary row_summary(const struct blocks *s, const struct row *r)
 {
 	struct summary zeros = { .type = (uint8_t)s->type }, sum = { 0 };
@@ -173,7 +173,7 @@ static bool is_packed(const struct spillfs_block *b)
 	return b->frame_raw > b->raw_len;
 }
 
-/* Of a frame that it shares, its part. */
+/* Its part of a frame that it shares. */
 static uint64_t stored_bytes(const struct spillfs_block *b)
 {
 	return is_packed(b) ? (uint64_t)b->frame_len * b->raw_len / b->frame_raw : b->frame_len;
@@ -281,8 +281,8 @@ static void print_array(const struct blocks *s, const char *name, const char *dt
 	if (!*dtype)
 		dtype = s->type ? summary_type_name(s->type) : "no type";
 	fprintf(s->to, "%s: %s, %" PRIu64 " elements, %s in %" PRIu64 " blocks of %s, stored %s", name, dtype,
-		s->size_bytes / s->elem_bytes, text_size(s->size_bytes), s->nblocks, text_size(s->block_bytes),
-		text_size(s->stored_bytes));
+		s->size_bytes / s->elem_bytes, text_size(s->size_bytes).s, s->nblocks, text_size(s->block_bytes).s,
+		text_size(s->stored_bytes).s);
 	if (s->stored_bytes)
 		fprintf(s->to, " (%.2fx)", (double)s->raw_bytes / (double)s->stored_bytes);
 	putc('\n', s->to);

@@ -3,7 +3,7 @@
  *
  * Invariants:
  * 1. The compaction is the daemon's: it goes on when this program is killed.
- * 2. What is waited for began after it was asked for: one that ran already is waited for as well.
+ * 2. The compaction that is waited for began after it was asked for: one that ran already is waited for as well.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -57,7 +57,7 @@ static uint64_t figure(const char *stats, const char *name)
 	return at ? strtoull(at + len, NULL, 10) : 0;
 }
 
-/* What a compaction replaces goes when no state needs it any more: not yet, with -o keep or snapshots. */
+/* Layers that a compaction replaces go when no state needs it any more: not yet, with -o keep or snapshots. */
 static void warn_of_window(const struct tool_mount *m)
 {
 	uint64_t keep = 0;
@@ -82,16 +82,16 @@ static void print_held(const struct tool_mount *m)
 	bytes = figure(stats, "spillfs_layer_window_bytes");
 	if (bytes)
 		printf("%s of them only for the last %" PRIu64 " commits: given back as newer ones take their place\n",
-		       text_size(bytes), figure(stats, "spillfs_keep"));
+		       text_size(bytes).s, figure(stats, "spillfs_keep"));
 	bytes = figure(stats, "spillfs_layer_snapshot_bytes");
 	if (bytes)
-		printf("%s of them only for snapshots: given back when these are removed\n", text_size(bytes));
+		printf("%s of them only for snapshots: given back when these are removed\n", text_size(bytes).s);
 	free(stats);
 }
 
 static void print_layers(const struct spillfs_compact *c)
 {
-	printf("%" PRIu64 " layer%s, %s", c->layers, c->layers == 1 ? "" : "s", text_size(c->bytes));
+	printf("%" PRIu64 " layer%s, %s", c->layers, c->layers == 1 ? "" : "s", text_size(c->bytes).s);
 }
 
 enum tool_exit cmd_compact(const struct tool_call *call)

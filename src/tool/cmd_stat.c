@@ -90,7 +90,7 @@ static uint64_t number(struct figures *all, const char *name, const char *labels
 	return f ? strtoull(f->value, NULL, 10) : 0;
 }
 
-/* Of all rows whose labels begin so. */
+/* The sum of all rows whose labels begin so. */
 static uint64_t total(struct figures *all, const char *name, const char *labels)
 {
 	uint64_t sum = 0;
@@ -121,9 +121,9 @@ static void print_kinds(struct figures *all)
 		const char *l = kinds[i].labels;
 
 		printf("%-9s %9" PRIu64 " %10s %9" PRIu64 " %10s %12s %13s\n", kinds[i].shown, number(all, "read_ops", l),
-		       text_size(number(all, "read_bytes", l)), number(all, "write_ops", l),
-		       text_size(number(all, "write_bytes", l)), text_size(total(all, "backing_read_bytes", l)),
-		       text_size(total(all, "backing_write_bytes", l)));
+		       text_size(number(all, "read_bytes", l)).s, number(all, "write_ops", l),
+		       text_size(number(all, "write_bytes", l)).s, text_size(total(all, "backing_read_bytes", l)).s,
+		       text_size(total(all, "backing_write_bytes", l)).s);
 	}
 }
 
@@ -138,15 +138,15 @@ static void print_cache(struct figures *all)
 		printf("%.1f %% hits", 100.0 * (double)hits / (double)(hits + misses));
 	else
 		printf("not used yet");
-	printf(", %s in memory, %" PRIu64 " blocks prefetched\n", text_size(number(all, "cache_bytes", NULL)),
+	printf(", %s in memory, %" PRIu64 " blocks prefetched\n", text_size(number(all, "cache_bytes", NULL)).s,
 	       number(all, "cache_prefetched", NULL));
 	printf("%-12s ", "compression");
 	if (stored)
-		printf("%.2fx: %s became %s\n", (double)raw / (double)stored, text_size(raw), text_size(stored));
+		printf("%.2fx: %s became %s\n", (double)raw / (double)stored, text_size(raw).s, text_size(stored).s);
 	else
 		puts("nothing compressed yet");
 	printf("%-12s %s waiting to be compressed, %s read back\n", "layers",
-	       text_size(number(all, "dirty_bytes", NULL)), text_size(number(all, "frame_read_bytes", NULL)));
+	       text_size(number(all, "dirty_bytes", NULL)).s, text_size(number(all, "frame_read_bytes", NULL)).s);
 }
 
 static void print_leases(struct figures *all)
@@ -173,7 +173,7 @@ static void print_memory(struct figures *all)
 		char labels[32];
 
 		snprintf(labels, sizeof(labels), "holds=\"%s\"", parts[i]);
-		printf("%s %s %s", i ? "," : "", text_size(number(all, "memory_bytes", labels)), parts[i]);
+		printf("%s %s %s", i ? "," : "", text_size(number(all, "memory_bytes", labels)).s, parts[i]);
 	}
 	putchar('\n');
 }
@@ -184,10 +184,10 @@ static void print_rest(struct figures *all)
 	uint64_t corruptions = number(all, "corruptions", NULL);
 
 	printf("%-12s %s in use, %s free for reuse, %s given back\n", "pool",
-	       text_size(number(all, "pool_claimed_bytes", NULL)), text_size(number(all, "pool_free_bytes", NULL)),
-	       text_size(number(all, "pool_punched_bytes", NULL)));
-	printf("%-12s %s direct, %s buffered\n", "backing", text_size(number(all, "backing_direct_bytes", NULL)),
-	       text_size(number(all, "backing_buffered_bytes", NULL)));
+	       text_size(number(all, "pool_claimed_bytes", NULL)).s, text_size(number(all, "pool_free_bytes", NULL)).s,
+	       text_size(number(all, "pool_punched_bytes", NULL)).s);
+	printf("%-12s %s direct, %s buffered\n", "backing", text_size(number(all, "backing_direct_bytes", NULL)).s,
+	       text_size(number(all, "backing_buffered_bytes", NULL)).s);
 	print_leases(all);
 	printf("%-12s %" PRIu64 " commits, %" PRIu64 " layers sealed\n", "durability",
 	       number(all, "commits", NULL), number(all, "layers_sealed", NULL));

@@ -103,8 +103,8 @@ static int parse_log_line(char *line, struct log_row *out)
 	snprintf(r.layer, sizeof(r.layer), "@%" PRIu64, layer);
 	time_text(ns, r.time);
 	snprintf(r.arrays, sizeof(r.arrays), "%" PRIu64 " array%s", arrays, arrays == 1 ? " " : "s");
-	snprintf(r.raw, sizeof(r.raw), "%s", text_size(raw));
-	snprintf(r.stored, sizeof(r.stored), "%s", text_size(stored));
+	snprintf(r.raw, sizeof(r.raw), "%s", text_size(raw).s);
+	snprintf(r.stored, sizeof(r.stored), "%s", text_size(stored).s);
 	r.kind = strcmp(f[5], "full") ? "" : "compaction";
 	r.names = names_text(f[6]);
 	if (!r.names)

@@ -1,9 +1,9 @@
 /*
- * Who keeps a file system in use.
+ * The holders of a file system: mounts and processes that keep it in use.
  *
  * Invariants:
  * 1. No request is sent to the file system that is asked about: its daemon may be dead, or waiting for us.
- * 2. What may not be looked at is passed over; so the answer can miss somebody.
+ * 2. A process that may not be looked at is passed over; so the answer can miss somebody.
  */
 #include "tool/holders.h"
 
@@ -27,7 +27,7 @@ struct search {
 	dev_t dev;
 	const char *prefix;
 	size_t found;
-	/* Of the process that is looked at. */
+	/* The process that is looked at. */
 	long pid;
 	char comm[32];
 	bool elsewhere; /* its mounts are another namespace's */

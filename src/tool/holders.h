@@ -1,5 +1,5 @@
 /*
- * Who keeps a file system in use: other mounts of it, in this mount namespace and in others, and processes with files or
+ * The holders of a file system, which keep it in use: other mounts of it, in this mount namespace and in others, and processes with files or
  * directories in it. Read from /proc; only root sees everybody's.
  */
 #ifndef SPILLFS_TOOL_HOLDERS_H

@@ -2,14 +2,11 @@
  * spillctl: asks a mounted spillfs to do things, and shows what it says.
  *
  * Invariants:
- * 1. What is accepted stands in tool_commands; help prints the table.
- * 2. A command runs only with options and a number of arguments that its row allows.
+ * 1. tool_commands has all that is accepted; help prints the table.
+ * 2. The output has been written when the exit code says so.
  */
-#include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,8 +16,6 @@
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
 #endif
-
-#define OPTIONS_MAX (sizeof(((struct tool_command *)0)->options) / sizeof(struct tool_option))
 
 static const struct tool_command tool_commands[] = {
 	{ "umount", "MNT", 1, 1, cmd_umount, "unmount, and wait until the daemon has gone",
@@ -47,29 +42,6 @@ static const struct tool_command tool_commands[] = {
 
 #define NCOMMANDS (sizeof(tool_commands) / sizeof(tool_commands[0]))
 
-enum tool_exit tool_fail(enum tool_exit code, const char *fmt, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("spillctl: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	return code;
-}
-
-const char *tool_value(const struct tool_call *call, char letter)
-{
-	return call->values[(unsigned char)letter & 127];
-}
-
-bool tool_flag(const struct tool_call *call, char letter)
-{
-	return tool_value(call, letter) != NULL;
-}
-
 static void print_help(FILE *to)
 {
 	fputs("usage: spillctl COMMAND [options] MNT|FILE ...\n\n"
@@ -93,65 +65,6 @@ static void print_help(FILE *to)
 	      "3 failed, 4 unmounted here, but the daemon has not ended.\n", to);
 }
 
-static const struct tool_option *find_option(const struct tool_command *c, int letter)
-{
-	for (const struct tool_option *o = c->options; o->letter; o++)
-		if (o->letter == letter)
-			return o;
-	return NULL;
-}
-
-/* The options of a row as getopt_long wants them. */
-static void getopt_tables(const struct tool_command *c, char *shorts, struct option *longs)
-{
-	size_t n = 0;
-
-	*shorts++ = ':';
-	for (const struct tool_option *o = c->options; o->letter; o++, n++) {
-		assert(n + 1 < OPTIONS_MAX);
-		*shorts++ = o->letter;
-		if (o->value)
-			*shorts++ = ':';
-		longs[n] = (struct option){ o->name, o->value ? required_argument : no_argument, NULL, o->letter };
-	}
-	*shorts = '\0';
-	longs[n] = (struct option){ 0 };
-}
-
-/* What getopt_long has refused. */
-static enum tool_exit bad_option(const struct tool_command *c, int said, char **argv)
-{
-	if (said == ':')
-		return tool_fail(TOOL_USAGE, "%s: option '-%c' needs a value", c->name, optopt);
-	if (find_option(c, optopt)) /* only a long one can be known and wrong */
-		return tool_fail(TOOL_USAGE, "%s: '%s': this option takes no value", c->name, argv[optind - 1]);
-	if (optopt)
-		return tool_fail(TOOL_USAGE, "%s: unknown option '-%c'", c->name, optopt);
-	return tool_fail(TOOL_USAGE, "%s: unknown option '%s'", c->name, argv[optind - 1]);
-}
-
-/* argv begins with the command's name. */
-static enum tool_exit run_command(const struct tool_command *c, int argc, char **argv)
-{
-	struct tool_call call = { 0 };
-	struct option longs[OPTIONS_MAX];
-	char shorts[2 * OPTIONS_MAX + 2];
-	int letter;
-
-	getopt_tables(c, shorts, longs);
-	while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		if (letter == ':' || letter == '?')
-			return bad_option(c, letter, argv);
-		call.values[letter & 127] = optarg ? optarg : "";
-	}
-	call.args = argv + optind;
-	call.nargs = argc - optind;
-	if (call.nargs < c->min_args || call.nargs > c->max_args)
-		return tool_fail(TOOL_USAGE, "usage: spillctl %s%s %s", c->name,
-				 c->options[0].letter ? " [options]" : "", c->args);
-	return c->run(&call);
-}
-
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
@@ -166,7 +79,7 @@ int main(int argc, char **argv)
 
 		if (strcmp(name, tool_commands[i].name))
 			continue;
-		code = run_command(&tool_commands[i], argc - 1, argv + 1);
+		code = tool_run(&tool_commands[i], argc - 1, argv + 1);
 		if (fflush(stdout) || ferror(stdout))
 			return tool_fail(TOOL_FAILED, "cannot write the output: %s", strerror(errno));
 		return code;

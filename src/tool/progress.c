@@ -41,12 +41,12 @@ void progress_line(char *out, size_t size, unsigned width, const char *what, uin
 	if (share > 1)
 		share = 1;
 	if (bytes_per_s)
-		snprintf(rate, sizeof(rate), "%9s/s", text_size(bytes_per_s));
+		snprintf(rate, sizeof(rate), "%9s/s", text_size(bytes_per_s).s);
 	if (total_bytes) /* of constant width, as a rule, so that the bar does not jump */
 		n = (size_t)snprintf(figures, sizeof(figures), "%3d %%  %9s of %s  %11s", (int)(share * 100),
-				     text_size(done_bytes), text_size(total_bytes), rate);
+				     text_size(done_bytes).s, text_size(total_bytes).s, rate);
 	else
-		snprintf(figures, sizeof(figures), "%s  %s", text_size(done_bytes), rate);
+		snprintf(figures, sizeof(figures), "%s  %s", text_size(done_bytes).s, rate);
 	/* "WHAT [BAR] FIGURES", and one column stays free. */
 	room = strlen(what) + n + 5;
 	room = room < width ? width - room : 0;
@@ -92,7 +92,7 @@ void progress_update(struct progress *p, uint64_t done_bytes, uint64_t total_byt
 	}
 	if (p->drawn_ns && now - p->drawn_ns < REDRAW_NS)
 		return;
-	/* What the first moments show is no rate. */
+	/* The first moments show no rate. */
 	if (now - p->begun_ns > REDRAW_NS * 5 && done_bytes > p->begun_bytes)
 		rate = (uint64_t)((double)(done_bytes - p->begun_bytes) * 1e9 / (double)(now - p->begun_ns));
 	width = terminal_width();

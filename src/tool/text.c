@@ -54,18 +54,16 @@ int text_read_at(int dir, const char *path, char **out)
 	return err;
 }
 
-const char *text_size(uint64_t bytes)
+struct text_size text_size(uint64_t bytes)
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	static _Thread_local char texts[8][24];
-	static _Thread_local unsigned next;
-	char *text = texts[next++ % 8];
+	struct text_size text;
 	double n = (double)bytes;
 	size_t u = 0;
 
 	for (; n >= 1023.95 && u < 5; u++)
 		n /= 1024;
-	snprintf(text, sizeof(texts[0]), u ? "%.1f %s" : "%.0f %s", n, units[u]);
+	snprintf(text.s, sizeof(text.s), u ? "%.1f %s" : "%.0f %s", n, units[u]);
 	return text;
 }
 

@@ -12,8 +12,11 @@
 /* Everything in the file `path` of directory `dir`, NUL-terminated and malloc'd. */
 int text_read_at(int dir, const char *path, char **out);
 
-/* "1.2 MiB". One of a few static buffers, so that one printf may use several. */
-const char *text_size(uint64_t bytes);
+/* "1.2 MiB", as text_size(bytes).s, which lives to the end of the expression. */
+struct text_size {
+	char s[24];
+};
+struct text_size text_size(uint64_t bytes);
 
 /* A decimal number and nothing else. -EINVAL, -ERANGE. */
 int text_number(const char *text, uint64_t *out);

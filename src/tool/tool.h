@@ -41,6 +41,8 @@ struct tool_command {
 	struct tool_option options[4]; /* the last one stays empty */
 };
 
+/* Runs a command; argv begins with its name. */
+enum tool_exit tool_run(const struct tool_command *command, int argc, char **argv);
 bool tool_flag(const struct tool_call *call, char letter);
 /* The value of an option, NULL when it was not given. */
 const char *tool_value(const struct tool_call *call, char letter);

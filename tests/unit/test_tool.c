@@ -28,12 +28,12 @@ static void check_text(const char *file, int line, const char *is, const char *s
 
 UNIT_TEST(tool_sizes)
 {
-	CHECK_TEXT(text_size(0), "0 B");
-	CHECK_TEXT(text_size(1023), "1023 B");
-	CHECK_TEXT(text_size(1024), "1.0 KiB");
-	CHECK_TEXT(text_size((1u << 20) - 1), "1.0 MiB");
-	CHECK_TEXT(text_size(1258291), "1.2 MiB");
-	CHECK_TEXT(text_size(UINT64_MAX), "16384.0 PiB");
+	CHECK_TEXT(text_size(0).s, "0 B");
+	CHECK_TEXT(text_size(1023).s, "1023 B");
+	CHECK_TEXT(text_size(1024).s, "1.0 KiB");
+	CHECK_TEXT(text_size((1u << 20) - 1).s, "1.0 MiB");
+	CHECK_TEXT(text_size(1258291).s, "1.2 MiB");
+	CHECK_TEXT(text_size(UINT64_MAX).s, "16384.0 PiB");
 }
 
 UNIT_TEST(tool_numbers)

@@ -4,7 +4,7 @@
  * Invariants:
  * 1. The store's lock is held from before anything is read until the end.
  * 2. Without --repair nothing in the store changes.
- * 3. What a repair changes in meta.db is one transaction; files that it says are changed follow it. A repair
+ * 3. All changes of a repair in meta.db are one transaction; files are changed after it. A repair
  *    that is cancelled or fails before has changed nothing but added files.
  * 4. The exit code tells what a look after the repair has found, not what the repair believes.
  */
@@ -14,15 +14,12 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "tool/check/inside.h"
-#include "tool/text.h"
 #include "util/clock.h"
 
 #ifndef PACKAGE_VERSION
@@ -55,109 +52,6 @@ static const struct check_pass passes[] = {
 
 #define NPASSES (sizeof(passes) / sizeof(*passes))
 
-static volatile sig_atomic_t cancelled;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	cancelled = 1;
-}
-
-bool check_cancelled(void)
-{
-	return cancelled;
-}
-
-/* Findings. */
-
-static void say(struct check *c, const char *fmt, va_list ap)
-{
-	progress_end(&c->progress);
-	fprintf(c->out, "%s: ", c->pass->name);
-	vfprintf(c->out, fmt, ap);
-}
-
-void check_found(struct check *c, const char *fmt, ...)
-{
-	va_list ap;
-
-	c->nfound++;
-	c->fatal |= (c->pass->flags & CHECK_FATAL) != 0;
-	if (!*c->mended && (c->pass->flags & CHECK_DATA))
-		c->nleft_data++;
-	if (!c->again) {
-		va_start(ap, fmt);
-		say(c, fmt, ap);
-		va_end(ap);
-		fprintf(c->out, "%s%s\n", *c->mended ? ": " : "", c->mended);
-	}
-	c->nmended += *c->mended != '\0';
-	*c->mended = '\0';
-}
-
-void check_note(struct check *c, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (!c->verbose || c->again)
-		return;
-	va_start(ap, fmt);
-	say(c, fmt, ap);
-	va_end(ap);
-	fputc('\n', c->out);
-}
-
-void check_remark(struct check *c, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (c->again)
-		return;
-	va_start(ap, fmt);
-	say(c, fmt, ap);
-	va_end(ap);
-	fputc('\n', c->out);
-}
-
-void check_mended(struct check *c, const char *fmt, ...)
-{
-	size_t n = strlen(c->mended);
-	va_list ap;
-
-	if (!c->repair)
-		return;
-	/* More than one thing may be done about one finding. */
-	if (n && n < sizeof(c->mended) - 3) {
-		strcpy(c->mended + n, ", ");
-		n += 2;
-	}
-	va_start(ap, fmt);
-	vsnprintf(c->mended + n, sizeof(c->mended) - n, fmt, ap);
-	va_end(ap);
-}
-
-int check_fail(struct check *c, int err, const char *fmt, ...)
-{
-	va_list ap;
-
-	progress_end(&c->progress);
-	fflush(c->out);
-	fprintf(stderr, "%s: %s: ", c->program, c->shown);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	return err;
-}
-
-int check_tick(struct check *c, uint64_t done_bytes, uint64_t total_bytes)
-{
-	if (!c->progress.on && !c->progress.drawn)
-		progress_begin(&c->progress, c->pass->name);
-	progress_update(&c->progress, done_bytes, total_bytes);
-	return cancelled ? -ECANCELED : 0;
-}
-
 /* The lock. */
 
 static int held(struct check *c, const char *text)
@@ -187,7 +81,7 @@ static int take_lock(struct check *c)
 		if (!strstr(text, "closing") && ++tries > 50)
 			return held(c, text);
 		clock_sleep_ns(10 * 1000 * 1000);
-		if (cancelled)
+		if (check_cancelled())
 			return -ECANCELED;
 	}
 	if (c->repair && (ftruncate(c->lock_fd, 0) || dprintf(c->lock_fd, "%ld\n", (long)getpid()) < 0))
@@ -221,7 +115,7 @@ static int run_pass(struct check *c, const struct check_pass *p)
 		fprintf(c->out, "%s: ...\n", p->name);
 	err = p->run(c);
 	progress_end(&c->progress);
-	return cancelled ? -ECANCELED : err;
+	return check_cancelled() ? -ECANCELED : err;
 }
 
 static int run_passes(struct check *c, bool base)
@@ -330,11 +224,9 @@ static int summary(struct check *c, int err)
 
 static int check_run(struct check *c)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
 	int err, code;
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	check_catch_signals();
 	err = open_store(c);
 	if (!err)
 		err = check_store(c);

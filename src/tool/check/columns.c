@@ -34,7 +34,7 @@ static int add_column_file(struct check *c, const char *name)
 	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return check_fail(c, -errno, "%s: %s", path, strerror(errno));
 	if (!check_decimal(name, &number) || !S_ISREG(st.st_mode)) {
-		check_note(c, "%s is not known here", check_quote(path, strlen(path)));
+		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
 	return check_keep(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
@@ -226,12 +226,13 @@ int check_pass_leftovers(struct check *c)
 
 /* All data of buckets and columns, as far as it can be read. */
 
-static struct {
-	uint64_t done, total;
-} reading;
+struct reading {
+	uint64_t done_bytes, total_bytes;
+};
 
 static int read_range(struct check *c, const char *name, uint64_t off, uint64_t len, int64_t ino)
 {
+	struct reading *all = c->ctx;
 	char *buf = malloc(READ_BYTES);
 	int fd = openat(c->dirfd, name, O_RDONLY | O_CLOEXEC), err = buf ? 0 : -ENOMEM;
 
@@ -247,8 +248,8 @@ static int read_range(struct check *c, const char *name, uint64_t off, uint64_t 
 		}
 		off += (uint64_t)n;
 		len -= (uint64_t)n;
-		reading.done += (uint64_t)n;
-		err = check_tick(c, reading.done, reading.total);
+		all->done_bytes += (uint64_t)n;
+		err = check_tick(c, all->done_bytes, all->total_bytes);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -276,6 +277,7 @@ static int read_column(struct check *c, sqlite3_value **v)
 
 int check_pass_data(struct check *c)
 {
+	struct reading all = { 0 };
 	int64_t buckets, columns;
 	int err = check_number(c, 0, &buckets, "SELECT sum(len) FROM extents", "");
 
@@ -283,11 +285,12 @@ int check_pass_data(struct check *c)
 		err = check_number(c, 0, &columns, "SELECT sum(size) FROM inodes WHERE kind=2 AND file>0", "");
 	if (err)
 		return err;
-	reading.done = 0;
-	reading.total = (uint64_t)(buckets + columns);
+	all.total_bytes = (uint64_t)(buckets + columns);
+	c->ctx = &all;
 	err = check_rows(c, "SELECT file, phys, len, ino FROM extents ORDER BY file, phys", read_extent);
 	if (!err)
 		err = check_rows(c, "SELECT file, size, ino FROM inodes WHERE kind=2 AND file>0 ORDER BY file",
 				 read_column);
+	c->ctx = NULL;
 	return err;
 }

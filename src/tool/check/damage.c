@@ -6,7 +6,7 @@
  * 1. A block is said to be hit only if reading it fails as it would for a reader.
  * 2. An array of the present that is hit moves to lost+found, where its other blocks are read as before; damage that only
  *    lost+found uses, or nothing, is no error any more.
- * 3. What a snapshot has is left: snapshots do not change.
+ * 3. Snapshots do not change, damaged or not.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -29,12 +29,12 @@ struct hit {
 	int64_t also;          /* more snapshots */
 };
 
-static struct {
+struct hits {
 	struct hit *v;
 	size_t n, cap;
-} hits;
+};
 
-int check_damage_add(struct check *c, uint64_t layer, uint64_t from, uint64_t to, const char *text)
+static int add_damage(struct check *c, uint64_t layer, uint64_t from, uint64_t to, const char *text)
 {
 	struct check_log *log = c->log;
 
@@ -99,16 +99,16 @@ static int check_entry(struct check *c, const struct layer_block *b)
 	if (!b->frame_off)
 		return 0;
 	if (!l)
-		return check_damage_add(c, b->layer, 0, UINT64_MAX, "it does not exist");
+		return add_damage(c, b->layer, 0, UINT64_MAX, "it does not exist");
 	if (!l->file)
-		return check_damage_add(c, b->layer, 0, UINT64_MAX, "it is missing or damaged");
+		return add_damage(c, b->layer, 0, UINT64_MAX, "it is missing or damaged");
 	err = load_frames(l);
 	if (err || !l->frames)
 		return err;
 	f = frame_at(l, b->frame_off);
 	if (f && f->off == b->frame_off && f->len == b->frame_len && f->raw == b->frame_raw && f->raw)
 		return 0;
-	return check_damage_add(c, b->layer, b->frame_off, b->frame_off + b->frame_len, "no such frame");
+	return add_damage(c, b->layer, b->frame_off, b->frame_off + b->frame_len, "no such frame");
 }
 
 int check_entries(struct check *c)
@@ -128,7 +128,7 @@ int check_entries(struct check *c)
 	return 0;
 }
 
-/* Whom it hits. */
+/* The arrays that it hits. */
 
 /* Invariant 1. */
 static bool readable(struct check *c, const struct layer_block *b)
@@ -150,40 +150,41 @@ static bool readable(struct check *c, const struct layer_block *b)
 	return !err;
 }
 
-static int add_hit(struct check *c, size_t damage, const struct index_record *r, uint64_t block, const char *snapshot, size_t *at)
+/* Those from `first` on are of the same snapshot. */
+static int add_hit(struct hits *hits, size_t first, size_t damage, const struct index_record *r, uint64_t block,
+		   const char *snapshot)
 {
 	struct hit *h;
 
-	(void)c;
-	for (size_t i = *at; i < hits.n; i++) {
-		h = &hits.v[i];
+	for (size_t i = first; i < hits->n; i++) {
+		h = &hits->v[i];
 		if (h->damage == damage && h->ino == r->ino) {
 			h->more++;
 			return 0;
 		}
 	}
-	/* Of an earlier snapshot. */
-	for (size_t i = 0; snapshot && i < *at; i++) {
-		h = &hits.v[i];
+	/* Those of earlier snapshots. */
+	for (size_t i = 0; snapshot && i < first; i++) {
+		h = &hits->v[i];
 		if (h->damage == damage && h->ino == r->ino && h->snapshot) {
 			h->also += strcmp(h->snapshot, snapshot) != 0;
 			return 0;
 		}
 	}
-	if (hits.n == hits.cap) {
-		size_t cap = hits.cap ? hits.cap * 2 : 64;
-		void *v = reallocarray(hits.v, cap, sizeof(*hits.v));
+	if (hits->n == hits->cap) {
+		size_t cap = hits->cap ? hits->cap * 2 : 64;
+		void *v = reallocarray(hits->v, cap, sizeof(*hits->v));
 
 		if (!v)
 			return -ENOMEM;
-		hits.v = v;
-		hits.cap = cap;
+		hits->v = v;
+		hits->cap = cap;
 	}
-	h = &hits.v[hits.n];
+	h = &hits->v[hits->n];
 	*h = (struct hit){ .damage = damage, .ino = r->ino, .block = block, .snapshot = snapshot ? strdup(snapshot) : NULL };
 	if (snapshot && !h->snapshot)
 		return -ENOMEM;
-	hits.n++;
+	hits->n++;
 	return 0;
 }
 
@@ -213,9 +214,9 @@ static char *past_path(const struct index *ix, uint64_t ino)
 }
 
 /* All blocks of a state; snapshot NULL: the present. */
-static int find_hits(struct check *c, const struct index *ix, const char *snapshot)
+static int find_hits(struct check *c, struct hits *hits, const struct index *ix, const char *snapshot)
 {
-	size_t first = hits.n;
+	size_t first = hits->n;
 	int err = 0;
 
 	for (size_t i = 0; i < ix->n; i++) {
@@ -230,13 +231,13 @@ static int find_hits(struct check *c, const struct index *ix, const char *snapsh
 				if (g->layer != b->layer || b->frame_off + b->frame_len <= g->from || b->frame_off >= g->to ||
 				    readable(c, b))
 					continue;
-				err = add_hit(c, d, r, b->block, snapshot, &first);
+				err = add_hit(hits, first, d, r, b->block, snapshot);
 			}
 		}
 	}
-	for (size_t i = first; i < hits.n && snapshot && !err; i++) {
-		hits.v[i].path = past_path(ix, hits.v[i].ino);
-		err = hits.v[i].path ? 0 : -ENOMEM;
+	for (size_t i = first; i < hits->n && snapshot && !err; i++) {
+		hits->v[i].path = past_path(ix, hits->v[i].ino);
+		err = hits->v[i].path ? 0 : -ENOMEM;
 	}
 	return err;
 }
@@ -251,7 +252,7 @@ static int find_past_hits(struct check *c, sqlite3_value **v)
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	name = strndup(sqlite3_value_bytes(v[1]) ? sqlite3_value_blob(v[1]) : "", (size_t)sqlite3_value_bytes(v[1]));
-	err = name ? find_hits(c, &ix, name) : -ENOMEM;
+	err = name ? find_hits(c, c->ctx, &ix, name) : -ENOMEM;
 	free(name);
 	index_fini(&ix);
 	return err;
@@ -321,13 +322,13 @@ static int tell_hit(struct check *c, const struct hit *h, bool *any)
 		snprintf(also, sizeof(also), " and %" PRId64 " more", h->also);
 	if (h->snapshot)
 		check_found(c, "%s; block %" PRIu64 "%s of %s in snapshot %s%s", place, h->block, more,
-			    check_quote(h->path, strlen(h->path)), check_quote(h->snapshot, strlen(h->snapshot)), also);
+			    check_quote(c, h->path, strlen(h->path)), check_quote(c, h->snapshot, strlen(h->snapshot)), also);
 	else
 		check_found(c, "%s; block %" PRIu64 "%s of %s", place, h->block, more, who);
 	return 0;
 }
 
-static int tell_all(struct check *c)
+static int tell_all(struct check *c, const struct hits *hits)
 {
 	int err = 0;
 
@@ -335,9 +336,9 @@ static int tell_all(struct check *c)
 		char place[300];
 		bool any = false;
 
-		for (size_t i = 0; i < hits.n && !err; i++) {
-			if (hits.v[i].damage == d)
-				err = tell_hit(c, &hits.v[i], &any);
+		for (size_t i = 0; i < hits->n && !err; i++) {
+			if (hits->v[i].damage == d)
+				err = tell_hit(c, &hits->v[i], &any);
 		}
 		tell_place(&c->log->damage[d], place, sizeof(place));
 		if (!err && !any && c->log->damage[d].to != UINT64_MAX)
@@ -348,62 +349,63 @@ static int tell_all(struct check *c)
 
 int check_damage_tell(struct check *c)
 {
+	struct hits hits = { 0 };
 	int err = 0;
 
 	if (!c->log->ndamage)
 		return 0;
+	c->ctx = &hits;
 	if (c->log->known)
-		err = find_hits(c, &c->log->now, NULL);
+		err = find_hits(c, &hits, &c->log->now, NULL);
 	if (!err)
 		err = check_rows(c, "SELECT layer, min(name) FROM snapshots GROUP BY layer ORDER BY layer", find_past_hits);
 	if (!err)
-		err = tell_all(c);
+		err = tell_all(c, &hits);
+	c->ctx = NULL;
 	for (size_t i = 0; i < hits.n; i++) {
 		free(hits.v[i].path);
 		free(hits.v[i].snapshot);
 	}
 	free(hits.v);
-	memset(&hits, 0, sizeof(hits));
 	c->log->ndamage = 0;
 	return err;
 }
 
 /* The frames. */
 
-static struct {
+struct reading {
 	struct check *c;
 	struct check_layer *l;
-	uint64_t before, total;
+	uint64_t before_bytes, total_bytes;
 	int err;
-} reading;
+};
 
 /* In a frame of blocks it may hit arrays; elsewhere it is told of at once. */
 static void hear_damage(void *ctx, const char *object, uint64_t off, const char *text)
 {
-	const struct layer_frame *f = frame_at(reading.l, off);
+	struct reading *all = ctx;
+	const struct layer_frame *f = frame_at(all->l, off);
 
-	(void)ctx;
-	if (f && f->raw && !reading.err)
-		reading.err = check_damage_add(reading.c, reading.l->number, f->off, f->off + f->len, text);
+	if (f && f->raw && !all->err)
+		all->err = add_damage(all->c, all->l->number, f->off, f->off + f->len, text);
 	else
-		check_found(reading.c, "%s at byte %" PRIu64 ": %s", object, off, text);
+		check_found(all->c, "%s at byte %" PRIu64 ": %s", object, off, text);
 }
 
 static int tick(void *ctx, uint64_t done_bytes)
 {
-	(void)ctx;
-	return reading.err ? reading.err : check_tick(reading.c, reading.before + done_bytes, reading.total);
+	struct reading *all = ctx;
+
+	return all->err ? all->err : check_tick(all->c, all->before_bytes + done_bytes, all->total_bytes);
 }
 
 int check_pass_frames(struct check *c)
 {
+	struct reading all = { .c = c };
 	int err = 0;
 
-	reading.c = c;
-	reading.before = reading.total = 0;
-	reading.err = 0;
 	for (size_t i = 0; i < c->log->n; i++)
-		reading.total += c->log->v[i].file ? c->log->v[i].bytes : 0;
+		all.total_bytes += c->log->v[i].file ? c->log->v[i].bytes : 0;
 	for (size_t i = 0; i < c->log->n && !err; i++) {
 		struct check_layer *l = &c->log->v[i];
 
@@ -412,13 +414,13 @@ int check_pass_frames(struct check *c)
 		err = load_frames(l);
 		if (err)
 			break;
-		reading.l = l;
-		err_set_listener(hear_damage, NULL);
-		err = layer_verify(l->file, true, tick, NULL);
+		all.l = l;
+		err_set_listener(hear_damage, &all);
+		err = layer_verify(l->file, true, tick, &all);
 		err_set_listener(NULL, NULL);
 		if (err == -EUCLEAN)
 			err = 0;
-		reading.before += l->bytes;
+		all.before_bytes += l->bytes;
 	}
 	return err ? err : check_damage_tell(c);
 }

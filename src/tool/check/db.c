@@ -150,7 +150,7 @@ int check_db_read(struct check *c)
 	err = open_alone(c, c->copy_dir);
 	if (!err)
 		err = set_up(c);
-	/* So that each page stands once, in the copy. What a crash has left of this in the store is mended by it. */
+	/* So that each page stands once, in the copy. It mends what a crash has left of this in the store. */
 	if (!err && sqlite3_exec(c->db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL) == SQLITE_INTERRUPT)
 		err = -ECANCELED;
 	return err;
@@ -200,7 +200,7 @@ int check_db_commit(struct check *c)
 	if (!c->mending)
 		return 0;
 	c->mending = false;
-	/* What was mended may be in the layers' log as it was: the next mount compares them. */
+	/* The layers' log may have mended rows as they were: the next mount compares them. */
 	if (sqlite3_exec(c->db, "REPLACE INTO facts(key, value) VALUES('relog', 1), ('logged', 0)", NULL, NULL, NULL))
 		return check_db_fail(c);
 	return sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);

@@ -120,8 +120,8 @@ static int check_ranges(struct check *c)
 	return err;
 }
 
-/* The class in which each inode stands, by its names; a name that leads round in a circle has none. Of two
- * names of a directory the one counts that its row agrees with. */
+/* The class in which each inode stands, by its names; a name that leads round in a circle has none. If a
+ * directory has two names, the one counts that its row agrees with. */
 static int find_places(struct check *c)
 {
 	static const char text[] =
@@ -209,7 +209,7 @@ static int bad_size(struct check *c, sqlite3_value **v)
 	int64_t kind = check_int(v[2]);
 	int err = 0;
 
-	/* Of buckets and columns the data says it. */
+	/* The data of buckets and columns says it. */
 	if (kind == ARRAY_BUCKET || kind == ARRAY_COLUMN)
 		err = check_mend(c, "set by its data", "UPDATE inodes SET size=? WHERE ino=?", "ii", check_int(v[3]),
 				 check_int(v[0]));
@@ -277,7 +277,7 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 		return err;
 	if (what == META_BLOB_SYMLINK)
 		check_found(c, "%s has a link's target, %s, but is no link", who,
-			    check_quote(sqlite3_value_blob(v[2]), (size_t)len));
+			    check_quote(c, sqlite3_value_blob(v[2]), (size_t)len));
 	else if (what == META_BLOB_INLINE)
 		check_found(c, "%s has %d inline bytes, but is no inline column", who, len);
 	else if (what == META_BLOB_RUNS || what > META_BLOB_RUNS_MORE)
@@ -433,10 +433,10 @@ static int bad_xattr(struct check *c, sqlite3_value **v)
 
 	if (!err && sqlite3_value_type(v[3]) == SQLITE_NULL)
 		check_found(c, "attribute %s, %d bytes, of inode %" PRId64 ", which does not exist",
-			    check_quote(name, strlen(name)), sqlite3_value_bytes(v[2]), check_int(v[0]));
+			    check_quote(c, name, strlen(name)), sqlite3_value_bytes(v[2]), check_int(v[0]));
 	else if (!err)
 		check_found(c, "%s: attribute %s with %d bytes is none that can be set", who,
-			    check_quote(name, strlen(name)), sqlite3_value_bytes(v[2]));
+			    check_quote(c, name, strlen(name)), sqlite3_value_bytes(v[2]));
 	return err;
 }
 
@@ -456,11 +456,11 @@ static int check_setting(struct check *c, sqlite3_value **v)
 	err = check_mend(c, "removed", "DELETE FROM xattrs WHERE ino=? AND name=?", "is", check_int(v[0]), name);
 	if (!err)
 		check_found(c, "%s: attribute %s has no valid value: %s", check_who(c, check_int(v[0])),
-			    check_quote(name, strlen(name)), check_quote(sqlite3_value_blob(v[2]), len));
+			    check_quote(c, name, strlen(name)), check_quote(c, sqlite3_value_blob(v[2]), len));
 	return err;
 }
 
-/* What a file has of its directory (setting.h). */
+/* Settings that a file takes from its directory (setting.h). */
 #define INHERITED "'spillfs.block_size', 'spillfs.codec', 'spillfs.filter'"
 
 int check_pass_xattrs(struct check *c)

@@ -1,9 +1,9 @@
 /*
  * The check from inside: what its files share.
  *
- * A check is a table of named passes (check.c). A pass looks at one thing, says what is wrong with it by
- * check_found, one line for each, and with --repair has mended it before, by the functions below, which do
- * nothing without --repair. It returns 0, whatever it finds, or -errno when it could not do its work.
+ * A check is a table of named passes (check.c). A pass looks at one thing. For each error it first mends it, by the functions
+ * below, which do nothing without --repair, and then says by check_found what is wrong. It returns 0, whatever it finds, or
+ * -errno when it could not do its work.
  *
  * It reads meta.db and the files by itself, not through store/: a check must not trust what it checks.
  */
@@ -28,6 +28,9 @@ enum check_flags {
 /* SQL: no bucket was being cut, which leaves extents behind its size for the next mount (META_FACT_CUTTING). */
 #define CHECK_NOT_CUTTING "NOT EXISTS(SELECT 1 FROM facts WHERE key='cutting' AND value<>0)"
 
+#define CHECK_LABELS 8
+#define CHECK_LABEL_MAX 5000
+
 struct check;
 
 struct check_pass {
@@ -36,7 +39,7 @@ struct check_pass {
 	int (*run)(struct check *c);
 };
 
-/* What has to wait until the mended rows are durable. */
+/* An action that has to wait until the mended rows are durable. */
 struct check_deferred {
 	struct check_deferred *next;
 	int (*run)(struct check *c, struct check_deferred *d);
@@ -61,9 +64,12 @@ struct check {
 	bool committed, fatal; /* fatal: a pass of that kind has found something */
 
 	const struct check_pass *pass;
+	void *ctx; /* the pass keeps here what its callbacks need */
 	struct progress progress;
 
-	char mended[400]; /* what was done about the next finding */
+	char mended[400]; /* done about the next finding */
+	char labels[CHECK_LABELS][CHECK_LABEL_MAX];
+	unsigned next_label;
 	uint64_t nfound, nmended, nleft_data;
 	uint64_t nfiles, nbytes;
 	struct check_deferred *deferred;
@@ -71,7 +77,7 @@ struct check {
 	bool lost_state;       /* the newest state cannot be had from the layers */
 };
 
-/* Findings. */
+/* Reports (report.c). */
 
 /* One line: "PASS: what[: what was done about it]". */
 void check_found(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -79,17 +85,20 @@ void check_found(struct check *c, const char *fmt, ...) __attribute__((format(pr
 void check_note(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Always shown; not counted: nothing is wrong that anybody can see. */
 void check_remark(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Says what was done about what the next check_found tells. Nothing without --repair. */
+/* Notes what was done about the next finding; nothing without --repair. */
 void check_mended(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* An operational failure, on stderr; returns err. */
 int check_fail(struct check *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Progress of a pass that reads much; -ECANCELED after SIGINT. */
 int check_tick(struct check *c, uint64_t done_bytes, uint64_t total_bytes);
 bool check_cancelled(void);
+/* SIGINT and SIGTERM cancel the check. */
+void check_catch_signals(void);
 
-/* Texts for people, in a few static buffers: one printf may use several. */
+/* Labels for people (label.c), in a few buffers of the check: one printf may use several. */
+
 /* Bytes of a name in quotes, with escapes. */
-const char *check_quote(const void *bytes, size_t len);
+const char *check_quote(struct check *c, const void *bytes, size_t len);
 /* `file 70 "buckets/a/x"`; the path is missing when it has no name. */
 const char *check_who(struct check *c, int64_t ino);
 

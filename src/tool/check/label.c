@@ -9,25 +9,20 @@
 #include "store/meta.h"
 #include "tool/check/inside.h"
 
-#define TEXTS 8
-#define TEXT_MAX 5000
 #define DEPTH_MAX 300
 
-static char texts[TEXTS][TEXT_MAX];
-static unsigned next_text;
-
-static char *new_text(void)
+static char *new_label(struct check *c)
 {
-	return texts[next_text++ % TEXTS];
+	return c->labels[c->next_label++ % CHECK_LABELS];
 }
 
-const char *check_quote(const void *bytes, size_t len)
+const char *check_quote(struct check *c, const void *bytes, size_t len)
 {
 	const unsigned char *b = bytes;
-	char *text = new_text(), *to = text;
+	char *text = new_label(c), *to = text;
 
 	*to++ = '"';
-	for (size_t i = 0; i < len && to < text + TEXT_MAX - 8; i++) {
+	for (size_t i = 0; i < len && to < text + CHECK_LABEL_MAX - 8; i++) {
 		if (b[i] == '"' || b[i] == '\\')
 			to += sprintf(to, "\\%c", b[i]);
 		else if (b[i] < 0x20 || b[i] == 0x7f)
@@ -92,7 +87,7 @@ static const char *type_text(int64_t mode)
 
 const char *check_who(struct check *c, int64_t ino)
 {
-	char path[4096], *text = new_text();
+	char path[4096], *text = new_label(c);
 	const char *quoted = "";
 	int64_t mode = 0;
 	bool named = false;
@@ -102,7 +97,7 @@ const char *check_who(struct check *c, int64_t ino)
 		mode = 0;
 	at = ino == META_INO_ROOT ? sizeof(path) : find_path(c, ino, path, sizeof(path), &named);
 	if (named || ino == META_INO_ROOT)
-		quoted = check_quote(path + at, sizeof(path) - at);
-	snprintf(text, TEXT_MAX, "%s %" PRId64 "%s%s", type_text(mode), ino, *quoted ? " " : "", quoted);
+		quoted = check_quote(c, path + at, sizeof(path) - at);
+	snprintf(text, CHECK_LABEL_MAX, "%s %" PRId64 "%s%s", type_text(mode), ino, *quoted ? " " : "", quoted);
 	return text;
 }

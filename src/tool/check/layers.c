@@ -73,8 +73,8 @@ static int is_replayed(struct check *c, sqlite3_value **v)
 	return 0;
 }
 
-/* The states that can be asked for, the newest and those with a name, must be complete. Of other layers only
- * frames may be needed, and what they were replayed from may be gone. */
+/* The states that can be asked for, the newest and those with a name, must be complete. Other
+ * layers may be needed for frames alone, and what they were replayed from may be gone. */
 static int check_states(struct check *c)
 {
 	int err = 0;
@@ -320,7 +320,7 @@ static int bad_snapshot(struct check *c, sqlite3_value **v)
 
 	if (!err)
 		check_found(c, "snapshot %s is of layer %" PRId64 ", which does not exist",
-			    check_quote(sqlite3_value_blob(v[0]), (size_t)sqlite3_value_bytes(v[0])), check_int(v[1]));
+			    check_quote(c, sqlite3_value_blob(v[0]), (size_t)sqlite3_value_bytes(v[0])), check_int(v[1]));
 	return err;
 }
 

@@ -1,5 +1,5 @@
 /*
- * The layers as the check sees them, for its passes over them: layers.c (rows and files), log.c (the state that they give),
+ * The layers as the check sees them, for its passes over them: layers.c (rows and files), present.c (the state that they give),
  * damage.c (damage, and the arrays that it hits), refs.c (HEAD and refs/). For these only.
  *
  * Everything is read as the rows say it, not through store/.
@@ -54,12 +54,12 @@ struct check_ear {
 void check_listen(struct check_ear *ear);
 void check_listen_end(void);
 
-/* Damage: noted, then told with the arrays that it hits, which with --repair move to lost+found. */
-int check_damage_add(struct check *c, uint64_t layer, uint64_t from, uint64_t to, const char *text);
+/* Tells of the damage that was noted, with the arrays that it hits, which with --repair move to lost+found. */
 int check_damage_tell(struct check *c);
 /* Frames of all layers that are open: every block entry of the indexes that are replayed names one. */
 int check_entries(struct check *c);
 
+/* layers/HEAD and layers/refs/ (refs.c). */
 int check_refs_files(struct check *c);
 
 #endif

@@ -3,7 +3,7 @@
  * repair; without --repair nothing here does anything.
  *
  * Invariants:
- * 1. What is moved here keeps its name behind its inode number: with the suffix that says its type.
+ * 1. A file that is moved here keeps its name behind its inode number: with the suffix that says its type.
  * 2. Each class has a lost+found of its own, because a file never leaves its class.
  * 3. Link counts are not kept here: the pass "links" sets them last.
  */
@@ -113,7 +113,7 @@ static int lost_name(struct check *c, int64_t dir, int64_t cookie, int64_t ino, 
 			n = (size_t)snprintf(out, META_NAME_MAX, "%" PRId64, ino);
 		if (old_len)
 			out[n++] = '-';
-		/* Of a long name the end is kept. */
+		/* A long name keeps its end. */
 		if (old_len > META_NAME_MAX - n) {
 			old = (const char *)old + (old_len - (META_NAME_MAX - n));
 			old_len = META_NAME_MAX - n;
@@ -137,7 +137,7 @@ static void tell(struct check *c, int64_t kind, const char *dir, const char *nam
 	int n = snprintf(path, sizeof(path), "%s/%s/", class_names[kind], dir);
 
 	memcpy(path + n, name, len);
-	check_mended(c, "moved to %s", check_quote(path, (size_t)n + len));
+	check_mended(c, "moved to %s", check_quote(c, path, (size_t)n + len));
 }
 
 /* One name, of the row `cookie`; 0: there is none yet. */

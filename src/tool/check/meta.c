@@ -90,7 +90,7 @@ int check_pass_database(struct check *c)
 		const char *text = text_of(s, 0);
 
 		if (strcmp(text, "ok"))
-			check_found(c, "meta.db: %s", check_quote(text, strlen(text)));
+			check_found(c, "meta.db: %s", check_quote(c, text, strlen(text)));
 	}
 	if (rc != SQLITE_DONE)
 		err = sqlite_said(c, rc);
@@ -208,7 +208,7 @@ static int drop_foreign(struct check *c, sqlite3_value **v)
 	err = check_mend(c, "dropped", sql, "");
 	sqlite3_free(sql);
 	if (!err)
-		check_found(c, "meta.db: %s %s does not belong here", type, check_quote(name, strlen(name)));
+		check_found(c, "meta.db: %s %s does not belong here", type, check_quote(c, name, strlen(name)));
 	return err;
 }
 

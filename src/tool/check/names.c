@@ -3,7 +3,7 @@
  *
  * Invariants:
  * 1. A name is removed only when there is nothing behind it, or when a directory has another one.
- * 2. What has no name, or none that can be reached, gets one in lost+found.
+ * 2. An inode that has no name, or none that can be reached, gets one in lost+found.
  * 3. Link counts come last: they follow from the names as the passes before have left them.
  */
 #include <errno.h>
@@ -15,11 +15,11 @@
 #include "store/meta.h"
 #include "tool/check/inside.h"
 
-static const char *quoted(sqlite3_value *v)
+static const char *quoted(struct check *c, sqlite3_value *v)
 {
 	const void *bytes = sqlite3_value_blob(v);
 
-	return check_quote(bytes, (size_t)sqlite3_value_bytes(v));
+	return check_quote(c, bytes, (size_t)sqlite3_value_bytes(v));
 }
 
 /* cookie, parent, name */
@@ -32,7 +32,7 @@ static int bad_bytes(struct check *c, sqlite3_value **v)
 	if (err)
 		return err;
 	check_mended(c, "renamed to \"%s\"", name);
-	check_found(c, "%s: entry %s is no valid name", check_who(c, check_int(v[1])), quoted(v[2]));
+	check_found(c, "%s: entry %s is no valid name", check_who(c, check_int(v[1])), quoted(c, v[2]));
 	return 0;
 }
 
@@ -48,9 +48,9 @@ static int bad_target(struct check *c, sqlite3_value **v)
 	if (err)
 		return err;
 	if (ino <= META_INO_LAYERS && ino > 0)
-		check_found(c, "%s: entry %s points to the fixed directory %" PRId64, who, quoted(v[2]), ino);
+		check_found(c, "%s: entry %s points to the fixed directory %" PRId64, who, quoted(c, v[2]), ino);
 	else
-		check_found(c, "%s: entry %s points to inode %" PRId64 ", which does not exist", who, quoted(v[2]),
+		check_found(c, "%s: entry %s points to inode %" PRId64 ", which does not exist", who, quoted(c, v[2]),
 			    ino);
 	return 0;
 }
@@ -65,13 +65,13 @@ static int bad_parent(struct check *c, sqlite3_value **v)
 	if (err)
 		return err;
 	if (parent == META_INO_ROOT)
-		check_found(c, "%s stands in the root, as %s", who, quoted(v[2]));
+		check_found(c, "%s stands in the root, as %s", who, quoted(c, v[2]));
 	else if (sqlite3_value_type(v[5]) == SQLITE_NULL)
 		check_found(c, "%s stands in inode %" PRId64 ", which does not exist, as %s", who, parent,
-			    quoted(v[2]));
+			    quoted(c, v[2]));
 	else
 		check_found(c, "%s stands in inode %" PRId64 ", which is no directory, as %s", who, parent,
-			    quoted(v[2]));
+			    quoted(c, v[2]));
 	return 0;
 }
 
@@ -104,7 +104,7 @@ static int second_name(struct check *c, sqlite3_value **v)
 	if (!err)
 		err = check_touched(c, check_int(v[1]));
 	if (!err)
-		check_found(c, "%s has a second name, %s in %s", who, quoted(v[2]), where);
+		check_found(c, "%s has a second name, %s in %s", who, quoted(c, v[2]), where);
 	return err;
 }
 

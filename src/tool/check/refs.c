@@ -130,7 +130,7 @@ static int check_head(struct check *c)
 	if (!one_line(text) || layer_name_parse(text, &number)) {
 		err = mend_files(c);
 		if (!err)
-			check_found(c, "layers/HEAD names no layer: %s", check_quote(text, strlen(text)));
+			check_found(c, "layers/HEAD names no layer: %s", check_quote(c, text, strlen(text)));
 	} else {
 		err = is_sealed(c, number, &there);
 		if (!err && (there || number < (uint64_t)newest)) {
@@ -168,7 +168,7 @@ static int check_ref(struct check *c, const char *name)
 
 	snprintf(path, sizeof(path), "layers/refs/%s", name);
 	if (!err && layer < 0) {
-		check_note(c, "%s belongs to no snapshot; the next mount deletes it", check_quote(path, strlen(path)));
+		check_note(c, "%s belongs to no snapshot; the next mount deletes it", check_quote(c, path, strlen(path)));
 		return 0;
 	}
 	if (!err)
@@ -177,7 +177,7 @@ static int check_ref(struct check *c, const char *name)
 		return err;
 	err = text_read_at(c->dirfd, path, &text);
 	if (err)
-		return check_fail(c, err, "%s: %s", check_quote(path, strlen(path)), strerror(-err));
+		return check_fail(c, err, "%s: %s", check_quote(c, path, strlen(path)), strerror(-err));
 	valid = parse_ref(text, &number, &time);
 	free(text);
 	if (valid)
@@ -186,7 +186,7 @@ static int check_ref(struct check *c, const char *name)
 		return err;
 	/* The same name may have been given again just before a crash. */
 	if (valid && number < (uint64_t)layer) {
-		check_note(c, "%s is of layer %" PRIu64 ", the snapshot of layer %" PRId64, check_quote(path, strlen(path)), number,
+		check_note(c, "%s is of layer %" PRIu64 ", the snapshot of layer %" PRId64, check_quote(c, path, strlen(path)), number,
 			   layer);
 		return 0;
 	}
@@ -194,12 +194,12 @@ static int check_ref(struct check *c, const char *name)
 	if (err)
 		return err;
 	if (!valid)
-		check_found(c, "%s names no layer and time", check_quote(path, strlen(path)));
+		check_found(c, "%s names no layer and time", check_quote(c, path, strlen(path)));
 	else if (!there)
-		check_found(c, "%s names layer %" PRIu64 ", which does not exist", check_quote(path, strlen(path)), number);
+		check_found(c, "%s names layer %" PRIu64 ", which does not exist", check_quote(c, path, strlen(path)), number);
 	else
 		check_found(c, "%s is of layer %" PRIu64 " at %" PRId64 ", the snapshot of layer %" PRId64 " at %" PRId64,
-			    check_quote(path, strlen(path)), number, time, layer, row_time);
+			    check_quote(c, path, strlen(path)), number, time, layer, row_time);
 	return 0;
 }
 

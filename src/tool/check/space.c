@@ -149,13 +149,13 @@ static int add_pool_file(struct check *c, const char *name)
 
 	snprintf(path, sizeof(path), "pool/%s", name);
 	if (strlen(name) < 2 || strspn(name, "0123456789") != strlen(name) || strlen(name) > 9) {
-		check_note(c, "%s is not known here", check_quote(path, strlen(path)));
+		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
 	number = strtoll(name, NULL, 10);
 	pool_name(number, same);
 	if (strcmp(path, same)) {
-		check_note(c, "%s is not known here", check_quote(path, strlen(path)));
+		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
 	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -258,7 +258,7 @@ static int move_extent(struct check *c, int64_t ino, int64_t off)
 	return err;
 }
 
-/* file, phys, len, ino, off, end of those before. Of two owners the later one, by its number, moves. */
+/* file, phys, len, ino, off, end of those before. If there are two owners, the later one, by its number, moves. */
 static int shared_bytes(struct check *c, sqlite3_value **v)
 {
 	int64_t file = check_int(v[0]), phys = check_int(v[1]), ino = check_int(v[3]), off = check_int(v[4]);

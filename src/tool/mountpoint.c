@@ -1,5 +1,5 @@
 /*
- * Finding the mount that a path lies in.
+ * The mount that a path lies in: found from any path inside it.
  *
  * Invariants:
  * 1. The root is the highest directory on the way up that is still on the path's own device.
