@@ -1,5 +1,5 @@
 /*
- * What a caller may see. No state.
+ * The view of a caller. No state.
  */
 #include "front/caller.h"
 

@@ -1,5 +1,5 @@
 /*
- * What a caller may see beyond what the kernel's checks say.
+ * The view of a caller: how much it may see, beyond the kernel's checks.
  */
 #ifndef SPILLFS_FRONT_CALLER_H
 #define SPILLFS_FRONT_CALLER_H

@@ -38,7 +38,7 @@ struct report {
 	char text[1024];
 };
 
-/* What a shell may have set for its own programs: a daemon gets what it may have. Root may have more than the hard limit. */
+/* A shell may have set limits for its own programs: a daemon gets as much as it may have. Root may have more than the hard limit. */
 static void raise_limits(void)
 {
 	static const struct {

@@ -4,7 +4,7 @@
  * Invariants:
  * 1. The store's directory is opened before anything is mounted: the mount may cover it.
  * 2. Threads start only after the fork, and the fork comes after every check that needs no store.
- * 3. What was opened is closed in reverse: mount, front, tree, store; a failure is an exit code.
+ * 3. Everything is closed in the reverse order of its opening: mount, front, tree, store; a failure is an exit code.
  */
 #ifndef FUSE_USE_VERSION
 #define FUSE_USE_VERSION 312
@@ -193,7 +193,7 @@ static int serve_first(struct fuse_session *se)
 	return n < 0 ? n : n == 0 || fuse_session_exited(se) ? -EPROTO : 0;
 }
 
-/* Reads of a few requests at once hide the way through the daemon. Who cannot have that by default goes without. */
+/* Reads of a few requests at once hide the way through the daemon. A user who may not have that by default goes without. */
 static void read_ahead(struct program *p)
 {
 	int64_t asked = p->options.readahead;
@@ -204,7 +204,7 @@ static void read_ahead(struct program *p)
 }
 
 /* With a hundredth, which FUSE has by default, a program that writes many files in turns waits, and what is written back is small
- * pieces. Who cannot have more goes without. */
+ * pieces. A user who may not have more goes without. */
 static void gather_more(struct program *p)
 {
 	int err = p->options.ro ? 0 : mount_dirty_share(&p->mount, DIRTY_PERCENT);

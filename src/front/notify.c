@@ -71,7 +71,7 @@ static bool forget_one(struct notify *n)
 	lock_release(&n->lock);
 	any = tree_forgettable(n->tree, &named);
 	lock_acquire(&n->lock);
-	/* Whoever has the file open or as a working directory keeps it; the name is looked up again when it is used. */
+	/* A process that has the file open or as a working directory keeps it; the name is looked up again when it is used. */
 	if (any)
 		tell_locked(n, &(struct request){ .ino = named.parent, .name = named.name });
 	return any;

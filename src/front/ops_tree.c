@@ -398,7 +398,7 @@ static void readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, 
 		cookie = v[n - 1].cookie;
 		used += add_batch(req, buf + used, size - used, v, n, plus, &full);
 	}
-	/* What was counted already must reach the kernel: an error then waits for the next call. */
+	/* Entries that were counted already must reach the kernel: an error then waits for the next call. */
 	if (err && !used)
 		front_reply_err(req, err);
 	else

@@ -4,7 +4,7 @@
  * Invariants:
  * 1. Every option that is accepted stands in options_table; -h prints the table.
  * 2. An option that is not understood, and a value that is not wholly understood, is refused.
- * 3. Of an option given twice the last one counts.
+ * 3. If an option is given twice, the last one counts.
  */
 #include "front/options.h"
 
