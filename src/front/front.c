@@ -2,162 +2,33 @@
  * The FUSE session: capabilities, and the table of operations.
  *
  * Invariants:
- *  1. An operation is answered exactly once.
- *  2. The kernel's mtime-driven invalidation is off: pages are dropped by whoever makes them stale.
- *  3. Data is copied, not spliced: measured faster in nearly every case.
+ *  1. The kernel's mtime-driven invalidation is off: a change that makes pages stale drops them.
+ *  2. Data is copied, not spliced: measured faster in nearly every case.
  */
-#include "front/priv.h"
+#include "front/inside.h"
 
+#include <assert.h>
 #include <linux/fuse.h>
-#include <semaphore.h>
+#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "front/notify.h"
+#include "front/ops/ops.h"
 #include "front/passthrough.h"
 #include "front/payload.h"
-#include "util/log.h"
+#include "front/told.h"
+#include "front/writeback.h"
 
-void front_show(const struct front *f, struct stat *st)
-{
-	if (f->config.set_uid)
-		st->st_uid = f->config.uid;
-	if (f->config.set_gid)
-		st->st_gid = f->config.gid;
-	if (f->config.set_umask)
-		st->st_mode &= ~(f->config.umask & 0777);
-}
-
-static _Thread_local bool told;
-static _Thread_local uint64_t told_attr; /* a file whose attributes are to be forgotten at once; 0: none */
-static _Thread_local bool tells_now; /* there may be one */
-
-bool front_take_told(void)
-{
-	bool was = told;
-
-	told = false;
-	return was;
-}
-
-void front_tells_now(void)
-{
-	tells_now = true;
-	told_attr = 0;
-}
-
-void front_take_told_now(struct front *f)
-{
-	tells_now = false;
-	told = false;
-	if (told_attr)
-		fuse_lowlevel_notify_inval_inode(f->se, told_attr, -1, 0);
-}
-
-static void tell_name(void *ctx, uint64_t parent, const char *name)
-{
-	struct front *f = ctx;
-
-	notify_drop_entry(f->notify, parent, name, NULL, NULL);
-	told = true;
-}
-
-void front_tell_attr(struct front *f, uint64_t ino)
-{
-	told = true;
-	if (tells_now && (!told_attr || told_attr == ino))
-		told_attr = ino;
-	else
-		notify_drop_attr(f->notify, ino, NULL, NULL);
-}
-
-static void tell_attr(void *ctx, uint64_t ino)
-{
-	front_tell_attr(ctx, ino);
-}
-
-static void tell_pages(void *ctx, uint64_t ino, uint64_t off, uint64_t len)
-{
-	struct front *f = ctx;
-
-	notify_drop_pages(f->notify, ino, (off_t)off, (off_t)len, NULL, NULL);
-	told = true;
-}
-
-void front_write_back(struct front *f, struct tree_inos *inos, void (*then)(void *ctx), void *ctx)
-{
-	size_t n = inos->n;
-
-	for (size_t k = 0; k < n; k++)
-		notify_drop_pages(f->notify, inos->v[k], 0, 0, k + 1 == n ? then : NULL, ctx);
-	free(inos->v);
-	*inos = (struct tree_inos){ 0 };
-	if (!n && then)
-		then(ctx);
-}
-
-int front_write_back_all(struct front *f, void (*then)(void *ctx), void *ctx)
-{
-	struct tree_inos inos;
-	int err = tree_unwritten_all(f->tree, &inos);
-
-	if (!err)
-		front_write_back(f, &inos, then, ctx);
-	return err;
-}
-
-static void gathered(void *ctx)
-{
-	sem_post(ctx);
-}
+static_assert(offsetof(struct front, handshake) == 0, "handshake.h");
 
 void front_gather(struct front *f)
 {
-	sem_t done;
-	int err;
-
-	sem_init(&done, 0, 0);
-	err = front_write_back_all(f, gathered, &done);
-	while (!err && sem_wait(&done))
-		; /* interrupted */
-	sem_destroy(&done);
-	if (err)
-		log_error("what programs have written and not closed stays in the kernel: %s", strerror(-err));
+	writeback_wait_all(f);
 }
 
 void front_ending(struct front *f)
 {
 	notify_silence(f->notify);
-}
-
-struct pending_err {
-	fuse_req_t req;
-	int err;
-};
-
-static void answer_err(void *ctx)
-{
-	struct pending_err *p = ctx;
-
-	front_reply_err(p->req, p->err);
-	free(p);
-}
-
-void front_reply_err_when_told(fuse_req_t req, int err)
-{
-	struct pending_err *p = front_take_told() ? malloc(sizeof(*p)) : NULL;
-
-	if (!p) {
-		front_reply_err(req, err);
-		return;
-	}
-	*p = (struct pending_err){ req, err };
-	notify_then(front_of(req)->notify, answer_err, p);
-}
-
-struct handshake *handshake_of(void *userdata)
-{
-	return &((struct front *)userdata)->handshake;
 }
 
 int front_handshake(struct front *f)
@@ -203,8 +74,12 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 		f->handshake.want |= HANDSHAKE_PASSTHROUGH;
 	if (config->writeback)
 		tree_sizes_stick(tree);
-	front_ops_tree(&ops);
-	front_ops_file(&ops);
+	ops_fill_attrs(&ops);
+	ops_fill_control(&ops);
+	ops_fill_dirs(&ops);
+	ops_fill_files(&ops);
+	ops_fill_names(&ops);
+	ops_fill_xattrs(&ops);
 	f->se = fuse_session_new(args, &ops, sizeof(ops), f);
 	if (!f->se) {
 		free(f);
@@ -216,7 +91,7 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 		free(f);
 		return err;
 	}
-	tree_on_changes(tree, &(struct tree_changes){ tell_name, tell_attr, tell_pages, f });
+	told_start(f);
 	*out = f;
 	return 0;
 }
@@ -233,7 +108,7 @@ void front_started(struct front *f)
 
 void front_free(struct front *f)
 {
-	tree_on_changes(f->tree, &(struct tree_changes){ 0 });
+	told_stop(f);
 	tree_on_passthrough(f->tree, &(struct tree_passthrough){ .why = "unmounted" });
 	notify_free(f->notify);
 	fuse_session_destroy(f->se);

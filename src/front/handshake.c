@@ -8,14 +8,15 @@
  *  2. The answer to INIT passes while one thread serves; after it, `state` is constant.
  *  3. An answer to OPEN or CREATE is changed by the thread that sends it, and only after it has said so.
  */
-#include "front/priv.h"
+#include "front/handshake.h"
 
+#include <fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "front/handshake.h"
 #include "front/payload.h"
 
 #ifndef FOPEN_PASSTHROUGH
@@ -84,7 +85,7 @@ static void complete_open(const struct iovec *v, int n)
 
 static ssize_t pass_request(int fd, void *buf, size_t len, void *userdata)
 {
-	struct handshake *h = handshake_of(userdata);
+	struct handshake *h = userdata;
 	ssize_t n = payload_read(fd, buf, len);
 
 	if (h->state != ANSWERED && n > 0)
@@ -94,7 +95,7 @@ static ssize_t pass_request(int fd, void *buf, size_t len, void *userdata)
 
 static ssize_t pass_answer(int fd, struct iovec *v, int n, void *userdata)
 {
-	struct handshake *h = handshake_of(userdata);
+	struct handshake *h = userdata;
 
 	if (h->state == OFFERED)
 		see_answer(h, v, n);

@@ -21,11 +21,9 @@ struct handshake {
 };
 
 /* Watches the session's messages until INIT is answered, which must be before a second thread serves it. Called between
- * fuse_session_mount and the first request; userdata of the session must be found by handshake_of. 0 or -errno. */
+ * fuse_session_mount and the first request; the session's userdata begins with its struct handshake. 0 or -errno. */
 int handshake_watch(struct fuse_session *se);
 /* The next answer of this thread says, if id is not 0, that the kernel passes the file through to that backing; 0 ends it. */
 void handshake_opened(uint32_t id);
-/* The record of the session whose userdata this is. */
-struct handshake *handshake_of(void *userdata);
 
 #endif

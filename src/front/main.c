@@ -6,9 +6,6 @@
  * 2. Threads start only after the fork, and the fork comes after every check that needs no store.
  * 3. Everything is closed in the reverse order of its opening: mount, front, tree, store; a failure is an exit code.
  */
-#ifndef FUSE_USE_VERSION
-#define FUSE_USE_VERSION 312
-#endif
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,9 +8,6 @@
  * 3. The connection is cut before a mount is removed at the end, so that the kernel never waits for
  *    a daemon that no longer answers.
  */
-#ifndef FUSE_USE_VERSION
-#define FUSE_USE_VERSION 312
-#endif
 #include "front/mount.h"
 
 #include <errno.h>

@@ -5,9 +5,6 @@
  *  1. No lock is held while the kernel is told.
  *  2. The kernel is told only while the loop serves the writes that it may wait for.
  */
-#ifndef FUSE_USE_VERSION
-#define FUSE_USE_VERSION 312
-#endif
 
 #include "front/notify.h"
 

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "front/priv.h"
+#include "front/inside.h"
 
 /* Before the mount: should INIT ask for it? */
 bool passthrough_wanted(const struct front *f);

@@ -10,9 +10,6 @@
  * 5. The loop is woken until it has ended: fuse_session_exit alone does not interrupt a sleeping
  *    read, and one signal could come between the loop's check and its sleep.
  */
-#ifndef FUSE_USE_VERSION
-#define FUSE_USE_VERSION 312
-#endif
 #include "front/stop.h"
 
 #include <errno.h>

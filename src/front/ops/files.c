@@ -1,24 +1,22 @@
 /*
- * FUSE operations on open files: decode, call tree/, answer.
+ * Operations on open files.
+ *
+ * Invariants:
+ *  1. A file that was opened for a request that the kernel has given up is released at once.
+ *  2. An answer for which the kernel holds pages does not wait for the notify thread.
  */
-#include "front/priv.h"
+#include "front/ops/ops.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
-#include "front/notify.h"
+#include "front/answer.h"
 #include "front/passthrough.h"
 #include "front/payload.h"
+#include "front/told.h"
+#include "front/writeback.h"
 #include "util/buf.h"
 #include "util/log.h"
-
-static struct tree_file *file_of(struct fuse_file_info *fi)
-{
-	return (struct tree_file *)(uintptr_t)fi->fh;
-}
 
 static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const struct tree_file_info *info)
 {
@@ -32,23 +30,10 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 #endif
 }
 
-/* An open that waits until the kernel has written back what others have changed, or its answer, until the kernel has
- * forgotten the attributes that it was told. */
-struct pending_open {
-	fuse_req_t req;
-	fuse_ino_t ino;
-	struct tree_file *file;
-	struct fuse_file_info fi;
-	uint32_t backing;
-};
-
-static void answer_open(void *ctx)
+static void reply_open(fuse_req_t req, struct answer *a)
 {
-	struct pending_open *p = ctx;
-
-	if (passthrough_reply_open(p->req, &p->fi, p->backing) == -ENOENT)
-		tree_file_release(p->file);
-	free(p);
+	if (passthrough_reply_open(req, &a->open.info, a->open.backing) == -ENOENT)
+		tree_file_release(a->open.file);
 }
 
 /* With its writeback cache, the kernel holds page writes back while it waits for an open that cuts the file: it must not
@@ -58,33 +43,34 @@ static bool cuts(const struct front *f, const struct fuse_file_info *fi)
 	return f->config.writeback && (fi->flags & O_TRUNC);
 }
 
-static void open_written(void *ctx)
+/* An open, after the kernel has written back what others have changed. */
+struct opening {
+	struct deferred d;
+	struct fuse_file_info info;
+};
+
+static void run_open(struct deferred *d)
 {
-	struct pending_open *p = ctx;
-	struct front *f = front_of(p->req);
-	struct tree_caller who = front_caller(p->req);
+	struct opening *o = (struct opening *)d;
+	struct front *f = front_of(d->req);
+	struct tree_caller who = front_caller(d->req);
 	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
 	struct tree_file_info info = { .direct = !f->config.writeback };
-	int err;
+	struct answer a = { .reply = reply_open };
 
-	if (cuts(f, &p->fi))
-		front_tells_now();
-	err = tree_file_open(f->tree, p->ino, p->fi.flags, &who, &p->file, &info);
+	if (cuts(f, &o->info))
+		told_at_once_begin();
+	a.err = tree_file_open(f->tree, d->ino, o->info.flags, &who, &a.open.file, &info);
 	if (info.new_attr)
-		front_tell_attr(f, p->ino);
-	if (cuts(f, &p->fi))
-		front_take_told_now(f);
-	if (err) {
-		front_reply_err(p->req, err);
-		free(p);
-		return;
+		told_attr(f, d->ino);
+	if (cuts(f, &o->info))
+		told_at_once_end(f);
+	if (!a.err) {
+		set_opened(&o->info, a.open.file, &info);
+		a.open.info = o->info;
+		a.open.backing = info.backing;
 	}
-	set_opened(&p->fi, p->file, &info);
-	p->backing = info.backing;
-	if (front_take_told())
-		notify_then(f->notify, answer_open, p);
-	else
-		answer_open(p);
+	answer_when_told(d->req, &a);
 }
 
 /* Pages of the kernel's that belong to what is opened. Those of a view the lookup has had written back that comes before each open,
@@ -100,21 +86,21 @@ static int unwritten(struct front *f, fuse_ino_t ino, const struct fuse_file_inf
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct front *f = front_of(req);
-	struct pending_open *p = malloc(sizeof(*p));
+	struct opening *o = deferred_new(req, ino, sizeof(*o), run_open);
 	struct tree_inos inos;
-	int err = p ? unwritten(f, ino, fi, &inos) : -ENOMEM;
+	int err;
 
-	if (err) {
-		free(p);
-		front_reply_err(req, err);
+	if (!o)
 		return;
-	}
-	*p = (struct pending_open){ .req = req, .ino = ino, .fi = *fi };
-	if (cuts(f, fi)) {
-		front_write_back(f, &inos, NULL, NULL);
-		open_written(p);
+	o->info = *fi;
+	err = unwritten(f, ino, fi, &inos);
+	if (err) {
+		deferred_fail(&o->d, err);
+	} else if (cuts(f, fi)) {
+		writeback_files(f, &inos);
+		deferred_run(&o->d);
 	} else {
-		front_write_back(f, &inos, open_written, p);
+		deferred_after_files(&o->d, &inos);
 	}
 }
 
@@ -139,10 +125,10 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 			tree_forget(f->tree, a.st.st_ino, 1);
 	}
 	if (err) {
-		front_reply_err(req, err);
+		answer_err(req, err);
 		return;
 	}
-	front_fill_entry(f, &a, &e);
+	answer_fill_entry(f, &a, &e);
 	set_opened(fi, file, &info);
 	if (passthrough_reply_create(req, &e, fi, info.backing) == -ENOENT) {
 		tree_file_release(file);
@@ -153,8 +139,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	tree_file_release(file_of(fi));
-	front_reply_err(req, 0);
+	tree_file_release(front_file(fi));
+	answer_err(req, 0);
 }
 
 static size_t fd_bytes(const struct tree_read *r)
@@ -192,10 +178,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	struct tree_read r;
 	size_t room;
 	char *buf;
-	int n, err = tree_read_begin(file_of(fi), (uint64_t)off, size, fi->flags, &r);
+	int n, err = tree_read_begin(front_file(fi), (uint64_t)off, size, fi->flags, &r);
 
 	if (err) {
-		front_reply_err(req, err);
+		answer_err(req, err);
 		return;
 	}
 	room = fd_bytes(&r);
@@ -205,37 +191,16 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		log_error("inode %llu at %llu: a file of the store cannot be read, or ends too early", (unsigned long long)ino,
 			  (unsigned long long)off);
 	if (err)
-		front_reply_err(req, err);
+		answer_err(req, err);
 	else
 		fuse_reply_iov(req, v, n);
 	buf_free(buf, room);
 	tree_read_end(&r);
 }
 
-/* A write whose answer waits until the kernel has forgotten what it changed. */
-struct pending_write {
-	fuse_req_t req;
-	size_t size;
-};
-
-static void answer_write(void *ctx)
+static void reply_write(fuse_req_t req, struct answer *a)
 {
-	struct pending_write *p = ctx;
-
-	fuse_reply_write(p->req, p->size);
-	free(p);
-}
-
-static void reply_write_when_told(fuse_req_t req, size_t size)
-{
-	struct pending_write *p = front_take_told() ? malloc(sizeof(*p)) : NULL;
-
-	if (!p) {
-		fuse_reply_write(req, size);
-		return;
-	}
-	*p = (struct pending_write){ req, size };
-	notify_then(front_of(req)->notify, answer_write, p);
+	fuse_reply_write(req, a->size_bytes);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
@@ -250,42 +215,39 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		/* The kernel makes EIO of a short answer to pages, or to one of the requests that it makes of a write with O_DIRECT. */
 		.whole = fi->writepage || fi->flags & O_DIRECT,
 	};
-	int err;
+	struct answer a = { .reply = reply_write };
 
 	(void)ino;
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
 	if (!how.direct)
-		front_tells_now();
-	err = tree_write(file_of(fi), payload_find(buf), size, (uint64_t)off, &how, &size);
+		told_at_once_begin();
+	a.err = tree_write(front_file(fi), payload_find(buf), size, (uint64_t)off, &how, &a.size_bytes);
 	if (!how.direct)
-		front_take_told_now(f);
+		told_at_once_end(f);
 	/* The kernel syncs after a write through its cache, not after a direct one. */
-	if (!err && (fi->flags & O_DSYNC))
-		err = tree_sync(f->tree);
-	if (err)
-		front_reply_err_when_told(req, err);
-	else
-		reply_write_when_told(req, size);
+	if (!a.err && (fi->flags & O_DSYNC))
+		a.err = tree_sync(f->tree);
+	answer_when_told(req, &a);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	front_reply_err_when_told(req, tree_flush(file_of(fi), true));
+	answer_err_when_told(req, tree_flush(front_file(fi), true));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct front *f = front_of(req);
-	int err = tree_flush(file_of(fi), false);
+	int err = tree_flush(front_file(fi), false);
 
 	(void)datasync;
 	if (!err)
 		err = tree_sync(f->tree);
 	/* With its writeback cache the kernel keeps a count of blocks from before what it has just written. */
 	if (f->config.writeback && tree_attr_kept(f->tree, ino))
-		front_tell_attr(f, ino);
-	front_reply_err_when_told(req, err);
+		told_attr(f, ino);
+	answer_err_when_told(req, err);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
@@ -293,63 +255,62 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 	struct tree_caller who = front_caller(req);
 
 	(void)ino;
-	front_reply_err_when_told(req, off < 0 || len <= 0 ? -EINVAL : tree_fallocate(file_of(fi), mode, (uint64_t)off, (uint64_t)len, &who));
+	answer_err_when_told(req, off < 0 || len <= 0 ? -EINVAL : tree_fallocate(front_file(fi), mode, (uint64_t)off, (uint64_t)len, &who));
 }
 
-struct pending_seek {
-	fuse_req_t req;
+struct seek {
+	struct deferred d;
 	struct tree_file *file;
-	uint64_t off;
+	uint64_t off_bytes;
 	int whence;
 };
 
-static void answer_seek(void *ctx)
+static void run_seek(struct deferred *d)
 {
-	struct pending_seek *p = ctx;
+	struct seek *s = (struct seek *)d;
 	uint64_t at;
-	int err = tree_seek(p->file, p->off, p->whence, &at);
+	int err = tree_seek(s->file, s->off_bytes, s->whence, &at);
 
 	if (err)
-		front_reply_err(p->req, err);
+		answer_err(d->req, err);
 	else
-		fuse_reply_lseek(p->req, (off_t)at);
-	free(p);
+		fuse_reply_lseek(d->req, (off_t)at);
 }
 
 /* Pages that a shared mapping has changed are known to the kernel alone: it writes them back when they
  * are dropped, and only then is the question answered. */
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
-	struct pending_seek *p = malloc(sizeof(*p));
+	struct seek *s;
 
-	if (!p || off < 0) {
-		free(p);
-		front_reply_err(req, off < 0 ? -ENXIO : -ENOMEM);
+	if (off < 0) {
+		answer_err(req, -ENXIO);
 		return;
 	}
-	*p = (struct pending_seek){ req, file_of(fi), (uint64_t)off, whence };
-	if (tree_may_have_dirty_pages(front_of(req)->tree, ino))
-		notify_drop_pages(front_of(req)->notify, ino, 0, 0, answer_seek, p);
-	else
-		answer_seek(p);
+	s = deferred_new(req, ino, sizeof(*s), run_seek);
+	if (!s)
+		return;
+	s->file = front_file(fi);
+	s->off_bytes = (uint64_t)off;
+	s->whence = whence;
+	deferred_after_file(&s->d);
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 			       fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
 	struct tree_caller who = front_caller(req);
-	size_t n;
-	int err = flags ? -EINVAL : tree_copy(file_of(fi_in), (uint64_t)off_in, file_of(fi_out), (uint64_t)off_out, len, &who, &n);
+	struct answer a = { .reply = reply_write, .err = -EINVAL };
 
 	(void)ino_in;
 	(void)ino_out;
-	if (err)
-		front_reply_err_when_told(req, err);
-	else
-		reply_write_when_told(req, n);
+	if (!flags)
+		a.err = tree_copy(front_file(fi_in), (uint64_t)off_in, front_file(fi_out), (uint64_t)off_out, len, &who,
+				  &a.size_bytes);
+	answer_when_told(req, &a);
 }
 
-void front_ops_file(struct fuse_lowlevel_ops *ops)
+void ops_fill_files(struct fuse_lowlevel_ops *ops)
 {
 	ops->open = op_open;
 	ops->create = op_create;
