@@ -12,7 +12,7 @@
 
 #include "block/summary.h"
 #include "tool/blocks.h"
-#include "tool/history.h"
+#include "tool/changes.h"
 #include "tool/progress.h"
 #include "tool/text.h"
 #include "unit.h"
@@ -109,7 +109,7 @@ static char *print_log(const char *text, uint64_t max, int err, unsigned line)
 
 	setenv("TZ", "UTC", 1);
 	tzset();
-	CHECK_EQ(history_print_log(to, copy, max, &bad_line), err);
+	CHECK_EQ(changes_print_log(to, copy, max, &bad_line), err);
 	CHECK_EQ(bad_line, line);
 	fclose(to);
 	free(copy);
@@ -136,7 +136,7 @@ UNIT_TEST(tool_log_is_aligned)
 	free(out);
 }
 
-/* Both invariants of history.c. */
+/* Both invariants of changes.c. */
 UNIT_TEST(tool_log_of_another_daemon)
 {
 	char *out = print_log("# x\n43\t0\t1\t100\t90\tdelta\t-\tmore\n# y\n", 5, 0, 0);
@@ -159,19 +159,19 @@ UNIT_TEST(tool_log_raw_and_lookup)
 	size_t n;
 	FILE *to = open_memstream(&out, &n);
 
-	history_print_raw(to, text, 1);
+	changes_print_raw(to, text, 1);
 	fclose(to);
 	CHECK_TEXT(out, LOG_HEAD LOG_43);
 	free(out);
 	to = open_memstream(&out, &n);
-	history_print_raw(to, text, UINT64_MAX);
+	changes_print_raw(to, text, UINT64_MAX);
 	fclose(to);
 	CHECK_TEXT(out, text);
 	free(out);
-	CHECK(history_has_layer(text, 43));
-	CHECK(history_has_layer(text, 9));
-	CHECK(!history_has_layer(text, 4));
-	CHECK(!history_has_layer("", 4));
+	CHECK(changes_has_layer(text, 43));
+	CHECK(changes_has_layer(text, 9));
+	CHECK(!changes_has_layer(text, 4));
+	CHECK(!changes_has_layer("", 4));
 }
 
 static char *print_diff(const char *text, int err, unsigned line)
@@ -181,7 +181,7 @@ static char *print_diff(const char *text, int err, unsigned line)
 	size_t n;
 	FILE *to = open_memstream(&out, &n);
 
-	CHECK_EQ(history_print_diff(to, copy, &bad_line), err);
+	CHECK_EQ(changes_print_diff(to, copy, &bad_line), err);
 	CHECK_EQ(bad_line, line);
 	fclose(to);
 	free(copy);

@@ -5,7 +5,7 @@
  * 1. A line that cannot be understood ends the command with an error; none is passed over.
  * 2. Lines that begin with '#' and fields behind the known ones mean nothing: the daemon may be newer.
  */
-#include "tool/history.h"
+#include "tool/changes.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -132,7 +132,7 @@ static void print_log_rows(FILE *to, const struct log_row *rows, size_t n)
 	}
 }
 
-int history_print_log(FILE *to, char *text, uint64_t max, unsigned *line_out)
+int changes_print_log(FILE *to, char *text, uint64_t max, unsigned *line_out)
 {
 	struct log_row *rows;
 	size_t lines = 1, n = 0;
@@ -163,7 +163,7 @@ int history_print_log(FILE *to, char *text, uint64_t max, unsigned *line_out)
 	return err;
 }
 
-void history_print_raw(FILE *to, const char *text, uint64_t max)
+void changes_print_raw(FILE *to, const char *text, uint64_t max)
 {
 	while (*text) {
 		size_t len = strcspn(text, "\n");
@@ -177,7 +177,7 @@ void history_print_raw(FILE *to, const char *text, uint64_t max)
 	}
 }
 
-bool history_has_layer(const char *text, uint64_t layer)
+bool changes_has_layer(const char *text, uint64_t layer)
 {
 	for (; text; text = strchr(text, '\n')) {
 		text += *text == '\n';
@@ -187,7 +187,7 @@ bool history_has_layer(const char *text, uint64_t layer)
 	return false;
 }
 
-int history_print_diff(FILE *to, char *text, unsigned *line_out)
+int changes_print_diff(FILE *to, char *text, unsigned *line_out)
 {
 	const char *change = "", *path = "";
 	unsigned number = 0;

@@ -1,5 +1,5 @@
 /*
- * log, diff: what the layers say about the past.
+ * log, diff: the past as the layers have it.
  *
  * Invariants:
  * 1. A difference is no failure: diff ends with TOOL_OK whether there is one or not.
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tool/history.h"
+#include "tool/changes.h"
 #include "tool/text.h"
 #include "tool/tool.h"
 
@@ -40,9 +40,9 @@ enum tool_exit cmd_log(const struct tool_call *call)
 		return code;
 	code = tool_mount_read(&m, ".spillfs/log", &text);
 	if (code == TOOL_OK && tool_flag(call, 'r')) {
-		history_print_raw(stdout, text, max);
+		changes_print_raw(stdout, text, max);
 	} else if (code == TOOL_OK) {
-		err = history_print_log(stdout, text, max, &line);
+		err = changes_print_log(stdout, text, max, &line);
 		if (err < 0)
 			code = bad_text(&m, "log", line, err);
 	}
@@ -66,7 +66,7 @@ static bool is_unknown(const struct tool_mount *m, const char *state)
 
 	if (is_layer(state, &layer)) {
 		if (text_read_at(m->fd, ".spillfs/log", &text) == 0) {
-			unknown = !history_has_layer(text, layer);
+			unknown = !changes_has_layer(text, layer);
 			free(text);
 		}
 	} else if (asprintf(&path, "snapshots/%s", state) >= 0) {
@@ -129,7 +129,7 @@ enum tool_exit cmd_diff(const struct tool_call *call)
 	} else if (tool_flag(call, 'r')) {
 		fputs(text, stdout);
 	} else {
-		err = history_print_diff(stdout, text, &line);
+		err = changes_print_diff(stdout, text, &line);
 		if (err < 0)
 			code = bad_text(&m, "diff", line, err);
 	}
