@@ -4,6 +4,10 @@
  * state is the replay of this layer and those behind it, and what neither a past state nor a live array
  * needs is dropped by the next commit.
  *
+ * A compaction begins when a chain has 32 layers (at 64 a seal waits for it), when a layer of more than 4 MiB is half dead or many
+ * small ones are, when a writer finds no space, and on request. The last two seal the open layer first. It copies `-o compact` bytes
+ * a second. It takes so many victims that the list of what moves stays below an eighth of `-o cache` (4 MiB at least).
+ *
  * The state may have any number of arrays: it is gone through piece by piece (picture.h). In memory are the places of the blocks
  * that move, of which one compaction takes a limited number.
  *

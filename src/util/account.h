@@ -2,7 +2,20 @@
  * The account of `-o cache`: the memory of one mount that can be had again from the store. Whoever holds such memory
  * adds it here, and takes it off when it is freed; decoded blocks take what the others leave.
  *
- * What has an end by itself is not in it: dirty bytes (`-o dirty`), buffers of requests and jobs, open views.
+ *   part     bytes                                                            ends by
+ *   blocks   decoded blocks as their buffers, in powers of two from 4 KiB     the LRU of block/cache
+ *   inodes   some 400 for each that the kernel remembers                      asking the kernel to forget names (tree/live/idle.c)
+ *   arrays   layered: 300, and 64 for each stored block; bucket: 250, and     closing arrays that nobody has open, the one used
+ *            32 for each extent; column: 150, and its inline bytes            longest ago first (tree/live/idle.c)
+ *   indexes  of layers: some 350 for each array, 64 for each block; notes     sealing the open layer, at an eighth of the budget;
+ *            that wait for a segment                                          giving up sealed ones that no state holds
+ *
+ * Not in it, since they end by themselves: dirty bytes (`-o dirty`), buffers of requests and jobs, open views. Outside of it as
+ * well: 8 MiB of idle buffers, and 8 MiB of SQLite.
+ *
+ * Opening a layered array reads its records, not whole indexes (block/layer_find.c), and compactions read indexes side by side, so
+ * their memory does not grow with the number of arrays. States that are looked at, and the check, load whole indexes, and may exceed
+ * the share. So may inodes in a burst of lookups, which is faster than the kernel forgets.
  *
  * Invariants: (1) a part's sum is what its holders have added and not taken off; (2) inodes, arrays and indexes are to
  * hold a quarter of the budget each at most: whoever adds to one asks account_over, and lets go of what was used longest

@@ -1,15 +1,29 @@
 /*
  * Passthrough: the kernel works on a column's file without the daemon.
  *
- * The first open of a column decides for all that come while one is there. Maps outlive the open that they were made by, and
- * nobody tells: a column that could be mapped for writing stays in this mode until nobody has its file open for writing any
- * more, which commits look at.
+ * The first open of a column decides for all that come while one is there. Maps outlive the open that made them, and nothing tells
+ * when they end: a column that could be mapped for writing stays in this mode until a commit gets a read lease on its file
+ * (fcntl(2)), which is given only where nobody has the file open for writing. An open whose writes have to be seen here (set-id
+ * bits, capabilities, O_DSYNC) passes only its maps through.
+ *
+ * Catching up: the file is the truth. Its size and times are compared with those seen last before anything that depends on them:
+ * attributes, edits, reads and copies by the daemon, looks below views/, flush, fsync, release, and every commit.
+ *
+ * Cuts: a column's file is cut after the commit that says so (array/column.c), but readers see the file, not the inode. So a truncation
+ * of a shared file is answered after that commit.
+ *
+ * Privileges that are set while somebody writes unseen are armed: the file's time is set to one that no write gives it, so that the
+ * next change shows however soon it comes, and takes them away.
+ *
+ * Space: the kernel's writers do not ask for it. While there are any, reserve, promised and owed bytes are held back (io/ballast.h),
+ * and SQLite's log has its blocks before the first such writer comes (meta_secure_log_locked): a log that cannot grow would take back
+ * everything since the last commit.
  *
  * Invariants:
  *  1. While opens pass through, the array's file stays the same one (array_share), and no other open is cached.
  *  2. Code that needs the size, the times or the bytes as they are calls through_refresh first; a commit does. The file is
- *     compared with its facts at the last time (`seen`). The clock of files ticks coarsely: what was written in the last tick counts as
- *     written once more (`recent`).
+ *     compared with its facts at the last time (`seen`). The clock of files ticks coarsely: a change in the last tick counts once
+ *     more (`recent`).
  *  3. Each inode whose file the kernel has is in t->through, with a reference.
  */
 #include "tree/live/passthrough.h"

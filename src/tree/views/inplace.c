@@ -1,6 +1,10 @@
 /*
  * Writing views in place.
  *
+ * Such a node is live: it is laid out over the array itself, not over a pin. Readers that have a pin keep their node, and the writer
+ * is sent to another. Pages that the kernel alone has changed are written back before the array, or another view of it, is opened
+ * (tree/unwritten.h).
+ *
  * Invariant: while a view is written in place, it is one node, whoever opens it: all share the kernel's pages. It shows the array as it
  * is, not as it was.
  */

@@ -1,7 +1,16 @@
 /*
  * The nodes of views/: making them, and answering lookups with them.
  *
- * Invariant: nodes hold no file of the present, so that views keep nothing from being deleted; open ones do.
+ * A node's number follows from its key (key.c). A lookup compares the version of the sources, a number that changes with each edit, with
+ * the node's. A node that nobody has open is brought up to date, and the next open drops the kernel's pages. A node that is open is
+ * superseded, and the lookup answers with the next number: two versions never share pages. Versions can only be compared for
+ * equality, since an array that is loaded anew gets a version from its row.
+ *
+ * Where the kernel keeps the sizes that it knows (its writeback cache, tree.sizes_stick) a node never changes its size: another
+ * version is another node. Listings and stat show one number for all nodes of a view (tree_shown_ino), because cp takes a file whose
+ * number changes between stat and open for one that was replaced.
+ *
+ * Invariant: nodes hold no file of the live tree, so that views keep nothing from being deleted; open ones do.
  */
 #include <errno.h>
 #include <stdio.h>

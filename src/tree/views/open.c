@@ -15,8 +15,13 @@
  *     |            written              | ---------> |  superseded  |  not found any more; the next look gets
  *     +---------------------------------+ superseded +--------------+  a node with the next number
  *
- * written: the kernel's size is the upload's, so a reader is refused (-ESTALE) and looks the name up again. A thread that was refused
- * finds a node of its own until it has opened that (wish.c).
+ * written: the kernel's size is the upload's, so a reader is refused (-ESTALE) and looks the name up again: the kernel repeats a lookup
+ * once by itself. A thread that was refused finds a node of its own until it has opened that (wish.c), pinned at the lookup, so that
+ * its open finds the size that the kernel was told.
+ *
+ * An open begins again when somebody has noted another version while it pinned its sources, OPEN_TRIES times at most. It is refused,
+ * to be looked up again, when the kernel checked permissions by attributes that are no longer those of the sources: so nobody gets
+ * into an array by the rights of the one that stood in its place.
  *
  * Invariant: the content behind a number changes only while nobody has it open, and then the kernel's pages are dropped.
  */
