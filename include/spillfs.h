@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 
-/* What the daemon says of itself. Never blocks. */
+/* Facts of the daemon. Never blocks. */
 struct spillfs_info {
 	uint64_t pid;            /* of the daemon, in its own pid namespace */
 	uint64_t commit;         /* number of the last durable commit */
@@ -42,7 +42,7 @@ struct spillfs_compact {
 };
 #define SPILLFS_IOC_COMPACT _IOWR('S', 3, struct spillfs_compact)
 
-/* What is stored of a layered array: an ioctl on the file, for everybody who may open it. Blocks that were
+/* The stored blocks of a layered array: an ioctl on the file, for everybody who may open it. Blocks that were
  * written and not yet compressed have neither place nor statistics. */
 struct spillfs_block {
 	uint64_t block;
@@ -62,8 +62,8 @@ struct spillfs_blocks {
 };
 #define SPILLFS_IOC_BLOCKS _IOWR('S', 4, struct spillfs_blocks)
 
-/* Ends the run of a bucket at the present end of the file: an ioctl on the file, opened for writing (-EBADF otherwise). What
- * the kernel has not passed on yet is written back first. -EOPNOTSUPP: it is not below buckets/; -EROFS: nothing can be
+/* Ends the run of a bucket at the present end of the file: an ioctl on the file, opened for writing (-EBADF otherwise).
+ * Bytes that the kernel has not passed on yet are written back first. -EOPNOTSUPP: it is not below buckets/; -EROFS: nothing can be
  * written there; -ENOSPC. Durable with the next commit. */
 struct spillfs_mark {
 	uint64_t off_bytes; /* out: where the boundary is */

@@ -11,7 +11,7 @@
 
 #include "util/err.h"
 
-/* At a time: others who look for space all the time must not have it all before the writer comes back for it. */
+/* Given up at a time: other programs that look for space must not get all of it before the writer comes back. */
 #define YIELD_BYTES (1u << 20)
 
 void ballast_init(struct ballast *b)

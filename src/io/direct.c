@@ -311,7 +311,7 @@ static int lease_pread(struct direct_io *x, char *lease, char *buf, size_t n, ui
 	return 0;
 }
 
-/* What a block holds that a write changes in part. */
+/* Reads a block that a write changes in part. */
 static int read_edge(struct direct_io *x, char *lease, uint64_t block)
 {
 	size_t got = 0;

@@ -2,7 +2,7 @@
  * Transfers on a file with two descriptors: one that goes through the page cache and one with O_DIRECT.
  * The kernel keeps the two coherent. Private to io/.
  *
- * What a direct transfer waits for, in this order: a lease; direct_end (RANK_END), while the file is cut; the one
+ * A direct transfer waits for, in this order: a lease; direct_end (RANK_END), while the file is cut; the one
  * or two blocks that it shares with other writes (RANK_EDGE). It holds one lease at a time.
  */
 #ifndef SPILLFS_IO_DIRECT_H
@@ -21,7 +21,7 @@
 #define DIRECT_EDGES 64u
 #define DIRECT_UNCOUNTED 4u
 
-/* What the transfers in one directory share. */
+/* Shared by the transfers in one directory. */
 struct direct_dir {
 	size_t align; /* the block of direct transfers, a power of two; 0: none are made */
 	struct lease_pool *leases;

@@ -5,7 +5,7 @@
  * Invariants: (1) from the n-th counted operation on (to the last that is to fail) nothing changes in `inner`, but for the
  * first half of a torn write and for what other threads had begun; what is not counted (making a file or
  * directory, allocate) fails then too; (2) reads are never touched; (3) the lock is not held while inner
- * works, and for ever by whoever kills the process: nobody counts on.
+ * works, and for ever by the thread that kills the process: nobody counts on.
  */
 #include <errno.h>
 #include <signal.h>

@@ -233,7 +233,7 @@ static bool file_is_allocated(struct io *io, uint64_t off, uint64_t n)
 	return off >= end;
 }
 
-/* What direct writes have put behind the end goes, so that the next user of the file sees its length. */
+/* Cuts off the zeros that direct writes have put behind the end, so that the next user of the file sees its length. */
 static void file_trim(struct file *f)
 {
 	uint64_t cut = 0;

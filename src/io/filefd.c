@@ -275,7 +275,7 @@ static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t
 	return DIRECT_NONE;
 }
 
-/* What there is of what is wanted; the rest is a fallback. */
+/* The wanted way as far as there is one; the rest is a fallback. */
 static enum direct_reach reach_locked(struct file *f, enum direct_reach wanted)
 {
 	struct file_dir *d = f->dir;

@@ -85,7 +85,7 @@ static inline bool fd_tracks_end(const struct file *f)
 /* openat that closes idle files when the process has no descriptors left. */
 int fd_open(struct file_dir *d, const char *name, int oflags, int *out);
 
-/* What became of a name: nothing, no longer this file's, or it is `to` now. */
+/* The fate of a file's name: it stays, is another file's or nobody's, or has become `to`. */
 enum name_fate { NAME_STAYS, NAME_GONE, NAME_MOVES };
 /* Takes the open files of a name into use around a name operation. The caller holds `names`, and calls
  * fd_release_name also after a failure. */

@@ -1,5 +1,5 @@
 /*
- * What all kinds of files share.
+ * Common to all kinds of files.
  */
 #include "io/io.h"
 

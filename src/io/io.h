@@ -11,8 +11,8 @@
  * reopened when it is used again. Direct transfers are of whole blocks (4096 bytes, or what the file system
  * needs): until the next io_sync, io_truncate or io_close a file may then be longer than what was written, by
  * zeros to the end of a block, for anybody but the handle that has written it; where space is reserved behind the
- * end (io_allocate), until io_truncate or io_close. Whoever opens a file after a crash
- * cuts it to the length that it is known to have, as what was not committed may follow there anyhow. One handle at
+ * end (io_allocate), until io_truncate or io_close. The opener of a file after a crash
+ * cuts it to its committed length, behind which there may be anything. One handle at
  * a time writes a file.
  */
 #ifndef SPILLFS_IO_IO_H
@@ -30,7 +30,7 @@ struct io_dir; /* an open directory */
 #define IO_RDONLY 0x1u
 #define IO_CREATE 0x2u /* create if missing */
 #define IO_EXCL 0x4u   /* with IO_CREATE: -EEXIST if there */
-/* What the file holds, for the counters of backing bytes. */
+/* The content of the file, for the counters of backing bytes. */
 #define IO_OF_OTHER 0x00u
 #define IO_OF_BUCKET 0x10u
 #define IO_OF_COLUMN 0x20u
@@ -102,8 +102,8 @@ static inline int io_pread(struct io *f, void *buf, size_t n, uint64_t off) { re
 static inline int io_pread_some(struct io *f, void *buf, size_t n, uint64_t off, size_t *out) { return f->ops->pread_some(f, buf, n, off, 0, out); }
 static inline int io_pwrite_as(struct io *f, const void *buf, size_t n, uint64_t off, unsigned how) { return f->ops->pwrite(f, buf, n, off, how); }
 static inline int io_pwrite(struct io *f, const void *buf, size_t n, uint64_t off) { return io_pwrite_as(f, buf, n, off, 0); }
-/* What can be tried again (err_is_passing) has not reached the disk; a sync that failed there is -EIO or the like. The same of
- * io_dir_sync. */
+/* An error that can be tried again (err_is_passing) has come before the disk; a sync that failed there is -EIO or the like. So it is
+ * with io_dir_sync. */
 static inline int io_sync(struct io *f) { return f->ops->sync(f); }
 static inline int io_truncate(struct io *f, uint64_t size) { return f->ops->truncate(f, size); }
 static inline int io_allocate(struct io *f, uint64_t off, uint64_t n) { return f->ops->allocate(f, off, n); }
@@ -159,7 +159,7 @@ int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *
 enum io_backing { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };
 #define IO_DIRECT_MIN (256u << 10)
 
-/* Who waits for a buffer: by default those that have to be direct (DIRECT, IO_DIRECT), not those that AUTO chose. */
+/* The transfers that wait for a buffer: by default those that have to be direct (DIRECT, IO_DIRECT), not those that AUTO chose. */
 enum io_lease_wait { IO_LEASE_WAIT_DEFAULT, IO_LEASE_WAIT_BLOCK, IO_LEASE_WAIT_BUFFERED };
 
 /* Takes dirfd over (closes it on close; on failure it stays the caller's). `leases`, which outlive it, may be NULL:

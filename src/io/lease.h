@@ -4,7 +4,7 @@
  *
  * A lease of an array is either memory (ptr != NULL) or a range of a file (ptr == NULL, file and
  * off_bytes), which lease_copy reads: so a reply of many pieces holds many of them, and no buffer of the
- * pool. Whoever borrows calls lease_return exactly once; the lender's array lock is held meanwhile, so the
+ * pool. The borrower calls lease_return exactly once; the lender's array lock is held meanwhile, so the
  * range keeps its owner.
  */
 #ifndef SPILLFS_IO_LEASE_H

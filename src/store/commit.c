@@ -34,7 +34,7 @@
 #define LOOK_NS CLOCK_SECOND_NS
 /* Commits after a compaction that failed before the next one is begun by itself. */
 #define BACKOFF_COMMITS 16u
-/* Compactions for whoever waits for space. */
+/* Compactions for one wait for space, at most. */
 #define SPACE_ROUNDS_MAX 64u
 /* A chain of this length gets no longer: a compaction is begun at half of it, and what seals waits for its end. */
 #define CHAIN_LONGEST 64u
@@ -190,7 +190,7 @@ static int gated(struct commit *c, enum layers_stage how, struct meta_deferred *
 	return err;
 }
 
-/* What waits for a commit that has failed for good. */
+/* Ends deferred work whose commit has failed for good. */
 static void drop(struct meta_deferred *deferred)
 {
 	while (deferred) {
@@ -212,8 +212,8 @@ static void failed(struct commit *c, int err)
 		log_error("commit failed: %s; the store is read-only until it is mounted again", strerror(-err));
 }
 
-/* Step 5. HEAD comes first: who follows it must not find that its layers are gone. Without space for it (or a descriptor) what was freed is
- * given back all the same, or there would never be any; until it can be written a follower waits. */
+/* Step 5. HEAD comes first: a follower must not find that its layers are gone. Without space for HEAD (or a descriptor) the
+ * deferred work runs all the same, or there would never be any; followers wait until HEAD can be written. */
 static int release(struct commit *c, struct meta_deferred *deferred)
 {
 	struct layers *ls = c->store->layers;
@@ -330,8 +330,8 @@ static void end_job(struct commit *c, int err)
 	lock_release(&c->lock);
 }
 
-/* Who wants all of the space back wants what was deleted to be in the picture: what is open is sealed first. By itself a
- * compaction seals nothing, because a sealed layer is a commit that others see. */
+/* A request for all of the space seals the open layer first, so that the state that is compacted has the latest deletions. By itself
+ * a compaction seals nothing, because a sealed layer is a commit that others see. */
 static int begin_job(struct commit *c, enum compact_effort effort)
 {
 	int err = 0;
@@ -342,7 +342,7 @@ static int begin_job(struct commit *c, enum compact_effort effort)
 	return err ? err : compact_plan(c->store->layers, effort, &c->job);
 }
 
-/* What is short may be there in a moment. An array that was changed already is left as it is. */
+/* A shortage may be over in a moment. An array that was remapped already is left as it is. */
 static int remap(struct commit *c)
 {
 	unsigned waits = 0;
@@ -390,7 +390,7 @@ static bool maintain_step(struct commit *c, enum compact_effort effort)
 	return !err;
 }
 
-/* What a burst has left behind in the heap goes back to the system. */
+/* Gives the pages that a burst has left in the heap back to the system. */
 static void trim(struct commit *c)
 {
 	size_t held = (size_t)stats_read(STAT_DIRTY_BYTES);
@@ -506,7 +506,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		if (how != LAYERS_STAGE && !stop)
 			bound_chain(c);
 		err = stop ? commit_last(c, how) : commit_run(c, how);
-		/* What is open is durable as well: only who has asked for a seal is told. */
+		/* The open layer is durable as well, so only a caller that has asked for a seal gets this error. */
 		if (!err && seal)
 			err = c->unsealed;
 		if (space && (!err || err == -ENOSPC))

@@ -23,7 +23,7 @@ struct store;
 struct commit;
 struct compact;
 
-/* What the floors above do in a commit; called on the commit thread, in this order (remap apart). Each returns 0 or
+/* The part of the floors above in a commit; called on the commit thread, in this order (remap apart). Each returns 0 or
  * -errno; passing ones (err_is_passing) leave everything as it was for the next try, other failures turn the store
  * read-only. stage may leave something behind that there is no space for (*left is its error): the rest is
  * committed, because that may be what frees space. done is always called last. */

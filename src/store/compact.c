@@ -570,7 +570,7 @@ int compact_place(const struct compact *c, struct layer_block *b)
 	return 0;
 }
 
-/* What the new index says, and what it makes live. */
+/* The new index as it is written, and the bytes that it makes live. */
 struct fill {
 	struct compact *c;
 	struct picture *picture;

@@ -347,7 +347,7 @@ int layers_follow(struct layers *ls, bool *changed)
 		struct layers_slot *before = ls->newest;
 
 		err = move_to(ls, head);
-		/* Of a copy that was made beside the writer: what is whole is better than nothing. */
+		/* In a copy that was made beside the writer, HEAD may be ahead of its layers: an older whole state is better than nothing. */
 		if (err && !ls->newest && !find_best(ls, &head))
 			err = move_to(ls, head);
 		*changed = ls->newest != before;
@@ -389,7 +389,7 @@ int layers_follow_open(struct layers *ls)
 {
 	bool changed;
 
-	/* What cannot be read yet may be there in a moment. */
+	/* A layer that cannot be read yet may be there in a moment. */
 	layers_follow(ls, &changed);
 	return 0;
 }

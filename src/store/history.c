@@ -1,9 +1,9 @@
 /*
- * Past states.
+ * States.
  *
  * Invariants:
  *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state. The layers that its full
- *     layer points into are pinned too: who reads from the state finds them here, in the set or not any more.
+ *     layer points into are pinned too: readers of the state find them here, also those that have left the set.
  *  2. A name is what the newest index of the chain that knows it says; so is an inode.
  *  3. The listing of the directory that was read last is kept: cookies are positions in it.
  */
@@ -60,7 +60,7 @@ static int pin_chain(struct history *h, const struct meta_numbers *chain)
 	return 0;
 }
 
-/* One that is missing is missed by who reads a block of it. */
+/* A layer that is missing is an error for the readers of its blocks, not here. */
 static int pin_others(struct history *h)
 {
 	const struct meta_numbers *refs = h->n ? &h->chain[0]->row.refs : NULL;

@@ -1,7 +1,7 @@
 /*
- * A past state of what is under layers/: the replay of a sealed layer's chain. Immutable, so that
- * everything that is handed out stays right while the state is held. Thread-safe; opening reads the indexes of the
- * chain, nothing else blocks.
+ * A state of layers/: the replay of a sealed layer's chain. (A snapshot is a name for one; the code calls it a history.) Immutable, so
+ * that everything that is handed out stays right while the state is held. Thread-safe; opening reads the indexes of the chain,
+ * nothing else blocks.
  */
 #ifndef SPILLFS_STORE_HISTORY_H
 #define SPILLFS_STORE_HISTORY_H

@@ -1,5 +1,5 @@
 /*
- * The set of layers of a store: its slots, who uses them, and what they say of an inode.
+ * The set of layers of a store: its slots, their users, and their records of an inode.
  *
  * Invariants:
  *  1. Slots are sorted by number; numbers are never reused.
@@ -259,7 +259,7 @@ void layers_account_locked(struct layers *ls, uint64_t number, int64_t delta_byt
 		return;
 	slot->dying_bytes += less;
 	__atomic_add_fetch(&ls->dying, less, __ATOMIC_RELAXED);
-	/* What a compaction has packed anew has other shares than the map of an open array knows. */
+	/* Blocks that a compaction has packed anew have other shares of their frame than the map of an open array knows. */
 	if (less > slot->row.live_bytes)
 		slot->row.live_bytes = 0;
 	else

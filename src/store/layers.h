@@ -8,8 +8,8 @@
  * pending index, which layers_stage_locked writes as a segment of the open layer. Facts and names of what is
  * under layers/ go the same way.
  *
- * Retention: states that can be looked at are the newest, the last `keep` commits, and those with a
- * name. Layers that neither they nor the live arrays need are dropped.
+ * Retention: the newest state, those of the last `keep` commits and the snapshots can be looked at. Layers that neither they
+ * nor the live arrays need are dropped.
  *
  * Locks: RANK_LAYERS inside; layers_*_locked need the meta lock as well.
  */
@@ -43,7 +43,7 @@ struct layer *layers_file(struct layers_slot *slot);
 /* Calls each with the records of ino that make up its present state, oldest first, under the lock. */
 int layers_replay(struct layers *ls, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx);
 
-/* What an index says of an inode besides its blocks. Strings are "" where there is none, not NULL. */
+/* Facts of an inode for a record of an index: all but its blocks. Strings are "" where there is none, not NULL. */
 struct layers_facts {
 	uint64_t ino, size_bytes, stored_bytes, rdev, file_id;
 	uint32_t kind, mode, uid, gid;
@@ -56,7 +56,7 @@ struct layers_facts {
 /* Staging: between layers_lock and layers_unlock. note_inode makes or updates the pending record of an inode;
  * blocks may be entered into it (out may be NULL).
  * later: of what is under columns/, for layers_rebuild. It waits for the next segment that is written anyway, so that the
- * fsync of a column costs no write to a layer. What a crash has taken is noted again by the next mount, if
+ * fsync of a column costs no write to a layer. The next mount notes again what a crash has taken, if
  * layers_lost_notes_locked says so. */
 void layers_lock(struct layers *ls);
 void layers_unlock(struct layers *ls);

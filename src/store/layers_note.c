@@ -1,5 +1,5 @@
 /*
- * What the tree tells the log: facts, deletions and names, until they are written as a segment.
+ * Notes: facts, deletions and names that the tree gives to the log, until they are written as a segment.
  *
  * Invariants:
  *  1. A note is made in the transaction that has the rows it speaks of.

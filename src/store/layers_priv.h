@@ -1,6 +1,6 @@
 /*
- * What layers.c (the set, staging), retain.c (snapshots, dropping), history.c (past states), compact.c and follow.c
- * share. For these only. Everything here is under the set's lock.
+ * The inside of the set of layers: for layers.c (the set, staging), retain.c (snapshots, dropping), history.c (states), compact.c
+ * and follow.c. Everything here is under the set's lock.
  */
 #ifndef SPILLFS_STORE_LAYERS_PRIV_H
 #define SPILLFS_STORE_LAYERS_PRIV_H
@@ -23,7 +23,7 @@ struct layers_slot {
 	bool needed;           /* mark of retain.c, */
 	uint64_t needed_from;  /* and the base of the chain that it stood in */
 	bool retained;         /* its state can be looked at */
-	unsigned nnames;       /* snapshots of it; 0 for a follower, who drops nothing */
+	unsigned nnames;       /* snapshots of it; 0 for a follower, which drops nothing */
 	struct layers *set;
 };
 
@@ -118,8 +118,8 @@ int layers_gone(struct layers *ls, struct meta_numbers *out);
 int layers_retain_locked(struct layers *ls);
 /* Names that wait get the newest sealed layer. Meta lock. */
 int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns);
-/* Marks what would be needed if the newest state had a chain of its own: by named states, and with `window` by those of the
- * last commits. */
+/* Marks the layers that would be needed if the newest state had a chain of its own: by snapshots, and with `window` by the states
+ * of the last commits. */
 void layers_mark_history(struct layers *ls, bool window);
 int layers_snapshots_load_locked(struct layers *ls);
 int layers_refs_clean(struct layers *ls);

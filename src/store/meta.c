@@ -409,8 +409,8 @@ static int vacuum(struct meta *m)
 	return rc;
 }
 
-/* Gives the file's free pages back when they are most of it: after a COMMIT, with at most live_max pages in use. What fails
- * here harms nothing, and is not tried again before the next mount. */
+/* Gives the file's free pages back when they are most of it: after a COMMIT, with at most live_max pages in use. A
+ * failure harms nothing, and the next mount tries again. */
 static void shrink_locked(struct meta *m, int64_t live_max)
 {
 	int64_t unused = pages(m, SQL_PAGES_FREE), live = pages(m, SQL_PAGES) - unused;
@@ -432,7 +432,7 @@ int meta_trim_locked(struct meta *m)
 
 	while (!err && !m->in_transaction && !meta_failed(m) && (unused = pages(m, SQL_PAGES_FREE)) && unused < before) {
 		before = unused;
-		/* What fails here has changed nothing. */
+		/* A failure here has changed nothing. */
 		if (sqlite3_exec(m->db, "PRAGMA incremental_vacuum(" TRIM_PAGES ")", NULL, NULL, NULL) != SQLITE_OK)
 			break;
 		err = meta_fold_locked(m);

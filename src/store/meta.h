@@ -39,7 +39,7 @@ struct meta_inode {
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 };
 
-/* What a blob row holds. */
+/* Contents of a blob row. */
 enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4, META_BLOB_RUNS_MORE = 16 };
 /* Run boundaries lie in pieces of so many: the first one is META_BLOB_RUNS, piece k > 0 is META_BLOB_RUNS_MORE + k. */
 #define META_RUNS_PIECE 128u
@@ -56,8 +56,8 @@ void meta_unlock(struct meta *m);
 
 /* So much of a transaction is in memory at most, and so much of the log is not yet in the database; before anything is written. */
 int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes);
-/* What the transaction has still to write into the log, and what the database's file will grow by when that is folded. Any
- * thread, without the lock. */
+/* Bytes that the transaction has still to write into the log, and that the database's file will grow by when the log is folded.
+ * Any thread, without the lock. */
 uint64_t meta_growth(struct meta *m);
 
 /* SQLite logs each page that has lost a row, also those that are unused afterwards: so many extents may be deleted in one
@@ -77,7 +77,7 @@ struct meta_deferred {
 /* Has d run after the transaction that is open now is durable. The caller has written the rows that free the thing in the same
  * critical section. */
 void meta_defer_locked(struct meta *m, struct meta_deferred *d);
-/* All that has been deferred so far, in that order: the one who commits runs each once. */
+/* All that has been deferred so far, in that order: the commit thread runs each once. */
 struct meta_deferred *meta_take_deferred_locked(struct meta *m);
 
 /* The transaction. meta_pending_locked: something waits for a commit. */

@@ -116,7 +116,7 @@ static int add_record(struct source *s, struct index_record **sum)
 	return next_record(s) ?: err;
 }
 
-/* What the least inode is; *sum NULL: there is none. */
+/* Merges the records of the least inode; *sum NULL: there is none. */
 static int merge_records(struct picture *p, struct index_record **sum)
 {
 	uint64_t least = UINT64_MAX;
@@ -161,7 +161,7 @@ static int begin_names(struct picture *p)
 	return err;
 }
 
-/* What the newest layer says of the least name; name NULL: there is none. */
+/* The least name, as the newest layer has it; name NULL: there is none. */
 static int merge_names(struct picture *p, struct index_name *out)
 {
 	const struct index_name *least = NULL;

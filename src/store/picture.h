@@ -1,6 +1,6 @@
 /*
- * The picture of a state: what the replay of its chain gives, one piece after the other, with the memory of one record of
- * each layer. A state of any number of arrays can be gone through.
+ * The picture of a state: the records and names that the replay of its chain gives, one after the other, in the memory of one
+ * record for each layer. So a state of any number of arrays can be walked.
  *
  * The layers stay while it is open. Not thread-safe; it may be read under any lock, and reads files.
  */
@@ -12,7 +12,7 @@
 struct layers;
 struct picture;
 
-/* Of the newest sealed state. -ENOENT: nothing was sealed yet. */
+/* Opens the picture of the newest state. -ENOENT: nothing was sealed yet. */
 int picture_open(struct layers *ls, struct picture **out);
 void picture_close(struct picture *p);
 /* The next record, flattened, by rising ino; the next name, by parent and bytes, when all records were asked for. They are

@@ -69,7 +69,7 @@ static int see_open(void *ctx, const char *name)
 	return 0;
 }
 
-/* What was committed after the newest layer was sealed. */
+/* Applies the segments that were committed after the newest layer was sealed. */
 static int apply_open(struct rebuild *r)
 {
 	struct store *s = r->s;
@@ -132,7 +132,7 @@ static int save_layer(void *ctx, const char *name)
 		return 0;
 	r->last = number > r->last ? number : r->last;
 	slot = layers_slot_find(r->s->layers, number);
-	/* What is behind the state builds upon something damaged, even if it is whole itself. */
+	/* Layers behind the state build upon something damaged, even those that are whole themselves. */
 	if (number == r->open_number || (slot && r->s->layers->newest && !layers_slot_newer(slot, r->s->layers->newest)))
 		return 0;
 	err = io_mkdir(r->s->dir, "lost+found");

@@ -441,8 +441,8 @@ static void mark_numbers(struct layers *ls, const struct meta_numbers *list, uin
 	}
 }
 
-/* What the state of a sealed layer needs (invariant 1). Newest first: the chain of a layer that stands in one with
- * the same base is a part of that, so that many states cost as much as the layers they share. */
+/* Marks the layers that the state of a sealed layer needs (invariant 1). Newest first: the chain of a layer that stands in another
+ * chain with the same base is a part of that one, so that many states cost as much as the layers they share. */
 static void mark_needed(struct layers *ls, const struct layers_slot *slot)
 {
 	const struct meta_numbers *chain = &slot->row.chain;

@@ -1,7 +1,7 @@
 /*
  * The account of the store's space.
  *
- * Invariant: promised, claimed, owed and paid bytes are each taken back by whoever added them, paid ones by the commit.
+ * Invariant: the module that added promised, claimed or owed bytes takes them back; the commit takes paid ones back.
  */
 #include "store/room.h"
 
@@ -41,7 +41,7 @@ static int space_of(struct store *s, uint64_t *total, uint64_t *avail)
 	return err;
 }
 
-/* What is spoken for of the free space. */
+/* Free bytes that have a use already. */
 static uint64_t spoken_for(struct store *s)
 {
 	return store_promised(s) + atomic_load(&s->room.claimed_bytes) + store_owed(s);

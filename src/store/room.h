@@ -8,8 +8,8 @@
  *   owed       what the next commit will write of what is in memory: dirty blocks, inline bytes of columns, rows, notes of
  *              the log; and what meta.db grows by when its log is folded
  *
- * Whoever makes something dirty asks first, and owes it; so a commit that was answered for has its space, and the operation
- * gets -ENOSPC. Who pays has handed the bytes to the open transaction; they count until that is in the log.
+ * An operation that makes something dirty asks first, and owes it: so it gets -ENOSPC, and the commit has its space. Owed bytes that
+ * were handed to the open transaction are paid; they count until that is in the log.
  *
  * Threads: any. Nothing blocks but statfs(2) of the store's directory.
  */
@@ -28,8 +28,8 @@ struct room {
 	_Atomic uint64_t log_bytes; /* while there are any: of the reserve, in the log already */
 };
 
-/* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. Who
- * writes what was promised does not ask. */
+/* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. A write
+ * of promised space does not ask. */
 int store_may_write(struct store *s, uint64_t bytes);
 /* The same for bytes that are owed: they may eat into the reserve up to its half. */
 int store_may_flush(struct store *s, uint64_t bytes);
@@ -38,10 +38,10 @@ int store_may_flush(struct store *s, uint64_t bytes);
 int store_may_settle(struct store *s);
 /* -ENOSPC if `bytes` more would leave less than a quarter of the reserve: what compaction, which gives space back, may use. */
 int store_may_compact(struct store *s, uint64_t bytes);
-/* What waits for the commit could take half of what is left: who frees something waits for that commit first. */
+/* The next commit could take half of what is left: an operation that frees space waits for that commit first. */
 bool store_is_short(struct store *s);
 
-/* Before and after a write of so many bytes that go to their place at once: claimed, they are no longer free for other writers
+/* Before and after a write of so many bytes that go to their place at once: claimed, they are not free for other writers
  * that ask at the same time. As store_may_write. */
 int store_claim(struct store *s, uint64_t bytes);
 void store_unclaim(struct store *s, uint64_t bytes);
@@ -67,7 +67,7 @@ bool store_others_lack(struct store *s);
 /* After a commit: as much is held back as has to be; nothing, if there are no such writers any more. */
 void store_others_settle(struct store *s);
 
-/* What a commit's database may hold in memory and in its log on this file system. */
+/* Bytes that a commit's database may hold in memory, and in its log, on this file system. */
 uint64_t store_reserve_bytes(struct store *s);
 
 /* For statfs: the store's file system, what is free there, and what of that data writes may use. */

@@ -18,14 +18,14 @@
 #include "util/log.h"
 #include "util/stats.h"
 
-/* What deletions would give back is worth a seal when it is this part of a layer's size. */
+/* Deleted bytes that are this part of a layer's size are worth a seal, which gives them back. */
 #define LAYERS_DYING_PART 16u
 /* Notes that wait for a segment which is written anyway are written when they hold so much memory. */
 #define LAYERS_LATER_MAX (4u << 20)
 /* The index of the open layer is in memory as a whole: at this part of -o cache, and not below that size, it is worth a seal. */
 #define LAYERS_INDEX_PART 8u
 #define LAYERS_INDEX_MIN (8u << 20)
-/* Whoever asks for a commit gets so much space back even if no state shows what was deleted. */
+/* A commit on request gives so many deleted bytes back, even if no state shows them. */
 #define LAYERS_DYING_MIN (4u << 20)
 
 static int load_row(void *ctx, const struct meta_layer *row)
@@ -159,7 +159,7 @@ int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_l
 	return err;
 }
 
-/* What waits is to be written: with another segment, or because it has become much. */
+/* Are waiting notes to be written: with another segment, or because they have become many? */
 static bool later_is_due(struct layers *ls, bool seal)
 {
 	return seal || !index_empty(&ls->pending) || index_memory(&ls->later) > LAYERS_LATER_MAX || store_is_short(ls->store);

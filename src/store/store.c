@@ -105,7 +105,7 @@ static int survey_entry(void *ctx, const char *name)
 		v->marked = true;
 		return 0;
 	}
-	/* What a making that was cut short leaves behind; with contents of somebody else it has more. */
+	/* Files that the making of a store leaves behind when it is cut short; a directory of somebody else has others. */
 	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
 		if (!strcmp(name, ours[i]))
 			return 0;
@@ -242,7 +242,7 @@ static int identify(struct io_dir *dir, const char *shown, bool *fresh, struct s
 	return 0;
 }
 
-/* What was promised before. */
+/* Reads what was promised before this mount. */
 static int load_promised(struct store *s)
 {
 	uint64_t bytes = 0;
@@ -255,7 +255,7 @@ static int load_promised(struct store *s)
 	return err;
 }
 
-/* What only the one daemon that writes has. */
+/* Opens the parts that only the daemon that writes has. */
 static int open_written(struct store *s, bool fresh, const char *shown, struct store_refusal *why)
 {
 	struct io *f;

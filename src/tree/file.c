@@ -1,8 +1,8 @@
 /*
  * Open files, of whichever world: what is the same for all.
  *
- * Pages that could not be written back: the kernel tells that once for all who have the file open. The first to close is told, be it a
- * reader, and the writer's close succeeds. So each that is open for writing is told here, unless the kernel did.
+ * A failed write back of pages: the kernel reports it once for all open descriptors of the file, to the first that is closed. If that
+ * is a reader's, the writer's close succeeds. So each file that is open for writing reports it here, unless the kernel did.
  */
 #include "tree/file.h"
 

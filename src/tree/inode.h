@@ -132,7 +132,7 @@ int64_t inode_stamp_ns(struct tree *t);
 void inode_saw_stamp(struct tree *t, int64_t ns);
 /* Opens the array if it is not; rw is held exclusively. */
 int inode_need_array(struct inode *i, struct array **out);
-/* Data, size or settings are others now. */
+/* Data, size or settings have changed. */
 void inode_new_version(struct inode *i);
 /* The array is not used any more, with rw held exclusively: its world closes it, or may do so from now on. */
 void inode_idle_array(struct inode *i);

@@ -1,5 +1,5 @@
 /*
- * The account of `-o cache`: the memory of one mount that can be had again from the store. Whoever holds such memory
+ * The account of `-o cache`: the memory of one mount that can be had again from the store. A holder of such memory
  * adds it here, and takes it off when it is freed; decoded blocks take what the others leave.
  *
  *   part     bytes                                                            ends by
@@ -18,8 +18,8 @@
  * the share. So may inodes in a burst of lookups, which is faster than the kernel forgets.
  *
  * Invariants: (1) a part's sum is what its holders have added and not taken off; (2) inodes, arrays and indexes are to
- * hold a quarter of the budget each at most: whoever adds to one asks account_over, and lets go of what was used longest
- * ago. What is open or dirty cannot go: only that may exceed the share. Blocks have a quarter in any case.
+ * hold a quarter of the budget each at most: a holder that adds to one asks account_over, and lets go of what was used longest
+ * ago. Open and dirty things cannot go: they alone may exceed the share. Blocks have a quarter in any case.
  *
  * No lock: sums are relaxed atomics, and may be older than what another thread has just done.
  */
@@ -53,7 +53,7 @@ static inline size_t account_held(const struct account *a, enum account_part par
 	return atomic_load_explicit(&a->held_bytes[part], memory_order_relaxed);
 }
 
-/* What was `old` bytes is `now` bytes. */
+/* A holder's bytes change from `old` to `now`. */
 static inline void account_change(struct account *a, enum account_part part, size_t old, size_t now)
 {
 	atomic_fetch_add_explicit(&a->held_bytes[part], now - old, memory_order_relaxed);

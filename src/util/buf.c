@@ -3,7 +3,7 @@
  *
  * Invariants: (1) the idle buffers of all classes together hold at most BUF_IDLE_MAX bytes; (2) what is
  * not kept idle goes back to the system: from BUF_MMAP_MIN on a buffer is a mapping of its own, because
- * a heap keeps pages that lie below one live allocation; (3) a class that is no longer used gives its
+ * a heap keeps pages that lie below one live allocation; (3) a class without use gives its
  * share of (1) up to one that is.
  *
  * Smaller buffers come from slabs: the number of mappings of a process is limited (65530 by default).

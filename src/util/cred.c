@@ -12,7 +12,7 @@
 /* The kernel's number of the first user namespace (PROC_USER_INIT_INO). */
 #define FIRST_USER_NAMESPACE "user:[4026531837]"
 
-/* What follows `key` in the thread's status; malloc'd, or NULL. */
+/* The text behind `key` in the thread's status; malloc'd, or NULL. */
 static char *status_line(pid_t thread, const char *key)
 {
 	char path[64], *line = NULL, *value = NULL;

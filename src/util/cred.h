@@ -1,7 +1,7 @@
 /*
- * What a thread may do, as /proc tells it. Reads a file: ask only when the answer matters.
+ * The privileges of a thread, from /proc. Each call reads a file: ask only when the answer matters.
  *
- * Invariant: who cannot be looked at is taken for somebody without privilege.
+ * Invariant: a thread that cannot be looked at counts as one without privilege.
  */
 #ifndef SPILLFS_UTIL_CRED_H
 #define SPILLFS_UTIL_CRED_H

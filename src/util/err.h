@@ -19,7 +19,7 @@ static inline bool err_is_full(int err)
 	return err == -ENOSPC || err == -EDQUOT;
 }
 
-/* A shortage that may be over in a moment: of space, memory, descriptors. What failed with it has changed nothing, and can be
+/* A shortage that may be over in a moment: of space, memory, descriptors. A call that failed with it has changed nothing, and can be
  * tried again. (After a failed sync nobody knows what is on the disk: io/ makes -EIO of that.) EFBIG: the daemon may not
  * make a file so long. */
 static inline bool err_is_passing(int err)

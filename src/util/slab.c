@@ -67,7 +67,7 @@ static void list_remove(struct slab *s)
 		s->next->prev = s->prev;
 }
 
-/* Of twice the length, what lies on both sides of a multiple goes back. */
+/* Maps twice the length, and gives back what lies on both sides of the aligned slab. */
 static struct slab *map_slab(size_t piece_bytes)
 {
 	char *p = mmap(NULL, 2 * SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-/* Runs run(arg) in a thread that takes no signals. Names of more than 15 bytes are cut, as the kernel has no longer ones.
+/* Runs run(arg) in a thread that takes no signals. Names are cut to 15 bytes, the kernel's most.
  * -EAGAIN: the system has no more threads. */
 int thread_start(const char *name, void *(*run)(void *), void *arg, pthread_t *out);
 /* Waits for its end. Each thread that was started is joined once. */

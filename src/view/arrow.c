@@ -7,9 +7,9 @@
  * Arrow allows for each buffer. One frame a buffer: not all readers take several.
  *
  * All batches of a file have the same number of rows, so that of a table's columns only those go as stored whose blocks
- * have that many (or which are a single block, and the file one batch). Of the columns' block sizes in rows, and a
- * plain size for arrays that have no frames to show, the one is taken that makes the smallest file; that counts bytes
- * as they will be served, so a column that compresses well prevails over one that does not.
+ * have that many (or which are a single block, and the file one batch). Candidates for that number
+ * are the columns' block sizes in rows, and a plain size for arrays that have no frames to show; the one that makes the smallest
+ * file, in bytes as they will be served, wins. So a column that compresses well prevails over one that does not.
  * Empty arrays have no batches.
  *
  * Invariants:
@@ -52,7 +52,7 @@ struct type {
 	struct flat_field fields[2];
 };
 
-/* What a batch holds of a column. */
+/* The part of a column that a batch holds. */
 struct part {
 	bool framed; /* as this frame; else as it is */
 	struct view_frame frame;

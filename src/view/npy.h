@@ -16,7 +16,7 @@ void npy_type(struct view_text *t, enum dtype_scalar s, const struct logical *l)
 /* Everything that stands before the data. */
 void npy_header(struct view_text *t, const struct dtype *d, const struct logical *l, const struct shape *s);
 
-/* What a header says. */
+/* A parsed header. */
 struct npy_facts {
 	char dtype[DTYPE_TEXT_MAX + 1];
 	struct logical logical;

@@ -3,8 +3,8 @@
  *
  * Invariants:
  *  1. No byte at or behind the header's end is looked at, nothing recurses, nothing is allocated but by dtype_parse.
- *  2. What is accepted means the same in NumPy; what NumPy would read as something else is refused. Stricter than Python:
- *     no comments, no escapes in strings, no numbers but decimal ones.
+ *  2. A header that is accepted means the same in NumPy; one that NumPy would read as something else is refused. Stricter
+ *     than Python: no comments, no escapes in strings, no numbers but decimal ones.
  *  3. The first refusal is the one that is told.
  */
 #include "view/npy.h"

@@ -1,7 +1,7 @@
 /*
  * Parquet files: REQUIRED columns, one for each input, so that data pages (v1) have no levels and hold nothing but
  * values. A page of a column of a layered array is the stored frame of one block: codec ZSTD, PLAIN, or, shuffled,
- * BYTE_STREAM_SPLIT. What has no frames, or is widened, stands in uncompressed pages.
+ * BYTE_STREAM_SPLIT. Elements without a frame, or widened ones, stand in uncompressed pages.
  *
  * Invariants:
  *  1. Pages are whole elements; the pages of a chunk stand behind each other in order, and so do the chunks of a group.
@@ -26,7 +26,7 @@
 #define GROUP_BLOCKS_MAX 128u
 #define GROUPS_MANY 16384u
 #define UNIT_ROWS_MAX (1u << 20)
-/* What is laid out stands in memory, and readers read the whole footer. */
+/* Bounds, because the layout stands in memory and readers read the whole footer. */
 #define PAGES_MAX (1u << 20)
 #define CHUNKS_MAX (1u << 20)
 
@@ -297,7 +297,7 @@ static void put_unit_type(struct thrift *t, enum logical_id id)
 	thrift_end(t);
 }
 
-/* What the numbers mean; Parquet has no durations, and no timestamps in seconds. */
+/* The logical type; Parquet has no durations, and no timestamps in seconds. */
 static void put_meaning(struct thrift *t, const struct column *c)
 {
 	const struct dtype *d = c->in->dtype;

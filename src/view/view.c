@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. Pieces stand in rising order without gaps: each ends where the next begins, the last at `bytes`.
- *  2. What is read depends on the pieces and the sources alone; nothing changes after view_array.
+ *  2. The bytes that are read depend on the pieces and the sources alone; nothing changes after view_array.
  *  3. A source that can change (rw) is locked only while its bytes are copied: a lease of a view holds no lock.
  */
 #include "view/view.h"

@@ -40,7 +40,7 @@ uint64_t view_source_bytes(const struct view *v, unsigned source);
 /* The size of the source's blocks; 0: it has none (bucket, column). */
 uint32_t view_source_block_bytes(const struct view *v, unsigned source);
 
-/* What is put so far, in bytes: where the next piece will stand. */
+/* Bytes put so far: the next piece will stand there. */
 uint64_t view_size(const struct view *v);
 /* Bytes of the format itself, copied. */
 void view_put(struct view *v, const void *p, size_t len);
@@ -81,7 +81,7 @@ void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64
 /* A frame of zeros, from no source. */
 void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);
-/* Of how many bytes from the start of a block on nothing is stored. */
+/* The number of bytes from the start of a block on of which nothing is stored. */
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off);
 
 /* Smallest and largest element and number of NaNs of [off, off + len). False if the store does not know: no layered array,

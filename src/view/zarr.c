@@ -113,7 +113,7 @@ static bool is_complex(enum dtype_scalar s)
 	return s == DTYPE_C64 || s == DTYPE_C128;
 }
 
-/* What readers show of a chunk that is missing; none is. A complex one of version 2 is not understood by all. */
+/* Readers show this value for a missing chunk; no chunk is missing. Not all readers understand a complex one of version 2. */
 static const char *fill_value(const struct dtype *d, int version)
 {
 	bool complex = is_complex(d->fields[0].type);

@@ -25,7 +25,7 @@ static int delete_locked(struct inode *i, struct array *a)
 	return err ? err : meta_inode_delete_locked(s->meta, i->ino);
 }
 
-/* Nobody else knows the inode any more. */
+/* Nobody else knows the inode. */
 static void delete_inode(struct inode *i)
 {
 	struct store *s = i->tree->store;
@@ -53,7 +53,7 @@ static void delete_inode(struct inode *i)
 		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->ino, strerror(-err));
 }
 
-/* Begins to give back the data of a bucket that nobody knows any more: if that takes several commits, it is dirty afterwards, and
+/* Begins to give back the data of a bucket that nobody knows: if that takes several commits, it is dirty afterwards, and
  * so still has a reference. */
 static void cut_orphan(struct inode *i)
 {
@@ -142,7 +142,7 @@ int live_delete_orphans(struct tree *t)
 	return err;
 }
 
-/* No commit will come any more: what is left dirty is let go of as it is. */
+/* No further commit comes: dirty inodes are let go of as they are. */
 static void abandon(struct inode *i)
 {
 	rwlock_exclusive(&i->rw);

@@ -131,7 +131,7 @@ void leaving_expect(struct inode *i);
 /* It is used again, or it has gone. _locked: RANK_ICACHE. */
 void leaving_end(struct inode *i);
 void leaving_end_locked(struct inode *i);
-/* What an operation has waited for; zeros at first. */
+/* The state of an operation's waits; zeros at first. */
 struct leaving_wait {
 	int64_t until_ns; /* 0: it has found nothing to wait for */
 	uint64_t nleft;   /* tree.nleft, when it looked last */

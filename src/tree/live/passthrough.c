@@ -204,7 +204,7 @@ static int begin(struct inode *i, struct array *a, bool writes)
 	return 0;
 }
 
-/* Somebody may write: space that is spoken for is held back from those who do not ask for any. -ENOSPC: there is not so much. */
+/* The kernel's writers, who ask for no space, may come: space that has a use already is held back. -ENOSPC: there is too little. */
 static int watch(struct inode *i)
 {
 	int err = atomic_load(&live_of(i)->through.watched) ? 0 : store_others_enter(i->tree->store);
@@ -356,7 +356,7 @@ static bool take_owed(struct inode *i)
 /* The file has changed since it was given privileges. */
 static void settle_owed(struct inode *i)
 {
-	/* It is not known who has written. */
+	/* The writer is not known. */
 	static const struct tree_caller nobody = { .uid = 65534, .gid = 65534 };
 
 	if (take_owed(i) && privs_drop(i, &nobody, PRIVS_DATA, NULL))

@@ -1,8 +1,8 @@
 /*
  * A change of a file takes its privileges away.
  *
- * The kernel does it too for some of the writes that go through its cache, and for none that go around it. It says nothing
- * of who could have kept the bits, so the caller is looked at here, if there are any. Pages that a mapping has changed take
+ * The kernel does it too for some of the writes that go through its cache, and for none that go around it. It does not
+ * say which caller could have kept the bits, so the caller is looked at here, if there are any. Pages that a mapping has changed take
  * nothing away: nobody knows whose they are, or whether the file was given its privileges after they were changed.
  *
  * Invariants:

@@ -11,7 +11,7 @@
 #define ROOM_NAME_BYTES 65536u
 /* Waits for the commit that frees so much, if it is not there. -ENOSPC: it does not. */
 int room_need(struct tree *t, uint64_t bytes);
-/* What an operation has done to get room; zeros at first. */
+/* The state of an operation's tries to get room; zeros at first. */
 struct room_wait {
 	struct leaving_wait leaving;
 	unsigned ncommits; /* after which nothing was leaving */

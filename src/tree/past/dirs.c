@@ -1,5 +1,5 @@
 /*
- * Directories of past states, and what their entries are.
+ * Directories of states, and their entries.
  *
  * Invariant: a directory of the follower's present is looked up in the newest state; a file found there stays the one that was found.
  */

@@ -1,7 +1,7 @@
 /*
- * Files of past states: their inodes, and reading them.
+ * Files of states: their inodes, and reading them.
  *
- * Invariant: only open files hold a state; what is merely known to the kernel holds nothing back.
+ * Invariant: only open files hold a state; an inode that the kernel merely knows holds nothing back.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /*
- * The table of operations of past states.
+ * The table of operations of states.
  */
 #include "tree/past/past.h"
 

@@ -1,6 +1,6 @@
 /*
- * Past states in the tree: snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose
- * present is the newest sealed state. Read-only.
+ * States in the tree (store/history.h): snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose present is the
+ * newest state. Read-only.
  *
  * Inode numbers: a file's are made of its own number and of the layer in which it last changed, so that
  * states that share a file share its pages in the kernel; a directory's of its own number and of a root, a

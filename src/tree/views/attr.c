@@ -10,7 +10,7 @@
 #include "tree/views/upload.h"
 #include "util/clock.h"
 
-/* For how long the kernel may keep attributes: of files, and of directories from their lookup to the question who may search them. */
+/* So long the kernel may keep attributes: of files, and of directories from their lookup to the check of permission that follows. */
 #define BRIEF_MS 1000
 #define WALK_MS 50
 

@@ -176,7 +176,7 @@ bool views_strip(const char *name, const char *suffix, char out[META_NAME_MAX + 
 /* An array may be replaced between looking for it and looking at it; then it is looked for again. */
 #define VIEWS_REPLACED_TRIES 100
 /* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ESTALE: none that is shown, or one that
- * might not be allowed to those who were let in by the attributes that were told of i. */
+ * might not be allowed to those who were let in by the attributes that the kernel was told of i. */
 int views_now(struct inode *i, struct inode **out);
 bool views_same_access(const struct stat *a, const struct stat *b);
 

@@ -113,7 +113,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 		views_part(i->tree, &n->node.key, o->thread);
 		return -ESTALE;
 	}
-	/* Looked at again, and the kernel asked again who may read it. */
+	/* The kernel has let the caller in by other attributes: it looks the name up again, and checks again. */
 	if (n->source.st_mode && !views_same_access(&n->source, &o->source)) {
 		lock_release(&i->attr);
 		return -ESTALE;

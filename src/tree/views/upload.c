@@ -28,7 +28,7 @@
 #include "util/log.h"
 #include "view/npy.h"
 
-/* For how long who has written only the header of an upload that replaces an array finds that upload by the array's name. */
+/* So long a program that has written only the header of an upload that replaces an array finds the upload by the array's name. */
 #define WAIT_NS 10000000000
 
 struct upload {
@@ -424,7 +424,7 @@ static int refuse(struct upload *u, const char *why)
 	return -EINVAL;
 }
 
-/* More of the header. What follows it in b stays there. */
+/* Takes more of the header from b; the bytes behind it stay there. */
 static int add_head(struct upload *u, struct edit_bytes *b)
 {
 	const char *why = "";

@@ -5,10 +5,10 @@
  *
  * Until then an upload of a new name is a file of that name in views/npy, which can be renamed, removed and given attributes.
  * Two kinds of closed uploads wait: whole ones with a temporary name (NAME.npy with something behind it), to be renamed to
- * NAME.npy; and those of which only the header was written, to be opened again and mapped (open_memmap of NumPy). What
- * still waits when the store is unmounted is lost.
+ * NAME.npy; and those of which only the header was written, to be opened again and mapped (open_memmap of NumPy).
+ * Uploads that still wait when the store is unmounted are lost.
  *
- * An upload belongs to a node (views_priv.h) and lives as long as it. Thread-safe; write, flush and rename block on I/O and
+ * An upload belongs to a node (views/inside.h) and lives as long as it. Thread-safe; write, flush and rename block on I/O and
  * wait for commits when space has to be freed.
  */
 #ifndef SPILLFS_TREE_UPLOAD_H
@@ -68,7 +68,7 @@ int upload_next(struct tree *t, uint64_t dir, uint64_t after, uint64_t *number_o
 /* array: the name to be published under ("": temporary), old: what it replaces then. A whole one that nobody has open is
  * published at once. */
 int upload_rename(struct inode *node, uint64_t dir, const char *name, const char *array, uint64_t old);
-/* Nobody finds it any more; what is written to it is lost. */
+/* Lookups do not find it from then on; what is written to it is lost. */
 void upload_drop(struct inode *node);
 /* At the end: what waits is lost, and the log says so. */
 void upload_drop_all(struct tree *t);

@@ -1,7 +1,7 @@
 /*
- * Views that a thread was refused because others have them open. It is told to look the file up again, and then nobody else may come in
- * between: until it has opened the file, and not for long, each of its lookups of that file has a node of its own. (Of more
- * than VIEWS_ALONE_MAX such threads the first end that early.)
+ * Threads that were refused a view because others have it open. Such a thread looks the file up again, and no other open may come in
+ * between: each of its lookups of that file gets a node of its own, until it has opened the file or some time has passed. At
+ * most VIEWS_ALONE_MAX threads have this; one more ends it for the first.
  */
 #include "tree/views/inside.h"
 #include "util/clock.h"
