@@ -702,7 +702,7 @@ static bool keeps_names(const char *name, uint64_t seed)
 	return seed_for(seed, name, parent_len(name)) >> 40 & 1;
 }
 
-/* Names whose directory is not there any more are not there either. */
+/* Drops the names whose directory is gone. */
 static void drop_orphans(struct mem_disk *d)
 {
 	for (struct mem_entry **p = &d->entries; *p;) {

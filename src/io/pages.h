@@ -32,7 +32,7 @@ struct pages {
 	struct pages_space *space;
 	uint64_t size_bytes, synced_bytes;
 	uint64_t npages; /* that take space */
-	bool is_left;    /* but for them: nobody uses the file any more */
+	bool is_left;    /* but for them: nobody uses the file */
 	struct pages_table now;
 	struct pages_table before; /* pages that have changed since the last sync, as they were */
 };

@@ -36,7 +36,7 @@
 #define BACKOFF_COMMITS 16u
 /* Compactions for one wait for space, at most. */
 #define SPACE_ROUNDS_MAX 64u
-/* A chain of this length gets no longer: a compaction is begun at half of it, and what seals waits for its end. */
+/* The longest chain. A compaction begins at half of it; at this length a seal waits for its end. */
 #define CHAIN_LONGEST 64u
 
 struct commit {
@@ -434,7 +434,7 @@ static void bound_chain(struct commit *c)
 	       maintain_step(c, COMPACT_WORTH));
 }
 
-/* Somebody waits for space: everything that gives some back, now. */
+/* Does everything that gives space back, for an operation that waits for it. */
 static void make_space(struct commit *c)
 {
 	struct store *s = c->store;

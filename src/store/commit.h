@@ -43,7 +43,7 @@ int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx);
  * the floors above is back. */
 void commit_quiesce(struct commit *c);
 /* A last commit that seals the open layer, then the thread ends. 0 or the commit's failure; again the same
- * when it has ended already. Whatever the end, deferred work holds nothing of the floors above any more. */
+ * when it has ended already. Whatever the end, deferred work then holds nothing of the floors above. */
 int commit_stop(struct commit *c);
 void commit_free(struct commit *c);
 

@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. Until it is installed nothing refers to what was copied.
- *  2. A layer that a named state holds is no victim: moving its frames would give nothing back. The states of the last
+ *  2. A layer that a snapshot holds is no victim: moving its frames would give nothing back. The states of the last
  *     commits pass: what only they hold is one, or every full layer would point into it and hold it for the next ones. Not so
  *     when space is wanted now.
  *  3. Blocks that share a place share a move; what is not in a victim stays where it is.
@@ -94,7 +94,7 @@ static void weigh(const struct layers_slot *slot, enum compact_effort effort, ui
 		*live += slot->dying_bytes;
 }
 
-/* Is there enough to be had from the layers, or with `marked` from those that no past state holds? */
+/* Is there enough to be had from the layers, or with `marked` from those that no state holds? */
 static bool enough_dead(struct layers *ls, enum compact_effort effort, bool marked)
 {
 	uint64_t dead = 0, sum = 0;
@@ -188,7 +188,7 @@ static size_t moves_max(const struct layers *ls)
 	return (bytes > MOVES_MIN ? bytes : MOVES_MIN) / sizeof(struct move);
 }
 
-/* Sealed layers, no named state needs them, with something to be saved. With the set's lock held. */
+/* Marks victims: sealed layers that no snapshot needs, with something to be saved. The set's lock is held. */
 static void choose_among(struct compact *c, const struct layers_tally *live, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
@@ -329,7 +329,7 @@ static int list_moves(struct compact *c)
 	return 0;
 }
 
-/* The newest layer is the picture already, and has not many frames that died while it was made. The commit thread's. */
+/* Is the newest layer a full one, of which few frames died while it was made? For the commit thread. */
 static bool is_enough(const struct layers_slot *newest, enum compact_effort effort)
 {
 	return newest->row.state == META_LAYER_FULL &&
@@ -658,7 +658,7 @@ static int begin_count(struct fill *f)
 	return layers_gone(ls, &f->gone);
 }
 
-/* The live bytes of all layers are known now, but for what has changed while they were counted: that comes on top. */
+/* Sets the live bytes of all layers to those that were counted, with the changes that came while they were counted. */
 static void settle_live(struct compact *c, const struct layers_tally *live)
 {
 	struct layers *ls = c->ls;

@@ -1,8 +1,8 @@
 /*
  * Compaction: a full layer takes the place of a chain. It holds the whole state as its index, and the live frames of
  * layers that are mostly dead or small; the others stay where they are and its index points into them. Afterwards a
- * state is the replay of this layer and those behind it, and what neither a past state nor a live array
- * needs is dropped by the next commit.
+ * state is the replay of this layer and those behind it, and layers that neither a state nor a live array
+ * needs are dropped by the next commit.
  *
  * A compaction begins when a chain has 32 layers (at 64 a seal waits for it), when a layer of more than 4 MiB is half dead or many
  * small ones are, when a writer finds no space, and on request. The last two seal the open layer first. It copies `-o compact` bytes
@@ -27,7 +27,7 @@ struct compact;
 struct layer_block;
 struct layers;
 
-/* How much it takes to begin: what is worth the work; anything that gives space back; the best that can be had. */
+/* How much there must be to gain: enough to be worth the work; any space; anything at all. */
 enum compact_effort { COMPACT_WORTH, COMPACT_SPACE, COMPACT_ALL };
 
 bool compact_due(struct layers *ls, enum compact_effort effort);
@@ -38,7 +38,7 @@ void compact_progress(const struct compact *c, uint64_t *done_bytes, uint64_t *t
 /* Between two commits. */
 int compact_install(struct compact *c, uint64_t commit, int64_t time_ns);
 bool compact_installed(const struct compact *c);
-/* It has left something for another one of its effort, which has less to do. */
+/* Is there work left for another compaction of this effort, which has less to do? */
 bool compact_again(const struct compact *c);
 /* An installed one has nothing left to undo. */
 void compact_free(struct compact *c);

@@ -35,7 +35,7 @@ void layers_close(struct layers *ls);
 int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *number_out,
 		  uint64_t *off_out);
 
-/* Pins a layer so that its file stays. -ESTALE if there is no such layer (any more). */
+/* Pins a layer so that its file stays. -ESTALE: there is no such layer. */
 int layers_get(struct layers *ls, uint64_t number, struct layers_slot **out);
 void layers_put(struct layers *ls, struct layers_slot *slot);
 struct layer *layers_file(struct layers_slot *slot);

@@ -75,13 +75,13 @@ struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number);
 void layers_slot_leave(struct layers *ls, struct layers_slot *slot);
 /* Opens the file; with index the layer's index is loaded too. */
 int layers_slot_load(struct layers *ls, struct layers_slot *slot, bool index);
-/* The index counts with what it holds now. */
+/* Accounts the memory that the index holds at this moment. */
 void layers_slot_charge(struct layers *ls, struct layers_slot *slot);
 /* Indexes that nobody uses as a whole go while all of them hold more than their share. */
 void layers_shrink(struct layers *ls);
 /* One user less; the last one frees it. */
 void layers_slot_unref(struct layers_slot *slot);
-/* Out of the set: its row now, its file after the commit. Meta lock. */
+/* Takes the slot out of the set: its row at once, its file after the commit. Meta lock. */
 int layers_slot_drop_locked(struct layers *ls, struct layers_slot *slot);
 /* Ends the transaction's part of a new sealed layer: it is the newest. */
 void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot);

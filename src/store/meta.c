@@ -4,7 +4,7 @@
  * Invariants:
  *  1. A write statement runs inside the open transaction; the first one begins it.
  *  2. COMMIT never syncs; durability is meta_sync, after the data it points to is durable.
- *  3. After a failed write statement nothing is committed any more (meta_failed).
+ *  3. After a failed write statement nothing more is committed (meta_failed).
  *  4. The log is folded into the database only right after a COMMIT; what that points to is durable
  *     already, and SQLite makes the log durable first. The database is made smaller (VACUUM) only then, too.
  */

@@ -60,12 +60,12 @@ int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes);
  * Any thread, without the lock. */
 uint64_t meta_growth(struct meta *m);
 
-/* SQLite logs each page that has lost a row, also those that are unused afterwards: so many extents may be deleted in one
- * transaction, or its log could get too long; and so many more in the open one. */
+/* The number of extents that one transaction may delete, and that the open one may delete still. SQLite logs each page that has lost a
+ * row, also one that is unused afterwards: with more its log could get too long. */
 size_t meta_extents_max(const struct meta *m);
 size_t meta_extents_left_locked(const struct meta *m);
 
-/* So many bytes of the log have their place, and keep it from fold to fold, until it is said again; 0: as it comes. */
+/* Allocates so many bytes of the log, which it keeps from fold to fold until the next call; 0: it keeps none. */
 int meta_secure_log_locked(struct meta *m, uint64_t bytes);
 
 /* Work for after the commit that makes it safe; embedded in an owner, freed by run. Not durable: that commit has failed for

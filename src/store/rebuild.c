@@ -337,7 +337,7 @@ static int adopt_column(void *ctx, const char *name)
 
 /* Layers and snapshots. */
 
-/* Numbers of inodes that only past states have are not given again either. */
+/* Inode numbers that only older states have are not given again, either. */
 static int reserve_inos(struct rebuild *r, struct layers_slot *slot)
 {
 	const struct index *ix;

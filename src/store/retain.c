@@ -257,7 +257,7 @@ static bool next_change(struct layers *ls, struct layers_snapshot *out, bool *go
 	return found;
 }
 
-/* The change could not be made: it is again one that has no file yet. */
+/* A file in refs/ could not be made or removed: notes again that it has to be. */
 static void unpublish(struct layers *ls, const struct layers_snapshot *s, bool gone)
 {
 	bool found;

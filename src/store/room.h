@@ -51,7 +51,7 @@ int store_promise(struct store *s, uint64_t bytes);
 void store_unpromise(struct store *s, uint64_t bytes);
 uint64_t store_promised(struct store *s);
 
-/* The account of owed bytes. disown: they are not to be written any more. settle: the transaction is in the log. */
+/* The account of owed bytes. disown: they will not be written. settle: the transaction is in the log. */
 void store_owe(struct store *s, uint64_t bytes);
 void store_disown(struct store *s, uint64_t bytes);
 void store_pay(struct store *s, uint64_t bytes);
@@ -64,7 +64,7 @@ int store_others_enter(struct store *s);
 void store_others_leave(struct store *s);
 /* Do they find less than a reserve? They cannot wait for the commit that frees some. */
 bool store_others_lack(struct store *s);
-/* After a commit: as much is held back as has to be; nothing, if there are no such writers any more. */
+/* After a commit: holds back as much as has to be; nothing, if there are no such writers. */
 void store_others_settle(struct store *s);
 
 /* Bytes that a commit's database may hold in memory, and in its log, on this file system. */

@@ -12,8 +12,8 @@ struct tree;
 void changed_name(struct tree *t, uint64_t parent, const char *name);
 void changed_attr(struct tree *t, uint64_t ino);
 void changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len);
-/* Its times or its size. With its writeback cache the kernel takes none of these for a file that it knows: it forgets the
- * file's name, too, and so the file, unless it is open. Takes the meta lock. */
+/* Times or size. With its writeback cache the kernel takes neither from the daemon for a file that it knows. So it is made to forget
+ * the file's name, too, and with it the file, unless that is open. Takes the meta lock. */
 void changed_facts(struct tree *t, uint64_t ino);
 
 #endif

@@ -29,8 +29,8 @@ struct tree_listing {
 struct tree_dirent *dir_add(struct tree_listing *l, uint64_t cookie, const char *name);
 /* Takes back the lookups of the entries from v[first] on, and the entries. */
 void dir_uncount(struct tree_listing *l, size_t first);
-/* The cookie that the walk ends at. An entry that is added after its start has a higher one, or the walk might never end. Holds the meta
- * lock. */
+/* The cookie at which a walk of the directory ends. Entries that are added after its start have higher ones: otherwise it might
+ * never end. The meta lock is held. */
 int dir_last_locked(struct tree *t, struct tree_dir *d, uint64_t *out);
 /* At the end: the kernel does not wait for the release of these. */
 void dir_release_all(struct tree *t);

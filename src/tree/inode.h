@@ -66,7 +66,7 @@ struct tree_dir;
 #define TREE_EDIT_SLOTS 16384u
 #define VIEWS_ALONE_MAX 64u
 
-/* A view that a thread was refused, which gets one of its own when it looks it up again (views/). */
+/* A view that a thread was refused. The thread's next lookup of it gets a node of its own (views/wish.c). */
 struct view_wish {
 	_Atomic uint64_t number; /* 0: none */
 	_Atomic int64_t until_ns;
@@ -107,36 +107,37 @@ struct tree {
 
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
-/* Fills in a zeroed one of a world, as the row says. */
+/* Fills in a zeroed inode of a world from the row. */
 void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const struct meta_inode *row);
-/* The one with the number of `made`, which is taken over, or freed if it is known already; one reference. */
+/* Adds `made` to the table, or frees it if its number is known already; the known inode, with one more reference. */
 struct inode *inode_get_made(struct inode *made);
-/* The table: the known one with this number, with a reference, or NULL; one more; n references less, and true if those were the
- * last, so that it is out. RANK_ICACHE for the first and the last. */
+/* The table. use: the known inode with this number, with one more reference, or NULL. add: enters one. release: drops n references;
+ * true: they were the last, and the inode is out of the table. RANK_ICACHE is held for use and release. */
 struct inode *inode_use_locked(struct tree *t, uint64_t ino);
 void inode_add(struct inode *i);
 bool inode_release_locked(struct inode *i, uint64_t n);
-/* It is in the table no more, or never was. */
+/* Frees an inode that is not in the table. */
 void inode_free(struct inode *i);
-/* Is it known, and open so that the kernel may have changed pages of it? */
+/* Is the inode known, and open in a way that can leave changed pages in the kernel? */
 bool inode_is_mappable(struct tree *t, uint64_t ino);
 void inode_ref(struct inode *i);
 /* Takes n references; the last one frees the inode, and its storage if it has no name. May block on
  * I/O; no lock may be held. */
 void inode_put(struct inode *i, uint64_t n);
-/* Takes back n lookups of what a function of a world has counted. */
+/* Takes back n lookups that a function of a world has counted. */
 void inode_forget(struct tree *t, uint64_t ino, uint64_t n);
 void inode_stat(struct inode *i, struct tree_attr *out);
-/* Now, for a time of an inode. Not before a stamp of the kernel that was seen: those can lie ahead of the coarse clock by a tick. */
+/* The present, for a time of an inode. It is never before a stamp of the kernel that was seen, which can lie a tick ahead of the coarse
+ * clock. */
 int64_t inode_stamp_ns(struct tree *t);
 void inode_saw_stamp(struct tree *t, int64_t ns);
 /* Opens the array if it is not; rw is held exclusively. */
 int inode_need_array(struct inode *i, struct array **out);
 /* Data, size or settings have changed. */
 void inode_new_version(struct inode *i);
-/* The array is not used any more, with rw held exclusively: its world closes it, or may do so from now on. */
+/* Ends a use of the array, with rw held exclusively: its world closes it, at once or later. */
 void inode_idle_array(struct inode *i);
-/* The array is used beyond the lock: it stays until it is let go as often. rw is held; for the second no lock may be. */
+/* Keeps the array open beyond the lock, until it is let go as often. rw is held for hold; no lock may be held for let_go. */
 void inode_hold_array(struct inode *i);
 void inode_let_go_array(struct inode *i);
 /* Closes the array, if there is one, and keeps its facts; rw is held exclusively, and nobody else uses it. */
@@ -144,7 +145,7 @@ void inode_drop_array(struct inode *i);
 /* After the array changed: size and stored bytes for stat. */
 void inode_array_changed(struct inode *i);
 
-/* The array counts with what it holds now, and may be closed unless somebody else uses it; rw is held. */
+/* Accounts the memory that the array holds at this moment, and lets it be closed unless somebody else uses it; rw is held. */
 void inode_rest(struct inode *i);
 /* Forgets everything, at the end; dirty inodes go with the last commit. */
 void inode_forget_all(struct tree *t);

@@ -1,5 +1,5 @@
 /*
- * Worlds. The tree shows the live tree, past states of it, views of both, and control files. Each of them is one table of
+ * Worlds. The tree shows the live tree, states of layers/, views of both, and control files. Each of them is one table of
  * operations, and tree.c finds the table by the inode number. To add a world: a folder with a table, a line in `enum realm_id`, and
  * a line in tree.c; realm_of says which numbers are its.
  *
@@ -47,7 +47,7 @@ struct realm_entry {
 	mode_t mode;
 	const char *dtype; /* of a file: its element type in effect, or "" */
 };
-/* The entries that are called `stem`, or that with one of the endings behind it. */
+/* A search for the entries whose name is `stem`, or `stem` with one of the endings behind it. */
 struct realm_stem {
 	const char *stem;
 	const char *const *endings;
@@ -100,7 +100,7 @@ struct realm_ops {
 	/* As tree_file_open; *info is set to false and 0 but for `direct`. */
 	int (*open)(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		    struct tree_file_info *info);
-	/* The live arrays that it shows, be it one of them. -ENOMEM. NULL: there are none. */
+	/* The live arrays that an inode shows, or itself if it is one. -ENOMEM. NULL: there are none. */
 	int (*arrays)(struct tree *t, uint64_t ino, struct tree_inos *out);
 
 	/* Inodes of this world (inode.h). One that may be NULL has nothing to do then. */
@@ -118,8 +118,8 @@ struct realm_ops {
 	char *(*dtype_locked)(struct inode *i);        /* its element type without one: as its name says, or "" */
 };
 
-/* The world that a number belongs to. This is the only place that looks at its bits, and that knows that the root of a follower is
- * made up. */
+/* The world that a number belongs to. Only this function looks at the number's bits, and knows that a follower's root belongs to
+ * control/. */
 const struct realm_ops *realm_of(const struct tree *t, uint64_t ino);
 
 #endif

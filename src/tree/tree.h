@@ -36,7 +36,7 @@ struct tree_attr {
 	struct stat st;
 	unsigned attr_ms, name_ms;
 };
-#define TREE_KEEP_MS 86400000u /* what changes only through the kernel, or is told to it */
+#define TREE_KEEP_MS 86400000u /* for facts that change only through the kernel, or of whose changes it is told */
 /* st_blocks of a file whose bytes are counted elsewhere, or are in the kernel's cache alone. From 0 blocks tar and cp conclude
  * that all of a file is a hole; from too few they ask SEEK_DATA. */
 #define TREE_BLOCKS_LEAST 1
@@ -44,12 +44,12 @@ struct tree_attr {
 #define TREE_IO_BYTES 4096
 
 int tree_open(struct store *s, struct tree **out);
-/* Nothing may be in use by the kernel any more; what it did not forget is forgotten. Commits. */
+/* Forgets everything and commits. The kernel must have ended its use of the mount. */
 void tree_close(struct tree *t);
 /* Makes everything durable; with seal the open layer is sealed. */
 int tree_sync(struct tree *t);
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out);
-/* For spillctl. compact: begins one with `start`, and tells of the one that runs, or was the last. -EROFS: a follower. */
+/* For spillctl. compact: with `start` begins a compaction; *out is the one that runs, or the last one. -EROFS: a follower. */
 struct spillfs_info;
 struct spillfs_compact;
 void tree_info(struct tree *t, struct spillfs_info *out);
@@ -60,11 +60,11 @@ int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx);
 /* The kernel keeps the size of a file that it knows, whatever it is told (its writeback cache): a view of another size has to
  * be another inode. Before any name is looked up. */
 void tree_sizes_stick(struct tree *t);
-/* So many threads serve the kernel's requests. Before it is told, no operation waits for what another request frees. */
+/* Sets how many threads serve the kernel's requests. Before the call no operation waits for space that another request frees. */
 void tree_served_by(struct tree *t, unsigned nthreads);
 
-/* Tells what the kernel knows and has to forget, because it changed by another name than the one that the kernel used. Called
- * while an operation runs, perhaps with locks held; what it says must have happened when the operation is answered. */
+/* Callbacks for what the kernel has to forget, because it changed by another name than the one that the kernel used. They are called
+ * while an operation runs, perhaps with locks held; the kernel must have forgotten it when the operation is answered. */
 struct tree_changes {
 	void (*name)(void *ctx, uint64_t parent, const char *name);
 	void (*attr)(void *ctx, uint64_t ino);
@@ -83,10 +83,10 @@ void tree_on_passthrough(struct tree *t, const struct tree_passthrough *p);
 /* Why no column could be passed through, as far as the store knows (a static string); NULL: some could. */
 const char *tree_why_no_passthrough(struct tree *t);
 
-/* Names. lookup, make and link count a lookup of the inode in out. who (NULL: nobody in particular): a view that is refused because
- * others have it open is another one when the same thread looks it up again. */
+/* Names. lookup, make and link count a lookup of the inode in out. who (may be NULL): the next lookup by a thread that was
+ * refused a view, because others have it open, gets another inode. */
 int tree_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out);
-/* Names of this directory come and go by the kernel alone, or it is told (tree_on_changes): it may keep that one is not there. */
+/* True: names of this directory come and go by the kernel alone, or it is told (tree_on_changes), so that it may keep absent ones. */
 bool tree_names_settled(struct tree *t, uint64_t parent);
 void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup);
 /* Directories that are made in this one are snapshots. */
@@ -134,8 +134,8 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 int tree_getattr(struct tree *t, uint64_t ino, struct tree_attr *out);
 /* Is it below views/? */
 bool tree_is_view(uint64_t ino);
-/* The number of a known file that programs are shown as st_ino. The kernel may know one view by several numbers (of what it was
- * when it was opened, and of what it is), but to programs it is one file. */
+/* The number that programs are shown as st_ino. The kernel may know one view by several numbers, one for each version that is open, but
+ * programs see one file. */
 uint64_t tree_shown_ino(struct tree *t, uint64_t ino);
 /* f: the open file by which it is asked for, or NULL. */
 struct tree_file;
@@ -160,7 +160,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 struct tree_file_info {
 	bool direct;     /* nobody can map it: the kernel need not cache */
 	bool keep_cache; /* cached pages are still right */
-	uint32_t backing; /* out: the kernel passes it through to this one, or with `direct` only its maps; 0: it does not */
+	uint32_t backing; /* out: the kernel passes the file through to this backing, or with `direct` only its maps; 0: it does not */
 	bool new_attr;   /* out: attributes are others than were told last; the kernel must not keep those */
 };
 int tree_file_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
@@ -190,7 +190,7 @@ struct tree_write_how {
 };
 /* *n_out: the bytes at the beginning that are in. */
 int tree_write(struct tree_file *f, const void *buf, size_t len, uint64_t off, const struct tree_write_how *how, size_t *n_out);
-/* A name that stands for another file now, without the kernel's doing. parent 0: none. */
+/* A name that has changed without the kernel's doing. parent 0: none. */
 struct tree_named {
 	uint64_t parent;
 	char name[256];

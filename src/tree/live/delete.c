@@ -53,8 +53,8 @@ static void delete_inode(struct inode *i)
 		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->ino, strerror(-err));
 }
 
-/* Begins to give back the data of a bucket that nobody knows: if that takes several commits, it is dirty afterwards, and
- * so still has a reference. */
+/* Begins to give back the data of a bucket that nobody knows. If that takes several commits, the bucket is dirty afterwards, which
+ * keeps a reference. */
 static void cut_orphan(struct inode *i)
 {
 	struct array *a;

@@ -157,7 +157,7 @@ static void note_close(struct live_file *f)
 	leaving_expect(i);
 }
 
-/* A caller has a descriptor of it: the close that was seen was that of a duplicate, such as a child process inherits. */
+/* A caller uses the file, so the close that was seen was that of a duplicate descriptor, such as a child process inherits. */
 static void note_use(struct live_file *f)
 {
 	struct inode *i = f->base.inode;

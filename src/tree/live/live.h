@@ -17,14 +17,14 @@
 /* A column whose file the kernel works on by itself (passthrough.h). Changes with rw held exclusively, under attr; read
  * under either. */
 struct through {
-	struct io *file;      /* NULL: it does not */
+	struct io *file;      /* that the kernel has; NULL: none */
 	struct io_facts seen; /* of the file, when the inode caught up with it last */
 	uint32_t backing;     /* the kernel's number of it; 0: no open has it */
-	unsigned nopens, nblind; /* nblind: of them, those that write, and tell nobody */
-	bool mapped;  /* one of them could: its map may be there still */
-	bool recent;  /* what was seen was written in this tick of the clock */
-	bool armed;   /* it was given privileges meanwhile */
-	bool owes;    /* they have to go */
+	unsigned nopens, nblind; /* nblind: those among them whose writes pass the daemon by */
+	bool mapped;  /* an open could map the file for writing, and the map may still be there */
+	bool recent;  /* `seen` is of this tick of the clock: another write in the tick would not show */
+	bool armed;   /* it was given privileges while somebody wrote unseen */
+	bool owes;    /* these privileges have to be taken away */
 	atomic_bool watched;         /* there may be something to catch up with */
 	struct live_inode *next, **link; /* in tree.through; RANK_ICACHE */
 };
@@ -80,11 +80,12 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 int live_removexattr(struct tree *t, uint64_t ino, const char *name);
 int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
 
-/* load.c. The known inode, or the one of the row; counts one reference. Holds the meta lock. -ENOENT: it is deleted, or being so. */
+/* load.c. The known inode, or a new one from the row, with one more reference. The meta lock is held. -ENOENT: it is deleted, or being
+ * deleted. */
 int live_get_locked(struct tree *t, uint64_t ino, struct inode **out);
-/* The row as it is now (attributes; size and storage of the array if there is one). */
+/* A row of the inode at this moment: attributes, and size and storage of the array if it is open. */
 void live_row(struct inode *i, struct meta_inode *out);
-/* The rest of the table's. */
+/* Operations of struct realm_ops. */
 int live_load(struct inode *i, struct array **out);
 void live_stat_locked(struct inode *i, struct tree_attr *out);
 int live_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out);
@@ -113,22 +114,22 @@ void live_shrink(struct tree *t);
 void live_forgetting(struct inode *i);
 /* Takes n references; with the last one goes the storage of what has no name. Blocks; no lock may be held. */
 void live_put(struct inode *i, uint64_t n);
-/* After the last commit: those that it could not let go of. */
+/* After the last commit: lets go of the inodes that are still dirty. */
 void live_abandon_dirty(struct tree *t);
-/* Deletes what a crash left without a name. */
+/* Deletes the inodes that a crash has left without a name. */
 int live_delete_orphans(struct tree *t);
 
-/* cut.c. For the commit thread: it has been staged, and must be staged again. */
+/* cut.c. For the commit thread: notes that the inode was staged and has to be staged again. */
 void cut_go_on(struct inode *i);
-/* Behind all that was staged. */
+/* Stages the fact `cutting`, after all inodes. */
 int cut_note(struct tree *t);
-/* At mount: the next commits go on with what was being cut. */
+/* At mount: makes the inodes dirty that were being cut, so that the next commits go on. */
 int cut_resume(struct tree *t);
 
-/* leaving.c. Its last name has gone, or the kernel has told of a close or of forgetting it: if it has no name and nobody uses it
- * for sure, it is expected to go. */
+/* leaving.c. Called when the last name has gone, and when the kernel has reported a close or a forget. From then on an inode without
+ * name and known users is expected to go. */
 void leaving_expect(struct inode *i);
-/* It is used again, or it has gone. _locked: RANK_ICACHE. */
+/* Called when the inode is used again, and when it has gone. _locked: RANK_ICACHE. */
 void leaving_end(struct inode *i);
 void leaving_end_locked(struct inode *i);
 /* The state of an operation's waits; zeros at first. */
@@ -137,18 +138,18 @@ struct leaving_wait {
 	uint64_t nleft;   /* tree.nleft, when it looked last */
 };
 
-/* Waits until one that was leaving has gone since the last call, two seconds at most in all calls with w. false: none has, and
- * there is none to be waited for. No lock may be held that a close needs. */
+/* Waits until a file that was leaving has gone since the last call, two seconds at most in all calls with w. false: none has gone, and
+ * none is leaving. No lock may be held that a close needs. */
 bool leaving_wait(struct tree *t, struct leaving_wait *w);
 
-/* relog.c. At mount: what the layers' log has missed. */
+/* relog.c. At mount: notes for the layers' log what it has missed. */
 int live_relog(struct tree *t);
 
 /* commit.c */
 extern const struct commit_hooks live_commit_hooks;
 
-/* names.c. A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. It goes
- * with the last one, or in a crash, if it has no name by then. */
+/* names.c. A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. Without
+ * a name by then, it is deleted with its last reference, or by a crash. */
 int live_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, struct inode **out);
 /* Gives it a name; in place of the file `old` (0: none), or of another one that `who` owns or that has the same owners and
  * mode as i. -EEXIST: something else has the name; -EACCES: `old` has lost it, and `who` may not write the directory;

@@ -21,7 +21,7 @@ struct through_open {
 	uint32_t backing; /* 0: it does not pass through, and the rest means nothing */
 	bool told;        /* its reads and writes come here: only maps pass through */
 	bool blind;       /* it writes, and nobody here is told */
-	bool unsettles;   /* attributes change without a request from now on: maps */
+	bool unsettles;   /* attributes change without a request: maps */
 };
 
 /* Before a file is opened: waits for the commit that frees space, where the kernel would find none. */

@@ -9,7 +9,7 @@
 /* The bytes that a dirty inode owes to the commit, and that a change of names or attributes needs, with room for pages it splits. */
 #define ROOM_INODE_BYTES 4608u
 #define ROOM_NAME_BYTES 65536u
-/* Waits for the commit that frees so much, if it is not there. -ENOSPC: it does not. */
+/* Waits for a commit that frees space, if `bytes` are not there. -ENOSPC: they are not there afterwards, either. */
 int room_need(struct tree *t, uint64_t bytes);
 /* The state of an operation's tries to get room; zeros at first. */
 struct room_wait {
@@ -17,14 +17,14 @@ struct room_wait {
 	unsigned ncommits; /* after which nothing was leaving */
 };
 
-/* The same after something has failed with err: 0: it may be tried again. */
+/* The same for a change that has failed with err. 0: it may be tried again. */
 int room_wait(struct tree *t, int err, struct room_wait *w);
 /* Before the facts of an inode change. Those of layers and columns are noted for the log with all attributes: where these are
  * more than a few bytes, as room_need; else as room_free. */
 int room_note(struct inode *i);
-/* Looks up how much that is, so that marking the inode dirty owes it. */
+/* Looks up how many bytes room_note is about, so that marking the inode dirty owes them. */
 void room_measure(struct inode *i);
-/* Before rows are deleted or changed, which always works: waits for a commit where what that has to write is much of what is
+/* Before rows are deleted or changed, which always works: waits for a commit if that has to write a large part of the space that is
  * left. */
 void room_free(struct tree *t);
 

@@ -191,7 +191,7 @@ static int add_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 	return 0;
 }
 
-/* The state that the directory was begun in; at its start, that of now. */
+/* The state in which the listing of the directory was begun; at its start, the newest. */
 static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct history **out)
 {
 	struct history *h = NULL, *old;

@@ -52,7 +52,7 @@ int past_get_file(struct tree *t, struct history *h, const struct index_record *
 		return -ENOMEM;
 	}
 	*out = inode_get_made(&p->base);
-	/* The state that it was found in first may have been dropped since; this one is there. */
+	/* The state in which the file was found first may have been dropped since; this one is there. */
 	atomic_store(&past_of(*out)->layer, history_number(h));
 	return 0;
 }

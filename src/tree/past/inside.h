@@ -30,10 +30,10 @@ static inline uint64_t past_ino_of(uint64_t number)
 
 struct index_record;
 
-/* states.c. The state at a sealed layer; the one that a number is of, -ESTALE if it is gone. With a reference. */
+/* states.c. The state at a sealed layer, and the state that an inode number belongs to (-ESTALE: it is gone). With a reference. */
 int past_get_state(struct tree *t, uint64_t layer, struct history **out);
 int past_state_of(struct tree *t, uint64_t number, struct history **out);
-/* The root that this name of this layer is. */
+/* The root of a name in snapshots/ that stands for this layer. */
 int past_need_root(struct tree *t, const char *name, uint64_t layer, uint64_t *out);
 
 /* files.c. The inode of a file of state h, with one more reference. */

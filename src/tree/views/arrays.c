@@ -11,7 +11,7 @@
 #include "tree/views/inside.h"
 #include "util/clock.h"
 
-/* For how long an array that has replaced another may be opened after a look at that one. */
+/* So long after a lookup of an array an open may get the array that has replaced it. */
 #define REPLACED_NS 1000000000
 
 int views_source_child(struct tree *t, uint64_t dir, const char *name, struct tree_attr *attr, struct inode **file_out)

@@ -40,7 +40,7 @@ int views_may_write(struct inode *i)
 	return file && n->node.key.format == FORMAT_NPY && !views_is_fixed(i->tree, n->node.key.source) ? 0 : -EROFS;
 }
 
-/* The array that an open view shows, whatever has its name by now; with a reference. */
+/* The array that an open view shows, even if its name stands for another one; with a reference. */
 static bool shown_array(struct inode *i, struct inode **out)
 {
 	struct inode *array = NULL;
@@ -85,8 +85,8 @@ static uid_t owner_of(struct inode *i)
 	return attr.st.st_uid;
 }
 
-/* The kernel has checked the caller against the owner that it was told of last. If the array (or upload) has got another one by
- * another name, the kernel has to ask again. */
+/* The kernel has checked the caller against the owner that it was told last. If the owner was changed by another name of the array
+ * (or upload), the kernel has to ask again. */
 static int check_owner(struct inode *i, struct inode *owned, unsigned set, const struct tree_caller *who)
 {
 	bool late = set == (TREE_SET_MTIME | TREE_SET_CTIME); /* the kernel's own, with its writeback cache */
@@ -188,8 +188,8 @@ static int find_upload(struct tree *t, const struct view_key *dir, const char *n
 	return dir->format == FORMAT_NPY ? upload_find(t, dir->source, name, out) : -ENOENT;
 }
 
-/* The kernel has checked what the name stood for when it looked it up, and that may be another's by now: in a sticky directory
- * only the owner of a file, or of the directory, takes its name away. */
+/* In a sticky directory only the owner of a file, or of the directory, takes the file's name away. The kernel has checked the file that it
+ * found under the name, and the name may stand for another one since. */
 static int check_sticky(struct inode *dir, struct inode *i, const struct tree_caller *who)
 {
 	bool may;
@@ -286,7 +286,7 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 	return err;
 }
 
-/* Where something is to be called `name`: *own is what the array is called then, *there what has the name now. */
+/* A new name of a view: *own is the array's name then, *there the array that has that name so far. */
 struct place {
 	struct inode *dir, *held, *there;
 	char own[META_NAME_MAX + 1];

@@ -99,7 +99,7 @@ void views_leave_live(struct inode *i)
 	lock_acquire(&i->tree->lock);
 	if (!--v->nlive) {
 		*written_slot(v) = v->next_written;
-		/* Those that have it open go on; the next to come is shown the array as it is then. */
+		/* Open descriptors keep this node; the next lookup gets a node that shows the array as it is then. */
 		atomic_store(&v->superseded, true);
 	}
 	lock_release(&i->tree->lock);

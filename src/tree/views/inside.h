@@ -55,7 +55,7 @@ struct view_key {
 /* A view by what it shows. */
 struct view_node {
 	struct view_key key;
-	struct inode *past; /* the source, held, if it is a file of a past state */
+	struct inode *past; /* the source, held, if it is a file of a state */
 	uint64_t dir;       /* FILE, NEW: directory of the array, and its name there */
 	char *name;
 	bool live;          /* to be laid out for opens that write in place */
@@ -64,8 +64,8 @@ struct view_node {
 struct view_inode {
 	struct inode base;
 	struct view_node node;
-	atomic_bool written;     /* an upload has opened it: the kernel's size is that one's, and no reader may any more */
-	atomic_bool superseded;  /* an open file that shows what was, or a file that is written: not to be looked up */
+	atomic_bool written;     /* an upload has opened it: the kernel's size is the upload's, and readers are refused */
+	atomic_bool superseded;  /* it shows an older version, or is written: lookups pass it by */
 	_Atomic int64_t answered_ns; /* when it was found under its name last */
 	/* RANK_ATTR */
 	bool known;              /* the rest is about `version` of the sources */
@@ -73,9 +73,9 @@ struct view_inode {
 	struct tree_inos columns; /* of a table: at the last look */
 	uint64_t told_bytes;     /* the size that the kernel was told last */
 	uid_t told_uid;          /* and the owner */
-	uint64_t seen, nseen;    /* version of the sources that was seen last, and how often that was another one */
-	struct stat source;      /* as it was seen last, for when it is gone; st_mode 0: never */
-	struct upload *upload;   /* what is written to it; NEW: always */
+	uint64_t seen, nseen;    /* the version of the sources that was seen last, and how often it has changed */
+	struct stat source;      /* its attributes as seen last, for after it is gone; st_mode 0: never seen */
+	struct upload *upload;   /* the upload that writes it; NEW: always */
 	unsigned nlive;          /* opens that write in place; RANK_ICACHE */
 	struct view_inode *next_written; /* in tree.written */
 };
@@ -86,7 +86,7 @@ static inline struct view_inode *view_of(const struct inode *i)
 	return (struct view_inode *)(uintptr_t)i;
 }
 
-/* Is the source of a past state, which changes no more? */
+/* Is the source of a state, and so immutable? */
 static inline bool views_is_fixed(const struct tree *t, uint64_t source)
 {
 	return realm_of(t, source)->fixed;
@@ -104,8 +104,8 @@ static inline enum zarr_version zarr_version(enum view_format f)
 
 /* key.c. The key of the file of an array, which has this name. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out);
-/* The number that a key has when nothing stands against it: for listings; and those of nodes beside that one. From VIEWS_APART on a
- * generation is one look's alone. */
+/* The number of a key's first node (generation 0), which listings show, and those of its further nodes. A generation from VIEWS_APART
+ * on belongs to one lookup alone. */
 #define VIEWS_APART (1ull << 32)
 uint64_t views_number_beside(const struct view_key *key, uint64_t generation);
 uint64_t views_number(const struct view_key *key);
@@ -116,11 +116,10 @@ void views_part(struct tree *t, const struct view_key *key, pid_t thread);
 void views_parted(struct tree *t, const struct view_key *key, pid_t thread);
 bool views_is_alone(struct tree *t, const struct view_key *key, pid_t thread);
 
-/* source.c. A live or past file's inode, with one more reference. -ESTALE: it is gone. */
+/* source.c. The inode of a source file, live or of a state, with one more reference. -ESTALE: it is gone. */
 int views_source(struct tree *t, const struct view_node *n, struct inode **out);
 int views_source_of(struct tree *t, uint64_t number, struct inode **out);
-/* A source directory, which its world wants to be loaded: with one more reference, or NULL for one of a past state, which needs
- * none. */
+/* Loads a source directory of the live tree, with one more reference. NULL: it is of a state, and needs none. */
 int views_hold_dir(struct tree *t, uint64_t number, struct inode **out);
 void views_let_go_dir(struct inode *dir);
 
@@ -173,10 +172,10 @@ bool views_name_is_free(struct tree *t, enum view_format f, uint64_t dir, const 
 bool views_shown_name(struct tree *t, enum view_format f, uint64_t dir, const char *name, char out[META_NAME_MAX + 1]);
 /* The name without the suffix; false: it has another. */
 bool views_strip(const char *name, const char *suffix, char out[META_NAME_MAX + 1]);
-/* An array may be replaced between looking for it and looking at it; then it is looked for again. */
+/* An array may be replaced between the search for it and the look at it; then the search is repeated, so often at most. */
 #define VIEWS_REPLACED_TRIES 100
-/* The array that has the name now that a VIEW_FILE's has had, with one more reference. -ESTALE: none that is shown, or one that
- * might not be allowed to those who were let in by the attributes that the kernel was told of i. */
+/* The array that has the name of a VIEW_FILE's array at this moment, with one more reference. -ESTALE: no array that is shown has it, or
+ * one with other permissions than the kernel was told of i. */
 int views_now(struct inode *i, struct inode **out);
 bool views_same_access(const struct stat *a, const struct stat *b);
 

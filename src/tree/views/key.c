@@ -34,8 +34,7 @@ uint64_t views_number(const struct view_key *key)
 	return views_number_beside(key, 0);
 }
 
-/* A file is one for each name of its array: the name stands in what it shows (the column's), or is the one that gets what
- * is written. */
+/* Each name of an array has a file of its own: the content has the name (of the column), and so has an upload that replaces it. */
 void views_file_key(enum view_format f, uint64_t source, uint64_t dir, const char *name, struct view_key *out)
 {
 	*out = (struct view_key){ .source = source, .format = f, .role = VIEW_FILE, .sub = XXH64(name, strlen(name), dir) };

@@ -358,7 +358,7 @@ static int read_source(struct tree *t, struct tree_dir *d, const struct view_key
 	return realm_of(t, dir->source)->walk(t, d, dir->source, at, add_source, b);
 }
 
-/* Files that are being written stand behind all others. Until it is replaced, an array has its name. */
+/* In listings uploads stand behind all others. An array that an upload will replace keeps its name until then. */
 #define UPLOAD_COOKIES (1ull << 60)
 
 static void list_uploads(struct tree_listing *l, const struct view_key *dir, uint64_t cookie)

@@ -26,7 +26,7 @@ static bool same_key(const struct view_key *a, const struct view_key *b)
 	return a->source == b->source && a->sub == b->sub && a->role == b->role && a->format == b->format;
 }
 
-/* An open file that shows an older version than there is now makes room for another node. */
+/* A node that is open and shows an older version makes room for another node. */
 static bool out_of_date(struct inode *i, uint64_t version)
 {
 	struct view_inode *n = view_of(i);
@@ -85,8 +85,8 @@ static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, co
 	return 0;
 }
 
-/* With one more reference: the key's inode, or one beside it if that is open and shows another version of the sources; apart: one
- * that nobody else finds. */
+/* The key's inode, with one more reference; or its next one, if the first is open and shows another version of the sources. apart: an
+ * inode that no other lookup finds. */
 static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, const char *name, uint64_t version, bool apart,
 		    struct inode **out)
 {
@@ -109,8 +109,8 @@ static int node_for(struct tree *t, const struct view_key *key, uint64_t dir, co
 	return err;
 }
 
-/* The view of a thread that was refused is opened before it is told of, so that the open finds the size that was told, however fast the
- * array changes. It stays so until the kernel forgets it. A failure is left to the open. */
+/* Opens the view of a thread that was refused before its lookup is answered, so that the thread's open finds the size in that answer,
+ * however fast the array changes. The view stays open until the kernel forgets it. The thread's open reports a failure. */
 static void open_apart(struct inode *i, pid_t thread)
 {
 	struct view_opening o = { .thread = thread };

@@ -56,7 +56,7 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 	return 0;
 }
 
-/* Not to be read. If it was an array's view when it was looked up, or is an array's by now, there is that to look up. */
+/* An upload is not to be read. If its node was an array's view when it was looked up, or has become one, the reader looks it up again. */
 static int refuse_upload(struct tree *t, const struct view_inode *n, pid_t thread)
 {
 	if (n->node.key.role == VIEW_NEW && !upload_is_published(n->upload))

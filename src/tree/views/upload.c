@@ -42,12 +42,12 @@ struct upload {
 	char array_name[META_NAME_MAX + 1]; /* ""; the name is temporary */
 	uint64_t old;       /* what it replaces; 0: nothing */
 	pid_t begun_by;
-	int64_t waits_until_ns; /* for that one, to open it again */
+	int64_t waits_until_ns; /* so long begun_by may open it again */
 	bool dropped;       /* removed, or replaced: it ends without a name */
 
 	struct lock lock;   /* RANK_UPLOAD: the rest */
 	unsigned nopen;
-	struct tree_caller caller, owner; /* who writes, and whose the array becomes */
+	struct tree_caller caller, owner; /* the writer, and the owner of the array to be */
 	mode_t mode;
 	char *head;         /* all until the header is there, then the header */
 	size_t nhead;
@@ -248,7 +248,7 @@ static int part_from_readers(struct inode *i, pid_t thread)
 	return err;
 }
 
-/* An upload in place of the array that the node shows: to whom that belongs, the new one does. */
+/* Begins an upload that replaces the array that the node shows. The new array gets the owner of the old one. */
 static int replace_array(struct inode *node, const struct tree_caller *who)
 {
 	struct inode *old;

@@ -26,17 +26,17 @@ struct tree_caller;
 struct edit_bytes;
 struct upload;
 
-/* Is this the name of a file that can be uploaded: NAME.npy, or one that is temporary? */
+/* Is this the name of an upload: NAME.npy, or a temporary name? */
 bool upload_name_is_good(const char *name, bool *temporary_out);
 
-/* A new node of `name` in views/npy becomes an upload, and is found by its name from now on. */
+/* Makes a new node of `name` in views/npy an upload, which lookups of that name find. */
 int upload_begin(struct inode *node, const char *name, const struct tree_caller *who, mode_t mode);
 void upload_free(struct upload *u);
 
 /* Opens a node's upload, one reference of the node more; O_TRUNC begins one that replaces the node's array. -ENOENT: it has none
  * and flags do not begin one; -ESTALE: to be looked up again. *cached_out: pages of it may be cached and mapped. */
 int upload_open(struct inode *node, int flags, const struct tree_caller *who, struct upload **out, bool *cached_out);
-/* The last one ends what is neither whole nor waits; logged if something is lost. */
+/* The last close ends an upload that is neither whole nor waits; logged if something is lost. */
 void upload_close(struct upload *u);
 
 /* The header in order; elements anywhere. After an error, b holds what is not in. -EINVAL, logged: not a header that an
@@ -61,12 +61,12 @@ uint64_t upload_array(struct upload *u);
 
 /* Names of uploads, in a directory of arrays. find: the node, with one more reference; -ENOENT. */
 int upload_find(struct tree *t, uint64_t dir, const char *name, struct inode **out);
-/* The same of one that waits to replace an array of this name, begun by the thread that asks (NULL: nobody in particular). */
+/* The same for an upload that waits to replace an array of this name, begun by the calling thread (NULL: by any). */
 int upload_find_waiting(struct tree *t, uint64_t dir, const char *array, const struct tree_caller *who, struct inode **out);
 /* The first whose number (from 1 on) is above `after`. */
 int upload_next(struct tree *t, uint64_t dir, uint64_t after, uint64_t *number_out, char name[256], uint64_t *ino_out);
-/* array: the name to be published under ("": temporary), old: what it replaces then. A whole one that nobody has open is
- * published at once. */
+/* array: the name to be published under ("": temporary), old: the array that it replaces then. An upload that is whole and that nobody
+ * has open is published at once. */
 int upload_rename(struct inode *node, uint64_t dir, const char *name, const char *array, uint64_t old);
 /* Lookups do not find it from then on; what is written to it is lost. */
 void upload_drop(struct inode *node);

@@ -21,7 +21,7 @@
 
 extern const struct realm_ops views_realm;
 
-/* The number of the directory views/ of a root (META_INO_ROOT, or that of a past state), for listings. */
+/* The number of the directory views/ of a root (META_INO_ROOT, or that of a state), for listings. */
 uint64_t views_root_number(uint64_t root);
 /* As the functions of tree.h. lookup counts one. */
 int views_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out);

@@ -8,7 +8,7 @@
 
 #define ALONE_NS (2 * CLOCK_SECOND_NS)
 
-/* The number of a wish: a file, and the thread that wants it. An array's file is the one of its name, whichever array has that. */
+/* The number of a wish: a file and the thread that wants it. The file is identified by its name, even if another array gets the name. */
 static uint64_t wish_number(const struct view_key *key, pid_t thread)
 {
 	struct view_key k = *key;
@@ -27,7 +27,7 @@ static struct view_wish *find_wish(struct tree *t, uint64_t number)
 	return NULL;
 }
 
-/* Takes the one that is over, or else the one that is over first. Its end is what threads that do this at once agree by. */
+/* Takes a slot that is over, or else the one that ends first. Threads that do this at once agree by the compare-and-swap of its end. */
 static struct view_wish *take_wish(struct tree *t, int64_t until_ns)
 {
 	for (;;) {
