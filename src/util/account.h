@@ -13,7 +13,7 @@
  * Not in it, since they end by themselves: dirty bytes (`-o dirty`), buffers of requests and jobs, open views. Outside of it as
  * well: 8 MiB of idle buffers, and 8 MiB of SQLite.
  *
- * Opening a layered array reads its records, not whole indexes (block/layer_find.c), and compactions read indexes side by side, so
+ * Opening a layered array reads its records, not whole indexes (block/layer.h), and compactions read indexes side by side, so
  * their memory does not grow with the number of arrays. States that are looked at, and the check, load whole indexes, and may exceed
  * the share. So may inodes in a burst of lookups, which is faster than the kernel forgets.
  *
