@@ -7,7 +7,7 @@
  * A renamed array keeps the suffix of its type, so that it keeps its type: prices.f64, shown as prices.npy, becomes NEW.f64
  * when that is renamed to NEW.npy. If NEW.npy shows an array already, that one is replaced, under its own name.
  *
- * The kernel caches the array by its own name too, for a day. What it checked may be out of date when the request comes: attributes are
+ * The kernel caches the array by its own name too, for a day. Its check may be out of date when the request comes: attributes are
  * not set if the owner is another than the kernel was told (ESTALE), and in a sticky directory the owner is looked at again.
  *
  * Invariant: the kernel is told to forget what it knows of the array by the array's own name, before the change is answered. The
