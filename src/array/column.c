@@ -406,8 +406,8 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 	return err ? err : materialize(c, how);
 }
 
-/* Claims *out bytes for what is to be written there. What has its place already takes nothing: it was reserved behind the end, or
- * fallocate has seen to it, or an earlier write. Below the end there may be holes. */
+/* Claims *out bytes of space for a write. Bytes that have their place already take nothing: space behind the end that is reserved, or that
+ * fallocate or an earlier write has allocated. Below the end there may be holes. */
 static int claim(struct column *c, uint64_t off, uint64_t len, uint64_t *out)
 {
 	uint64_t bytes = off >= c->array.size_bytes && off + len <= c->reserved_bytes ? 0 : len;

@@ -4,7 +4,7 @@
  * Invariants:
  *  1. v rises strictly and is behind 0; no boundary and no end is behind the size.
  *  2. cap > n: there is room for the end of the tail at all times, once anything was reserved.
- *  3. What is stored is v and then the end of the tail, be it open or pending.
+ *  3. Stored are v and then the end of the tail, be it open or pending.
  */
 #include "array/runs.h"
 

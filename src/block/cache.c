@@ -31,7 +31,7 @@ struct cache_entry {
 	size_t size;
 	unsigned pins;
 	unsigned waiters;
-	bool passed; /* its list; of a pinned one: has one of those who had it passed it? */
+	bool passed; /* its list; while it is pinned: has a reader passed it? */
 	int err; /* of a failed load */
 };
 

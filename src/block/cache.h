@@ -33,7 +33,7 @@ void cache_free(struct cache *c); /* no entry may be pinned */
 /* Fills dst (size bytes) or fails with -errno; runs without the cache's lock. */
 typedef int (*cache_load_fn)(void *ctx, void *dst, size_t size);
 
-/* Pins the block, loading it if it is missing. A failed load is returned to all who waited for it and
+/* Pins the block, loading it if it is missing. A failed load is returned to all threads that waited for it and
  * is not remembered. size must be the same for every call with one key (-EUCLEAN otherwise). */
 int cache_get(struct cache *c, struct cache_key key, size_t size_bytes, cache_load_fn load, void *ctx,
 	      struct cache_entry **out);

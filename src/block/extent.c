@@ -50,7 +50,7 @@ static bool nearer_front(const struct extent_map *m, size_t i, size_t j)
 	return i < m->n - j;
 }
 
-/* Room for one more before the first, if `front`, or else behind the last. What only grows at its end has room only there;
+/* Makes room for one more before the first, if `front`, or else behind the last. A map that only grows at its end has room only there;
  * else both sides get as much, so that a quarter of the allocation is used up before they are looked at again. */
 static int map_reserve(struct extent_map *m, bool front)
 {

@@ -40,8 +40,8 @@ int layer_recover(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16
 /* The same for looking only: the file is opened for reading and stays as it is, what is behind committed_bytes too. */
 int layer_look(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], uint64_t committed_bytes,
 	       uint64_t segment_off, struct layer **out);
-/* The same when what was committed is not known: up to the last segment that is whole, with all before it. What is
- * behind it is left in the file until the next write. -ENODATA: no segment; -EUCLEAN, logged: no layer of ours. */
+/* The same when what was committed is not known: up to the last segment that is whole, with all before it. The
+ * bytes behind it stay in the file until the next write. -ENODATA: no segment; -EUCLEAN, logged: no layer of ours. */
 int layer_salvage(struct io_dir *d, uint64_t number, const uint8_t store_uuid[16], struct layer **out,
 		  uint64_t *committed_bytes_out, uint64_t *segment_off_out);
 /* Opens a sealed layer: checks footer, seek table, header and index. -EUCLEAN, logged. */
@@ -67,7 +67,7 @@ int layer_next_name(struct layer *l, struct index_reader *r, struct index_name *
 void layer_close(struct layer *l);
 
 uint64_t layer_number(const struct layer *l);
-/* The file: for who lends ranges of it. */
+/* The file, to lend ranges of it. */
 struct io *layer_io(struct layer *l);
 bool layer_sealed(const struct layer *l);
 uint64_t layer_bytes(struct layer *l);        /* length of the file so far */

@@ -2,8 +2,8 @@
  * The pages of physical files that the extents of one bucket use in part: a hash table from page to bytes in use, so that
  * whether a page has become free is known without a look at the extents. Pure data structure: no I/O, no locks.
  *
- * Invariant: a page is in the table if more than none and fewer than all of its bytes are in use. Of a page that is not in it, the
- * caller knows whether it is unused or full: bytes are added to an unused one, and taken from a full one.
+ * Invariant: a page is in the table if more than none and fewer than all of its bytes are in use. The
+ * caller knows whether another page is unused or full: bytes are added to an unused one, and taken from a full one.
  */
 #ifndef SPILLFS_BLOCK_PARTIAL_H
 #define SPILLFS_BLOCK_PARTIAL_H
@@ -27,7 +27,7 @@ struct partial {
 void partial_fini(struct partial *p);
 /* Room for so many more pages. -ENOMEM. */
 int partial_reserve(struct partial *p, size_t more);
-/* [phys, phys + len) is used, or no longer; none or all of it was. Each has at most two pages to add, and needs their room. */
+/* Notes that [phys, phys + len) is used, or unused; all of it was the opposite. Each adds at most two pages, and needs their room. */
 void partial_add(struct partial *p, uint32_t file, uint64_t phys_bytes, uint64_t len_bytes);
 void partial_remove(struct partial *p, uint32_t file, uint64_t phys_bytes, uint64_t len_bytes);
 /* Is the page that has this byte used in part? */

@@ -5,7 +5,7 @@
  *  1. d->bytes is the sum of cap_bytes over all blocks with the dirty reference (of both buffers of one that
  *     grows); it exceeds the budget by at most one block of each writer that found the queue empty.
  *  2. A block is in the queue exactly if it is dirty and neither being flushed nor claimed by its writer:
- *     whoever takes blocks from the queue may flush them. What is in the queue does not change.
+ *     the thread that takes a block from the queue may flush it. Blocks in the queue do not change.
  *  3. Every end of a flush, every discard and every growth broadcasts under the lock, so that no waiter is
  *     lost.
  *  4. Frames stand in a layer in the order in which their jobs were submitted: what a sequential writer

@@ -89,7 +89,7 @@ int held_add(struct held *h, struct history *past, uint64_t number)
 	}
 	err = past ? history_layer(past, number, &slot) : layers_get(h->set, number, &slot);
 	if (err)
-		return err == -ESTALE ? 0 : err; /* missed by who reads the block, and said then */
+		return err == -ESTALE ? 0 : err; /* readers of its blocks fail, and log it */
 	for (size_t k = h->n++; k > at; k--)
 		h->v[k] = h->v[k - 1];
 	h->v[at] = (struct held_layer){ number, slot };

@@ -77,7 +77,7 @@ int layered_stage_locked(struct array *a, const struct layers_facts *facts, bool
 	return err;
 }
 
-/* Every frame goes; the tree says so to whoever replays the layers. */
+/* Every frame goes; the tree notes for the log that the inode is gone. */
 int layered_drop_locked(struct array *a)
 {
 	struct layered *l = layered_of(a);
