@@ -146,11 +146,10 @@ PY
 		sleep $delay
 		kill9
 		wait $! || true
-		mount_again
+		mount_store -o compact=0 # which does not begin another one by itself
 		diff -r "$WORK/plain" "$MNT/layers"
 		[ ! -e "$STORE/layers/compact.tmp" ]
 	done
-	remount -o compact=0
 	"$SPILLCTL" compact "$MNT"
 	eq "$(chain)" 1
 	diff -r "$WORK/plain" "$MNT/layers"
