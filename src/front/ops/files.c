@@ -23,7 +23,7 @@ static void set_opened(struct fuse_file_info *fi, struct tree_file *file, const 
 	fi->fh = (uintptr_t)file;
 	fi->direct_io = info->direct;
 	fi->keep_cache = info->keep_cache;
-	/* Closing it has nothing to say to us; of others, it writes back what was mapped. */
+	/* The close of a reader tells nothing; that of a writer writes back what was mapped. */
 	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
 #ifdef HAVE_FUSE_PARALLEL_DIRECT_WRITES
 	fi->parallel_direct_writes = info->direct;
@@ -73,8 +73,8 @@ static void run_open(struct deferred *d)
 	answer_when_told(d->req, &a);
 }
 
-/* Pages of the kernel's that belong to what is opened. Those of a view the lookup has had written back that comes before each open,
- * with the writeback cache; more of them would change its size again. */
+/* The files whose dirty pages belong to what is opened. With the writeback cache, the lookup before each open has had those of a
+ * view written back; more of them would change its size again. */
 static int unwritten(struct front *f, fuse_ino_t ino, const struct fuse_file_info *fi, struct tree_inos *out)
 {
 	*out = (struct tree_inos){ 0 };
