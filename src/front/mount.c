@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,9 +24,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "front/cgroup.h"
 #include "front/options.h"
 #include "util/log.h"
 #include "util/mnt.h"
+
+#define DEFAULT_SHARE 1 /* the kernel's, in percent */
+#define CGROUP_SHARE 8
 
 /* The last complaint of libfuse. Written and read while mounting, by one thread. */
 static struct {
@@ -253,6 +258,30 @@ static int set_bdi(const struct mount *m, const char *name, size_t value)
 	return err;
 }
 
+static int get_bdi(const struct mount *m, const char *name, uint64_t *out)
+{
+	char path[80];
+	uint64_t value;
+	FILE *f;
+	int n;
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", major(m->dev), minor(m->dev), name);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	n = fscanf(f, "%" SCNu64, &value);
+	fclose(f);
+	if (n != 1)
+		return -EIO;
+	*out = value;
+	return 0;
+}
+
+static uint64_t memory_bytes(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 int mount_read_ahead(const struct mount *m, size_t bytes)
 {
 	return set_bdi(m, "read_ahead_kb", bytes / 1024);
@@ -260,7 +289,16 @@ int mount_read_ahead(const struct mount *m, size_t bytes)
 
 int mount_dirty_share(const struct mount *m, unsigned percent)
 {
-	return set_bdi(m, "max_ratio", percent);
+	uint64_t most = cgroup_memory_bytes() / CGROUP_SHARE, now = UINT64_MAX;
+	int err = set_bdi(m, "max_ratio", percent);
+
+	if (err || most >= memory_bytes() / CGROUP_SHARE)
+		return err;
+	/* Pages that programs of the same control group have changed must leave it memory to write them with. */
+	err = get_bdi(m, "max_bytes", &now);
+	if (!err && now > most)
+		err = set_bdi(m, "max_bytes", (size_t)most);
+	return err ? set_bdi(m, "max_ratio", DEFAULT_SHARE) : 0;
 }
 
 int mount_detach(struct mount *m)

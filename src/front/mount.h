@@ -38,7 +38,8 @@ int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why
  * set it: -EACCES otherwise, -ENOENT where sysfs does not show the mount. Called once the mount serves. */
 int mount_read_ahead(const struct mount *m, size_t bytes);
 
-/* How much of what the kernel lets be dirty may be the mount's, in percent; without this, 1. Errors and time of the call as above. */
+/* How much of what the kernel lets be dirty may be the mount's, in percent; without this, 1. Where control groups limit the
+ * daemon's memory, an eighth of that at most. Errors and time of the call as above. */
 int mount_dirty_share(const struct mount *m, unsigned percent);
 
 /* Lazily detaches our own mount and nothing else: 0, also when it is gone already; -EBUSY when another

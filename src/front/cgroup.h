@@ -1,0 +1,12 @@
+/*
+ * The memory that the control groups of this process leave it (cgroups(7), version 1 or 2).
+ */
+#ifndef SPILLFS_FRONT_CGROUP_H
+#define SPILLFS_FRONT_CGROUP_H
+
+#include <stdint.h>
+
+/* The least limit of its group and those above, in bytes; UINT64_MAX: none is known. Reads a few files. */
+uint64_t cgroup_memory_bytes(void);
+
+#endif
