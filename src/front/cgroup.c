@@ -4,6 +4,7 @@
  */
 #include "front/cgroup.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,22 +13,31 @@
 #define V1_ROOT "/sys/fs/cgroup/memory"
 #define V2_ROOT "/sys/fs/cgroup"
 
+int cgroup_number(const char *path, uint64_t *out)
+{
+	FILE *f = fopen(path, "re");
+	uint64_t value;
+	int n;
+
+	if (!f)
+		return -errno;
+	n = fscanf(f, "%" SCNu64, &value);
+	fclose(f);
+	if (n != 1)
+		return -EIO;
+	*out = value;
+	return 0;
+}
+
 /* "max" and a file that is not there are no limit; nor is version 1's, which is larger than any memory. */
 static uint64_t limit_of(const char *dir, const char *file)
 {
+	uint64_t bytes = UINT64_MAX;
 	char path[PATH_MAX];
-	uint64_t bytes;
-	FILE *f;
-	int n;
 
-	if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path))
-		return UINT64_MAX;
-	f = fopen(path, "re");
-	if (!f)
-		return UINT64_MAX;
-	n = fscanf(f, "%" SCNu64, &bytes);
-	fclose(f);
-	return n == 1 ? bytes : UINT64_MAX;
+	if (snprintf(path, sizeof(path), "%s/%s", dir, file) < (int)sizeof(path))
+		cgroup_number(path, &bytes);
+	return bytes;
 }
 
 static uint64_t least_limit(const char *root, const char *group, const char *file)

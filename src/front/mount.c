@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -31,6 +30,7 @@
 
 #define DEFAULT_SHARE 1 /* the kernel's, in percent */
 #define CGROUP_SHARE 8
+#define BDI_PATH_MAX 80
 
 /* The last complaint of libfuse. Written and read while mounting, by one thread. */
 static struct {
@@ -239,15 +239,20 @@ int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why
 	return 0;
 }
 
+static void bdi_path(const struct mount *m, const char *name, char out[BDI_PATH_MAX])
+{
+	snprintf(out, BDI_PATH_MAX, "/sys/class/bdi/%u:%u/%s", major(m->dev), minor(m->dev), name);
+}
+
 /* One of the kernel's settings for the mount's pages. */
 static int set_bdi(const struct mount *m, const char *name, size_t value)
 {
-	char path[80], text[24];
+	char path[BDI_PATH_MAX], text[24];
 	int fd, len, err = 0;
 
 	if (m->id < 0)
 		return -ENOENT;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", major(m->dev), minor(m->dev), name);
+	bdi_path(m, name, path);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -256,25 +261,6 @@ static int set_bdi(const struct mount *m, const char *name, size_t value)
 		err = -errno;
 	close(fd);
 	return err;
-}
-
-static int get_bdi(const struct mount *m, const char *name, uint64_t *out)
-{
-	char path[80];
-	uint64_t value;
-	FILE *f;
-	int n;
-
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", major(m->dev), minor(m->dev), name);
-	f = fopen(path, "re");
-	if (!f)
-		return -errno;
-	n = fscanf(f, "%" SCNu64, &value);
-	fclose(f);
-	if (n != 1)
-		return -EIO;
-	*out = value;
-	return 0;
 }
 
 static uint64_t memory_bytes(void)
@@ -289,13 +275,18 @@ int mount_read_ahead(const struct mount *m, size_t bytes)
 
 int mount_dirty_share(const struct mount *m, unsigned percent)
 {
-	uint64_t most = cgroup_memory_bytes() / CGROUP_SHARE, now = UINT64_MAX;
+	char path[BDI_PATH_MAX];
+	uint64_t most, now = 0;
 	int err = set_bdi(m, "max_ratio", percent);
 
-	if (err || most >= memory_bytes() / CGROUP_SHARE)
+	if (err)
 		return err;
+	most = cgroup_memory_bytes() / CGROUP_SHARE;
+	if (most >= memory_bytes() / CGROUP_SHARE)
+		return 0;
 	/* Pages that programs of the same control group have changed must leave it memory to write them with. */
-	err = get_bdi(m, "max_bytes", &now);
+	bdi_path(m, "max_bytes", path);
+	err = cgroup_number(path, &now);
 	if (!err && now > most)
 		err = set_bdi(m, "max_bytes", (size_t)most);
 	return err ? set_bdi(m, "max_ratio", DEFAULT_SHARE) : 0;

@@ -253,12 +253,7 @@ static int segment_append_locked(struct layer *l, struct index *added, struct la
 int layer_segment(struct layer *l, struct index *added, uint64_t commit, int64_t time_ns,
 		  uint64_t *segment_off_out)
 {
-	struct layer_index_head head = {
-		.kind = LAYER_SEGMENT,
-		.layer = l->number,
-		.commit = commit,
-		.time_ns = time_ns,
-	};
+	struct layer_index_head head = layer_index_head(l, LAYER_SEGMENT, commit, time_ns);
 	uint64_t off;
 	int err;
 

@@ -63,6 +63,11 @@ int layer_pread(struct layer *l, void *buf, size_t n, uint64_t off);
 
 /* index.c */
 
+static inline struct layer_index_head layer_index_head(const struct layer *l, enum layer_index_kind kind, uint64_t commit, int64_t time_ns)
+{
+	return (struct layer_index_head){ .kind = kind, .layer = l->number, .commit = commit, .time_ns = time_ns };
+}
+
 /* The first block entry that a record in an index of this kind may not have in l, where frames end at limit; NULL: none. */
 const struct layer_block *layer_bad_block(const struct layer *l, const struct index_record *r, uint32_t kind, uint64_t limit);
 /* Reads and verifies the index at off, of which [off, limit) may be read: a segment, or what stands behind them

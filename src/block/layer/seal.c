@@ -84,12 +84,7 @@ static int seal_locked(struct layer *l, struct layer_index_head *head, int (*fil
 
 int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
 {
-	struct layer_index_head head = {
-		.kind = LAYER_DELTA,
-		.layer = l->number,
-		.commit = commit,
-		.time_ns = time_ns,
-	};
+	struct layer_index_head head = layer_index_head(l, LAYER_DELTA, commit, time_ns);
 	int err;
 
 	assert(!layer_sealed(l) && l->number);
@@ -101,12 +96,7 @@ int layer_seal(struct layer *l, uint64_t commit, int64_t time_ns)
 
 int layer_seal_full(struct layer *l, int (*fill)(void *ctx, struct layer_filler *f), void *ctx, uint64_t commit, int64_t time_ns)
 {
-	struct layer_index_head head = {
-		.kind = LAYER_FULL,
-		.layer = l->number,
-		.commit = commit,
-		.time_ns = time_ns,
-	};
+	struct layer_index_head head = layer_index_head(l, LAYER_FULL, commit, time_ns);
 	int err;
 
 	assert(!layer_sealed(l) && l->number);
