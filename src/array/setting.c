@@ -1,5 +1,5 @@
 /*
- * The settings of an array. No state.
+ * The settings of an array: one function for each reads its text. No state.
  */
 #include "array/setting.h"
 
@@ -9,77 +9,89 @@
 #include <string.h>
 
 #include "array/array.h"
-#include "array/dtype.h"
 #include "spillfs.h"
 
-static int check_dtype(const char *v)
+static int parse_dtype(const char *v, struct settings *s)
 {
 	uint32_t bytes;
 
+	(void)s;
 	return dtype_size(v, &bytes);
 }
 
-static int check_shape(const char *v)
+static int parse_shape(const char *v, struct settings *s)
 {
-	struct shape shape;
-
-	return shape_parse(v, &shape);
+	return shape_parse(v, &s->shape);
 }
 
-static int check_order(const char *v)
+static int parse_order(const char *v, struct settings *s)
 {
-	return strcmp(v, "C") && strcmp(v, "F") ? -EINVAL : 0;
+	if (strcmp(v, "C") && strcmp(v, "F"))
+		return -EINVAL;
+	s->shape.fortran = *v == 'F';
+	return 0;
 }
 
-static int check_logical(const char *v)
+static int parse_logical(const char *v, struct settings *s)
 {
-	struct logical logical;
-
-	return logical_parse(v, &logical);
+	return logical_parse(v, &s->logical);
 }
 
-static int check_block_size(const char *v)
+/* A decimal number and nothing else, within bounds. */
+static int parse_number(const char *v, unsigned long min, unsigned long max, unsigned long *out)
 {
 	char *end;
 	unsigned long n = isdigit((unsigned char)*v) ? strtoul(v, &end, 10) : 0;
 
-	if (n < ARRAY_BLOCK_MIN || n > ARRAY_BLOCK_MAX || n % 4096 || *end)
+	if (n < min || n > max || *end)
 		return -EINVAL;
+	*out = n;
 	return 0;
 }
 
-static int check_codec(const char *v)
+static int parse_block_size(const char *v, struct settings *s)
 {
-	char *end;
-	long level;
+	unsigned long n;
 
-	if (!strcmp(v, "none"))
-		return 0;
-	if (strncmp(v, "zstd:", 5) || !isdigit((unsigned char)v[5]))
+	if (parse_number(v, ARRAY_BLOCK_MIN, ARRAY_BLOCK_MAX, &n) || n % 4096)
 		return -EINVAL;
-	level = strtol(v + 5, &end, 10);
-	return *end || level < 1 || level > 19 ? -EINVAL : 0;
+	s->block_bytes = (uint32_t)n;
+	return 0;
 }
 
-static int check_filter(const char *v)
+static int parse_codec(const char *v, struct settings *s)
 {
-	return strcmp(v, "auto") && strcmp(v, "none") && strcmp(v, "shuffle") ? -EINVAL : 0;
+	unsigned long level = 0;
+
+	if (strcmp(v, "none") && (strncmp(v, "zstd:", 5) || parse_number(v + 5, 1, 19, &level)))
+		return -EINVAL;
+	s->codec.level = (int)level;
+	return 0;
+}
+
+static int parse_filter(const char *v, struct settings *s)
+{
+	if (strcmp(v, "auto") && strcmp(v, "none") && strcmp(v, "shuffle"))
+		return -EINVAL;
+	s->codec.policy = *v == 'a' ? CODEC_POLICY_AUTO : *v == 'n' ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE;
+	return 0;
 }
 
 struct setting {
 	const char *name;
-	int (*check)(const char *value);
+	int (*parse)(const char *value, struct settings *s);
 	bool storage; /* how an array is stored, not what it is */
 };
 
+/* The shape stands before the order, which is a part of it. */
 static const struct setting settings[] = {
-	{ SPILLFS_XATTR_DTYPE, check_dtype, false },
-	{ SPILLFS_XATTR_SHAPE, check_shape, false },
-	{ SPILLFS_XATTR_ORDER, check_order, false },
-	{ SPILLFS_XATTR_LOGICAL, check_logical, false },
-	{ SPILLFS_XATTR_BLOCK_SIZE, check_block_size, true },
-	{ SPILLFS_XATTR_CODEC, check_codec, true },
-	{ SPILLFS_XATTR_FILTER, check_filter, true },
+	{ SPILLFS_XATTR_DTYPE, parse_dtype, false },
+	{ SPILLFS_XATTR_SHAPE, parse_shape, false },
+	{ SPILLFS_XATTR_ORDER, parse_order, false },
+	{ SPILLFS_XATTR_LOGICAL, parse_logical, false },
+	{ SPILLFS_XATTR_BLOCK_SIZE, parse_block_size, true },
+	{ SPILLFS_XATTR_CODEC, parse_codec, true },
+	{ SPILLFS_XATTR_FILTER, parse_filter, true },
 };
 
 static const struct setting *find(const char *name)
@@ -91,11 +103,16 @@ static const struct setting *find(const char *name)
 	return NULL;
 }
 
-int setting_check(const char *name, const char *value)
+const char *setting_name(unsigned k)
+{
+	return k < sizeof(settings) / sizeof(*settings) ? settings[k].name : NULL;
+}
+
+int setting_parse(const char *name, const char *value, struct settings *out)
 {
 	const struct setting *s = find(name);
 
-	return s ? s->check(value) : -ENODATA;
+	return s ? s->parse(value, out ? out : &(struct settings){ 0 }) : -ENODATA;
 }
 
 const char *setting_inherited_name(const char *name)

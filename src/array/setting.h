@@ -1,13 +1,29 @@
 /*
- * The xattrs user.spillfs.* that can be set: their names and what they may say (spillfs.h lists them).
+ * The xattrs user.spillfs.* that can be set (spillfs.h lists them): their names, and the one parser of their texts.
  */
 #ifndef SPILLFS_ARRAY_SETTING_H
 #define SPILLFS_ARRAY_SETTING_H
 
 #include <stdbool.h>
 
-/* -EINVAL: not a value of this setting; -ENODATA: there is no setting of this name. */
-int setting_check(const char *name, const char *value);
+#include "array/dtype.h"
+#include "block/codec.h"
+
+/* What they say. The element type stays a text: dtype.h reads it. */
+struct settings {
+	struct shape shape; /* with the order */
+	struct logical logical;
+	uint32_t block_bytes;      /* 0: not set */
+	struct codec_params codec; /* but elem_bytes */
+};
+
+/* Of an array without attributes. */
+#define SETTINGS_DEFAULT ((struct settings){ .shape.ndims = 1, .codec = { .level = 3, .policy = CODEC_POLICY_AUTO } })
+
+/* The names, the element type first; NULL behind the last. Values are parsed in their order. */
+const char *setting_name(unsigned k);
+/* Puts one value into *out, which may be NULL. -EINVAL: not a value of this setting; -ENODATA: there is no setting of this name. */
+int setting_parse(const char *name, const char *value, struct settings *out);
 
 /* Where a store keeps what a file has of its directory, not of its own: "spillfs.codec" for "user.spillfs.codec". NULL for
  * what is not kept so: what says what the elements are belongs to the file itself, and is copied with it. The result is

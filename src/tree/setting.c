@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "array/dtype.h"
 #include "array/setting.h"
@@ -40,48 +39,54 @@ int setting_dtype_locked(struct inode *i, char **out)
 	return 0;
 }
 
-/* Whole rows in about ARRAY_BLOCK_DEFAULT bytes, so that blocks can be chunks of an array of several dimensions. */
-static uint32_t default_block_locked(struct inode *i, uint32_t elem_bytes)
+int settings_read_locked(struct inode *i, struct settings *out, char **dtype_out)
 {
-	char *text = setting_text_locked(i, SPILLFS_XATTR_SHAPE), *order = setting_text_locked(i, SPILLFS_XATTR_ORDER);
-	struct shape shape = { 0 };
-	uint64_t row = 0;
+	struct settings s = SETTINGS_DEFAULT;
+	int err = setting_dtype_locked(i, dtype_out);
+	const char *name;
 
-	if (text && !shape_parse(text, &shape)) {
-		shape.fortran = order && *order == 'F';
-		row = shape_row(&shape);
+	if (err)
+		return err;
+	for (unsigned k = 1; (name = setting_name(k)); k++) {
+		char *text = setting_text_locked(i, name);
+
+		if (text)
+			setting_parse(name, text, &s);
+		free(text);
 	}
-	free(text);
-	free(order);
+	*out = s;
+	return 0;
+}
+
+/* Whole rows in about ARRAY_BLOCK_DEFAULT bytes, so that blocks can be chunks of an array of several dimensions. */
+static uint32_t default_block(const struct shape *shape, uint32_t elem_bytes)
+{
+	uint64_t row = shape_row(shape);
+
 	row = !row || row > ARRAY_BLOCK_MAX / elem_bytes ? elem_bytes : row * elem_bytes;
 	return row > ARRAY_BLOCK_DEFAULT ? (uint32_t)row : (uint32_t)(ARRAY_BLOCK_DEFAULT / row * row);
 }
 
 int setting_params_locked(struct inode *i, struct array_params *out)
 {
-	char *block = setting_text_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *codec = setting_text_locked(i, SPILLFS_XATTR_CODEC);
-	char *filter = setting_text_locked(i, SPILLFS_XATTR_FILTER), *own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE), *dtype;
-	int err = setting_dtype_locked(i, &dtype);
+	uint32_t elem_bytes = 1;
+	struct settings s;
+	char *dtype, *own;
+	int err = settings_read_locked(i, &s, &dtype);
 
-	if (!err) {
-		*out = (struct array_params){
-			.block_default = !own,
-			.codec.level = !codec ? 3 : strcmp(codec, "none") ? atoi(codec + strlen("zstd:")) : 0,
-			.codec.policy = !filter || !strcmp(filter, "auto") ? CODEC_POLICY_AUTO :
-					!strcmp(filter, "none") ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE,
-			.codec.elem_bytes = 1,
-			.stat_type = dtype_summary(dtype),
-		};
-		if (*dtype)
-			dtype_size(dtype, &out->codec.elem_bytes);
-		out->block_bytes = block ? (uint32_t)strtoul(block, NULL, 10) : default_block_locked(i, out->codec.elem_bytes);
-		if (out->codec.elem_bytes > 16)
-			out->codec.elem_bytes = 1;
-		free(dtype);
-	}
-	free(block);
+	if (err)
+		return err;
+	own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE);
+	if (*dtype)
+		dtype_size(dtype, &elem_bytes);
+	s.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;
+	*out = (struct array_params){
+		.block_bytes = s.block_bytes ? s.block_bytes : default_block(&s.shape, elem_bytes),
+		.block_default = !own,
+		.codec = s.codec,
+		.stat_type = dtype_summary(dtype),
+	};
 	free(own);
-	free(codec);
-	free(filter);
-	return err;
+	free(dtype);
+	return 0;
 }

@@ -24,7 +24,7 @@ static const char *const read_only[] = {
 
 bool xattr_is_setting(const char *name)
 {
-	return setting_check(name, "") != -ENODATA;
+	return setting_parse(name, "", NULL) != -ENODATA;
 }
 
 bool xattr_is_read_only(const char *name)

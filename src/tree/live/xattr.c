@@ -74,7 +74,7 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return -EINVAL;
 	memcpy(text, value, len);
 	text[len] = '\0';
-	return setting_check(name, text);
+	return setting_parse(name, text, NULL);
 }
 
 struct value {
