@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "util/buf.h"
@@ -42,10 +43,20 @@ bool direct_wanted(const struct direct_dir *dir, uint64_t off, size_t n, size_t 
 	return end > begin && end - begin >= min_bytes;
 }
 
-static void count_bytes(const struct direct_io *x, enum stats_id first, bool direct, size_t n)
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80
+#endif
+
+static void count_read(const struct direct_io *x, enum stats_way way, size_t n)
 {
 	if (x->kind != DIRECT_UNCOUNTED)
-		stats_add(first + 2 * x->kind + direct, n);
+		stats_add(stats_backing_read(x->kind, way), n);
+}
+
+static void count_write(const struct direct_io *x, enum stats_way way, size_t n)
+{
+	if (x->kind != DIRECT_UNCOUNTED)
+		stats_add(stats_backing_write(x->kind, way), n);
 }
 
 /* ---- system calls ---- */
@@ -60,12 +71,14 @@ static ssize_t pread_once(int fd, void *buf, size_t n, uint64_t off)
 	return r < 0 ? -errno : r;
 }
 
-static ssize_t pwrite_once(int fd, const void *buf, size_t n, uint64_t off)
+/* `flags` as pwritev2(2) has them. */
+static ssize_t pwrite_once(int fd, const void *buf, size_t n, uint64_t off, int flags)
 {
+	const struct iovec v = { .iov_base = (void *)buf, .iov_len = n };
 	ssize_t r;
 
 	do {
-		r = pwrite(fd, buf, n, (off_t)off);
+		r = flags ? pwritev2(fd, &v, 1, (off_t)off, flags) : pwrite(fd, buf, n, (off_t)off);
 	} while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : r;
 }
@@ -89,12 +102,12 @@ static int pread_all(int fd, char *buf, size_t n, uint64_t off, size_t align, si
 }
 
 /* With `align` a short write goes on at the last whole block. */
-static int pwrite_all(int fd, const char *buf, size_t n, uint64_t off, size_t align)
+static int pwrite_all(int fd, const char *buf, size_t n, uint64_t off, size_t align, int flags)
 {
 	size_t done = 0;
 
 	while (done < n) {
-		ssize_t r = pwrite_once(fd, buf + done, n - done, off + done);
+		ssize_t r = pwrite_once(fd, buf + done, n - done, off + done, flags);
 
 		if (r < 0)
 			return (int)r;
@@ -267,30 +280,31 @@ static int buffered_pread(struct direct_io *x, char *buf, size_t n, uint64_t off
 	int err = pread_all(x->fd, buf, n, off, 0, out);
 
 	if (!err)
-		count_bytes(x, STAT_BACKING_READ_OTHER_BUFFERED, false, *out);
+		count_read(x, STATS_BUFFERED, *out);
 	return err;
 }
 
 static int buffered_pwrite(struct direct_io *x, const char *buf, size_t n, uint64_t off)
 {
+	int flags = x->reach == DIRECT_UNCACHED ? RWF_DONTCACHE : 0;
 	struct edges e;
 	int err;
 
 	if (!n)
 		return 0;
 	if (!x->end) {
-		err = pwrite_all(x->fd, buf, n, off, 0);
+		err = pwrite_all(x->fd, buf, n, off, 0, flags);
 	} else {
 		rwlock_shared(&x->end->lock);
 		e = edges_acquire(x, off, n);
-		err = pwrite_all(x->fd, buf, n, off, 0);
+		err = pwrite_all(x->fd, buf, n, off, 0, flags);
 		if (!err)
 			end_raise(x->end, off + n);
 		edges_release(&e);
 		rwlock_release(&x->end->lock);
 	}
 	if (!err)
-		count_bytes(x, STAT_BACKING_WRITE_OTHER_BUFFERED, false, n);
+		count_write(x, flags ? STATS_UNCACHED : STATS_BUFFERED, n);
 	return err;
 }
 
@@ -307,7 +321,7 @@ static int lease_pread(struct direct_io *x, char *lease, char *buf, size_t n, ui
 	got = got > skip ? got - skip : 0;
 	*out = got < n ? got : n;
 	memcpy(buf, lease + skip, *out);
-	count_bytes(x, STAT_BACKING_READ_OTHER_BUFFERED, true, *out);
+	count_read(x, STATS_DIRECT, *out);
 	return 0;
 }
 
@@ -345,7 +359,7 @@ static int blocks_pwrite_locked(struct direct_io *x, char *lease, const char *bu
 	int err = lease ? fill_lease(x, lease, buf, n, off) : 0;
 
 	if (!err)
-		err = pwrite_all(x->dfd, lease ? lease : buf, (size_t)(end - begin), begin, x->dir->align);
+		err = pwrite_all(x->dfd, lease ? lease : buf, (size_t)(end - begin), begin, x->dir->align, 0);
 	if (err)
 		return err;
 	end_raise(x->end, off + n);
@@ -366,7 +380,7 @@ static int blocks_pwrite(struct direct_io *x, char *lease, const char *buf, size
 	edges_release(&e);
 	rwlock_release(&x->end->lock);
 	if (!err)
-		count_bytes(x, STAT_BACKING_WRITE_OTHER_BUFFERED, true, n);
+		count_write(x, STATS_DIRECT, n);
 	return err;
 }
 
@@ -562,7 +576,7 @@ static bool probe_round_trip(int dfd, size_t align)
 	if (!ok)
 		return false;
 	memset(buf, 0xa5, align);
-	ok = pwrite_once(dfd, buf, align, 0) == (ssize_t)align;
+	ok = pwrite_once(dfd, buf, align, 0, 0) == (ssize_t)align;
 	memset(buf, 0, align);
 	ok = ok && pread_once(dfd, buf, align, 0) == (ssize_t)align;
 	for (size_t i = 0; ok && i < align; i++)
@@ -596,23 +610,19 @@ static size_t probe_file(int fd, size_t lease_bytes, const char **why)
 	return align;
 }
 
-static size_t probe(int dirfd, size_t lease_bytes, const char **why)
-{
-	int fd = -1, err = probe_open(dirfd, &fd);
-	size_t align;
-
-	if (err) {
-		*why = err == -EROFS ? "the file system is read-only" : "no file could be made to try O_DIRECT";
-		return 0;
-	}
-	align = probe_file(fd, lease_bytes, why);
-	close(fd);
-	return align;
-}
-
 void direct_dir_try(struct direct_dir *dir, int dirfd, const char **why)
 {
-	dir->align = probe(dirfd, lease_pool_buf_bytes(dir->leases), why);
+	int fd = -1, err = probe_open(dirfd, &fd);
+
+	dir->align = 0;
+	dir->uncached = false;
+	if (err) {
+		*why = err == -EROFS ? "the file system is read-only" : "no file could be made to try O_DIRECT";
+		return;
+	}
+	dir->align = probe_file(fd, lease_pool_buf_bytes(dir->leases), why);
+	dir->uncached = pwrite_once(fd, "", 1, 0, RWF_DONTCACHE) == 1;
+	close(fd);
 }
 
 void direct_dir_init(struct direct_dir *dir)

@@ -2,6 +2,9 @@
  * Transfers on a file with two descriptors: one that goes through the page cache and one with O_DIRECT.
  * The kernel keeps the two coherent. Private to io/.
  *
+ * An uncached write is the third way: through the page cache, without waiting for the disk, and the kernel begins to write the pages
+ * back at once and drops them when it has (RWF_DONTCACHE of pwritev2(2), Linux 6.14; the file system has to take it, too).
+ *
  * A direct transfer waits for, in this order: a lease; direct_end (RANK_END), while the file is cut; the one
  * or two blocks that it shares with other writes (RANK_EDGE). It holds one lease at a time.
  */
@@ -23,7 +26,8 @@
 
 /* Shared by the transfers in one directory. */
 struct direct_dir {
-	size_t align; /* the block of direct transfers, a power of two; 0: none are made */
+	size_t align;  /* the block of direct transfers, a power of two; 0: none are made */
+	bool uncached; /* the file system takes uncached writes */
 	struct lease_pool *leases;
 	struct lock edges[DIRECT_EDGES]; /* each for the blocks that hash to it */
 };
@@ -37,8 +41,9 @@ struct direct_end {
 };
 
 enum direct_reach {
-	DIRECT_NONE,   /* buffered */
-	DIRECT_MIDDLE, /* the whole blocks, at least IO_DIRECT_MIN of them; the edges buffered */
+	DIRECT_NONE,     /* buffered */
+	DIRECT_UNCACHED, /* buffered, by uncached writes */
+	DIRECT_MIDDLE,   /* the whole blocks, at least IO_DIRECT_MIN of them; the edges buffered */
 	DIRECT_ALL,
 };
 
@@ -47,7 +52,7 @@ struct direct_io {
 	struct direct_dir *dir;
 	struct direct_end *end; /* NULL: the file ends where the kernel says */
 	int fd;
-	int dfd; /* of no use with DIRECT_NONE */
+	int dfd; /* of no use with DIRECT_NONE and DIRECT_UNCACHED */
 	enum direct_reach reach;
 	bool wait;     /* for a lease */
 	unsigned kind; /* 0 to 3: IO_OF_...; DIRECT_UNCOUNTED */
@@ -56,7 +61,8 @@ struct direct_io {
 
 void direct_dir_init(struct direct_dir *dir);
 void direct_dir_fini(struct direct_dir *dir);
-/* dir->leases is set. Tries direct I/O in a directory and sets dir->align; tells why (a static string) either way. */
+/* dir->leases is set. Tries direct transfers and uncached writes in a directory and sets dir->align and dir->uncached; tells why
+ * (a static string) the former are made, or not. */
 void direct_dir_try(struct direct_dir *dir, int dirfd, const char **why);
 /* A second, O_DIRECT descriptor for the file behind fd, whatever its name is by now. -EINVAL: it takes no
  * transfers in blocks of align. */

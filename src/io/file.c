@@ -51,7 +51,7 @@ static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, uns
 {
 	struct file *f = to_file(io);
 	struct direct_io x;
-	int err = fd_get_io(f, off, n, how, &x);
+	int err = fd_get_io(f, off, n, how, false, &x);
 
 	if (err)
 		return err;
@@ -68,7 +68,7 @@ static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, u
 
 	if (f->rdonly)
 		return -EBADF;
-	err = fd_get_io(f, off, n, how, &x);
+	err = fd_get_io(f, off, n, how, true, &x);
 	if (err)
 		return err;
 	atomic_store_explicit(&f->dirty, true, memory_order_relaxed);

@@ -262,7 +262,7 @@ static void fd_want_direct_locked(struct file *f)
 	}
 }
 
-static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t n, unsigned how)
+static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t n, unsigned how, bool writes)
 {
 	const struct file_dir *d = f->dir;
 
@@ -270,9 +270,11 @@ static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t
 		return DIRECT_NONE;
 	if (d->backing == IO_BACKING_DIRECT || (how & IO_DIRECT))
 		return DIRECT_ALL;
-	if (d->backing == IO_BACKING_AUTO && !(how & IO_CACHED) && direct_wanted(&d->direct, off, n, IO_DIRECT_MIN))
-		return DIRECT_MIDDLE;
-	return DIRECT_NONE;
+	if (d->backing != IO_BACKING_AUTO || (how & IO_CACHED) || n < IO_DIRECT_MIN)
+		return DIRECT_NONE;
+	if (writes && d->direct.uncached)
+		return DIRECT_UNCACHED;
+	return direct_wanted(&d->direct, off, n, IO_DIRECT_MIN) ? DIRECT_MIDDLE : DIRECT_NONE;
 }
 
 /* The wanted way as far as there is one; the rest is a fallback. */
@@ -280,8 +282,8 @@ static enum direct_reach reach_locked(struct file *f, enum direct_reach wanted)
 {
 	struct file_dir *d = f->dir;
 
-	if (wanted == DIRECT_NONE)
-		return DIRECT_NONE;
+	if (wanted == DIRECT_NONE || wanted == DIRECT_UNCACHED)
+		return wanted;
 	if (d->direct.align)
 		fd_want_direct_locked(f);
 	if (d->direct.align && !f->no_direct && f->dfd >= 0)
@@ -293,10 +295,10 @@ static enum direct_reach reach_locked(struct file *f, enum direct_reach wanted)
 	return DIRECT_NONE;
 }
 
-int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x)
+int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, bool writes, struct direct_io *x)
 {
 	struct file_dir *d = f->dir;
-	enum direct_reach reach = reach_wanted(f, off, n, how);
+	enum direct_reach reach = reach_wanted(f, off, n, how, writes);
 	int fd, err = fd_get(f, &fd);
 
 	if (err)

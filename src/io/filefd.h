@@ -73,7 +73,7 @@ bool fd_has_writers(struct file *f);
 /* The error of an earlier close by the LRU, once. */
 int fd_take_close_err(struct file *f);
 /* The same for one transfer, with the direct descriptor where the transfer is to use it. */
-int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, struct direct_io *x);
+int fd_get_io(struct file *f, uint64_t off, size_t n, unsigned how, bool writes, struct direct_io *x);
 void fd_put_io(struct file *f, const struct direct_io *x);
 
 /* Direct writes may make the file longer than it is said to be. */

@@ -144,7 +144,9 @@ int io_mark_time(struct io *f);
 int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *p, size_t n);
 
 /* io/file: how transfers reach the disk. DIRECT: all of them past the page cache, which is left empty. AUTO: the
- * aligned middle of those that are large (IO_DIRECT_MIN), and all of those with IO_DIRECT; others buffered.
+ * aligned middle of reads that are large (IO_DIRECT_MIN), and all transfers with IO_DIRECT; others buffered. A large write goes
+ * uncached: through the page cache, which drops its pages when they are on the disk, so that it does not wait; where the kernel
+ * or the file system cannot do that, its aligned middle is direct, too.
  *
  * A direct transfer moves its bytes through one buffer of `leases`, as much at a time as that holds: it borrows,
  * reads or writes whole blocks (a write reads the two that it changes only in part first, alone with them),

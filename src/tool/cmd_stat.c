@@ -186,8 +186,8 @@ static void print_rest(struct figures *all)
 	printf("%-12s %s in use, %s free for reuse, %s given back\n", "pool",
 	       text_size(number(all, "pool_claimed_bytes", NULL)).s, text_size(number(all, "pool_free_bytes", NULL)).s,
 	       text_size(number(all, "pool_punched_bytes", NULL)).s);
-	printf("%-12s %s direct, %s buffered\n", "backing", text_size(number(all, "backing_direct_bytes", NULL)).s,
-	       text_size(number(all, "backing_buffered_bytes", NULL)).s);
+	printf("%-12s %s direct, %s uncached, %s buffered\n", "backing", text_size(number(all, "backing_direct_bytes", NULL)).s,
+	       text_size(number(all, "backing_uncached_bytes", NULL)).s, text_size(number(all, "backing_buffered_bytes", NULL)).s);
 	print_leases(all);
 	printf("%-12s %" PRIu64 " commits, %" PRIu64 " layers sealed\n", "durability",
 	       number(all, "commits", NULL), number(all, "layers_sealed", NULL));

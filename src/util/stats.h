@@ -54,12 +54,16 @@
 	X(STAT_BACKING_READ_LAYERED_DIRECT, "spillfs_backing_read_bytes", "kind=\"layered\",way=\"direct\"", "counter", "") \
 	X(STAT_BACKING_WRITE_OTHER_BUFFERED, "spillfs_backing_write_bytes", "kind=\"other\",way=\"buffered\"", "counter", "Bytes written to the store's files") \
 	X(STAT_BACKING_WRITE_OTHER_DIRECT, "spillfs_backing_write_bytes", "kind=\"other\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_OTHER_UNCACHED, "spillfs_backing_write_bytes", "kind=\"other\",way=\"uncached\"", "counter", "") \
 	X(STAT_BACKING_WRITE_BUCKET_BUFFERED, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"buffered\"", "counter", "") \
 	X(STAT_BACKING_WRITE_BUCKET_DIRECT, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_BUCKET_UNCACHED, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"uncached\"", "counter", "") \
 	X(STAT_BACKING_WRITE_COLUMN_BUFFERED, "spillfs_backing_write_bytes", "kind=\"column\",way=\"buffered\"", "counter", "") \
 	X(STAT_BACKING_WRITE_COLUMN_DIRECT, "spillfs_backing_write_bytes", "kind=\"column\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_COLUMN_UNCACHED, "spillfs_backing_write_bytes", "kind=\"column\",way=\"uncached\"", "counter", "") \
 	X(STAT_BACKING_WRITE_LAYERED_BUFFERED, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"buffered\"", "counter", "") \
 	X(STAT_BACKING_WRITE_LAYERED_DIRECT, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_LAYERED_UNCACHED, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"uncached\"", "counter", "") \
 	X(STAT_POOL_CLAIMED_BYTES, "spillfs_pool_claimed_bytes", "", "gauge", "Bytes of bucket regions in use") \
 	X(STAT_POOL_FREE_BYTES, "spillfs_pool_free_bytes", "", "gauge", "Bytes of freed regions awaiting reuse") \
 	X(STAT_POOL_PUNCHED_BYTES, "spillfs_pool_punched_bytes", "", "counter", "Bytes given back to the store's file system") \
@@ -77,6 +81,20 @@ enum stats_id {
 #undef X
 	STATS_COUNT
 };
+
+/* How bytes reach the store's file system, in the order of the counters of a kind; none is read uncached. */
+enum stats_way { STATS_BUFFERED, STATS_DIRECT, STATS_UNCACHED };
+#define STATS_NKINDS 4u /* other, bucket, column, layered */
+
+static inline enum stats_id stats_backing_read(unsigned kind, enum stats_way way)
+{
+	return (enum stats_id)(STAT_BACKING_READ_OTHER_BUFFERED + 2 * kind + way);
+}
+
+static inline enum stats_id stats_backing_write(unsigned kind, enum stats_way way)
+{
+	return (enum stats_id)(STAT_BACKING_WRITE_OTHER_BUFFERED + 3 * kind + way);
+}
 
 extern _Atomic uint64_t stats_table[STATS_COUNT];
 

@@ -17,6 +17,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "io/filefd.h"
 #include "io/io.h"
 #include "unit.h"
 #include "util/buf.h"
@@ -27,6 +28,15 @@ static struct io_dir *file_dir(enum io_backing backing, struct lease_pool *lease
 	struct io_dir *d = NULL;
 
 	CHECK_OK(io_file_dir(unit_tmpdir_fd(), backing, leases, &d));
+	return d;
+}
+
+/* As where the kernel knows no uncached writes. */
+static struct io_dir *auto_dir_without_uncached(struct lease_pool *leases)
+{
+	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
+
+	((struct file_dir *)d)->direct.uncached = false;
 	return d;
 }
 
@@ -420,13 +430,13 @@ static void backing_script(struct io_dir *d, const unsigned char *model, size_t 
 }
 
 /* Bytes moved by one way, of all kinds. */
-static uint64_t moved(unsigned direct)
+static uint64_t moved(enum stats_way way)
 {
 	uint64_t sum = 0;
 
-	for (unsigned kind = 0; kind < 4; kind++) {
-		sum += stats_read(STAT_BACKING_READ_OTHER_BUFFERED + 2 * kind + direct);
-		sum += stats_read(STAT_BACKING_WRITE_OTHER_BUFFERED + 2 * kind + direct);
+	for (unsigned kind = 0; kind < STATS_NKINDS; kind++) {
+		sum += stats_read(stats_backing_write(kind, way));
+		sum += way == STATS_UNCACHED ? 0 : stats_read(stats_backing_read(kind, way));
 	}
 	return sum;
 }
@@ -458,13 +468,13 @@ UNIT_TEST(io_backings_read_back_equal)
 	unit_rand_fill(&seed, model, size);
 	for (int i = 0; i < 3; i++) {
 		for (size_t skew = 0; skew < 2; skew++) {
-			uint64_t direct = moved(1), buffered = moved(0), fell = fallbacks();
+			uint64_t direct = moved(STATS_DIRECT), buffered = moved(STATS_BUFFERED), fell = fallbacks();
 			struct io_dir *d = file_dir(backings[i], i ? leases : NULL);
 			const char *why = NULL, *way = io_file_backing(d, &why);
 
 			backing_script(d, model, size, skew);
-			direct = moved(1) - direct;
-			buffered = moved(0) - buffered;
+			direct = moved(STATS_DIRECT) - direct;
+			buffered = moved(STATS_BUFFERED) - buffered;
 			CHECK(why && *why);
 			CHECK(direct + buffered >= 2 * size);
 			if (strcmp(way, "direct"))
@@ -487,9 +497,9 @@ UNIT_TEST(io_auto_chooses_by_size_and_use)
 {
 	const size_t big = IO_DIRECT_MIN;
 	unsigned char *buf = buf_alloc(big);
-	uint64_t before = moved(1);
+	uint64_t before = moved(STATS_DIRECT);
 	struct lease_pool *leases = new_pool(1, 64 << 10);
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
+	struct io_dir *d = auto_dir_without_uncached(leases);
 	struct io *f;
 
 	memset(buf, 7, big);
@@ -498,13 +508,13 @@ UNIT_TEST(io_auto_chooses_by_size_and_use)
 	CHECK_OK(io_pwrite(f, buf, big, 4095)); /* its whole blocks are too few */
 	CHECK_OK(io_pwrite_as(f, buf, big, 8192, IO_CACHED));
 	CHECK_OK(io_pread_as(f, buf, big, 8192, IO_CACHED));
-	CHECK_EQ(moved(1), before);
+	CHECK_EQ(moved(STATS_DIRECT), before);
 	if (is_direct(d)) {
 		CHECK_OK(io_pwrite(f, buf, big, 8192));
-		CHECK_EQ(moved(1), before + big);
+		CHECK_EQ(moved(STATS_DIRECT), before + big);
 		CHECK_OK(io_pwrite_as(f, buf, 10, 5, IO_DIRECT));
 		CHECK_OK(io_pread_as(f, buf, 10, 5, IO_DIRECT | IO_CACHED));
-		CHECK_EQ(moved(1), before + big + 20);
+		CHECK_EQ(moved(STATS_DIRECT), before + big + 20);
 	}
 	io_close(f);
 	io_dir_close(d);
@@ -547,6 +557,39 @@ static off_t length(const char *dir, const char *name)
 	return st.st_size;
 }
 
+/* A large write goes uncached: whatever its alignment, and its whole pages are gone once they are on the disk. */
+UNIT_TEST(io_uncached_writes_leave_no_page)
+{
+	const size_t size = (2 << 20) + 777, step = 300001;
+	unsigned char *a = malloc(size), *b = malloc(size);
+	struct lease_pool *leases = new_pool(1, 64 << 10);
+	const char *path = unit_tmpdir();
+	struct io_dir *d = NULL;
+	uint64_t seed = 9, before = moved(STATS_UNCACHED), n;
+	struct io *f;
+
+	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_AUTO, leases, &d));
+	unit_rand_fill(&seed, a, size);
+	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
+	for (size_t off = 0; off < size; off += step)
+		CHECK_OK(io_pwrite(f, a + off, off + step < size ? step : size - off, off));
+	CHECK_OK(io_size(f, &n, NULL));
+	CHECK_EQ(n, size);
+	CHECK_OK(io_sync(f));
+	if (((struct file_dir *)d)->direct.uncached) {
+		CHECK_EQ(moved(STATS_UNCACHED), before + size);
+		/* Pages that two writes share may stay. */
+		CHECK(resident(path, "f") <= 4096 * (size / step + 1));
+	}
+	CHECK_OK(io_pread(f, b, size, 0));
+	CHECK(!memcmp(a, b, size));
+	io_close(f);
+	io_dir_close(d);
+	lease_pool_free(leases);
+	free(a);
+	free(b);
+}
+
 /* Each kind counts what it moved, once, and leaves no page behind, whatever the alignment. */
 UNIT_TEST(io_direct_leaves_no_page_and_counts)
 {
@@ -562,8 +605,8 @@ UNIT_TEST(io_direct_leaves_no_page_and_counts)
 	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_DIRECT, leases, &d));
 	unit_rand_fill(&seed, a, size);
 	for (unsigned k = 0; k < 4 && is_direct(d); k++) {
-		enum stats_id rd = STAT_BACKING_READ_OTHER_DIRECT + 2 * k, wr = STAT_BACKING_WRITE_OTHER_DIRECT + 2 * k;
-		uint64_t read = stats_read(rd), written = stats_read(wr), buffered = moved(0);
+		enum stats_id rd = stats_backing_read(k, STATS_DIRECT), wr = stats_backing_write(k, STATS_DIRECT);
+		uint64_t read = stats_read(rd), written = stats_read(wr), buffered = moved(STATS_BUFFERED);
 
 		CHECK_OK(io_open(d, "f", IO_CREATE | kinds[k], &f));
 		CHECK_OK(io_truncate(f, 0));
@@ -574,7 +617,7 @@ UNIT_TEST(io_direct_leaves_no_page_and_counts)
 		CHECK_OK(io_pread(f, b, 5, 12345));
 		CHECK_EQ(stats_read(wr), written + size);
 		CHECK_EQ(stats_read(rd), read + size + 5);
-		CHECK_EQ(moved(0), buffered);
+		CHECK_EQ(moved(STATS_BUFFERED), buffered);
 		CHECK_OK(io_truncate(f, size - 1000));
 		CHECK_OK(io_punch(f, 5000, 10000));
 		CHECK_OK(io_size(f, &n, NULL));
@@ -683,7 +726,7 @@ UNIT_TEST(io_lease_wait)
 	unsigned char *buf = aligned_alloc(4096, 1 << 20), *back = malloc(1 << 20);
 	struct lease_pool *leases = new_pool(1, 8192);
 	uint64_t seed = 3, lent, waits = stats_read(STAT_LEASE_WAITS), direct;
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
+	struct io_dir *d = auto_dir_without_uncached(leases);
 	struct io *f;
 	void *held;
 
@@ -692,7 +735,7 @@ UNIT_TEST(io_lease_wait)
 	for (int wait = IO_LEASE_WAIT_BUFFERED; wait >= 0 && is_direct(d); wait -= 2) {
 		io_file_set_lease_wait(d, wait);
 		lent = stats_read(STAT_LEASE_FALLBACKS_LENT);
-		direct = moved(1);
+		direct = moved(STATS_DIRECT);
 		CHECK_OK(lease_pool_borrow(leases, &held));
 		CHECK_OK(io_pwrite(f, buf + 2, (1 << 20) - 2, 1)); /* never from aligned memory, which needs no lease */
 		CHECK_OK(io_pread(f, back, (1 << 20) - 2, 1));
@@ -700,7 +743,7 @@ UNIT_TEST(io_lease_wait)
 			CHECK_OK(io_pread_as(f, back, 10000, 1, IO_DIRECT));
 		lease_pool_return(leases, held);
 		CHECK_EQ(stats_read(STAT_LEASE_FALLBACKS_LENT), lent + (wait == IO_LEASE_WAIT_BUFFERED ? 3 : 2));
-		CHECK_EQ(moved(1), direct);
+		CHECK_EQ(moved(STATS_DIRECT), direct);
 		CHECK_OK(io_pread(f, back, (1 << 20) - 2, 1));
 		CHECK(!memcmp(buf + 2, back, (1 << 20) - 2));
 	}
@@ -724,8 +767,8 @@ UNIT_TEST(io_aligned_write)
 {
 	unsigned char *buf = buf_alloc(1 << 20), *back = buf_alloc(1 << 20);
 	struct lease_pool *leases = new_pool(1, 8192);
-	struct io_dir *d = file_dir(IO_BACKING_AUTO, leases);
-	uint64_t seed = 4, direct = moved(1), n;
+	struct io_dir *d = auto_dir_without_uncached(leases);
+	uint64_t seed = 4, direct = moved(STATS_DIRECT), n;
 	struct io *f;
 	void *held;
 
@@ -734,7 +777,7 @@ UNIT_TEST(io_aligned_write)
 	CHECK_OK(lease_pool_borrow(leases, &held));
 	CHECK_OK(io_pwrite(f, buf, 1 << 20, 8192));
 	lease_pool_return(leases, held);
-	CHECK_EQ(moved(1), direct + (is_direct(d) ? 1 << 20 : 0));
+	CHECK_EQ(moved(STATS_DIRECT), direct + (is_direct(d) ? 1 << 20 : 0));
 	CHECK_OK(io_size(f, &n, NULL));
 	CHECK_EQ(n, (1 << 20) + 8192);
 	CHECK_OK(io_pread(f, back, 1 << 20, 8192));
@@ -777,7 +820,7 @@ static void *neighbour_thread(void *arg)
 UNIT_TEST(io_64_threads_on_one_lease) /* hangs if one waits for ever; fails if a write undoes another's */
 {
 	struct lease_pool *leases = new_pool(1, 8192);
-	uint64_t waits = stats_read(STAT_LEASE_WAITS), ns = stats_read(STAT_LEASE_WAIT_NS), buffered = moved(0);
+	uint64_t waits = stats_read(STAT_LEASE_WAITS), ns = stats_read(STAT_LEASE_WAIT_NS), buffered = moved(STATS_BUFFERED);
 	struct io_dir *d = file_dir(IO_BACKING_DIRECT, leases);
 	struct neighbour n[NEIGHBOURS];
 	pthread_t t[NEIGHBOURS];
@@ -799,7 +842,7 @@ UNIT_TEST(io_64_threads_on_one_lease) /* hangs if one waits for ever; fails if a
 	if (is_direct(d)) {
 		CHECK(stats_read(STAT_LEASE_WAITS) > waits);
 		CHECK(stats_read(STAT_LEASE_WAIT_NS) > ns);
-		CHECK_EQ(moved(0), buffered);
+		CHECK_EQ(moved(STATS_BUFFERED), buffered);
 	}
 	CHECK_EQ(stats_read(STAT_LEASES_IN_USE), 0);
 	io_close(f);

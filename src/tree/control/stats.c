@@ -106,16 +106,16 @@ static void put_store(FILE *f, struct tree *t)
 }
 
 /* All kinds together. */
-static void put_backing(FILE *f, const char *way, unsigned direct)
+static void put_backing(FILE *f, const char *name, enum stats_way way)
 {
 	uint64_t sum = 0;
 
-	for (unsigned kind = 0; kind < 4; kind++) {
-		sum += stats_read(STAT_BACKING_READ_OTHER_BUFFERED + 2 * kind + direct);
-		sum += stats_read(STAT_BACKING_WRITE_OTHER_BUFFERED + 2 * kind + direct);
+	for (unsigned kind = 0; kind < STATS_NKINDS; kind++) {
+		sum += stats_read(stats_backing_write(kind, way));
+		sum += way == STATS_UNCACHED ? 0 : stats_read(stats_backing_read(kind, way));
 	}
 	fprintf(f, "# TYPE spillfs_backing_%s_bytes counter\n# HELP spillfs_backing_%s_bytes Bytes moved by %s I/O on the store.\n"
-		"spillfs_backing_%s_bytes_total %" PRIu64 "\n", way, way, way, way, sum);
+		"spillfs_backing_%s_bytes_total %" PRIu64 "\n", name, name, name, name, sum);
 }
 
 static void put_ratio(FILE *f)
@@ -136,8 +136,9 @@ char *control_stats_text(struct tree *t)
 	if (!f)
 		return NULL;
 	put_counters(f);
-	put_backing(f, "direct", 1);
-	put_backing(f, "buffered", 0);
+	put_backing(f, "direct", STATS_DIRECT);
+	put_backing(f, "uncached", STATS_UNCACHED);
+	put_backing(f, "buffered", STATS_BUFFERED);
 	put_ratio(f);
 	put_memory(f, &t->store->account);
 	put_store(f, t);
