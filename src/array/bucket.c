@@ -7,12 +7,14 @@
  * Invariants:
  *  1. An extent covers only bytes that were written, so nothing stale shows through.
  *  2. The region's bytes from `next` on belong to no extent and to no other bucket.
- *  3. A page of a physical file is freed when no extent of this bucket has a byte in it; it goes back to
+ *  3. A page of a physical file is freed when no extent and no place of this bucket has a byte in it; it goes back to
  *     the pool only after the transaction that dropped it is durable.
  *  4. The rows whose offsets lie outside of [dirty_from, dirty_to) and [tail_from, tail_to) are as the map and the tail have them.
  *  5. A truncation that cuts off many extents moves them into the tail. Their rows lie behind the size until commits have
  *     deleted them, some each, from the end: the log of one transaction that deletes all of them could need more than
  *     the reserve. Nothing grows before the tail is gone, and nobody but the stage changes it meanwhile.
+ *  6. A place is room of a region for a hole of the file: no extent has a byte of either. It lasts until the next stage or
+ *     truncation at most.
  */
 #include <assert.h>
 #include <errno.h>
@@ -38,6 +40,8 @@
 #define EXTENT_CUT_BYTES 48u
 /* A change needs no space for so many rows between what is dirty already and itself: the reserve has it. */
 #define ROWS_FREE 1024u
+/* Room that is set aside for bytes on their way, at most: a few requests of each thread of the loop. */
+#define PLACES_MAX_BYTES (32u << 20)
 /* So many extents are cut off at once, however little space there is. */
 #define CUT_LEAST 64u
 
@@ -49,6 +53,7 @@ struct region_list {
 struct bucket {
 	struct array array;
 	struct extent_map map;
+	struct extent_map places;      /* set aside (invariant 6) */
 	struct extent_map tail;        /* cut off; the stage's, which has the inode shared only */
 	uint64_t tail_from, tail_to;   /* file offsets between which the rows were old when it was cut off: none of them is left */
 	uint64_t dirty_from, dirty_to; /* file offsets between which the rows are old; from is UINT64_MAX: none */
@@ -137,10 +142,11 @@ static int load_runs(struct bucket *b)
 
 static_assert(PARTIAL_PAGE_BYTES == POOL_ALIGN, "the pool's pages");
 
-/* Has an extent a byte in the page? None may have all of it. */
+/* Has an extent or a place a byte in the page? None may have all of it. */
 static bool uses_page(const struct bucket *b, uint32_t file, uint64_t phys)
 {
-	return extent_map_has_page(&b->map, file, phys) || extent_map_has_page(&b->tail, file, phys);
+	return extent_map_has_page(&b->map, file, phys) || extent_map_has_page(&b->tail, file, phys) ||
+	       extent_map_has_page(&b->places, file, phys);
 }
 
 static void bucket_close(struct array *a)
@@ -160,6 +166,7 @@ static void bucket_close(struct array *a)
 	give_back_rows(b, false);
 	extent_map_fini(&b->map);
 	extent_map_fini(&b->tail);
+	extent_map_fini(&b->places);
 	runs_fini(&b->runs);
 	free(b->freed.v);
 	free(b);
@@ -169,7 +176,7 @@ static size_t bucket_memory(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
 
-	return sizeof(*b) + b->map.cap * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
+	return sizeof(*b) + (b->map.cap + b->places.cap) * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
 }
 
 /* Finds the extents that a cut had left behind the size when the daemon was killed (invariant 5). */
@@ -195,6 +202,7 @@ static int bucket_open(struct arrays *home, const struct meta_inode *row, const 
 	b->dirty_from = UINT64_MAX;
 	extent_map_init(&b->map);
 	extent_map_init(&b->tail);
+	extent_map_init(&b->places);
 	meta_lock(home->store->meta);
 	err = meta_extents_load_locked(home->store->meta, row->ino, &b->map);
 	if (!err)
@@ -308,39 +316,109 @@ static int write_new(struct bucket *b, const void *buf, const struct extent *e, 
 	return err;
 }
 
+/* The next bytes of the region, at most e->len_bytes of them. They are taken by take_next. */
+static int find_next(struct bucket *b, struct extent *e, bool promised)
+{
+	int err = need_region(b, e->len_bytes, promised);
+
+	if (err)
+		return err;
+	if (e->len_bytes > b->region.len_bytes - b->next_bytes)
+		e->len_bytes = b->region.len_bytes - b->next_bytes;
+	e->file = b->region.file;
+	e->phys_bytes = b->region.off_bytes + b->next_bytes;
+	return 0;
+}
+
+static void take_next(struct bucket *b, const struct extent *e)
+{
+	b->next_bytes += e->len_bytes;
+	release_held(b);
+}
+
+/* A write through the kernel's cache that leaves a hole behind the end has as a rule overtaken another one, which will fill it. Room
+ * for that is set aside (invariant 6), so that what is written in order lies in order, and is read so. Without space or memory
+ * it is not. */
+static void set_aside(struct bucket *b, uint64_t to)
+{
+	struct extent e = { .off_bytes = b->array.size_bytes };
+
+	while (e.off_bytes < to && to - e.off_bytes <= PLACES_MAX_BYTES - b->places.mapped_bytes) {
+		e.len_bytes = to - e.off_bytes;
+		if (find_next(b, &e, false) || extent_map_insert(&b->places, &e))
+			return;
+		take_next(b, &e);
+		e.off_bytes += e.len_bytes;
+	}
+}
+
+/* The room that was set aside for e->off_bytes, at most e->len_bytes of it. False: there is none, up to e->len_bytes. */
+static bool find_place(struct bucket *b, struct extent *e)
+{
+	size_t i = extent_map_find(&b->places, e->off_bytes);
+	const struct extent *p = i < b->places.n ? &b->places.v[i] : NULL;
+	uint64_t in = p ? e->off_bytes - p->off_bytes : 0;
+
+	if (p && p->off_bytes > e->off_bytes && e->len_bytes > p->off_bytes - e->off_bytes)
+		e->len_bytes = p->off_bytes - e->off_bytes;
+	if (!p || p->off_bytes > e->off_bytes)
+		return false;
+	if (e->len_bytes > p->len_bytes - in)
+		e->len_bytes = p->len_bytes - in;
+	e->file = p->file;
+	e->phys_bytes = p->phys_bytes + in;
+	return true;
+}
+
+/* Writes e, of which the caller has the place, and adds it to the map. */
+static int add_extent(struct bucket *b, const void *buf, const struct extent *e, unsigned how, bool promised)
+{
+	int err = write_new(b, buf, e, how, promised);
+
+	if (err)
+		return err;
+	pool_touch(pool_of(b), e->file);
+	return extent_map_insert(&b->map, e);
+}
+
+static int add_in_place(struct bucket *b, const void *buf, const struct extent *e, unsigned how, bool promised)
+{
+	int err = extent_map_remove(&b->places, e->off_bytes, e->len_bytes, NULL, NULL);
+
+	if (err)
+		return err;
+	err = add_extent(b, buf, e, how, promised);
+	if (err)
+		extent_map_insert(&b->places, e); /* without memory it is claimed until the next mount */
+	return err;
+}
+
+static int add_next(struct bucket *b, const void *buf, struct extent *e, unsigned how, bool promised)
+{
+	int err = find_next(b, e, promised);
+
+	if (!err)
+		err = add_extent(b, buf, e, how, promised);
+	if (!err)
+		take_next(b, e);
+	return err;
+}
+
 /* Writes into a gap of the map; *n_out bytes of it. */
 static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out)
 {
-	struct extent e = { .off_bytes = off };
-	struct pool *p = pool_of(b);
-	uint64_t left = len;
-	bool promised = promise_holds(&b->array, off, &left);
-	int err;
+	struct extent e = { .off_bytes = off, .len_bytes = len };
+	bool promised = promise_holds(&b->array, off, &e.len_bytes);
+	int err = find_place(b, &e) ? add_in_place(b, buf, &e, how, promised) : add_next(b, buf, &e, how, promised);
 
-	len = (size_t)left;
-	err = need_region(b, len, promised);
 	if (err)
 		return err;
-	if (len > b->region.len_bytes - b->next_bytes)
-		len = (size_t)(b->region.len_bytes - b->next_bytes);
-	e.len_bytes = len;
-	e.file = b->region.file;
-	e.phys_bytes = b->region.off_bytes + b->next_bytes;
-	err = write_new(b, buf, &e, how, promised);
-	if (err)
-		return err;
-	pool_touch(p, e.file);
-	err = extent_map_insert(&b->map, &e);
-	if (err)
-		return err;
-	b->next_bytes += len;
-	release_held(b);
 	/* It may have become one with the extent behind it. */
-	mark_dirty(b, off, off + len + 1);
+	mark_dirty(b, off, off + e.len_bytes + 1);
 	if (promised)
-		promise_drop(&b->array, off, len);
-	atomic_fetch_add(&b->array.stored_bytes, len);
-	*n_out = len;
+		promise_drop(&b->array, off, e.len_bytes);
+	atomic_fetch_add(&b->array.stored_bytes, e.len_bytes);
+	*n_out = (size_t)e.len_bytes;
 	return 0;
 }
 
@@ -351,6 +429,8 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	size_t done = 0;
 	int err = b->tail.n && off + len > a->size_bytes ? -EAGAIN : runs_reserve(&b->runs);
 
+	if (!err && off > a->size_bytes && (how & IO_KEPT))
+		set_aside(b, off);
 	while (done < len && !err) {
 		uint64_t at = off + done;
 		size_t i = extent_map_find(&b->map, at), n = len - done;
@@ -410,6 +490,13 @@ static void free_piece(void *ctx, const struct extent *piece)
 
 	atomic_fetch_sub(&b->array.stored_bytes, piece->len_bytes);
 	free_pages(b, piece);
+}
+
+/* The holes are holes (invariant 6). */
+static void give_up_places(struct bucket *b)
+{
+	if (b->places.n)
+		extent_map_remove(&b->places, 0, UINT64_MAX, free_pages, b);
 }
 
 /* The extents [i, j) touch [off, end). */
@@ -493,6 +580,8 @@ static int bucket_resize(struct array *a, uint64_t size)
 
 	if (!err && b->tail.n && size > a->size_bytes)
 		err = -EAGAIN;
+	if (!err)
+		give_up_places(b);
 	if (!err && behind && size < a->size_bytes)
 		err = behind > CUT_LEAST && behind > cut_at_once(b) ? cut_later(b, size) : cut(b, size, a->size_bytes - size);
 	if (err)
@@ -618,6 +707,7 @@ static int bucket_stage_locked(struct array *a, const struct layers_facts *facts
 		err = stage_runs_locked(b);
 	if (err)
 		return err;
+	give_up_places(b);
 	give_back_rows(b, true);
 	return defer_freed_locked(b);
 }
@@ -629,6 +719,7 @@ static int bucket_drop_locked(struct array *a)
 	/* The page that the region stopped in was still in use at the last commit: it goes the same way. */
 	b->next_bytes = (b->next_bytes + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
 	release_held(b);
+	give_up_places(b);
 	return defer_freed_locked(b);
 }
 
