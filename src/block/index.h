@@ -118,7 +118,7 @@ int index_merge(struct index *ix, const struct index *newer);
 /* The same without copies of records: `newer` is empty afterwards. -ENOMEM: both are as before, or `newer` is empty and ix only
  * good for index_fini. */
 int index_take(struct index *ix, struct index *newer);
-/* Makes a merged index a full picture: gone records and names, tombstones, and entries that say "all
+/* Makes a merged index a whole state: gone records and names, tombstones, and entries that say "all
  * zeros" go. */
 void index_flatten(struct index *ix);
 

@@ -18,7 +18,7 @@
 #include "block/codec.h"
 #include "block/layer.h"
 #include "store/layers_priv.h"
-#include "store/picture.h"
+#include "store/state_reader.h"
 #include "store/store.h"
 #include "util/buf.h"
 #include "util/err.h"
@@ -123,7 +123,7 @@ bool compact_due(struct layers *ls, enum compact_effort effort)
 		due = true;
 	/* Marking costs more than looking. */
 	if (!due && (enough_dead(ls, effort, false) || effort == COMPACT_SPACE)) {
-		layers_mark_history(ls, true);
+		layers_mark_states(ls, true);
 		due = enough_dead(ls, effort, true);
 	}
 	lock_release(&ls->lock);
@@ -150,21 +150,21 @@ static bool has_space(struct layers *ls, uint64_t bytes, enum compact_effort eff
 /* Calls each with the records of the newest sealed state. */
 static int walk(struct compact *c, int (*each)(struct compact *c, const struct index_record *r, void *ctx), void *ctx)
 {
-	struct picture *p;
-	int err = picture_open(c->ls, &p);
+	struct state_reader *p;
+	int err = state_reader_open(c->ls, &p);
 
 	if (err)
 		return err;
 	while (!err) {
 		struct index_record *r;
 
-		err = picture_record(p, &r);
+		err = state_reader_record(p, &r);
 		if (err)
 			break;
 		err = each(c, r, ctx);
 		index_record_free(r);
 	}
-	picture_close(p);
+	state_reader_close(p);
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -234,7 +234,7 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 		err = -ENOMEM;
 	if (!err) {
 		lock_acquire(&ls->lock);
-		layers_mark_history(ls, effort == COMPACT_SPACE);
+		layers_mark_states(ls, effort == COMPACT_SPACE);
 		choose_among(c, &w.live, effort);
 		lock_release(&ls->lock);
 	}
@@ -573,7 +573,7 @@ int compact_place(const struct compact *c, struct layer_block *b)
 /* The new index as it is written, and the bytes that it makes live. */
 struct fill {
 	struct compact *c;
-	struct picture *picture;
+	struct state_reader *reader;
 	const struct index *open; /* of the open layer, behind the index; NULL: none */
 	struct meta_numbers gone;
 	struct layers_tally live, all;
@@ -597,13 +597,13 @@ static int fill_record(struct fill *f, struct layer_filler *to, struct index_rec
 static int fill_records(struct fill *f, struct layer_filler *to)
 {
 	struct index_record *r;
-	int err = picture_record(f->picture, &r);
+	int err = state_reader_record(f->reader, &r);
 
 	while (!err) {
 		err = fill_record(f, to, r);
 		index_record_free(r);
 		if (!err)
-			err = picture_record(f->picture, &r);
+			err = state_reader_record(f->reader, &r);
 	}
 	return err == -ENOENT ? 0 : err;
 }
@@ -611,13 +611,13 @@ static int fill_records(struct fill *f, struct layer_filler *to)
 static int fill_names(struct fill *f, struct layer_filler *to)
 {
 	struct index_name name;
-	int err = picture_name(f->picture, &name);
+	int err = state_reader_name(f->reader, &name);
 
 	while (!err) {
 		err = layer_fill_name(to, &name);
 		free(name.name);
 		if (!err)
-			err = picture_name(f->picture, &name);
+			err = state_reader_name(f->reader, &name);
 	}
 	return err == -ENOENT ? 0 : err;
 }
@@ -632,12 +632,12 @@ static int fill_index(void *ctx, struct layer_filler *to)
 /* Takes in what was sealed since the plan, too. */
 static int write_index(struct fill *f, uint64_t commit, int64_t time_ns)
 {
-	int err = picture_open(f->c->ls, &f->picture);
+	int err = state_reader_open(f->c->ls, &f->reader);
 
 	if (err)
 		return err;
 	err = layer_seal_full(f->c->file, fill_index, f, commit, time_ns);
-	picture_close(f->picture);
+	state_reader_close(f->reader);
 	if (!err && f->open)
 		err = layers_tally_index(&f->live, f->open, &f->gone);
 	layers_tally_end(&f->live);

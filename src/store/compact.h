@@ -8,10 +8,10 @@
  * small ones are, when a writer finds no space, and on request. The last two seal the open layer first. It copies `-o compact` bytes
  * a second. It takes so many victims that the list of what moves stays below an eighth of `-o cache` (4 MiB at least).
  *
- * The state may have any number of arrays: it is gone through piece by piece (picture.h). In memory are the places of the blocks
+ * The state may have any number of arrays: it is gone through piece by piece (state_reader.h). In memory are the places of the blocks
  * that move, of which one compaction takes a limited number.
  *
- * The commit thread runs one in steps between commits, in this order: plan (by a picture of the newest sealed state), steps
+ * The commit thread runs one in steps between commits, in this order: plan (by the newest sealed state), steps
  * (frames are copied into layers/compact.tmp), install (what was sealed meanwhile is taken in; the open layer stays open, and
  * follows in the log), remap of the open arrays (theirs still point to the old places), commit. A crash before that last
  * commit leaves a file that no row names. Nothing here is thread-safe but compact_moved and compact_place.

@@ -213,7 +213,7 @@ static int refresh(struct layers *ls)
 	for (size_t i = 0; i < l.n && !err; i++) {
 		struct layers_slot *slot;
 
-		/* Only history: what is missing or not readable is not shown. Behind the newest may be the open layer. */
+		/* Only past states: what is missing or not readable is not shown. Behind the newest may be the open layer. */
 		if (l.v[i] < ls->newest->row.number || looks_sealed(ls, l.v[i]))
 			need_layer(ls, l.v[i], &slot);
 	}

@@ -1,5 +1,5 @@
 /*
- * The inside of the set of layers: for layers.c (the set, staging), retain.c (snapshots, dropping), history.c (states), compact.c
+ * The inside of the set of layers: for layers.c (the set, staging), retain.c (snapshots, dropping), state.c, state_reader.c, compact.c
  * and follow.c. Everything here is under the set's lock.
  */
 #ifndef SPILLFS_STORE_LAYERS_PRIV_H
@@ -120,7 +120,7 @@ int layers_retain_locked(struct layers *ls);
 int layers_snapshots_name_locked(struct layers *ls, int64_t time_ns);
 /* Marks the layers that would be needed if the newest state had a chain of its own: by snapshots, and with `window` by the states
  * of the last commits. */
-void layers_mark_history(struct layers *ls, bool window);
+void layers_mark_states(struct layers *ls, bool window);
 int layers_snapshots_load_locked(struct layers *ls);
 int layers_refs_clean(struct layers *ls);
 int layers_snapshots_publish(struct layers *ls);

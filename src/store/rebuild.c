@@ -19,7 +19,7 @@
 
 #include "block/format.h"
 #include "block/layer.h"
-#include "store/history.h"
+#include "store/state.h"
 #include "store/layers_priv.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -95,17 +95,17 @@ static int apply_open(struct rebuild *r)
 static int take_state(struct rebuild *r)
 {
 	struct layers *ls = r->s->layers;
-	struct history *h;
+	struct state *state;
 	uint64_t bad;
 	int err = layers_follow_best(ls, &bad);
 
 	if (!err)
-		err = history_open(ls, 0, &h);
+		err = state_open(ls, 0, &state);
 	if (err)
 		return err;
-	r->report.newest = history_number(h);
-	err = history_merge(h, &r->full);
-	history_put(h);
+	r->report.newest = state_number(state);
+	err = state_merge(state, &r->full);
+	state_put(state);
 	if (err)
 		return err;
 	r->last = bad > r->report.newest ? bad : r->report.newest;
@@ -400,13 +400,13 @@ static int put_snapshots(struct rebuild *r)
 	int err = 0;
 
 	while (!err && !layers_snapshot_next(ls, s.name, &s)) {
-		struct history *h;
+		struct state *state;
 
-		if (history_open(ls, s.layer, &h)) {
+		if (state_open(ls, s.layer, &state)) {
 			lose(r, "snapshots: %s: layer %llu, or one that it builds upon, is lost", s.name, (unsigned long long)s.layer);
 			continue;
 		}
-		history_put(h);
+		state_put(state);
 		err = meta_snapshot_put_locked(r->m, s.name, s.layer, s.time_ns);
 		r->report.snapshots += !err;
 	}

@@ -463,7 +463,7 @@ static void mark_state(struct layers *ls, struct layers_slot *slot)
 	mark_needed(ls, slot);
 }
 
-void layers_mark_history(struct layers *ls, bool window)
+void layers_mark_states(struct layers *ls, bool window)
 {
 	unsigned kept = 1;
 
@@ -529,7 +529,7 @@ int layers_retain_locked(struct layers *ls)
 {
 	size_t i = 0;
 
-	layers_mark_history(ls, true);
+	layers_mark_states(ls, true);
 	if (ls->newest)
 		mark_state(ls, ls->newest);
 	while (i < ls->n) {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/history.h"
+#include "store/state.h"
 #include "store/store.h"
 #include "tree/inode.h"
 
@@ -37,7 +37,7 @@ void tree_dir_release(struct tree *t, struct tree_dir *d)
 		d->next->link = d->link;
 	lock_release(&t->lock);
 	if (d->state)
-		history_put(d->state);
+		state_put(d->state);
 	free(d);
 }
 

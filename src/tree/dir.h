@@ -8,11 +8,11 @@
 
 #include "tree/tree.h"
 
-struct history;
+struct state;
 
 struct tree_dir {
 	struct tree_dir *next, **link; /* in tree.dirs */
-	struct history *state; /* of a follower, whose cookies are positions in a state: that of the walk's start; RANK_ICACHE */
+	struct state *state; /* of a follower, whose cookies are positions in a state: that of the walk's start; RANK_ICACHE */
 	_Atomic uint64_t last; /* of the present: the highest cookie at the walk's start; 0: not known yet */
 };
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "array/layered/inside.h"
-#include "store/history.h"
+#include "store/state.h"
 #include "store/layers.h"
 
 struct held {
@@ -70,7 +70,7 @@ struct layers_slot *held_find(struct held *h, uint64_t layer)
 	return at < h->n && h->v[at].number == layer ? h->v[at].slot : NULL;
 }
 
-int held_add(struct held *h, struct history *past, uint64_t number)
+int held_add(struct held *h, struct state *state, uint64_t number)
 {
 	size_t at = place_of(h, number);
 	struct layers_slot *slot;
@@ -87,7 +87,7 @@ int held_add(struct held *h, struct history *past, uint64_t number)
 		h->v = v;
 		h->cap = cap;
 	}
-	err = past ? history_layer(past, number, &slot) : layers_get(h->set, number, &slot);
+	err = state ? state_layer(state, number, &slot) : layers_get(h->set, number, &slot);
 	if (err)
 		return err == -ESTALE ? 0 : err; /* readers of its blocks fail, and log it */
 	for (size_t k = h->n++; k > at; k--)

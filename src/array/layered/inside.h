@@ -14,7 +14,7 @@
 
 struct cache_entry;
 struct dirty_block;
-struct history;
+struct state;
 struct layers;
 struct layers_slot;
 
@@ -42,7 +42,7 @@ struct layered {
 	atomic_int filter_hint; /* codec's memory */
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
-	struct history *past; /* the state that it is of; NULL: the present */
+	struct state *state; /* the state that it is of; NULL: the present */
 	struct held *held;    /* of a pinned array; else NULL */
 	struct stream reader;
 	uint64_t write_end;
@@ -59,9 +59,9 @@ struct held;
 int held_new(struct layers *set, struct held **out);
 void held_get(struct held *h);
 void held_put(struct held *h);
-/* Nobody shares h yet. past: the state that has the layer, NULL: the present. A layer that is missing is left out: a reader of it
+/* Nobody shares h yet. state: the one that has the layer, NULL: the present. A layer that is missing is left out: a reader of it
  * is told so. -ENOMEM, -EIO. */
-int held_add(struct held *h, struct history *past, uint64_t number);
+int held_add(struct held *h, struct state *state, uint64_t number);
 struct layers_slot *held_find(struct held *h, uint64_t layer);
 
 /* map.c */

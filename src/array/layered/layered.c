@@ -22,15 +22,15 @@
 #include "spillfs.h"
 #include "store/meta.h"
 
-int layered_open_past(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct history *past,
-		      struct array **out)
+int layered_open_state(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct state *state,
+		       struct array **out)
 {
 	struct layered *l = layered_new(&layered_ops, home, row->ino, row->size_bytes, params);
 	int err;
 
 	if (!l)
 		return -ENOMEM;
-	l->past = past;
+	l->state = state;
 	err = layered_replay(l);
 	if (err) {
 		layered_free(l);
@@ -43,7 +43,7 @@ int layered_open_past(struct arrays *home, const struct meta_inode *row, const s
 static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
 			struct array **out)
 {
-	return layered_open_past(home, row, params, NULL, out);
+	return layered_open_state(home, row, params, NULL, out);
 }
 
 static void layered_close(struct array *a)

@@ -6,14 +6,14 @@
 
 #include "array/array.h"
 
-struct history;
+struct state;
 struct spillfs_blocks;
 
 extern const struct array_ops layered_ops;
 
 /* An array as it is in a past state, which outlives it, to be read only. Closed by array_close. */
-int layered_open_past(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct history *past,
-		      struct array **out);
+int layered_open_state(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct state *state,
+		       struct array **out);
 
 /* Where the blocks of a layered array are, from `first` on (spillfs.h). */
 void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out);

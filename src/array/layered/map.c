@@ -14,7 +14,7 @@
 #include "array/layered/dirty.h"
 #include "array/layered/inside.h"
 #include "array/promise.h"
-#include "store/history.h"
+#include "store/state.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "util/err.h"
@@ -106,8 +106,8 @@ static uint64_t stored_bytes(struct layered *l)
 
 int layered_replay(struct layered *l)
 {
-	struct history *past = l->past;
-	int err = past ? history_replay(past, l->array.ino, replay_record, l) :
+	struct state *state = l->state;
+	int err = state ? state_replay(state, l->array.ino, replay_record, l) :
 			 layers_replay(l->array.home->store->layers, l->array.ino, replay_record, l);
 
 	if (!err)

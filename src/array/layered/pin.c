@@ -64,7 +64,7 @@ static int fill(struct layered *pin, struct layered *from, uint64_t first, uint6
 		err = copy_map(from, first, count, &pin->map);
 	for (; !err && blockmap_next(&pin->map, block, &block, &e); block++) {
 		if (e->ref.frame_off)
-			err = held_add(pin->held, from->past, e->ref.layer);
+			err = held_add(pin->held, from->state, e->ref.layer);
 	}
 	return err;
 }
@@ -81,7 +81,7 @@ int pin_array(struct array *a, uint64_t off, uint64_t len, struct array **out)
 	l = layered_new(&pin_ops, a->home, a->ino, a->size_bytes, &a->params);
 	if (!l)
 		return -ENOMEM;
-	l->past = layered_of(a)->past;
+	l->state = layered_of(a)->state;
 	err = fill(l, layered_of(a), first, len ? (off + len - 1) / bs - first + 1 : 0);
 	if (err) {
 		pin_close(&l->array);

@@ -13,7 +13,7 @@
 #include "array/layered/inside.h"
 #include "block/cache.h"
 #include "block/layer.h"
-#include "store/history.h"
+#include "store/state.h"
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -23,7 +23,7 @@
 
 struct load {
 	struct store *store;
-	struct history *past; /* NULL: the present, or a pinned array */
+	struct state *state; /* NULL: the present, or a pinned array */
 	struct held *held;
 	uint64_t ino, block;
 	struct block_ref ref;
@@ -43,7 +43,7 @@ static int load_frame(void *ctx, void *dst, size_t size)
 	if (load->held)
 		slot = held_find(load->held, b.layer);
 	else
-		err = load->past ? history_layer(load->past, b.layer, &slot) : layers_get(ls, b.layer, &slot);
+		err = load->state ? state_layer(load->state, b.layer, &slot) : layers_get(ls, b.layer, &slot);
 	if (err || !slot)
 		return err ? err : -ESTALE;
 	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
@@ -59,21 +59,21 @@ static void load_hold(struct load *load)
 {
 	if (load->held)
 		held_get(load->held);
-	else if (load->past)
-		history_get(load->past);
+	else if (load->state)
+		state_get(load->state);
 }
 
 static void load_let_go(struct load *load)
 {
 	if (load->held)
 		held_put(load->held);
-	else if (load->past)
-		history_put(load->past);
+	else if (load->state)
+		state_put(load->state);
 }
 
 static struct load load_of(struct layered *l, const struct block_ref *ref, uint64_t block, unsigned how)
 {
-	return (struct load){ .store = l->array.home->store, .past = l->held ? NULL : l->past,
+	return (struct load){ .store = l->array.home->store, .state = l->held ? NULL : l->state,
 			      .held = l->held, .ino = l->array.ino, .block = block, .ref = *ref, .how = how };
 }
 
@@ -87,7 +87,7 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 		err = err_corrupt("layers", r->layer, "the layer is missing");
 	if (err != -EUCLEAN)
 		return err;
-	if (m && !l->past) {
+	if (m && !l->state) {
 		meta_lock(m);
 		meta_path_locked(m, META_INO_LAYERS, l->array.ino, path, sizeof(path));
 		meta_unlock(m);

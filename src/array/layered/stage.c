@@ -93,7 +93,7 @@ int layered_drop_locked(struct array *a)
 	return 0;
 }
 
-/* A block that is in a moved layer has not changed since it was staged, so that the compaction's picture of the staged state has
+/* A block that is in a moved layer has not changed since it was staged, so that the compaction's record of the staged state has
  * it. */
 int layered_remap(struct array *a, const struct compact *c)
 {

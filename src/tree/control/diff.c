@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/history.h"
+#include "store/state.h"
 #include "store/store.h"
 #include "tree/control/control.h"
 #include "tree/inode.h"
@@ -19,7 +19,7 @@
 
 /* Two states side by side. */
 struct differ {
-	struct history *a, *b;
+	struct state *a, *b;
 	struct index whole_a, whole_b;
 	FILE *f;
 	char path[PATH_MAX_BYTES];
@@ -152,10 +152,10 @@ static int compare_states(struct differ *d, char **out)
 {
 	char *text = NULL;
 	size_t len;
-	int err = history_merge(d->a, &d->whole_a);
+	int err = state_merge(d->a, &d->whole_a);
 
 	if (!err)
-		err = history_merge(d->b, &d->whole_b);
+		err = state_merge(d->b, &d->whole_b);
 	d->f = err ? NULL : open_memstream(&text, &len);
 	if (!err && !d->f)
 		err = -ENOMEM;
@@ -176,16 +176,16 @@ static int compare_states(struct differ *d, char **out)
 int control_diff_text(struct tree *t, uint64_t a, uint64_t b, char **out)
 {
 	struct differ *d = calloc(1, sizeof(*d));
-	int err = d ? history_open(t->store->layers, a, &d->a) : -ENOMEM;
+	int err = d ? state_open(t->store->layers, a, &d->a) : -ENOMEM;
 
 	if (!err)
-		err = history_open(t->store->layers, b, &d->b);
+		err = state_open(t->store->layers, b, &d->b);
 	if (!err)
 		err = compare_states(d, out);
 	if (d && d->b)
-		history_put(d->b);
+		state_put(d->b);
 	if (d && d->a)
-		history_put(d->a);
+		state_put(d->a);
 	free(d);
 	return err;
 }

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "block/index.h"
-#include "store/history.h"
+#include "store/state.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/live/live.h"
@@ -136,7 +136,7 @@ static int relog(struct tree *t, bool layers)
 {
 	struct meta *m = t->store->meta;
 	struct index log;
-	int err = history_merge_present(t->store->layers, &log);
+	int err = state_merge_present(t->store->layers, &log);
 
 	if (err)
 		return err;

@@ -20,7 +20,7 @@
 
 /* Attributes. */
 
-static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
+static void dir_attr(struct state *state, uint64_t number, struct tree_attr *out)
 {
 	const struct index_record *r = NULL;
 	struct stat *st = &out->st;
@@ -29,9 +29,9 @@ static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
 	st->st_ino = number;
 	st->st_nlink = 2;
 	st->st_blksize = TREE_IO_BYTES;
-	if (past_ino_of(number) == META_INO_ROOT || history_inode(h, past_ino_of(number), &r)) {
+	if (past_ino_of(number) == META_INO_ROOT || state_inode(state, past_ino_of(number), &r)) {
 		st->st_mode = S_IFDIR | 0755;
-		st->st_atim = st->st_mtim = st->st_ctim = clock_timespec(history_time_ns(h));
+		st->st_atim = st->st_mtim = st->st_ctim = clock_timespec(state_time_ns(state));
 	} else {
 		st->st_mode = r->mode;
 		st->st_uid = r->uid;
@@ -44,7 +44,7 @@ static void dir_attr(struct history *h, uint64_t number, struct tree_attr *out)
 
 int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 {
-	struct history *h;
+	struct state *state;
 	struct inode *i;
 	int err;
 
@@ -52,22 +52,22 @@ int past_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		inode_stat(i, out);
 		return 0;
 	}
-	err = past_state_of(t, ino, &h);
+	err = past_state_of(t, ino, &state);
 	if (err)
 		return err;
-	dir_attr(h, ino, out);
-	history_put(h);
+	dir_attr(state, ino, out);
+	state_put(state);
 	return 0;
 }
 
 void past_present(struct tree *t, struct tree_attr *out)
 {
-	struct history *h;
+	struct state *state;
 	uint64_t number = past_number(ROOT_PRESENT, META_INO_LAYERS);
 
-	if (!past_state_of(t, number, &h)) {
-		dir_attr(h, number, out);
-		history_put(h);
+	if (!past_state_of(t, number, &state)) {
+		dir_attr(state, number, out);
+		state_put(state);
 		return;
 	}
 	memset(out, 0, sizeof(*out));
@@ -79,7 +79,7 @@ void past_present(struct tree *t, struct tree_attr *out)
 int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
 	struct layers_snapshot s;
-	struct history *h;
+	struct state *state;
 	uint64_t layer, root;
 	char *end;
 	int err = 0;
@@ -94,32 +94,32 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 			return err;
 		layer = s.layer;
 	}
-	err = past_get_state(t, layer, &h);
+	err = past_get_state(t, layer, &state);
 	if (err)
 		return err;
 	err = past_need_root(t, name, layer, &root);
 	if (!err) {
-		dir_attr(h, past_number(root, META_INO_ROOT), out);
+		dir_attr(state, past_number(root, META_INO_ROOT), out);
 		out->name_ms = 0;
 		if (name[0] != '@')
 			out->st.st_atim = out->st.st_mtim = out->st.st_ctim = clock_timespec(s.time_ns);
 	}
-	history_put(h);
+	state_put(state);
 	return err;
 }
 
 /* Directories. */
 
-static int entry_attr(struct tree *t, struct history *h, uint64_t root, uint64_t ino, bool count, struct tree_attr *out)
+static int entry_attr(struct tree *t, struct state *state, uint64_t root, uint64_t ino, bool count, struct tree_attr *out)
 {
 	const struct index_record *r;
 	struct inode *i;
-	int err = history_inode(h, ino, &r);
+	int err = state_inode(state, ino, &r);
 
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
 	if (S_ISDIR(r->mode)) {
-		dir_attr(h, past_number(root, ino), out);
+		dir_attr(state, past_number(root, ino), out);
 		return 0;
 	}
 	if (!count) {
@@ -128,7 +128,7 @@ static int entry_attr(struct tree *t, struct history *h, uint64_t root, uint64_t
 		out->st.st_mode = r->mode;
 		return 0;
 	}
-	err = past_get_file(t, h, r, &i);
+	err = past_get_file(t, state, r, &i);
 	if (!err) {
 		inode_stat(i, out);
 		out->name_ms = root == ROOT_PRESENT ? 0 : TREE_KEEP_MS;
@@ -139,8 +139,8 @@ static int entry_attr(struct tree *t, struct history *h, uint64_t root, uint64_t
 int past_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
 	uint64_t ino, root = past_root_of(parent);
-	struct history *h;
-	int err = past_state_of(t, parent, &h);
+	struct state *state;
+	int err = past_state_of(t, parent, &state);
 
 	(void)who;
 	if (err)
@@ -151,13 +151,13 @@ int past_lookup(struct tree *t, uint64_t parent, const char *name, const struct 
 		else
 			err = strcmp(name, "layers") ? -ENOENT : 0;
 		if (!strcmp(name, "layers"))
-			dir_attr(h, past_number(root, META_INO_LAYERS), out);
+			dir_attr(state, past_number(root, META_INO_LAYERS), out);
 	} else {
-		err = history_find(h, past_ino_of(parent), name, &ino);
+		err = state_find(state, past_ino_of(parent), name, &ino);
 		if (!err)
-			err = entry_attr(t, h, root, ino, true, out);
+			err = entry_attr(t, state, root, ino, true, out);
 	}
-	history_put(h);
+	state_put(state);
 	return err;
 }
 
@@ -192,38 +192,38 @@ static int add_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 }
 
 /* The state in which the listing of the directory was begun; at its start, the newest. */
-static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct history **out)
+static int listed_state(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t cookie, struct state **out)
 {
-	struct history *h = NULL, *old;
+	struct state *state = NULL, *old;
 	int err;
 
 	if (past_root_of(ino) != ROOT_PRESENT)
 		return past_state_of(t, ino, out);
 	lock_acquire(&t->lock);
 	if (cookie && d->state)
-		h = history_get(d->state);
+		state = state_get(d->state);
 	lock_release(&t->lock);
-	if (!h) {
-		err = past_state_of(t, ino, &h);
+	if (!state) {
+		err = past_state_of(t, ino, &state);
 		if (err)
 			return err;
 		lock_acquire(&t->lock);
 		old = d->state;
-		d->state = history_get(h);
+		d->state = state_get(state);
 		lock_release(&t->lock);
 		if (old)
-			history_put(old);
+			state_put(old);
 	}
-	*out = h;
+	*out = state;
 	return 0;
 }
 
-static void list_root(uint64_t ino, struct history *h, uint64_t cookie, struct tree_listing *to)
+static void list_root(uint64_t ino, struct state *state, uint64_t cookie, struct tree_listing *to)
 {
 	struct tree_dirent *d = cookie ? NULL : dir_add(to, 1, "layers");
 
 	if (d)
-		dir_attr(h, past_number(past_root_of(ino), META_INO_LAYERS), &d->attr);
+		dir_attr(state, past_number(past_root_of(ino), META_INO_LAYERS), &d->attr);
 	d = cookie < 2 ? dir_add(to, 2, VIEWS_NAME) : NULL;
 	if (d) {
 		d->attr.st.st_ino = views_root_number(ino);
@@ -234,29 +234,29 @@ static void list_root(uint64_t ino, struct history *h, uint64_t cookie, struct t
 int past_readdir(struct tree *t, uint64_t ino, uint64_t cookie, struct tree_listing *to)
 {
 	size_t first = to->n;
-	struct history *h;
-	int err = listed_state(t, to->dir, ino, cookie, &h);
+	struct state *state;
+	int err = listed_state(t, to->dir, ino, cookie, &state);
 
 	if (err)
 		return err;
 	if (past_ino_of(ino) == META_INO_ROOT)
-		list_root(ino, h, cookie, to);
+		list_root(ino, state, cookie, to);
 	else
-		err = history_walk(h, past_ino_of(ino), cookie, add_name, to);
+		err = state_walk(state, past_ino_of(ino), cookie, add_name, to);
 	for (size_t k = first; k < to->n && !err && past_ino_of(ino) != META_INO_ROOT; k++) {
 		struct tree_dirent *d = &to->v[k];
 
-		err = entry_attr(t, h, past_root_of(ino), d->attr.st.st_ino, to->count, &d->attr);
+		err = entry_attr(t, state, past_root_of(ino), d->attr.st.st_ino, to->count, &d->attr);
 		d->counted = !err && to->count && !S_ISDIR(d->attr.st.st_mode);
 	}
-	history_put(h);
+	state_put(state);
 	return err;
 }
 
 /* Entries as views want them. */
 
 struct entries {
-	struct history *state;
+	struct state *state;
 	uint64_t root;
 	int (*each)(void *ctx, const struct realm_entry *e);
 	void *ctx;
@@ -276,7 +276,7 @@ static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino
 {
 	struct entries *to = ctx;
 	const struct index_record *r;
-	int err = history_inode(to->state, ino, &r);
+	int err = state_inode(to->state, ino, &r);
 
 	return err ? (err == -ENOENT ? -EUCLEAN : err) : give_record(to, cookie, name, r);
 }
@@ -289,14 +289,14 @@ int past_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie,
 
 	if (err)
 		return err;
-	err = history_walk(to.state, past_ino_of(dir), cookie, give_entry, &to);
-	history_put(to.state);
+	err = state_walk(to.state, past_ino_of(dir), cookie, give_entry, &to);
+	state_put(to.state);
 	return err;
 }
 
-static int look_for(struct history *h, uint64_t dir, const struct realm_stem *what)
+static int look_for(struct state *state, uint64_t dir, const struct realm_stem *what)
 {
-	struct entries to = { .state = h, .root = past_root_of(dir), .each = what->each, .ctx = what->ctx };
+	struct entries to = { .state = state, .root = past_root_of(dir), .each = what->each, .ctx = what->ctx };
 	char name[META_NAME_MAX + 1];
 	int err = 0;
 
@@ -307,7 +307,7 @@ static int look_for(struct history *h, uint64_t dir, const struct realm_stem *wh
 		if (strlen(what->stem) + strlen(ending) > META_NAME_MAX)
 			continue;
 		strcpy(stpcpy(name, what->stem), ending);
-		if (!history_find(h, past_ino_of(dir), name, &ino))
+		if (!state_find(state, past_ino_of(dir), name, &ino))
 			err = give_entry(&to, 0, name, ino);
 	}
 	return err < 0 ? err : 0;
@@ -316,20 +316,20 @@ static int look_for(struct history *h, uint64_t dir, const struct realm_stem *wh
 int past_find(struct tree *t, uint64_t dir, const struct realm_stem *what, struct inode **out)
 {
 	const struct index_record *r;
-	struct history *h;
+	struct state *state;
 	uint64_t ino;
-	int err = past_state_of(t, dir, &h);
+	int err = past_state_of(t, dir, &state);
 
 	if (err)
 		return err;
-	err = look_for(h, dir, what);
+	err = look_for(state, dir, what);
 	if (!err && what->pick) {
 		ino = what->pick(what->ctx);
-		err = ino ? history_inode(h, past_ino_of(ino), &r) : -ENOENT;
+		err = ino ? state_inode(state, past_ino_of(ino), &r) : -ENOENT;
 		if (!err)
-			err = past_get_file(t, h, r, out);
+			err = past_get_file(t, state, r, out);
 	}
-	history_put(h);
+	state_put(state);
 	return err;
 }
 
@@ -365,7 +365,7 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 {
 	struct index_record of = { 0 };
 	const struct index_record *r = &of;
-	struct history *h = NULL;
+	struct state *state = NULL;
 	struct inode *i;
 	int err = 0;
 
@@ -373,14 +373,14 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 		of.xattrs = past_of(i)->xattrs;
 		of.xattrs_len = (uint32_t)past_of(i)->xattrs_len;
 	} else {
-		err = past_state_of(t, ino, &h);
-		if (!err && history_inode(h, past_ino_of(ino), &r))
+		err = past_state_of(t, ino, &state);
+		if (!err && state_inode(state, past_ino_of(ino), &r))
 			r = &of;
 	}
 	if (!err)
 		err = index_record_xattr_walk(r, see_xattr, w);
-	if (h)
-		history_put(h);
+	if (state)
+		state_put(state);
 	if (err < 0)
 		free(w->out);
 	return err < 0 ? err : 0;

@@ -31,8 +31,8 @@ static int copy_facts(struct past_inode *p, uint64_t layer, const struct index_r
 	return 0;
 }
 
-/* The inode of a file of state h, with one more reference. */
-int past_get_file(struct tree *t, struct history *h, const struct index_record *r, struct inode **out)
+/* The inode of a file of state state, with one more reference. */
+int past_get_file(struct tree *t, struct state *state, const struct index_record *r, struct inode **out)
 {
 	const struct meta_inode row = {
 		.ino = past_number(r->version, r->ino), .kind = r->kind, .mode = r->mode, .nlink = 1, .uid = r->uid,
@@ -47,13 +47,13 @@ int past_get_file(struct tree *t, struct history *h, const struct index_record *
 	if (!p)
 		return -ENOMEM;
 	inode_init(&p->base, t, REALM_PAST, &row);
-	if (copy_facts(p, history_number(h), r)) {
+	if (copy_facts(p, state_number(state), r)) {
 		inode_free(&p->base);
 		return -ENOMEM;
 	}
 	*out = inode_get_made(&p->base);
 	/* The state in which the file was found first may have been dropped since; this one is there. */
-	atomic_store(&past_of(*out)->layer, history_number(h));
+	atomic_store(&past_of(*out)->layer, state_number(state));
 	return 0;
 }
 
@@ -62,26 +62,26 @@ static int hold_state(struct past_inode *p)
 {
 	struct tree *t = p->base.tree;
 	const struct index_record *r;
-	struct history *h;
+	struct state *state;
 
-	if (p->state || !history_open(t->store->layers, atomic_load(&p->layer), &p->state))
+	if (p->state || !state_open(t->store->layers, atomic_load(&p->layer), &p->state))
 		return 0;
 	/* The state in which it was found is gone; the newest may have the same version of it. */
-	if (past_state_of(t, past_number(ROOT_PRESENT, META_INO_ROOT), &h))
+	if (past_state_of(t, past_number(ROOT_PRESENT, META_INO_ROOT), &state))
 		return -ESTALE;
-	if (history_inode(h, p->ino, &r) || r->version != past_root_of(p->base.ino)) {
-		history_put(h);
+	if (state_inode(state, p->ino, &r) || r->version != past_root_of(p->base.ino)) {
+		state_put(state);
 		return -ESTALE;
 	}
-	atomic_store(&p->layer, history_number(h));
-	p->state = h;
+	atomic_store(&p->layer, state_number(state));
+	p->state = state;
 	return 0;
 }
 
 static void let_go_state(struct past_inode *p)
 {
 	if (p->state)
-		history_put(p->state);
+		state_put(p->state);
 	p->state = NULL;
 }
 
@@ -113,7 +113,7 @@ int past_load(struct inode *i, struct array **out)
 		err = setting_params_locked(i, &params);
 	if (err)
 		return err;
-	return layered_open_past(i->tree->arrays, &row, &params, p->state, out);
+	return layered_open_state(i->tree->arrays, &row, &params, p->state, out);
 }
 
 int past_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out)

@@ -4,7 +4,7 @@
 #ifndef SPILLFS_TREE_PAST_INSIDE_H
 #define SPILLFS_TREE_PAST_INSIDE_H
 
-#include "store/history.h"
+#include "store/state.h"
 #include "tree/past/past.h"
 
 /* A number: of a file its own and the layer in which it last changed; of a directory its own and that of a root. */
@@ -31,13 +31,13 @@ static inline uint64_t past_ino_of(uint64_t number)
 struct index_record;
 
 /* states.c. The state at a sealed layer, and the state that an inode number belongs to (-ESTALE: it is gone). With a reference. */
-int past_get_state(struct tree *t, uint64_t layer, struct history **out);
-int past_state_of(struct tree *t, uint64_t number, struct history **out);
+int past_get_state(struct tree *t, uint64_t layer, struct state **out);
+int past_state_of(struct tree *t, uint64_t number, struct state **out);
 /* The root of a name in snapshots/ that stands for this layer. */
 int past_need_root(struct tree *t, const char *name, uint64_t layer, uint64_t *out);
 
-/* files.c. The inode of a file of state h, with one more reference. */
-int past_get_file(struct tree *t, struct history *h, const struct index_record *r, struct inode **out);
+/* files.c. The inode of a file of state state, with one more reference. */
+int past_get_file(struct tree *t, struct state *state, const struct index_record *r, struct inode **out);
 int past_open_file(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		   struct tree_file_info *info);
 void past_fini(struct inode *i);

@@ -1,5 +1,5 @@
 /*
- * States in the tree (store/history.h): snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose present is the
+ * States in the tree (store/state.h): snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose present is the
  * newest state. Read-only.
  *
  * Inode numbers: a file's are made of its own number and of the layer in which it last changed, so that
@@ -18,7 +18,7 @@
 
 #include "tree/inode.h"
 
-struct history;
+struct state;
 
 struct past_inode {
 	struct inode base;
@@ -27,7 +27,7 @@ struct past_inode {
 	char *dtype, *target;
 	void *xattrs;
 	size_t xattrs_len;
-	struct history *state; /* while the array is open */
+	struct state *state; /* while the array is open */
 };
 
 static inline struct past_inode *past_of(const struct inode *i)

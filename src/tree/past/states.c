@@ -23,45 +23,45 @@ struct past_root {
 struct past_states {
 	struct past_root *roots; /* root n is [n - 1]; RANK_ICACHE, as all of it */
 	size_t nroots, cap_roots;
-	struct history *kept[STATES_KEPT]; /* used last */
+	struct state *kept[STATES_KEPT]; /* used last */
 	struct lock lock;        /* RANK_COMMIT: the follower's thread */
 	pthread_cond_t wake;
 	pthread_t thread;
 	bool follows, stop;
 };
 
-/* Keeps h ready, in place of the one used longest ago. */
-static void keep_state(struct tree *t, struct history *h)
+/* Keeps state ready, in place of the one used longest ago. */
+static void keep_state(struct tree *t, struct state *state)
 {
 	struct past_states *s = t->past;
-	struct history *old;
+	struct state *old;
 
 	lock_acquire(&t->lock);
 	old = s->kept[STATES_KEPT - 1];
 	memmove(&s->kept[1], &s->kept[0], (STATES_KEPT - 1) * sizeof(*s->kept));
-	s->kept[0] = history_get(h);
+	s->kept[0] = state_get(state);
 	lock_release(&t->lock);
 	if (old)
-		history_put(old);
+		state_put(old);
 }
 
-int past_get_state(struct tree *t, uint64_t layer, struct history **out)
+int past_get_state(struct tree *t, uint64_t layer, struct state **out)
 {
 	struct past_states *s = t->past;
-	struct history *found = NULL;
+	struct state *found = NULL;
 	int err;
 
 	lock_acquire(&t->lock);
 	for (size_t k = 0; k < STATES_KEPT && !found; k++) {
-		if (s->kept[k] && history_number(s->kept[k]) == layer)
-			found = history_get(s->kept[k]);
+		if (s->kept[k] && state_number(s->kept[k]) == layer)
+			found = state_get(s->kept[k]);
 	}
 	lock_release(&t->lock);
 	if (found) {
 		*out = found;
 		return 0;
 	}
-	err = history_open(t->store->layers, layer, out);
+	err = state_open(t->store->layers, layer, out);
 	if (!err)
 		keep_state(t, *out);
 	return err;
@@ -70,7 +70,7 @@ int past_get_state(struct tree *t, uint64_t layer, struct history **out)
 void past_forget_states(struct tree *t)
 {
 	struct past_states *s = t->past;
-	struct history *kept[STATES_KEPT];
+	struct state *kept[STATES_KEPT];
 
 	lock_acquire(&t->lock);
 	memcpy(kept, s->kept, sizeof(kept));
@@ -78,7 +78,7 @@ void past_forget_states(struct tree *t)
 	lock_release(&t->lock);
 	for (size_t k = 0; k < STATES_KEPT; k++) {
 		if (kept[k])
-			history_put(kept[k]);
+			state_put(kept[k]);
 	}
 }
 
@@ -101,7 +101,7 @@ static int root_layer(struct tree *t, uint64_t root, uint64_t *out)
 	return err;
 }
 
-int past_state_of(struct tree *t, uint64_t number, struct history **out)
+int past_state_of(struct tree *t, uint64_t number, struct state **out)
 {
 	uint64_t layer;
 	int err = root_layer(t, past_root_of(number), &layer);

@@ -14,7 +14,7 @@
 #include "block/layer.h"
 #include "store/commit.h"
 #include "store/compact.h"
-#include "store/history.h"
+#include "store/state.h"
 #include "store/layers_priv.h"
 #include "store/rebuild.h"
 #include "store/store.h"
@@ -31,7 +31,7 @@ static uint64_t rand_state = 7;
 static const struct tree_caller me;
 
 /* What the files of a state hold; the second half of them is in the directory d. */
-struct state {
+struct expected {
 	uint64_t layer;
 	struct {
 		bool there;
@@ -190,7 +190,7 @@ static size_t count_entries(struct tree *t, uint64_t ino)
 }
 
 /* `layers` is the directory of that name in any view. */
-static void check_files(struct tree *t, uint64_t layers, const struct state *s)
+static void check_files(struct tree *t, uint64_t layers, const struct expected *s)
 {
 	size_t n[2] = { 1, 0 }; /* d itself */
 	struct tree_attr d, a;
@@ -227,7 +227,7 @@ static int find_state(struct tree *t, const char *name, uint64_t *layers_out)
 	return err;
 }
 
-static void check_named(struct tree *t, const char *name, const struct state *s)
+static void check_named(struct tree *t, const char *name, const struct expected *s)
 {
 	uint64_t layers = 0;
 
@@ -236,7 +236,7 @@ static void check_named(struct tree *t, const char *name, const struct state *s)
 }
 
 /* snapshots/@N. */
-static void check_state(struct tree *t, const struct state *s)
+static void check_state(struct tree *t, const struct expected *s)
 {
 	char name[32];
 
@@ -244,7 +244,7 @@ static void check_state(struct tree *t, const struct state *s)
 	check_named(t, name, s);
 }
 
-static bool state_there(struct tree *t, uint64_t layer)
+static bool expected_there(struct tree *t, uint64_t layer)
 {
 	char name[32];
 	uint64_t layers;
@@ -258,7 +258,7 @@ static bool state_there(struct tree *t, uint64_t layer)
 
 /* ---- changes, to the store and to the model ---- */
 
-static void state_copy(const struct state *from, uint64_t layer, struct state *to)
+static void expected_copy(const struct expected *from, uint64_t layer, struct expected *to)
 {
 	*to = *from;
 	to->layer = layer;
@@ -270,13 +270,13 @@ static void state_copy(const struct state *from, uint64_t layer, struct state *t
 	}
 }
 
-static void state_fini(struct state *s)
+static void expected_fini(struct expected *s)
 {
 	for (unsigned i = 0; i < NFILES; i++)
 		free(s->f[i].p);
 }
 
-static uint64_t need_file(struct world *w, struct state *s, unsigned i)
+static uint64_t need_file(struct world *w, struct expected *s, unsigned i)
 {
 	struct tree_attr a;
 	char name[16];
@@ -295,7 +295,7 @@ static uint64_t need_file(struct world *w, struct state *s, unsigned i)
 	return a.st.st_ino;
 }
 
-static void change_bytes(struct world *w, struct state *s, unsigned i)
+static void change_bytes(struct world *w, struct expected *s, unsigned i)
 {
 	uint64_t ino = need_file(w, s, i), off = below(SIZE_MAX_BYTES - 1), len = 1 + below(SIZE_MAX_BYTES - off);
 	struct tree_file *f = open_file(w->tree, ino, O_RDWR);
@@ -321,7 +321,7 @@ static void change_bytes(struct world *w, struct state *s, unsigned i)
 	tree_forget(w->tree, ino, 1);
 }
 
-static void change_names(struct world *w, struct state *s, unsigned i)
+static void change_names(struct world *w, struct expected *s, unsigned i)
 {
 	unsigned j = (i + 1 + (unsigned)below(NFILES - 1)) % NFILES;
 	unsigned char *p = s->f[j].p;
@@ -341,7 +341,7 @@ static void change_names(struct world *w, struct state *s, unsigned i)
 	s->f[i].there = false;
 }
 
-static void change_some(struct world *w, struct state *s)
+static void change_some(struct world *w, struct expected *s)
 {
 	change_bytes(w, s, (unsigned)below(NFILES)); /* so that there is something to be sealed */
 	for (uint64_t n = below(6); n > 0; n--) {
@@ -368,7 +368,7 @@ static void check_live(struct world *w)
 	struct layers *ls = w->store->layers;
 	struct index full;
 
-	CHECK_OK(history_merge_present(ls, &full));
+	CHECK_OK(state_merge_present(ls, &full));
 	layers_lock(ls);
 	for (size_t k = 0; k < ls->n; k++) {
 		uint64_t live = 0;
@@ -393,15 +393,15 @@ static void check_live(struct world *w)
 
 #define NSTATES 20u
 
-UNIT_TEST(history_states_stay_after_compactions) /* history (1) (2) (3), compact (1) - (4) */
+UNIT_TEST(states_stay_after_compactions) /* state (1) (2) (3), compact (1) - (4) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 1000, false);
-	struct state now = { 0 }, v[NSTATES];
+	struct expected now = { 0 }, v[NSTATES];
 
 	for (unsigned k = 0; k < NSTATES; k++) {
 		change_some(&w, &now);
-		state_copy(&now, seal(&w), &v[k]);
+		expected_copy(&now, seal(&w), &v[k]);
 		check_live(&w);
 		if (k % 6 == 5) {
 			compact(&w);
@@ -416,17 +416,17 @@ UNIT_TEST(history_states_stay_after_compactions) /* history (1) (2) (3), compact
 			check_state(w.tree, &v[i]);
 	}
 	for (unsigned k = 0; k < NSTATES; k++)
-		state_fini(&v[k]);
-	state_fini(&now);
+		expected_fini(&v[k]);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
 /* Arrays stay open, dirty and half deleted while their frames move. */
-UNIT_TEST(history_present_stays_after_compactions)
+UNIT_TEST(states_present_stays_after_compactions)
 {
 	struct world w = open_world(world_disk(), 1, false);
 	struct tree_file *held[NFILES];
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	uint64_t ino[NFILES];
 
 	for (unsigned round = 0; round < 12; round++) {
@@ -456,36 +456,36 @@ UNIT_TEST(history_present_stays_after_compactions)
 		seal(&w);
 		check_live(&w);
 	}
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
-UNIT_TEST(history_keeps_a_window) /* retain (1) (2) */
+UNIT_TEST(states_keeps_a_window) /* retain (1) (2) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 3, false);
-	struct state now = { 0 }, v[8];
+	struct expected now = { 0 }, v[8];
 
 	for (unsigned k = 0; k < 8; k++) {
 		change_some(&w, &now);
-		state_copy(&now, seal(&w), &v[k]);
+		expected_copy(&now, seal(&w), &v[k]);
 		for (unsigned i = 0; i <= k; i++)
-			CHECK_EQ(state_there(w.tree, v[i].layer), i + 3 > k);
+			CHECK_EQ(expected_there(w.tree, v[i].layer), i + 3 > k);
 	}
 	CHECK(layer_there(disk, v[0].layer)); /* the newest is built upon it */
 	compact(&w);
-	CHECK(!state_there(w.tree, v[4].layer)); /* the full layer is the last commit once more */
+	CHECK(!expected_there(w.tree, v[4].layer)); /* the full layer is the last commit once more */
 	for (unsigned k = 5; k < 8; k++)
 		check_state(w.tree, &v[k]);
 	CHECK(layer_there(disk, v[0].layer)); /* so are those */
 	for (unsigned k = 0; k < 3; k++) {
 		change_some(&w, &now);
-		state_fini(&v[k]);
-		state_copy(&now, seal(&w), &v[k]);
+		expected_fini(&v[k]);
+		expected_copy(&now, seal(&w), &v[k]);
 	}
 	past_forget_states(w.tree);
 	compact(&w);
-	CHECK(!state_there(w.tree, v[7].layer));
+	CHECK(!expected_there(w.tree, v[7].layer));
 	check_state(w.tree, &v[0]);
 	check_state(w.tree, &v[1]);
 	check_state(w.tree, &v[2]);
@@ -498,8 +498,8 @@ UNIT_TEST(history_keeps_a_window) /* retain (1) (2) */
 		CHECK(!layer_there(disk, v[k].layer));
 	check_files(w.tree, META_INO_LAYERS, &now);
 	for (unsigned k = 0; k < 8; k++)
-		state_fini(&v[k]);
-	state_fini(&now);
+		expected_fini(&v[k]);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
@@ -514,12 +514,12 @@ UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 1, false);
-	struct state now = { 0 }, then;
+	struct expected now = { 0 }, then;
 	uint64_t none;
 
 	change_some(&w, &now);
 	CHECK_OK(make_snapshot(&w, "keep me"));
-	state_copy(&now, layers_newest_sealed(w.store->layers), &then);
+	expected_copy(&now, layers_newest_sealed(w.store->layers), &then);
 	for (unsigned k = 0; k < 4; k++) {
 		change_some(&w, &now);
 		seal(&w);
@@ -537,11 +537,11 @@ UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "keep me"));
 	CHECK(!world_has(disk, "layers/refs/keep me") && !layer_there(disk, then.layer));
 	CHECK_EQ(find_state(w.tree, "keep me", &none), -ENOENT);
-	CHECK(!state_there(w.tree, then.layer));
+	CHECK(!expected_there(w.tree, then.layer));
 	CHECK_EQ(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "keep me"), -ENOENT);
 	check_files(w.tree, META_INO_LAYERS, &now);
-	state_fini(&now);
-	state_fini(&then);
+	expected_fini(&now);
+	expected_fini(&then);
 	CHECK_OK(world_close(&w));
 }
 
@@ -560,7 +560,7 @@ UNIT_TEST(shared_file_outlives_the_state_it_was_found_in) /* past (2) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 2, false);
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	uint64_t first, ino;
 	char name[32], view[32];
 
@@ -574,17 +574,17 @@ UNIT_TEST(shared_file_outlives_the_state_it_was_found_in) /* past (2) */
 		now.layer = seal(&w);
 	}
 	past_forget_states(w.tree);
-	CHECK(!state_there(w.tree, first));
+	CHECK(!expected_there(w.tree, first));
 	snprintf(view, sizeof(view), "@%llu", (unsigned long long)now.layer);
 	CHECK_EQ(lookup_in(w.tree, view, name), ino);
 	check_bytes(w.tree, ino, now.f[0].p, now.f[0].n);
 	tree_forget(w.tree, ino, 2);
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
 /* What is open of a state can be read to its end, whatever becomes of the state. */
-UNIT_TEST(open_past_file_holds_its_layers) /* history (1), past (2) */
+UNIT_TEST(open_past_file_holds_its_layers) /* state (1), past (2) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 1, false);
@@ -645,7 +645,7 @@ UNIT_TEST(snapshot_names_are_checked)
 	struct world w = open_world(disk, 1, false);
 	struct layers *ls = w.store->layers;
 	struct layers_snapshot s = { .name = "" };
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	char name[258];
 	uint64_t layer;
 
@@ -676,7 +676,7 @@ UNIT_TEST(snapshot_names_are_checked)
 	w = open_world(disk, 1, false);
 	CHECK_EQ(make_snapshot(&w, "b"), -EEXIST);
 	check_named(w.tree, name, &now);
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
@@ -801,7 +801,7 @@ UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 4, false), f;
-	struct state now = { 0 }, v[12];
+	struct expected now = { 0 }, v[12];
 	struct tree_attr a;
 
 	f = open_world(disk, 1, true);
@@ -814,7 +814,7 @@ UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 		CHECK_EQ(layers_newest_sealed(f.store->layers), layers_newest_sealed(w.store->layers));
 		if (k)
 			check_files(f.tree, a.st.st_ino, &v[k - 1]);
-		state_copy(&now, k == 6 ? 0 : seal(&w), &v[k]);
+		expected_copy(&now, k == 6 ? 0 : seal(&w), &v[k]);
 		if (k == 6) {
 			CHECK_OK(make_snapshot(&w, "six"));
 			v[k].layer = layers_newest_sealed(w.store->layers);
@@ -826,15 +826,15 @@ UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 		check_files(f.tree, a.st.st_ino, &now);
 		past_forget_states(f.tree);
 		for (unsigned i = 0; i <= k; i++)
-			if (state_there(w.tree, v[i].layer) || state_there(f.tree, v[i].layer))
+			if (expected_there(w.tree, v[i].layer) || expected_there(f.tree, v[i].layer))
 				check_state(f.tree, &v[i]);
 		if (k >= 6)
 			check_named(f.tree, "six", &v[6]);
 	}
 	CHECK_EQ(make_snapshot(&f, "no"), -EROFS);
 	for (unsigned k = 0; k < 12; k++)
-		state_fini(&v[k]);
-	state_fini(&now);
+		expected_fini(&v[k]);
+	expected_fini(&now);
 	CHECK_OK(world_close(&f));
 	CHECK_OK(world_close(&w));
 }
@@ -859,13 +859,13 @@ static void move_back(struct io_dir *disk, uint64_t number)
 /* The follower is at this state, all of it. */
 static void check_follows(struct store *f, uint64_t number)
 {
-	struct history *h;
+	struct state *state;
 	struct index ix;
 
 	CHECK_EQ(layers_newest_sealed(f->layers), number);
-	CHECK_OK(history_open(f->layers, 0, &h));
-	CHECK_EQ(history_number(h), number);
-	CHECK_OK(history_merge(h, &ix));
+	CHECK_OK(state_open(f->layers, 0, &state));
+	CHECK_EQ(state_number(state), number);
+	CHECK_OK(state_merge(state, &ix));
 	for (size_t i = 0; i < ix.n; i++) {
 		for (size_t k = 0; k < ix.v[i]->nblocks; k++) {
 			struct layers_slot *slot;
@@ -878,10 +878,10 @@ static void check_follows(struct store *f, uint64_t number)
 		}
 	}
 	index_fini(&ix);
-	history_put(h);
+	state_put(state);
 }
 
-static uint64_t seal_some(struct world *w, struct state *now)
+static uint64_t seal_some(struct world *w, struct expected *now)
 {
 	change_some(w, now);
 	return seal(w);
@@ -891,9 +891,9 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 1, false);
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	uint64_t a = seal_some(&w, &now), b, c, d;
-	struct history *h;
+	struct state *state;
 	struct store *f;
 	bool changed;
 
@@ -909,7 +909,7 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	CHECK_EQ(layers_follow(f->layers, &changed), -ENOENT);
 	CHECK(!changed);
 	check_follows(f, a);
-	CHECK_EQ(history_open(f->layers, c, &h), -ENOENT);
+	CHECK_EQ(state_open(f->layers, c, &state), -ENOENT);
 	move_back(disk, b);
 	CHECK_OK(layers_follow(f->layers, &changed));
 	CHECK(changed);
@@ -930,7 +930,7 @@ UNIT_TEST(follower_waits_for_whole_chains) /* follow (1) (2) */
 	CHECK_OK(layers_follow(f->layers, &changed));
 	check_follows(f, d);
 	CHECK_OK(store_close(f));
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
@@ -985,7 +985,7 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 5, false);
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	struct tree_attr a;
 
 	for (unsigned k = 0; k < 2; k++) {
@@ -996,7 +996,7 @@ UNIT_TEST(deltas_and_diffs_are_the_owners) /* special (2) */
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
 	CHECK_OK(tree_lookup(w.tree, CONTROL_DIFF, "@1..@2", NULL, &a));
 	CHECK_EQ(a.st.st_mode, S_IFREG | 0400);
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
@@ -1020,7 +1020,7 @@ UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 1, false);
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	struct io_dir_ops ops;
 	char head[32] = "";
 	static unsigned char p[100000];
@@ -1059,7 +1059,7 @@ UNIT_TEST(full_disk_gives_back_what_was_freed) /* commit, step 5; retain (3) */
 	CHECK_EQ(strtoull(head, NULL, 10), last);
 	io_close(head_file);
 	w.store->dir->ops = space.inner;
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }
 
@@ -1102,13 +1102,13 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 	for (unsigned missing = 0; missing < 3; missing++) {
 		struct io_dir *disk = world_disk();
 		struct world w = open_world(disk, 20, false);
-		struct state now = { 0 }, v[5];
+		struct expected now = { 0 }, v[5];
 		struct rebuild_report report;
 		unsigned bad = missing == 2 ? 4 : 2;
 
 		for (unsigned k = 0; k < 5; k++) {
 			change_some(&w, &now);
-			state_copy(&now, seal(&w), &v[k]);
+			expected_copy(&now, seal(&w), &v[k]);
 		}
 		CHECK_OK(world_close(&w));
 		if (missing) {
@@ -1134,8 +1134,8 @@ UNIT_TEST(rebuild_stops_before_a_damaged_layer) /* rebuild (1) (3) */
 		check_files(w.tree, META_INO_LAYERS, &v[bad - 1]);
 		CHECK_OK(world_close(&w));
 		for (unsigned k = 0; k < 5; k++)
-			state_fini(&v[k]);
-		state_fini(&now);
+			expected_fini(&v[k]);
+		expected_fini(&now);
 	}
 }
 
@@ -1144,7 +1144,7 @@ UNIT_TEST(rebuild_brings_back_the_root)
 {
 	struct io_dir *disk = world_disk();
 	struct world w = open_world(disk, 1, false);
-	struct state now = { 0 };
+	struct expected now = { 0 };
 	struct stat st = { .st_mode = S_IFDIR | 0750 };
 	struct rebuild_report report;
 	struct tree_attr a;
@@ -1160,6 +1160,6 @@ UNIT_TEST(rebuild_brings_back_the_root)
 	CHECK_EQ(a.st.st_mode, S_IFDIR | 0750);
 	CHECK_EQ(a.st.st_nlink, 5);
 	check_files(w.tree, META_INO_LAYERS, &now);
-	state_fini(&now);
+	expected_fini(&now);
 	CHECK_OK(world_close(&w));
 }

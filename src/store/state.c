@@ -7,7 +7,7 @@
  *  2. A name is what the newest index of the chain that knows it says; so is an inode.
  *  3. The listing of the directory that was read last is kept: cookies are positions in it.
  */
-#include "store/history.h"
+#include "store/state.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -25,7 +25,7 @@ struct listing {
 	size_t n;
 };
 
-struct history {
+struct state {
 	struct layers *set;
 	atomic_uint refs;
 	uint64_t number;
@@ -38,119 +38,119 @@ struct history {
 	struct listing listing;
 };
 
-static int pin_chain(struct history *h, const struct meta_numbers *chain)
+static int pin_chain(struct state *state, const struct meta_numbers *chain)
 {
-	struct layers *ls = h->set;
+	struct layers *ls = state->set;
 
-	h->chain = calloc(chain->n + 1, sizeof(*h->chain));
-	if (!h->chain)
+	state->chain = calloc(chain->n + 1, sizeof(*state->chain));
+	if (!state->chain)
 		return -ENOMEM;
 	for (size_t i = 0; i < chain->n; i++) {
 		struct layers_slot *slot = layers_slot_find(ls, chain->v[i]);
 		int err = slot ? layers_slot_load(ls, slot, true) :
 			  err_corrupt("layers", 0, "layer %llu, which layer %llu builds upon, is missing",
-				      (unsigned long long)chain->v[i], (unsigned long long)h->number);
+				      (unsigned long long)chain->v[i], (unsigned long long)state->number);
 
 		if (err)
 			return err;
 		slot->refs++;
 		slot->nwhole++;
-		h->chain[h->n++] = slot;
+		state->chain[state->n++] = slot;
 	}
 	return 0;
 }
 
 /* A layer that is missing is an error for the readers of its blocks, not here. */
-static int pin_others(struct history *h)
+static int pin_others(struct state *state)
 {
-	const struct meta_numbers *refs = h->n ? &h->chain[0]->row.refs : NULL;
+	const struct meta_numbers *refs = state->n ? &state->chain[0]->row.refs : NULL;
 
 	if (!refs || !refs->n)
 		return 0;
-	h->others = calloc(refs->n, sizeof(*h->others));
-	if (!h->others)
+	state->others = calloc(refs->n, sizeof(*state->others));
+	if (!state->others)
 		return -ENOMEM;
 	for (size_t i = 0; i < refs->n; i++) {
-		struct layers_slot *slot = layers_slot_find(h->set, refs->v[i]);
+		struct layers_slot *slot = layers_slot_find(state->set, refs->v[i]);
 
 		if (!slot)
 			continue;
 		slot->refs++;
-		h->others[h->nothers++] = slot;
+		state->others[state->nothers++] = slot;
 	}
 	return 0;
 }
 
-int history_open(struct layers *ls, uint64_t number, struct history **out)
+int state_open(struct layers *ls, uint64_t number, struct state **out)
 {
-	struct history *h = calloc(1, sizeof(*h));
+	struct state *state = calloc(1, sizeof(*state));
 	struct layers_slot *slot;
 	int err = 0;
 
-	if (!h)
+	if (!state)
 		return -ENOMEM;
-	h->set = ls;
-	atomic_init(&h->refs, 1);
-	lock_init(&h->lock, RANK_CACHE);
+	state->set = ls;
+	atomic_init(&state->refs, 1);
+	lock_init(&state->lock, RANK_CACHE);
 	lock_acquire(&ls->lock);
 	slot = number ? layers_slot_find(ls, number) : ls->newest;
 	if (slot && layers_slot_sealed(slot) && (slot->retained || slot == ls->newest)) {
-		h->number = slot->row.number;
-		h->time_ns = slot->row.time_ns;
-		err = pin_chain(h, &slot->row.chain);
+		state->number = slot->row.number;
+		state->time_ns = slot->row.time_ns;
+		err = pin_chain(state, &slot->row.chain);
 		if (!err)
-			err = pin_others(h);
+			err = pin_others(state);
 	} else if (number) {
 		err = -ENOENT;
 	}
 	lock_release(&ls->lock);
 	if (err) {
-		history_put(h);
+		state_put(state);
 		return err;
 	}
-	*out = h;
+	*out = state;
 	return 0;
 }
 
-struct history *history_get(struct history *h)
+struct state *state_get(struct state *state)
 {
-	atomic_fetch_add(&h->refs, 1);
-	return h;
+	atomic_fetch_add(&state->refs, 1);
+	return state;
 }
 
-void history_put(struct history *h)
+void state_put(struct state *state)
 {
-	if (atomic_fetch_sub(&h->refs, 1) != 1)
+	if (atomic_fetch_sub(&state->refs, 1) != 1)
 		return;
-	lock_acquire(&h->set->lock);
-	for (size_t i = 0; i < h->n; i++) {
-		h->chain[i]->nwhole--;
-		layers_slot_unref(h->chain[i]);
+	lock_acquire(&state->set->lock);
+	for (size_t i = 0; i < state->n; i++) {
+		state->chain[i]->nwhole--;
+		layers_slot_unref(state->chain[i]);
 	}
-	layers_shrink(h->set);
-	lock_release(&h->set->lock);
-	for (size_t i = 0; i < h->nothers; i++)
-		layers_put(h->set, h->others[i]);
-	free(h->chain);
-	free(h->others);
-	free(h->listing.v);
-	lock_fini(&h->lock);
-	free(h);
+	layers_shrink(state->set);
+	lock_release(&state->set->lock);
+	for (size_t i = 0; i < state->nothers; i++)
+		layers_put(state->set, state->others[i]);
+	free(state->chain);
+	free(state->others);
+	free(state->listing.v);
+	lock_fini(&state->lock);
+	free(state);
 }
 
-uint64_t history_number(const struct history *h)
+uint64_t state_number(const struct state *state)
 {
-	return h->number;
+	return state->number;
 }
 
-int64_t history_time_ns(const struct history *h)
+int64_t state_time_ns(const struct state *state)
 {
-	return h->time_ns;
+	return state->time_ns;
 }
 
-static const struct index *index_at(const struct history *h, size_t k)
+static const struct index *index_at(const struct state *state, size_t k)
 {
-	return layer_index(h->chain[k]->file);
+	return layer_index(state->chain[k]->file);
 }
 
 static struct layers_slot *slot_of(struct layers_slot **v, size_t n, uint64_t number)
@@ -162,31 +162,31 @@ static struct layers_slot *slot_of(struct layers_slot **v, size_t n, uint64_t nu
 	return NULL;
 }
 
-int history_layer(struct history *h, uint64_t number, struct layers_slot **out)
+int state_layer(struct state *state, uint64_t number, struct layers_slot **out)
 {
-	struct layers_slot *slot = slot_of(h->chain, h->n, number);
+	struct layers_slot *slot = slot_of(state->chain, state->n, number);
 	int err;
 
 	if (!slot)
-		slot = slot_of(h->others, h->nothers, number);
+		slot = slot_of(state->others, state->nothers, number);
 	if (!slot)
 		return -ESTALE;
-	lock_acquire(&h->set->lock);
-	err = layers_slot_load(h->set, slot, false);
+	lock_acquire(&state->set->lock);
+	err = layers_slot_load(state->set, slot, false);
 	if (!err)
 		slot->refs++;
-	lock_release(&h->set->lock);
+	lock_release(&state->set->lock);
 	if (!err)
 		*out = slot;
 	return err;
 }
 
-int history_find(struct history *h, uint64_t parent, const char *name, uint64_t *ino_out)
+int state_find(struct state *state, uint64_t parent, const char *name, uint64_t *ino_out)
 {
-	for (size_t k = h->n; k-- > 0;) {
+	for (size_t k = state->n; k-- > 0;) {
 		uint64_t ino;
 
-		if (!index_name_find(index_at(h, k), parent, name, &ino))
+		if (!index_name_find(index_at(state, k), parent, name, &ino))
 			continue;
 		if (!ino)
 			return -ENOENT;
@@ -196,10 +196,10 @@ int history_find(struct history *h, uint64_t parent, const char *name, uint64_t 
 	return -ENOENT;
 }
 
-int history_inode(struct history *h, uint64_t ino, const struct index_record **out)
+int state_inode(struct state *state, uint64_t ino, const struct index_record **out)
 {
-	for (size_t k = h->n; k-- > 0;) {
-		const struct index_record *r = index_find(index_at(h, k), ino);
+	for (size_t k = state->n; k-- > 0;) {
+		const struct index_record *r = index_find(index_at(state, k), ino);
 
 		if (!r)
 			continue;
@@ -211,12 +211,12 @@ int history_inode(struct history *h, uint64_t ino, const struct index_record **o
 	return -ENOENT;
 }
 
-int history_replay(struct history *h, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx)
+int state_replay(struct state *state, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx)
 {
 	int err = 0;
 
-	for (size_t k = 0; k < h->n && !err; k++) {
-		const struct index_record *r = index_find(index_at(h, k), ino);
+	for (size_t k = 0; k < state->n && !err; k++) {
+		const struct index_record *r = index_find(index_at(state, k), ino);
 
 		if (r)
 			err = each(ctx, r);
@@ -254,45 +254,45 @@ static int merge_names(struct listing *l, const struct index *ix)
 	return 0;
 }
 
-static int list_locked(struct history *h, uint64_t parent)
+static int list_locked(struct state *state, uint64_t parent)
 {
 	struct listing l = { .parent = parent };
 	int err = 0;
 
-	if (h->listing.parent == parent)
+	if (state->listing.parent == parent)
 		return 0;
-	for (size_t k = 0; k < h->n && !err; k++)
-		err = merge_names(&l, index_at(h, k));
+	for (size_t k = 0; k < state->n && !err; k++)
+		err = merge_names(&l, index_at(state, k));
 	if (err) {
 		free(l.v);
 		return err;
 	}
-	free(h->listing.v);
-	h->listing = l;
+	free(state->listing.v);
+	state->listing = l;
 	return 0;
 }
 
-int history_walk(struct history *h, uint64_t parent, uint64_t after,
-		 int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
+int state_walk(struct state *state, uint64_t parent, uint64_t after,
+	       int (*each)(void *ctx, uint64_t cookie, const char *name, uint64_t ino), void *ctx)
 {
 	int err;
 
-	lock_acquire(&h->lock);
-	err = list_locked(h, parent);
-	for (size_t i = (size_t)after; !err && i < h->listing.n; i++)
-		err = each(ctx, i + 1, h->listing.v[i]->name, h->listing.v[i]->ino);
-	lock_release(&h->lock);
+	lock_acquire(&state->lock);
+	err = list_locked(state, parent);
+	for (size_t i = (size_t)after; !err && i < state->listing.n; i++)
+		err = each(ctx, i + 1, state->listing.v[i]->name, state->listing.v[i]->ino);
+	lock_release(&state->lock);
 	return err < 0 ? err : 0;
 }
 
-int history_merge(struct history *h, struct index *out)
+int state_merge(struct state *state, struct index *out)
 {
 	struct index ix;
 	int err = 0;
 
 	index_init(&ix);
-	for (size_t k = 0; k < h->n && !err; k++)
-		err = index_merge(&ix, index_at(h, k));
+	for (size_t k = 0; k < state->n && !err; k++)
+		err = index_merge(&ix, index_at(state, k));
 	if (err) {
 		index_fini(&ix);
 		return err;
@@ -302,16 +302,16 @@ int history_merge(struct history *h, struct index *out)
 	return 0;
 }
 
-int history_merge_present(struct layers *ls, struct index *out)
+int state_merge_present(struct layers *ls, struct index *out)
 {
-	struct history *h;
+	struct state *state;
 	struct index ix;
-	int err = history_open(ls, 0, &h);
+	int err = state_open(ls, 0, &state);
 
 	if (err)
 		return err;
-	err = history_merge(h, &ix);
-	history_put(h);
+	err = state_merge(state, &ix);
+	state_put(state);
 	if (err)
 		return err;
 	lock_acquire(&ls->lock);

@@ -1,10 +1,10 @@
 /*
- * Pictures of states.
+ * Reading states from begin to end.
  *
  * Invariants: (1) `record` and `name` of a source are its first that was not taken yet; (2) what is taken is the least of them,
  * and all that are equal go with it, the oldest layer first.
  */
-#include "store/picture.h"
+#include "store/state_reader.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,22 +19,22 @@ struct source {
 	struct index_name name;      /* name NULL: no more */
 };
 
-struct picture {
+struct state_reader {
 	struct layers *ls;
 	struct source *v; /* in the order of the chain */
 	size_t n;
 	bool names; /* the records are over */
 };
 
-static int pin_chain(struct picture *p)
+static int pin_chain(struct state_reader *r)
 {
-	struct layers *ls = p->ls;
+	struct layers *ls = r->ls;
 	const struct meta_numbers *chain = ls->newest ? &ls->newest->row.chain : NULL;
 
 	if (!chain || !chain->n)
 		return -ENOENT;
-	p->v = calloc(chain->n, sizeof(*p->v));
-	if (!p->v)
+	r->v = calloc(chain->n, sizeof(*r->v));
+	if (!r->v)
 		return -ENOMEM;
 	for (size_t k = 0; k < chain->n; k++) {
 		struct layers_slot *slot = layers_slot_find(ls, chain->v[k]);
@@ -43,7 +43,7 @@ static int pin_chain(struct picture *p)
 		if (err)
 			return err;
 		slot->refs++;
-		p->v[p->n++].slot = slot;
+		r->v[r->n++].slot = slot;
 	}
 	return 0;
 }
@@ -66,40 +66,40 @@ static int next_name(struct source *s)
 	return err == -ENOENT ? 0 : err;
 }
 
-int picture_open(struct layers *ls, struct picture **out)
+int state_reader_open(struct layers *ls, struct state_reader **out)
 {
-	struct picture *p = calloc(1, sizeof(*p));
+	struct state_reader *r = calloc(1, sizeof(*r));
 	int err;
 
-	if (!p)
+	if (!r)
 		return -ENOMEM;
-	p->ls = ls;
+	r->ls = ls;
 	lock_acquire(&ls->lock);
-	err = pin_chain(p);
+	err = pin_chain(r);
 	lock_release(&ls->lock);
-	for (size_t k = 0; k < p->n && !err; k++) {
-		err = layer_read_pieces(p->v[k].slot->file, &p->v[k].reader);
+	for (size_t k = 0; k < r->n && !err; k++) {
+		err = layer_read_pieces(r->v[k].slot->file, &r->v[k].reader);
 		if (!err)
-			err = next_record(&p->v[k]);
+			err = next_record(&r->v[k]);
 	}
 	if (err) {
-		picture_close(p);
+		state_reader_close(r);
 		return err;
 	}
-	*out = p;
+	*out = r;
 	return 0;
 }
 
-void picture_close(struct picture *p)
+void state_reader_close(struct state_reader *r)
 {
-	for (size_t k = 0; k < p->n; k++) {
-		index_reader_free(p->v[k].reader);
-		index_record_free(p->v[k].record);
-		free(p->v[k].name.name);
-		layers_put(p->ls, p->v[k].slot);
+	for (size_t k = 0; k < r->n; k++) {
+		index_reader_free(r->v[k].reader);
+		index_record_free(r->v[k].record);
+		free(r->v[k].name.name);
+		layers_put(r->ls, r->v[k].slot);
 	}
-	free(p->v);
-	free(p);
+	free(r->v);
+	free(r);
 }
 
 /* Adds what the source says of the inode to *sum, which is NULL at first. */
@@ -117,28 +117,28 @@ static int add_record(struct source *s, struct index_record **sum)
 }
 
 /* Merges the records of the least inode; *sum NULL: there is none. */
-static int merge_records(struct picture *p, struct index_record **sum)
+static int merge_records(struct state_reader *r, struct index_record **sum)
 {
 	uint64_t least = UINT64_MAX;
 	int err = 0;
 
 	*sum = NULL;
-	for (size_t k = 0; k < p->n; k++) {
-		if (p->v[k].record && p->v[k].record->ino < least)
-			least = p->v[k].record->ino;
+	for (size_t k = 0; k < r->n; k++) {
+		if (r->v[k].record && r->v[k].record->ino < least)
+			least = r->v[k].record->ino;
 	}
-	for (size_t k = 0; k < p->n && !err; k++) {
-		if (p->v[k].record && p->v[k].record->ino == least)
-			err = add_record(&p->v[k], sum);
+	for (size_t k = 0; k < r->n && !err; k++) {
+		if (r->v[k].record && r->v[k].record->ino == least)
+			err = add_record(&r->v[k], sum);
 	}
 	return err;
 }
 
-int picture_record(struct picture *p, struct index_record **out)
+int state_reader_record(struct state_reader *r, struct index_record **out)
 {
 	for (;;) {
 		struct index_record *sum;
-		int err = merge_records(p, &sum);
+		int err = merge_records(r, &sum);
 
 		if (!err && sum && sum->type != LAYER_REC_GONE) {
 			index_record_flatten(sum);
@@ -151,29 +151,29 @@ int picture_record(struct picture *p, struct index_record **out)
 	}
 }
 
-static int begin_names(struct picture *p)
+static int begin_names(struct state_reader *r)
 {
 	int err = 0;
 
-	for (size_t k = 0; k < p->n && !err && !p->names; k++)
-		err = next_name(&p->v[k]);
-	p->names = true;
+	for (size_t k = 0; k < r->n && !err && !r->names; k++)
+		err = next_name(&r->v[k]);
+	r->names = true;
 	return err;
 }
 
 /* The least name, as the newest layer has it; name NULL: there is none. */
-static int merge_names(struct picture *p, struct index_name *out)
+static int merge_names(struct state_reader *r, struct index_name *out)
 {
 	const struct index_name *least = NULL;
 	struct index_name sum = { 0 };
-	int err = begin_names(p);
+	int err = begin_names(r);
 
-	for (size_t k = 0; k < p->n && !err; k++) {
-		if (p->v[k].name.name && (!least || index_name_compare(&p->v[k].name, least) < 0))
-			least = &p->v[k].name;
+	for (size_t k = 0; k < r->n && !err; k++) {
+		if (r->v[k].name.name && (!least || index_name_compare(&r->v[k].name, least) < 0))
+			least = &r->v[k].name;
 	}
-	for (size_t k = 0; k < p->n && !err; k++) {
-		struct source *s = &p->v[k];
+	for (size_t k = 0; k < r->n && !err; k++) {
+		struct source *s = &r->v[k];
 
 		if (!s->name.name || index_name_compare(&s->name, sum.name ? &sum : least))
 			continue;
@@ -185,11 +185,11 @@ static int merge_names(struct picture *p, struct index_name *out)
 	return err;
 }
 
-int picture_name(struct picture *p, struct index_name *out)
+int state_reader_name(struct state_reader *r, struct index_name *out)
 {
 	for (;;) {
 		struct index_name sum;
-		int err = merge_names(p, &sum);
+		int err = merge_names(r, &sum);
 
 		if (!err && sum.name && sum.ino) {
 			*out = sum;
