@@ -42,7 +42,7 @@ struct spillfs_compact {
 };
 #define SPILLFS_IOC_COMPACT _IOWR('S', 3, struct spillfs_compact)
 
-/* The stored blocks of a layered array: an ioctl on the file, for everybody who may open it. Blocks that were
+/* The stored blocks of a layered array: an ioctl on the file, opened for reading (-EBADF otherwise). Blocks that were
  * written and not yet compressed have neither place nor statistics. */
 struct spillfs_block {
 	uint64_t block;

@@ -132,6 +132,8 @@ int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
 
 	if (!i || i->kind != ARRAY_LAYERED)
 		return -ENOTTY;
+	if ((f->flags & O_ACCMODE) == O_WRONLY)
+		return -EBADF; /* summaries tell of the elements */
 	rwlock_shared(&i->rw);
 	layered_blocks(i->array, first, out);
 	rwlock_release(&i->rw);
