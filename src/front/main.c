@@ -4,6 +4,7 @@
  * Invariants:
  * 1. The store's directory is opened before anything is mounted: the mount may cover it.
  * 2. Threads start only after the fork, and the fork comes after every check that needs no store.
+ *    Privileges that serving does not need are given up between the two.
  * 3. Everything is closed in the reverse order of its opening: mount, front, tree, store; a failure is an exit code.
  */
 
@@ -17,6 +18,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "front/confine.h"
 #include "front/daemon.h"
 #include "front/front.h"
 #include "front/mount.h"
@@ -239,6 +241,7 @@ static int start(struct program *p)
 	front_started(p->front);
 	read_ahead(p);
 	gather_more(p);
+	confine_calls();
 	stop_arm(p->stop, p->tree, p->front, &p->mount);
 	log_info("store %s mounted on %s", p->store_path, p->mount.path);
 	daemon_ready(&p->daemon);
@@ -312,6 +315,7 @@ static int run(struct program *p)
 	log_init(p->options.foreground ? LOG_TO_STDERR : LOG_TO_SYSLOG,
 		 p->options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	mount_init_log();
+	confine_privileges();
 	code = start(p);
 	if (code != EXIT_OK) {
 		finish(p);

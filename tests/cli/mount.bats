@@ -436,7 +436,9 @@ two"
 			\"$SPILLFS\" -o passthrough \"$STORE\" \"$MNT\"
 			grep \"^passthrough no\" \"$MNT/.spillfs/config\"
 			[ \"\$(cat \"$MNT/buckets/x\")\" = hello ]
-			kill \$(\"$SPILLCTL\" info \"$MNT\" | sed -n \"s/^daemon pid *//p\")
+			pid=\$(\"$SPILLCTL\" info \"$MNT\" | sed -n \"s/^daemon pid *//p\")
+			[ \$(grep -cE \"^Cap(Eff|Prm):.0{16}\" /proc/\$pid/status) = 2 ]
+			kill \$pid
 			while grep -qF \" $MNT \" /proc/self/mountinfo; do sleep 0.05; done
 			echo all done
 		"
