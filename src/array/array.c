@@ -8,13 +8,6 @@
 #include "array/promise.h"
 #include "util/stats.h"
 
-const char *array_kind_name(enum array_kind kind)
-{
-	static const char *const names[] = { "none", "bucket", "column", "layered", "view" };
-
-	return names[kind];
-}
-
 void array_close(struct array *a)
 {
 	struct promise *p = a->promise;
@@ -76,8 +69,8 @@ int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, u
 		return 0;
 	err = a->ops->write(a, buf, len, off, how, done_out);
 	if (!err)
-		stats_add(STAT_WRITE_OPS_BUCKET + a->ops->kind - ARRAY_BUCKET, 1);
-	stats_add(STAT_WRITE_BYTES_BUCKET + a->ops->kind - ARRAY_BUCKET, *done_out);
+		stats_add(a->ops->counters.writes, 1);
+	stats_add(a->ops->counters.write_bytes, *done_out);
 	return err;
 }
 

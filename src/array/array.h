@@ -24,6 +24,7 @@
 #include "block/codec.h"
 #include "block/format.h"
 #include "io/lease.h"
+#include "util/stats.h"
 
 struct arrays;
 struct runs;
@@ -60,6 +61,9 @@ struct array {
 
 struct array_ops {
 	enum array_kind kind;
+	struct {
+		enum stats_id reads, read_bytes, writes, write_bytes;
+	} counters; /* of requests */
 	/* Allocates the kind's structure with its facts from the store. */
 	int (*open)(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct array **out);
 	/* Memory only; nothing is dirty. */
@@ -152,6 +156,5 @@ static inline int array_write(struct array *a, const void *buf, size_t len, uint
 	return array_write_as(a, buf, len, off, 0, &(size_t){ 0 });
 }
 
-const char *array_kind_name(enum array_kind kind);
 
 #endif

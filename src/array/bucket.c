@@ -770,6 +770,7 @@ static int bucket_describe(struct array *a, const char *what, char **out)
 
 const struct array_ops bucket_ops = {
 	.kind = ARRAY_BUCKET,
+	.counters = { STAT_READ_OPS_BUCKET, STAT_READ_BYTES_BUCKET, STAT_WRITE_OPS_BUCKET, STAT_WRITE_BYTES_BUCKET },
 	.open = bucket_open,
 	.close = bucket_close,
 	.memory = bucket_memory,

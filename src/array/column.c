@@ -793,6 +793,7 @@ static int column_drop_locked(struct array *a)
 
 const struct array_ops column_ops = {
 	.kind = ARRAY_COLUMN,
+	.counters = { STAT_READ_OPS_COLUMN, STAT_READ_BYTES_COLUMN, STAT_WRITE_OPS_COLUMN, STAT_WRITE_BYTES_COLUMN },
 	.open = column_open,
 	.close = column_close,
 	.memory = column_memory,

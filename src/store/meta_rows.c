@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/classes.h"
 #include "util/clock.h"
 #include "util/err.h"
 
@@ -70,35 +71,39 @@ int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
 		   (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
 }
 
-static int make_root(struct meta *m, uint64_t ino, const char *name)
+static int make_fixed(struct meta *m, uint64_t ino, enum array_kind kind, uint32_t mode)
 {
 	struct meta_inode row;
-	uint64_t there;
 	int err = meta_inode_load_locked(m, ino, &row);
 
-	if (err == -ENOENT) {
-		row = (struct meta_inode){
-			.ino = ino, .kind = (uint32_t)ino - META_INO_ROOT, .mode = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777),
-			.nlink = ino == META_INO_ROOT ? 5 : 2, .uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
-		};
-		row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = clock_now_ns();
-		err = meta_inode_store_locked(m, &row);
-	}
-	if (err || !name)
+	if (err != -ENOENT)
 		return err;
-	err = meta_name_find_locked(m, META_INO_ROOT, name, &there);
-	return err == -ENOENT ? meta_name_insert_locked(m, META_INO_ROOT, name, ino) : err;
+	row = (struct meta_inode){
+		.ino = ino, .kind = kind, .mode = S_IFDIR | mode, .nlink = ino == META_INO_ROOT ? 2 + CLASSES_N : 2,
+		.uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
+	};
+	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = clock_now_ns();
+	return meta_inode_store_locked(m, &row);
+}
+
+static int make_class(struct meta *m, const struct class *class)
+{
+	uint64_t there;
+	int err = make_fixed(m, class->ino, class->kind, 01777);
+
+	if (err)
+		return err;
+	err = meta_name_find_locked(m, META_INO_ROOT, class->name, &there);
+	return err == -ENOENT ? meta_name_insert_locked(m, META_INO_ROOT, class->name, class->ino) : err;
 }
 
 int meta_roots_locked(struct meta *m)
 {
-	int err = make_root(m, META_INO_ROOT, NULL);
+	int err = make_fixed(m, META_INO_ROOT, ARRAY_NONE, 0755);
 
-	if (!err)
-		err = make_root(m, META_INO_BUCKETS, "buckets");
-	if (!err)
-		err = make_root(m, META_INO_COLUMNS, "columns");
-	return err ? err : make_root(m, META_INO_LAYERS, "layers");
+	for (size_t k = 0; k < CLASSES_N && !err; k++)
+		err = make_class(m, &classes[k]);
+	return err;
 }
 
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)

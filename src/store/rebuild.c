@@ -19,6 +19,7 @@
 
 #include "block/format.h"
 #include "block/layer.h"
+#include "store/classes.h"
 #include "store/state.h"
 #include "store/layers_priv.h"
 #include "util/clock.h"
@@ -149,7 +150,9 @@ static int save_layer(void *ctx, const char *name)
 
 static bool is_top(uint64_t ino)
 {
-	return ino == META_INO_COLUMNS || ino == META_INO_LAYERS;
+	const struct class *class = class_by_ino(ino);
+
+	return class && class->logged;
 }
 
 static int column_path(uint64_t file_id, char out[64])
@@ -229,7 +232,7 @@ static int put_inode(struct rebuild *r, size_t i)
 	const struct index_record *rec = r->full.v[i];
 	bool dir = S_ISDIR(rec->mode), root = rec->ino == META_INO_ROOT, top = root || is_top(rec->ino);
 	struct meta_inode row = {
-		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = root ? 5 : r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
+		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = root ? 2 + CLASSES_N : r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
 		.gid = rec->gid, .rdev = rec->rdev, .size_bytes = rec->size_bytes, .stored_bytes = rec->stored_bytes,
 		.file_id = rec->file_id, .parent = top ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
 		.mtime_ns = rec->mtime_ns, .ctime_ns = rec->ctime_ns, .btime_ns = rec->btime_ns,

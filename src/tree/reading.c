@@ -81,6 +81,7 @@ static int borrow(struct array *a, uint64_t off, size_t len, unsigned how, struc
 int reading_begin(struct inode *i, uint64_t off, size_t len, unsigned how, struct tree_read *out)
 {
 	size_t done;
+	const struct array_ops *ops;
 	int err;
 
 	out->inode = i;
@@ -92,8 +93,9 @@ int reading_begin(struct inode *i, uint64_t off, size_t len, unsigned how, struc
 		tree_read_end(out);
 		return err;
 	}
-	stats_add(STAT_READ_OPS_BUCKET + i->kind - ARRAY_BUCKET, 1);
-	stats_add(STAT_READ_BYTES_BUCKET + i->kind - ARRAY_BUCKET, done);
+	ops = atomic_load(&i->array)->ops;
+	stats_add(ops->counters.reads, 1);
+	stats_add(ops->counters.read_bytes, done);
 	return 0;
 }
 

@@ -31,9 +31,6 @@
 #include "tree/views/views.h"
 #include "util/clock.h"
 
-_Static_assert(META_INO_BUCKETS - META_INO_ROOT == ARRAY_BUCKET && META_INO_COLUMNS - META_INO_ROOT == ARRAY_COLUMN &&
-	       META_INO_LAYERS - META_INO_ROOT == ARRAY_LAYERED, "meta_roots_locked");
-
 static const struct realm_ops *const worlds[REALM_N] = {
 	[REALM_LIVE] = &live_realm,
 	[REALM_PAST] = &past_realm,

@@ -11,6 +11,7 @@
 #include "array/dtype.h"
 #include "array/setting.h"
 #include "spillfs.h"
+#include "store/classes.h"
 #include "store/store.h"
 #include "tree/inode.h"
 #include "tree/setting.h"
@@ -58,13 +59,14 @@ static int length_text(struct inode *i, char **out)
 /* The text of a read-only attribute. */
 static int describe(struct inode *i, const char *name, char **out)
 {
+	const struct class *class = class_by_kind(i->kind);
 	struct array *a;
 	int err;
 
 	if (!S_ISREG(i->mode))
 		return -ENODATA;
 	if (!strcmp(name, SPILLFS_XATTR_KIND)) {
-		*out = strdup(array_kind_name(i->kind));
+		*out = strdup(class ? class->kind_name : "view");
 		return *out ? 0 : -ENOMEM;
 	}
 	if (!strcmp(name, SPILLFS_XATTR_LENGTH))

@@ -504,6 +504,7 @@ static int view_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 /* Nobody writes: the tree refuses. */
 static const struct array_ops view_ops = {
 	.kind = ARRAY_VIEW,
+	.counters = { .reads = STAT_READ_OPS_VIEW, .read_bytes = STAT_READ_BYTES_VIEW },
 	.close = view_close,
 	.borrow = view_borrow,
 	.seek = view_seek,

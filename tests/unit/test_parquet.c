@@ -11,6 +11,7 @@
 
 #include "block/summary.h"
 #include "parquet_read.h"
+#include "store/classes.h"
 #include "unit.h"
 #include "view_world.h"
 
@@ -240,7 +241,7 @@ static void check_dtype(const char *dtype, enum array_kind kind, enum codec_poli
 	table_open(&t, count);
 	if (t.columns[0].d->record)
 		snprintf(type, sizeof(type), "rec%u", t.columns[0].d->bytes);
-	snprintf(name, sizeof(name), "%s-%s-%d-%zu", *type ? type : dtype, array_kind_name(kind), policy, count);
+	snprintf(name, sizeof(name), "%s-%s-%d-%zu", *type ? type : dtype, class_by_kind(kind)->kind_name, policy, count);
 	table_check(&t, name);
 	stats = check_statistics(&t, 0);
 	if (kind == ARRAY_LAYERED && dtype_summary(dtype))

@@ -121,6 +121,7 @@ void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
 
 const struct array_ops layered_ops = {
 	.kind = ARRAY_LAYERED,
+	.counters = { STAT_READ_OPS_LAYERED, STAT_READ_BYTES_LAYERED, STAT_WRITE_OPS_LAYERED, STAT_WRITE_BYTES_LAYERED },
 	.open = layered_open,
 	.close = layered_close,
 	.memory = layered_memory,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "io/io.h"
+#include "store/classes.h"
 #include "store/meta_vfs.h"
 #include "tool/check/inside.h"
 #include "util/clock.h"
@@ -78,6 +79,19 @@ static int open_unchanged(struct check *c, const char *path)
 	return err;
 }
 
+/* temp.classes (ino, kind, name) is store/classes.h for SQL. */
+static void tell_classes(struct check *c)
+{
+	sqlite3_exec(c->db, "CREATE TEMP TABLE classes(ino INTEGER PRIMARY KEY, kind INTEGER, name BLOB)", NULL, NULL, NULL);
+	for (size_t k = 0; k < CLASSES_N; k++) {
+		char *sql = sqlite3_mprintf("INSERT INTO temp.classes VALUES(%lld, %d, CAST(%Q AS BLOB))", (long long)classes[k].ino,
+					    (int)classes[k].kind, classes[k].name);
+
+		sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+		sqlite3_free(sql);
+	}
+}
+
 static int set_up(struct check *c)
 {
 	sqlite3_exec(c->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
@@ -85,6 +99,7 @@ static int set_up(struct check *c)
 	sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	/* A damaged schema must not make SQLite run what it says. */
 	sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	tell_classes(c);
 	return 0;
 }
 

@@ -15,23 +15,22 @@
 #include "array/dtype.h"
 #include "array/setting.h"
 #include "spillfs.h"
+#include "store/classes.h"
 #include "store/meta.h"
 #include "tool/check/inside.h"
 
 #define INLINE_MAX (64 << 10)
 
-static const char *const kind_names[] = { "none", "bucket", "column", "layered" };
-
 static const char *kind_text(int64_t kind)
 {
-	return kind >= 0 && kind <= ARRAY_LAYERED ? kind_names[kind] : "unknown";
+	const struct class *class = class_by_kind((uint64_t)kind);
+
+	return class ? class->kind_name : kind == ARRAY_NONE ? "none" : "unknown";
 }
 
 /* The fixed directories. */
-static int check_fixed(struct check *c, int64_t ino)
+static int check_fixed(struct check *c, int64_t ino, int64_t kind, const char *name)
 {
-	static const char *const names[] = { "", "the root", "buckets/", "columns/", "layers/" };
-	int64_t kind = ino == META_INO_ROOT ? ARRAY_NONE : ino - META_INO_BUCKETS + ARRAY_BUCKET;
 	int64_t there, is = 0, mode = 0;
 	int64_t want = S_IFDIR | (ino == META_INO_ROOT ? 0755 : 01777);
 	int err = check_number(c, 0, &there, "SELECT 1 FROM inodes WHERE ino=?", "i", ino);
@@ -42,7 +41,7 @@ static int check_fixed(struct check *c, int64_t ino)
 		if (!err)
 			err = check_touched(c, ino);
 		if (!err)
-			check_found(c, "inode %" PRId64 ", %s, is missing", ino, names[ino]);
+			check_found(c, "inode %" PRId64 ", %s, is missing", ino, name);
 		return err;
 	}
 	if (!err)
@@ -55,7 +54,7 @@ static int check_fixed(struct check *c, int64_t ino)
 			 S_ISDIR(mode) ? mode : want, ino);
 	if (!err)
 		check_found(c, "inode %" PRId64 ", %s, is no directory of its class: kind %" PRId64 ", mode %" PRIo64,
-			    ino, names[ino], is, mode);
+			    ino, name, is, mode);
 	return err;
 }
 
@@ -113,7 +112,7 @@ static int check_ranges(struct check *c)
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges) && !err; i++) {
 		char sql[256];
 
-		snprintf(sql, sizeof(sql), "SELECT ino, %s, '%s' FROM inodes WHERE (%s) AND ino>4 ORDER BY ino",
+		snprintf(sql, sizeof(sql), "SELECT ino, %s, '%s' FROM inodes WHERE (%s) AND NOT " CHECK_FIXED("ino") " ORDER BY ino",
 			 ranges[i].column, ranges[i].column, ranges[i].bad);
 		err = check_rows(c, sql, bad_range);
 	}
@@ -127,9 +126,9 @@ static int find_places(struct check *c)
 	static const char text[] =
 		"DROP TABLE IF EXISTS temp.place;"
 		"CREATE TEMP TABLE place(ino INTEGER PRIMARY KEY, class INTEGER);"
-		"INSERT OR IGNORE INTO place WITH RECURSIVE t(ino, class) AS (VALUES(2, 1), (3, 2), (4, 3) UNION"
+		"INSERT OR IGNORE INTO place WITH RECURSIVE t(ino, class) AS (SELECT ino, kind FROM temp.classes UNION"
 		" SELECT n.ino, t.class FROM t JOIN inodes i ON i.ino=t.ino AND (i.mode & 61440)=16384"
-		" JOIN names n ON n.parent=t.ino AND n.ino>4"
+		" JOIN names n ON n.parent=t.ino AND NOT " CHECK_FIXED("n.ino")
 		" LEFT JOIN inodes d ON d.ino=n.ino AND (d.mode & 61440)=16384"
 		" WHERE d.ino IS NULL OR d.parent=n.parent"
 		" OR NOT EXISTS(SELECT 1 FROM names o WHERE o.ino=n.ino AND o.parent=d.parent))"
@@ -185,8 +184,8 @@ static int check_kinds(struct check *c)
 	return check_rows(c, "SELECT i.ino, i.kind, i.mode, i.size, coalesce(p.class, 0) place, EXISTS(SELECT 1"
 			  " FROM extents e WHERE e.ino=i.ino), i.file<>0 AND (i.kind=2 OR coalesce(p.class, 2)=2)"
 			  " OR EXISTS(SELECT 1 FROM blobs b WHERE b.ino=i.ino AND b.what=2)"
-			  " FROM inodes i LEFT JOIN temp.place p ON p.ino=i.ino WHERE i.ino>4"
-			  " AND (CASE WHEN p.class IS NULL THEN i.kind NOT BETWEEN 1 AND 3"
+			  " FROM inodes i LEFT JOIN temp.place p ON p.ino=i.ino WHERE NOT " CHECK_FIXED("i.ino")
+			  " AND (CASE WHEN p.class IS NULL THEN i.kind NOT IN (SELECT kind FROM temp.classes)"
 			  " ELSE p.class<>i.kind END) ORDER BY i.ino", bad_kind);
 }
 
@@ -220,12 +219,15 @@ static int bad_size(struct check *c, sqlite3_value **v)
 
 int check_pass_inodes(struct check *c)
 {
-	int err = 0;
+	int err = check_fixed(c, META_INO_ROOT, ARRAY_NONE, "the root");
+	char name[32];
 
-	for (int64_t ino = META_INO_ROOT; ino <= META_INO_LAYERS && !err; ino++)
-		err = check_fixed(c, ino);
+	for (size_t k = 0; k < CLASSES_N && !err; k++) {
+		snprintf(name, sizeof(name), "%s/", classes[k].name);
+		err = check_fixed(c, (int64_t)classes[k].ino, classes[k].kind, name);
+	}
 	if (!err)
-		err = check_rows(c, "SELECT ino FROM inodes WHERE ino<1 OR ino BETWEEN 5 AND 63 ORDER BY ino",
+		err = check_rows(c, "SELECT ino FROM inodes WHERE ino<1 OR (ino<64 AND NOT " CHECK_FIXED("ino") ") ORDER BY ino",
 				 bad_number);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.mode, CASE WHEN EXISTS(SELECT 1 FROM names n"

@@ -28,6 +28,9 @@ enum check_flags {
 /* SQL: no bucket was being cut, which leaves extents behind its size for the next mount (META_FACT_CUTTING). */
 #define CHECK_NOT_CUTTING "NOT EXISTS(SELECT 1 FROM facts WHERE key='cutting' AND value<>0)"
 
+/* SQL: is it the root or a class? */
+#define CHECK_FIXED(ino) "(" ino "<=1 OR " ino " IN (SELECT ino FROM temp.classes))"
+
 #define CHECK_LABELS 8
 #define CHECK_LABEL_MAX 5000
 

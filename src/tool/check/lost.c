@@ -12,13 +12,13 @@
 #include <time.h>
 
 #include "array/array.h"
+#include "store/classes.h"
 #include "store/meta.h"
 #include "tool/check/inside.h"
 #include "util/clock.h"
 
 #define LOST "lost+found"
 
-static const char *const class_names[] = { "", "buckets", "columns", "layers" };
 
 static int new_ino(struct check *c, int64_t *out)
 {
@@ -64,7 +64,7 @@ int check_touched(struct check *c, int64_t ino)
 /* The directory lost+found of a class, made if it is missing; another name if that one is taken by a file. */
 static int lost_dir(struct check *c, int64_t kind, int64_t *out, char name[32])
 {
-	int64_t top = kind + META_INO_BUCKETS - ARRAY_BUCKET, ino = 0;
+	int64_t top = (int64_t)class_by_kind((uint64_t)kind)->ino, ino = 0;
 	int err;
 
 	for (int i = 0;; i++) {
@@ -134,7 +134,7 @@ static int lost_name(struct check *c, int64_t dir, int64_t cookie, int64_t ino, 
 static void tell(struct check *c, int64_t kind, const char *dir, const char *name, size_t len)
 {
 	char path[META_NAME_MAX + 64];
-	int n = snprintf(path, sizeof(path), "%s/%s/", class_names[kind], dir);
+	int n = snprintf(path, sizeof(path), "%s/%s/", class_by_kind((uint64_t)kind)->name, dir);
 
 	memcpy(path + n, name, len);
 	check_mended(c, "moved to %s", check_quote(c, path, (size_t)n + len));
@@ -174,7 +174,7 @@ static int move_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind,
 
 static int64_t usable_kind(int64_t kind)
 {
-	return kind >= ARRAY_BUCKET && kind <= ARRAY_LAYERED ? kind : ARRAY_BUCKET;
+	return class_by_kind((uint64_t)kind) ? kind : ARRAY_BUCKET;
 }
 
 static int move_row(struct check *c, sqlite3_value **v)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "array/array.h"
+#include "store/classes.h"
 #include "store/meta.h"
 #include "tool/check/inside.h"
 
@@ -47,7 +48,7 @@ static int bad_target(struct check *c, sqlite3_value **v)
 		err = check_touched(c, parent);
 	if (err)
 		return err;
-	if (ino <= META_INO_LAYERS && ino > 0)
+	if (ino == META_INO_ROOT || class_by_ino((uint64_t)ino))
 		check_found(c, "%s: entry %s points to the fixed directory %" PRId64, who, quoted(c, v[2]), ino);
 	else
 		check_found(c, "%s: entry %s points to inode %" PRId64 ", which does not exist", who, quoted(c, v[2]),
@@ -76,10 +77,8 @@ static int bad_parent(struct check *c, sqlite3_value **v)
 }
 
 /* The root's own entries. */
-static int check_fixed_name(struct check *c, int64_t ino)
+static int check_fixed_name(struct check *c, int64_t ino, const char *name)
 {
-	static const char *const names[] = { "", "", "buckets", "columns", "layers" };
-	const char *name = names[ino];
 	int64_t there;
 	int err = check_number(c, 0, &there, "SELECT 1 FROM names WHERE parent=1 AND name=? AND ino=?", "bi", name,
 			       strlen(name), ino);
@@ -108,9 +107,7 @@ static int second_name(struct check *c, sqlite3_value **v)
 	return err;
 }
 
-#define OURS \
-	"(n.parent=1 AND (n.ino=2 AND n.name=CAST('buckets' AS BLOB) OR n.ino=3 AND n.name=CAST('columns' AS BLOB)" \
-	" OR n.ino=4 AND n.name=CAST('layers' AS BLOB)))"
+#define OURS "(n.parent=1 AND (n.ino, n.name) IN (SELECT ino, name FROM temp.classes))"
 
 int check_pass_names(struct check *c)
 {
@@ -121,14 +118,14 @@ int check_pass_names(struct check *c)
 	if (!err)
 		err = check_rows(c, "SELECT n.cookie, n.parent, n.name, n.ino FROM names n"
 				 " LEFT JOIN inodes i ON i.ino=n.ino"
-				 " WHERE (i.ino IS NULL OR n.ino<=4) AND NOT " OURS " ORDER BY n.cookie", bad_target);
+				 " WHERE (i.ino IS NULL OR " CHECK_FIXED("n.ino") ") AND NOT " OURS " ORDER BY n.cookie", bad_target);
 	if (!err)
 		err = check_rows(c, "SELECT n.cookie, n.parent, n.name, n.ino, i.kind, p.mode FROM names n"
 				 " JOIN inodes i ON i.ino=n.ino LEFT JOIN inodes p ON p.ino=n.parent"
 				 " WHERE (p.ino IS NULL OR (p.mode & 61440)<>16384 OR n.parent=1)"
 				 " AND NOT " OURS " ORDER BY n.cookie", bad_parent);
-	for (int64_t ino = META_INO_BUCKETS; ino <= META_INO_LAYERS && !err; ino++)
-		err = check_fixed_name(c, ino);
+	for (size_t k = 0; k < CLASSES_N && !err; k++)
+		err = check_fixed_name(c, (int64_t)classes[k].ino, classes[k].name);
 	if (!err)
 		err = check_rows(c, "SELECT cookie, parent, name, ino FROM (SELECT n.cookie, n.parent, n.name, n.ino,"
 				 " row_number() OVER (PARTITION BY n.ino ORDER BY n.parent=i.parent DESC, n.cookie)"
@@ -198,14 +195,14 @@ static int other_parent(struct check *c, sqlite3_value **v)
 
 int check_pass_tree(struct check *c)
 {
-	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND i.ino>4"
+	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND NOT " CHECK_FIXED("i.ino")
 			     " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) AND (i.nlink>0"
 			     " OR EXISTS(SELECT 1 FROM names n WHERE n.parent=i.ino)) ORDER BY i.ino", nameless_dir);
 
 	if (!err)
 		err = find_reached(c);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND i.ino>4"
+		err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND NOT " CHECK_FIXED("i.ino")
 				 " AND EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) AND NOT EXISTS(SELECT 1"
 				 " FROM temp.reached r WHERE r.ino=i.ino) ORDER BY i.ino", unreached_dir);
 	if (!err)
@@ -269,7 +266,7 @@ int check_pass_links(struct check *c)
 {
 	static const char made[] = "CREATE TEMP TABLE IF NOT EXISTS touched(ino INTEGER PRIMARY KEY)";
 	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)<>16384 AND i.nlink<>0"
-			     " AND i.ino>4 AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) ORDER BY i.ino",
+			     " AND NOT " CHECK_FIXED("i.ino") " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) ORDER BY i.ino",
 			     nameless);
 
 	if (!err && sqlite3_exec(c->db, made, NULL, NULL, NULL) != SQLITE_OK)
@@ -280,7 +277,7 @@ int check_pass_links(struct check *c)
 				 " WHEN (i.mode & 61440)=16384 THEN 2 + (SELECT count(*) FROM names n"
 				 " JOIN inodes d ON d.ino=n.ino WHERE n.parent=i.ino AND (d.mode & 61440)=16384)"
 				 " ELSE (SELECT count(*) FROM names n WHERE n.ino=i.ino) END want FROM inodes i"
-				 " WHERE i.ino<=4 OR EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino))"
+				 " WHERE " CHECK_FIXED("i.ino") " OR EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino))"
 				 " WHERE nlink<>want ORDER BY ino", bad_links);
 	return err ? err : count_files(c);
 }

@@ -11,6 +11,7 @@
 
 #include "array/arrays.h"
 #include "spillfs.h"
+#include "store/classes.h"
 #include "store/compact.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -67,13 +68,13 @@ static void gathered_fini(struct gathered *g)
 
 static int gather_texts_locked(struct inode *i, struct gathered *g)
 {
+	const struct class *class = class_by_kind(i->kind);
 	struct meta *m = i->tree->store->meta;
 	size_t len;
 	int err = 0;
 
-	if (i->nlink)
-		meta_path_locked(m, i->kind == ARRAY_COLUMN ? META_INO_COLUMNS : META_INO_LAYERS, i->ino, g->path,
-				 sizeof(g->path));
+	if (i->nlink && class)
+		meta_path_locked(m, class->ino, i->ino, g->path, sizeof(g->path));
 	if (S_ISREG(i->mode)) {
 		err = setting_dtype_locked(i, &g->dtype);
 		g->shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE);

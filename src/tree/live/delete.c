@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "store/classes.h"
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -19,7 +20,7 @@ static int delete_locked(struct inode *i, struct array *a)
 	int err = a ? array_drop_locked(a) : 0;
 
 	layers_lock(s->layers);
-	if (!err && (i->kind == ARRAY_LAYERED || i->kind == ARRAY_COLUMN))
+	if (!err && class_is_logged(i->kind))
 		err = layers_note_gone_locked(s->layers, i->ino, i->kind == ARRAY_COLUMN);
 	layers_unlock(s->layers);
 	return err ? err : meta_inode_delete_locked(s->meta, i->ino);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "array/setting.h"
+#include "store/classes.h"
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -71,7 +72,7 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 /* Notes in the layers' log what a name stands for. */
 static int note_name(struct inode *dir, const char *name, uint64_t ino)
 {
-	if (dir->kind != ARRAY_LAYERED && dir->kind != ARRAY_COLUMN)
+	if (!class_is_logged(dir->kind))
 		return 0;
 	return layers_note_name(dir->tree->store->layers, dir->ino, name, ino, dir->kind == ARRAY_COLUMN);
 }

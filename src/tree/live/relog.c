@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "block/index.h"
+#include "store/classes.h"
 #include "store/state.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -78,7 +79,7 @@ static enum array_kind class_of(const struct index *log, uint64_t dir)
 {
 	const struct index_record *r = index_find(log, dir);
 
-	return r ? r->kind : dir == META_INO_COLUMNS ? ARRAY_COLUMN : ARRAY_LAYERED;
+	return r ? r->kind : class_by_ino(dir) ? class_by_ino(dir)->kind : ARRAY_NONE;
 }
 
 static int note_gone(struct layers *ls, enum array_kind kind, uint64_t ino)

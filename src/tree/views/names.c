@@ -13,12 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/classes.h"
 #include "tree/dir.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 
-static const char *const classes[] = { "buckets", "columns", "layers" };
-#define CLASS_KIND(k) ((enum array_kind)(ARRAY_BUCKET + (k)))
 #define CHUNK_MASK ((1ull << 56) - 1)
 
 static bool is_zarr(enum view_format f)
@@ -233,8 +232,8 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, cons
 	case VIEW_FORMAT:
 		key.format = view_of(dir)->node.key.format;
 		key.role = VIEW_DIR;
-		for (size_t k = 0; k < 3; k++) {
-			if (strcmp(classes[k], name) || !(view_formats[key.format].kinds & 1u << CLASS_KIND(k)))
+		for (size_t k = 0; k < CLASSES_N; k++) {
+			if (strcmp(classes[k].name, name) || !(view_formats[key.format].kinds & 1u << classes[k].kind))
 				continue;
 			err = realm_of(t, key.source)->lookup(t, key.source, name, NULL, &attr);
 			if (err)
@@ -485,15 +484,15 @@ static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct 
 		break;
 	case VIEW_FORMAT:
 		key.role = VIEW_DIR;
-		for (uint64_t k = cookie; k < 3; k++) {
+		for (uint64_t k = cookie; k < CLASSES_N; k++) {
 			struct view_key child = key;
 
-			if (!(view_formats[key.format].kinds & 1u << CLASS_KIND(k)) ||
-			    realm_of(t, key.source)->lookup(t, key.source, classes[k], NULL, &attr))
+			if (!(view_formats[key.format].kinds & 1u << classes[k].kind) ||
+			    realm_of(t, key.source)->lookup(t, key.source, classes[k].name, NULL, &attr))
 				continue;
 			inode_forget(t, attr.st.st_ino, 1);
 			child.source = attr.st.st_ino;
-			add(l, k + 1, &child, "%s", classes[k]);
+			add(l, k + 1, &child, "%s", classes[k].name);
 		}
 		break;
 	case VIEW_DIR:
