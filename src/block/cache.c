@@ -276,7 +276,7 @@ static int load_done(struct cache *c, struct cache_entry *e, void *data, int err
 	e->data = data;
 	e->err = err;
 	if (e->waiters)
-		pthread_cond_broadcast(&c->loaded);
+		lock_broadcast(&c->loaded);
 	if (err) {
 		table_remove(c, e);
 		c->pinned -= buf_bytes(e->size);

@@ -54,7 +54,7 @@ static void tell_locked(struct notify *n, const struct request *r)
 		fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
 	lock_acquire(&n->lock);
 	n->telling = false;
-	pthread_cond_broadcast(&n->told);
+	lock_broadcast(&n->told);
 }
 
 /* With the lock held, which is released meanwhile. */
@@ -130,7 +130,7 @@ void notify_free(struct notify *n)
 {
 	lock_acquire(&n->lock);
 	n->stop = true;
-	pthread_cond_signal(&n->wake);
+	lock_signal(&n->wake);
 	lock_release(&n->lock);
 	thread_join(n->thread);
 	pthread_cond_destroy(&n->wake);
@@ -162,7 +162,7 @@ static void enqueue(struct notify *n, const struct request *like)
 	lock_acquire(&n->lock);
 	*n->tail = r;
 	n->tail = &r->next;
-	pthread_cond_signal(&n->wake);
+	lock_signal(&n->wake);
 	lock_release(&n->lock);
 }
 

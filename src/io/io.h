@@ -184,7 +184,7 @@ int io_mem_dir(struct io_dir **out);
 int io_mem_again(struct io_dir *d, struct io_dir **out);
 void io_mem_set_space(struct io_dir *d, uint64_t bytes);
 /* The disk loses its power and is on again: bytes are as their file was synced last, names as their directory was. With a seed, not 0,
- * some of what was not synced is there all the same, by chance: pages, lengths, all new names of a directory. d has what is left; other
+ * some of what was not synced is there all the same, by chance: pages, sectors of 512 bytes of pages, lengths, all new names of a directory. d has what is left; other
  * directories and files that were open answer -EIO for ever. */
 int io_mem_cut_power(struct io_dir *d, uint64_t seed);
 

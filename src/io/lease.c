@@ -148,7 +148,7 @@ void lease_pool_return(struct lease_pool *p, void *buf)
 	p->idle[p->nidle++] = buf;
 	lease_pool_check_locked(p);
 	stats_sub(STAT_LEASES_IN_USE, 1);
-	pthread_cond_signal(&p->returned);
+	lock_signal(&p->returned);
 	lock_release(&p->lock);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define CHUNK_PAGES 512u
+#define SECTOR 512u /* what a disk writes whole */
 #define CHUNK_BYTES ((uint64_t)CHUNK_PAGES * PAGES_PAGE)
 
 struct pages_chunk {
@@ -293,6 +294,19 @@ static bool chance(uint64_t *state)
 	return *state >> 33 & 1;
 }
 
+/* Of a page that was being written each sector is as it was, or as it is. */
+static void page_tear(unsigned char *is, const unsigned char *was, uint64_t *seed)
+{
+	for (size_t at = 0; at < PAGES_PAGE; at += SECTOR) {
+		if (!chance(seed))
+			continue;
+		if (was == hole)
+			memset(is + at, 0, SECTOR);
+		else
+			memcpy(is + at, was + at, SECTOR);
+	}
+}
+
 /* Takes the page of `before`. */
 static void page_revert(struct pages *p, uint64_t page, unsigned char **was)
 {
@@ -318,8 +332,12 @@ void pages_revert(struct pages *p, uint64_t seed)
 			unsigned char **was = &p->before.chunks[c]->pages[i];
 			uint64_t page = c * CHUNK_PAGES + i;
 
-			if (*was && (!seed || page >= from || chance(&seed)))
+			if (!*was)
+				continue;
+			if (!seed || page >= from || chance(&seed))
 				page_revert(p, page, was);
+			else if (is_data(p, page) && chance(&seed))
+				page_tear(page_of(&p->now, page), *was, &seed);
 		}
 	}
 	table_clear(&p->before);

@@ -53,7 +53,8 @@ int pages_seek(const struct pages *p, uint64_t off, bool hole, uint64_t *out);
 /* The space that the file takes is free for others, since only a loss of power could bring it back; or it is not. */
 void pages_leave(struct pages *p, bool leave);
 void pages_sync(struct pages *p);
-/* As after a loss of power: what has changed since the last sync is as it was; with seed, by chance, page by page. */
+/* As after a loss of power: what has changed since the last sync is as it was; with seed, by chance, page by page, and in some pages
+ * sector by sector of 512 bytes. */
 void pages_revert(struct pages *p, uint64_t seed);
 void pages_free(struct pages *p);
 

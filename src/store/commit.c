@@ -326,7 +326,7 @@ static void end_job(struct commit *c, int err)
 	c->shown.error = err == -ENOENT ? 0 : err;
 	c->shown.finished += !again;
 	c->shown.running = false;
-	pthread_cond_broadcast(&c->finished_cond);
+	lock_broadcast(&c->finished_cond);
 	lock_release(&c->lock);
 }
 
@@ -516,7 +516,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		c->finished = ticket;
 		c->result = err;
 		c->retry_ns = err || c->unsealed ? clock_monotonic_ns() + LOOK_NS : 0;
-		pthread_cond_broadcast(&c->finished_cond);
+		lock_broadcast(&c->finished_cond);
 	}
 	if (!stop) {
 		lock_release(&c->lock);
@@ -525,7 +525,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 		lock_acquire(&c->lock);
 	}
 	c->busy = false;
-	pthread_cond_broadcast(&c->finished_cond);
+	lock_broadcast(&c->finished_cond);
 	return !stop;
 }
 
@@ -582,7 +582,7 @@ int commit_stop(struct commit *c)
 	}
 	lock_acquire(&c->lock);
 	c->stop = true;
-	pthread_cond_signal(&c->wake);
+	lock_signal(&c->wake);
 	lock_release(&c->lock);
 	thread_join(c->thread);
 	c->started = false;
@@ -600,7 +600,7 @@ int commit_wait(struct commit *c, enum commit_want want)
 	ticket = ++c->requested;
 	c->seal |= want == COMMIT_SEAL;
 	c->space |= want == COMMIT_SPACE;
-	pthread_cond_signal(&c->wake);
+	lock_signal(&c->wake);
 	while (c->finished < ticket && !c->stop)
 		lock_wait(&c->lock, &c->finished_cond);
 	err = c->finished < ticket ? -ESHUTDOWN : c->result;
@@ -613,7 +613,7 @@ void commit_ask(struct commit *c)
 	lock_acquire(&c->lock);
 	if (c->requested == c->finished && !c->busy) {
 		c->requested++;
-		pthread_cond_signal(&c->wake);
+		lock_signal(&c->wake);
 	}
 	lock_release(&c->lock);
 }
@@ -623,7 +623,7 @@ void commit_compact(struct commit *c, bool start, struct commit_compaction *out)
 	lock_acquire(&c->lock);
 	if (start && !c->compact_wanted) {
 		c->compact_wanted = true;
-		pthread_cond_signal(&c->wake);
+		lock_signal(&c->wake);
 	}
 	*out = c->shown;
 	out->running |= c->compact_wanted;

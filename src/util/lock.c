@@ -1,5 +1,6 @@
 /*
- * Ranked locks over pthreads.
+ * Ranked locks over pthreads, or over what a simulation has put in place of what blocks in them (struct lock_ops): there a lock is
+ * tried until it is free.
  *
  * Invariants of a debug build, each checked with an abort that names the locks: (1) the ranks a thread
  * holds rise from its first to its innermost lock, equal only where _nested was asked for, and never
@@ -19,10 +20,6 @@
 
 #include "util/clock.h"
 
-#ifdef SPILLFS_DEBUG
-
-#define LOCK_MAX_HELD 32
-
 static const char *const rank_names[RANK_NRANKS] = {
 	[RANK_UPLOAD] = "RANK_UPLOAD",
 	[RANK_COMMIT] = "RANK_COMMIT", [RANK_FREEZE] = "RANK_FREEZE", [RANK_GATE] = "RANK_GATE",
@@ -33,6 +30,12 @@ static const char *const rank_names[RANK_NRANKS] = {
 	[RANK_END] = "RANK_END",       [RANK_EDGE] = "RANK_EDGE",
 	[RANK_FD] = "RANK_FD",         [RANK_WORK] = "RANK_WORK",     [RANK_MEM] = "RANK_MEM",
 };
+
+static const struct lock_ops *in_use; /* NULL: pthreads' own */
+
+#ifdef SPILLFS_DEBUG
+
+#define LOCK_MAX_HELD 32
 
 struct held {
 	const void *lock;
@@ -119,6 +122,41 @@ static void lock_must(int err, const char *what)
 	abort();
 }
 
+void lock_replace(const struct lock_ops *ops)
+{
+	in_use = ops;
+}
+
+static bool is_replaced(enum lock_rank rank)
+{
+	return __builtin_expect(in_use != NULL, 0) && rank != RANK_MEM;
+}
+
+static int try_mutex(void *native)
+{
+	return pthread_mutex_trylock(native);
+}
+
+static int try_shared(void *native)
+{
+	return pthread_rwlock_tryrdlock(native);
+}
+
+static int try_exclusive(void *native)
+{
+	return pthread_rwlock_trywrlock(native);
+}
+
+static void take_replaced(void *native, int (*try)(void *native), enum lock_rank rank)
+{
+	int err;
+
+	in_use->step();
+	while ((err = try(native)) == EBUSY)
+		in_use->busy(native, rank_names[rank]);
+	lock_must(err, "a lock");
+}
+
 void lock_init(struct lock *l, enum lock_rank rank)
 {
 	lock_must(pthread_mutex_init(&l->mutex, NULL), "pthread_mutex_init");
@@ -134,7 +172,10 @@ static void lock_acquire_ranked(struct lock *l, bool nested)
 {
 	/* Before blocking: the violation must show even where it does deadlock. */
 	held_push(l, l->rank, nested);
-	lock_must(pthread_mutex_lock(&l->mutex), "pthread_mutex_lock");
+	if (is_replaced(l->rank))
+		take_replaced(&l->mutex, try_mutex, l->rank);
+	else
+		lock_must(pthread_mutex_lock(&l->mutex), "pthread_mutex_lock");
 }
 
 void lock_acquire(struct lock *l)
@@ -151,6 +192,8 @@ void lock_release(struct lock *l)
 {
 	held_pop(l, l->rank);
 	lock_must(pthread_mutex_unlock(&l->mutex), "pthread_mutex_unlock");
+	if (is_replaced(l->rank))
+		in_use->freed(&l->mutex);
 }
 
 void lock_cond_init(pthread_cond_t *c)
@@ -163,10 +206,29 @@ void lock_cond_init(pthread_cond_t *c)
 	pthread_condattr_destroy(&attr);
 }
 
+void lock_signal(pthread_cond_t *c)
+{
+	if (is_replaced(RANK_COMMIT))
+		in_use->wake(c, false);
+	else
+		lock_must(pthread_cond_signal(c), "pthread_cond_signal");
+}
+
+void lock_broadcast(pthread_cond_t *c)
+{
+	if (is_replaced(RANK_COMMIT))
+		in_use->wake(c, true);
+	else
+		lock_must(pthread_cond_broadcast(c), "pthread_cond_broadcast");
+}
+
 void lock_wait(struct lock *l, pthread_cond_t *c)
 {
 	held_check_innermost(l, l->rank);
-	lock_must(pthread_cond_wait(c, &l->mutex), "pthread_cond_wait");
+	if (is_replaced(l->rank))
+		in_use->wait(c, &l->mutex, rank_names[l->rank], INT64_MAX);
+	else
+		lock_must(pthread_cond_wait(c, &l->mutex), "pthread_cond_wait");
 }
 
 int lock_wait_ms(struct lock *l, pthread_cond_t *c, unsigned ms)
@@ -175,7 +237,7 @@ int lock_wait_ms(struct lock *l, pthread_cond_t *c, unsigned ms)
 	int err;
 
 	held_check_innermost(l, l->rank);
-	err = clock_wait(c, &l->mutex, until_ns);
+	err = is_replaced(l->rank) ? in_use->wait(c, &l->mutex, rank_names[l->rank], until_ns) : clock_wait(c, &l->mutex, until_ns);
 	if (err == ETIMEDOUT)
 		return -ETIMEDOUT;
 	lock_must(err, "clock_wait");
@@ -200,32 +262,48 @@ void rwlock_fini(struct rwlock *l)
 	lock_must(pthread_rwlock_destroy(&l->rwlock), "pthread_rwlock_destroy");
 }
 
+static void take_shared(struct rwlock *l, bool nested)
+{
+	held_push(l, l->rank, nested);
+	if (is_replaced(l->rank))
+		take_replaced(&l->rwlock, try_shared, l->rank);
+	else
+		lock_must(pthread_rwlock_rdlock(&l->rwlock), "pthread_rwlock_rdlock");
+}
+
+static void take_exclusive(struct rwlock *l, bool nested)
+{
+	held_push(l, l->rank, nested);
+	if (is_replaced(l->rank))
+		take_replaced(&l->rwlock, try_exclusive, l->rank);
+	else
+		lock_must(pthread_rwlock_wrlock(&l->rwlock), "pthread_rwlock_wrlock");
+}
+
 void rwlock_shared(struct rwlock *l)
 {
-	held_push(l, l->rank, false);
-	lock_must(pthread_rwlock_rdlock(&l->rwlock), "pthread_rwlock_rdlock");
+	take_shared(l, false);
 }
 
 void rwlock_exclusive(struct rwlock *l)
 {
-	held_push(l, l->rank, false);
-	lock_must(pthread_rwlock_wrlock(&l->rwlock), "pthread_rwlock_wrlock");
+	take_exclusive(l, false);
 }
 
 void rwlock_shared_nested(struct rwlock *l)
 {
-	held_push(l, l->rank, true);
-	lock_must(pthread_rwlock_rdlock(&l->rwlock), "pthread_rwlock_rdlock");
+	take_shared(l, true);
 }
 
 void rwlock_exclusive_nested(struct rwlock *l)
 {
-	held_push(l, l->rank, true);
-	lock_must(pthread_rwlock_wrlock(&l->rwlock), "pthread_rwlock_wrlock");
+	take_exclusive(l, true);
 }
 
 void rwlock_release(struct rwlock *l)
 {
 	held_pop(l, l->rank);
 	lock_must(pthread_rwlock_unlock(&l->rwlock), "pthread_rwlock_unlock");
+	if (is_replaced(l->rank))
+		in_use->freed(&l->rwlock);
 }

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum lock_rank {
 	RANK_UPLOAD,   /* tree/upload: an array that is being written in another format; data I/O and
@@ -66,6 +67,9 @@ void lock_wait(struct lock *l, pthread_cond_t *c);
  * c must come from lock_cond_init. */
 int lock_wait_ms(struct lock *l, pthread_cond_t *c, unsigned ms);
 void lock_cond_init(pthread_cond_t *c);
+/* Wakes one of those who wait on c, or all. */
+void lock_signal(pthread_cond_t *c);
+void lock_broadcast(pthread_cond_t *c);
 
 void rwlock_init(struct rwlock *l, enum lock_rank rank);
 void rwlock_fini(struct rwlock *l);
@@ -75,6 +79,23 @@ void rwlock_exclusive(struct rwlock *l);
 void rwlock_shared_nested(struct rwlock *l);
 void rwlock_exclusive_nested(struct rwlock *l);
 void rwlock_release(struct rwlock *l);
+
+/* What blocks in the functions above, and where another thread may go on. For a simulation in which one thread runs at a time. Leaf
+ * locks (RANK_MEM) are left out: nothing blocks under them. */
+struct lock_ops {
+	/* Before a lock is taken. */
+	void (*step)(void);
+	/* Another thread has the lock: returns when it may be free. */
+	void (*busy)(const void *lock, const char *rank);
+	void (*freed)(const void *lock);
+	/* Waits on c with m, which belongs to a lock of that rank, released: 0, or ETIMEDOUT at until_ns of clock_monotonic_ns
+	 * (INT64_MAX: never). */
+	int (*wait)(pthread_cond_t *c, pthread_mutex_t *m, const char *rank, int64_t until_ns);
+	void (*wake)(pthread_cond_t *c, bool all);
+};
+
+/* The process has these from here on; NULL: pthreads' own. While no other thread runs. */
+void lock_replace(const struct lock_ops *ops);
 
 /* True when the calling thread holds no ranked lock; always true without SPILLFS_DEBUG. */
 bool lock_none_held(void);

@@ -13,4 +13,13 @@ int thread_start(const char *name, void *(*run)(void *), void *arg, pthread_t *o
 /* Waits for its end. Each thread that was started is joined once. */
 void thread_join(pthread_t t);
 
+/* How threads are made and joined. For a simulation in which one thread runs at a time (util/lock.h). */
+struct thread_ops {
+	int (*start)(const char *name, void *(*run)(void *), void *arg, pthread_t *out);
+	void (*join)(pthread_t t);
+};
+
+/* The process has these from here on; NULL: pthreads' own. While no other thread runs. */
+void thread_replace(const struct thread_ops *ops);
+
 #endif

@@ -108,7 +108,7 @@ void work_pool_free(struct work_pool *p)
 		return;
 	lock_acquire(&p->lock);
 	p->stopping = true;
-	pthread_cond_broadcast(&p->cond);
+	lock_broadcast(&p->cond);
 	lock_release(&p->lock);
 	for (unsigned i = 0; i < p->nthreads; i++)
 		thread_join(p->threads[i]);
@@ -126,7 +126,7 @@ void work_submit(struct work_pool *p, struct work *w, enum work_class class)
 	lock_acquire(&p->lock);
 	*q->tail = w;
 	q->tail = &w->next;
-	pthread_cond_signal(&p->cond);
+	lock_signal(&p->cond);
 	lock_release(&p->lock);
 }
 

@@ -142,7 +142,7 @@ static void account_locked(struct dirty *d, size_t more, size_t less)
 	store_owe(d->store, more);
 	store_disown(d->store, less);
 	if (less)
-		pthread_cond_broadcast(&d->changed);
+		lock_broadcast(&d->changed);
 }
 
 /* Is what was written to leave the cache early? It is if the kernel keeps it, or if the frame is in the page cache and
@@ -220,7 +220,7 @@ static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 	if (err) {
 		d->error = err;
 		d->failures++;
-		pthread_cond_broadcast(&d->changed);
+		lock_broadcast(&d->changed);
 	}
 	for (struct dirty_block *b = job; b; b = next) {
 		next = b->pack_next;
@@ -394,7 +394,7 @@ void dirty_give_back(struct dirty *d, size_t bytes)
 	lock_acquire(&d->lock);
 	d->inline_bytes -= bytes;
 	stats_sub(STAT_DIRTY_BYTES, bytes);
-	pthread_cond_broadcast(&d->changed);
+	lock_broadcast(&d->changed);
 	lock_release(&d->lock);
 }
 

@@ -64,7 +64,7 @@ void leaving_end_locked(struct inode *i)
 		return;
 	take_out_locked(live_of(i));
 	i->tree->nleft++;
-	pthread_cond_broadcast(&i->tree->left);
+	lock_broadcast(&i->tree->left);
 }
 
 void leaving_end(struct inode *i)

@@ -189,7 +189,7 @@ void past_close(struct tree *t)
 	if (s->follows) {
 		lock_acquire(&s->lock);
 		s->stop = true;
-		pthread_cond_signal(&s->wake);
+		lock_signal(&s->wake);
 		lock_release(&s->lock);
 		thread_join(s->thread);
 	}

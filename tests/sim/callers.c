@@ -1,0 +1,390 @@
+/*
+ * See callers.h.
+ */
+#include "callers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "sched.h"
+#include "sim.h"
+#include "spillfs.h"
+#include "util/clock.h"
+#include "util/thread.h"
+
+static const char *const class_names[CLASSES] = { "buckets", "columns", "layers" };
+static const char *const slot_names[3] = { "a.u8", "b.u8", "d/a.u8" };
+
+void caller_path(unsigned caller, unsigned slot, char out[PATH_BYTES])
+{
+	snprintf(out, PATH_BYTES, "%s/c%u/%s", class_names[slot / 3], caller, slot_names[slot % 3]);
+}
+
+void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES])
+{
+	snprintf(out, PATH_BYTES, "%s/c%u/d", class_names[class], caller);
+}
+
+int callers_prepare(struct tree *t, unsigned ncallers)
+{
+	char path[PATH_BYTES];
+	int err = 0;
+
+	for (unsigned k = 0; k < ncallers * CLASSES && !err; k++) {
+		snprintf(path, sizeof(path), "%s/c%u", class_names[k % CLASSES], k / CLASSES);
+		err = client_make(t, path, S_IFDIR | 0755);
+	}
+	return err ? err : tree_sync(t);
+}
+
+/* ---- what is there ---- */
+
+static int find_file(struct tree *t, const char *path, struct content **out)
+{
+	struct content *c;
+	unsigned char *p;
+	struct stat st;
+	uint32_t note;
+	size_t n;
+	int err = client_stat(t, path, &st);
+
+	*out = NULL;
+	if (err == -ENOENT)
+		return 0;
+	err = err ? err : client_get_note(t, path, &note);
+	err = err ? err : client_read(t, path, &p, &n);
+	if (err)
+		return err;
+	c = malloc(sizeof(*c) + n + 1);
+	*c = (struct content){ (uint32_t)n, st.st_mode & 07777, note };
+	memcpy(c->bytes, p, n);
+	free(p);
+	if ((uint64_t)st.st_size != n)
+		sim_fail("%s: %zu bytes could be read, st_size is %lld", path, n, (long long)st.st_size);
+	*out = c;
+	return 0;
+}
+
+int callers_find(struct tree *t, unsigned ncallers, struct found found[CALLERS_MAX])
+{
+	char path[PATH_BYTES];
+	struct stat st;
+	int err = 0;
+
+	memset(found, 0, CALLERS_MAX * sizeof(*found));
+	for (unsigned c = 0; c < ncallers; c++) {
+		for (unsigned k = 0; k < CLASSES; k++) {
+			caller_dir(c, k, path);
+			found[c].dir[k] = !client_stat(t, path, &st);
+		}
+		for (unsigned k = 0; k < SLOTS && !err; k++) {
+			caller_path(c, k, path);
+			err = find_file(t, path, &found[c].file[k]);
+		}
+	}
+	return err;
+}
+
+void found_free(struct found found[CALLERS_MAX])
+{
+	for (unsigned k = 0; k < CALLERS_MAX * SLOTS; k++)
+		free(found[k / SLOTS].file[k % SLOTS]);
+}
+
+/* ---- operations ---- */
+
+struct caller {
+	struct tree *tree;
+	const struct script *script;
+	unsigned number, first, end;
+};
+
+/* By caller; of the whole run. */
+static unsigned nsnapshots[CALLERS_MAX];
+static bool removed[CALLERS_MAX][16], ended[CALLERS_MAX];
+
+static void snapshot_path(unsigned caller, unsigned n, const char *below, char out[PATH_BYTES])
+{
+	snprintf(out, PATH_BYTES, "snapshots/c%us%u%s%.60s", caller, n, *below ? "/" : "", below);
+}
+
+static int write_bytes(struct tree *t, const char *path, const struct op *o, uint64_t off)
+{
+	unsigned char *p;
+	int err;
+
+	if (off + o->len > FILE_BYTES_MAX)
+		return 0;
+	p = malloc(o->len);
+	model_fill(o->tag, p, o->len);
+	err = client_write(t, path, p, o->len, off);
+	free(p);
+	return err;
+}
+
+static int append(struct tree *t, const char *path, const struct op *o)
+{
+	struct stat st;
+	int err = client_stat(t, path, &st);
+
+	return err ? err : write_bytes(t, path, o, (uint64_t)st.st_size);
+}
+
+/* The file is what the model has; head bytes stand before it. */
+static int compare(struct tree *t, const char *path, const struct content *want, size_t head_least)
+{
+	unsigned char *p;
+	size_t n, head;
+	int err = client_read(t, path, &p, &n);
+
+	if (err || !want) {
+		if (!err)
+			sim_fail("%s is there", path);
+		return want ? err : err == -ENOENT ? 0 : err;
+	}
+	head = n - want->size_bytes;
+	if (n < want->size_bytes || (head_least ? head < head_least : head) || memcmp(p + head, want->bytes, want->size_bytes))
+		sim_fail("%s: %zu bytes are not the %u that were written", path, n, want->size_bytes);
+	free(p);
+	return 0;
+}
+
+static int do_snapshot(struct tree *t, const struct op *o)
+{
+	unsigned n = nsnapshots[o->caller];
+	char path[PATH_BYTES];
+	int err;
+
+	if (n == 16)
+		return 0;
+	snapshot_path(o->caller, n, "", path);
+	model_keep(o->caller, n);
+	err = client_make(t, path, S_IFDIR | 0755);
+	nsnapshots[o->caller] += !err;
+	return err;
+}
+
+static int do_unsnapshot(struct tree *t, const struct op *o)
+{
+	unsigned n = nsnapshots[o->caller] ? o->tag % nsnapshots[o->caller] : 0;
+	char path[PATH_BYTES];
+
+	if (!nsnapshots[o->caller] || removed[o->caller][n])
+		return 0;
+	removed[o->caller][n] = true;
+	snapshot_path(o->caller, n, "", path);
+	return client_rmdir(t, path);
+}
+
+static int check_past(struct tree *t, unsigned caller, unsigned n)
+{
+	char path[PATH_BYTES], below[PATH_BYTES];
+	int err = 0;
+
+	for (unsigned slot = 6; slot < SLOTS && !err; slot++) {
+		caller_path(caller, slot, below);
+		snapshot_path(caller, n, below, path);
+		err = compare(t, path, model_kept(caller, n, slot), 0);
+	}
+	return err;
+}
+
+static int do_past(struct tree *t, const struct op *o)
+{
+	unsigned n = nsnapshots[o->caller] ? o->tag % nsnapshots[o->caller] : 0;
+
+	return nsnapshots[o->caller] && !removed[o->caller][n] ? check_past(t, o->caller, n) : 0;
+}
+
+const char *callers_check_kept(struct tree *t, unsigned ncallers)
+{
+	for (unsigned c = 0; c < ncallers; c++) {
+		for (unsigned n = 0; n < nsnapshots[c]; n++) {
+			if (!removed[c][n] && check_past(t, c, n))
+				return "a snapshot that was made cannot be read";
+		}
+	}
+	return NULL;
+}
+
+struct listed {
+	unsigned n, wanted;
+};
+
+static void count_name(void *ctx, const char *name)
+{
+	struct listed *l = ctx;
+
+	l->n++;
+	l->wanted += !strcmp(name, "a.u8") || !strcmp(name, "b.u8") || !strcmp(name, "d");
+}
+
+static int do_list(struct tree *t, const struct op *o)
+{
+	unsigned class = o->slot / 3, want = model_has_dir(o->caller, class);
+	struct listed l = { 0 };
+	char path[PATH_BYTES];
+	int err;
+
+	for (unsigned k = 0; k < 2; k++)
+		want += model_file(o->caller, class * 3 + k) != NULL;
+	snprintf(path, sizeof(path), "%s/c%u", class_names[class], o->caller);
+	err = client_list(t, path, count_name, &l);
+	if (!err && (l.n != want || l.wanted != want))
+		sim_fail("%s lists %u names, not %u", path, l.n, want);
+	return err;
+}
+
+static int do_view(struct tree *t, const struct op *o, const char *path)
+{
+	const struct content *want = model_file(o->caller, o->slot);
+	char view[PATH_BYTES + 16];
+
+	snprintf(view, sizeof(view), "views/npy/%.*s.npy", (int)strlen(path), path);
+	return want ? compare(t, view, want, 64) : 0;
+}
+
+static int do_compact(struct tree *t)
+{
+	struct spillfs_compact c;
+
+	return tree_compact(t, true, &c);
+}
+
+static int do_data(struct tree *t, const struct op *o, const char *path)
+{
+	switch (o->kind) {
+	case OP_WRITE:
+		return write_bytes(t, path, o, o->off);
+	case OP_APPEND:
+		return append(t, path, o);
+	case OP_TRUNCATE:
+		return client_truncate(t, path, o->off);
+	case OP_RESERVE:
+		return client_fallocate(t, path, FALLOC_FL_KEEP_SIZE, o->off, o->len);
+	case OP_PUNCH:
+		return client_fallocate(t, path, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, o->off, o->len);
+	case OP_CHMOD:
+		return client_chmod(t, path, 0600 | (o->tag & 077));
+	case OP_NOTE:
+		return client_set_note(t, path, o->tag | 1);
+	case OP_READ:
+		return compare(t, path, model_file(o->caller, o->slot), 0);
+	default:
+		return do_view(t, o, path);
+	}
+}
+
+static int do_names(struct tree *t, const struct op *o, const char *path)
+{
+	char to[PATH_BYTES];
+
+	caller_path(o->caller, o->to, to);
+	switch (o->kind) {
+	case OP_CREATE:
+		return client_make(t, path, S_IFREG | 0644);
+	case OP_RENAME:
+		return client_rename(t, path, to);
+	case OP_LINK:
+		return client_link(t, path, to);
+	case OP_UNLINK:
+		return client_unlink(t, path);
+	default:
+		caller_dir(o->caller, o->slot / 3, to);
+		return o->kind == OP_MKDIR ? client_make(t, to, S_IFDIR | 0755) : client_rmdir(t, to);
+	}
+}
+
+static int do_op(struct tree *t, const struct op *o)
+{
+	char path[PATH_BYTES];
+	uint64_t layer;
+	bool sealed;
+
+	caller_path(o->caller, o->slot, path);
+	switch (o->kind) {
+	case OP_CREATE:
+	case OP_RENAME:
+	case OP_LINK:
+	case OP_UNLINK:
+	case OP_MKDIR:
+	case OP_RMDIR:
+		return do_names(t, o, path);
+	case OP_FSYNC:
+		return tree_sync(t);
+	case OP_COMMIT:
+		return tree_commit(t, &layer, &sealed);
+	case OP_SNAPSHOT:
+		return do_snapshot(t, o);
+	case OP_UNSNAPSHOT:
+		return do_unsnapshot(t, o);
+	case OP_PAST:
+		return do_past(t, o);
+	case OP_LIST:
+		return do_list(t, o);
+	case OP_COMPACT:
+		return do_compact(t);
+	case OP_SLEEP:
+		sched_sleep((int64_t)(o->tag % 8000) * 1000000);
+		return 0;
+	case OP_UPLOAD:
+	case OP_FOLLOW:
+	case OP_REMOUNT:
+	case OP_NKINDS:
+		return 0;
+	default:
+		return do_data(t, o, path);
+	}
+}
+
+static void *call(void *arg)
+{
+	const struct caller *c = arg;
+	const struct script *s = c->script;
+
+	for (unsigned i = c->first; i < c->end && !ended[c->number]; i++) {
+		const struct op *o = &s->op[i];
+		int want, err;
+
+		if (o->caller != c->number)
+			continue;
+		want = model_start(o);
+		err = do_op(c->tree, o);
+		sched_note((uint64_t)err);
+		sched_progress();
+		sim_counts->operations++;
+		if (err != want && !s->fault.nth && !(s->space_bytes && err == -ENOSPC))
+			sim_fail("operation %u (%s of caller %u) answered %s, not %s", i, op_names[o->kind], o->caller,
+				 strerror(-err), strerror(-want));
+		if (err == want)
+			model_end(o, err);
+		else
+			ended[c->number] = true;
+	}
+	return NULL;
+}
+
+unsigned callers_run(struct tree *t, const struct script *s, unsigned first)
+{
+	struct caller c[CALLERS_MAX];
+	pthread_t thread[CALLERS_MAX];
+	unsigned end = first;
+
+	while (end < s->nops && s->op[end].kind != OP_REMOUNT)
+		end++;
+	for (unsigned k = 0; k < s->ncallers; k++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "caller%u", k);
+		c[k] = (struct caller){ t, s, k, first, end };
+		thread_start(name, call, &c[k], &thread[k]);
+	}
+	for (unsigned k = 0; k < s->ncallers; k++)
+		thread_join(thread[k]);
+	return end + 1;
+}

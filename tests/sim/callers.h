@@ -1,0 +1,27 @@
+/*
+ * The simulated callers: each does the operations of the script that are its own, in order, in a thread, and compares each answer with
+ * the model's.
+ */
+#ifndef SPILLFS_SIM_CALLERS_H
+#define SPILLFS_SIM_CALLERS_H
+
+#include "model.h"
+#include "script.h"
+#include "tree/tree.h"
+
+/* The paths of a caller's names. */
+#define PATH_BYTES 96
+void caller_path(unsigned caller, unsigned slot, char out[PATH_BYTES]);
+void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES]);
+
+/* The directories of the callers; durable. */
+int callers_prepare(struct tree *t, unsigned ncallers);
+/* Does the operations from `first` up to the next remount, or the end; returns behind it. The callers' threads have ended then. */
+unsigned callers_run(struct tree *t, const struct script *s, unsigned first);
+/* Reads everything that is there of all callers: 0, or the first error. */
+int callers_find(struct tree *t, unsigned ncallers, struct found found[CALLERS_MAX]);
+void found_free(struct found found[CALLERS_MAX]);
+/* Snapshots that were answered are there, with what they had. NULL, or what is wrong. */
+const char *callers_check_kept(struct tree *t, unsigned ncallers);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * What a program would do to the mount, by paths: each call walks the path as the kernel does, and forgets it again. Paths have no
+ * slash at their begin. All return 0 or -errno.
+ */
+#ifndef SPILLFS_SIM_CLIENT_H
+#define SPILLFS_SIM_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "tree/tree.h"
+
+int client_stat(struct tree *t, const char *path, struct stat *out);
+int client_make(struct tree *t, const char *path, mode_t mode);
+int client_unlink(struct tree *t, const char *path);
+int client_rmdir(struct tree *t, const char *path);
+int client_rename(struct tree *t, const char *from, const char *to);
+int client_link(struct tree *t, const char *from, const char *to);
+/* All of it, or an error: what is in then is not known. */
+int client_write(struct tree *t, const char *path, const void *p, size_t n, uint64_t off);
+/* A new file of views/npy, whole before it is closed. */
+int client_upload(struct tree *t, const char *path, const void *p, size_t n);
+/* All of the file, malloc'd. */
+int client_read(struct tree *t, const char *path, unsigned char **out, size_t *n_out);
+int client_truncate(struct tree *t, const char *path, uint64_t size);
+int client_chmod(struct tree *t, const char *path, mode_t mode);
+int client_fallocate(struct tree *t, const char *path, int mode, uint64_t off, uint64_t len);
+int client_set_note(struct tree *t, const char *path, uint32_t note);
+/* 0: none. */
+int client_get_note(struct tree *t, const char *path, uint32_t *out);
+int client_list(struct tree *t, const char *path, void (*each)(void *ctx, const char *name), void *ctx);
+
+#endif

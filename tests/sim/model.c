@@ -1,0 +1,446 @@
+/*
+ * See model.h.
+ *
+ * Moments are counted by the begins and ends of operations. State i of a caller's names can be what is found at moment t, if the
+ * operation that made it had begun by t, and the one that ended it had not ended before t.
+ */
+#include "model.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sched.h"
+
+#define STATES_MAX (OPS_MAX + 2)
+#define FILES_MAX (CALLERS_MAX * OPS_MAX)
+#define MOMENTS_MAX (4 * OPS_MAX + 8)
+#define SNAPSHOTS_MAX 16u
+#define NEVER UINT32_MAX
+
+struct names {
+	int file[SLOTS]; /* an index; -1: none */
+	bool dir[CLASSES];
+	uint32_t begun, ended; /* the operation that made it */
+};
+
+struct file {
+	unsigned class;
+	struct content *v[OPS_MAX];
+	unsigned nversions, nended; /* at most one has not ended */
+	unsigned floor;
+};
+
+struct caller {
+	struct names state[STATES_MAX];
+	unsigned nstates, nended, floor;
+	/* At the start of its fsync: what that promises when it has ended. */
+	unsigned names_then[CALLERS_MAX], *files_then, nfiles_then;
+	struct content *kept[SNAPSHOTS_MAX][3];
+};
+
+static struct {
+	unsigned ncallers, nfiles;
+	uint32_t moment;
+	struct caller caller[CALLERS_MAX];
+	struct file file[FILES_MAX];
+} m;
+
+/* ---- contents ---- */
+
+void model_fill(uint32_t tag, unsigned char *p, size_t n)
+{
+	uint64_t state = tag, word = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i % 8 == 0)
+			word = tag % 3 == 0 && i % 4096 ? word : sim_random(&state);
+		p[i] = (unsigned char)(word >> (i % 8 * 8));
+	}
+}
+
+static struct content *copy(const struct content *c, uint32_t size_bytes)
+{
+	struct content *n = calloc(1, sizeof(*n) + size_bytes + 1);
+
+	*n = *c;
+	n->size_bytes = size_bytes;
+	memcpy(n->bytes, c->bytes, c->size_bytes < size_bytes ? c->size_bytes : size_bytes);
+	return n;
+}
+
+static struct file *file_of(unsigned caller, unsigned slot)
+{
+	const struct caller *c = &m.caller[caller];
+	int k = c->state[c->nended - 1].file[slot];
+
+	return k < 0 ? NULL : &m.file[k];
+}
+
+static const struct content *newest(const struct file *f)
+{
+	return f->v[f->nended - 1];
+}
+
+static void add_version(struct file *f, struct content *c)
+{
+	f->v[f->nversions++] = c;
+}
+
+/* ---- operations ---- */
+
+void model_begin(unsigned ncallers)
+{
+	memset(&m, 0, sizeof(m));
+	m.ncallers = ncallers;
+	for (unsigned c = 0; c < ncallers; c++) {
+		m.caller[c].nstates = m.caller[c].nended = 1;
+		memset(m.caller[c].state[0].file, 0xff, sizeof(m.caller[c].state[0].file));
+	}
+	m.moment = 1;
+}
+
+static struct names *add_names(struct caller *c)
+{
+	struct names *n = &c->state[c->nstates++];
+
+	*n = c->state[c->nended - 1];
+	n->begun = m.moment;
+	n->ended = NEVER;
+	return n;
+}
+
+static int start_create(struct caller *c, const struct op *o)
+{
+	struct file *f = &m.file[m.nfiles];
+
+	if (c->state[c->nended - 1].file[o->slot] >= 0)
+		return -EEXIST;
+	*f = (struct file){ .class = o->slot / 3, .nversions = 1, .nended = 1 };
+	f->v[0] = calloc(1, sizeof(*f->v[0]) + 1);
+	f->v[0]->mode = 0644;
+	add_names(c)->file[o->slot] = (int)m.nfiles++;
+	return 0;
+}
+
+static int start_write(struct file *f, uint32_t off, const struct op *o)
+{
+	uint32_t end = off + o->len;
+	struct content *n;
+
+	if (end > FILE_BYTES_MAX)
+		return 0;
+	n = copy(newest(f), end > newest(f)->size_bytes ? end : newest(f)->size_bytes);
+	model_fill(o->tag, n->bytes + off, o->len);
+	add_version(f, n);
+	return 0;
+}
+
+static int start_punch(struct file *f, const struct op *o)
+{
+	struct content *n = copy(newest(f), newest(f)->size_bytes);
+
+	if (o->off < n->size_bytes)
+		memset(n->bytes + o->off, 0, o->len < n->size_bytes - o->off ? o->len : n->size_bytes - o->off);
+	add_version(f, n);
+	return 0;
+}
+
+static int start_facts(struct file *f, const struct op *o)
+{
+	struct content *n = copy(newest(f), newest(f)->size_bytes);
+
+	if (o->kind == OP_CHMOD)
+		n->mode = 0600 | (o->tag & 077);
+	else
+		n->note = o->tag | 1;
+	add_version(f, n);
+	return 0;
+}
+
+static int start_data(struct file *f, const struct op *o)
+{
+	switch (o->kind) {
+	case OP_WRITE:
+		return start_write(f, o->off, o);
+	case OP_APPEND:
+		return start_write(f, newest(f)->size_bytes, o);
+	case OP_TRUNCATE:
+		add_version(f, copy(newest(f), o->off));
+		return 0;
+	case OP_PUNCH:
+		return start_punch(f, o);
+	case OP_CHMOD:
+	case OP_NOTE:
+		return start_facts(f, o);
+	default:
+		return 0;
+	}
+}
+
+static int start_names(struct caller *c, const struct op *o)
+{
+	const struct names *now = &c->state[c->nended - 1];
+	struct names *n;
+	int file = now->file[o->slot];
+
+	if (file < 0)
+		return -ENOENT;
+	if (o->kind == OP_LINK && now->file[o->to] >= 0)
+		return -EEXIST;
+	if (o->kind != OP_UNLINK && o->to % 3 == 2 && !now->dir[o->to / 3])
+		return -ENOENT;
+	/* rename(2) does nothing where both are one file. */
+	if (o->kind == OP_RENAME && now->file[o->to] == file)
+		return 0;
+	n = add_names(c);
+	if (o->kind != OP_LINK)
+		n->file[o->slot] = -1;
+	if (o->kind != OP_UNLINK)
+		n->file[o->to] = file;
+	return 0;
+}
+
+static int start_dir(struct caller *c, const struct op *o)
+{
+	unsigned class = o->slot / 3;
+	const struct names *now = &c->state[c->nended - 1];
+
+	if (o->kind == OP_MKDIR && now->dir[class])
+		return -EEXIST;
+	if (o->kind == OP_RMDIR && !now->dir[class])
+		return -ENOENT;
+	if (o->kind == OP_RMDIR && now->file[class * 3 + 2] >= 0)
+		return -ENOTEMPTY;
+	add_names(c)->dir[class] = o->kind == OP_MKDIR;
+	return 0;
+}
+
+static void start_fsync(struct caller *c)
+{
+	for (unsigned k = 0; k < m.ncallers; k++)
+		c->names_then[k] = m.caller[k].nended - 1;
+	free(c->files_then);
+	c->nfiles_then = m.nfiles;
+	c->files_then = calloc(m.nfiles + 1, sizeof(*c->files_then));
+	for (unsigned k = 0; k < m.nfiles; k++)
+		c->files_then[k] = m.file[k].nended - 1;
+}
+
+static int start(struct caller *c, const struct op *o)
+{
+	switch (o->kind) {
+	case OP_CREATE:
+		if (o->slot % 3 == 2 && !c->state[c->nended - 1].dir[o->slot / 3])
+			return -ENOENT;
+		return start_create(c, o);
+	case OP_RENAME:
+	case OP_LINK:
+	case OP_UNLINK:
+		return start_names(c, o);
+	case OP_MKDIR:
+	case OP_RMDIR:
+		return start_dir(c, o);
+	case OP_FSYNC:
+	case OP_SNAPSHOT:
+	case OP_COMMIT:
+		start_fsync(c);
+		return 0;
+	case OP_WRITE:
+	case OP_APPEND:
+	case OP_TRUNCATE:
+	case OP_RESERVE:
+	case OP_PUNCH:
+	case OP_CHMOD:
+	case OP_NOTE:
+		return file_of(o->caller, o->slot) ? start_data(file_of(o->caller, o->slot), o) : -ENOENT;
+	default:
+		return 0;
+	}
+}
+
+int model_start(const struct op *o)
+{
+	m.moment++;
+	return start(&m.caller[o->caller], o);
+}
+
+static unsigned max(unsigned a, unsigned b)
+{
+	return a > b ? a : b;
+}
+
+static void promise(struct caller *c)
+{
+	for (unsigned k = 0; k < m.ncallers; k++)
+		m.caller[k].floor = max(m.caller[k].floor, c->names_then[k]);
+	for (unsigned k = 0; k < c->nfiles_then; k++)
+		m.file[k].floor = max(m.file[k].floor, c->files_then[k]);
+}
+
+void model_end(const struct op *o, int err)
+{
+	struct caller *c = &m.caller[o->caller];
+	struct file *f;
+
+	m.moment++;
+	if (err)
+		return;
+	if (c->nstates > c->nended)
+		c->state[c->nended++].ended = m.moment;
+	f = file_of(o->caller, o->slot);
+	if (f)
+		f->nended = f->nversions;
+	if (o->kind == OP_FSYNC || o->kind == OP_COMMIT || o->kind == OP_SNAPSHOT)
+		promise(c);
+}
+
+void model_promise_all(void)
+{
+	for (unsigned k = 0; k < m.ncallers; k++)
+		m.caller[k].floor = m.caller[k].nended - 1;
+	for (unsigned k = 0; k < m.nfiles; k++)
+		m.file[k].floor = m.file[k].nended - 1;
+}
+
+const struct content *model_file(unsigned caller, unsigned slot)
+{
+	const struct file *f = file_of(caller, slot);
+
+	return f ? newest(f) : NULL;
+}
+
+bool model_has_dir(unsigned caller, unsigned class)
+{
+	const struct caller *c = &m.caller[caller];
+
+	return c->state[c->nended - 1].dir[class];
+}
+
+void model_keep(unsigned caller, unsigned snapshot)
+{
+	for (unsigned k = 0; k < 3; k++) {
+		const struct content *now = model_file(caller, 6 + k);
+
+		m.caller[caller].kept[snapshot][k] = now ? copy(now, now->size_bytes) : NULL;
+	}
+}
+
+const struct content *model_kept(unsigned caller, unsigned snapshot, unsigned slot)
+{
+	return m.caller[caller].kept[snapshot][slot - 6];
+}
+
+/* ---- judging ---- */
+
+static bool same(const struct content *a, const struct content *b)
+{
+	return a->size_bytes == b->size_bytes && !memcmp(a->bytes, b->bytes, a->size_bytes);
+}
+
+/* Each byte, and the size, is of one of the versions from..to. A write that has not ended may have got part of the way. */
+static bool is_mixed(const struct file *f, const struct content *c, unsigned from, unsigned to)
+{
+	bool size = false;
+
+	for (unsigned k = from; k <= to; k++)
+		size |= f->v[k]->size_bytes == c->size_bytes ||
+			(k >= f->nended && k && c->size_bytes > f->v[k - 1]->size_bytes && c->size_bytes < f->v[k]->size_bytes);
+	if (!size)
+		return false;
+	for (uint32_t i = 0; i < c->size_bytes; i++) {
+		bool known = false;
+
+		for (unsigned k = to + 1; k-- > from && !known;)
+			known = i < f->v[k]->size_bytes && f->v[k]->bytes[i] == c->bytes[i];
+		if (!known)
+			return false;
+	}
+	return true;
+}
+
+static bool file_is_right(const struct file *f, const struct content *c)
+{
+	bool facts = false;
+
+	for (unsigned k = f->floor; k < f->nversions; k++)
+		facts |= f->v[k]->mode == c->mode && f->v[k]->note == c->note;
+	if (!facts)
+		return false;
+	for (unsigned k = f->floor; k < f->nversions; k++) {
+		if (same(f->v[k], c))
+			return true;
+	}
+	if (f->class < 2)
+		return is_mixed(f, c, f->floor, f->nversions - 1);
+	for (unsigned k = f->floor; k + 1 < f->nversions; k++) {
+		if (is_mixed(f, c, k, k + 1))
+			return true;
+	}
+	return false;
+}
+
+/* NULL, or what differs. */
+static const char *differs(const struct names *n, const struct found *f)
+{
+	for (unsigned k = 0; k < CLASSES; k++) {
+		if (n->dir[k] != f->dir[k])
+			return "directories";
+	}
+	for (unsigned k = 0; k < SLOTS; k++) {
+		if ((n->file[k] >= 0) != (f->file[k] != NULL))
+			return "names";
+	}
+	for (unsigned k = 0; k < SLOTS; k++) {
+		if (f->file[k] && !file_is_right(&m.file[n->file[k]], f->file[k]))
+			return "bytes, sizes or facts of a file";
+	}
+	return NULL;
+}
+
+/* Clears the moments at which no state of the caller's is what is found. */
+static const char *judge_caller(unsigned k, const struct found *f, bool *moment)
+{
+	const struct caller *c = &m.caller[k];
+	static bool possible[MOMENTS_MAX];
+	const char *last = "names", *why;
+	bool any = false;
+
+	memset(possible, 0, sizeof(possible));
+	for (unsigned i = c->floor; i < c->nstates; i++) {
+		uint32_t end = i + 1 < c->nstates ? c->state[i + 1].ended : NEVER;
+
+		why = differs(&c->state[i], f);
+		if (why) {
+			last = why;
+			continue;
+		}
+		any = true;
+		for (uint32_t t = c->state[i].begun; t < MOMENTS_MAX && t < end; t++)
+			possible[t] = true;
+	}
+	for (uint32_t t = 0; t < MOMENTS_MAX; t++)
+		moment[t] &= possible[t];
+	return any ? NULL : last;
+}
+
+const char *model_judge(const struct found *f)
+{
+	static bool moment[MOMENTS_MAX];
+	static char text[128];
+	bool any = false;
+
+	memset(moment, 1, sizeof(moment));
+	for (unsigned k = 0; k < m.ncallers; k++) {
+		const char *why = judge_caller(k, &f[k], moment);
+
+		if (!why)
+			continue;
+		snprintf(text, sizeof(text), "caller %u: %s were never so since the last fsync", k, why);
+		return text;
+	}
+	for (uint32_t t = 0; t < MOMENTS_MAX; t++)
+		any |= moment[t];
+	return any ? NULL : "the names of the callers are of different moments";
+}

@@ -1,0 +1,52 @@
+/*
+ * The file system that the store has to be: what each caller has done, and what was promised of it.
+ *
+ * Callers have names of their own, so each one's operations have an order. A state of a caller's names, and a version of a file, is
+ * what one of its operations has made. What is found after a loss of power must be, of each caller, one of its states of names, all of
+ * one moment, and of each file the bytes of one of its versions, none from before the last fsync that was answered: also of an
+ * operation that has not ended. Files of buckets and columns are overwritten in place, so that each byte may be of another version.
+ */
+#ifndef SPILLFS_SIM_MODEL_H
+#define SPILLFS_SIM_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "script.h"
+
+struct content {
+	uint32_t size_bytes;
+	unsigned mode;
+	uint32_t note; /* an extended attribute; 0: none */
+	unsigned char bytes[];
+};
+
+void model_begin(unsigned ncallers);
+
+/* Around each operation. start: what it has to return, by the model: 0 or -errno. end: what it has returned. An operation that has
+ * failed when it should not have (a fault of the disk) is to be the caller's last. */
+int model_start(const struct op *o);
+void model_end(const struct op *o, int err);
+
+/* The present of a caller. file: its bytes; NULL: the name is not there. */
+const struct content *model_file(unsigned caller, unsigned slot);
+bool model_has_dir(unsigned caller, unsigned class);
+/* The present of layers/, kept under the number of a snapshot; and what is kept. */
+void model_keep(unsigned caller, unsigned snapshot);
+const struct content *model_kept(unsigned caller, unsigned snapshot, unsigned slot);
+
+/* Everything that was done is durable. */
+void model_promise_all(void);
+/* The bytes that a tag stands for: byte i of a write. */
+void model_fill(uint32_t tag, unsigned char *p, size_t n);
+
+/* What is found of a caller: contents are malloc'd; NULL: the name is not there. */
+struct found {
+	bool dir[CLASSES];
+	struct content *file[SLOTS];
+};
+/* Compares all callers: NULL, or what is wrong (a static text). */
+const char *model_judge(const struct found *f);
+
+#endif

@@ -1,0 +1,344 @@
+/*
+ * One run: a store on a disk in memory, its callers, and at changes of the disk a loss of power. A cut is made in a fork, which has the
+ * disk and the model as they are at that moment, and goes on from there: it opens the store on what the disk has kept, compares it with
+ * the model, and tries whether the store works.
+ */
+#include "sim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "callers.h"
+#include "client.h"
+#include "disk.h"
+#include "model.h"
+#include "sched.h"
+#include "store/store.h"
+#include "tree/tree.h"
+#include "util/log.h"
+
+/* One recovery of so many loses its power, too; and one of so many meets a fault. */
+#define RECUT_ONE_IN 8u
+#define REFAULT_ONE_IN 8u
+#define RUN_SECONDS 120
+
+struct sim_counts *sim_counts;
+
+struct mount {
+	struct store *store;
+	struct tree *tree;
+};
+
+/* Of this process. */
+static struct {
+	struct script script;
+	struct io_dir *disk;
+	uint64_t random; /* what a cut leaves, and where */
+	unsigned depth;  /* cuts so far */
+	uint64_t recut_at;
+	FILE *said; /* what is wrong goes here, and the store's log to stderr, which SIM_LOG shows; NULL: nowhere */
+	char where[160];
+} s;
+
+/* ---- failure ---- */
+
+_Noreturn void sim_fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s.said) {
+		va_start(ap, fmt);
+		fprintf(s.said, "sim: seed %llu%s: ", (unsigned long long)s.script.seed, s.where);
+		vfprintf(s.said, fmt, ap);
+		fprintf(s.said, "\n");
+		va_end(ap);
+	}
+	fflush(NULL);
+	_exit(1);
+}
+
+_Noreturn void sched_stuck(const char *text)
+{
+	sim_fail("%s", text);
+}
+
+/* In place of the C library's: the store's UUID, and SQLite's randomness. */
+ssize_t getrandom(void *buf, size_t n, unsigned flags)
+{
+	static uint64_t state;
+
+	(void)flags;
+	for (size_t i = 0; i < n; i++)
+		((unsigned char *)buf)[i] = (unsigned char)(sim_random(&state) >> 8);
+	return (ssize_t)n;
+}
+
+/* Stands in the lock file. */
+pid_t getpid(void)
+{
+	return 4242;
+}
+
+/* ---- mounting ---- */
+
+static int mount_store(struct mount *m)
+{
+	struct store_config config = { .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20, .threads = 2, .pool_files = 2, .commit_seconds = 5,
+				       .layer_bytes = 300000, .keep = 2 };
+	struct store_refusal why;
+	struct io_dir *again, *dir;
+	int err = io_mem_again(s.disk, &again);
+
+	memset(m, 0, sizeof(*m));
+	if (!err)
+		err = disk_wrap(again, s.script.slow_ns, &dir);
+	if (!err)
+		err = store_open(dir, "sim", &config, &m->store, &why);
+	if (!err)
+		err = tree_open(m->store, &m->tree);
+	if (err && m->store)
+		store_close(m->store);
+	return err;
+}
+
+static int unmount_store(struct mount *m)
+{
+	tree_close(m->tree);
+	return store_close(m->store);
+}
+
+static void must_mount(struct mount *m, const char *when)
+{
+	int err = mount_store(m);
+
+	if (err)
+		sim_fail("the store cannot be opened %s: %s", when, strerror(-err));
+}
+
+/* Everything that is there is as the model has it. */
+static void judge(struct mount *m, const char *when)
+{
+	static struct found found[CALLERS_MAX];
+	int err = callers_find(m->tree, s.script.ncallers, found);
+	const char *why;
+
+	if (err)
+		sim_fail("%s: something cannot be read: %s", when, strerror(-err));
+	why = model_judge(found);
+	if (!why)
+		why = callers_check_kept(m->tree, s.script.ncallers);
+	if (why)
+		sim_fail("%s: %s", when, why);
+	found_free(found);
+	sim_counts->checks++;
+}
+
+/* ---- cuts ---- */
+
+static void cut(uint64_t change);
+
+/* A store that has been recovered works: something is written, and still there at the next mount. */
+static void try_out(struct mount *m)
+{
+	static const char *const paths[CLASSES] = { "buckets/after", "columns/after", "layers/after" };
+	unsigned char bytes[3000], *got;
+	size_t n;
+	int err;
+
+	model_fill(77, bytes, sizeof(bytes));
+	for (unsigned k = 0; k < CLASSES; k++) {
+		err = client_make(m->tree, paths[k], S_IFREG | 0644);
+		if (!err || err == -EEXIST)
+			err = client_write(m->tree, paths[k], bytes, sizeof(bytes), 0);
+		if (err && !s.script.space_bytes)
+			sim_fail("after a cut %s cannot be written: %s", paths[k], strerror(-err));
+		if (err)
+			return;
+	}
+	err = unmount_store(m);
+	if (err && !s.script.space_bytes)
+		sim_fail("after a cut the store cannot be closed: %s", strerror(-err));
+	must_mount(m, "after a cut and a life");
+	for (unsigned k = 0; k < CLASSES && !err; k++) {
+		if (client_read(m->tree, paths[k], &got, &n) || n != sizeof(bytes) || memcmp(got, bytes, n))
+			sim_fail("after a cut %s does not keep what is written", paths[k]);
+		free(got);
+	}
+}
+
+static void recover(void)
+{
+	uint64_t seed = sim_random(&s.random);
+	struct disk_fault fault = { (enum disk_call)(seed % DISK_NCALLS), (seed >> 8) % 20 + 1, 1, -EIO, false };
+	struct mount m;
+
+	sched_begin(seed);
+	disk_plan_fault(seed >> 16 & 7 ? NULL : &fault);
+	s.depth++;
+	s.recut_at = s.depth == 1 && (seed >> 20) % RECUT_ONE_IN == 0 ? (seed >> 24) % 40 + 1 : 0;
+	disk_on_cut(cut);
+	if (io_mem_cut_power(s.disk, seed >> 32 & 3 ? seed : 0))
+		sim_fail("io/mem");
+	if (!(seed >> 16 & 7)) {
+		if (!mount_store(&m))
+			unmount_store(&m);
+		disk_plan_fault(NULL);
+	}
+	must_mount(&m, "after a cut");
+	judge(&m, "after a cut");
+	try_out(&m);
+	judge(&m, "after a cut and a life");
+	unmount_store(&m);
+}
+
+static void *recover_thread(void *arg)
+{
+	recover();
+	fflush(NULL);
+	_exit(0);
+	return arg;
+}
+
+/* The thread that has called may hold locks: the new life begins in another one, which holds none. */
+static _Noreturn void live_on(uint64_t change)
+{
+	size_t n = strlen(s.where);
+	pthread_t t;
+
+	snprintf(s.where + n, sizeof(s.where) - n, ", cut at change %llu", (unsigned long long)change);
+	sched_end();
+	if (pthread_create(&t, NULL, recover_thread, NULL))
+		_exit(2);
+	for (;;)
+		pause();
+}
+
+static void wait_for(pid_t pid)
+{
+	int status = 0;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		_exit(2);
+	if (!status)
+		return;
+	if (WIFSIGNALED(status) && s.said)
+		fprintf(s.said, "sim: seed %llu%s: signal %d\n", (unsigned long long)s.script.seed, s.where, WTERMSIG(status));
+	_exit(1);
+}
+
+static bool is_cut_at(uint64_t change)
+{
+	if (s.depth)
+		return s.recut_at == change;
+	if (s.script.cut_at)
+		return s.script.cut_at == change;
+	return s.script.cut_every && sim_random(&s.random) % s.script.cut_every == 0;
+}
+
+static void cut(uint64_t change)
+{
+	pid_t pid;
+
+	if (!is_cut_at(change))
+		return;
+	*(s.depth ? &sim_counts->recuts : &sim_counts->cuts) += 1;
+	/* The same cut leaves the same, whatever was cut before. */
+	s.random = s.script.seed * 0x9e3779b97f4a7c15ull + change * 31 + s.depth;
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		live_on(change);
+	wait_for(pid);
+}
+
+/* ---- a run ---- */
+
+static void live(struct mount *m)
+{
+	const struct script *sc = &s.script;
+
+	for (unsigned i = 0; i < sc->nops;) {
+		i = callers_run(m->tree, sc, i);
+		if (i >= sc->nops)
+			break;
+		if (unmount_store(m) && !sc->fault.nth && !sc->space_bytes)
+			sim_fail("the store cannot be closed");
+		if (sc->fault.nth)
+			disk_plan_fault(NULL);
+		must_mount(m, "again");
+		judge(m, "after a remount");
+	}
+}
+
+static void run(void)
+{
+	const struct script *sc = &s.script;
+	struct mount m;
+
+	alarm(RUN_SECONDS);
+	sqlite3_initialize();
+	sched_begin(sc->seed);
+	s.random = sc->seed;
+	if (io_mem_dir(&s.disk))
+		sim_fail("io/mem");
+	if (sc->space_bytes)
+		io_mem_set_space(s.disk, sc->space_bytes);
+	must_mount(&m, "at first");
+	if (callers_prepare(m.tree, sc->ncallers))
+		sim_fail("the directories cannot be made");
+	model_begin(sc->ncallers);
+	disk_plan_fault(sc->fault.nth ? &sc->fault : NULL);
+	disk_on_cut(cut);
+	live(&m);
+	unmount_store(&m);
+	disk_plan_fault(NULL);
+	disk_on_cut(NULL);
+	if (!sc->fault.nth && !sc->space_bytes)
+		model_promise_all();
+	must_mount(&m, "at last");
+	judge(&m, "at last");
+	unmount_store(&m);
+	sched_end();
+}
+
+bool sim_run(const struct script *script, bool quiet, uint64_t *trace_out)
+{
+	int status, pipes[2];
+	uint64_t trace = 0;
+	pid_t pid;
+
+	if (pipe(pipes))
+		_exit(2);
+	sim_counts->runs++;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		s.script = *script;
+		s.said = quiet ? NULL : fdopen(dup(STDERR_FILENO), "w");
+		log_init(LOG_TO_STDERR, LOG_LEVEL_DEBUG);
+		if (!getenv("SIM_LOG") && !freopen("/dev/null", "w", stderr))
+			_exit(2);
+		run();
+		trace = sched_trace();
+		_exit(write(pipes[1], &trace, sizeof(trace)) != sizeof(trace));
+	}
+	close(pipes[1]);
+	if (read(pipes[0], &trace, sizeof(trace)) == sizeof(trace) && trace_out)
+		*trace_out = trace;
+	close(pipes[0]);
+	if (waitpid(pid, &status, 0) != pid)
+		_exit(2);
+	if (WIFSIGNALED(status) && !quiet)
+		fprintf(stderr, "sim: seed %llu: signal %d\n", (unsigned long long)script->seed, WTERMSIG(status));
+	return !status;
+}

@@ -1,0 +1,236 @@
+/*
+ * See script.h.
+ */
+#include "script.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sched.h"
+
+const char *const op_names[OP_NKINDS] = {
+	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
+	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "view", "upload", "commit", "compact", "follow", "sleep",
+	"remount",
+};
+
+/* How often, of 1000 or so. */
+static const unsigned weights[OP_NKINDS] = {
+	[OP_CREATE] = 90, [OP_WRITE] = 160, [OP_APPEND] = 110, [OP_TRUNCATE] = 60, [OP_RESERVE] = 30, [OP_PUNCH] = 40,
+	[OP_RENAME] = 60, [OP_LINK] = 20, [OP_UNLINK] = 50, [OP_MKDIR] = 40, [OP_RMDIR] = 15, [OP_CHMOD] = 25, [OP_FSYNC] = 70,
+	[OP_SNAPSHOT] = 15, [OP_UNSNAPSHOT] = 10, [OP_PAST] = 15, [OP_READ] = 110, [OP_LIST] = 40, [OP_NOTE] = 25, [OP_VIEW] = 30,
+	[OP_UPLOAD] = 0, [OP_COMMIT] = 20, [OP_COMPACT] = 10, [OP_FOLLOW] = 15, [OP_SLEEP] = 25, [OP_REMOUNT] = 10,
+};
+
+static enum op_kind draw_kind(uint64_t *r)
+{
+	uint64_t sum = 0, at;
+
+	for (unsigned k = 0; k < OP_NKINDS; k++)
+		sum += weights[k];
+	at = sim_random(r) % sum;
+	for (unsigned k = 0;; k++) {
+		if (at < weights[k])
+			return (enum op_kind)k;
+		at -= weights[k];
+	}
+}
+
+/* Borders of pages and blocks are likely. */
+static uint32_t draw_bytes(uint64_t *r, uint32_t most)
+{
+	static const uint32_t borders[] = { 4096, 65536, 131072, 262144 };
+	uint64_t x = sim_random(r);
+	uint32_t at = borders[x % 4] + (uint32_t)(x >> 8) % 3 - 1;
+
+	if (x >> 16 & 1 && at <= most)
+		return at;
+	return (uint32_t)((x >> 20) % (x >> 17 & 1 ? most : most < 5000 ? most : 5000)) + 1;
+}
+
+/* Which names may be there; most operations are to find one. */
+static bool there[CALLERS_MAX][SLOTS], dir_there[CALLERS_MAX][CLASSES];
+
+static bool needs_file(enum op_kind k)
+{
+	return k != OP_CREATE && k != OP_MKDIR && k != OP_RMDIR && k != OP_FSYNC && k != OP_COMMIT;
+}
+
+static void guide(struct op *o, uint64_t *r)
+{
+	bool *file = there[o->caller], *dir = &dir_there[o->caller][o->slot / 3];
+
+	if (needs_file(o->kind) && !file[o->slot] && sim_random(r) % 8)
+		o->kind = OP_CREATE;
+	if (o->kind == OP_CREATE && o->slot % 3 == 2 && !*dir)
+		o->kind = OP_MKDIR;
+	if (o->kind == OP_RMDIR && file[o->slot / 3 * 3 + 2])
+		o->kind = OP_READ;
+	if (o->kind == OP_MKDIR || o->kind == OP_RMDIR)
+		*dir = o->kind == OP_MKDIR;
+	if (o->kind == OP_CREATE)
+		file[o->slot] = true;
+	if (o->kind == OP_UNLINK || o->kind == OP_RENAME)
+		file[o->slot] = false;
+	if (o->kind == OP_RENAME || o->kind == OP_LINK)
+		file[o->to] = true;
+}
+
+static void draw_op(struct op *o, unsigned ncallers, uint64_t *r)
+{
+	*o = (struct op){ .kind = draw_kind(r), .caller = (unsigned)(sim_random(r) % ncallers), .slot = (unsigned)(sim_random(r) % SLOTS) };
+	o->to = o->slot / 3 * 3 + (unsigned)(sim_random(r) % 3);
+	o->off = draw_bytes(r, 200000) - 1;
+	o->len = draw_bytes(r, 100000);
+	o->tag = (uint32_t)sim_random(r);
+	guide(o, r);
+}
+
+static void draw_fault(struct disk_fault *f, uint64_t *r)
+{
+	static const int errors[] = { EIO, EIO, EINTR, EMFILE, ENOSPC };
+	uint64_t x = sim_random(r);
+
+	*f = (struct disk_fault){ (enum disk_call)(x % DISK_NCALLS), (x >> 8) % 60 + 1, x >> 16 & 1 ? 1 : x >> 17 & 1 ? 3 : UINT32_MAX,
+				  -errors[(x >> 20) % 5], x >> 30 & 1 };
+	if (f->err == -EMFILE)
+		f->call = DISK_OPEN;
+}
+
+void script_draw(struct script *s, uint64_t seed)
+{
+	uint64_t r = seed ^ 0x5c71f5;
+
+	memset(there, 0, sizeof(there));
+	memset(dir_there, 0, sizeof(dir_there));
+	*s = (struct script){ .seed = seed, .ncallers = (unsigned)(sim_random(&r) % CALLERS_MAX) + 1, .cut_every = 6 };
+	s->nops = 8 + (unsigned)(sim_random(&r) % 60);
+	if (sim_random(&r) % 4 == 0)
+		s->slow_ns = 50000000;
+	if (sim_random(&r) % 8 == 0)
+		s->space_bytes = 8 << 20;
+	if (sim_random(&r) % 4 == 0)
+		draw_fault(&s->fault, &r);
+	for (unsigned i = 0; i < s->nops; i++)
+		draw_op(&s->op[i], s->ncallers, &r);
+}
+
+/* Two files and a directory are there, and durable, before the sequence. */
+bool script_short(struct script *s, unsigned n)
+{
+	unsigned class = n % CLASSES, which = n / CLASSES, first, second;
+
+	if (which >= OP_NSHORT * (OP_NSHORT + 1))
+		return false;
+	first = which % OP_NSHORT;
+	second = which / OP_NSHORT;
+	*s = (struct script){ .seed = n + 1, .ncallers = 1, .cut_every = 1 };
+	s->op[s->nops++] = (struct op){ .kind = OP_CREATE, .slot = class * 3 };
+	s->op[s->nops++] = (struct op){ .kind = OP_WRITE, .slot = class * 3, .len = 70000, .tag = 1 };
+	s->op[s->nops++] = (struct op){ .kind = OP_MKDIR, .slot = class * 3 };
+	s->op[s->nops++] = (struct op){ .kind = OP_FSYNC, .slot = class * 3 };
+	s->op[s->nops++] = (struct op){ .kind = (enum op_kind)first, .slot = class * 3 + (first == OP_CREATE), .to = class * 3 + 2,
+					.off = 60000, .len = 9000, .tag = 2 };
+	if (second)
+		s->op[s->nops++] = (struct op){ .kind = (enum op_kind)(second - 1), .slot = class * 3 + (second == 1), .to = class * 3 + 1,
+						.off = 64000, .len = 5000, .tag = 3 };
+	s->op[s->nops++] = (struct op){ .kind = OP_FSYNC, .slot = class * 3 };
+	return true;
+}
+
+/* ---- text ---- */
+
+void script_print(const struct script *s, FILE *out)
+{
+	fprintf(out, "seed %llu\ncallers %u\nspace %llu\nslow %llu\nevery %u\ncut %llu\n", (unsigned long long)s->seed, s->ncallers,
+		(unsigned long long)s->space_bytes, (unsigned long long)s->slow_ns, s->cut_every, (unsigned long long)s->cut_at);
+	if (s->fault.nth)
+		fprintf(out, "fault %s %llu %llu %d %d\n", disk_call_names[s->fault.call], (unsigned long long)s->fault.nth,
+			(unsigned long long)s->fault.times, -s->fault.err, s->fault.half);
+	for (unsigned i = 0; i < s->nops; i++) {
+		const struct op *o = &s->op[i];
+
+		fprintf(out, "op %u %s %u %u %u %u %u\n", o->caller, op_names[o->kind], o->slot, o->to, o->off, o->len, o->tag);
+	}
+}
+
+static int find_name(const char *name, const char *const *names, int n)
+{
+	while (n-- > 0 && strcmp(names[n], name))
+		;
+	return n;
+}
+
+static bool read_fault(struct disk_fault *f, const char *line)
+{
+	unsigned long long nth, times;
+	char name[16];
+	int err, half, call;
+
+	if (sscanf(line, "fault %15s %llu %llu %d %d", name, &nth, &times, &err, &half) != 5)
+		return false;
+	call = find_name(name, disk_call_names, DISK_NCALLS);
+	*f = (struct disk_fault){ (enum disk_call)call, nth, times, -err, half };
+	return call >= 0;
+}
+
+static bool read_op(struct script *s, const char *line)
+{
+	struct op *o = &s->op[s->nops];
+	char name[16];
+	int kind;
+
+	if (s->nops == OPS_MAX || sscanf(line, "op %u %15s %u %u %u %u %u", &o->caller, name, &o->slot, &o->to, &o->off, &o->len, &o->tag) != 7)
+		return false;
+	kind = find_name(name, op_names, OP_NKINDS);
+	if (kind < 0 || o->caller >= CALLERS_MAX || o->slot >= SLOTS || o->to >= SLOTS)
+		return false;
+	o->kind = (enum op_kind)kind;
+	s->nops++;
+	return true;
+}
+
+static bool read_line(struct script *s, const char *line)
+{
+	unsigned long long v;
+	char word[16];
+
+	if (line[0] == '#' || line[0] == '\n')
+		return true;
+	if (!strncmp(line, "op ", 3))
+		return read_op(s, line);
+	if (!strncmp(line, "fault ", 6))
+		return read_fault(&s->fault, line);
+	if (sscanf(line, "%15s %llu", word, &v) != 2)
+		return false;
+	if (!strcmp(word, "seed"))
+		s->seed = v;
+	else if (!strcmp(word, "callers") && v && v <= CALLERS_MAX)
+		s->ncallers = (unsigned)v;
+	else if (!strcmp(word, "space"))
+		s->space_bytes = v;
+	else if (!strcmp(word, "slow"))
+		s->slow_ns = v;
+	else if (!strcmp(word, "every"))
+		s->cut_every = (unsigned)v;
+	else if (!strcmp(word, "cut"))
+		s->cut_at = v;
+	else
+		return false;
+	return true;
+}
+
+bool script_read(struct script *s, FILE *in)
+{
+	char line[256];
+
+	*s = (struct script){ .ncallers = 1 };
+	while (fgets(line, sizeof(line), in)) {
+		if (!read_line(s, line)) {
+			fprintf(stderr, "sim: not understood: %s", line);
+			return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,26 @@
+/*
+ * One run of a script: a process's worth of simulated life, with cuts, and how it ends. And what all files of the simulation share.
+ */
+#ifndef SPILLFS_SIM_SIM_H
+#define SPILLFS_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "script.h"
+
+/* Counts over all processes of the simulation. */
+struct sim_counts {
+	uint64_t runs, operations, cuts, recuts, faults, checks, failures;
+};
+extern struct sim_counts *sim_counts;
+
+/* Says what is wrong, with the script that leads there, and ends the process. */
+_Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Runs it in a process of its own: true if nothing was wrong. quiet: it says nothing. *trace_out: of the schedule. */
+bool sim_run(const struct script *s, bool quiet, uint64_t *trace_out);
+/* A shorter script that goes wrong, too. */
+void sim_shrink(struct script *s);
+
+#endif
