@@ -36,6 +36,14 @@ int front_handshake(struct front *f)
 	return f->handshake.want ? handshake_watch(f->se) : 0;
 }
 
+/* An ACL would let in by itself whom the mode that is shown lets in no more. */
+static bool keeps_acls(const struct front *f, const struct fuse_conn_info *conn)
+{
+	const unsigned needed = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+
+	return (conn->capable & needed) == needed && !f->config.set_uid && !f->config.set_gid && !f->config.set_umask;
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct front *f = userdata;
@@ -50,6 +58,11 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 #endif
 	if (f->config.writeback)
 		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+	if (keeps_acls(f, conn)) {
+		conn->want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+		f->acls = true;
+		tree_keep_acls(f->tree);
+	}
 	conn->max_read = f->config.max_read_bytes; /* libfuse wants it here, too */
 	conn->max_readahead = 1 << 20;
 	conn->max_write = PAYLOAD_MAX_BYTES;

@@ -19,6 +19,7 @@ struct front {
 	struct tree *tree;
 	struct notify *notify;
 	struct front_config config;
+	bool acls; /* POSIX ACLs: the umask comes with requests that make something */
 };
 
 static inline struct front *front_of(fuse_req_t req)
@@ -30,7 +31,7 @@ static inline struct tree_caller front_caller(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct tree_caller){ ctx->uid, ctx->gid, ctx->pid };
+	return (struct tree_caller){ ctx->uid, ctx->gid, ctx->pid, front_of(req)->acls ? ctx->umask : 0 };
 }
 
 static inline struct tree_file *front_file(const struct fuse_file_info *fi)

@@ -99,7 +99,7 @@ struct tree {
 	uint64_t nleft;         /* so many have, since the mount */
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* live/cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
-	bool sizes_stick;      /* tree.h */
+	bool sizes_stick, acls; /* tree.h */
 	_Atomic uint64_t full_at; /* live/room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */

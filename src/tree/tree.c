@@ -8,6 +8,7 @@
 #include "tree/tree.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/control/control.h"
 #include "tree/dir.h"
 #include "tree/inode.h"
@@ -30,6 +32,7 @@
 #include "tree/views/upload.h"
 #include "tree/views/views.h"
 #include "util/clock.h"
+#include "util/cred.h"
 
 static const struct realm_ops *const worlds[REALM_N] = {
 	[REALM_LIVE] = &live_realm,
@@ -203,6 +206,11 @@ int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx)
 void tree_sizes_stick(struct tree *t)
 {
 	t->sizes_stick = true;
+}
+
+void tree_keep_acls(struct tree *t)
+{
+	t->acls = true;
 }
 
 #define STATFS_UNIT 4096u
@@ -499,7 +507,7 @@ static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len,
 int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	const struct realm_ops *r = realm_of(t, ino);
-	int err = r->getxattr ? check_namespace(name) : -ENODATA;
+	int err = !r->getxattr ? -ENODATA : t->acls && acl_is_name(name) ? 0 : check_namespace(name);
 
 	return err ? err : r->getxattr(t, ino, name, out, len_out);
 }
@@ -534,4 +542,78 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 	if (!err)
 		err = check_namespace(name);
 	return err ? err : r->removexattr(t, ino, name);
+}
+
+/* POSIX ACLs. */
+
+bool tree_is_acl(const char *name)
+{
+	return acl_is_name(name);
+}
+
+/* A member may lend the group, as by chmod. */
+static bool may_lend_group(const struct tree_caller *who, gid_t gid)
+{
+	return who->gid == gid || cred_in_group(who->thread, gid) || cred_is_capable(who->thread, who->uid, CAP_FSETID);
+}
+
+static int remove_acl(struct tree *t, const struct realm_ops *r, uint64_t ino, const char *name)
+{
+	int err = r->removexattr(t, ino, name);
+
+	return err == -ENODATA ? 0 : err;
+}
+
+static int set_access(struct tree *t, const struct realm_ops *r, uint64_t ino, const void *value, size_t len,
+		      const struct tree_caller *who)
+{
+	struct tree_attr attr;
+	int err = r->getattr(t, ino, &attr);
+
+	if (err)
+		return err;
+	if (acl_to_mode(value, len, &attr.st.st_mode))
+		err = r->setxattr(t, ino, ACL_ACCESS, value, len, 0);
+	else
+		err = remove_acl(t, r, ino, ACL_ACCESS);
+	if ((attr.st.st_mode & S_ISGID) && !may_lend_group(who, attr.st.st_gid))
+		attr.st.st_mode &= ~(mode_t)S_ISGID;
+	return err ? err : r->setattr(t, ino, TREE_SET_MODE, &attr.st, who, NULL, &attr);
+}
+
+static int set_default(struct tree *t, const struct realm_ops *r, uint64_t ino, const void *value, size_t len)
+{
+	struct tree_attr attr;
+	int err = r->getattr(t, ino, &attr);
+
+	if (!err && !S_ISDIR(attr.st.st_mode))
+		err = -EACCES;
+	return err ? err : r->setxattr(t, ino, ACL_DEFAULT, value, len, 0);
+}
+
+/* Where the bytes of a request begin is nobody's choice: a copy can be looked at. */
+static int set_copy(struct tree *t, const struct realm_ops *r, uint64_t ino, const char *name, const void *value, size_t len,
+		    const struct tree_caller *who)
+{
+	void *copy = malloc(len + 1);
+	int err = copy ? 0 : -ENOMEM;
+
+	if (!err)
+		err = acl_check(memcpy(copy, value, len), len);
+	if (!err)
+		err = strcmp(name, ACL_ACCESS) ? set_default(t, r, ino, copy, len) : set_access(t, r, ino, copy, len, who);
+	free(copy);
+	return err;
+}
+
+int tree_set_acl(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, const struct tree_caller *who)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err = may_change(t, r, r->setxattr && r->removexattr && r->setattr);
+
+	if (!err && !t->acls)
+		err = -EOPNOTSUPP;
+	if (err)
+		return err;
+	return value ? set_copy(t, r, ino, name, value, len, who) : remove_acl(t, r, ino, name);
 }

@@ -29,6 +29,7 @@ struct tree_caller {
 	uid_t uid;
 	gid_t gid;
 	pid_t thread; /* 0: not known */
+	mode_t umask; /* taken from the mode of what is made, where its directory has no default ACL */
 };
 
 /* How long the kernel may keep the attributes, and the name by which they were looked up, without asking again. */
@@ -60,6 +61,8 @@ int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx);
 /* The kernel keeps the size of a file that it knows, whatever it is told (its writeback cache): a view of another size has to
  * be another inode. Before any name is looked up. */
 void tree_sizes_stick(struct tree *t);
+/* The kernel checks POSIX ACLs, and leaves the umask to the tree; otherwise they are refused. Before any name is looked up. */
+void tree_keep_acls(struct tree *t);
 /* Sets how many threads serve the kernel's requests. Before the call no operation waits for space that another request frees. */
 void tree_served_by(struct tree *t, unsigned nthreads);
 
@@ -152,6 +155,9 @@ int tree_statfs(struct tree *t, struct statvfs *out);
 /* Extended attributes. get: *out is malloc'd. list: names, each with its NUL. */
 int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
 int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
+/* The attribute of this name is an ACL, which is set and removed by: value NULL removes it. -EOPNOTSUPP: none are kept. */
+bool tree_is_acl(const char *name);
+int tree_set_acl(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, const struct tree_caller *who);
 int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
 int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 

@@ -13,6 +13,7 @@
 #include "spillfs.h"
 #include "store/classes.h"
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/inode.h"
 #include "tree/setting.h"
 
@@ -123,6 +124,22 @@ static int block_size_text(struct inode *i, void **out, size_t *len_out)
 	return 0;
 }
 
+/* As the mode has it. What a store has that is no ACL is not shown. */
+static int show_acl(struct inode *i, const char *name, void **value, size_t len)
+{
+	int err = acl_check(*value, len) ? -EIO : 0;
+
+	lock_acquire(&i->attr);
+	if (!err && !strcmp(name, ACL_ACCESS))
+		acl_from_mode(*value, len, i->mode, false);
+	lock_release(&i->attr);
+	if (err) {
+		free(*value);
+		*value = NULL;
+	}
+	return err;
+}
+
 int xattr_get(struct inode *i, const char *name, void **out, size_t *len_out)
 {
 	struct meta *m = i->tree->store->meta;
@@ -143,6 +160,8 @@ int xattr_get(struct inode *i, const char *name, void **out, size_t *len_out)
 	if (err == -ENODATA)
 		err = default_locked(i, name, out, len_out);
 	meta_unlock(m);
+	if (!err && acl_is_name(name))
+		err = show_acl(i, name, out, *len_out);
 	if ((!err || err == -ENODATA) && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->kind == ARRAY_LAYERED && S_ISREG(i->mode)) {
 		if (!err)
 			free(*out);

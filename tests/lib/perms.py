@@ -7,7 +7,7 @@
     perms.py control MNT           requests to the daemon, by each caller
     perms.py idmapped MNT          such a mount cannot be made
 
-MODEL is a directory of ext4. Where a world differs from it by design, a function below (LIVE, VIEWS, FIXED) says what the cell is
+MODEL is a directory of ext4. Where a world differs from it by design, a function below (VIEWS, FIXED) says what the cell is
 instead. Callers are switched to once, each in a process of its own. The number of cells that were compared is printed. With FEW=N
 only N callers are asked, and about fewer modes.
 """
@@ -58,6 +58,7 @@ if FEW:
 
 def become(caller):
     uid, gid, groups, caps = CALLERS[caller]
+    os.umask(0o027)
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     eq(libc.prctl(8, 1, 0, 0, 0), 0)  # PR_SET_KEEPCAPS
@@ -97,10 +98,14 @@ def acl_bytes(*entries):
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
 
 
-USER_OBJ, USER, GROUP_OBJ, MASK, OTHER, NO_ID = 1, 2, 4, 16, 32, 0xffffffff
+USER_OBJ, USER, GROUP_OBJ, GROUP_ENTRY, MASK, OTHER, NO_ID = 1, 2, 4, 8, 16, 32, 0xffffffff
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 PLAIN_ACL = acl_bytes((USER_OBJ, 6, NO_ID), (GROUP_OBJ, 4, NO_ID), (OTHER, 0, NO_ID))
 NAMED_ACL = acl_bytes((USER_OBJ, 6, NO_ID), (USER, 6, 1002), (GROUP_OBJ, 4, NO_ID), (MASK, 6, NO_ID), (OTHER, 0, NO_ID))
+LETS = acl_bytes((USER_OBJ, 6, NO_ID), (USER, 4, 1001), (USER, 6, 1002), (GROUP_OBJ, 0, NO_ID), (GROUP_ENTRY, 2, 3000), (MASK, 6, NO_ID),
+                 (OTHER, 0, NO_ID))
+DENIES = acl_bytes((USER_OBJ, 4, NO_ID), (USER, 0, 1002), (GROUP_OBJ, 6, NO_ID), (GROUP_ENTRY, 4, 3000), (MASK, 5, NO_ID), (OTHER, 7, NO_ID))
+OPENS_DIR = acl_bytes((USER_OBJ, 7, NO_ID), (USER, 7, 1002), (GROUP_OBJ, 5, NO_ID), (GROUP_ENTRY, 7, 3000), (MASK, 7, NO_ID), (OTHER, 1, NO_ID))
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
 READS = {
@@ -167,9 +172,12 @@ ENTRIES = {
 }
 FILE_MODES = (0o640, 0o426, 0o6754) if FEW else (0o640, 0o426, 0o060, 0o007, 0o000, 0o6754)
 DIR_MODES = 0o750, 0o1777, 0o2775
-# Owner and group of the directory, its mode, owner of its entries
-PLACES = [(OWNER, GROUP, mode, OWNER) for mode in ((0o2777, 0o730) if FEW else (0o755, 0o777, 0o2777, 0o730, 0o704))]
-PLACES += [(OWNER, GROUP, mode, entry) for mode in (0o1777, 0o3770) for entry in (OWNER, 1002)] + [(0, 0, 0o1777, 1002), (1002, 1002, 0o1777, OWNER)]
+# Owner and group of the directory, its mode, owner of its entries, its ACLs
+PLACES = [(OWNER, GROUP, mode, OWNER, {}) for mode in ((0o2777, 0o730) if FEW else (0o755, 0o777, 0o2777, 0o730, 0o704))]
+PLACES += [(OWNER, GROUP, mode, entry, {}) for mode in (0o1777, 0o3770) for entry in (OWNER, 1002)]
+PLACES += [(0, 0, 0o1777, 1002, {}), (1002, 1002, 0o1777, OWNER, {})]
+PLACES += [(OWNER, GROUP, 0o700, OWNER, {ACCESS: OPENS_DIR}), (OWNER, GROUP, 0o777, OWNER, {DEFAULT: OPENS_DIR}),
+           (OWNER, GROUP, 0o3777, OWNER, {ACCESS: OPENS_DIR, DEFAULT: LETS}), (OWNER, GROUP, 0o777, OWNER, {DEFAULT: PLAIN_ACL})]
 
 
 def answer(op, path):
@@ -207,7 +215,7 @@ def ask(cells, caller):
 # ---- objects -------------------------------------------------------------------------------------
 
 
-def make(path, mode, uid=OWNER, gid=GROUP, attributes=False):
+def make(path, mode, uid=OWNER, gid=GROUP, attributes=False, acls=()):
     """In a directory that everybody may write."""
     libc.setfsgid(gid)
     libc.setfsuid(uid)
@@ -222,6 +230,8 @@ def make(path, mode, uid=OWNER, gid=GROUP, attributes=False):
     if attributes:
         for name in ("user.x", "trusted.x", "security.x"):
             os.setxattr(path, name, b"1")
+    for name in acls:
+        os.setxattr(path, name, acls[name])
 
 
 def left(path, size=True):
@@ -236,28 +246,35 @@ def left(path, size=True):
 
 
 def tree(d):
-    return {os.path.relpath(path, d): left(path)[:4] for path in [d] + [os.path.join(at, n) for at, ds, fs in os.walk(d) for n in ds + fs]}
+    return {os.path.relpath(path, d): left(path) for path in [d] + [os.path.join(at, n) for at, ds, fs in os.walk(d) for n in ds + fs]}
 
 
-OBJECTS = [stat.S_IFREG | mode for mode in FILE_MODES] + [stat.S_IFDIR | mode for mode in DIR_MODES]
+OBJECTS = [(stat.S_IFREG | mode, {}) for mode in FILE_MODES] + [(stat.S_IFDIR | mode, {}) for mode in DIR_MODES]
+OBJECTS += [(stat.S_IFREG | 0o640, {ACCESS: LETS}), (stat.S_IFREG | 0o2644, {ACCESS: DENIES}), (stat.S_IFDIR | 0o2750, {ACCESS: LETS, DEFAULT: DENIES})]
+
+
+def called(mode, acls):
+    return "%o" % mode + "".join(" %s %s" % (name[17:], ALL_ACLS[value]) for name, value in acls.items())
+
+
+ALL_ACLS = {LETS: "LETS", DENIES: "DENIES", OPENS_DIR: "OPENS_DIR", PLAIN_ACL: "PLAIN"}
 
 
 def of_files(d):
     """Each operation on a file or directory; on a fresh one, where it changes it."""
     for caller in CALLERS:
         cells = {}
-        for mode in OBJECTS:
-            shared = "%s/%o" % (d, mode)
-            make(shared, mode, attributes=True)
+        for mode, acls in OBJECTS:
+            shared = "%s/%s" % (d, called(mode, acls))
+            make(shared, mode, attributes=True, acls=acls)
             for name, op in READS.items():
-                cells[caller, "%o" % mode, name] = op, shared
+                cells[caller, called(mode, acls), name] = op, shared
             for name, op in CHANGES.items():
                 path = "%s/%d" % (d, len(cells))
-                make(path, mode, attributes="user." in name or "trusted." in name or "security." in name)
+                make(path, mode, attributes="user." in name or "trusted." in name or "security." in name, acls=acls)
                 if name in SIZES and stat.S_ISREG(mode):
                     os.truncate(path, 16)
-                    os.chmod(path, stat.S_IMODE(mode))
-                cells[caller, "%o" % mode, name] = op, path
+                cells[caller, called(mode, acls), name] = op, path
         for (cell, (_, path)), said in zip(cells.items(), ask(cells.values(), caller)):
             yield cell, [said, left(path) if cell[2] in CHANGES else None]
         empty(d)
@@ -267,7 +284,7 @@ def of_entries(d):
     """Each operation in a fresh directory."""
     for caller in CALLERS:
         cells = {}
-        for uid, gid, mode, entry in PLACES:
+        for uid, gid, mode, entry, acls in PLACES:
             for name, (needs, op) in ENTRIES.items():
                 top = "%s/%d" % (d, len(cells))
                 os.mkdir(top)
@@ -279,7 +296,9 @@ def of_entries(d):
                          entry, entry)
                 os.chown(top + "/d", uid, gid)
                 os.chmod(top + "/d", mode)
-                cells[caller, "%d:%d %o, entries of %d" % (uid, gid, mode, entry), name] = op, top + "/d"
+                for attribute in acls:
+                    os.setxattr(top + "/d", attribute, acls[attribute])
+                cells[caller, "%d:%d %s, entries of %d" % (uid, gid, called(mode, acls), entry), name] = op, top + "/d"
         for (cell, (_, path)), said in zip(cells.items(), ask(cells.values(), caller)):
             yield cell, [said, tree(os.path.dirname(path))]
         empty(d)
@@ -353,15 +372,8 @@ def live(model, *dirs):
     for d, cells in zip(dirs, got):
         eq(cells.keys(), wanted.keys())
         for cell in cells:
-            sheet.compare(d, cell, cells[cell], LIVE(cell, wanted[cell]))
+            sheet.compare(d, cell, cells[cell], wanted[cell])
     return sheet.end()
-
-
-def LIVE(cell, wanted):
-    """There are no POSIX ACLs: who might set one on ext4 is told so."""
-    if "ACL" not in cell[2] or wanted[0] in ("EPERM", "EACCES", "EINVAL"):
-        return wanted
-    return ["EOPNOTSUPP", wanted[1] and [cell[1], *wanted[1][1:4], []]]
 
 
 # ---- views ---------------------------------------------------------------------------------------
@@ -371,11 +383,11 @@ def array_cells(d, shown):
     """As of_files, on arrays of f64: acted on by the name `shown` gives."""
     for caller in CALLERS:
         cells = {}
-        for mode in FILE_MODES:
-            for name, op in {**READS, **CHANGES}.items():
+        for mode, acls in OBJECTS:
+            for name, op in {**READS, **CHANGES}.items() if stat.S_ISREG(mode) else ():
                 path = "%s/%d.f64" % (d, len(cells))
-                make(path, stat.S_IFREG | mode, attributes=True)
-                cells[caller, "%o" % (stat.S_IFREG | mode), name] = op, path
+                make(path, mode, attributes=True, acls=acls)
+                cells[caller, called(mode, acls), name] = op, path
         answers = ask([(op, shown(path)) for op, path in cells.values()], caller)
         for (cell, (_, path)), said in zip(cells.items(), answers):
             yield cell, [said, left(path, size=False)]
@@ -388,11 +400,17 @@ BY_WRITERS = ("access w", "open to write", "open to read and write", "open to ap
 
 def VIEWS(fmt, cell, wanted):
     """A view cannot be run, has the size that it has, and gives a right to write to npy alone."""
-    caller, mode, name = cell
+    caller, what, name = cell
+    mode, _, acl = what.partition(" ")
     override = CALLERS[caller][3] >> CAP_DAC_OVERRIDE & 1 or caller == NAMESPACED
-    same = [mode, OWNER, GROUP, None, ATTRIBUTES]
-    if "ACL" in name:
-        return ["EOPNOTSUPP" if wanted[0] not in ("EPERM", "EACCES", "EINVAL") else wanted[0], same]
+    if acl:
+        value = {"LETS": LETS, "DENIES": DENIES}[acl.split()[1]]
+        mode = "%o" % (int(mode, 8) & ~0o777 | (0o660 if value == LETS else 0o457))
+    same = [mode, OWNER, GROUP, None, sorted(ATTRIBUTES + ([(ACCESS, value.hex())] if acl else []))]
+    if name == "get access ACL" and acl:
+        return [bounded(bytes.fromhex(wanted[0]), 6 if fmt == "npy" else 4).hex(), same]
+    if name in ("set a plain ACL", "set an access ACL") and wanted[0] == "ok":
+        return ["ok", [without_bits(wanted[1][0]), *wanted[1][1:]]]
     if name == "stat":
         return [int(mode, 8) & (0o666 if fmt == "npy" else 0o444), same]
     if name == "access x":
@@ -415,7 +433,14 @@ def VIEWS(fmt, cell, wanted):
 OPENS = "open to write", "open to read and write", "open to append", "open and cut"
 
 
+def bounded(acl, most):
+    """What a view shows of it: owner, mask and others have no more than this."""
+    entries = [struct.unpack_from("<HHI", acl, at) for at in range(4, len(acl), 8)]
+    return acl_bytes(*((tag, perm & most if tag in (USER_OBJ, MASK, OTHER) else perm, who) for tag, perm, who in entries))
+
+
 def without_bits(mode):
+    """The bits do not show in a view."""
     return "%o" % (int(mode, 8) & ~0o6000)
 
 
@@ -440,8 +465,8 @@ def views(model, mnt, fmt, *kinds):
 
 def make_fixed(d):
     os.mkdir(d, 0o777)
-    for mode in OBJECTS:
-        make("%s/%o" % (d, mode), mode, attributes=True)
+    for mode, acls in OBJECTS:
+        make("%s/%s" % (d, called(mode, acls)), mode, attributes=True, acls=acls)
     return 0
 
 
@@ -456,8 +481,8 @@ REFUSALS = {
 
 def FIXED(world, name, said, wanted):
     refusal, may = REFUSALS[world]
-    if "ACL" in name:
-        return said == "ENODATA" if name.startswith("get") and said != "EOPNOTSUPP" else said in ("EOPNOTSUPP", refusal, wanted)
+    if name == "remove access ACL" and world != "follower":
+        return said in (refusal, wanted)
     if name == "access w":
         return said == (wanted and may)
     if name == "list attributes" or name.startswith("get ") and world != "past":
@@ -481,7 +506,9 @@ def fixed(world, model, *paths):
             ops = {**READS, **CHANGES, **(entries if stat.S_ISDIR(s.st_mode) else {})}
             for name, op in ops.items():
                 copy = "%s/%d" % (where, len(cells))
-                make(copy, s.st_mode, s.st_uid, s.st_gid, attributes="user.x" in os.listxattr(path))
+                make(copy, s.st_mode, s.st_uid, s.st_gid, attributes="user.x" in os.listxattr(path),
+                     acls={n: bytes.fromhex(v) for n in (ACCESS, DEFAULT) for v in [answer(lambda p, n=n: os.getxattr(p, n).hex(), path)]
+                           if not v.startswith("E")})
                 cells[path, name], models[path, name] = (op, path), (op, copy)
         before = {path: left(path) for path in paths}
         got, wanted = ask(cells.values(), caller), ask(models.values(), caller)

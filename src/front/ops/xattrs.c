@@ -80,8 +80,12 @@ static void run_mark(struct deferred *d)
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
+	struct tree_caller who = front_caller(req);
+
+	if (tree_is_acl(name))
+		answer_err_when_told(req, tree_set_acl(front_of(req)->tree, ino, name, value, size, &who));
 	/* The file ends where the kernel knows it to end. */
-	if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
+	else if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
 		deferred_after_growth(deferred_new(req, ino, sizeof(struct deferred), run_mark));
 	else
 		answer_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
@@ -89,7 +93,10 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	answer_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name));
+	struct tree_caller who = front_caller(req);
+
+	answer_err_when_told(req, tree_is_acl(name) ? tree_set_acl(front_of(req)->tree, ino, name, NULL, 0, &who) :
+				  tree_removexattr(front_of(req)->tree, ino, name));
 }
 
 void ops_fill_xattrs(struct fuse_lowlevel_ops *ops)

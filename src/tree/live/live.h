@@ -14,6 +14,8 @@
 #include "tree/inode.h"
 #include "tree/realm.h"
 
+struct acl;
+
 /* A column whose file the kernel works on by itself (passthrough.h). Changes with rw held exclusively, under attr; read
  * under either. */
 struct through {
@@ -149,8 +151,10 @@ int live_relog(struct tree *t);
 extern const struct commit_hooks live_commit_hooks;
 
 /* names.c. A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. Without
- * a name by then, it is deleted with its last reference, or by a crash. */
-int live_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, struct inode **out);
+ * a name by then, it is deleted with its last reference, or by a crash. own: its access ACL (acl.h), with just this mode; NULL: both
+ * as of a new file. */
+int live_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, const struct acl *own,
+		       struct inode **out);
 /* Gives it a name; in place of the file `old` (0: none), or of another one that `who` owns or that has the same owners and
  * mode as i. -EEXIST: something else has the name; -EACCES: `old` has lost it, and `who` may not write the directory;
  * -ENOENT: the directory is gone. */

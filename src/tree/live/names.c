@@ -19,9 +19,11 @@
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/dir.h"
 #include "tree/live/live.h"
 #include "tree/live/room.h"
+#include "util/cred.h"
 
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
@@ -115,6 +117,8 @@ struct inherit {
 	char *name[INHERIT_MAX];
 	void *value[INHERIT_MAX];
 	size_t len[INHERIT_MAX], n;
+	void *acl; /* the default ACL; NULL: none */
+	size_t acl_len;
 };
 
 /* Rows come by name: what the directory was given itself follows, and replaces, what it had inherited. */
@@ -123,6 +127,11 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 	const char *inherited = setting_inherited_name(name);
 	struct inherit *h = ctx;
 
+	if (!strcmp(name, ACL_DEFAULT)) {
+		h->acl = malloc(len + 1);
+		h->acl_len = len;
+		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
+	}
 	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX)
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
@@ -134,48 +143,105 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 	return 0;
 }
 
-static int inherit_locked(struct inode *parent, uint64_t ino, bool *any)
+static void inherit_fini(struct inherit *h)
 {
-	struct meta *m = parent->tree->store->meta;
-	struct inherit h = { 0 };
+	for (size_t k = 0; k < INHERIT_MAX && h->name[k]; k++) {
+		free(h->name[k]);
+		free(h->value[k]);
+	}
+	free(h->acl);
+}
+
+static int collect_defaults_locked(struct inode *parent, struct inherit *out)
+{
 	int err;
 
-	*any = false;
+	*out = (struct inherit){ 0 };
 	if (!atomic_load(&live_of(parent)->has_xattrs))
 		return 0;
-	err = meta_xattr_walk_locked(m, parent->ino, collect_default, &h);
-	for (size_t k = 0; k < INHERIT_MAX && h.name[k]; k++) {
-		if (!err && k < h.n)
-			err = meta_xattr_set_locked(m, ino, h.name[k], h.value[k], h.len[k]);
-		free(h.name[k]);
-		free(h.value[k]);
-	}
-	*any = h.n != 0;
-	if (!err && !h.n)
+	err = meta_xattr_walk_locked(parent->tree->store->meta, parent->ino, collect_default, out);
+	if (!err && out->acl && acl_check(out->acl, out->acl_len))
+		err = -EIO;
+	if (err)
+		inherit_fini(out);
+	else if (!out->n && !out->acl)
 		atomic_store(&live_of(parent)->has_xattrs, -1);
 	return err;
 }
 
-static int make_locked(struct inode *parent, const char *name, const struct meta_inode *row, const char *target,
-		       struct inode **out)
+static int set_acls_locked(struct meta *m, const struct meta_inode *row, const struct inherit *h, void *access, bool *any)
+{
+	int err = access ? meta_xattr_set_locked(m, row->ino, ACL_ACCESS, access, h->acl_len) : 0;
+
+	if (!err && S_ISDIR(row->mode))
+		err = meta_xattr_set_locked(m, row->ino, ACL_DEFAULT, h->acl, h->acl_len);
+	*any |= access || S_ISDIR(row->mode);
+	return err;
+}
+
+/* The mode of the row becomes what the default ACL, or else the umask, leaves of it. */
+static int store_row_locked(struct inode *parent, struct meta_inode *row, mode_t umask, const struct inherit *h, bool *any)
+{
+	struct meta *m = parent->tree->store->meta;
+	bool has_acl = h->acl && !S_ISLNK(row->mode), extended = false;
+	void *access = has_acl ? malloc(h->acl_len) : NULL;
+	mode_t mode = row->mode;
+	int err = has_acl && !access ? -ENOMEM : 0;
+
+	if (access)
+		extended = acl_begin(memcpy(access, h->acl, h->acl_len), h->acl_len, &mode);
+	else if (!S_ISLNK(mode))
+		mode &= ~(umask & 0777);
+	row->mode = mode;
+	if (!err)
+		err = meta_inode_store_locked(m, row);
+	if (!err && has_acl)
+		err = set_acls_locked(m, row, h, extended ? access : NULL, any);
+	free(access);
+	return err;
+}
+
+/* Stores the row of an inode that is made in parent, with the attributes that it is given there. *any: there are some. own: its access
+ * ACL and its mode are what they are; NULL: they are the directory's business. */
+static int inherit_locked(struct inode *parent, struct meta_inode *row, mode_t umask, const struct acl *own, bool *any)
+{
+	struct meta *m = parent->tree->store->meta;
+	struct inherit h;
+	int err = collect_defaults_locked(parent, &h);
+
+	if (err)
+		return err;
+	if (own) {
+		free(h.acl);
+		h.acl = NULL;
+	}
+	*any = h.n || (own && own->v);
+	err = store_row_locked(parent, row, own ? 0 : umask, &h, any);
+	if (!err && own && own->v)
+		err = meta_xattr_set_locked(m, row->ino, ACL_ACCESS, own->v, own->len);
+	for (size_t k = 0; k < h.n && !err; k++)
+		err = meta_xattr_set_locked(m, row->ino, h.name[k], h.value[k], h.len[k]);
+	inherit_fini(&h);
+	return err;
+}
+
+static int make_locked(struct inode *parent, const struct realm_new *what, struct meta_inode *row, struct inode **out)
 {
 	struct tree *t = parent->tree;
 	struct meta *m = t->store->meta;
 	uint64_t there;
 	bool any;
-	int err = meta_name_find_locked(m, parent->ino, name, &there);
+	int err = meta_name_find_locked(m, parent->ino, what->name, &there);
 
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
 	if (!parent->nlink)
 		return -ENOENT;
-	err = meta_inode_store_locked(m, row);
-	if (!err && target)
-		err = meta_blob_set_locked(m, row->ino, META_BLOB_SYMLINK, target, strlen(target));
+	err = inherit_locked(parent, row, what->who->umask, NULL, &any);
+	if (!err && what->target)
+		err = meta_blob_set_locked(m, row->ino, META_BLOB_SYMLINK, what->target, strlen(what->target));
 	if (!err)
-		err = inherit_locked(parent, row->ino, &any);
-	if (!err)
-		err = add_name_locked(parent, name, row->ino);
+		err = add_name_locked(parent, what->name, row->ino);
 	if (!err && S_ISDIR(row->mode))
 		err = relink_locked(parent, 1, live_of(parent)->parent);
 	if (!err)
@@ -214,7 +280,7 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 	live_log_enter(parent);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
-	err = make_locked(parent, what->name, &row, what->target, &i);
+	err = make_locked(parent, what, &row, &i);
 	meta_unlock(m);
 	if (!err && i->kind != ARRAY_BUCKET)
 		live_mark_changed(i);
@@ -345,7 +411,8 @@ static int get_dir(struct tree *t, uint64_t ino, struct inode **out)
 	return err;
 }
 
-int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_caller *who, mode_t mode, struct inode **out)
+int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_caller *who, mode_t mode, const struct acl *own,
+		       struct inode **out)
 {
 	struct meta *m = t->store->meta;
 	struct meta_inode row = { .mode = mode, .uid = who->uid, .gid = who->gid };
@@ -366,9 +433,7 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
 	row.nlink = 1; /* or it would not be loaded */
-	err = meta_inode_store_locked(m, &row);
-	if (!err)
-		err = inherit_locked(parent, row.ino, &any);
+	err = inherit_locked(parent, &row, who->umask, own, &any);
 	if (!err)
 		err = live_get_locked(t, row.ino, out);
 	if (!err) {
@@ -388,15 +453,17 @@ static bool may_replace(struct inode *there, struct inode *i, const struct tree_
 					(there->uid == i->uid && there->gid == i->gid && there->mode == i->mode));
 }
 
-/* Would the kernel let the caller make a name in this directory? Only the first of the caller's groups is known. */
-static bool may_add(const struct inode *dir, const struct tree_caller *who)
+/* Would the kernel let the caller make a name in this directory? Where an ACL decides, only the owner is let. */
+static bool may_add_locked(struct inode *dir, const struct tree_caller *who)
 {
 	mode_t need = S_IWUSR | S_IXUSR;
 
 	if (!who->uid)
 		return true;
+	if (who->uid != dir->uid && acl_any_locked(dir))
+		return false;
 	if (who->uid != dir->uid)
-		need >>= who->gid == dir->gid ? 3 : 6;
+		need >>= who->gid == dir->gid || cred_in_group(who->thread, dir->gid) ? 3 : 6;
 	return (dir->mode & need) == need;
 }
 
@@ -413,7 +480,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = parent->nlink ? 0 : -ENOENT;
 	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
 		err = -EEXIST;
-	if (!err && !*old_out && old && !may_add(parent, who))
+	if (!err && !*old_out && old && !may_add_locked(parent, who))
 		err = -EACCES;
 	if (!err)
 		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->ino);

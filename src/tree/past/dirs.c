@@ -11,6 +11,7 @@
 #include "block/index.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/control/control.h"
 #include "tree/dir.h"
 #include "tree/past/inside.h"
@@ -386,6 +387,19 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 	return err < 0 ? err : 0;
 }
 
+/* A directory's, as its mode has it. */
+static int show_acl(struct tree *t, uint64_t ino, const char *name, struct wanted *w)
+{
+	struct tree_attr attr;
+	int err = acl_check(w->out, w->len) ? -EIO : past_getattr(t, ino, &attr);
+
+	if (err)
+		free(w->out);
+	else if (!strcmp(name, ACL_ACCESS))
+		acl_from_mode(w->out, w->len, attr.st.st_mode, false);
+	return err;
+}
+
 int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	struct wanted w = { .name = name };
@@ -395,8 +409,12 @@ int past_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	if (!inode_find(t, ino, &i))
 		return xattr_get(i, name, out, len_out);
 	err = walk_xattrs(t, ino, &w);
-	if (err || !w.found)
-		return err ? err : -ENODATA;
+	if (!err && !w.found)
+		err = -ENODATA;
+	if (!err && acl_is_name(name))
+		err = show_acl(t, ino, name, &w);
+	if (err)
+		return err;
 	*out = w.out;
 	*len_out = w.len;
 	return 0;

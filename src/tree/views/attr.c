@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 #include "util/clock.h"
@@ -33,8 +34,27 @@ static struct stat shared_attr(const struct stat *st, mode_t all, bool uids, boo
 	return out;
 }
 
+/* Does an ACL say who may read a column, or list the directory? Then no mode can tell for all of them. */
+static bool has_acls(struct tree *t, const struct view_columns *c, uint64_t dir)
+{
+	struct meta *m = t->store->meta;
+	bool any = false;
+	void *value;
+	size_t len;
+
+	if (!realm_of(t, dir)->getxattr(t, dir, ACL_ACCESS, &value, &len)) {
+		free(value);
+		return true;
+	}
+	meta_lock(m);
+	for (size_t k = 0; k < c->n && !any; k++)
+		any = acl_any_locked(c->v[k].inode);
+	meta_unlock(m);
+	return any;
+}
+
 /* Reading a table needs the right to read each of its columns, and to list its directory. */
-static void table_attr(const struct view_columns *c, struct tree_attr *attr)
+static void table_attr(struct tree *t, const struct view_columns *c, uint64_t dir, struct tree_attr *attr)
 {
 	struct stat *st = &attr->st;
 	mode_t all = st->st_mode & st->st_mode << 2 & 0444;
@@ -51,6 +71,8 @@ static void table_attr(const struct view_columns *c, struct tree_attr *attr)
 			st->st_mtim = clock_timespec(i->mtime_ns);
 		lock_release(&i->attr);
 	}
+	if ((all & 0044) && t->acls && has_acls(t, c, dir))
+		all &= 0400;
 	*st = shared_attr(st, all, uids, gids);
 }
 
@@ -74,7 +96,7 @@ int views_source_attr(struct tree *t, const struct view_node *n, const struct vi
 	int err = n->key.role == VIEW_TABLE && !look ? -ESTALE : plain_attr(t, n, out);
 
 	if (!err && n->key.role == VIEW_TABLE)
-		table_attr(&look->columns, out);
+		table_attr(t, &look->columns, n->key.source, out);
 	return err;
 }
 

@@ -20,6 +20,7 @@
 #include "array/runs.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/live/edit.h"
 #include "tree/live/live.h"
 #include "tree/live/privs.h"
@@ -49,6 +50,7 @@ struct upload {
 	unsigned nopen;
 	struct tree_caller caller, owner; /* the writer, and the owner of the array to be */
 	mode_t mode;
+	struct acl acl;     /* of what it replaces */
 	char *head;         /* all until the header is there, then the header */
 	size_t nhead;
 	bool parsed, published;
@@ -223,6 +225,7 @@ void upload_free(struct upload *u)
 {
 	start_over(u);
 	lock_fini(&u->lock);
+	free(u->acl.v);
 	free(u);
 }
 
@@ -248,7 +251,17 @@ static int part_from_readers(struct inode *i, pid_t thread)
 	return err;
 }
 
-/* Begins an upload that replaces the array that the node shows. The new array gets the owner of the old one. */
+static int keep_acl(struct upload *u, struct inode *old)
+{
+	int err;
+
+	meta_lock(old->tree->store->meta);
+	err = old->realm->stored_locked(old, ACL_ACCESS, &u->acl.v, &u->acl.len);
+	meta_unlock(old->tree->store->meta);
+	return err == -ENODATA ? 0 : err;
+}
+
+/* Begins an upload that replaces the array that the node shows. The new array gets the owner, the mode and the ACL of the old one. */
 static int replace_array(struct inode *node, const struct tree_caller *who)
 {
 	struct inode *old;
@@ -265,7 +278,9 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 		u->owner = (struct tree_caller){ .uid = old->uid, .gid = old->gid };
 		u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
 		lock_release(&old->attr);
-		err = part_from_readers(node, who->thread);
+		err = keep_acl(u, old);
+		if (!err)
+			err = part_from_readers(node, who->thread);
 		if (err)
 			upload_free(u);
 		else
@@ -410,7 +425,7 @@ static int make_array(struct upload *u)
 	if (err)
 		return err;
 	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
-	err = live_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, &u->array);
+	err = live_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, u->old ? &u->acl : NULL, &u->array);
 	if (!err)
 		atomic_store(&u->array_ino, u->array->ino);
 	return err ? err : set_facts(u->array, &u->facts);
@@ -653,7 +668,7 @@ void upload_stat(struct upload *u, struct tree_attr *out)
 		memset(out, 0, sizeof(*out));
 		out->st.st_uid = u->owner.uid;
 		out->st.st_gid = u->owner.gid;
-		out->st.st_mode = S_IFREG | u->mode;
+		out->st.st_mode = S_IFREG | (u->mode & ~u->owner.umask);
 		out->st.st_mtim = clock_timespec(clock_now_ns());
 		out->st.st_atim = out->st.st_ctim = out->st.st_mtim;
 	}
@@ -681,8 +696,10 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 	int err = 0;
 
 	lock_acquire(&u->lock);
-	if (set & TREE_SET_MODE)
+	if (set & TREE_SET_MODE) {
 		u->mode = (u->mode & S_IFMT) | (st->st_mode & 07777);
+		u->owner.umask = 0;
+	}
 	if (set & TREE_SET_UID)
 		u->owner.uid = st->st_uid;
 	if (set & TREE_SET_GID)

@@ -10,6 +10,7 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "tree/acl.h"
 #include "tree/views/inside.h"
 
 #define SETTINGS "user.spillfs."
@@ -103,12 +104,44 @@ static int run_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_o
 	return 0;
 }
 
+/* That of the source, as the mode of the view has it: what is below x.zarr/ as well. A table has a mode that needs none. */
+static int acl_of_view(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	const struct view_node *n;
+	struct tree_attr attr;
+	struct inode *i, *source = NULL;
+	uint64_t number;
+	int err = views_getattr(t, ino, &attr);
+
+	if (!err)
+		err = inode_find(t, ino, &i);
+	if (err)
+		return err;
+	n = &view_of(i)->node;
+	number = n->key.source;
+	if (view_of(i)->upload || number == META_INO_ROOT || n->key.role == VIEW_TABLE ||
+	    (!strcmp(name, ACL_DEFAULT) && n->key.role != VIEW_DIR))
+		return -ENODATA;
+	if (n->past || !views_is_fixed(t, number))
+		err = views_source(t, n, &source);
+	if (!err)
+		err = realm_of(t, number)->getxattr(t, source ? source->ino : number, name, out, len_out);
+	if (!err && !strcmp(name, ACL_ACCESS))
+		acl_from_mode(*out, *len_out, attr.st.st_mode, S_ISDIR(attr.st.st_mode) && n->key.role != VIEW_DIR);
+	if (source)
+		inode_put(source, 1);
+	return err;
+}
+
 /* Views have the attributes of their arrays, where they are one array each. */
 int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
 	struct inode *target;
-	int err = views_target(t, ino, &target);
+	int err;
 
+	if (acl_is_name(name))
+		return acl_of_view(t, ino, name, out, len_out);
+	err = views_target(t, ino, &target);
 	if (err)
 		return run_getxattr(t, ino, name, out, len_out);
 	err = realm_of(t, target->ino)->getxattr(t, target->ino, name, out, len_out);
