@@ -29,6 +29,9 @@
 #define LAYER_SEEK_MAGIC 0x184D2A5Eu
 #define LAYER_SEEK_FOOTER_MAGIC 0x8F92EAB1u
 #define LAYER_FORMAT_VERSION 2u
+/* The longest frame, decoded and as stored: what an entry may have a reader take memory for. */
+#define LAYER_FRAME_MAX (16u << 20)
+#define LAYER_FRAME_STORED_MAX (LAYER_FRAME_MAX + (1u << 20))
 
 struct layer_skip { /* before header, segment, index and seek table */
 	uint32_t magic;

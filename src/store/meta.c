@@ -276,10 +276,12 @@ static int load_next_ino(struct meta *m)
 		return err;
 	err = meta_query(m, SQL_INODE_MAX, &row, "");
 	if (row) {
-		if (sqlite3_column_int64(row, 0) >= next)
-			next = sqlite3_column_int64(row, 0) + 1;
+		if (sqlite3_column_int64(row, 0) >= next && next < (int64_t)META_INO_END)
+			next = sqlite3_column_int64(row, 0) + (sqlite3_column_int64(row, 0) < INT64_MAX);
 		meta_done(row);
 	}
+	if (!err && next >= (int64_t)META_INO_END)
+		return err_corrupt("meta.db", 0, "the next inode would be %lld", (long long)next);
 	m->next_ino = next < META_INO_FIRST ? META_INO_FIRST : (uint64_t)next;
 	return err;
 }

@@ -27,6 +27,7 @@ struct meta;
 
 /* Fixed inode numbers; those of files begin at META_INO_FIRST. */
 enum meta_ino { META_INO_ROOT = 1, META_INO_BUCKETS = 2, META_INO_COLUMNS = 3, META_INO_LAYERS = 4, META_INO_FIRST = 64 };
+#define META_INO_END (1ull << 56) /* none is as high; the tree uses those above */
 
 struct meta_inode {
 	uint64_t ino;
@@ -95,7 +96,10 @@ bool meta_failed(struct meta *m);
 int meta_fact_get_locked(struct meta *m, const char *key, int64_t *out);
 int meta_fact_set_locked(struct meta *m, const char *key, int64_t value);
 
-/* Inode rows. Numbers are never given twice. */
+/* A type of file, and permissions: what a row, or a record of a layer, may have. */
+bool meta_is_mode(uint64_t mode);
+
+/* Inode rows. Numbers are never given twice. Rows that say what no inode can be are -EUCLEAN, and left out of walks. */
 int meta_inode_next_locked(struct meta *m, uint64_t *ino_out);
 /* ino, and all below it, have been given. */
 void meta_inode_reserve_locked(struct meta *m, uint64_t ino);

@@ -29,7 +29,25 @@ void meta_inode_reserve_locked(struct meta *m, uint64_t ino)
 		m->next_ino = ino + 1;
 }
 
-static void inode_row(sqlite3_stmt *row, struct meta_inode *out)
+bool meta_is_mode(uint64_t mode)
+{
+	return mode <= (S_IFMT | 07777) && (S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) ||
+					    S_ISSOCK(mode));
+}
+
+/* What a row says in itself: an enemy, or a program with SQLite, may have written anything. */
+static int check_inode(const struct meta_inode *in)
+{
+	bool known = (in->ino >= META_INO_ROOT && in->ino <= META_INO_LAYERS) || (in->ino >= META_INO_FIRST && in->ino < META_INO_END);
+
+	if (known && meta_is_mode(in->mode) && in->kind <= ARRAY_LAYERED && (!S_ISREG(in->mode) || in->kind) && in->size_bytes <= INT64_MAX &&
+	    in->stored_bytes <= INT64_MAX)
+		return 0;
+	return err_corrupt("meta.db", 0, "the row of inode %lld: kind %u, mode %o, size %lld", (long long)in->ino, in->kind, in->mode,
+			   (long long)in->size_bytes);
+}
+
+static int inode_row(sqlite3_stmt *row, struct meta_inode *out)
 {
 	int c = 0;
 
@@ -48,18 +66,22 @@ static void inode_row(sqlite3_stmt *row, struct meta_inode *out)
 	out->mtime_ns = sqlite3_column_int64(row, c++);
 	out->ctime_ns = sqlite3_column_int64(row, c++);
 	out->btime_ns = sqlite3_column_int64(row, c++);
+	return check_inode(out);
 }
 
 int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
 {
 	sqlite3_stmt *row;
+	struct meta_inode in;
 	int err = meta_query(m, SQL_INODE_LOAD, &row, "i", (int64_t)ino);
 
 	if (err || !row)
 		return err ? err : -ENOENT;
-	inode_row(row, out);
+	err = inode_row(row, &in);
 	meta_done(row);
-	return 0;
+	if (!err)
+		*out = in;
+	return err;
 }
 
 int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
@@ -236,8 +258,8 @@ static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(v
 	while (!err && row) {
 		struct meta_inode in;
 
-		inode_row(row, &in);
-		err = each(ctx, &in);
+		/* One that is damaged is left to the check: the others can be used. */
+		err = inode_row(row, &in) ? 0 : each(ctx, &in);
 		if (!err)
 			err = next_row(m, &row);
 	}
@@ -278,12 +300,12 @@ static int name_column(sqlite3_stmt *row, int column, char name[META_NAME_MAX + 
 		return -EUCLEAN;
 	memcpy(name, sqlite3_column_blob(row, column), (size_t)len);
 	name[len] = '\0';
-	return 0;
+	return strlen(name) == (size_t)len && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") ? 0 : -EUCLEAN;
 }
 
 static int bad_name(uint64_t parent, int bytes)
 {
-	return err_corrupt("meta.db", 0, "name of %d bytes in directory %llu", bytes, (unsigned long long)parent);
+	return err_corrupt("meta.db", 0, "a name of %d bytes in directory %llu is none", bytes, (unsigned long long)parent);
 }
 
 int meta_name_walk_locked(struct meta *m, uint64_t parent, uint64_t after,
@@ -366,7 +388,7 @@ int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char
 
 	if (err || !row)
 		return err ? err : -ENOENT;
-	err = name_column(row, 1, name);
+	err = name_column(row, 1, name) ? bad_name((uint64_t)sqlite3_column_int64(row, 0), sqlite3_column_bytes(row, 1)) : 0;
 	if (!err && parent_out)
 		*parent_out = (uint64_t)sqlite3_column_int64(row, 0);
 	meta_done(row);
@@ -378,24 +400,20 @@ int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size
 	char *path = out + cap - 1;
 
 	*path = '\0';
+	/* Directories in a circle end it, too: no name is empty. */
 	while (ino != top) {
-		sqlite3_stmt *row;
-		int err = meta_query(m, SQL_NAME_OF, &row, "i", (int64_t)ino);
-		size_t len;
+		char name[META_NAME_MAX + 1];
+		int err = meta_name_of_locked(m, ino, &ino, name);
+		size_t len = err ? 0 : strlen(name);
 
-		if (err || !row)
-			return err ? err : -ENOENT;
-		len = (size_t)sqlite3_column_bytes(row, 1);
-		if ((size_t)(path - out) < len + 1) {
-			meta_done(row);
+		if (err)
+			return err;
+		if ((size_t)(path - out) < len + 1)
 			return -ENAMETOOLONG;
-		}
 		if (*path)
 			*--path = '/';
 		path -= len;
-		memcpy(path, sqlite3_column_blob(row, 1), len);
-		ino = (uint64_t)sqlite3_column_int64(row, 0);
-		meta_done(row);
+		memcpy(path, name, len);
 	}
 	memmove(out, path, strlen(path) + 1);
 	return 0;
@@ -545,8 +563,13 @@ int meta_xattr_walk_locked(struct meta *m, uint64_t ino,
 	int err = meta_query(m, SQL_XATTR_WALK, &row, "i", (int64_t)ino);
 
 	while (!err && row) {
-		err = each(ctx, (const char *)sqlite3_column_text(row, 0), sqlite3_column_blob(row, 1),
-			   (size_t)sqlite3_column_bytes(row, 1));
+		const char *name = (const char *)sqlite3_column_text(row, 0);
+		size_t len = (size_t)sqlite3_column_bytes(row, 1);
+
+		if (name && *name && strlen(name) <= META_NAME_MAX)
+			err = each(ctx, name, len ? sqlite3_column_blob(row, 1) : "", len);
+		else
+			err = err_corrupt("meta.db", 0, "the name of an attribute of inode %llu is none", (unsigned long long)ino);
 		if (!err)
 			err = next_row(m, &row);
 	}

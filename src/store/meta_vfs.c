@@ -529,6 +529,19 @@ static int register_vfs(struct io_dir *dir, struct meta_vfs **out)
 	return 0;
 }
 
+/* The database may be made by an enemy: its schema runs nothing, its rows are of a bounded length. */
+static int distrust(sqlite3 *db)
+{
+	static const int flags[][2] = { { SQLITE_DBCONFIG_ENABLE_TRIGGER, 0 }, { SQLITE_DBCONFIG_ENABLE_VIEW, 0 },
+					{ SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0 }, { SQLITE_DBCONFIG_DEFENSIVE, 1 } };
+	int rc = SQLITE_OK;
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags) && rc == SQLITE_OK; i++)
+		rc = sqlite3_db_config(db, flags[i][0], flags[i][1], NULL);
+	sqlite3_limit(db, SQLITE_LIMIT_LENGTH, META_ROW_MAX);
+	return rc;
+}
+
 int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_vfs **out, int *rc_out)
 {
 	struct meta_vfs *v;
@@ -539,6 +552,8 @@ int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_v
 	if (err)
 		return err;
 	rc = sqlite3_open_v2(name, &v->db, flags | SQLITE_OPEN_NOMUTEX, v->name);
+	if (rc == SQLITE_OK)
+		rc = distrust(v->db);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_busy_timeout(v->db, BUSY_MS);
 	if (rc == SQLITE_OK)

@@ -17,6 +17,8 @@
 
 #define META_PAGE_BYTES 4096
 #define META_SUM_BYTES 8
+/* The longest row: run boundaries of earlier releases, and the lists of layers, have no bound of their own. */
+#define META_ROW_MAX (32 << 20)
 /* PRAGMA application_id of a database with checksums: "SPIL". */
 #define META_APPLICATION_ID 0x5350494c
 

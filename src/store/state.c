@@ -196,6 +196,14 @@ int state_find(struct state *state, uint64_t parent, const char *name, uint64_t 
 	return -ENOENT;
 }
 
+static int check_record(const struct index_record *r)
+{
+	if (meta_is_mode(r->mode) && r->size_bytes <= INT64_MAX && r->stored_bytes <= INT64_MAX)
+		return 0;
+	return err_corrupt("layers", 0, "the record of inode %llu: mode %o, size %llu", (unsigned long long)r->ino, r->mode,
+			   (unsigned long long)r->size_bytes);
+}
+
 int state_inode(struct state *state, uint64_t ino, const struct index_record **out)
 {
 	for (size_t k = state->n; k-- > 0;) {
@@ -205,6 +213,8 @@ int state_inode(struct state *state, uint64_t ino, const struct index_record **o
 			continue;
 		if (r->type == LAYER_REC_GONE)
 			return -ENOENT;
+		if (check_record(r))
+			return -EUCLEAN;
 		*out = r;
 		return 0;
 	}

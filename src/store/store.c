@@ -154,7 +154,7 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 		return refuse(why, STORE_ENEWER, "%s: the store has format %u, which was never released; this spillfs knows %u",
 			      shown, version, STORE_FORMAT_VERSION);
 	if (version > STORE_FORMAT_VERSION)
-		return refuse(why, STORE_ENEWER, "%s: the store has format %u, this spillfs knows up to %u", shown, version,
+		return refuse(why, STORE_ENEWER, "%s: the store has format %u, this spillfs knows up to %u; use a newer spillfs", shown, version,
 			      STORE_FORMAT_VERSION);
 	if (uuid_from_text(uuid, s->uuid))
 		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: no valid uuid", shown);

@@ -7,6 +7,8 @@
 #include "store/store.h"
 #include "tree/inode.h"
 
+static_assert(META_INO_END <= REALM_CONTROL_BASE, "rows have none of the other worlds' numbers");
+
 static enum realm_id id_of(const struct tree *t, uint64_t ino)
 {
 	if (ino & REALM_VIEWS_BIT)

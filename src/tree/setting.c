@@ -5,26 +5,33 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "array/dtype.h"
 #include "array/setting.h"
 #include "spillfs.h"
 #include "tree/inode.h"
 
-static char *text_locked(struct inode *i, const char *name)
+/* The value of `name`, by which it is stored as `row`. What cannot have been set, as an enemy may have stored it, is not there. */
+static char *text_locked(struct inode *i, const char *name, const char *row)
 {
 	void *text;
 	size_t len;
 
-	return i->realm->stored_locked(i, name, &text, &len) ? NULL : text;
+	if (i->realm->stored_locked(i, row, &text, &len))
+		return NULL;
+	if (strlen(text) == len && !setting_parse(name, text, NULL))
+		return text;
+	free(text);
+	return NULL;
 }
 
 char *setting_text_locked(struct inode *i, const char *name)
 {
 	const char *inherited = setting_inherited_name(name);
-	char *text = text_locked(i, name);
+	char *text = text_locked(i, name, name);
 
-	return !text && inherited ? text_locked(i, inherited) : text;
+	return !text && inherited ? text_locked(i, name, inherited) : text;
 }
 
 int setting_dtype_locked(struct inode *i, char **out)
@@ -76,7 +83,7 @@ int setting_params_locked(struct inode *i, struct array_params *out)
 
 	if (err)
 		return err;
-	own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE);
+	own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE, SPILLFS_XATTR_BLOCK_SIZE);
 	if (*dtype)
 		dtype_size(dtype, &elem_bytes);
 	s.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;

@@ -1,15 +1,19 @@
 /*
- * Writes the golden layer layers/00000001.zst into the directory argv[1]. Needed only when the format
+ * Writes the golden layer layers/00000001.zst and the golden store store/ into the directory argv[1]. Needed only when the format
  * changes; tests/unit/test_golden.c holds the values.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "block/codec.h"
 #include "block/layer.h"
 #include "block/summary.h"
+#include "hostile/base.h"
 #include "io/io.h"
 
 static void must(int err)
@@ -145,6 +149,19 @@ static void second_segment(struct layer *l)
 	index_fini(&ix);
 }
 
+static void write_store(int dirfd)
+{
+	struct image im;
+	int fd = -1;
+
+	if (mkdirat(dirfd, "store", 0755) || (fd = openat(dirfd, "store", O_RDONLY | O_DIRECTORY)) < 0)
+		must(-errno);
+	base_make(BASE_SEALED, &im);
+	image_to_system(&im, fd);
+	image_free(&im);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint8_t uuid[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
@@ -156,6 +173,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: make_golden DIRECTORY\n");
 		return 1;
 	}
+	write_store(fd);
 	must(io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &d));
 	must(io_mkdir(d, "layers"));
 	must(layer_create(d, 1, uuid, &l));

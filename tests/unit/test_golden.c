@@ -1,8 +1,9 @@
 /*
  * The golden layer, tests/golden/layers/00000001.zst: decoded here by offsets, without format.h, and
- * opened by block/layer. A change of the format shows here first. make_golden.c has written the
- * file.
+ * opened by block/layer; and the golden store, tests/golden/store, which is opened, read, changed and rebuilt as a whole. A change of
+ * the format shows here first. make_golden.c has written the files.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,10 @@
 #include <zstd.h>
 
 #include "block/layer.h"
+#include "hostile/image.h"
+#include "store/rebuild.h"
 #include "unit.h"
+#include "world.h"
 
 #define FILE_BYTES 1922
 #define FRAME_A 0x38  /* 263 bytes: 256 shuffled i32 */
@@ -336,4 +340,154 @@ UNIT_TEST(golden_opens)
 	CHECK_EQ(index_find(layer_index(l), 13)->type, LAYER_REC_GONE);
 	layer_close(l);
 	io_dir_close(d);
+}
+
+/* ---- the store ---- */
+
+static struct io_dir *golden_store(void)
+{
+	char path[4200];
+	struct image im;
+	struct io_dir *d;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/store", golden_dir());
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_OK(io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &d));
+	image_of_dir(d, &im);
+	io_dir_close(d);
+	d = image_to_mem(&im);
+	image_free(&im);
+	return d;
+}
+
+/* As make_golden.c has written it: u32 elements from `first` on. */
+static void check_words(struct world *w, const char *path, uint32_t first, uint32_t seed, size_t n, size_t size)
+{
+	unsigned char *p;
+	size_t len;
+
+	CHECK_OK(world_read(w, path, &p, &len));
+	CHECK_EQ(len, size);
+	for (size_t i = 0; i < n; i++)
+		CHECK_EQ(get_le(p + (first + i) * 4, 4), (uint32_t)(seed + i * i / 64));
+	free(p);
+}
+
+static void check_layers_and_columns(struct world *w)
+{
+	struct tree_attr a;
+	char *target;
+
+	check_words(w, "columns/small", 0, 3, 250, 1000);
+	check_words(w, "columns/big.i64", 0, 4, 17500, 70000);
+	check_words(w, "columns/table/c2.u32", 0, 5, 200, 800);
+	check_words(w, "columns/table/again", 0, 3, 250, 1000);
+	check_words(w, "layers/a.i32", 3072, 107, 1250, 20000);
+	check_words(w, "layers/d/b", 0, 207, 500, 12000);
+	check_words(w, "layers/d/e/c", 0, 8, 25, 100);
+	check_words(w, "layers/d/e/n7", 0, 307, 1000, 4000);
+	check_words(w, "snapshots/first/layers/a.i32", 0, 6, 5000, 20000);
+	check_words(w, "snapshots/second/layers/d/e/n2", 0, 302, 1000, 4000);
+	CHECK_EQ(world_walk(w, "snapshots/first/layers/d/e/n2", &a), -ENOENT);
+	CHECK_EQ(world_walk(w, "layers/d/e/gone", &a), -ENOENT);
+	CHECK_OK(tree_lookup(w->tree, META_INO_LAYERS, "d", NULL, &a));
+	CHECK_OK(tree_lookup(w->tree, a.st.st_ino, "e", NULL, &a));
+	CHECK_EQ(a.st.st_mode, S_IFDIR | 01777);
+	CHECK_OK(tree_lookup(w->tree, a.st.st_ino, "link", NULL, &a));
+	CHECK_OK(tree_readlink(w->tree, a.st.st_ino, &target));
+	CHECK(!strcmp(target, "../b"));
+	free(target);
+}
+
+static void check_xattr(struct world *w, const char *path, const char *name, const char *should)
+{
+	struct tree_attr a;
+	size_t len;
+	void *v;
+
+	CHECK_OK(world_walk(w, path, &a));
+	CHECK_OK(tree_lookup(w->tree, META_INO_BUCKETS, strrchr(path, '/') + 1, NULL, &a));
+	CHECK_OK(tree_getxattr(w->tree, a.st.st_ino, name, &v, &len));
+	if (len != strlen(should) || memcmp(v, should, len))
+		unit_fail(__FILE__, __LINE__, "%s is %.*s", name, (int)len, (char *)v);
+	free(v);
+}
+
+UNIT_TEST(golden_store_opens)
+{
+	struct io_dir *disk = golden_store();
+	struct world w;
+
+	for (int i = 0; i < 2; i++) {
+		world_open(&w, disk, &world_config);
+		check_layers_and_columns(&w);
+		check_words(&w, "buckets/runs.u32", 0, 0, 750, 25000);
+		check_words(&w, "buckets/runs.u32", 5750, 7, 500, 25000);
+		check_words(&w, "buckets/d/holes", 5000, 1, 100, 20400);
+		check_xattr(&w, "buckets/runs.u32", "user.spillfs.runs", "0 3000 6000 9000 12000 15000 17000 19000 21000 23000 25000");
+		check_xattr(&w, "buckets/runs.u32", "user.note", "of no consequence");
+		CHECK_OK(world_write(&w, META_INO_LAYERS, i ? "two" : "one", "new", 3));
+		CHECK(!i || world_holds(&w, "layers/one", "new", 3));
+		CHECK_OK(world_commit(&w));
+		CHECK_OK(world_close(&w));
+	}
+	io_dir_close(disk);
+}
+
+static void say(void *ctx, const char *line)
+{
+	(void)ctx;
+	fprintf(stderr, "%s\n", line);
+}
+
+UNIT_TEST(golden_store_is_rebuilt)
+{
+	struct io_dir *disk = golden_store(), *dir;
+	struct rebuild_report report;
+	struct store_refusal why;
+	struct world w;
+
+	CHECK_OK(io_unlink(disk, "meta.db"));
+	CHECK_OK(io_mem_again(disk, &dir));
+	CHECK_OK(store_rebuild(dir, "test", false, say, NULL, &report, &why));
+	CHECK_EQ(report.lost, 1); /* the buckets */
+	world_open(&w, disk, &world_config);
+	check_layers_and_columns(&w);
+	CHECK_OK(world_close(&w));
+	io_dir_close(disk);
+}
+
+UNIT_TEST(golden_store_is_followed)
+{
+	struct store_config config = world_config;
+	struct io_dir *disk = golden_store();
+	struct world w;
+
+	config.follow = true;
+	world_open(&w, disk, &config);
+	check_words(&w, "layers/d/e/n7", 0, 307, 1000, 4000);
+	check_words(&w, "snapshots/first/layers/a.i32", 0, 6, 5000, 20000);
+	CHECK_OK(world_close(&w));
+	io_dir_close(disk);
+}
+
+/* Nothing is changed in what a later release has written. */
+UNIT_TEST(golden_newer_format_is_refused)
+{
+	static const char mark[] = "spillfs 3\nuuid d05fe1b6-663e-4988-ac9c-62f86f8cb64b\n";
+	struct io_dir *disk = golden_store(), *dir;
+	struct store_config config = world_config;
+	struct store_refusal why;
+	struct store *s;
+
+	CHECK_OK(io_replace(disk, "SPILLFS", "SPILLFS.tmp", mark, sizeof(mark) - 1));
+	for (int i = 0; i < 2; i++) {
+		config.follow = i;
+		CHECK_OK(io_mem_again(disk, &dir));
+		CHECK_EQ(store_open(dir, "/the/store", &config, &s, &why), STORE_ENEWER);
+		CHECK(!strcmp(why.text, "/the/store: the store has format 3, this spillfs knows up to 2; use a newer spillfs"));
+	}
+	io_dir_close(disk);
 }

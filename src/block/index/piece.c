@@ -14,11 +14,12 @@
 
 static bool block_valid(const struct layer_block *b, uint64_t block_bytes)
 {
-	if (b->block == UINT64_MAX || b->raw_len > block_bytes || b->stat_type >= SUMMARY_NTYPES || b->zero)
+	if (b->block == UINT64_MAX || !block_bytes || b->raw_len > block_bytes || b->stat_type >= SUMMARY_NTYPES || b->zero)
 		return false;
 	if (!b->frame_off)
 		return true;
-	return b->layer && b->frame_len && (uint64_t)b->raw_off + b->raw_len <= b->frame_raw;
+	return b->layer && b->frame_len && b->frame_raw <= LAYER_FRAME_MAX && b->frame_len <= LAYER_FRAME_STORED_MAX &&
+	       (uint64_t)b->raw_off + b->raw_len <= b->frame_raw;
 }
 
 static bool blocks_valid(const struct index_record *r)

@@ -111,14 +111,28 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 
 /* Directories. */
 
-static int entry_attr(struct tree *t, struct state *state, uint64_t root, uint64_t ino, bool count, struct tree_attr *out)
+/* What a name stands for: damage where there is no such thing. */
+static int named_record(struct state *state, uint64_t ino, const struct index_record **out)
 {
 	const struct index_record *r;
-	struct inode *i;
 	int err = state_inode(state, ino, &r);
 
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
+	if (r->ino > INO_MAX || r->version >= ROOTS_MAX)
+		return -EOVERFLOW;
+	*out = r;
+	return 0;
+}
+
+static int entry_attr(struct tree *t, struct state *state, uint64_t root, uint64_t ino, bool count, struct tree_attr *out)
+{
+	const struct index_record *r;
+	struct inode *i;
+	int err = named_record(state, ino, &r);
+
+	if (err)
+		return err;
 	if (S_ISDIR(r->mode)) {
 		dir_attr(state, past_number(root, ino), out);
 		return 0;
@@ -277,9 +291,9 @@ static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino
 {
 	struct entries *to = ctx;
 	const struct index_record *r;
-	int err = state_inode(to->state, ino, &r);
+	int err = named_record(to->state, ino, &r);
 
-	return err ? (err == -ENOENT ? -EUCLEAN : err) : give_record(to, cookie, name, r);
+	return err ? err : give_record(to, cookie, name, r);
 }
 
 int past_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie,
