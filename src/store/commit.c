@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "block/pool.h"
-#include "store/compact.h"
+#include "store/layers/compact.h"
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"

@@ -32,7 +32,7 @@ struct commit_hooks {
 	int (*stage)(void *ctx, int *left);
 	int (*sync)(void *ctx);
 	void (*done)(void *ctx, int err);
-	/* A compaction has moved frames: open arrays have to look there (store/compact.h). */
+	/* A compaction has moved frames: open arrays have to look there (store/layers/compact.h). */
 	int (*remap)(void *ctx, const struct compact *c);
 };
 

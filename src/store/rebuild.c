@@ -20,8 +20,8 @@
 #include "block/format.h"
 #include "block/layer.h"
 #include "store/classes.h"
-#include "store/state.h"
-#include "store/layers_priv.h"
+#include "store/layers/state.h"
+#include "store/layers/inside.h"
 #include "util/clock.h"
 #include "util/log.h"
 

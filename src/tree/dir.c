@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "store/store.h"
 #include "tree/inode.h"
 

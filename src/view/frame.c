@@ -12,7 +12,7 @@
 
 #include "array/dtype.h"
 #include "array/layered/pin.h"
-#include "view/priv.h"
+#include "view/inside.h"
 
 #define BLOCK_MAX (128u << 10) /* RFC 8878 */
 #define BLOCK_HEAD 3u

@@ -20,7 +20,7 @@
 #include "block/shuffle.h"
 #include "util/buf.h"
 #include "util/lock.h"
-#include "view/priv.h"
+#include "view/inside.h"
 
 #define COPY_MAX (1u << 20)
 /* A view of a huge sparse array must not take all memory. */

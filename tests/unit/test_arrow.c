@@ -13,7 +13,7 @@
 #include <zstd.h>
 
 #include "unit.h"
-#include "view/flat.h"
+#include "view/formats/flat.h"
 #include "view_world.h"
 
 #define COLUMNS_MAX 16

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "unit.h"
-#include "view/npy.h"
+#include "view/formats/npy.h"
 #include "view_world.h"
 
 static const struct {

@@ -13,9 +13,9 @@
 
 #include "block/layer.h"
 #include "store/commit.h"
-#include "store/compact.h"
-#include "store/state.h"
-#include "store/layers_priv.h"
+#include "store/layers/compact.h"
+#include "store/layers/state.h"
+#include "store/layers/inside.h"
 #include "store/rebuild.h"
 #include "store/store.h"
 #include "tree/control/control.h"

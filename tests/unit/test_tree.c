@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/meta_priv.h"
+#include "store/meta/inside.h"
 #include "tree/unwritten.h"
 #include "unit.h"
 #include "util/err.h"

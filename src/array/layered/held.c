@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "array/layered/inside.h"
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "store/layers.h"
 
 struct held {

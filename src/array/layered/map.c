@@ -14,7 +14,7 @@
 #include "array/layered/dirty.h"
 #include "array/layered/inside.h"
 #include "array/promise.h"
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "util/err.h"

@@ -13,7 +13,7 @@
 #include "array/layered/inside.h"
 #include "block/cache.h"
 #include "block/layer.h"
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"

@@ -8,7 +8,7 @@
 #include "array/arrays.h"
 #include "array/layered/inside.h"
 #include "block/index.h"
-#include "store/compact.h"
+#include "store/layers/compact.h"
 #include "store/layers.h"
 #include "store/store.h"
 

@@ -17,7 +17,7 @@
 
 #include "io/io.h"
 #include "store/classes.h"
-#include "store/meta_vfs.h"
+#include "store/meta/vfs.h"
 #include "tool/check/inside.h"
 #include "util/clock.h"
 

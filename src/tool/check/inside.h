@@ -108,7 +108,7 @@ const char *check_who(struct check *c, int64_t ino);
 /* The database (db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. In their
  * text 61440 is S_IFMT, 16384 a directory, 32768 a regular file, 40960 a link; kinds are those of enum array_kind. */
 
-/* The layer that was sealed last; its number need not be the highest (store/layers.c). An SQL expression. */
+/* The layer that was sealed last; its number need not be the highest (store/layers/set.c). An SQL expression. */
 #define CHECK_NEWEST_LAYER \
 	"(SELECT number FROM layers WHERE state<>0 ORDER BY commit_number DESC, length(chain) DESC LIMIT 1)"
 

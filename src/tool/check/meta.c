@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "store/meta.h"
-#include "store/meta_vfs.h"
-#include "store/sql.h"
+#include "store/meta/vfs.h"
+#include "store/meta/sql.h"
 #include "tool/check/inside.h"
 
 #define INTEGRITY_LINES 20

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "store/store.h"
 #include "tree/control/control.h"
 #include "tree/inode.h"

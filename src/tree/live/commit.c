@@ -12,7 +12,7 @@
 #include "array/arrays.h"
 #include "spillfs.h"
 #include "store/classes.h"
-#include "store/compact.h"
+#include "store/layers/compact.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/live/live.h"

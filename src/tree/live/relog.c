@@ -9,7 +9,7 @@
 
 #include "block/index.h"
 #include "store/classes.h"
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/live/live.h"

@@ -4,7 +4,7 @@
 #ifndef SPILLFS_TREE_PAST_INSIDE_H
 #define SPILLFS_TREE_PAST_INSIDE_H
 
-#include "store/state.h"
+#include "store/layers/state.h"
 #include "tree/past/past.h"
 
 /* A number: of a file its own and the layer in which it last changed; of a directory its own and that of a root. */

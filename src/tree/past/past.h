@@ -1,5 +1,5 @@
 /*
- * States in the tree (store/state.h): snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose present is the
+ * States in the tree (store/layers/state.h): snapshots/NAME/layers, snapshots/@N/layers, and layers/ of a follower, whose present is the
  * newest state. Read-only.
  *
  * Inode numbers: a file's are made of its own number and of the layer in which it last changed, so that

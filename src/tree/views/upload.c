@@ -27,7 +27,7 @@
 #include "tree/views/inside.h"
 #include "util/clock.h"
 #include "util/log.h"
-#include "view/npy.h"
+#include "view/formats/npy.h"
 
 /* So long a program that has written only the header of an upload that replaces an array finds the upload by the array's name. */
 #define WAIT_NS 10000000000

@@ -1,0 +1,395 @@
+/*
+ * The set of layers as a follower sees it: sealed layers, HEAD and refs/ of a store that somebody else writes, perhaps on
+ * another machine. Nothing is written.
+ *
+ * Invariants:
+ *  1. `newest` changes only to a layer whose whole chain could be opened, with all layers that it points into: never a
+ *     half of a commit is seen.
+ *  2. Layers that the writer has deleted leave the set when HEAD has moved on, unless the newest state needs them; who
+ *     reads from them keeps their files open.
+ *  3. `retained` are the states up to the newest whose layers are all known.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/layer.h"
+#include "store/layers/inside.h"
+#include "store/store.h"
+#include "util/log.h"
+
+/* Looks at HEAD before the names are looked at as well. */
+#define REFS_EVERY 3u
+
+/* A sealed layer becomes known, with what its index says. */
+static int add_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
+{
+	struct meta_layer row = { .number = number, .state = META_LAYER_DELTA };
+	const struct layer_index_head *head;
+	const struct index *ix;
+	struct layers_slot *slot;
+	struct layer *file;
+	int err = layer_open(ls->store->dir, number, ls->store->uuid, &file);
+
+	if (err)
+		return err;
+	head = layer_head(file);
+	ix = layer_index(file);
+	if (head->kind == LAYER_FULL)
+		row.state = META_LAYER_FULL;
+	row.bytes = layer_bytes(file);
+	row.raw_bytes = head->raw_bytes;
+	row.stored_bytes = head->stored_bytes;
+	row.commit = head->commit;
+	row.time_ns = head->time_ns;
+	row.arrays = head->kind == LAYER_FULL ? 0 : layers_count_files(ix);
+	row.chain.v = malloc((ix->nchain + 1) * sizeof(uint64_t));
+	if (row.chain.v && ix->nchain)
+		memcpy(row.chain.v, ix->chain, ix->nchain * sizeof(uint64_t));
+	row.chain.n = ix->nchain;
+	err = !row.chain.v ? -ENOMEM : head->kind == LAYER_FULL ? layers_refs(ix, number, &row.refs) : 0;
+	if (!err)
+		err = layers_slot_add(ls, &row, &slot);
+	if (err) {
+		free(row.chain.v);
+		free(row.refs.v);
+		layer_close(file);
+		return err;
+	}
+	slot->file = file;
+	*out = slot;
+	return 0;
+}
+
+static int need_layer(struct layers *ls, uint64_t number, struct layers_slot **out)
+{
+	*out = layers_slot_find(ls, number);
+	return *out ? 0 : add_layer(ls, number, out);
+}
+
+static int read_small(struct io_dir *dir, const char *path, char *text, size_t cap)
+{
+	struct io *f;
+	size_t n = 0;
+	int err = io_open(dir, path, IO_RDONLY, &f);
+
+	if (err)
+		return err;
+	err = io_pread_some(f, text, cap - 1, 0, &n);
+	io_close(f);
+	text[n] = '\0';
+	return err;
+}
+
+/* The layer that a line begins with. */
+static int parse_layer(char *text, uint64_t *out)
+{
+	text[strcspn(text, " \n")] = '\0';
+	return layer_name_parse(text, out);
+}
+
+static int read_head(struct layers *ls, uint64_t *out)
+{
+	char text[128];
+	int err = read_small(ls->store->dir, "layers/HEAD", text, sizeof(text));
+
+	if (err == -ENOENT) { /* nothing was sealed yet */
+		*out = 0;
+		return 0;
+	}
+	return err ? err : parse_layer(text, out) ? -EUCLEAN : 0;
+}
+
+struct listing {
+	struct layers *ls;
+	uint64_t *v;
+	size_t n, cap;
+};
+
+static int list_layer(void *ctx, const char *name)
+{
+	struct listing *l = ctx;
+	uint64_t number;
+
+	if (layer_name_parse(name, &number))
+		return 0;
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 64;
+		void *v = realloc(l->v, cap * sizeof(*l->v));
+
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n++] = number;
+	return 0;
+}
+
+static bool listed(const struct listing *l, uint64_t number)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->v[i] == number)
+			return true;
+	}
+	return false;
+}
+
+static bool contains(const struct meta_numbers *list, uint64_t number)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->v[i] == number)
+			return true;
+	}
+	return false;
+}
+
+/* The layer that the chain begins with; NULL if it is not known. */
+static struct layers_slot *base_of(struct layers *ls, const struct layers_slot *slot)
+{
+	return slot->row.chain.n ? layers_slot_find(ls, slot->row.chain.v[0]) : NULL;
+}
+
+/* Is the layer a part of the newest state? The writer may have deleted it since HEAD was read. */
+static bool in_newest(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *base = base_of(ls, ls->newest);
+
+	return number == ls->newest->row.number || contains(&ls->newest->row.chain, number) ||
+	       (base && contains(&base->row.refs, number));
+}
+
+/* Is everything known that the state of this layer needs? */
+static bool is_whole(struct layers *ls, const struct layers_slot *slot)
+{
+	const struct layers_slot *base = base_of(ls, slot);
+
+	for (size_t i = 0; i < slot->row.chain.n; i++) {
+		if (!layers_slot_find(ls, slot->row.chain.v[i]))
+			return false;
+	}
+	for (size_t i = 0; base && i < base->row.refs.n; i++) {
+		if (!layers_slot_find(ls, base->row.refs.v[i]))
+			return false;
+	}
+	return base != NULL;
+}
+
+/* Does the file end as a sealed layer does? */
+static bool looks_sealed(struct layers *ls, uint64_t number)
+{
+	struct layer_seek_footer footer = { 0 };
+	uint64_t size, stored;
+	char path[LAYER_NAME_MAX];
+	struct io *f;
+	bool sealed;
+
+	layer_path(number, path);
+	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
+		return false;
+	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
+		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
+	io_close(f);
+	return sealed;
+}
+
+/* All layers up to the newest are known, those that are gone are not. */
+static int refresh(struct layers *ls)
+{
+	struct listing l = { .ls = ls };
+	int err = io_list(ls->store->dir, "layers", list_layer, &l);
+
+	for (size_t i = 0; i < ls->n && !err;) {
+		struct layers_slot *slot = ls->v[i];
+
+		if (in_newest(ls, slot->row.number) || listed(&l, slot->row.number)) {
+			i++;
+			continue;
+		}
+		layers_slot_leave(ls, slot);
+		layers_slot_unref(slot);
+	}
+	for (size_t i = 0; i < l.n && !err; i++) {
+		struct layers_slot *slot;
+
+		/* Only past states: what is missing or not readable is not shown. Behind the newest may be the open layer. */
+		if (l.v[i] < ls->newest->row.number || looks_sealed(ls, l.v[i]))
+			need_layer(ls, l.v[i], &slot);
+	}
+	for (size_t i = 0; i < ls->n; i++)
+		ls->v[i]->retained = !layers_slot_newer(ls->v[i], ls->newest) && is_whole(ls, ls->v[i]);
+	free(l.v);
+	return err;
+}
+
+/* The layer, and all that its state needs. */
+static int need_state(struct layers *ls, uint64_t number, struct layers_slot **out)
+{
+	struct layers_slot *slot, *link, *base;
+	int err = need_layer(ls, number, &slot);
+
+	for (size_t k = 0; !err && k < slot->row.chain.n; k++) {
+		err = need_layer(ls, slot->row.chain.v[k], &link);
+		if (!err)
+			err = layers_slot_load(ls, link, true);
+	}
+	base = err ? NULL : base_of(ls, slot);
+	for (size_t k = 0; base && !err && k < base->row.refs.n; k++)
+		err = need_layer(ls, base->row.refs.v[k], &link);
+	if (!err)
+		*out = slot;
+	return err;
+}
+
+static int move_to(struct layers *ls, uint64_t number)
+{
+	struct layers_slot *slot;
+	int err = need_state(ls, number, &slot);
+
+	if (err)
+		return err;
+	ls->newest = slot;
+	return refresh(ls);
+}
+
+/* The newest state whose layers are all there and whole; -ENOENT. */
+static int find_best(struct layers *ls, uint64_t *out)
+{
+	struct listing l = { .ls = ls };
+	struct layers_slot *best = NULL, *slot;
+	int err = io_list(ls->store->dir, "layers", list_layer, &l);
+
+	for (size_t i = 0; i < l.n && !err; i++) {
+		if (looks_sealed(ls, l.v[i]) && !need_state(ls, l.v[i], &slot) && (!best || layers_slot_newer(slot, best)))
+			best = slot;
+	}
+	free(l.v);
+	if (!err && !best)
+		err = -ENOENT;
+	if (!err)
+		*out = best->row.number;
+	return err;
+}
+
+/* Names. */
+
+struct refs {
+	struct layers *ls;
+	struct layers_snapshot *v;
+	size_t n, cap;
+};
+
+static int read_ref(void *ctx, const char *name)
+{
+	struct refs *r = ctx;
+	char path[sizeof("layers/refs/") + META_NAME_MAX], text[128] = "", *space;
+	struct layers_snapshot s = { .published = true };
+
+	if (strlen(name) > META_NAME_MAX)
+		return 0;
+	snprintf(path, sizeof(path), "layers/refs/%s", name);
+	if (read_small(r->ls->store->dir, path, text, sizeof(text)))
+		return 0;
+	space = strchr(text, ' ');
+	s.time_ns = space ? strtoll(space, NULL, 10) : 0;
+	if (parse_layer(text, &s.layer))
+		return 0;
+	strcpy(s.name, name);
+	if (r->n == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : 16;
+		void *v = realloc(r->v, cap * sizeof(*r->v));
+
+		if (!v)
+			return -ENOMEM;
+		r->v = v;
+		r->cap = cap;
+	}
+	r->v[r->n++] = s;
+	return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(((const struct layers_snapshot *)a)->name, ((const struct layers_snapshot *)b)->name);
+}
+
+static int read_refs(struct layers *ls)
+{
+	struct refs r = { .ls = ls };
+	int err = io_list(ls->store->dir, "layers/refs", read_ref, &r);
+
+	if (err == -ENOENT) /* of a store that was copied without it */
+		err = 0;
+	if (err) {
+		free(r.v);
+		return err;
+	}
+	if (r.n)
+		qsort(r.v, r.n, sizeof(*r.v), compare_names);
+	free(ls->snapshots);
+	ls->snapshots = r.v;
+	ls->nsnapshots = r.n;
+	ls->cap_snapshots = r.cap;
+	return 0;
+}
+
+int layers_follow(struct layers *ls, bool *changed)
+{
+	uint64_t head = 0;
+	bool tell;
+	int err;
+
+	*changed = false;
+	lock_acquire(&ls->lock);
+	err = read_head(ls, &head);
+	if (!err && head && (!ls->newest || head != ls->newest->row.number)) {
+		struct layers_slot *before = ls->newest;
+
+		err = move_to(ls, head);
+		/* In a copy that was made beside the writer, HEAD may be ahead of its layers: an older whole state is better than nothing. */
+		if (err && !ls->newest && !find_best(ls, &head))
+			err = move_to(ls, head);
+		*changed = ls->newest != before;
+	}
+	/* A name can come or go without a new layer. */
+	if (!err && (*changed || ls->follow_looks++ % REFS_EVERY == 0))
+		err = read_refs(ls);
+	/* A copy under way, or a writer that is faster: the next look will do. Once is worth a line. */
+	tell = err && err != ls->follow_error;
+	ls->follow_error = err;
+	lock_release(&ls->lock);
+	if (tell)
+		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, strerror(-err));
+	return err;
+}
+
+int layers_follow_best(struct layers *ls, uint64_t *bad_out)
+{
+	struct layers_slot *slot;
+	uint64_t head = 0, best;
+	int err;
+
+	lock_acquire(&ls->lock);
+	*bad_out = 0;
+	if (!read_head(ls, &head) && head && need_state(ls, head, &slot))
+		*bad_out = head;
+	err = find_best(ls, &best);
+	if (!err)
+		err = move_to(ls, best);
+	else if (err == -ENOENT)
+		err = 0;
+	if (!err)
+		err = read_refs(ls);
+	lock_release(&ls->lock);
+	return err;
+}
+
+int layers_follow_open(struct layers *ls)
+{
+	bool changed;
+
+	/* A layer that cannot be read yet may be there in a moment. */
+	layers_follow(ls, &changed);
+	return 0;
+}

@@ -1,0 +1,103 @@
+/*
+ * Notes: facts, deletions and names that the tree gives to the log, until they are written as a segment.
+ *
+ * Invariants:
+ *  1. A note is made in the transaction that has the rows it speaks of.
+ *  2. Notes that wait for another segment (of columns) are known to be lost after a crash, or for want of space: `logged` is
+ *     then not the last commit.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "store/layers/inside.h"
+#include "store/store.h"
+
+#define NOTE_BYTES 192u
+
+/* Where a note waits. */
+static struct index *waiting(struct layers *ls, bool later)
+{
+	return later ? &ls->later : &ls->pending;
+}
+
+/* A note needs so much of a segment, at most. */
+static void owe(struct layers *ls, bool later, uint64_t bytes)
+{
+	bytes += NOTE_BYTES;
+	store_owe(ls->store, bytes);
+	if (later)
+		ls->later_owed += bytes;
+	else
+		ls->pending_owed += bytes;
+}
+
+int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, bool later, struct index_record **out)
+{
+	struct index_record *r;
+	int err = index_add(waiting(ls, later), f->ino, &r);
+
+	if (!err)
+		err = index_record_set_names(r, f->path, f->dtype, f->shape);
+	if (!err)
+		err = index_record_set_target(r, f->target);
+	if (!err)
+		err = index_record_set_xattrs(r, f->xattrs, f->xattrs_len);
+	if (!err)
+		err = index_record_set_data(r, f->data, f->data_len);
+	if (err)
+		return err;
+	owe(ls, later, strlen(f->path) + f->xattrs_len + f->data_len);
+	r->type = LAYER_REC_INODE;
+	r->kind = (uint16_t)f->kind;
+	r->size_bytes = f->size_bytes;
+	r->stored_bytes = f->stored_bytes;
+	r->rdev = f->rdev;
+	r->file_id = f->file_id;
+	r->mode = f->mode;
+	r->uid = f->uid;
+	r->gid = f->gid;
+	r->mtime_ns = f->mtime_ns;
+	r->ctime_ns = f->ctime_ns;
+	r->btime_ns = f->btime_ns;
+	if (out)
+		*out = r;
+	return 0;
+}
+
+int layers_note_gone_locked(struct layers *ls, uint64_t ino, bool later)
+{
+	struct index_record *r;
+	int err = index_add(waiting(ls, later), ino, &r);
+
+	if (!err) {
+		index_record_gone(r);
+		owe(ls, later, 0);
+	}
+	return err;
+}
+
+int layers_note_name(struct layers *ls, uint64_t parent, const char *name, uint64_t ino, bool later)
+{
+	int err;
+
+	lock_acquire(&ls->lock);
+	err = index_name_put(waiting(ls, later), parent, name, ino);
+	if (!err)
+		owe(ls, later, strlen(name));
+	lock_release(&ls->lock);
+	return err;
+}
+
+int layers_lost_notes_locked(struct layers *ls, bool *lost)
+{
+	struct meta *m = ls->store->meta;
+	int64_t commit = 0, logged = 0;
+	int err = meta_fact_get_locked(m, "commit", &commit);
+
+	if (!err || err == -ENOENT)
+		err = meta_fact_get_locked(m, "logged", &logged);
+	if (err && err != -ENOENT)
+		return err;
+	*lost = commit != logged;
+	return 0;
+}
