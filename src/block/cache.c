@@ -217,15 +217,10 @@ static void entries_free(struct cache_entry *e)
 
 void cache_free(struct cache *c)
 {
-	struct cache_entry *victims;
-
 	if (!c)
 		return;
-	lock_acquire(&c->lock);
-	victims = evict_locked(c, 0);
+	cache_shrink(c, 0);
 	assert(!c->nentries && !c->bytes && !c->pinned);
-	lock_release(&c->lock);
-	entries_free(victims);
 	pthread_cond_destroy(&c->loaded);
 	lock_fini(&c->lock);
 	free(c->buckets);

@@ -258,21 +258,3 @@ bool extent_map_has_page(const struct extent_map *m, uint32_t file, uint64_t phy
 {
 	return partial_has(&m->partial, file, phys_bytes);
 }
-
-int extent_map_check(const struct extent_map *m)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < m->n; i++) {
-		const struct extent *e = &m->v[i];
-
-		if (!e->len_bytes || extent_wraps(e))
-			return -EUCLEAN;
-		if (i && extent_end(&m->v[i - 1]) > e->off_bytes)
-			return -EUCLEAN;
-		if (i && extent_continues(&m->v[i - 1], e))
-			return -EUCLEAN;
-		sum += e->len_bytes;
-	}
-	return sum == m->mapped_bytes ? 0 : -EUCLEAN;
-}

@@ -46,6 +46,5 @@ int extent_map_remove(struct extent_map *m, uint64_t off_bytes, uint64_t len_byt
 int extent_map_split(struct extent_map *m, uint64_t off_bytes, struct extent_map *tail);
 /* True if some extent has a byte in the page of `file` that has this byte. No extent may have all of that page. */
 bool extent_map_has_page(const struct extent_map *m, uint32_t file, uint64_t phys_bytes);
-int extent_map_check(const struct extent_map *m);
 
 #endif

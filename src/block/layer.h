@@ -66,7 +66,6 @@ int layer_next_record(struct layer *l, struct index_reader *r, struct index_reco
 int layer_next_name(struct layer *l, struct index_reader *r, struct index_name *out);
 void layer_close(struct layer *l);
 
-uint64_t layer_number(const struct layer *l);
 /* The file, to lend ranges of it. */
 struct io *layer_io(struct layer *l);
 bool layer_sealed(const struct layer *l);

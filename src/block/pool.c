@@ -298,7 +298,7 @@ int pool_ready(struct pool *p)
 			return err;
 	}
 	p->ready = true;
-	return 0;
+	return pool_check(p);
 }
 
 static bool file_reuse(struct pool_file *f, uint64_t want, uint64_t min, struct region *out)

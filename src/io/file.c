@@ -598,13 +598,13 @@ static struct file_dir *new_dir(int dirfd, enum io_backing backing, struct lease
 	d->dirfd = dirfd;
 	d->backing = backing;
 	d->direct.leases = leases;
-	d->budget = fd_budget();
 	d->lru.prev = d->lru.next = &d->lru;
 	ballast_init(&d->ballast);
 	d->why = "not tried";
 	direct_dir_init(&d->direct);
 	lock_init(&d->names, RANK_FD);
 	lock_init(&d->table, RANK_FD);
+	fd_set_budget(d, fd_budget());
 	return d;
 }
 
@@ -666,11 +666,4 @@ const char *io_file_backing(struct io_dir *dir, const char **why)
 	if (why)
 		*why = real ? to_dir(dir)->why : "not a real directory";
 	return real && to_dir(dir)->direct.align ? "direct" : "buffered";
-}
-
-void io_file_set_fd_budget(struct io_dir *dir, unsigned n)
-{
-	dir = io_fault_inner(dir);
-	if (dir->ops == &file_dir_ops)
-		fd_set_budget(to_dir(dir), n);
 }

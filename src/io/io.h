@@ -7,7 +7,7 @@
  * pwrite move everything asked for or fail: a pread that meets the end of the file returns -ENODATA
  * from io_pread, and the count from io_pread_some.
  *
- * io/file keeps a bounded number of descriptors open (io_file_set_fd_budget): an idle file is closed and
+ * io/file keeps a bounded number of descriptors open (512, or half of RLIMIT_NOFILE): an idle file is closed and
  * reopened when it is used again. Direct transfers are of whole blocks (4096 bytes, or what the file system
  * needs): until the next io_sync, io_truncate or io_close a file may then be longer than what was written, by
  * zeros to the end of a block, for anybody but the handle that has written it; where space is reserved behind the
@@ -174,8 +174,6 @@ void io_file_try_direct(struct io_dir *d);
 void io_file_set_lease_wait(struct io_dir *d, enum io_lease_wait wait);
 /* The way in use ("direct" or "buffered"; static strings) and why. */
 const char *io_file_backing(struct io_dir *d, const char **why);
-/* At most n descriptors stay open for idle files (default 512, and half of RLIMIT_NOFILE). */
-void io_file_set_fd_budget(struct io_dir *d, unsigned n);
 
 /* io/mem: a disk in memory, of 1 TiB and pages of 4096 bytes: each that is written or allocated takes space. There is no descriptor to lend and
  * nothing is direct or shared; io_hold_back is not to be had. It lives as long as one of its directories is open. */

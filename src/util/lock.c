@@ -271,9 +271,9 @@ static void take_shared(struct rwlock *l, bool nested)
 		lock_must(pthread_rwlock_rdlock(&l->rwlock), "pthread_rwlock_rdlock");
 }
 
-static void take_exclusive(struct rwlock *l, bool nested)
+void rwlock_exclusive(struct rwlock *l)
 {
-	held_push(l, l->rank, nested);
+	held_push(l, l->rank, false);
 	if (is_replaced(l->rank))
 		take_replaced(&l->rwlock, try_exclusive, l->rank);
 	else
@@ -285,19 +285,9 @@ void rwlock_shared(struct rwlock *l)
 	take_shared(l, false);
 }
 
-void rwlock_exclusive(struct rwlock *l)
-{
-	take_exclusive(l, false);
-}
-
 void rwlock_shared_nested(struct rwlock *l)
 {
 	take_shared(l, true);
-}
-
-void rwlock_exclusive_nested(struct rwlock *l)
-{
-	take_exclusive(l, true);
 }
 
 void rwlock_release(struct rwlock *l)

@@ -77,7 +77,6 @@ void rwlock_shared(struct rwlock *l);
 void rwlock_exclusive(struct rwlock *l);
 /* Second rwlock of the same rank; the caller orders them (by inode number). */
 void rwlock_shared_nested(struct rwlock *l);
-void rwlock_exclusive_nested(struct rwlock *l);
 void rwlock_release(struct rwlock *l);
 
 /* What blocks in the functions above, and where another thread may go on. For a simulation in which one thread runs at a time. Leaf

@@ -50,7 +50,7 @@ static size_t log_append(char *line, size_t len, const char *fmt, va_list ap)
 	return len + n;
 }
 
-void log_vwrite(enum log_level level, const char *fmt, va_list ap)
+static void log_vwrite(enum log_level level, const char *fmt, va_list ap)
 {
 	char line[LOG_LINE_MAX];
 	int saved_errno = errno;

@@ -13,7 +13,6 @@ enum log_sink { LOG_TO_STDERR, LOG_TO_SYSLOG };
 void log_init(enum log_sink sink, enum log_level max_level);
 
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void log_vwrite(enum log_level level, const char *fmt, va_list ap);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)

@@ -379,7 +379,7 @@ UNIT_TEST(io_names)
 
 	for (unsigned budget = 0; budget < 2; budget++) {
 		d = file_dir(IO_BACKING_BUFFERED, NULL);
-		io_file_set_fd_budget(d, budget); /* every idle file is closed: each step reopens */
+		fd_set_budget((struct file_dir *)d, budget); /* every idle file is closed: each step reopens */
 		names_script(d);
 		io_dir_close(d);
 	}
@@ -876,7 +876,7 @@ UNIT_TEST(io_fd_budget)
 	char name[16];
 
 	memset(buf, 1, big);
-	io_file_set_fd_budget(d, BUDGET);
+	fd_set_budget((struct file_dir *)d, BUDGET);
 	before = count_fds();
 	for (int i = 0; i < N; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
@@ -893,7 +893,7 @@ UNIT_TEST(io_fd_budget)
 		CHECK_EQ(got, i);
 	}
 	CHECK(count_fds() <= before + BUDGET);
-	io_file_set_fd_budget(d, 0);
+	fd_set_budget((struct file_dir *)d, 0);
 	CHECK_EQ(count_fds(), before);
 	for (int i = 0; i < N; i++)
 		io_close(f[i]);
@@ -913,7 +913,7 @@ UNIT_TEST(io_unlinked_and_renamed_files_stay_usable)
 	int got;
 
 	memset(buf, 3, 1 << 20);
-	io_file_set_fd_budget(d, 2);
+	fd_set_budget((struct file_dir *)d, 2);
 	for (int i = 0; i < N; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
 		CHECK_OK(io_open(d, name, IO_CREATE, &f[i]));
@@ -953,7 +953,7 @@ UNIT_TEST(io_reopened_file_must_be_the_same)
 	char c;
 
 	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_BUFFERED, NULL, &d));
-	io_file_set_fd_budget(d, 0);
+	fd_set_budget((struct file_dir *)d, 0);
 	CHECK_OK(io_open(d, "f", IO_CREATE, &f));
 	CHECK_OK(io_pwrite(f, "a", 1, 0));
 	snprintf(name, sizeof(name), "%s/f", path);
@@ -1010,7 +1010,7 @@ static void many_threads(enum io_backing backing)
 	struct io_dir *d = file_dir(backing, leases);
 	char name[16];
 
-	io_file_set_fd_budget(d, 3);
+	fd_set_budget((struct file_dir *)d, 3);
 	for (int i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
 		CHECK_OK(io_open(d, name, IO_CREATE, &files[i]));

@@ -13,7 +13,9 @@
 
 #include "block/codec.h"
 #include "block/layer.h"
+#include "block/layer/inside.h"
 #include "block/shuffle.h"
+#include "io/filefd.h"
 #include "io/io.h"
 #include "encode.h"
 #include "unit.h"
@@ -50,7 +52,7 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 	struct codec_params p = { block % 3 ? 3 : 0, block_policy(block), 4 };
 	uint8_t raw[BLOCK], frame[BLOCK * 2];
 	struct layer_block b = { .block = block,
-				 .layer = layer_number(l),
+				 .layer = l->number,
 				 .frame_raw = BLOCK,
 				 .raw_len = BLOCK,
 				 .elem_bytes = 4 };
@@ -84,7 +86,7 @@ static size_t blocks_match(struct layer *l)
 
 	for (size_t i = 0; i < ix->n; i++) {
 		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
-			if (ix->v[i]->blocks[k].layer != layer_number(l))
+			if (ix->v[i]->blocks[k].layer != l->number)
 				continue;
 			n++;
 			block_bytes(ix->v[i]->blocks[k].block, want);
@@ -164,7 +166,7 @@ UNIT_TEST(layer_is_written_and_read)
 	CHECK_EQ(blocks_match(l), 9);
 	CHECK_OK(layer_open(d, 1, uuid, &again));
 	CHECK(layer_sealed(again));
-	CHECK_EQ(layer_number(again), 1);
+	CHECK_EQ(again->number, 1);
 	CHECK_EQ(layer_bytes(again), layer_bytes(l));
 	CHECK_EQ(layer_frame_bytes(again), layer_frame_bytes(l));
 	CHECK_EQ(layer_head(again)->commit, 6);
@@ -558,17 +560,17 @@ UNIT_TEST(layer_full_is_sealed_and_adopted) /* index (7) */
 
 	CHECK_OK(io_fault_dir(mem_dir(), &d));
 	CHECK_OK(layer_create_as(d, "layers/compact.tmp", uuid, &l));
-	CHECK_EQ(layer_number(l), 0);
+	CHECK_EQ(l->number, 0);
 	make_full(l, &full);
 	index_find(&full, 20)->blocks[0].layer = 1;
 	for (uint64_t nth = 1; nth <= 2; nth++) { /* the header, the rename */
 		io_fault_arm(d, nth, EIO, true);
 		CHECK_EQ(layer_adopt(l, d, "layers/compact.tmp", 1), -EIO);
-		CHECK_EQ(layer_number(l), 0);
+		CHECK_EQ(l->number, 0);
 	}
 	io_fault_arm(d, 0, 0, false);
 	CHECK_OK(layer_adopt(l, d, "layers/compact.tmp", 1));
-	CHECK_EQ(layer_number(l), 1);
+	CHECK_EQ(l->number, 1);
 	CHECK_OK(append_block(l, &full, 21, 8));
 	for (uint64_t nth = 1; nth <= 2; nth++) { /* the index, the seek table */
 		io_fault_arm(d, nth, EIO, true);
@@ -607,7 +609,7 @@ UNIT_TEST(layer_adopted_file_is_reopened)
 
 	CHECK(fd >= 0);
 	CHECK_OK(io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &d));
-	io_file_set_fd_budget(d, 0);
+	fd_set_budget((struct file_dir *)d, 0);
 	CHECK_OK(io_mkdir(d, "layers"));
 	CHECK_OK(layer_create_as(d, "layers/x.tmp", uuid, &l));
 	CHECK_OK(layer_adopt(l, d, "layers/x.tmp", 12345678901));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/filefd.h"
 #include "io/io.h"
 #include "unit.h"
 
@@ -292,7 +293,7 @@ UNIT_TEST(io_locks_keep_others_away)
 	struct io_dir *d, *inner;
 
 	CHECK_OK(io_file_dir(unit_tmpdir_fd(), IO_BACKING_BUFFERED, NULL, &d));
-	io_file_set_fd_budget(d, 0);
+	fd_set_budget((struct file_dir *)d, 0);
 	lock_script(d, true);
 	lock_script(new_disk(), false);
 	inner = new_disk();

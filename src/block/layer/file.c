@@ -245,11 +245,6 @@ struct io *layer_io(struct layer *l)
 	return l->io;
 }
 
-uint64_t layer_number(const struct layer *l)
-{
-	return l->number;
-}
-
 bool layer_sealed(const struct layer *l)
 {
 	return atomic_load(&l->sealed);
