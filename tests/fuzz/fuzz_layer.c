@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "block/layer.h"
+#include "block/layer/inside.h"
 #include "io/io.h"
 
 #define DECODE_MAX (1u << 20)
@@ -30,7 +31,7 @@ static void decode_blocks(struct layer *l)
 		for (size_t k = 0; k < ix->v[i]->nblocks; k++) {
 			const struct layer_block *b = &ix->v[i]->blocks[k];
 
-			if (b->layer == layer_number(l) && b->frame_raw <= DECODE_MAX)
+			if (b->layer == l->number && b->frame_raw <= DECODE_MAX)
 				layer_decode(l, b, "fuzz", 0, out);
 		}
 	}
