@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/meta_vfs.h"
+#include "store/meta/vfs.h"
 #include "unit/unit.h"
 
 #define EXTRA_MAX 20000u
