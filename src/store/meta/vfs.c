@@ -94,7 +94,7 @@ bool meta_page_is_right(const uint8_t *page)
 	return !memcmp(sum, page + META_PAGE_BYTES - META_SUM_BYTES, META_SUM_BYTES);
 }
 
-static void meta_page_sum(uint8_t *page)
+void meta_page_sum(uint8_t *page)
 {
 	uint32_t sum[2];
 

@@ -41,5 +41,6 @@ int meta_vfs_prepare(sqlite3 *db);
 bool meta_page_has_sums(const uint8_t *page1);
 /* A page of META_PAGE_BYTES. */
 bool meta_page_is_right(const uint8_t *page);
+void meta_page_sum(uint8_t *page);
 
 #endif
