@@ -83,6 +83,13 @@ ssize_t getrandom(void *buf, size_t n, unsigned flags)
 	return (ssize_t)n;
 }
 
+/* SQLite asks the system's VFS for the seed of its randomness, which is in the log of meta.db. */
+static int seed_sqlite(sqlite3_vfs *vfs, int n, char *out)
+{
+	(void)vfs;
+	return (int)getrandom(out, (size_t)n, 0);
+}
+
 /* Stands in the lock file. */
 pid_t getpid(void)
 {
@@ -287,6 +294,8 @@ static void run(void)
 
 	alarm(RUN_SECONDS);
 	sqlite3_initialize();
+	sqlite3_vfs_find(NULL)->xRandomness = seed_sqlite;
+	sqlite3_randomness(0, NULL);
 	sched_begin(sc->seed);
 	s.random = sc->seed;
 	if (io_mem_dir(&s.disk))
