@@ -1,13 +1,14 @@
 /*
  * Random operations, the same ones in several directories; the first is the model.
  *
- *   fsops [-s seed] [-n ops] [-i interval] [-x op]... [-p dir]... [-v] [-c] MODEL DIR...
+ *   fsops [-s seed] [-n ops] [-i interval] [-j processes] [-x op]... [-p dir]... [-v] [-c] MODEL DIR...
  *
  * Every operation is drawn from the seed alone and done in each directory in turn; return value, errno
  * and what was seen must be equal. Every `interval` operations, and at the end, whole trees are
  * compared. -c compares only (after a remount), -x leaves an operation out, -v prints all; -p: that
  * directory allocates ahead, so that some of what was never written may be reported as data. A directory
- * may hold what an earlier run left there, as long as all agree.
+ * may hold what an earlier run left there, as long as all agree. -j: so many processes at once, each with a
+ * seed and a folder of its own in each directory; a failure is then repeated and made short (fsmany.c).
  *
  *  1. An operation's only input is the seed; no side sees what another one answered.
  *  2. What may rightly differ between file systems is made equal before it is compared.
@@ -30,23 +31,7 @@
 #include <unistd.h>
 
 #include "fsops.h"
-
-struct op {
-	const struct op_type *type;
-	const char *a, *b;
-	int slot, slot2, flags, flags2;
-	int64_t off, off2;
-	size_t len;
-	mode_t mode;
-	uint64_t seed;
-};
-
-struct result {
-	int64_t ret;
-	int64_t err;
-	uint64_t hash;
-	struct facts facts;
-};
+#include "fsways.h"
 
 struct op_type {
 	const char *name;
@@ -64,7 +49,7 @@ struct side sides[SIDES_MAX];
 unsigned nsides;
 uint64_t seed0, opno;
 uint8_t *scratch, *scratch2;
-static uint8_t *data;
+uint8_t *data;
 static uint64_t rng_state;
 static const struct op *running;
 
@@ -151,13 +136,13 @@ static int draw_open_flags(void)
 
 /* ---- operations ---- */
 
-static void done(struct result *r, int64_t ret)
+void done(struct result *r, int64_t ret)
 {
 	r->ret = ret;
 	r->err = ret < 0 ? errno : 0;
 }
 
-static bool is_regular(int fd)
+bool is_regular(int fd)
 {
 	struct stat st;
 
@@ -210,7 +195,7 @@ static void run_write(struct side *s, const struct op *op, struct result *r)
 	done(r, write(s->fd[op->slot], data, op->len));
 }
 
-static void seen(struct result *r, const void *p)
+void seen(struct result *r, const void *p)
 {
 	if (r->ret > 0)
 		r->hash = hash_bytes(1, p, r->ret);
@@ -543,9 +528,20 @@ static const struct op_type op_types[] = {
 	{"stat", 50, run_stat}, {"readlink", 5, run_readlink}, {"unlink", 25, run_unlink},
 	{"mkdir", 25, run_mkdir}, {"link", 30, run_link}, {"symlink", 8, run_symlink},
 	{"mknod", 6, run_mknod}, {"rename", 30, run_rename}, {"readdir", 15, run_readdir},
+	{"aio", 30, run_aio}, {"io_uring", 30, run_uring}, {"direct", 30, run_direct}, {"lock", 40, run_lock},
 };
 static bool left_out[COUNT(op_types)];
 static uint64_t tried[COUNT(op_types)], succeeded[COUNT(op_types)];
+
+/* What the kernel does not let us do is left out, and that is told. */
+static void leave_out_impossible(void)
+{
+	for (unsigned i = 0; i < COUNT(op_types); i++)
+		if (op_types[i].run == run_uring && !ways_has_uring()) {
+			left_out[i] = true;
+			printf("# io_uring cannot be used here: left out\n");
+		}
+}
 
 static void draw_op(struct op *op)
 {
@@ -598,6 +594,7 @@ static void run_one(const struct op *op)
 
 	running = op;
 	fill(data, op->len, op->seed);
+	memset(data + op->len, 0, PAGE); /* of a length that is rounded up */
 	for (unsigned i = 0; i < nsides; i++) {
 		memset(&r[i], 0, sizeof(r[i]));
 		op->type->run(&sides[i], op, &r[i]);
@@ -633,7 +630,7 @@ static void crashed(int sig)
 	_exit(1);
 }
 
-static void start(char **dirs, unsigned n)
+static void begin(void)
 {
 	struct sigaction sa = {.sa_handler = crashed};
 
@@ -641,9 +638,13 @@ static void start(char **dirs, unsigned n)
 	sigaction(SIGSEGV, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
-	data = malloc(LEN_MAX + 8);
-	scratch = malloc(LEN_MAX + 8);
-	scratch2 = malloc(LEN_MAX + 8);
+	data = aligned_alloc(PAGE, LEN_MAX + PAGE);
+	scratch = aligned_alloc(PAGE, LEN_MAX + PAGE);
+	scratch2 = aligned_alloc(PAGE, LEN_MAX + PAGE);
+}
+
+void take_sides(char *const *dirs, unsigned n)
+{
 	nsides = n;
 	for (unsigned i = 0; i < n; i++) {
 		sides[i].path = dirs[i];
@@ -656,54 +657,89 @@ static void start(char **dirs, unsigned n)
 	}
 }
 
+void run_ops(const struct run *run)
+{
+	rng_state = mix(seed0);
+	for (opno = 1; opno <= run->nops; opno++) {
+		struct op op;
+
+		draw_op(&op);
+		if (run->progress)
+			*run->progress = opno;
+		if (left_out[op.type - op_types] || (run->dropped && run->dropped[opno]))
+			continue;
+		if (run->verbose)
+			print_op(stdout, &op);
+		if (!run->dry)
+			run_one(&op);
+		if (!run->dry && run->interval && opno % run->interval == 0)
+			compare_all();
+	}
+	running = NULL;
+	if (!run->dry)
+		compare_all();
+}
+
+static void print_counts(void)
+{
+	for (unsigned i = 0; i < COUNT(op_types); i++)
+		printf("%-14s %6" PRIu64 " done, %6" PRIu64 " without error\n", op_types[i].name, tried[i],
+		       succeeded[i]);
+}
+
+static const char usage[] = "usage: fsops [-s seed] [-n ops] [-i interval] [-j processes] [-x op] [-p dir] [-v] [-c] "
+			    "MODEL DIR...\n";
+static const char *ahead[SIDES_MAX];
+static unsigned nahead;
+
+/* A folder of a directory that allocates ahead does so, too. */
+void mark_allocates_ahead(void)
+{
+	for (unsigned i = 0; i < nsides; i++)
+		for (unsigned a = 0; a < nahead && a < SIDES_MAX; a++)
+			sides[i].allocates_ahead |= !strncmp(ahead[a], sides[i].path, strlen(ahead[a]));
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t nops = 10000, interval = 1000;
-	bool compare_only = false, verbose = false;
-	const char *ahead[SIDES_MAX];
-	unsigned nahead = 0;
+	struct run run = {.nops = 10000, .interval = 1000};
+	unsigned nprocs = 0;
+	bool compare_only = false;
 	int c;
 
 	seed0 = 1;
-	while ((c = getopt(argc, argv, "s:n:i:x:p:vc")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:i:j:x:p:vc")) != -1) {
 		switch (c) {
 		case 's': seed0 = strtoull(optarg, NULL, 0); break;
-		case 'n': nops = strtoull(optarg, NULL, 0); break;
-		case 'i': interval = strtoull(optarg, NULL, 0); break;
+		case 'n': run.nops = strtoull(optarg, NULL, 0); break;
+		case 'i': run.interval = strtoull(optarg, NULL, 0); break;
+		case 'j': nprocs = strtoul(optarg, NULL, 0); break;
 		case 'x': leave_out(optarg); break;
 		case 'p': ahead[nahead++ % SIDES_MAX] = optarg; break;
-		case 'v': verbose = true; break;
+		case 'v': run.verbose = true; break;
 		case 'c': compare_only = true; break;
 		default: return 2;
 		}
 	}
-	if (argc - optind < 2 || argc - optind > SIDES_MAX || !interval) {
-		fprintf(stderr, "usage: fsops [-s seed] [-n ops] [-i interval] [-x op] [-v] [-c] "
-			"MODEL DIR...\n");
+	if (argc - optind < 2 || argc - optind > SIDES_MAX || !run.interval) {
+		fputs(usage, stderr);
 		return 2;
 	}
-	start(argv + optind, argc - optind);
-	for (unsigned i = 0; i < nsides; i++)
-		for (unsigned a = 0; a < nahead && a < SIDES_MAX; a++)
-			sides[i].allocates_ahead |= !strcmp(ahead[a], sides[i].path);
-	rng_state = mix(seed0);
-	for (opno = 1; !compare_only && opno <= nops; opno++) {
-		struct op op;
-
-		draw_op(&op);
-		if (verbose)
-			print_op(stdout, &op);
-		if (!left_out[op.type - op_types])
-			run_one(&op);
-		if (opno % interval == 0)
-			compare_all();
+	begin();
+	leave_out_impossible();
+	take_sides(argv + optind, argc - optind);
+	mark_allocates_ahead();
+	if (nprocs)
+		return run_many(nprocs, &run);
+	if (compare_only) {
+		opno = run.nops;
+		compare_all();
+		run.nops = 0;
+	} else {
+		run_ops(&run);
 	}
-	running = NULL;
-	compare_all();
-	for (unsigned i = 0; verbose && i < COUNT(op_types); i++)
-		printf("%-14s %6" PRIu64 " done, %6" PRIu64 " without error\n", op_types[i].name, tried[i],
-		       succeeded[i]);
-	printf("%" PRIu64 " operations in %u directories, seed %" PRIu64 ": equal\n",
-	       compare_only ? 0 : nops, nsides, seed0);
+	if (run.verbose)
+		print_counts();
+	printf("%" PRIu64 " operations in %u directories, seed %" PRIu64 ": equal\n", run.nops, nsides, seed0);
 	return 0;
 }

@@ -5,7 +5,7 @@ load ../lib/common
 
 setup() {
 	setup_work
-	need_prog FSOPS tests/fs/fsops.c tests/fs/fscompare.c
+	need_prog FSOPS tests/fs/fsops.c tests/fs/{fscompare,fsmany,fsways,fsways_ops}.c
 	model_dir
 }
 

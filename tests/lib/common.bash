@@ -103,7 +103,8 @@ read_py() { "$PYTHON" "$TOP/tests/clients/read.py" "$@"; }
 # agree TRUTH GOT...: JSON documents of those two tell of the same elements.
 agree() { "$PYTHON" "$TOP/tests/clients/compare.py" "$@"; }
 
-# guarded SECONDS CMD...: CMD on the mount; if it hangs, the daemon is killed, and it fails.
+# guarded SECONDS[:IDLE] CMD...: CMD on the mount; if it takes longer, or if nothing of it has moved for IDLE seconds, the stacks
+# of all are shown, the daemon is killed, and it fails.
 guarded() { DAEMON_PID=${PID:-} py guard "$@"; }
 
 # ---- set-up and teardown -----------------------------------------------------------------------

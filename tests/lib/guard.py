@@ -1,45 +1,107 @@
-"""guard.py SECONDS COMMAND...: runs COMMAND; when it takes longer, tells where it hangs, kills the daemon
-under test (DAEMON_PID), without which a process that waits for a mount cannot be ended, and fails."""
+"""guard.py SECONDS[:IDLE] COMMAND...: runs COMMAND; when it takes longer, or when none of its processes has moved for IDLE
+seconds, tells where each thread of them and of the daemon under test hangs (state, system call, kernel stack), kills the daemon
+(DAEMON_PID, and any of a path below WORK), without which a process that waits for a mount cannot be ended, and fails with 124."""
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
+
+
+def read(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read().decode(errors="replace").replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def tasks(pid):
+    try:
+        return [int(t) for t in os.listdir("/proc/%d/task" % pid)]
+    except OSError:
+        return []
 
 
 def where(pid):
-    for name in ("wchan", "stack"):
-        try:
-            with open("/proc/%d/%s" % (pid, name)) as f:
-                print("%d %s: %s" % (pid, name, f.read().strip()), file=sys.stderr)
-        except OSError:
-            pass
+    print("process %d: %s" % (pid, read("/proc/%d/cmdline" % pid)), file=sys.stderr)
+    for t in tasks(pid):
+        at = "/proc/%d/task/%d/" % (pid, t)
+        state = read(at + "stat").rpartition(")")[2].split()[:1]
+        print("  thread %d (%s) %s, in %s, system call %s" % (t, read(at + "comm"), "".join(state), read(at + "wchan"),
+                                                             read(at + "syscall")), file=sys.stderr)
+        print("    " + read(at + "stack").replace("\n", "\n    "), file=sys.stderr)
+
+
+def processes():
+    return [int(n) for n in os.listdir("/proc") if n.isdigit()]
 
 
 def group(leader):
-    for n in filter(str.isdigit, os.listdir("/proc")):
+    for n in processes():
         try:
-            if os.getpgid(int(n)) == leader:
-                yield int(n)
+            if os.getsid(n) == leader:
+                yield n
         except ProcessLookupError:
             pass
 
 
-def main(seconds, *command):
-    child = subprocess.Popen(command, start_new_session=True)
-    poll = select.poll()
+def daemons():
+    """The daemon of this test, and others that the command has started: spillfs with a path of the test."""
+    known, work = int(os.environ.get("DAEMON_PID") or 0), os.environ.get("WORK") or "\n"
+    for n in processes():
+        line = read("/proc/%d/cmdline" % n)
+        if n == known or (work + "/" in line and read("/proc/%d/comm" % n) == "spillfs"):
+            yield n
+
+
+def moved(leader):
+    """What changes when any process of the command does: its time, its bytes, its turns."""
+    figures = {}
+    for pid in group(leader):
+        for t in tasks(pid):
+            at = "/proc/%d/task/%d/" % (pid, t)
+            times = read(at + "stat").rpartition(")")[2].split()[11:13]
+            switches = [v for v in read(at + "status").splitlines() if v.startswith("voluntary_ctxt")]
+            figures[t] = (times, switches, read(at + "io"))
+    return figures
+
+
+def watch(child, limit, idle):
+    """None when the command has ended, or else what is wrong."""
+    poll, end = select.poll(), time.monotonic() + limit
     poll.register(os.pidfd_open(child.pid), select.POLLIN)
-    if poll.poll(float(seconds) * 1000):
+    last, since = None, time.monotonic()
+    while not poll.poll(max(10, min(end - time.monotonic(), idle / 4) * 1000)):
+        now, seen = time.monotonic(), moved(child.pid) if idle < limit else None
+        if now >= end:
+            return "no end after %g s" % limit
+        if seen != last:
+            last, since = seen, now
+        elif idle < limit and now - since >= idle:
+            return "nothing has moved for %g s" % idle
+    return None
+
+
+def main(bounds, *command):
+    limit, _, idle = bounds.partition(":")
+    child = subprocess.Popen(command, start_new_session=True)
+    bad = watch(child, float(limit), float(idle or limit))
+    if bad is None:
         return child.wait()
-    print("no end after %s s: %s" % (seconds, " ".join(command)), file=sys.stderr)
-    for pid in group(child.pid):
+    print("%s: %s" % (bad, " ".join(command)), file=sys.stderr)
+    served, clients = list(daemons()), [p for p in group(child.pid)]
+    for pid in clients + served:
         where(pid)
-    daemon = int(os.environ.get("DAEMON_PID") or 0)
-    if daemon:
-        for t in os.listdir("/proc/%d/task" % daemon):
-            where(int(t))
-        os.kill(daemon, signal.SIGKILL)
-    os.killpg(child.pid, signal.SIGKILL)
+    sys.stderr.flush()
+    for pid in served:
+        os.kill(pid, signal.SIGKILL)
+    for pid in clients:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     child.wait()
     return 124
 
