@@ -171,22 +171,23 @@ static int gather(const struct tree_read *r, char *buf, struct iovec *v, int *n_
 	return 0;
 }
 
+static size_t read_bytes(const struct tree_read *r)
+{
+	size_t sum = 0;
+
+	for (unsigned i = 0; i < r->n; i++)
+		sum += r->part[i].len_bytes;
+	return sum;
+}
+
 /* fuse_reply_data would copy what is more than one piece of memory, through memory that is new each time. */
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void reply_read(fuse_req_t req, fuse_ino_t ino, uint64_t off, const struct tree_read *r)
 {
 	struct iovec v[TREE_READ_PARTS];
-	struct tree_read r;
-	size_t room;
-	char *buf;
-	int n, err = tree_read_begin(front_file(fi), (uint64_t)off, size, fi->flags, &r);
+	size_t room = fd_bytes(r);
+	char *buf = room ? buf_alloc(room) : NULL;
+	int n, err = room && !buf ? -ENOMEM : gather(r, buf, v, &n);
 
-	if (err) {
-		answer_err(req, err);
-		return;
-	}
-	room = fd_bytes(&r);
-	buf = room ? buf_alloc(room) : NULL;
-	err = room && !buf ? -ENOMEM : gather(&r, buf, v, &n);
 	if (err == -EIO)
 		log_error("inode %llu at %llu: a file of the store cannot be read, or ends too early", (unsigned long long)ino,
 			  (unsigned long long)off);
@@ -195,7 +196,60 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	else
 		fuse_reply_iov(req, v, n);
 	buf_free(buf, room);
+}
+
+struct reading {
+	struct deferred d;
+	struct tree_file *file;
+	uint64_t off_bytes;
+	size_t len_bytes;
+	int flags;
+};
+
+static void run_read(struct deferred *d)
+{
+	struct reading *g = (struct reading *)d;
+	struct tree_read r;
+	int err = tree_read_begin(g->file, g->off_bytes, g->len_bytes, g->flags, &r);
+
+	if (err) {
+		answer_err(d->req, err);
+		return;
+	}
+	reply_read(d->req, d->ino, g->off_bytes, &r);
 	tree_read_end(&r);
+}
+
+/* A read with O_DIRECT takes what is short for the end of the file, though the kernel may hold pages far behind it. */
+static void read_after_growth(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct reading *g = deferred_new(req, ino, sizeof(*g), run_read);
+
+	if (!g)
+		return;
+	g->file = front_file(fi);
+	g->off_bytes = (uint64_t)off;
+	g->len_bytes = size;
+	g->flags = fi->flags;
+	deferred_after_growth(&g->d);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct tree_read r;
+	bool ends;
+	int err = tree_read_begin(front_file(fi), (uint64_t)off, size, fi->flags, &r);
+
+	if (err) {
+		answer_err(req, err);
+		return;
+	}
+	ends = fi->flags & O_DIRECT && front_of(req)->config.writeback && read_bytes(&r) < size;
+	if (!ends)
+		reply_read(req, ino, (uint64_t)off, &r);
+	tree_read_end(&r);
+	if (ends)
+		read_after_growth(req, ino, size, off, fi);
 }
 
 static void reply_write(fuse_req_t req, struct answer *a)
