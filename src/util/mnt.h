@@ -26,7 +26,7 @@ int mnt_each(const char *file, void (*each)(void *ctx, const struct mnt *m, cons
 
 /* The topmost mount on path itself. -ENOENT: path is no mountpoint. */
 int mnt_find(const char *path, struct mnt *out);
-/* 0: the file system at path answers. -ENOTCONN: it is dead, or dies of not answering this. */
+/* 0: the file system at path answers, be it with EIO. -ENOTCONN: it is dead, or dies of not answering this. */
 int mnt_ask(const char *path);
 /* True while the mount is attached anywhere in this namespace. */
 bool mnt_attached(int id);
