@@ -110,8 +110,8 @@ static void segments_of(const struct side *s, const char *name, int fd, int64_t 
 		if (from < 0 && errno == ENXIO)
 			break;
 		to = from < 0 ? -1 : lseek(fd, from, SEEK_HOLE);
-		/* What was allocated ahead may have been given back between the two. */
-		if (s->allocates_ahead && from >= pos && to == from && again++ < 3)
+		/* Between the two, zeros may have been stored as a hole, and what was allocated ahead been given back. */
+		if (from >= pos && to == from && again++ < 3)
 			continue;
 		if (from < pos || to <= from || to > size) {
 			char said[200];

@@ -72,26 +72,7 @@ for i in range(1700):
 
 teardown() {
 	teardown_work
-	[ -z "${GROUP:-}" ] || rmdir "$GROUP"
-}
-
-# in_group CMD...: in the control group $GROUP.
-in_group() { bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@" 3>&-' "$GROUP" "$@"; }
-export -f in_group
-
-# group BYTES: makes GROUP, of so much memory.
-group() {
-	local root limit
-	for root in /sys/fs/cgroup/memory:memory.limit_in_bytes /sys/fs/cgroup:memory.max; do
-		limit=${root#*:} root=${root%:*}
-		mkdir "$root/spillfs-test.$$" 2>/dev/null || continue
-		export GROUP=$root/spillfs-test.$$
-		[ ! -e "$GROUP/$limit" ] || break
-		rmdir "$GROUP"
-		GROUP=
-	done
-	[ -n "${GROUP:-}" ] || { echo "# SKIPPED, not tested: no control group can be made here" >&3; skip "no control group"; }
-	echo "$1" >"$GROUP/$limit"
+	remove_group
 }
 
 @test "programs and the daemon share 256 MiB, and the programs write more than that" {

@@ -372,12 +372,13 @@ model_dir() {
 	small_ext4 "$MODEL" 2G
 }
 
-# small_ext4 DIR SIZE: a fresh ext4 of that size at DIR; teardown unmounts, which frees the device.
+# small_ext4 DIR SIZE [FEATURES]: a fresh ext4 of that size at DIR; teardown unmounts, which frees the device. It has no
+# journal but by request (has_journal).
 small_ext4() {
 	require_root
 	require_tool mkfs.ext4 e2fsprogs
 	truncate -s "$2" "$WORK/$(basename "$1").img"
-	mkfs.ext4 -q -F -m 0 -O ^has_journal "$WORK/$(basename "$1").img"
+	mkfs.ext4 -q -F -m 0 -O "${3:-^has_journal}" "$WORK/$(basename "$1").img"
 	mkdir -p "$1"
 	mount -o loop "$WORK/$(basename "$1").img" "$1" || missing "loop devices cannot be used here"
 	chmod 755 "$1"
@@ -389,6 +390,27 @@ small_store() {
 	STORE=$1/store
 	mkdir "$STORE"
 }
+
+# in_group CMD...: in the control group $GROUP.
+in_group() { bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@" 3>&-' "$GROUP" "$@"; }
+export -f in_group
+
+# group BYTES: makes GROUP, of so much memory.
+group() {
+	local root limit
+	for root in /sys/fs/cgroup/memory:memory.limit_in_bytes /sys/fs/cgroup:memory.max; do
+		limit=${root#*:} root=${root%:*}
+		mkdir "$root/spillfs-test.$$" 2>/dev/null || continue
+		export GROUP=$root/spillfs-test.$$
+		[ ! -e "$GROUP/$limit" ] || break
+		rmdir "$GROUP"
+		GROUP=
+	done
+	[ -n "${GROUP:-}" ] || { echo "# SKIPPED, not tested: no control group can be made here" >&3; skip "no control group"; }
+	echo "$1" >"$GROUP/$limit"
+}
+
+remove_group() { [ -z "${GROUP:-}" ] || rmdir "$GROUP"; }
 
 # private_ns CMD...: in a mount namespace of its own, from which no mount spreads, and which holds no mount of other
 # tests. Under a plain chroot the root is no mount point, which unshare(1) refuses to make private: then each visible

@@ -1,6 +1,7 @@
 """What must be true after the daemon was killed.
 
-    crash.py run MNT STATE SEED ACKS PID    works until ACKS promises were given, kills PID, notes all
+    crash.py run MNT STATE SEED ACKS PID    works until ACKS promises were given, kills PID, notes all; PID may be
+                                            cut:DIR: the power of the disk at DIR is cut instead
     crash.py check MNT STATE                after the next mount: holds the store to the notes
 
 The worker announces each step (begun) and says when its fsync has returned (kept). A kept step must be
@@ -11,6 +12,8 @@ import os
 import random
 import signal
 import sys
+
+import disk
 
 KINDS = ["buckets", "columns", "layers"]
 RECORD, PIECE, PIECES = 3001, 65536, 20
@@ -142,6 +145,13 @@ def note(state, phase, k, what, *args):
         s[what] = [args[0] if kept else s[what][0], args[0]]
 
 
+def lose(what, worker):
+    if what.startswith("cut:"):
+        disk.cut(what[4:])
+    else:
+        os.kill(int(what) or worker, signal.SIGKILL)
+
+
 def run(mnt, state_path, seed, acks, pid):
     state = json.load(open(state_path)) if os.path.exists(state_path) else new_state()
     r, w = os.pipe()
@@ -174,7 +184,7 @@ def run(mnt, state_path, seed, acks, pid):
             note(state, *event)
             kept += event[0] == "kept"
             if kept == int(acks) and event[0] == "kept":
-                os.kill(int(pid) or child, signal.SIGKILL)
+                lose(pid, child)
     os.waitpid(child, 0)
     json.dump(state, open(state_path, "w"))
     assert prepared and kept >= int(acks), "the worker stopped early: %s after %d" % (error, kept)
