@@ -40,6 +40,7 @@ teardown() {
 	done
 	for k in "${pids[@]}"; do wait_in_kernel "$k"; done
 	kill -CONT "$PID"
+	ends "${pids[@]}"
 	wait_all
 	for k in $KINDS; do
 		cmp "$MNT/$k/a" <(noise 3000000 - 7)
@@ -65,6 +66,7 @@ wait_in_kernel() { guarded 20 "$PYTHON" -S "$LIB/daemon.py" wait-for "$1"; }
 		guarded 60:20 mkdir "$MNT/snapshots/$k"
 		guarded 60:20 "$SPILLCTL" compact "$MNT" >/dev/null
 		kill -CONT "$client"
+		ends "$client"
 		wait "$client"
 	done
 }
@@ -75,7 +77,7 @@ wait_in_kernel() { guarded 20 "$PYTHON" -S "$LIB/daemon.py" wait-for "$1"; }
 	local client=$!
 	holds "$WORK/mark.held" "$client"
 	kill -9 "$client"
-	wait_gone "$client"
+	ends "$client"
 	guarded 20:10 flock "$MNT/columns/flock" true
 	rm "$MNT/columns"/*
 }
@@ -100,7 +102,7 @@ try:
             os.sync_file_range(fd, 0, 0, 7) if hasattr(os, "sync_file_range") else os.stat(sys.argv[1])
 except OSError as e:
     print(e)' "$MNT" || true
-	wait_gone "$PID"
+	ends "$PID"
 	grep -q "^oom_kill [1-9]" "$GROUP/memory.oom_control" "$GROUP/memory.events" 2>/dev/null
 	fails_with "not connected" stat "$MNT/layers"
 	run "$SPILLFS" "$STORE" "$MNT" 3>&-

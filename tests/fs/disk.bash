@@ -30,9 +30,9 @@ start() {
 end_failed() {
 	guarded 60:30 "$SPILLCTL" umount "$MNT" || true # it says that the last commit failed
 	refute mounted
-	wait_gone "$PID"
+	ends "$PID"
 	cat "$WORK/log"
-	until [ -s "$WORK/code" ]; do sleep 0.02; done
+	guarded 20 bash -c 'until [ -s "$0" ]; do sleep 0.02; done' "$WORK/code"
 	eq "$(cat "$WORK/code")" 6
 }
 

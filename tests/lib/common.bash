@@ -178,6 +178,12 @@ alive() { [ -n "$1" ] && grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/s
 # wait_gone PID: until that process has ended, whoever is its parent.
 wait_gone() { ! alive "$1" || py proc wait "$1"; }
 
+# ends PID...: each ends by itself within a minute, or else all is told and killed as by guarded.
+ends() {
+	local pid
+	for pid; do ! alive "$pid" || guarded 60 "$PYTHON" -S "$LIB/proc.py" wait "$pid" || return 1; done
+}
+
 # Kills the daemon as a crash would, and takes the dead mount away.
 kill9() {
 	[ -n "$NATIVE" ] && return 0

@@ -19,7 +19,7 @@ def cycle(d, r, i):
     what = r.randrange(6)
     if what == 0:
         os.setxattr(a, "user.a", b"value")
-    if what == 1:
+    if what == 1 and r.random() < 0.1:
         os.fsync(fd)
     if what == 2:
         os.rename(a, b)
