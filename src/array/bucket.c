@@ -31,6 +31,7 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/log.h"
+#include "util/plant.h"
 
 /* Text of an xattr. */
 #define DESCRIBE_MAX 65536u
@@ -280,6 +281,15 @@ static int list_add(struct region_list *l, const struct region *r)
 	return 0;
 }
 
+/* With the next stage; the pool has it when that is committed. */
+static void free_region(struct bucket *b, const struct region *r)
+{
+	if (PLANTED(PLANT_EARLY_REUSE))
+		pool_release(pool_of(b), r);
+	else
+		list_add(&b->freed, r);
+}
+
 /* The region has left a page that lost its extents before (invariant 3). */
 static void release_held(struct bucket *b)
 {
@@ -289,7 +299,7 @@ static void release_held(struct bucket *b)
 		return;
 	b->held_page = 0;
 	if (!uses_page(b, r.file, r.off_bytes))
-		list_add(&b->freed, &r);
+		free_region(b, &r);
 }
 
 static void mark_dirty(struct bucket *b, uint64_t from, uint64_t to)
@@ -481,7 +491,7 @@ static void free_pages(void *ctx, const struct extent *piece)
 		return;
 	r.off_bytes = first;
 	r.len_bytes = end - first;
-	list_add(&b->freed, &r);
+	free_region(b, &r);
 }
 
 static void free_piece(void *ctx, const struct extent *piece)

@@ -26,6 +26,7 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "util/plant.h"
 
 #define COLUMN_INLINE_MAX (64u << 10)
 #define COLUMN_RESERVE_MAX (64u << 20)
@@ -761,7 +762,10 @@ static int column_stage_locked(struct array *a, const struct layers_facts *facts
 		c->cuts = cut;
 		lock_release(&a->home->lock);
 		c->reserved_bytes = a->size_bytes;
-		meta_defer_locked(a->home->store->meta, &cut->deferred);
+		if (PLANTED(PLANT_EARLY_CUT))
+			run_cut(&cut->deferred, true);
+		else
+			meta_defer_locked(a->home->store->meta, &cut->deferred);
 	}
 	return 0;
 }

@@ -23,6 +23,7 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "util/plant.h"
 #include "util/stats.h"
 #include "util/thread.h"
 
@@ -105,12 +106,14 @@ void commit_free(struct commit *c)
 
 void commit_gate_enter(struct commit *c)
 {
-	rwlock_shared(&c->gate);
+	if (!PLANTED(PLANT_NO_GATE))
+		rwlock_shared(&c->gate);
 }
 
 void commit_gate_leave(struct commit *c)
 {
-	rwlock_release(&c->gate);
+	if (!PLANTED(PLANT_NO_GATE))
+		rwlock_release(&c->gate);
 }
 
 void commit_freeze_enter(struct commit *c)
@@ -125,11 +128,11 @@ void commit_freeze_leave(struct commit *c)
 
 static int sync_data(struct commit *c)
 {
-	int err = pool_sync(c->store->pool);
+	int err = PLANTED(PLANT_NO_POOL_SYNC) ? 0 : pool_sync(c->store->pool);
 
 	if (!err)
 		err = layers_sync(c->store->layers);
-	if (!err)
+	if (!err && !PLANTED(PLANT_NO_COLUMN_SYNC))
 		err = c->hooks.sync(c->ctx);
 	return err;
 }
@@ -170,7 +173,7 @@ static int transact(struct commit *c, struct meta_deferred **deferred)
 		*deferred = meta_take_deferred_locked(s->meta);
 	}
 	meta_unlock(s->meta);
-	return err ? err : meta_sync(s->meta);
+	return err || PLANTED(PLANT_NO_LOG_SYNC) ? err : meta_sync(s->meta);
 }
 
 static int gated(struct commit *c, enum layers_stage how, struct meta_deferred **deferred, bool *empty, int *left)
@@ -182,6 +185,8 @@ static int gated(struct commit *c, enum layers_stage how, struct meta_deferred *
 		rwlock_exclusive(&c->freeze);
 	rwlock_exclusive(&c->gate);
 	err = stage(c, how, empty, left);
+	if (PLANTED(PLANT_EARLY_HEAD))
+		layers_publish(c->store->layers);
 	if (freeze)
 		rwlock_release(&c->freeze);
 	if (!err && !*empty)
@@ -595,14 +600,23 @@ int commit_wait(struct commit *c, enum commit_want want)
 	uint64_t ticket;
 	int err;
 
+	if (PLANTED(PLANT_FSYNC_AT_ONCE)) {
+		commit_ask(c);
+		return 0;
+	}
 	lock_acquire(&c->lock);
 	/* Invariant 1: a running commit has taken its ticket already, so this one is the next's. */
 	ticket = ++c->requested;
 	c->seal |= want == COMMIT_SEAL;
 	c->space |= want == COMMIT_SPACE;
 	lock_signal(&c->wake);
-	while (c->finished < ticket && !c->stop)
+	while (c->finished < ticket && !c->stop) {
+		if (PLANTED(PLANT_LOST_WAKE)) {
+			lock_release(&c->lock);
+			lock_acquire(&c->lock);
+		}
 		lock_wait(&c->lock, &c->finished_cond);
+	}
 	err = c->finished < ticket ? -ESHUTDOWN : c->result;
 	lock_release(&c->lock);
 	return err;

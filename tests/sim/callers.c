@@ -70,7 +70,7 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 	return 0;
 }
 
-int callers_find(struct tree *t, unsigned ncallers, struct found found[CALLERS_MAX])
+int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX])
 {
 	char path[PATH_BYTES];
 	struct stat st;
@@ -80,11 +80,19 @@ int callers_find(struct tree *t, unsigned ncallers, struct found found[CALLERS_M
 	for (unsigned c = 0; c < ncallers; c++) {
 		for (unsigned k = 0; k < CLASSES; k++) {
 			caller_dir(c, k, path);
-			found[c].dir[k] = !client_stat(t, path, &st);
+			err = client_stat(t, path, &st);
+			found[c].dir[k] = !err;
+			if (err && err != -ENOENT && !damaged)
+				return err;
+			err = 0;
 		}
 		for (unsigned k = 0; k < SLOTS && !err; k++) {
 			caller_path(c, k, path);
 			err = find_file(t, path, &found[c].file[k]);
+			if (err && damaged) {
+				found[c].unreadable[k] = true;
+				err = 0;
+			}
 		}
 	}
 	return err;
@@ -103,6 +111,10 @@ struct caller {
 	const struct script *script;
 	unsigned number, first, end;
 };
+
+/* The file that each caller has open besides. */
+static struct client_held *held[CALLERS_MAX];
+
 
 /* By caller; of the whole run. */
 static unsigned nsnapshots[CALLERS_MAX];
@@ -249,6 +261,17 @@ static int do_view(struct tree *t, const struct op *o, const char *path)
 	return want ? compare(t, view, want, 64) : 0;
 }
 
+/* The file, or its view, stays open while it is changed. */
+static int hold(struct tree *t, const struct op *o, const char *path)
+{
+	char view[PATH_BYTES + 16];
+
+	snprintf(view, sizeof(view), "views/npy/%.*s.npy", (int)strlen(path), path);
+	client_let_go(held[o->caller]);
+	held[o->caller] = NULL;
+	return client_hold(t, o->tag & 1 ? view : path, &held[o->caller]);
+}
+
 static int do_compact(struct tree *t)
 {
 	struct spillfs_compact c;
@@ -273,6 +296,8 @@ static int do_data(struct tree *t, const struct op *o, const char *path)
 		return client_chmod(t, path, 0600 | (o->tag & 077));
 	case OP_NOTE:
 		return client_set_note(t, path, o->tag | 1);
+	case OP_HOLD:
+		return hold(t, o, path);
 	case OP_READ:
 		return compare(t, path, model_file(o->caller, o->slot), 0);
 	default:
@@ -332,8 +357,10 @@ static int do_op(struct tree *t, const struct op *o)
 	case OP_SLEEP:
 		sched_sleep((int64_t)(o->tag % 8000) * 1000000);
 		return 0;
-	case OP_UPLOAD:
 	case OP_FOLLOW:
+		sim_follow();
+		return 0;
+	case OP_UPLOAD:
 	case OP_REMOUNT:
 	case OP_NKINDS:
 		return 0;
@@ -366,7 +393,18 @@ static void *call(void *arg)
 		else
 			ended[c->number] = true;
 	}
+	client_let_go(held[c->number]);
+	held[c->number] = NULL;
 	return NULL;
+}
+
+bool callers_have_ended(void)
+{
+	bool any = false;
+
+	for (unsigned k = 0; k < CALLERS_MAX; k++)
+		any |= ended[k];
+	return any;
 }
 
 unsigned callers_run(struct tree *t, const struct script *s, unsigned first)

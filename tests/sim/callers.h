@@ -18,8 +18,10 @@ void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES]);
 int callers_prepare(struct tree *t, unsigned ncallers);
 /* Does the operations from `first` up to the next remount, or the end; returns behind it. The callers' threads have ended then. */
 unsigned callers_run(struct tree *t, const struct script *s, unsigned first);
-/* Reads everything that is there of all callers: 0, or the first error. */
-int callers_find(struct tree *t, unsigned ncallers, struct found found[CALLERS_MAX]);
+/* Has one of them met an error of the disk, and stopped? */
+bool callers_have_ended(void);
+/* Reads everything that is there of all callers: 0, or the first error. damaged: files may be unreadable. */
+int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX]);
 void found_free(struct found found[CALLERS_MAX]);
 /* Snapshots that were answered are there, with what they had. NULL, or what is wrong. */
 const char *callers_check_kept(struct tree *t, unsigned ncallers);

@@ -169,6 +169,40 @@ static int with_file(struct tree *t, const char *path, int flags, int (*use)(str
 	return err;
 }
 
+struct client_held {
+	struct tree *tree;
+	struct walk walk;
+	struct tree_file *file;
+};
+
+int client_hold(struct tree *t, const char *path, struct client_held **out)
+{
+	struct tree_file_info info = { 0 };
+	struct client_held *h = calloc(1, sizeof(*h));
+	int err = walk_begin(t, path, false, &h->walk);
+
+	h->tree = t;
+	if (!err) {
+		err = tree_file_open(t, walk_ino(&h->walk), O_RDONLY, &me, &h->file, &info);
+		if (err)
+			walk_end(t, &h->walk);
+	}
+	if (err)
+		free(h);
+	else
+		*out = h;
+	return err;
+}
+
+void client_let_go(struct client_held *h)
+{
+	if (!h)
+		return;
+	tree_file_release(h->file);
+	walk_end(h->tree, &h->walk);
+	free(h);
+}
+
 struct bytes {
 	unsigned char *p;
 	size_t n, cap;

@@ -22,6 +22,10 @@ int client_link(struct tree *t, const char *from, const char *to);
 int client_write(struct tree *t, const char *path, const void *p, size_t n, uint64_t off);
 /* A new file of views/npy, whole before it is closed. */
 int client_upload(struct tree *t, const char *path, const void *p, size_t n);
+/* Keeps the file open until client_let_go. */
+struct client_held;
+int client_hold(struct tree *t, const char *path, struct client_held **out);
+void client_let_go(struct client_held *h); /* NULL is allowed */
 /* All of the file, malloc'd. */
 int client_read(struct tree *t, const char *path, unsigned char **out, size_t *n_out);
 int client_truncate(struct tree *t, const char *path, uint64_t size);

@@ -11,6 +11,11 @@
 #include <unistd.h>
 
 #include "sim.h"
+#include "util/plant.h"
+
+#ifdef SPILLFS_PLANT
+enum plant plant;
+#endif
 
 struct options {
 	uint64_t seed, seconds, runs;
@@ -93,10 +98,30 @@ static bool all(const struct options *o)
 	return good;
 }
 
+static void choose_plant(const char *number)
+{
+#ifdef SPILLFS_PLANT
+	plant = (enum plant)atoi(number);
+#else
+	fprintf(stderr, "sim: without SPILLFS_PLANT there is no fault %s\n", number);
+	exit(2);
+#endif
+}
+
+static void list_plants(void)
+{
+#ifdef SPILLFS_PLANT
+#define PRINT_PLANT(id, text) puts(text);
+	PLANTS(PRINT_PLANT)
+#endif
+	exit(0);
+}
+
 static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "seconds", 1, 0, 't' }, { "seed", 1, 0, 's' }, { "runs", 1, 0, 'n' }, { "script", 1, 0, 'f' }, { "short", 0, 0, 'a' },
+		{ "plant", 1, 0, 'P' }, { "plants", 0, 0, 'L' },
 		{ "no-shrink", 0, 0, 'k' }, { "twice", 0, 0, '2' }, { "every", 1, 0, 'e' }, { "part", 1, 0, 'p' }, { 0 },
 	};
 	int c;
@@ -111,6 +136,8 @@ static void parse(struct options *o, int argc, char **argv)
 		case 'k': o->no_shrink = true; break;
 		case '2': o->twice = true; break;
 		case 'e': o->every = (unsigned)strtoul(optarg, NULL, 10); break;
+		case 'P': choose_plant(optarg); break;
+		case 'L': list_plants(); break;
 		case 'p': sscanf(optarg, "%u/%u", &o->part, &o->parts); break;
 		default: exit(2);
 		}
@@ -130,10 +157,10 @@ int main(int argc, char **argv)
 	sim_counts = mmap(NULL, sizeof(*sim_counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	good = all(&o);
 	took = now_s() - begin;
-	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu comparisons\n",
+	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu flips, %llu comparisons, %llu checks by spillctl\n",
 	       (unsigned long long)sim_counts->runs, (unsigned long long)sim_counts->operations, (double)sim_counts->operations / took,
 	       (unsigned long long)sim_counts->cuts, (unsigned long long)sim_counts->recuts, (unsigned long long)sim_counts->faults,
-	       (unsigned long long)sim_counts->checks);
+	       (unsigned long long)sim_counts->flips, (unsigned long long)sim_counts->checks, (unsigned long long)sim_counts->probes);
 	printf("%llu passed, %llu failed\n", (unsigned long long)(sim_counts->runs - sim_counts->failures),
 	       (unsigned long long)sim_counts->failures);
 	return !good;

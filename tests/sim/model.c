@@ -254,6 +254,7 @@ static int start(struct caller *c, const struct op *o)
 	case OP_PUNCH:
 	case OP_CHMOD:
 	case OP_NOTE:
+	case OP_HOLD:
 		return file_of(o->caller, o->slot) ? start_data(file_of(o->caller, o->slot), o) : -ENOENT;
 	default:
 		return 0;
@@ -360,21 +361,21 @@ static bool is_mixed(const struct file *f, const struct content *c, unsigned fro
 	return true;
 }
 
-static bool file_is_right(const struct file *f, const struct content *c)
+static bool file_is_right(const struct file *f, const struct content *c, unsigned floor)
 {
 	bool facts = false;
 
-	for (unsigned k = f->floor; k < f->nversions; k++)
+	for (unsigned k = floor; k < f->nversions; k++)
 		facts |= f->v[k]->mode == c->mode && f->v[k]->note == c->note;
 	if (!facts)
 		return false;
-	for (unsigned k = f->floor; k < f->nversions; k++) {
+	for (unsigned k = floor; k < f->nversions; k++) {
 		if (same(f->v[k], c))
 			return true;
 	}
 	if (f->class < 2)
-		return is_mixed(f, c, f->floor, f->nversions - 1);
-	for (unsigned k = f->floor; k + 1 < f->nversions; k++) {
+		return is_mixed(f, c, floor, f->nversions - 1);
+	for (unsigned k = floor; k + 1 < f->nversions; k++) {
 		if (is_mixed(f, c, k, k + 1))
 			return true;
 	}
@@ -382,25 +383,29 @@ static bool file_is_right(const struct file *f, const struct content *c)
 }
 
 /* NULL, or what differs. */
-static const char *differs(const struct names *n, const struct found *f)
+static const char *differs(const struct names *n, const struct found *f, bool past)
 {
-	for (unsigned k = 0; k < CLASSES; k++) {
+	unsigned first = past ? CLASSES - 1 : 0;
+
+	for (unsigned k = first; k < CLASSES; k++) {
 		if (n->dir[k] != f->dir[k])
 			return "directories";
 	}
-	for (unsigned k = 0; k < SLOTS; k++) {
-		if ((n->file[k] >= 0) != (f->file[k] != NULL))
+	for (unsigned k = first * 3; k < SLOTS; k++) {
+		if (!f->unreadable[k] && (n->file[k] >= 0) != (f->file[k] != NULL))
 			return "names";
 	}
-	for (unsigned k = 0; k < SLOTS; k++) {
-		if (f->file[k] && !file_is_right(&m.file[n->file[k]], f->file[k]))
+	for (unsigned k = first * 3; k < SLOTS; k++) {
+		const struct file *file = n->file[k] >= 0 ? &m.file[n->file[k]] : NULL;
+
+		if (file && f->file[k] && !file_is_right(file, f->file[k], past ? 0 : file->floor))
 			return "bytes, sizes or facts of a file";
 	}
 	return NULL;
 }
 
 /* Clears the moments at which no state of the caller's is what is found. */
-static const char *judge_caller(unsigned k, const struct found *f, bool *moment)
+static const char *judge_caller(unsigned k, const struct found *f, bool past, bool *moment)
 {
 	const struct caller *c = &m.caller[k];
 	static bool possible[MOMENTS_MAX];
@@ -408,10 +413,10 @@ static const char *judge_caller(unsigned k, const struct found *f, bool *moment)
 	bool any = false;
 
 	memset(possible, 0, sizeof(possible));
-	for (unsigned i = c->floor; i < c->nstates; i++) {
+	for (unsigned i = past ? 0 : c->floor; i < c->nstates; i++) {
 		uint32_t end = i + 1 < c->nstates ? c->state[i + 1].ended : NEVER;
 
-		why = differs(&c->state[i], f);
+		why = differs(&c->state[i], f, past);
 		if (why) {
 			last = why;
 			continue;
@@ -425,7 +430,7 @@ static const char *judge_caller(unsigned k, const struct found *f, bool *moment)
 	return any ? NULL : last;
 }
 
-const char *model_judge(const struct found *f)
+const char *model_judge(const struct found *f, bool past)
 {
 	static bool moment[MOMENTS_MAX];
 	static char text[128];
@@ -433,7 +438,7 @@ const char *model_judge(const struct found *f)
 
 	memset(moment, 1, sizeof(moment));
 	for (unsigned k = 0; k < m.ncallers; k++) {
-		const char *why = judge_caller(k, &f[k], moment);
+		const char *why = judge_caller(k, &f[k], past, moment);
 
 		if (!why)
 			continue;

@@ -45,8 +45,9 @@ void model_fill(uint32_t tag, unsigned char *p, size_t n);
 struct found {
 	bool dir[CLASSES];
 	struct content *file[SLOTS];
+	bool unreadable[SLOTS]; /* an error says that it is damaged */
 };
-/* Compares all callers: NULL, or what is wrong (a static text). */
-const char *model_judge(const struct found *f);
+/* Compares all callers: NULL, or what is wrong (a static text). past: what a follower shows of layers/, which is a state of any time. */
+const char *model_judge(const struct found *f, bool past);
 
 #endif

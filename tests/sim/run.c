@@ -22,13 +22,17 @@
 #include "client.h"
 #include "disk.h"
 #include "model.h"
+#include "probe.h"
 #include "sched.h"
 #include "store/store.h"
 #include "tree/tree.h"
 #include "util/log.h"
 
 /* One recovery of so many loses its power, too; and one of so many meets a fault. */
-#define RECUT_ONE_IN 8u
+#define RECUT_ONE_IN 4u
+#define RECUT_MOST 120u
+/* One cut of so many is looked at by spillctl check. */
+#define PROBE_ONE_IN 32u
 #define REFAULT_ONE_IN 8u
 #define RUN_SECONDS 120
 
@@ -46,6 +50,7 @@ static struct {
 	uint64_t random; /* what a cut leaves, and where */
 	unsigned depth;  /* cuts so far */
 	uint64_t recut_at;
+	bool wrote_after; /* try_out has, durably */
 	FILE *said; /* what is wrong goes here, and the store's log to stderr, which SIM_LOG shows; NULL: nowhere */
 	char where[160];
 } s;
@@ -98,10 +103,11 @@ pid_t getpid(void)
 
 /* ---- mounting ---- */
 
-static int mount_store(struct mount *m)
+static int mount_as(struct mount *m, bool follow)
 {
-	struct store_config config = { .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20, .threads = 2, .pool_files = 2, .commit_seconds = 5,
-				       .layer_bytes = 300000, .keep = 2 };
+	static const unsigned seconds[] = { 0, 1, 5, 0 };
+	struct store_config config = { .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20, .threads = 2, .pool_files = 2,
+				       .commit_seconds = seconds[s.script.seed % 4], .layer_bytes = 300000, .keep = 2, .follow = follow };
 	struct store_refusal why;
 	struct io_dir *again, *dir;
 	int err = io_mem_again(s.disk, &again);
@@ -116,6 +122,11 @@ static int mount_store(struct mount *m)
 	if (err && m->store)
 		store_close(m->store);
 	return err;
+}
+
+static int mount_store(struct mount *m)
+{
+	return mount_as(m, false);
 }
 
 static int unmount_store(struct mount *m)
@@ -136,12 +147,12 @@ static void must_mount(struct mount *m, const char *when)
 static void judge(struct mount *m, const char *when)
 {
 	static struct found found[CALLERS_MAX];
-	int err = callers_find(m->tree, s.script.ncallers, found);
+	int err = callers_find(m->tree, s.script.ncallers, false, found);
 	const char *why;
 
 	if (err)
 		sim_fail("%s: something cannot be read: %s", when, strerror(-err));
-	why = model_judge(found);
+	why = model_judge(found, false);
 	if (!why)
 		why = callers_check_kept(m->tree, s.script.ncallers);
 	if (why)
@@ -150,52 +161,122 @@ static void judge(struct mount *m, const char *when)
 	sim_counts->checks++;
 }
 
+/* What a follower shows is a state that there was. */
+void sim_follow(void)
+{
+	static struct found found[CALLERS_MAX];
+	const char *why;
+	struct mount m;
+	int err;
+
+	if (mount_as(&m, true))
+		return; /* the writer may have been faster */
+	err = callers_find(m.tree, s.script.ncallers, true, found);
+	why = err ? strerror(-err) : model_judge(found, true);
+	if (why)
+		sim_fail("a follower: %s", why);
+	found_free(found);
+	tree_close(m.tree);
+	store_close(m.store);
+}
+
+/* What spillctl check finds. */
+static void probe(const char *when)
+{
+	static char text[4000];
+
+	sim_counts->probes++;
+	if (!probe_check(s.disk, text, sizeof(text)))
+		sim_fail("%s: spillctl check: %s", when, text);
+}
+
+/* A flipped bit is found, or harms nothing: what can be read is what was written. */
+static void flip(void)
+{
+	static struct found found[CALLERS_MAX];
+	const char *why;
+	struct mount m;
+
+	if (!probe_flip(s.disk, &s.random))
+		return;
+	sim_counts->flips++;
+	if (mount_store(&m))
+		return;
+	why = callers_find(m.tree, s.script.ncallers, true, found) ? NULL : model_judge(found, false);
+	if (why)
+		sim_fail("with a flipped bit: %s", why);
+	found_free(found);
+	tree_close(m.tree);
+	store_close(m.store);
+}
+
 /* ---- cuts ---- */
 
 static void cut(uint64_t change);
 
+static const char *const after_paths[CLASSES] = { "buckets/after", "columns/after", "layers/after" };
+#define AFTER_BYTES 3000u
+
+static void check_after(struct mount *m)
+{
+	unsigned char bytes[AFTER_BYTES], *got;
+	size_t n;
+
+	model_fill(77, bytes, sizeof(bytes));
+	for (unsigned k = 0; k < CLASSES; k++) {
+		if (client_read(m->tree, after_paths[k], &got, &n) || n != sizeof(bytes) || memcmp(got, bytes, n))
+			sim_fail("after a cut %s does not keep what is written", after_paths[k]);
+		free(got);
+	}
+}
+
 /* A store that has been recovered works: something is written, and still there at the next mount. */
 static void try_out(struct mount *m)
 {
-	static const char *const paths[CLASSES] = { "buckets/after", "columns/after", "layers/after" };
-	unsigned char bytes[3000], *got;
-	size_t n;
+	unsigned char bytes[AFTER_BYTES];
 	int err;
 
 	model_fill(77, bytes, sizeof(bytes));
 	for (unsigned k = 0; k < CLASSES; k++) {
-		err = client_make(m->tree, paths[k], S_IFREG | 0644);
+		err = client_make(m->tree, after_paths[k], S_IFREG | 0644);
 		if (!err || err == -EEXIST)
-			err = client_write(m->tree, paths[k], bytes, sizeof(bytes), 0);
+			err = client_write(m->tree, after_paths[k], bytes, sizeof(bytes), 0);
 		if (err && !s.script.space_bytes)
-			sim_fail("after a cut %s cannot be written: %s", paths[k], strerror(-err));
+			sim_fail("after a cut %s cannot be written: %s", after_paths[k], strerror(-err));
 		if (err)
 			return;
 	}
-	err = unmount_store(m);
+	err = tree_sync(m->tree);
+	s.wrote_after = !err;
+	if (!err)
+		err = unmount_store(m);
+	else
+		unmount_store(m);
 	if (err && !s.script.space_bytes)
 		sim_fail("after a cut the store cannot be closed: %s", strerror(-err));
 	must_mount(m, "after a cut and a life");
-	for (unsigned k = 0; k < CLASSES && !err; k++) {
-		if (client_read(m->tree, paths[k], &got, &n) || n != sizeof(bytes) || memcmp(got, bytes, n))
-			sim_fail("after a cut %s does not keep what is written", paths[k]);
-		free(got);
-	}
+	check_after(m);
 }
 
 static void recover(void)
 {
 	uint64_t seed = sim_random(&s.random);
 	struct disk_fault fault = { (enum disk_call)(seed % DISK_NCALLS), (seed >> 8) % 20 + 1, 1, -EIO, false };
+	const char *why;
 	struct mount m;
 
 	sched_begin(seed);
 	disk_plan_fault(seed >> 16 & 7 ? NULL : &fault);
 	s.depth++;
-	s.recut_at = s.depth == 1 && (seed >> 20) % RECUT_ONE_IN == 0 ? (seed >> 24) % 40 + 1 : 0;
+	s.recut_at = s.depth == 1 && (seed >> 20) % RECUT_ONE_IN == 0 ? (seed >> 24) % RECUT_MOST + 1 : 0;
 	disk_on_cut(cut);
 	if (io_mem_cut_power(s.disk, seed >> 32 & 3 ? seed : 0))
 		sim_fail("io/mem");
+	why = probe_head(s.disk);
+	if (why)
+		sim_fail("after a cut: %s", why);
+	if (seed >> 44 & 1)
+		sim_follow();
 	if (!(seed >> 16 & 7)) {
 		if (!mount_store(&m))
 			unmount_store(&m);
@@ -203,9 +284,13 @@ static void recover(void)
 	}
 	must_mount(&m, "after a cut");
 	judge(&m, "after a cut");
+	if (s.wrote_after)
+		check_after(&m);
 	try_out(&m);
 	judge(&m, "after a cut and a life");
 	unmount_store(&m);
+	if ((seed >> 48) % PROBE_ONE_IN == 0)
+		probe("after a cut");
 }
 
 static void *recover_thread(void *arg)
@@ -273,17 +358,22 @@ static void cut(uint64_t change)
 static void live(struct mount *m)
 {
 	const struct script *sc = &s.script;
+	int failed;
 
 	for (unsigned i = 0; i < sc->nops;) {
 		i = callers_run(m->tree, sc, i);
 		if (i >= sc->nops)
 			break;
-		if (unmount_store(m) && !sc->fault.nth && !sc->space_bytes)
+		failed = unmount_store(m);
+		if (failed && !sc->fault.nth && !sc->space_bytes)
 			sim_fail("the store cannot be closed");
 		if (sc->fault.nth)
 			disk_plan_fault(NULL);
 		must_mount(m, "again");
 		judge(m, "after a remount");
+		/* What has not been committed is gone: the model does not go back. */
+		if (failed || callers_have_ended())
+			return;
 	}
 }
 
@@ -317,6 +407,8 @@ static void run(void)
 	must_mount(&m, "at last");
 	judge(&m, "at last");
 	unmount_store(&m);
+	probe("at last");
+	flip();
 	sched_end();
 }
 

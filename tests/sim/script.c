@@ -11,7 +11,7 @@
 
 const char *const op_names[OP_NKINDS] = {
 	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
-	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "view", "upload", "commit", "compact", "follow", "sleep",
+	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "hold", "view", "upload", "commit", "compact", "follow", "sleep",
 	"remount",
 };
 
@@ -19,7 +19,7 @@ const char *const op_names[OP_NKINDS] = {
 static const unsigned weights[OP_NKINDS] = {
 	[OP_CREATE] = 90, [OP_WRITE] = 160, [OP_APPEND] = 110, [OP_TRUNCATE] = 60, [OP_RESERVE] = 30, [OP_PUNCH] = 40,
 	[OP_RENAME] = 60, [OP_LINK] = 20, [OP_UNLINK] = 50, [OP_MKDIR] = 40, [OP_RMDIR] = 15, [OP_CHMOD] = 25, [OP_FSYNC] = 70,
-	[OP_SNAPSHOT] = 15, [OP_UNSNAPSHOT] = 10, [OP_PAST] = 15, [OP_READ] = 110, [OP_LIST] = 40, [OP_NOTE] = 25, [OP_VIEW] = 30,
+	[OP_SNAPSHOT] = 15, [OP_UNSNAPSHOT] = 10, [OP_PAST] = 15, [OP_READ] = 110, [OP_LIST] = 40, [OP_NOTE] = 25, [OP_HOLD] = 40, [OP_VIEW] = 30,
 	[OP_UPLOAD] = 0, [OP_COMMIT] = 20, [OP_COMPACT] = 10, [OP_FOLLOW] = 15, [OP_SLEEP] = 25, [OP_REMOUNT] = 10,
 };
 
@@ -40,9 +40,10 @@ static enum op_kind draw_kind(uint64_t *r)
 /* Borders of pages and blocks are likely. */
 static uint32_t draw_bytes(uint64_t *r, uint32_t most)
 {
-	static const uint32_t borders[] = { 4096, 65536, 131072, 262144 };
+	static const uint32_t borders[] = { 4096, 65536, 131072, 131072, 196608, 262144 };
+	static const unsigned besides[] = { 0, 1, 1, 1, 1, 1, 1, 2 };
 	uint64_t x = sim_random(r);
-	uint32_t at = borders[x % 4] + (uint32_t)(x >> 8) % 3 - 1;
+	uint32_t at = borders[x % 6] + besides[(x >> 8) % 8] - 1;
 
 	if (x >> 16 & 1 && at <= most)
 		return at;
@@ -81,8 +82,8 @@ static void draw_op(struct op *o, unsigned ncallers, uint64_t *r)
 {
 	*o = (struct op){ .kind = draw_kind(r), .caller = (unsigned)(sim_random(r) % ncallers), .slot = (unsigned)(sim_random(r) % SLOTS) };
 	o->to = o->slot / 3 * 3 + (unsigned)(sim_random(r) % 3);
-	o->off = draw_bytes(r, 200000) - 1;
-	o->len = draw_bytes(r, 100000);
+	o->off = sim_random(r) % 4 ? draw_bytes(r, 200000) : 0;
+	o->len = draw_bytes(r, 150000);
 	o->tag = (uint32_t)sim_random(r);
 	guide(o, r);
 }
@@ -92,7 +93,7 @@ static void draw_fault(struct disk_fault *f, uint64_t *r)
 	static const int errors[] = { EIO, EIO, EINTR, EMFILE, ENOSPC };
 	uint64_t x = sim_random(r);
 
-	*f = (struct disk_fault){ (enum disk_call)(x % DISK_NCALLS), (x >> 8) % 60 + 1, x >> 16 & 1 ? 1 : x >> 17 & 1 ? 3 : UINT32_MAX,
+	*f = (struct disk_fault){ (x >> 34 & 1) ? DISK_WRITE : (enum disk_call)(x % DISK_NCALLS), (x >> 8) % 60 + 1, x >> 16 & 1 ? 1 : x >> 17 & 1 ? 3 : UINT32_MAX,
 				  -errors[(x >> 20) % 5], x >> 30 & 1 };
 	if (f->err == -EMFILE)
 		f->call = DISK_OPEN;

@@ -32,6 +32,7 @@
 #include "store/store.h"
 #include "util/buf.h"
 #include "util/lock.h"
+#include "util/plant.h"
 #include "util/stats.h"
 
 struct dirty {
@@ -228,7 +229,7 @@ static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 		d->nflushing--;
 		d->ended++;
 		layered_of(b->array)->nflushing--;
-		if (err) {
+		if (err && !PLANTED(PLANT_LOST_BLOCK)) {
 			queue_locked(b, after);
 			after = b;
 		} else {

@@ -11,6 +11,7 @@
 #include "store/layers/compact.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "util/plant.h"
 
 static int put_entry(struct index_record *r, uint64_t block, const struct block_ref *ref)
 {
@@ -110,7 +111,7 @@ int layered_remap(struct array *a, const struct compact *c)
 		if (!to.frame_off || !compact_moved(c, to.layer))
 			continue;
 		err = compact_place(c, &to);
-		if (err)
+		if (err || PLANTED(PLANT_NO_REMAP))
 			break;
 		ref = block_ref_of(&to);
 		layered_set_ref_locked(l, e, &ref);

@@ -16,6 +16,7 @@
 #include "store/store.h"
 #include "util/err.h"
 #include "util/log.h"
+#include "util/plant.h"
 #include "util/stats.h"
 
 /* Deleted bytes that are this part of a layer's size are worth a seal, which gives them back. */
@@ -371,7 +372,7 @@ int layers_sync(struct layers *ls)
 		if (!slot)
 			break;
 		ls->dir_unsynced = true;
-		err = layer_sync(slot->file);
+		err = PLANTED(PLANT_NO_LAYER_SYNC) ? 0 : layer_sync(slot->file);
 		lock_acquire(&ls->lock);
 		if (err)
 			slot->unsynced = true;
