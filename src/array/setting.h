@@ -9,7 +9,7 @@
 #include "array/dtype.h"
 #include "block/codec.h"
 
-/* What they say. The element type stays a text: dtype.h reads it. */
+/* The values of one array's settings. The element type stays a text: dtype.h reads it. */
 struct settings {
 	struct shape shape; /* with the order */
 	struct logical logical;
@@ -17,7 +17,7 @@ struct settings {
 	struct codec_params codec; /* but elem_bytes */
 };
 
-/* Of an array without attributes. */
+/* An array without attributes has these. */
 #define SETTINGS_DEFAULT ((struct settings){ .shape.ndims = 1, .codec = { .level = 3, .policy = CODEC_POLICY_AUTO } })
 
 /* The names, the element type first; NULL behind the last. Values are parsed in their order. */

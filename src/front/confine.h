@@ -1,5 +1,5 @@
 /*
- * What the daemon may do once it serves: less than who started it. A fault that an enemy's store or client finds in it is worth
+ * The limits that the daemon sets itself once it serves: it may do less than its caller. A fault that an enemy's store or client finds in it is worth
  * that much less.
  */
 #ifndef SPILLFS_FRONT_CONFINE_H

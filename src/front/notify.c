@@ -114,7 +114,7 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 	n->se = se;
 	n->tree = tree;
 	n->tail = &n->head;
-	lock_init(&n->lock, RANK_WORK);
+	lock_init(&n->lock, RANK_NOTIFY);
 	lock_cond_init(&n->wake);
 	lock_cond_init(&n->told);
 	err = thread_start("notify", notify_thread, n, &n->thread);

@@ -1,5 +1,5 @@
 /*
- * Which files of a directory have a descriptor.
+ * The files of a directory that have a descriptor.
  *
  * A file without a transfer, pin or name operation in flight is idle and stands in the LRU; when the
  * idle files have more descriptors than the budget, the oldest is closed and later reopened by its name.

@@ -294,7 +294,7 @@ static bool chance(uint64_t *state)
 	return *state >> 33 & 1;
 }
 
-/* Of a page that was being written each sector is as it was, or as it is. */
+/* Each sector of a page that was being written is as it was, or as it is. */
 static void page_tear(unsigned char *is, const unsigned char *was, uint64_t *seed)
 {
 	for (size_t at = 0; at < PAGES_PAGE; at += SECTOR) {

@@ -28,7 +28,8 @@ static const char *const rank_names[RANK_NRANKS] = {
 	[RANK_ARRAY] = "RANK_ARRAY",   [RANK_BUDGET] = "RANK_BUDGET", [RANK_LAYERS] = "RANK_LAYERS",
 	[RANK_POOL] = "RANK_POOL",     [RANK_CACHE] = "RANK_CACHE",   [RANK_LEASE] = "RANK_LEASE",
 	[RANK_END] = "RANK_END",       [RANK_EDGE] = "RANK_EDGE",
-	[RANK_FD] = "RANK_FD",         [RANK_WORK] = "RANK_WORK",     [RANK_MEM] = "RANK_MEM",
+	[RANK_FD] = "RANK_FD",         [RANK_NOTIFY] = "RANK_NOTIFY", [RANK_WORK] = "RANK_WORK",
+	[RANK_MEM] = "RANK_MEM",
 };
 
 static const struct lock_ops *in_use; /* NULL: pthreads' own */

@@ -13,9 +13,10 @@
 #include <stdint.h>
 
 enum lock_rank {
-	RANK_UPLOAD,   /* tree/upload: an array that is being written in another format; data I/O and
+	RANK_UPLOAD,   /* tree/views/upload: an array that is being written in another format; data I/O and
 	                  waits for commits happen under it                                           */
-	RANK_COMMIT,   /* store/commit: tickets of the commit thread; nothing blocks under it          */
+	RANK_COMMIT,   /* store/commit: tickets of the commit thread; nothing blocks under it.
+	                  tree/past/states: the wait of a follower's thread                           */
 	RANK_FREEZE,   /* store/commit: shared by changes of layered arrays, exclusive while a commit that
 	                  seals stages; data I/O happens under it, no reader takes it                */
 	RANK_GATE,     /* store/commit: shared by a rename and by changes of names under layers/, exclusive
@@ -23,22 +24,23 @@ enum lock_rank {
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
 	RANK_META,     /* store/meta: the SQLite connection and all names; statements; an fsync only
 	                  when a log of 64 MiB is folded, or the database made smaller            */
-	RANK_ICACHE,   /* tree/inode: the table of known inodes and their reference counts; memory    */
+	RANK_ICACHE,   /* tree/tree: the table of known inodes and their reference counts; memory     */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
-	RANK_ARRAY,    /* array/: dirty blocks and block map of one array; memory only. Column files
-	                  against the cuts that a commit runs; ftruncate happens under it          */
-	RANK_BUDGET,   /* array/: the dirty budget and its queue; memory only                         */
+	RANK_ARRAY,    /* array/layered/map: dirty blocks and block map of one array; memory only. array/arrays:
+	                  column files against the cuts that a commit runs; ftruncate happens under it */
+	RANK_BUDGET,   /* array/layered/dirty: the dirty budget and its queue; memory only            */
 	RANK_LAYERS,   /* store/layers: the open layer and the list of layers; appends happen under it */
 	RANK_POOL,     /* block/pool: free regions of one physical file; PUNCH_HOLE never under it;
-	                  block/layer: the end of one open layer; writes happen under it             */
-	RANK_CACHE,    /* block/cache: table and LRU; memory only                                     */
+	                  block/layer/file: the end of one open layer; writes happen under it        */
+	RANK_CACHE,    /* block/cache: table and LRU; store/state: a state's listing; memory only     */
 	RANK_LEASE,    /* io/lease: free buffers; memory only                                         */
 	RANK_END,      /* io/direct: the end of one file: shared by a write, exclusive while the file is cut;
 	                  one transfer happens under it, and no lease is waited for                 */
 	RANK_EDGE,     /* io/direct: a block that two writes may share; one transfer happens under it  */
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
+	RANK_NOTIFY,   /* front/notify: what the kernel is to be told; memory only                    */
 	RANK_WORK,     /* util/work: the job queues; memory only                                      */
-	RANK_MEM,      /* io/mem, io/fault, util/buf: leaf locks of the innermost modules; io/ballast: space is
+	RANK_MEM,      /* io/mem, io/fault, util/buf, util/slab, array/promise: leaf locks; io/ballast: space is
 	                  allocated and freed under it                                               */
 	RANK_NRANKS
 };
@@ -79,7 +81,7 @@ void rwlock_exclusive(struct rwlock *l);
 void rwlock_shared_nested(struct rwlock *l);
 void rwlock_release(struct rwlock *l);
 
-/* What blocks in the functions above, and where another thread may go on. For a simulation in which one thread runs at a time. Leaf
+/* The calls that block in the functions above, and those after which another thread may go on. For a simulation in which one thread runs at a time. Leaf
  * locks (RANK_MEM) are left out: nothing blocks under them. */
 struct lock_ops {
 	/* Before a lock is taken. */

@@ -1,5 +1,5 @@
 /*
- * Which states there are: roots, by the names of snapshots/, and those that were used last, kept ready.
+ * The states that there are: roots, by the names of snapshots/, and those that were used last, kept ready.
  *
  * Invariant: a number names the same content for ever: versions and roots are never used twice while mounted.
  */

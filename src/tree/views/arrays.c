@@ -1,5 +1,5 @@
 /*
- * Which array a view's name stands for.
+ * The array that a view's name stands for.
  *
  * Invariant: among arrays, one whose own name it is comes before one whose name is shortened.
  */

@@ -1,5 +1,5 @@
 /*
- * Which names there are below views/, and what they stand for.
+ * The names below views/, and what they stand for.
  *
  * Invariants:
  *  1. Every listed name can be looked up, and is then what the listing meant.
