@@ -1,5 +1,5 @@
 /*
- * What the bytes of an ACL say, and change.
+ * The bytes of an ACL: reading and changing them.
  */
 #include "tree/acl.h"
 
@@ -30,7 +30,7 @@ static struct posix_acl_xattr_entry *entries(void *value)
 	return (struct posix_acl_xattr_entry *)((struct posix_acl_xattr_header *)value + 1);
 }
 
-/* Which of the entries that a mode has bits for are there, and whether there are others. */
+/* The entries that a mode has bits for, NULL where there is none, and whether there are others. */
 struct parts {
 	struct posix_acl_xattr_entry *owner, *group, *mask, *others;
 	bool named;

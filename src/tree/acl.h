@@ -31,7 +31,7 @@ int acl_check(const void *value, size_t len);
 bool acl_to_mode(const void *value, size_t len, mode_t *mode);
 /* The other way. A directory that shows a file can be searched by whom that can be read by. */
 void acl_from_mode(void *value, size_t len, mode_t mode, bool search);
-/* Of a directory's default ACL makes the access ACL of what is made there, and takes bits from its mode. False: it need not be stored. */
+/* Makes the access ACL of a new inode out of its directory's default ACL, and takes bits from its mode. False: it need not be stored. */
 bool acl_begin(void *value, size_t len, mode_t *mode);
 /* Has the inode an access ACL? The meta lock is held. */
 bool acl_any_locked(struct inode *i);

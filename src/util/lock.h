@@ -22,17 +22,17 @@ enum lock_rank {
 	RANK_GATE,     /* store/commit: shared by a rename and by changes of names under layers/, exclusive
 	                  from staging to COMMIT; file system syncs happen under it, no reader takes it */
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
-	RANK_META,     /* store/meta: the SQLite connection and all names; statements; an fsync only
+	RANK_META,     /* store/meta/connection: the SQLite connection and all names; statements; an fsync only
 	                  when a log of 64 MiB is folded, or the database made smaller            */
 	RANK_ICACHE,   /* tree/tree: the table of known inodes and their reference counts; memory     */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
 	RANK_ARRAY,    /* array/layered/map: dirty blocks and block map of one array; memory only. array/arrays:
 	                  column files against the cuts that a commit runs; ftruncate happens under it */
 	RANK_BUDGET,   /* array/layered/dirty: the dirty budget and its queue; memory only            */
-	RANK_LAYERS,   /* store/layers: the open layer and the list of layers; appends happen under it */
+	RANK_LAYERS,   /* store/layers/set: the open layer and the list of layers; appends happen under it */
 	RANK_POOL,     /* block/pool: free regions of one physical file; PUNCH_HOLE never under it;
 	                  block/layer/file: the end of one open layer; writes happen under it        */
-	RANK_CACHE,    /* block/cache: table and LRU; store/state: a state's listing; memory only     */
+	RANK_CACHE,    /* block/cache: table and LRU; store/layers/state: a state's listing; memory only     */
 	RANK_LEASE,    /* io/lease: free buffers; memory only                                         */
 	RANK_END,      /* io/direct: the end of one file: shared by a write, exclusive while the file is cut;
 	                  one transfer happens under it, and no lease is waited for                 */

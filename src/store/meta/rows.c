@@ -36,7 +36,7 @@ bool meta_is_mode(uint64_t mode)
 					    S_ISSOCK(mode));
 }
 
-/* What a row says in itself: an enemy, or a program with SQLite, may have written anything. */
+/* Is a row right in itself? An enemy, or a program with SQLite, may have written anything. */
 static int check_inode(const struct meta_inode *in)
 {
 	bool known = (in->ino >= META_INO_ROOT && in->ino <= META_INO_LAYERS) || (in->ino >= META_INO_FIRST && in->ino < META_INO_END);

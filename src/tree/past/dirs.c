@@ -111,7 +111,7 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 
 /* Directories. */
 
-/* What a name stands for: damage where there is no such thing. */
+/* The record of the inode that a name has: damage where there is none. */
 static int named_record(struct state *state, uint64_t ino, const struct index_record **out)
 {
 	const struct index_record *r;
