@@ -32,6 +32,7 @@
 #include "store/store.h"
 #include "util/log.h"
 #include "util/plant.h"
+#include "util/vec.h"
 
 /* Text of an xattr. */
 #define DESCRIBE_MAX 65536u
@@ -268,15 +269,8 @@ static int need_region(struct bucket *b, uint64_t want, bool promised)
 
 static int list_add(struct region_list *l, const struct region *r)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 8;
-		void *v = realloc(l->v, cap * sizeof(*l->v));
-
-		if (!v)
-			return -ENOMEM;
-		l->v = v;
-		l->cap = cap;
-	}
+	if (VEC_RESERVE(l->v, l->cap, l->n + 1))
+		return -ENOMEM;
 	l->v[l->n++] = *r;
 	return 0;
 }

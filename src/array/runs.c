@@ -7,6 +7,7 @@
  *  3. Stored are v and then the end of the tail, be it open or pending.
  */
 #include "array/runs.h"
+#include "util/vec.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,17 +45,7 @@ void runs_load(struct runs *r, uint64_t *v, size_t n, uint64_t size_bytes)
 
 int runs_reserve(struct runs *r)
 {
-	size_t cap = r->cap ? r->cap * 2 : 8;
-	uint64_t *v;
-
-	if (r->n + 2 < r->cap)
-		return 0;
-	v = realloc(r->v, cap * sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	r->v = v;
-	r->cap = cap;
-	return 0;
+	return VEC_RESERVE(r->v, r->cap, r->n + 3);
 }
 
 /* Behind all others, unless it is the last one; there is room. */

@@ -22,6 +22,7 @@
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
+#include "util/vec.h"
 
 #define POOL_LIMIT (1ull << 62)
 #define POOL_NFILES_MAX 4096u
@@ -190,15 +191,8 @@ unsigned pool_nfiles(const struct pool *p)
 
 static int list_add_locked(struct range_list *l, uint64_t off, uint64_t end)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 64;
-		struct range *v = reallocarray(l->v, cap, sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		l->v = v;
-		l->cap = cap;
-	}
+	if (VEC_RESERVE(l->v, l->cap, l->n + 1))
+		return -ENOMEM;
 	l->v[l->n++] = (struct range){ off, end };
 	return 0;
 }

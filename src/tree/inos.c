@@ -2,21 +2,15 @@
  * A list of inode numbers.
  */
 #include "tree/inos.h"
+#include "util/vec.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 int inos_add(struct tree_inos *s, uint64_t ino)
 {
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 8;
-		uint64_t *v = realloc(s->v, cap * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		s->v = v;
-		s->cap = cap;
-	}
+	if (VEC_RESERVE(s->v, s->cap, s->n + 1))
+		return -ENOMEM;
 	s->v[s->n++] = ino;
 	return 0;
 }

@@ -20,6 +20,7 @@
 #include "block/shuffle.h"
 #include "util/buf.h"
 #include "util/lock.h"
+#include "util/vec.h"
 #include "view/inside.h"
 
 #define COPY_MAX (1u << 20)
@@ -56,26 +57,12 @@ void view_fail(struct view *v, int err)
 		v->err = err;
 }
 
-/* Room for one more of `size` bytes each; false: the view has failed. */
+/* Room for `more` of `size` bytes each; false: the view has failed. */
 static bool make_room(struct view *v, void *list, size_t n, size_t *cap, size_t more, size_t size)
 {
-	void **p = list, *grown;
-	size_t want = *cap ? *cap : 16;
-
-	if (v->err)
-		return false;
-	if (n + more <= *cap)
-		return true;
-	while (want < n + more)
-		want *= 2;
-	grown = realloc(*p, want * size);
-	if (!grown) {
+	if (!v->err && vec_reserve(list, cap, n + more, size))
 		view_fail(v, -ENOMEM);
-		return false;
-	}
-	*p = grown;
-	*cap = want;
-	return true;
+	return !v->err;
 }
 
 unsigned view_source_add(struct view *v, const struct view_source *s)

@@ -22,6 +22,7 @@
 #include "util/log.h"
 #include "util/stats.h"
 #include "util/thread.h"
+#include "util/vec.h"
 #include "util/work.h"
 
 /* What fn writes to stderr, and how its process ends. */
@@ -508,4 +509,25 @@ UNIT_TEST(stats_add_and_sub)
 	stats_add(STAT_DIRTY_BYTES, 10);
 	stats_sub(STAT_DIRTY_BYTES, 3);
 	CHECK_EQ(stats_read(STAT_DIRTY_BYTES), 7);
+}
+
+UNIT_TEST(util_vectors_grow)
+{
+	uint32_t *v = NULL;
+	size_t cap = 0, n = 0;
+
+	CHECK_OK(VEC_RESERVE(v, cap, 1));
+	CHECK_EQ(cap, 1);
+	for (; n < 1000; n++) {
+		CHECK_OK(VEC_RESERVE(v, cap, n + 1));
+		CHECK(cap > n && cap <= 2 * n + 1);
+		v[n] = (uint32_t)n;
+	}
+	for (size_t i = 0; i < n; i++)
+		CHECK_EQ(v[i], i);
+	n = cap;
+	CHECK_EQ(VEC_RESERVE(v, cap, SIZE_MAX / 2), -ENOMEM);
+	CHECK_EQ(cap, n);
+	CHECK_EQ(v[999], 999);
+	free(v);
 }

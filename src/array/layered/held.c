@@ -9,6 +9,7 @@
 #include "array/layered/inside.h"
 #include "store/layers/state.h"
 #include "store/layers.h"
+#include "util/vec.h"
 
 struct held {
 	struct layers *set;
@@ -78,15 +79,8 @@ int held_add(struct held *h, struct state *state, uint64_t number)
 
 	if (at < h->n && h->v[at].number == number)
 		return 0;
-	if (h->n == h->cap) {
-		size_t cap = h->cap ? h->cap * 2 : 4;
-		void *v = realloc(h->v, cap * sizeof(*h->v));
-
-		if (!v)
-			return -ENOMEM;
-		h->v = v;
-		h->cap = cap;
-	}
+	if (VEC_RESERVE(h->v, h->cap, h->n + 1))
+		return -ENOMEM;
 	err = state ? state_layer(state, number, &slot) : layers_get(h->set, number, &slot);
 	if (err)
 		return err == -ESTALE ? 0 : err; /* readers of its blocks fail, and log it */

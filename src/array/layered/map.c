@@ -19,6 +19,7 @@
 #include "store/store.h"
 #include "util/err.h"
 #include "util/plant.h"
+#include "util/vec.h"
 
 struct layered *layered_new(const struct array_ops *ops, struct arrays *home, uint64_t ino, uint64_t size, const struct array_params *params)
 {
@@ -120,15 +121,8 @@ int layered_note_change_locked(struct layered *l, uint64_t block, struct blockma
 {
 	if (e->ref.changed)
 		return 0;
-	if (l->nchanges == l->cap_changes) {
-		size_t cap = l->cap_changes ? l->cap_changes * 2 : 1;
-		void *v = realloc(l->changes, cap * sizeof(*l->changes));
-
-		if (!v)
-			return -ENOMEM;
-		l->changes = v;
-		l->cap_changes = cap;
-	}
+	if (VEC_RESERVE(l->changes, l->cap_changes, l->nchanges + 1))
+		return -ENOMEM;
 	l->changes[l->nchanges++] = (struct layered_change){
 		.block = block,
 		.old_layer = e->ref.frame_off ? e->ref.layer : 0,
@@ -154,15 +148,8 @@ int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
 		return 0;
 	if (l->ntombs && l->tombs[l->ntombs - 1].first == first && l->tombs[l->ntombs - 1].count == count)
 		return 0;
-	if (l->ntombs == l->cap_tombs) {
-		size_t cap = l->cap_tombs ? l->cap_tombs * 2 : 1;
-		void *v = realloc(l->tombs, cap * sizeof(*l->tombs));
-
-		if (!v)
-			return -ENOMEM;
-		l->tombs = v;
-		l->cap_tombs = cap;
-	}
+	if (VEC_RESERVE(l->tombs, l->cap_tombs, l->ntombs + 1))
+		return -ENOMEM;
 	l->tombs[l->ntombs++] = (struct layered_tomb){ first, count };
 	return 0;
 }

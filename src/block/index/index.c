@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "block/index/inside.h"
+#include "util/vec.h"
 
 void index_init(struct index *ix)
 {
@@ -94,19 +95,6 @@ struct index_record *index_find(const struct index *ix, uint64_t ino)
 	return i < ix->n && ix->v[i]->ino == ino ? ix->v[i] : NULL;
 }
 
-static int index_reserve(struct index *ix, size_t n)
-{
-	void *v;
-
-	if (n <= ix->cap)
-		return 0;
-	v = index_vec_grow(ix->v, &ix->cap, n, sizeof(*ix->v));
-	if (!v)
-		return -ENOMEM;
-	ix->v = v;
-	return 0;
-}
-
 int index_add(struct index *ix, uint64_t ino, struct index_record **out)
 {
 	size_t i = index_position(ix, ino);
@@ -117,7 +105,7 @@ int index_add(struct index *ix, uint64_t ino, struct index_record **out)
 		*out = ix->v[i];
 		return 0;
 	}
-	err = index_reserve(ix, ix->n + 1);
+	err = VEC_RESERVE(ix->v, ix->cap, ix->n + 1);
 	if (err)
 		return err;
 	err = index_record_new(ino, &r);
@@ -145,7 +133,7 @@ static int index_widen(struct index *ix, const struct index *newer)
 {
 	size_t missing = count_missing(ix, newer), i, j, k;
 
-	if (index_reserve(ix, ix->n + missing))
+	if (VEC_RESERVE(ix->v, ix->cap, ix->n + missing))
 		return -ENOMEM;
 	i = ix->n;
 	k = ix->n + missing;
@@ -221,7 +209,7 @@ static int take_records(struct index *ix, struct index *newer, size_t missing)
 int index_take(struct index *ix, struct index *newer)
 {
 	size_t missing = count_missing(ix, newer);
-	int err = index_reserve(ix, ix->n + missing);
+	int err = VEC_RESERVE(ix->v, ix->cap, ix->n + missing);
 
 	if (err)
 		return err;

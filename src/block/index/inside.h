@@ -14,9 +14,6 @@
 
 /* record.c */
 
-/* v with room for n elements in all, doubled; NULL (v is unchanged) when memory is out. */
-void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size);
-
 /* A copy of n bytes of text with a NUL behind; the empty text is shared. NULL when memory is out. */
 char *index_text_new(const char *text, size_t n);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "block/index/inside.h"
+#include "util/vec.h"
 
 void index_names_free(struct index *ix)
 {
@@ -66,13 +67,8 @@ int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t
 		ix->names[i].ino = ino;
 		return 0;
 	}
-	if (ix->nnames == ix->cap_names) {
-		void *v = index_vec_grow(ix->names, &ix->cap_names, ix->nnames + 1, sizeof(*ix->names));
-
-		if (!v)
-			return -ENOMEM;
-		ix->names = v;
-	}
+	if (VEC_RESERVE(ix->names, ix->cap_names, ix->nnames + 1))
+		return -ENOMEM;
 	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;

@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "block/index/inside.h"
+#include "util/vec.h"
 
 #define WINDOW_BYTES ((size_t)64 << 10)
 
@@ -46,13 +47,8 @@ static int page_survey(const uint8_t *p, size_t left, uint64_t most, struct inde
 
 static int pages_add(struct index_pages *ps, const struct index_page *page)
 {
-	if (ps->n == ps->cap) {
-		void *v = index_vec_grow(ps->v, &ps->cap, ps->n + 1, sizeof(*ps->v));
-
-		if (!v)
-			return -ENOMEM;
-		ps->v = v;
-	}
+	if (VEC_RESERVE(ps->v, ps->cap, ps->n + 1))
+		return -ENOMEM;
 	ps->v[ps->n++] = *page;
 	return 0;
 }

@@ -12,18 +12,7 @@
 #include <string.h>
 
 #include "block/index/inside.h"
-
-void *index_vec_grow(void *v, size_t *cap, size_t n, size_t size)
-{
-	size_t want = *cap ? *cap : 1;
-
-	while (want < n)
-		want *= 2;
-	v = reallocarray(v, want, size);
-	if (v)
-		*cap = want;
-	return v;
-}
+#include "util/vec.h"
 
 static char no_text[1];
 
@@ -240,13 +229,8 @@ int index_record_put(struct index_record *r, const struct layer_block *b)
 		r->blocks[i] = *b;
 		return 0;
 	}
-	if (r->nblocks == r->cap_blocks) {
-		void *v = index_vec_grow(r->blocks, &r->cap_blocks, r->nblocks + 1, sizeof(*r->blocks));
-
-		if (!v)
-			return -ENOMEM;
-		r->blocks = v;
-	}
+	if (VEC_RESERVE(r->blocks, r->cap_blocks, r->nblocks + 1))
+		return -ENOMEM;
 	memmove(r->blocks + i + 1, r->blocks + i, (r->nblocks - i) * sizeof(*r->blocks));
 	r->blocks[i] = *b;
 	r->nblocks++;
@@ -316,13 +300,8 @@ int index_record_tomb(struct index_record *r, uint64_t first, uint64_t count)
 		from = r->tombs[j].first < from ? r->tombs[j].first : from;
 		to = tomb_end > to ? tomb_end : to;
 	}
-	if (i == j && r->ntombs == r->cap_tombs) {
-		void *v = index_vec_grow(r->tombs, &r->cap_tombs, r->ntombs + 1, sizeof(*r->tombs));
-
-		if (!v)
-			return -ENOMEM;
-		r->tombs = v;
-	}
+	if (i == j && VEC_RESERVE(r->tombs, r->cap_tombs, r->ntombs + 1))
+		return -ENOMEM;
 	memmove(r->tombs + i + 1, r->tombs + j, (r->ntombs - j) * sizeof(*r->tombs));
 	r->ntombs = r->ntombs - (j - i) + 1;
 	r->tombs[i].first = from;

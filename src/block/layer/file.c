@@ -24,6 +24,7 @@
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/stats.h"
+#include "util/vec.h"
 
 void layer_name(uint64_t number, char out[LAYER_NAME_MAX])
 {
@@ -81,19 +82,7 @@ void layer_close(struct layer *l)
 
 int layer_seek_reserve(struct layer *l)
 {
-	size_t cap = l->cap_seek ? l->cap_seek * 2 : 64;
-	struct layer_seek_entry *v;
-
-	if (l->nseek >= LAYER_FRAMES_MAX)
-		return -EFBIG;
-	if (l->nseek < l->cap_seek)
-		return 0;
-	v = reallocarray(l->seek, cap, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	l->seek = v;
-	l->cap_seek = cap;
-	return 0;
+	return l->nseek >= LAYER_FRAMES_MAX ? -EFBIG : VEC_RESERVE(l->seek, l->cap_seek, l->nseek + 1);
 }
 
 void layer_seek_push(struct layer *l, uint64_t stored_bytes, uint64_t raw_bytes)

@@ -12,6 +12,7 @@
 #include <zstd.h>
 
 #include "block/layer/inside.h"
+#include "util/vec.h"
 
 #define FRAME_HEAD_MAX \
 	18 /* RFC 8878: magic 4, descriptor 1, window 1, dictionary 4, content size 8 */
@@ -127,17 +128,10 @@ static int read_segments(struct layer *l, uint64_t segment_off, uint64_t committ
 
 	while (off) {
 		struct layer_index_head head;
-		int err;
+		int err = VEC_RESERVE(*v_out, cap, *n_out + 1);
 
-		if (*n_out == cap) {
-			size_t more = cap ? cap * 2 : 16;
-			struct index *v = reallocarray(*v_out, more, sizeof(*v));
-
-			if (!v)
-				return -ENOMEM;
-			*v_out = v;
-			cap = more;
-		}
+		if (err)
+			return err;
 		err = layer_read_index(l, off, limit, false, &head, &(*v_out)[*n_out], &end);
 		if (err)
 			return err;

@@ -23,6 +23,7 @@
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/log.h"
+#include "util/vec.h"
 
 #define TMP_PATH "layers/compact.tmp"
 #define CHAIN_MAX 32u
@@ -463,13 +464,8 @@ static int pack_block(struct compact *c, struct move *b, const unsigned char *ra
 		err = flush_pack(c);
 		at = 0;
 	}
-	if (!err && p->n == p->cap) {
-		void *v = realloc(p->v, (p->cap = p->cap ? p->cap * 2 : 64) * sizeof(*p->v));
-
-		if (!v)
-			return -ENOMEM;
-		p->v = v;
-	}
+	if (!err)
+		err = VEC_RESERVE(p->v, p->cap, p->n + 1);
 	if (err)
 		return err;
 	memset(p->data + p->len, 0, at - p->len);

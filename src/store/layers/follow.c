@@ -18,6 +18,7 @@
 #include "store/layers/inside.h"
 #include "store/store.h"
 #include "util/log.h"
+#include "util/vec.h"
 
 /* Looks at HEAD before the names are looked at as well. */
 #define REFS_EVERY 3u
@@ -114,15 +115,8 @@ static int list_layer(void *ctx, const char *name)
 
 	if (layer_name_parse(name, &number))
 		return 0;
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 64;
-		void *v = realloc(l->v, cap * sizeof(*l->v));
-
-		if (!v)
-			return -ENOMEM;
-		l->v = v;
-		l->cap = cap;
-	}
+	if (VEC_RESERVE(l->v, l->cap, l->n + 1))
+		return -ENOMEM;
 	l->v[l->n++] = number;
 	return 0;
 }
@@ -296,15 +290,8 @@ static int read_ref(void *ctx, const char *name)
 	if (parse_layer(text, &s.layer))
 		return 0;
 	strcpy(s.name, name);
-	if (r->n == r->cap) {
-		size_t cap = r->cap ? r->cap * 2 : 16;
-		void *v = realloc(r->v, cap * sizeof(*r->v));
-
-		if (!v)
-			return -ENOMEM;
-		r->v = v;
-		r->cap = cap;
-	}
+	if (VEC_RESERVE(r->v, r->cap, r->n + 1))
+		return -ENOMEM;
 	r->v[r->n++] = s;
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "store/layers/inside.h"
 #include "store/store.h"
 #include "util/log.h"
+#include "util/vec.h"
 
 #define REF_PATH_MAX (sizeof("layers/refs/") + META_NAME_MAX)
 
@@ -45,15 +46,8 @@ static int insert(struct layers *ls, const char *name, uint64_t layer, int64_t t
 
 	if (found)
 		return -EEXIST;
-	if (ls->nsnapshots == ls->cap_snapshots) {
-		size_t cap = ls->cap_snapshots ? ls->cap_snapshots * 2 : 16;
-		void *v = realloc(ls->snapshots, cap * sizeof(*ls->snapshots));
-
-		if (!v)
-			return -ENOMEM;
-		ls->snapshots = v;
-		ls->cap_snapshots = cap;
-	}
+	if (VEC_RESERVE(ls->snapshots, ls->cap_snapshots, ls->nsnapshots + 1))
+		return -ENOMEM;
 	memmove(&ls->snapshots[at + 1], &ls->snapshots[at], (ls->nsnapshots - at) * sizeof(*ls->snapshots));
 	ls->snapshots[at] = (struct layers_snapshot){ .layer = layer, .time_ns = time_ns };
 	snprintf(ls->snapshots[at].name, sizeof(ls->snapshots[at].name), "%s", name);

@@ -17,6 +17,7 @@
 #include "store/store.h"
 #include "util/err.h"
 #include "util/log.h"
+#include "util/vec.h"
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
 struct dropped_file {
@@ -69,19 +70,10 @@ int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct laye
 	struct layers_slot *slot = calloc(1, sizeof(*slot));
 	size_t at = ls->n;
 
-	if (slot && ls->n == ls->cap) {
-		size_t cap = ls->cap ? ls->cap * 2 : 16;
-		void *v = realloc(ls->v, cap * sizeof(*ls->v));
-
-		if (!v) {
-			free(slot);
-			return -ENOMEM;
-		}
-		ls->v = v;
-		ls->cap = cap;
-	}
-	if (!slot)
+	if (!slot || VEC_RESERVE(ls->v, ls->cap, ls->n + 1)) {
+		free(slot);
 		return -ENOMEM;
+	}
 	slot->row = *row;
 	slot->refs = 1;
 	slot->set = ls;

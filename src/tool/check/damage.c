@@ -17,6 +17,7 @@
 #include "store/meta.h"
 #include "tool/check/log.h"
 #include "util/err.h"
+#include "util/vec.h"
 
 #define DAMAGE_MAX 10000u
 #define DEPTH_MAX 300
@@ -44,15 +45,8 @@ static int add_damage(struct check *c, uint64_t layer, uint64_t from, uint64_t t
 	}
 	if (log->ndamage == DAMAGE_MAX)
 		return 0;
-	if (log->ndamage == log->cap_damage) {
-		size_t cap = log->cap_damage ? log->cap_damage * 2 : 16;
-		void *v = reallocarray(log->damage, cap, sizeof(*log->damage));
-
-		if (!v)
-			return -ENOMEM;
-		log->damage = v;
-		log->cap_damage = cap;
-	}
+	if (VEC_RESERVE(log->damage, log->cap_damage, log->ndamage + 1))
+		return -ENOMEM;
 	log->damage[log->ndamage] = (struct check_damage){ .layer = layer, .from = from, .to = to };
 	snprintf(log->damage[log->ndamage++].text, sizeof(log->damage->text), "%s", text);
 	return 0;
@@ -171,15 +165,8 @@ static int add_hit(struct hits *hits, size_t first, size_t damage, const struct 
 			return 0;
 		}
 	}
-	if (hits->n == hits->cap) {
-		size_t cap = hits->cap ? hits->cap * 2 : 64;
-		void *v = reallocarray(hits->v, cap, sizeof(*hits->v));
-
-		if (!v)
-			return -ENOMEM;
-		hits->v = v;
-		hits->cap = cap;
-	}
+	if (VEC_RESERVE(hits->v, hits->cap, hits->n + 1))
+		return -ENOMEM;
 	h = &hits->v[hits->n];
 	*h = (struct hit){ .damage = damage, .ino = r->ino, .block = block, .snapshot = snapshot ? strdup(snapshot) : NULL };
 	if (snapshot && !h->snapshot)

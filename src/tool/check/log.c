@@ -11,6 +11,7 @@
 
 #include "tool/check/log.h"
 #include "util/err.h"
+#include "util/vec.h"
 
 void check_log_end(struct check *c)
 {
@@ -52,15 +53,8 @@ int check_log_add(struct check *c, const struct check_layer *l)
 {
 	struct check_log *log = c->log;
 
-	if (log->n == log->cap) {
-		size_t cap = log->cap ? log->cap * 2 : 64;
-		void *v = reallocarray(log->v, cap, sizeof(*log->v));
-
-		if (!v)
-			return -ENOMEM;
-		log->v = v;
-		log->cap = cap;
-	}
+	if (VEC_RESERVE(log->v, log->cap, log->n + 1))
+		return -ENOMEM;
 	log->v[log->n++] = *l;
 	return 0;
 }

@@ -14,6 +14,7 @@
 #include "store/store.h"
 #include "tree/control/control.h"
 #include "tree/inode.h"
+#include "util/vec.h"
 
 void control_put_name(FILE *f, const char *name, const char *also)
 {
@@ -41,14 +42,9 @@ static int list_names(struct layers *ls, struct layers_snapshot **out, size_t *n
 	size_t n = 0, cap = 0;
 
 	while (!layers_snapshot_next(ls, s.name, &s)) {
-		if (n == cap) {
-			void *more = realloc(v, (cap = cap ? cap * 2 : 16) * sizeof(*v));
-
-			if (!more) {
-				free(v);
-				return -ENOMEM;
-			}
-			v = more;
+		if (VEC_RESERVE(v, cap, n + 1)) {
+			free(v);
+			return -ENOMEM;
 		}
 		v[n++] = s;
 	}
@@ -108,14 +104,9 @@ static int list_layers(struct layers *ls, struct layers_info **out, size_t *n_ou
 	for (; !layers_next_sealed(ls, from, &info); from = info.number + 1) {
 		if (!info.retained)
 			continue;
-		if (n == cap) {
-			void *more = realloc(v, (cap = cap ? cap * 2 : 16) * sizeof(*v));
-
-			if (!more) {
-				free(v);
-				return -ENOMEM;
-			}
-			v = more;
+		if (VEC_RESERVE(v, cap, n + 1)) {
+			free(v);
+			return -ENOMEM;
 		}
 		v[n++] = info;
 	}

@@ -11,6 +11,7 @@
 #include "store/store.h"
 #include "tree/past/inside.h"
 #include "util/thread.h"
+#include "util/vec.h"
 
 #define FOLLOW_MS 200u
 #define STATES_KEPT 4u
@@ -119,15 +120,8 @@ static int need_root_locked(struct past_states *s, const char *name, uint64_t la
 			return 0;
 		}
 	}
-	if (s->nroots == s->cap_roots) {
-		size_t cap = s->cap_roots ? s->cap_roots * 2 : 16;
-		void *v = cap < ROOTS_MAX ? realloc(s->roots, cap * sizeof(*s->roots)) : NULL;
-
-		if (!v)
-			return -ENOMEM;
-		s->roots = v;
-		s->cap_roots = cap;
-	}
+	if (s->nroots == ROOTS_MAX || VEC_RESERVE(s->roots, s->cap_roots, s->nroots + 1))
+		return -ENOMEM;
 	s->roots[s->nroots] = (struct past_root){ .layer = layer };
 	strcpy(s->roots[s->nroots].name, name);
 	*out = ++s->nroots;

@@ -8,6 +8,7 @@
 
 #include "tree/dir.h"
 #include "tree/views/inside.h"
+#include "util/vec.h"
 
 #define COLUMNS_MAX 4096u
 #define BATCH 32u
@@ -29,16 +30,8 @@ static int add_column(struct view_columns *c, struct inode *i, const char *name)
 
 	if (!err && c->n == COLUMNS_MAX)
 		err = -ENOENT;
-	if (!err && c->n == c->cap) {
-		size_t cap = c->cap ? c->cap * 2 : 8;
-		void *v = realloc(c->v, cap * sizeof(*c->v));
-
-		if (v) {
-			c->v = v;
-			c->cap = cap;
-		}
-		err = v ? 0 : -ENOMEM;
-	}
+	if (!err)
+		err = VEC_RESERVE(c->v, c->cap, c->n + 1);
 	if (err) {
 		free(copy);
 		inode_put(i, 1);

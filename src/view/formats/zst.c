@@ -11,6 +11,7 @@
 #include "block/format.h"
 #include "view/formats.h"
 #include "view/inside.h"
+#include "util/vec.h"
 
 #define FRAMES_MAX (1u << 24)
 #define ZERO_FRAME_MAX (1u << 30) /* the largest frame of the seekable format */
@@ -18,23 +19,17 @@
 
 struct frames {
 	struct layer_seek_entry *v;
-	uint32_t n, cap;
+	uint32_t n;
+	size_t cap;
 };
 
 static void note_frame(struct view *v, struct frames *list, uint64_t stored, uint64_t raw)
 {
-	struct layer_seek_entry *grown;
+	int err = list->n == FRAMES_MAX ? -EFBIG : VEC_RESERVE(list->v, list->cap, list->n + 1);
 
-	if (list->n == list->cap) {
-		uint32_t cap = list->cap ? list->cap * 2 : 64;
-
-		grown = list->n < FRAMES_MAX ? realloc(list->v, cap * sizeof(*grown)) : NULL;
-		if (!grown) {
-			view_fail(v, list->n < FRAMES_MAX ? -ENOMEM : -EFBIG);
-			return;
-		}
-		list->v = grown;
-		list->cap = cap;
+	if (err) {
+		view_fail(v, err);
+		return;
 	}
 	list->v[list->n++] = (struct layer_seek_entry){ (uint32_t)stored, (uint32_t)raw };
 }
