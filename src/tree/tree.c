@@ -15,12 +15,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "array/acl.h"
 #include "array/arrays.h"
 #include "spillfs.h"
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/control/control.h"
 #include "tree/dir.h"
 #include "tree/inode.h"

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/acl.h"
 #include "array/dtype.h"
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/classes.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/inode.h"
 #include "tree/setting.h"
 
@@ -168,4 +168,15 @@ int xattr_get(struct inode *i, const char *name, void **out, size_t *len_out)
 		err = block_size_text(i, out, len_out);
 	}
 	return err;
+}
+
+bool xattr_has_acl_locked(struct inode *i)
+{
+	void *value;
+	size_t len;
+
+	if (i->realm->stored_locked(i, ACL_ACCESS, &value, &len))
+		return false;
+	free(value);
+	return true;
 }

@@ -16,4 +16,7 @@ bool xattr_is_read_only(const char *name);
 /* *out is malloc'd. -ENODATA. */
 int xattr_get(struct inode *i, const char *name, void **out, size_t *len_out);
 
+/* Has it an access ACL (array/acl.h)? The meta lock is held. */
+bool xattr_has_acl_locked(struct inode *i);
+
 #endif

@@ -26,4 +26,4 @@ all() {
 }
 
 @test "all callers, with the writeback cache" { all writeback; }
-@test "all callers, without the writeback cache" { all nowriteback; }
+@test "all callers, without the writeback cache" { NOWRITEBACK=1 all nowriteback; }

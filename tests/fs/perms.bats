@@ -104,6 +104,10 @@ acls() { getfacl -cn --absolute-names "$1"; }
 	for k in $KINDS; do acls "$MNT/$k/acl/a.f64" | diff "$WORK/acls" -; done
 	rmdir "$MNT/snapshots/acl"
 	umount_store
+	"$SPILLCTL" check "$STORE" # finds nothing amiss, and takes none away
+	mount_again
+	for k in $KINDS; do acls "$MNT/$k/acl/a.f64" | diff "$WORK/acls" -; done
+	umount_store
 	rm "$STORE/meta.db"*
 	"$SPILLCTL" rebuild "$STORE"
 	mount_again

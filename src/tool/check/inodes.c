@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/acl.h"
 #include "array/array.h"
 #include "array/dtype.h"
 #include "array/setting.h"
@@ -465,17 +466,33 @@ static int check_setting(struct check *c, sqlite3_value **v)
 /* Settings that a file takes from its directory (setting.h). */
 #define INHERITED "'spillfs.block_size', 'spillfs.codec', 'spillfs.filter'"
 
+#define ACLS "'" ACL_ACCESS "', '" ACL_DEFAULT "'"
+
+/* ino, name, value, inode, mode: an ACL. A directory alone has a default one, and a link none. */
+static int see_acl(struct check *c, sqlite3_value **v)
+{
+	const char *name = (const char *)sqlite3_value_text(v[1]);
+	mode_t mode = (mode_t)check_int(v[4]);
+	const void *value = sqlite3_value_blob(v[2]);
+	bool fits = strcmp(name, ACL_DEFAULT) ? !S_ISLNK(mode) : S_ISDIR(mode);
+
+	return value && fits && !acl_check(value, (size_t)sqlite3_value_bytes(v[2])) ? 0 : bad_xattr(c, v);
+}
+
 int check_pass_xattrs(struct check *c)
 {
 	int err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x LEFT"
 			     " JOIN inodes i ON i.ino=x.ino WHERE i.ino IS NULL OR length(x.value)>65536"
 			     " OR length(CAST(x.name AS BLOB))>255 OR NOT (x.name LIKE 'user._%'"
 			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%'"
-			     " OR x.name IN (" INHERITED ")) ORDER BY x.ino, x.name",
+			     " OR x.name IN (" INHERITED ", " ACLS ")) ORDER BY x.ino, x.name",
 			     bad_xattr);
 
 	if (!err)
 		err = check_rows(c, "SELECT ino, name, value FROM xattrs WHERE substr(name, 1, 13)='user.spillfs.'"
 				 " OR name IN (" INHERITED ") ORDER BY ino, name", check_setting);
+	if (!err)
+		err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino, i.mode FROM xattrs x JOIN inodes i ON i.ino=x.ino"
+				 " WHERE x.name IN (" ACLS ") ORDER BY x.ino, x.name", see_acl);
 	return err;
 }

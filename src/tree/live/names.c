@@ -14,15 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/acl.h"
 #include "array/setting.h"
 #include "store/classes.h"
 #include "store/commit.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/dir.h"
 #include "tree/live/live.h"
 #include "tree/live/room.h"
+#include "tree/xattr.h"
 #include "util/cred.h"
 
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
@@ -460,7 +461,7 @@ static bool may_add_locked(struct inode *dir, const struct tree_caller *who)
 
 	if (!who->uid)
 		return true;
-	if (who->uid != dir->uid && acl_any_locked(dir))
+	if (who->uid != dir->uid && xattr_has_acl_locked(dir))
 		return false;
 	if (who->uid != dir->uid)
 		need >>= who->gid == dir->gid || cred_in_group(who->thread, dir->gid) ? 3 : 6;

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/acl.h"
 #include "array/setting.h"
 #include "block/index.h"
 #include "store/layers.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/control/control.h"
 #include "tree/dir.h"
 #include "tree/past/inside.h"

@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "array/acl.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
+#include "tree/xattr.h"
 #include "util/clock.h"
 
 /* So long the kernel may keep attributes: of files, and of directories from their lookup to the check of permission that follows. */
@@ -48,7 +49,7 @@ static bool has_acls(struct tree *t, const struct view_columns *c, uint64_t dir)
 	}
 	meta_lock(m);
 	for (size_t k = 0; k < c->n && !any; k++)
-		any = acl_any_locked(c->v[k].inode);
+		any = xattr_has_acl_locked(c->v[k].inode);
 	meta_unlock(m);
 	return any;
 }

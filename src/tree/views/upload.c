@@ -16,11 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/acl.h"
 #include "array/dtype.h"
 #include "array/runs.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/live/edit.h"
 #include "tree/live/live.h"
 #include "tree/live/privs.h"

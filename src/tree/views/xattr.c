@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/acl.h"
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
-#include "tree/acl.h"
 #include "tree/views/inside.h"
 
 #define SETTINGS "user.spillfs."

@@ -1,16 +1,13 @@
 /*
  * The bytes of an ACL: reading and changing them.
  */
-#include "tree/acl.h"
+#include "array/acl.h"
 
 #include <errno.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "tree/inode.h"
 
 #define BITS 7u
 
@@ -104,15 +101,4 @@ bool acl_begin(void *value, size_t len, mode_t *mode)
 	group_or_mask(&p)->e_perm &= *mode >> 3;
 	p.others->e_perm &= *mode;
 	return acl_to_mode(value, len, mode);
-}
-
-bool acl_any_locked(struct inode *i)
-{
-	void *value;
-	size_t len;
-
-	if (i->realm->stored_locked(i, ACL_ACCESS, &value, &len))
-		return false;
-	free(value);
-	return true;
 }

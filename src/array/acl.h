@@ -6,8 +6,8 @@
  *     those of the mode. So a chmod changes no ACL.
  *  2. An access ACL that says no more than a mode is not stored.
  */
-#ifndef SPILLFS_TREE_ACL_H
-#define SPILLFS_TREE_ACL_H
+#ifndef SPILLFS_ARRAY_ACL_H
+#define SPILLFS_ARRAY_ACL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,8 +15,6 @@
 
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
-
-struct inode;
 
 /* One that a file has already. */
 struct acl {
@@ -33,7 +31,5 @@ bool acl_to_mode(const void *value, size_t len, mode_t *mode);
 void acl_from_mode(void *value, size_t len, mode_t mode, bool search);
 /* Makes the access ACL of a new inode out of its directory's default ACL, and takes bits from its mode. False: it need not be stored. */
 bool acl_begin(void *value, size_t len, mode_t *mode);
-/* Has the inode an access ACL? The meta lock is held. */
-bool acl_any_locked(struct inode *i);
 
 #endif
