@@ -203,7 +203,7 @@ static void change_chain(struct part *p, struct chance *c, struct edit_story *st
 {
 	uint64_t n = p->head.nchain;
 
-	if (n && n * 8 <= p->body_bytes)
+	if (n && n <= p->body_bytes / 8)
 		change(p->body + p->body_bytes - n * 8 + chance_below(c, n) * 8, "chain", &(struct field){ 0, 8 }, c, story);
 }
 
