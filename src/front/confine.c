@@ -121,17 +121,19 @@ static int refuse(scmp_filter_ctx filter, const char *name)
  * the service manager. Signals go to this process. */
 static int refuse_by_arguments(scmp_filter_ctx filter)
 {
-	const uint64_t self = (uint64_t)getpid();
-	int err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+	const struct scmp_arg_cmp process = { .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD };
+	const struct scmp_arg_cmp network = { .op = SCMP_CMP_NE, .datum_a = AF_UNIX };
+	const struct scmp_arg_cmp others = { .op = SCMP_CMP_NE, .datum_a = (uint64_t)getpid() };
+	int err = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, &process);
 
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+		err = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0, NULL);
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+		err = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, &network);
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(kill), 1, SCMP_A0(SCMP_CMP_NE, self));
+		err = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(kill), 1, &others);
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_NE, self));
+		err = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(tgkill), 1, &others);
 	return err;
 }
 

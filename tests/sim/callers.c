@@ -416,7 +416,7 @@ unsigned callers_run(struct tree *t, const struct script *s, unsigned first)
 	while (end < s->nops && s->op[end].kind != OP_REMOUNT)
 		end++;
 	for (unsigned k = 0; k < s->ncallers; k++) {
-		char name[16];
+		char name[24];
 
 		snprintf(name, sizeof(name), "caller%u", k);
 		c[k] = (struct caller){ t, s, k, first, end };
