@@ -141,7 +141,7 @@ static int choose(void *ctx, const char *name)
 bool probe_flip(struct io_dir *disk, uint64_t *random)
 {
 	struct chosen c = { .random = random, .name = "meta.db" };
-	unsigned char byte;
+	unsigned char byte = 0;
 	uint64_t size = 0, at;
 	struct io *f;
 	bool good;
