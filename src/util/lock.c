@@ -191,9 +191,11 @@ void lock_acquire_nested(struct lock *l)
 
 void lock_release(struct lock *l)
 {
-	held_pop(l, l->rank);
+	enum lock_rank rank = l->rank; /* whoever takes it next may free it */
+
+	held_pop(l, rank);
 	lock_must(pthread_mutex_unlock(&l->mutex), "pthread_mutex_unlock");
-	if (is_replaced(l->rank))
+	if (is_replaced(rank))
 		in_use->freed(&l->mutex);
 }
 
@@ -293,8 +295,10 @@ void rwlock_shared_nested(struct rwlock *l)
 
 void rwlock_release(struct rwlock *l)
 {
-	held_pop(l, l->rank);
+	enum lock_rank rank = l->rank; /* whoever takes it next may free it */
+
+	held_pop(l, rank);
 	lock_must(pthread_rwlock_unlock(&l->rwlock), "pthread_rwlock_unlock");
-	if (is_replaced(l->rank))
+	if (is_replaced(rank))
 		in_use->freed(&l->rwlock);
 }
