@@ -93,6 +93,15 @@ void acl_from_mode(void *value, size_t len, mode_t mode, bool search)
 	p.others->e_perm = mode & BITS;
 }
 
+int acl_show(const char *name, void *value, size_t len, mode_t mode)
+{
+	if (acl_check(value, len))
+		return -EIO;
+	if (!strcmp(name, ACL_ACCESS))
+		acl_from_mode(value, len, mode, false);
+	return 0;
+}
+
 bool acl_begin(void *value, size_t len, mode_t *mode)
 {
 	struct parts p = parts_of(value, len);

@@ -29,6 +29,8 @@ int acl_check(const void *value, size_t len);
 bool acl_to_mode(const void *value, size_t len, mode_t *mode);
 /* The other way. A directory that shows a file can be searched by whom that can be read by. */
 void acl_from_mode(void *value, size_t len, mode_t mode, bool search);
+/* The ACL of this name that an inode with this mode has stored, as it is shown. -EIO: it is none. */
+int acl_show(const char *name, void *value, size_t len, mode_t mode);
 /* Makes the access ACL of a new inode out of its directory's default ACL, and takes bits from its mode. False: it need not be stored. */
 bool acl_begin(void *value, size_t len, mode_t *mode);
 

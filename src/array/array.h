@@ -156,5 +156,4 @@ static inline int array_write(struct array *a, const void *buf, size_t len, uint
 	return array_write_as(a, buf, len, off, 0, &(size_t){ 0 });
 }
 
-
 #endif

@@ -267,21 +267,15 @@ static int need_region(struct bucket *b, uint64_t want, bool promised)
 	return 0;
 }
 
-static int list_add(struct region_list *l, const struct region *r)
-{
-	if (VEC_RESERVE(l->v, l->cap, l->n + 1))
-		return -ENOMEM;
-	l->v[l->n++] = *r;
-	return 0;
-}
-
 /* With the next stage; the pool has it when that is committed. */
 static void free_region(struct bucket *b, const struct region *r)
 {
+	struct region_list *l = &b->freed;
+
 	if (PLANTED(PLANT_EARLY_REUSE))
 		pool_release(pool_of(b), r);
-	else
-		list_add(&b->freed, r);
+	else if (!VEC_RESERVE(l->v, l->cap, l->n + 1))
+		l->v[l->n++] = *r;
 }
 
 /* The region has left a page that lost its extents before (invariant 3). */

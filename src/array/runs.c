@@ -7,11 +7,12 @@
  *  3. Stored are v and then the end of the tail, be it open or pending.
  */
 #include "array/runs.h"
-#include "util/vec.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "util/vec.h"
 
 static uint64_t last(const struct runs *r)
 {

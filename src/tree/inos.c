@@ -2,10 +2,11 @@
  * A list of inode numbers.
  */
 #include "tree/inos.h"
-#include "util/vec.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "util/vec.h"
 
 int inos_add(struct tree_inos *s, uint64_t ino)
 {

@@ -12,26 +12,33 @@
 #include "spillfs.h"
 #include "tree/inode.h"
 
-/* The value of `name`, by which it is stored as `row`. What cannot have been set, as an enemy may have stored it, is not there. */
-static char *text_locked(struct inode *i, const char *name, const char *row)
+/* The value of `name`, which is stored as `row`, and *out has it parsed (NULL: it is not wanted). What cannot have been set, as an enemy may
+ * have stored it, is not there. */
+static char *text_locked(struct inode *i, const char *name, const char *row, struct settings *out)
 {
 	void *text;
 	size_t len;
 
 	if (i->realm->stored_locked(i, row, &text, &len))
 		return NULL;
-	if (strlen(text) == len && !setting_parse(name, text, NULL))
+	if (strlen(text) == len && !setting_parse(name, text, out))
 		return text;
 	free(text);
 	return NULL;
 }
 
-char *setting_text_locked(struct inode *i, const char *name)
+/* Its own value, or else its directory's. */
+static char *value_locked(struct inode *i, const char *name, struct settings *out)
 {
 	const char *inherited = setting_inherited_name(name);
-	char *text = text_locked(i, name, name);
+	char *text = text_locked(i, name, name, out);
 
-	return !text && inherited ? text_locked(i, name, inherited) : text;
+	return !text && inherited ? text_locked(i, name, inherited, out) : text;
+}
+
+char *setting_text_locked(struct inode *i, const char *name)
+{
+	return value_locked(i, name, NULL);
 }
 
 int setting_dtype_locked(struct inode *i, char **out)
@@ -54,13 +61,8 @@ int settings_read_locked(struct inode *i, struct settings *out, char **dtype_out
 
 	if (err)
 		return err;
-	for (unsigned k = 1; (name = setting_name(k)); k++) {
-		char *text = setting_text_locked(i, name);
-
-		if (text)
-			setting_parse(name, text, &s);
-		free(text);
-	}
+	for (unsigned k = 1; (name = setting_name(k)); k++)
+		free(value_locked(i, name, &s));
 	*out = s;
 	return 0;
 }
@@ -83,7 +85,7 @@ int setting_params_locked(struct inode *i, struct array_params *out)
 
 	if (err)
 		return err;
-	own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE, SPILLFS_XATTR_BLOCK_SIZE);
+	own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE, SPILLFS_XATTR_BLOCK_SIZE, NULL);
 	if (*dtype)
 		dtype_size(dtype, &elem_bytes);
 	s.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;

@@ -504,52 +504,7 @@ static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len,
 	return flags & XATTR_REPLACE ? -ENODATA : tree_mark(t, ino, &mark);
 }
 
-int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
-{
-	const struct realm_ops *r = realm_of(t, ino);
-	int err = !r->getxattr ? -ENODATA : t->acls && acl_is_name(name) ? 0 : check_namespace(name);
-
-	return err ? err : r->getxattr(t, ino, name, out, len_out);
-}
-
-int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
-{
-	const struct realm_ops *r = realm_of(t, ino);
-	int err;
-
-	if (!strcmp(name, SPILLFS_XATTR_MARK))
-		return set_mark(t, ino, value, len, flags);
-	err = may_change(t, r, r->setxattr);
-	if (!err)
-		err = check_namespace(name);
-	return err ? err : r->setxattr(t, ino, name, value ? value : "", len, flags);
-}
-
-int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
-{
-	const struct realm_ops *r = realm_of(t, ino);
-
-	*out = NULL;
-	*len_out = 0;
-	return r->listxattr ? r->listxattr(t, ino, out, len_out) : 0;
-}
-
-int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
-{
-	const struct realm_ops *r = realm_of(t, ino);
-	int err = may_change(t, r, r->removexattr);
-
-	if (!err)
-		err = check_namespace(name);
-	return err ? err : r->removexattr(t, ino, name);
-}
-
 /* POSIX ACLs. */
-
-bool tree_is_acl(const char *name)
-{
-	return acl_is_name(name);
-}
 
 /* A member may lend the group, as by chmod. */
 static bool may_lend_group(const struct tree_caller *who, gid_t gid)
@@ -606,14 +561,61 @@ static int set_copy(struct tree *t, const struct realm_ops *r, uint64_t ino, con
 	return err;
 }
 
-int tree_set_acl(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, const struct tree_caller *who)
+static int may_change_acl(struct tree *t, const struct realm_ops *r)
 {
-	const struct realm_ops *r = realm_of(t, ino);
 	int err = may_change(t, r, r->setxattr && r->removexattr && r->setattr);
 
-	if (!err && !t->acls)
-		err = -EOPNOTSUPP;
-	if (err)
-		return err;
-	return value ? set_copy(t, r, ino, name, value, len, who) : remove_acl(t, r, ino, name);
+	return !err && !t->acls ? -EOPNOTSUPP : err;
+}
+
+/* Attributes of all names. */
+
+int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err = !r->getxattr ? -ENODATA : t->acls && acl_is_name(name) ? 0 : check_namespace(name);
+
+	return err ? err : r->getxattr(t, ino, name, out, len_out);
+}
+
+int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags, const struct tree_caller *who)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err;
+
+	if (!strcmp(name, SPILLFS_XATTR_MARK))
+		return set_mark(t, ino, value, len, flags);
+	value = value ? value : "";
+	if (acl_is_name(name)) {
+		err = may_change_acl(t, r);
+		return err ? err : set_copy(t, r, ino, name, value, len, who);
+	}
+	err = may_change(t, r, r->setxattr);
+	if (!err)
+		err = check_namespace(name);
+	return err ? err : r->setxattr(t, ino, name, value, len, flags);
+}
+
+int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+
+	*out = NULL;
+	*len_out = 0;
+	return r->listxattr ? r->listxattr(t, ino, out, len_out) : 0;
+}
+
+int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
+{
+	const struct realm_ops *r = realm_of(t, ino);
+	int err;
+
+	if (acl_is_name(name)) {
+		err = may_change_acl(t, r);
+		return err ? err : remove_acl(t, r, ino, name);
+	}
+	err = may_change(t, r, r->removexattr);
+	if (!err)
+		err = check_namespace(name);
+	return err ? err : r->removexattr(t, ino, name);
 }

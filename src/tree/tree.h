@@ -154,10 +154,8 @@ int tree_statfs(struct tree *t, struct statvfs *out);
 
 /* Extended attributes. get: *out is malloc'd. list: names, each with its NUL. */
 int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);
-int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags);
-/* The attribute of this name is an ACL, which is set and removed by: value NULL removes it. -EOPNOTSUPP: none are kept. */
-bool tree_is_acl(const char *name);
-int tree_set_acl(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, const struct tree_caller *who);
+/* who: for a POSIX ACL, which changes the mode as a chmod by the caller does. -EOPNOTSUPP: none are kept. */
+int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags, const struct tree_caller *who);
 int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
 int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
 

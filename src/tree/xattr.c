@@ -124,14 +124,12 @@ static int block_size_text(struct inode *i, void **out, size_t *len_out)
 	return 0;
 }
 
-/* As the mode has it. What a store has that is no ACL is not shown. */
 static int show_acl(struct inode *i, const char *name, void **value, size_t len)
 {
-	int err = acl_check(*value, len) ? -EIO : 0;
+	int err;
 
 	lock_acquire(&i->attr);
-	if (!err && !strcmp(name, ACL_ACCESS))
-		acl_from_mode(*value, len, i->mode, false);
+	err = acl_show(name, *value, len, i->mode);
 	lock_release(&i->attr);
 	if (err) {
 		free(*value);

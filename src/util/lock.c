@@ -128,9 +128,14 @@ void lock_replace(const struct lock_ops *ops)
 	in_use = ops;
 }
 
+static bool any_replaced(void)
+{
+	return __builtin_expect(in_use != NULL, 0);
+}
+
 static bool is_replaced(enum lock_rank rank)
 {
-	return __builtin_expect(in_use != NULL, 0) && rank != RANK_MEM;
+	return any_replaced() && rank != RANK_MEM;
 }
 
 static int try_mutex(void *native)
@@ -211,7 +216,7 @@ void lock_cond_init(pthread_cond_t *c)
 
 void lock_signal(pthread_cond_t *c)
 {
-	if (is_replaced(RANK_COMMIT))
+	if (any_replaced())
 		in_use->wake(c, false);
 	else
 		lock_must(pthread_cond_signal(c), "pthread_cond_signal");
@@ -219,7 +224,7 @@ void lock_signal(pthread_cond_t *c)
 
 void lock_broadcast(pthread_cond_t *c)
 {
-	if (is_replaced(RANK_COMMIT))
+	if (any_replaced())
 		in_use->wake(c, true);
 	else
 		lock_must(pthread_cond_broadcast(c), "pthread_cond_broadcast");

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "fsops.h"
+#include "fsrandom.h"
 #include "fsways.h"
 
 struct op_type {
@@ -50,23 +51,9 @@ unsigned nsides;
 uint64_t seed0, opno;
 uint8_t *scratch, *scratch2;
 uint8_t *data;
-static uint64_t rng_state;
 static const struct op *running;
 
 /* ---- random numbers and bytes ---- */
-
-static uint64_t mix(uint64_t z)
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static uint64_t rnd(uint64_t n)
-{
-	rng_state += 0x9e3779b97f4a7c15ull;
-	return mix(rng_state) % n;
-}
 
 static bool chance(unsigned percent)
 {

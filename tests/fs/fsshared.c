@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fsrandom.h"
 #include "fsways.h"
 
 #define DIRS_MAX 8u
@@ -64,7 +65,7 @@ static uint64_t seed = 1;
 /* Of this process. */
 static unsigned me, at; /* process and directory */
 static int dirfd_at;
-static uint64_t rng_state, nth;
+static uint64_t nth;
 static const char *doing = "";
 static uint8_t *buf;
 
@@ -88,19 +89,6 @@ static void crashed(int sig)
 	dprintf(1, "WRONG seed=%" PRIu64 " process %u, action %" PRIu64 " (%s) in %s: signal %d\n", seed, me, nth, doing,
 		dirs[at], sig);
 	_exit(1);
-}
-
-static uint64_t mix(uint64_t z)
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static uint64_t rnd(uint64_t n)
-{
-	rng_state += 0x9e3779b97f4a7c15ull;
-	return mix(rng_state) % n;
 }
 
 static enum way draw_way(void)

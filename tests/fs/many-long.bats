@@ -4,11 +4,7 @@
 load ../lib/common
 load many
 
-setup() {
-	many_setup
-	export FSOPS FSSHARED
-	seed=${MANY_SEED:-1}
-}
+setup() { many_setup; }
 
 # rounds FIRST COUNT [options]
 rounds() {

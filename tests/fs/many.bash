@@ -7,6 +7,8 @@ many_setup() {
 	need_prog FSOPS tests/fs/fsops.c tests/fs/{fscompare,fsmany,fsways,fsways_ops}.c
 	need_prog FSSHARED tests/fs/fsshared.c tests/fs/fsways.c
 	model_dir
+	export FSOPS FSSHARED
+	seed=${MANY_SEED:-1}
 }
 
 # many SEED PROCESSES OPERATIONS SECONDS: in folders of that seed, of one mount; what is there is the same after a remount.

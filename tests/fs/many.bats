@@ -4,11 +4,7 @@
 load ../lib/common
 load many
 
-setup() {
-	many_setup
-	export FSOPS FSSHARED
-	seed=${MANY_SEED:-1}
-}
+setup() { many_setup; }
 
 @test "four processes of their own files, compared with ext4, and four on shared ones" {
 	mount_store

@@ -8,10 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "store/commit.h"
-#include "tree/past/past.h"
 #include "unit/unit.h"
 #include "unit/world.h"
 #include "util/clock.h"
@@ -62,7 +59,7 @@ static uint64_t make(struct world *w, uint64_t parent, const char *name, mode_t 
 
 static void set(struct world *w, uint64_t ino, const char *name, const char *value)
 {
-	CHECK_OK(tree_setxattr(w->tree, ino, name, value, strlen(value), 0));
+	CHECK_OK(tree_setxattr(w->tree, ino, name, value, strlen(value), 0, NULL));
 }
 
 static void write_at(struct world *w, uint64_t ino, int flags, uint64_t off, uint32_t seed, size_t n)
@@ -195,22 +192,6 @@ static void fill(struct world *w)
 	CHECK_OK(world_snapshot(w, "second"));
 }
 
-static void compact(struct world *w)
-{
-	struct commit_compaction c;
-	uint64_t before;
-
-	past_forget_states(w->tree);
-	commit_compact(w->store->commit, false, &c);
-	before = c.finished;
-	commit_compact(w->store->commit, true, &c);
-	while (c.running || c.finished == before) {
-		usleep(1000);
-		commit_compact(w->store->commit, false, &c);
-	}
-	CHECK_OK(c.error);
-}
-
 static void make_in_memory(enum base which, struct image *out)
 {
 	struct store_config config = world_config;
@@ -224,7 +205,7 @@ static void make_in_memory(enum base which, struct image *out)
 	world_open(&w, disk, &config);
 	fill(&w);
 	if (which == BASE_COMPACTED) {
-		compact(&w);
+		world_compact(&w);
 		change(&w, 5);
 		CHECK_OK(world_commit(&w));
 	}

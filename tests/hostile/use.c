@@ -262,7 +262,7 @@ static int change_facts(struct use *u, const struct known *k)
 	uint64_t i = chance_below(u->c, 7);
 	struct spillfs_mark mark;
 
-	return i == 6 ? tree_mark(u->t, k->ino, &mark) : tree_setxattr(u->t, k->ino, v[i][0], v[i][1], strlen(v[i][1]), 0);
+	return i == 6 ? tree_mark(u->t, k->ino, &mark) : tree_setxattr(u->t, k->ino, v[i][0], v[i][1], strlen(v[i][1]), 0, NULL);
 }
 
 /* The kernel knows what it names: it looks the file up first, and forgets it at the end. */

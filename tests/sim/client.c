@@ -346,7 +346,7 @@ int client_set_note(struct tree *t, const char *path, uint32_t note)
 
 	if (err)
 		return err;
-	err = tree_setxattr(t, walk_ino(&w), NOTE, &note, sizeof(note), 0);
+	err = tree_setxattr(t, walk_ino(&w), NOTE, &note, sizeof(note), 0, NULL);
 	walk_end(t, &w);
 	return err;
 }

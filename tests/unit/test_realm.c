@@ -190,7 +190,7 @@ static void check_refused(struct scene *w, uint64_t dir, uint64_t file, int want
 	CHECK_EQ(tree_rename(t, dir, "x.f64", dir, "z.f64", 0, &me), want);
 	CHECK_EQ(tree_link(t, file, dir, "z.f64", &a), want);
 	CHECK_EQ(tree_setattr(t, file, TREE_SET_MODE, &st, &me, NULL, &a), want);
-	CHECK_EQ(tree_setxattr(t, file, "user.note", "1", 1, 0), want);
+	CHECK_EQ(tree_setxattr(t, file, "user.note", "1", 1, 0, NULL), want);
 	CHECK_EQ(tree_removexattr(t, file, "user.note"), want);
 	CHECK(tree_mark(t, file, &mark) < 0);
 }
@@ -403,9 +403,9 @@ UNIT_TEST(realm_past_keeps_attributes_and_links)
 	void *value;
 	size_t len;
 
-	CHECK_OK(tree_setxattr(w.tree, w.x, "user.note", "old", 3, 0));
+	CHECK_OK(tree_setxattr(w.tree, w.x, "user.note", "old", 3, 0, NULL));
 	CHECK_OK(tree_make(w.tree, CONTROL_SNAPSHOTS, "noted", S_IFDIR | 0755, 0, NULL, &me, &a));
-	CHECK_OK(tree_setxattr(w.tree, w.x, "user.note", "new", 3, 0));
+	CHECK_OK(tree_setxattr(w.tree, w.x, "user.note", "new", 3, 0, NULL));
 	file = walk_to(&w, "snapshots/noted/layers/d/x.f64");
 	CHECK_OK(ops_of(&w, file)->getxattr(w.tree, file, "user.note", &value, &len));
 	CHECK(len == 3 && !memcmp(value, "old", 3));
@@ -589,7 +589,7 @@ UNIT_TEST(realm_views_of_the_past_refuse_changes)
 	struct tree_attr a;
 
 	CHECK_EQ(tree_setattr(w.tree, file, TREE_SET_MODE, &st, &me, NULL, &a), -EROFS);
-	CHECK_EQ(tree_setxattr(w.tree, file, "user.note", "1", 1, 0), -EROFS);
+	CHECK_EQ(tree_setxattr(w.tree, file, "user.note", "1", 1, 0, NULL), -EROFS);
 	CHECK_EQ(tree_removexattr(w.tree, file, "user.note"), -EROFS);
 	CHECK_EQ(tree_unlink(w.tree, walk_to(&w, "snapshots/s/views/npy/layers/d"), "x.npy", &me), -EROFS);
 	CHECK_EQ(tree_create(w.tree, walk_to(&w, "snapshots/s/views/npy/layers/d"), "n.npy", 0644, &me, &a), -EROFS);

@@ -76,8 +76,8 @@ static struct world open_world(struct io_dir *disk, unsigned keep, bool follow)
 	world_open(&w, disk, &config);
 	if (!follow && tree_lookup(w.tree, META_INO_LAYERS, "d", NULL, &a)) {
 		CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "d", S_IFDIR | 0755, 0, NULL, &me, &a));
-		CHECK_OK(tree_setxattr(w.tree, META_INO_LAYERS, "user.spillfs.block_size", "4096", 4, 0));
-		CHECK_OK(tree_setxattr(w.tree, a.st.st_ino, "user.spillfs.block_size", "8192", 4, 0));
+		CHECK_OK(tree_setxattr(w.tree, META_INO_LAYERS, "user.spillfs.block_size", "4096", 4, 0, NULL));
+		CHECK_OK(tree_setxattr(w.tree, a.st.st_ino, "user.spillfs.block_size", "8192", 4, 0, NULL));
 	}
 	return w;
 }
@@ -98,22 +98,6 @@ static uint64_t seal(struct world *w)
 
 	CHECK_OK(tree_commit(w->tree, &layer, &sealed));
 	return layer;
-}
-
-static void compact(struct world *w)
-{
-	struct commit_compaction c;
-	uint64_t before;
-
-	past_forget_states(w->tree);
-	commit_compact(w->store->commit, false, &c);
-	before = c.finished;
-	commit_compact(w->store->commit, true, &c);
-	while (c.running || c.finished == before) {
-		usleep(1000);
-		commit_compact(w->store->commit, false, &c);
-	}
-	CHECK_OK(c.error);
 }
 
 static void layer_file(uint64_t number, char out[48])
@@ -404,7 +388,7 @@ UNIT_TEST(states_stay_after_compactions) /* state (1) (2) (3), compact (1) - (4)
 		expected_copy(&now, seal(&w), &v[k]);
 		check_live(&w);
 		if (k % 6 == 5) {
-			compact(&w);
+			world_compact(&w);
 			check_live(&w);
 			check_files(w.tree, META_INO_LAYERS, &now);
 		}
@@ -441,7 +425,7 @@ UNIT_TEST(states_present_stays_after_compactions)
 		change_some(&w, &now); /* not sealed */
 		if (round % 2)
 			CHECK_OK(tree_sync(w.tree));
-		compact(&w);
+		world_compact(&w);
 		check_files(w.tree, META_INO_LAYERS, &now);
 		change_some(&w, &now);
 		for (unsigned i = 0; i < NFILES; i++) {
@@ -449,7 +433,7 @@ UNIT_TEST(states_present_stays_after_compactions)
 			tree_forget(w.tree, ino[i], 1);
 		}
 		check_files(w.tree, META_INO_LAYERS, &now);
-		compact(&w);
+		world_compact(&w);
 		check_live(&w);
 		check_files(w.tree, META_INO_LAYERS, &now);
 		change_some(&w, &now);
@@ -473,7 +457,7 @@ UNIT_TEST(states_keeps_a_window) /* retain (1) (2) */
 			CHECK_EQ(expected_there(w.tree, v[i].layer), i + 3 > k);
 	}
 	CHECK(layer_there(disk, v[0].layer)); /* the newest is built upon it */
-	compact(&w);
+	world_compact(&w);
 	CHECK(!expected_there(w.tree, v[4].layer)); /* the full layer is the last commit once more */
 	for (unsigned k = 5; k < 8; k++)
 		check_state(w.tree, &v[k]);
@@ -484,7 +468,7 @@ UNIT_TEST(states_keeps_a_window) /* retain (1) (2) */
 		expected_copy(&now, seal(&w), &v[k]);
 	}
 	past_forget_states(w.tree);
-	compact(&w);
+	world_compact(&w);
 	CHECK(!expected_there(w.tree, v[7].layer));
 	check_state(w.tree, &v[0]);
 	check_state(w.tree, &v[1]);
@@ -493,7 +477,7 @@ UNIT_TEST(states_keeps_a_window) /* retain (1) (2) */
 	w = open_world(disk, 1, false);
 	change_some(&w, &now);
 	seal(&w);
-	compact(&w);
+	world_compact(&w);
 	for (unsigned k = 0; k < 8; k++)
 		CHECK(!layer_there(disk, v[k].layer));
 	check_files(w.tree, META_INO_LAYERS, &now);
@@ -524,7 +508,7 @@ UNIT_TEST(snapshot_holds_its_layers_until_it_goes) /* retain (1) (2) (3) */
 		change_some(&w, &now);
 		seal(&w);
 		if (k % 2)
-			compact(&w);
+			world_compact(&w);
 		if (k == 2) {
 			CHECK_OK(world_close(&w));
 			w = open_world(disk, 1, false);
@@ -601,7 +585,7 @@ UNIT_TEST(open_past_file_holds_its_layers) /* state (1), past (2) */
 	live = open_file(w.tree, a.st.st_ino, O_RDWR);
 	write_at(live, p[0], sizeof(p[0]), 0);
 	first = seal(&w);
-	compact(&w); /* a full layer that points into it */
+	world_compact(&w); /* a full layer that points into it */
 	full = layers_newest_sealed(w.store->layers);
 	CHECK(full > first && layer_there(disk, first));
 	CHECK_OK(make_snapshot(&w, "s"));
@@ -616,7 +600,7 @@ UNIT_TEST(open_past_file_holds_its_layers) /* state (1), past (2) */
 	write_at(live, p[1], sizeof(p[1]), 0);
 	seal(&w);
 	CHECK_OK(tree_rmdir(w.tree, CONTROL_SNAPSHOTS, "s"));
-	compact(&w);
+	world_compact(&w);
 	seal(&w);
 	CHECK_EQ(layers_get(w.store->layers, first, &(struct layers_slot *){ NULL }), -ESTALE);
 	while (done < sizeof(p[0])) {
@@ -728,7 +712,7 @@ UNIT_TEST(compact_packs_small_arrays_anew) /* compact (4) */
 	}
 	seal(&w);
 	check_live(&w);
-	compact(&w);
+	world_compact(&w);
 	check_live(&w);
 	after = layer_bytes_total(&w);
 	CHECK(after > NSMALL / 10 * SMALL_BYTES && after < before / 5);
@@ -768,7 +752,7 @@ UNIT_TEST(compact_gives_back_what_a_window_held) /* compact (2) */
 		}
 		seal(&w);
 		if (k % 3 == 2)
-			compact(&w);
+			world_compact(&w);
 		CHECK_OK(layers_next_sealed(w.store->layers, layers_newest_sealed(w.store->layers), &info));
 		CHECK(info.retained && info.full == (k % 3 == 2));
 	}
@@ -820,7 +804,7 @@ UNIT_TEST(follower_sees_each_sealed_state) /* follow (1) (2) */
 			v[k].layer = layers_newest_sealed(w.store->layers);
 		}
 		if (k % 4 == 3)
-			compact(&w);
+			world_compact(&w);
 		follow_now(&f);
 		CHECK_EQ(layers_newest_sealed(f.store->layers), layers_newest_sealed(w.store->layers));
 		check_files(f.tree, a.st.st_ino, &now);

@@ -7,9 +7,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "array/array.h"
+#include "store/commit.h"
 #include "tree/control/control.h"
+#include "tree/past/past.h"
 #include "unit.h"
 
 /* A test has fewer disks at a time. */
@@ -255,6 +258,22 @@ int world_commit(struct world *w)
 	bool sealed;
 
 	return tree_commit(w->tree, &layer, &sealed);
+}
+
+void world_compact(struct world *w)
+{
+	struct commit_compaction c;
+	uint64_t before;
+
+	past_forget_states(w->tree);
+	commit_compact(w->store->commit, false, &c);
+	before = c.finished;
+	commit_compact(w->store->commit, true, &c);
+	while (c.running || c.finished == before) {
+		usleep(1000);
+		commit_compact(w->store->commit, false, &c);
+	}
+	CHECK_OK(c.error);
 }
 
 /* ---- arrays ---- */

@@ -58,6 +58,8 @@ bool world_holds(struct world *w, const char *path, const void *p, size_t n);
 int world_snapshot(struct world *w, const char *name);
 /* A commit that seals. */
 int world_commit(struct world *w);
+/* Waits for a compaction that it starts. */
+void world_compact(struct world *w);
 
 /* ---- with arrays alone ---- */
 

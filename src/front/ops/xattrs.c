@@ -75,28 +75,23 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 static void run_mark(struct deferred *d)
 {
-	answer_err(d->req, tree_setxattr(front_of(d->req)->tree, d->ino, SPILLFS_XATTR_MARK, "1", 1, 0));
+	answer_err(d->req, tree_setxattr(front_of(d->req)->tree, d->ino, SPILLFS_XATTR_MARK, "1", 1, 0, NULL));
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct tree_caller who = front_caller(req);
 
-	if (tree_is_acl(name))
-		answer_err_when_told(req, tree_set_acl(front_of(req)->tree, ino, name, value, size, &who));
 	/* The file ends where the kernel knows it to end. */
-	else if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
+	if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
 		deferred_after_growth(deferred_new(req, ino, sizeof(struct deferred), run_mark));
 	else
-		answer_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags));
+		answer_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags, &who));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	struct tree_caller who = front_caller(req);
-
-	answer_err_when_told(req, tree_is_acl(name) ? tree_set_acl(front_of(req)->tree, ino, name, NULL, 0, &who) :
-				  tree_removexattr(front_of(req)->tree, ino, name));
+	answer_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name));
 }
 
 void ops_fill_xattrs(struct fuse_lowlevel_ops *ops)

@@ -623,10 +623,10 @@ int meta_extents_replace_locked(struct meta *m, uint64_t ino, const struct exten
 		from_bytes = map->v[first].off_bytes;
 	err = meta_extents_cut_locked(m, ino, from_bytes, to_bytes);
 	for (size_t i = first; i < map->n && map->v[i].off_bytes < to_bytes && !err; i++) {
-		if (PLANTED(PLANT_NO_EXTENT) && i + 1 == map->n)
-			break;
 		const struct extent *e = &map->v[i];
 
+		if (PLANTED(PLANT_NO_EXTENT) && i + 1 == map->n)
+			break;
 		err = meta_run(m, SQL_EXTENT_INSERT, "iiiii", (int64_t)ino, (int64_t)e->off_bytes,
 			  (int64_t)e->len_bytes, (int64_t)e->file, (int64_t)e->phys_bytes);
 	}

@@ -1,5 +1,5 @@
 /*
- * The SQL of meta.c: schema, and the prepared statements with their parameters in order.
+ * The SQL of meta.db: schema, and the prepared statements with their parameters in order.
  */
 #ifndef SPILLFS_STORE_META_SQL_H
 #define SPILLFS_STORE_META_SQL_H

@@ -19,7 +19,6 @@
 
 #define LOST "lost+found"
 
-
 static int new_ino(struct check *c, int64_t *out)
 {
 	int64_t ino;

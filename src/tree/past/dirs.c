@@ -401,16 +401,16 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 	return err < 0 ? err : 0;
 }
 
-/* A directory's, as its mode has it. */
+/* A directory's. */
 static int show_acl(struct tree *t, uint64_t ino, const char *name, struct wanted *w)
 {
 	struct tree_attr attr;
-	int err = acl_check(w->out, w->len) ? -EIO : past_getattr(t, ino, &attr);
+	int err = past_getattr(t, ino, &attr);
 
+	if (!err)
+		err = acl_show(name, w->out, w->len, attr.st.st_mode);
 	if (err)
 		free(w->out);
-	else if (!strcmp(name, ACL_ACCESS))
-		acl_from_mode(w->out, w->len, attr.st.st_mode, false);
 	return err;
 }
 

@@ -31,7 +31,7 @@ static int copy_facts(struct past_inode *p, uint64_t layer, const struct index_r
 	return 0;
 }
 
-/* The inode of a file of state state, with one more reference. */
+/* The inode of a file of the state, with one more reference. */
 int past_get_file(struct tree *t, struct state *state, const struct index_record *r, struct inode **out)
 {
 	const struct meta_inode row = {

@@ -36,7 +36,7 @@ int past_state_of(struct tree *t, uint64_t number, struct state **out);
 /* The root of a name in snapshots/ that stands for this layer. */
 int past_need_root(struct tree *t, const char *name, uint64_t layer, uint64_t *out);
 
-/* files.c. The inode of a file of state state, with one more reference. */
+/* files.c. The inode of a file of the state, with one more reference. */
 int past_get_file(struct tree *t, struct state *state, const struct index_record *r, struct inode **out);
 int past_open_file(struct tree *t, uint64_t ino, int flags, const struct tree_caller *who, struct tree_file **out,
 		   struct tree_file_info *info);
