@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/vec.h"
+
 void extent_map_init(struct extent_map *m)
 {
 	memset(m, 0, sizeof(*m));
@@ -31,17 +33,7 @@ static uint64_t extent_end(const struct extent *e)
 
 size_t extent_map_find(const struct extent_map *m, uint64_t off_bytes)
 {
-	size_t lo = 0, hi = m->n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (extent_end(&m->v[mid]) > off_bytes)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo;
+	return VEC_LOWER_BOUND(i, m->n, extent_end(&m->v[i]) <= off_bytes);
 }
 
 /* A change of the extents [i, j) moves those on the shorter side. */

@@ -360,19 +360,10 @@ static int borrow_shuffled(const struct view_source *s, const struct view_shuffl
 	return 0;
 }
 
+/* The piece with the byte at off, which is below the size. */
 static const struct view_piece *find_piece(const struct view *v, uint64_t off)
 {
-	size_t low = 0, high = v->npieces;
-
-	while (high - low > 1) {
-		size_t mid = low + (high - low) / 2;
-
-		if (v->pieces[mid].at <= off)
-			low = mid;
-		else
-			high = mid;
-	}
-	return &v->pieces[low];
+	return &v->pieces[VEC_LOWER_BOUND(i, v->npieces, v->pieces[i].at <= off) - 1];
 }
 
 void *view_owner(struct array *a)

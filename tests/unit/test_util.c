@@ -527,3 +527,40 @@ UNIT_TEST(util_vectors_grow)
 		CHECK_EQ(v[i], i);
 	free(v);
 }
+
+/* Every vector of up to 9 rising numbers with repetitions, and every number looked for; then numbers at the ends of their range. */
+UNIT_TEST(util_lower_bound_of_sorted_vectors)
+{
+	static const uint64_t ends[] = { 0, 0, 1, UINT64_MAX - 1, UINT64_MAX, UINT64_MAX };
+	unsigned v[9];
+
+	for (unsigned n = 0; n <= 9; n++) {
+		for (unsigned steps = 0; steps < 1u << n; steps++) {
+			for (unsigned k = 0, at = 1; k < n; k++, at += steps >> k & 1)
+				v[k] = at;
+			for (unsigned key = 0; key <= 11; key++) {
+				size_t want = 0;
+
+				while (want < n && v[want] < key)
+					want++;
+				CHECK_EQ(VEC_LOWER_BOUND(i, n, v[i] < key), want);
+			}
+		}
+	}
+	CHECK_EQ(VEC_LOWER_BOUND(i, 6, ends[i] <= 0), 2);
+	CHECK_EQ(VEC_LOWER_BOUND(i, 6, ends[i] < UINT64_MAX), 4);
+	CHECK_EQ(VEC_LOWER_BOUND(i, 6, ends[i] <= UINT64_MAX), 6);
+	CHECK_EQ(VEC_LOWER_BOUND(i, (size_t)1 << 63, i < ((size_t)1 << 63) - 2), ((size_t)1 << 63) - 2);
+	CHECK_EQ(VEC_LOWER_BOUND(i, SIZE_MAX, i < SIZE_MAX - 1), SIZE_MAX - 1);
+}
+
+/* In order: one look. */
+UNIT_TEST(util_lower_bound_looks_at_the_last_first)
+{
+	unsigned looks = 0;
+
+	CHECK_EQ(VEC_LOWER_BOUND(i, 1000, (looks++, i < 2000)), 1000);
+	CHECK_EQ(looks, 1);
+	CHECK_EQ(VEC_LOWER_BOUND(i, 1000, (looks++, i < 500)), 500);
+	CHECK(looks < 13);
+}

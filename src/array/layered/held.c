@@ -51,17 +51,7 @@ void held_put(struct held *h)
 /* The first with at least this number. */
 static size_t place_of(const struct held *h, uint64_t number)
 {
-	size_t low = 0, high = h->n;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (h->v[mid].number < number)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	return VEC_LOWER_BOUND(i, h->n, h->v[i].number < number);
 }
 
 struct layers_slot *held_find(struct held *h, uint64_t layer)

@@ -66,19 +66,7 @@ bool index_empty(const struct index *ix)
 /* Position of the first record whose ino is not below. */
 static size_t index_position(const struct index *ix, uint64_t ino)
 {
-	size_t lo = 0, hi = ix->n;
-
-	if (hi && ix->v[hi - 1]->ino < ino)
-		return hi;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (ix->v[mid]->ino < ino)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return VEC_LOWER_BOUND(i, ix->n, ix->v[i]->ino < ino);
 }
 
 size_t index_where(const struct index *ix, uint64_t ino)

@@ -43,19 +43,7 @@ int index_name_compare(const struct index_name *a, const struct index_name *b)
 /* Position of the first name that is not below. */
 static size_t name_position(const struct index *ix, uint64_t parent, const char *name)
 {
-	size_t lo = 0, hi = ix->nnames;
-
-	if (hi && key_compare(&ix->names[hi - 1], parent, name) < 0)
-		return hi;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (key_compare(&ix->names[mid], parent, name) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return VEC_LOWER_BOUND(i, ix->nnames, key_compare(&ix->names[i], parent, name) < 0);
 }
 
 int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t ino)

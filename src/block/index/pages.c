@@ -155,17 +155,10 @@ void index_pages_fini(struct index_pages *ps)
 
 const struct index_page *index_pages_find(const struct index_pages *ps, uint64_t ino)
 {
-	size_t lo = 0, hi = ps->n;
+	/* The one behind, which begins behind it. */
+	size_t next = VEC_LOWER_BOUND(i, ps->n, ps->v[i].first_ino <= ino);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (ps->v[mid].first_ino <= ino)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo && ino <= ps->v[lo - 1].last_ino ? &ps->v[lo - 1] : NULL;
+	return next && ino <= ps->v[next - 1].last_ino ? &ps->v[next - 1] : NULL;
 }
 
 int index_page_decode(const struct index_page *page, const void *stored, void *out)

@@ -206,19 +206,7 @@ int index_record_xattr_walk(const struct index_record *r,
 /* Position of the first entry whose block is not below. */
 static size_t block_position(const struct index_record *r, uint64_t block)
 {
-	size_t lo = 0, hi = r->nblocks;
-
-	if (hi && r->blocks[hi - 1].block < block)
-		return hi;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (r->blocks[mid].block < block)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return VEC_LOWER_BOUND(i, r->nblocks, r->blocks[i].block < block);
 }
 
 int index_record_put(struct index_record *r, const struct layer_block *b)
@@ -264,17 +252,7 @@ static void record_drop(struct index_record *r, uint64_t first, uint64_t end)
 /* Position of the first tombstone that ends at or behind block. */
 static size_t tomb_position(const struct index_record *r, uint64_t block)
 {
-	size_t lo = 0, hi = r->ntombs;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (range_end(r->tombs[mid].first, r->tombs[mid].count) < block)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return VEC_LOWER_BOUND(i, r->ntombs, range_end(r->tombs[i].first, r->tombs[i].count) < block);
 }
 
 bool index_record_hides(const struct index_record *r, uint64_t block)

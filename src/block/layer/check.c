@@ -12,6 +12,7 @@
 #include "block/codec.h"
 #include "block/layer/inside.h"
 #include "util/buf.h"
+#include "util/vec.h"
 
 /* No zstd frame decodes to more than some 32768 times its size. */
 #define FRAME_RATIO_MAX 40000
@@ -49,17 +50,9 @@ static int decode_frame(struct verify *v, const struct layer_frame *f)
 /* Does the entry name a frame as the seek table has it? */
 static bool entry_fits(const struct verify *v, const struct layer_block *b)
 {
-	size_t lo = 0, hi = v->n;
+	size_t at = VEC_LOWER_BOUND(i, v->n, v->v[i].off < b->frame_off);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (v->v[mid].off < b->frame_off)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < v->n && v->v[lo].off == b->frame_off && v->v[lo].len == b->frame_len && v->v[lo].raw == b->frame_raw;
+	return at < v->n && v->v[at].off == b->frame_off && v->v[at].len == b->frame_len && v->v[at].raw == b->frame_raw;
 }
 
 static int verify_entries(struct verify *v, const struct index *ix)

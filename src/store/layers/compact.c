@@ -246,17 +246,9 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 
 bool compact_moved(const struct compact *c, uint64_t layer)
 {
-	size_t lo = 0, hi = c->nvictims;
+	size_t at = VEC_LOWER_BOUND(i, c->nvictims, c->victims[i] < layer);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (c->victims[mid] < layer)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < c->nvictims && c->victims[lo] == layer;
+	return at < c->nvictims && c->victims[at] == layer;
 }
 
 static int compare_places(const void *a, const void *b)

@@ -25,18 +25,10 @@
 /* Position of the name, or where it would be. */
 static size_t position(const struct layers *ls, const char *name, bool *found)
 {
-	size_t lo = 0, hi = ls->nsnapshots;
+	size_t at = VEC_LOWER_BOUND(i, ls->nsnapshots, strcmp(ls->snapshots[i].name, name) < 0);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (strcmp(ls->snapshots[mid].name, name) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	*found = lo < ls->nsnapshots && !strcmp(ls->snapshots[lo].name, name);
-	return lo;
+	*found = at < ls->nsnapshots && !strcmp(ls->snapshots[at].name, name);
+	return at;
 }
 
 static int insert(struct layers *ls, const char *name, uint64_t layer, int64_t time_ns)

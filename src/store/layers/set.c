@@ -126,17 +126,9 @@ void layers_slot_unref(struct layers_slot *slot)
 
 struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number)
 {
-	size_t lo = 0, hi = ls->n;
+	size_t at = VEC_LOWER_BOUND(i, ls->n, ls->v[i]->row.number < number);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (ls->v[mid]->row.number < number)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < ls->n && ls->v[lo]->row.number == number ? ls->v[lo] : NULL;
+	return at < ls->n && ls->v[at]->row.number == number ? ls->v[at] : NULL;
 }
 
 struct layers *layers_new(struct store *s)

@@ -70,17 +70,9 @@ static int load_frames(struct check_layer *l)
 /* The frame in which the byte is, or NULL. */
 static const struct layer_frame *frame_at(const struct check_layer *l, uint64_t off)
 {
-	size_t lo = 0, hi = l->nframes;
+	size_t at = VEC_LOWER_BOUND(i, l->nframes, l->frames[i].off + l->frames[i].len <= off);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (l->frames[mid].off + l->frames[mid].len <= off)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < l->nframes && l->frames[lo].off <= off ? &l->frames[lo] : NULL;
+	return at < l->nframes && l->frames[at].off <= off ? &l->frames[at] : NULL;
 }
 
 /* A missing layer was told of; what points into it is still to be found. */

@@ -61,17 +61,10 @@ int check_log_add(struct check *c, const struct check_layer *l)
 
 struct check_layer *check_log_find(struct check *c, uint64_t number)
 {
-	size_t lo = 0, hi = c->log->n;
+	struct check_log *log = c->log;
+	size_t at = VEC_LOWER_BOUND(i, log->n, log->v[i].number < number);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (c->log->v[mid].number < number)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < c->log->n && c->log->v[lo].number == number ? &c->log->v[lo] : NULL;
+	return at < log->n && log->v[at].number == number ? &log->v[at] : NULL;
 }
 
 int check_log_state(struct check *c, uint64_t number, struct index *out)

@@ -55,22 +55,6 @@ static int list_names(struct layers *ls, struct layers_snapshot **out, size_t *n
 	return 0;
 }
 
-/* Position of the first name of the layer, or of a later one. */
-static size_t first_name(const struct layers_snapshot *v, size_t n, uint64_t layer)
-{
-	size_t lo = 0, hi = n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (v[mid].layer < layer)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
 static int compare_commits(const void *a, const void *b)
 {
 	const struct layers_info *x = a, *y = b;
@@ -81,14 +65,15 @@ static int compare_commits(const void *a, const void *b)
 /* Names are looked for by layer: a compaction's number can be out of the order of commits. */
 static void put_line(FILE *f, const struct layers_info *info, const struct layers_snapshot *names, size_t n)
 {
+	size_t at = VEC_LOWER_BOUND(i, n, names[i].layer < info->number);
 	bool any = false;
 
 	fprintf(f, "%" PRIu64 "\t%" PRId64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\t", info->number, info->time_ns,
 		info->arrays, info->raw_bytes, info->stored_bytes, info->full ? "full" : "delta");
-	for (size_t i = first_name(names, n, info->number); i < n && names[i].layer == info->number; i++) {
+	for (; at < n && names[at].layer == info->number; at++) {
 		if (any)
 			fputc(',', f);
-		control_put_name(f, names[i].name, ",");
+		control_put_name(f, names[at].name, ",");
 		any = true;
 	}
 	fputs(any ? "\n" : "-\n", f);
