@@ -2,8 +2,9 @@
  * The block map of one layered array: block number to frame, sparse. Pure data structure; the caller holds the array's
  * lock (RANK_ARRAY).
  *
- * Memory: 64 bytes for each block between the first and the last that are stored of 256 neighbours, at most doubled, and
- * 16 bytes for each 256 blocks of the length. An array of one block takes 80 bytes.
+ * Memory: 64 bytes for each block between the first and the last that are stored of 256 neighbours, at most doubled; 16 bytes for
+ * each 256 blocks where any are stored of 16384 neighbours, and for each 16384 blocks of the length. An array of one block takes 96
+ * bytes, a block of the highest number 8 MiB, of which a page is touched.
  */
 #ifndef SPILLFS_ARRAY_BLOCKMAP_H
 #define SPILLFS_ARRAY_BLOCKMAP_H
@@ -21,11 +22,11 @@ struct blockmap_entry {
 	struct dirty_block *dirty; /* newer than ref */
 };
 
-struct blockmap_page;
+struct blockmap_group;
 
 struct blockmap {
-	struct blockmap_page *pages;
-	size_t npages, nentries;
+	struct blockmap_group *groups;
+	size_t ngroups, npages, nentries;
 };
 
 void blockmap_init(struct blockmap *m);

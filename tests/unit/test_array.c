@@ -155,6 +155,21 @@ UNIT_TEST(blockmap_is_small)
 	blockmap_fini(&m);
 }
 
+/* A store made by an enemy has blocks anywhere. */
+UNIT_TEST(blockmap_is_small_wherever_the_blocks_are)
+{
+	struct blockmap_entry *e;
+	struct blockmap m;
+
+	blockmap_init(&m);
+	CHECK_OK(blockmap_need(&m, (1ull << 33) - 1, &e));
+	CHECK(blockmap_bytes(&m) <= 9u << 20);
+	for (uint64_t i = 0; i < 1000; i++)
+		CHECK_OK(blockmap_need(&m, i * 8589934, &e));
+	CHECK(blockmap_bytes(&m) <= 10u << 20);
+	blockmap_fini(&m);
+}
+
 /* Entries keep what is in them when the map grows, in whatever order that happens. */
 UNIT_TEST(blockmap_grows_anywhere)
 {

@@ -67,10 +67,27 @@ static void replay_tomb(struct layered *l, const struct layer_tomb *t)
 	}
 }
 
+static int replay_block(struct layered *l, const struct index_record *r, const struct layer_block *b)
+{
+	struct blockmap_entry *e;
+	int err = b->raw_len > r->block_bytes || r->block_bytes > ARRAY_BLOCK_MAX ? -EUCLEAN : blockmap_need(&l->map, b->block, &e);
+
+	if (err == -EUCLEAN)
+		return err_corrupt("layers", b->layer, "block %llu of inode %llu is longer than its array's blocks",
+				   (unsigned long long)b->block, (unsigned long long)r->ino);
+	if (err == -EFBIG)
+		return err_corrupt("layers", b->layer, "inode %llu has a block %llu, which no array has", (unsigned long long)r->ino,
+				   (unsigned long long)b->block);
+	if (!err)
+		e->ref = block_ref_of(b);
+	return err;
+}
+
 static int replay_record(void *ctx, const struct index_record *r)
 {
 	static const struct layer_tomb all = { 0, UINT64_MAX };
 	struct layered *l = ctx;
+	int err = 0;
 
 	l->recorded = true;
 	if (r->type == LAYER_REC_GONE)
@@ -79,19 +96,9 @@ static int replay_record(void *ctx, const struct index_record *r)
 		l->array.params.block_bytes = (uint32_t)r->block_bytes;
 	for (size_t i = 0; i < r->ntombs; i++)
 		replay_tomb(l, &r->tombs[i]);
-	for (size_t i = 0; i < r->nblocks; i++) {
-		const struct layer_block *b = &r->blocks[i];
-		struct blockmap_entry *e;
-		int err = b->raw_len > r->block_bytes || r->block_bytes > ARRAY_BLOCK_MAX ?
-			err_corrupt("layers", b->layer, "block %llu of inode %llu is longer than its array's blocks",
-				    (unsigned long long)b->block, (unsigned long long)r->ino) :
-			blockmap_need(&l->map, b->block, &e);
-
-		if (err)
-			return err;
-		e->ref = block_ref_of(b);
-	}
-	return 0;
+	for (size_t i = 0; i < r->nblocks && !err; i++)
+		err = replay_block(l, r, &r->blocks[i]);
+	return err;
 }
 
 static uint64_t stored_bytes(struct layered *l)
