@@ -231,6 +231,16 @@ void inode_forget(struct tree *t, uint64_t ino, uint64_t n)
 		inode_put(i, n);
 }
 
+bool inode_has_name(struct inode *i)
+{
+	bool named;
+
+	lock_acquire(&i->attr);
+	named = i->nlink;
+	lock_release(&i->attr);
+	return named;
+}
+
 void inode_stat(struct inode *i, struct tree_attr *out)
 {
 	struct stat *st = &out->st;

@@ -127,6 +127,7 @@ void inode_put(struct inode *i, uint64_t n);
 /* Takes back n lookups that a function of a world has counted. */
 void inode_forget(struct tree *t, uint64_t ino, uint64_t n);
 void inode_stat(struct inode *i, struct tree_attr *out);
+bool inode_has_name(struct inode *i);
 /* The present, for a time of an inode. It is never before a stamp of the kernel that was seen, which can lie a tick ahead of the coarse
  * clock. */
 int64_t inode_stamp_ns(struct tree *t);

@@ -17,6 +17,7 @@ leaving() { guarded 100 "$PYTHON" "$LIB/leaving.py" "$@"; }
 @test "a rename over it" { leaving replaced "$MNT/layers/d"; }
 @test "a truncation to nothing" { leaving cut "$MNT/columns/d"; }
 @test "of two files the one that has the room goes last" { leaving several "$MNT/layers/d"; }
+@test "a deleted file with long attributes does not wait for itself" { leaving noted "$MNT/layers/d"; }
 @test "a file that a program keeps open makes nobody wait, though a child has closed it" { leaving kept "$MNT/buckets/d"; }
 
 @test "the same with -o nowriteback, of the other kinds" {

@@ -5,6 +5,7 @@ release, forget: it tells a moment after the deletion, as somebody closes the la
 replaced, cut: a rename over the file, a truncation to nothing. several: of two files that leave, the one with the room goes last.
 kept: nobody waits for a file that a program has open, also after a child has closed what it inherited.
 crowd: as many find no space as there are threads to serve what they wait for. single: with -s nobody waits.
+noted: the kernel sends the times of a file that was deleted before it lets go of it, which is no reason to wait.
 rounds: deleted and written again a hundred times, by writes that wait for a part of their space."""
 import concurrent.futures
 import errno
@@ -114,6 +115,19 @@ def cut(d):
     os.close(fill(d))
     os.truncate(f"{d}/room", 0)
     next_succeeds(d)
+
+
+def noted(d):
+    os.mkdir(d + ".noted")
+    paths = [f"{d}.noted/{k}" for k in range(5)]
+    for path in paths:
+        os.close(write(path, 1))
+        os.setxattr(path, "user.a", os.urandom(60000))
+    os.close(fill(d))
+    before = waits(d)
+    for path in paths:
+        os.unlink(path)
+    assert waits(d) == before, (before, waits(d))
 
 
 def rounds(d):

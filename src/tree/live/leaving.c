@@ -40,11 +40,8 @@ void leaving_expect(struct inode *base)
 {
 	struct live_inode *i = live_of(base);
 	struct tree *t = base->tree;
-	bool named;
+	bool named = inode_has_name(base);
 
-	lock_acquire(&base->attr);
-	named = base->nlink;
-	lock_release(&base->attr);
 	/* An unlink has taken the name before this, a close has counted down nkept: whichever comes last finds both gone. */
 	if (named || atomic_load(&i->nkept))
 		return;

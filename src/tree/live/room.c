@@ -85,10 +85,13 @@ void room_measure(struct inode *i)
 
 int room_note(struct inode *i)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
 
 	room_measure(i);
-	bytes = i->kind != ARRAY_BUCKET ? atomic_load(&live_of(i)->xattrs_bytes) : 0;
+	/* The log is told nothing of a file without a name, whose times the kernel sends before it lets go of it: to wait for room would be
+	 * to wait for that very file. */
+	if (i->kind != ARRAY_BUCKET && inode_has_name(i))
+		bytes = atomic_load(&live_of(i)->xattrs_bytes);
 	if (bytes > ROOM_NOTE_BYTES)
 		return room_need(i->tree, ROOM_INODE_BYTES + bytes);
 	room_free(i->tree);
