@@ -147,7 +147,7 @@ int array_flush(struct array *a)
 	return a->ops->flush ? a->ops->flush(a) : 0;
 }
 
-int array_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
+int array_stage_locked(struct array *a, const struct index_record *facts, bool changed)
 {
 	int err = a->ops->stage_locked(a, facts, changed);
 

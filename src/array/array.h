@@ -30,7 +30,7 @@ struct arrays;
 struct runs;
 struct compact;
 struct promise;
-struct layers_facts;
+struct index_record;
 struct meta_inode;
 struct io;
 struct io_facts;
@@ -84,8 +84,9 @@ struct array_ops {
 	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);
 	/* Dirty memory goes to the store's files. May wait for the work pool. May be NULL: a stage does it. */
 	int (*flush)(struct array *a);
-	/* Rows and index entries of what has changed since the last stage; changed: so have the facts. */
-	int (*stage_locked)(struct array *a, const struct layers_facts *facts, bool changed);
+	/* Rows and index entries of what has changed since the last stage; changed: so have the facts. facts: the inode's record but for
+	 * its blocks; NULL unless the kind is layered. */
+	int (*stage_locked)(struct array *a, const struct index_record *facts, bool changed);
 	/* Makes durable what the staged rows point to and the store does not sync by itself. May be NULL: nothing. */
 	int (*sync)(struct array *a);
 	/* The file is gone: frees its storage after the next commit; the inode's row goes in the same
@@ -126,7 +127,7 @@ int array_punch(struct array *a, uint64_t off, uint64_t len);
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size);
 int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out); /* -ENXIO */
 int array_flush(struct array *a);
-int array_stage_locked(struct array *a, const struct layers_facts *facts, bool changed);
+int array_stage_locked(struct array *a, const struct index_record *facts, bool changed);
 int array_sync(struct array *a);
 int array_drop_locked(struct array *a);
 int array_remap(struct array *a, const struct compact *c);

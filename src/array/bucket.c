@@ -686,7 +686,7 @@ static int cut_tail_locked(struct bucket *b)
 	return err ? err : extent_map_remove(&b->tail, from, UINT64_MAX - from, free_pages, b);
 }
 
-static int bucket_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
+static int bucket_stage_locked(struct array *a, const struct index_record *facts, bool changed)
 {
 	struct bucket *b = bucket_of(a);
 	struct meta *m = a->home->store->meta;

@@ -720,7 +720,7 @@ static void defer_retired_locked(struct column *c)
 	}
 }
 
-static int column_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
+static int column_stage_locked(struct array *a, const struct index_record *facts, bool changed)
 {
 	struct column *c = column_of(a);
 	struct meta *m = a->home->store->meta;

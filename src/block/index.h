@@ -79,6 +79,12 @@ int index_record_set_target(struct index_record *r, const char *target);
 /* Copies. -ENOMEM, -EFBIG (over 2^32 - 1). */
 int index_record_set_xattrs(struct index_record *r, const void *xattrs, size_t len);
 int index_record_set_data(struct index_record *r, const void *data, size_t len);
+/* Adds one more. -ENOMEM, -EFBIG. */
+int index_record_add_xattr(struct index_record *r, const char *name, const void *value, size_t len);
+/* All but blocks and tombstones becomes that of `from`; block_bytes 0 changes nothing. -ENOMEM. */
+int index_record_set_facts(struct index_record *r, const struct index_record *from);
+/* A record as index_add makes it, in no index. -ENOMEM. */
+int index_record_new(uint64_t ino, struct index_record **out);
 void index_record_free(struct index_record *r);
 /* The xattr of this name, not NUL-terminated; false if there is none. */
 bool index_record_xattr(const struct index_record *r, const char *name, const void **value_out, size_t *len_out);

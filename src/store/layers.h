@@ -43,24 +43,14 @@ struct layer *layers_file(struct layers_slot *slot);
 /* Calls each with the records of ino that make up its present state, oldest first, under the lock. */
 int layers_replay(struct layers *ls, uint64_t ino, int (*each)(void *ctx, const struct index_record *r), void *ctx);
 
-/* Facts of an inode for a record of an index: all but its blocks. Strings are "" where there is none, not NULL. */
-struct layers_facts {
-	uint64_t ino, size_bytes, stored_bytes, rdev, file_id;
-	uint32_t kind, mode, uid, gid;
-	int64_t mtime_ns, ctime_ns, btime_ns;
-	const char *path, *dtype, *shape, *target;
-	const void *xattrs, *data; /* as in struct layer_record */
-	size_t xattrs_len, data_len;
-};
-
-/* Staging: between layers_lock and layers_unlock. note_inode makes or updates the pending record of an inode;
- * blocks may be entered into it (out may be NULL).
+/* Staging: between layers_lock and layers_unlock. note_inode makes the pending record of an inode, or gives the one that is there the
+ * facts of `facts`, which has no blocks; blocks may be entered into it (out may be NULL).
  * later: of what is under columns/, for layers_rebuild. It waits for the next segment that is written anyway, so that the
  * fsync of a column costs no write to a layer. The next mount notes again what a crash has taken, if
  * layers_lost_notes_locked says so. */
 void layers_lock(struct layers *ls);
 void layers_unlock(struct layers *ls);
-int layers_note_inode_locked(struct layers *ls, const struct layers_facts *facts, bool later, struct index_record **out);
+int layers_note_inode_locked(struct layers *ls, const struct index_record *facts, bool later, struct index_record **out);
 /* The inode is deleted. */
 int layers_note_gone_locked(struct layers *ls, uint64_t ino, bool later);
 /* A name changed: ino 0 is its removal. Takes the lock itself. */

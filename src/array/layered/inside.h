@@ -103,7 +103,7 @@ int layered_punch(struct array *a, uint64_t off, uint64_t len);
 
 /* stage.c */
 
-int layered_stage_locked(struct array *a, const struct layers_facts *facts, bool changed);
+int layered_stage_locked(struct array *a, const struct index_record *facts, bool changed);
 int layered_drop_locked(struct array *a);
 int layered_remap(struct array *a, const struct compact *c);
 

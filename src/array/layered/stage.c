@@ -45,7 +45,7 @@ static int stage_changes(struct layered *l, struct layers *ls, struct index_reco
 	return err;
 }
 
-static int stage_record(struct layered *l, struct layers *ls, const struct layers_facts *facts)
+static int stage_record(struct layered *l, struct layers *ls, const struct index_record *facts)
 {
 	struct index_record *r;
 	int err = layers_note_inode_locked(ls, facts, false, &r);
@@ -62,7 +62,7 @@ static int stage_record(struct layered *l, struct layers *ls, const struct layer
 	return stage_changes(l, ls, r);
 }
 
-int layered_stage_locked(struct array *a, const struct layers_facts *facts, bool changed)
+int layered_stage_locked(struct array *a, const struct index_record *facts, bool changed)
 {
 	struct layered *l = layered_of(a);
 	struct layers *ls = a->home->store->layers;

@@ -17,7 +17,6 @@
 /* A copy of n bytes of text with a NUL behind; the empty text is shared. NULL when memory is out. */
 char *index_text_new(const char *text, size_t n);
 
-int index_record_new(uint64_t ino, struct index_record **out);
 bool index_record_xattrs_valid(const struct index_record *r);
 
 /* names.c */

@@ -136,7 +136,58 @@ int index_record_set_data(struct index_record *r, const void *data, size_t len)
 	return bytes_set(&r->data, &r->data_len, data, len);
 }
 
+int index_record_set_facts(struct index_record *r, const struct index_record *from)
+{
+	int err = index_record_set_names(r, from->path, from->dtype, from->shape);
+
+	if (!err)
+		err = index_record_set_target(r, from->target);
+	if (!err)
+		err = index_record_set_xattrs(r, from->xattrs, from->xattrs_len);
+	if (!err)
+		err = index_record_set_data(r, from->data, from->data_len);
+	if (err)
+		return err;
+	r->type = from->type;
+	r->kind = from->kind;
+	r->version = from->version;
+	r->size_bytes = from->size_bytes;
+	r->rdev = from->rdev;
+	r->file_id = from->file_id;
+	r->stored_bytes = from->stored_bytes;
+	r->mtime_ns = from->mtime_ns;
+	r->ctime_ns = from->ctime_ns;
+	r->btime_ns = from->btime_ns;
+	r->mode = from->mode;
+	r->uid = from->uid;
+	r->gid = from->gid;
+	if (from->block_bytes || from->type == LAYER_REC_GONE)
+		r->block_bytes = from->block_bytes;
+	return 0;
+}
+
 /* ---- xattrs ---- */
+
+int index_record_add_xattr(struct index_record *r, const char *name, const void *value, size_t len)
+{
+	struct layer_xattr head = { .name_len = (uint16_t)strlen(name), .value_len = (uint32_t)len };
+	size_t n = sizeof(head) + head.name_len + len;
+	uint8_t *p;
+
+	if (n > UINT32_MAX - r->xattrs_len)
+		return -EFBIG;
+	p = realloc(r->xattrs, r->xattrs_len + n);
+	if (!p)
+		return -ENOMEM;
+	r->xattrs = p;
+	p += r->xattrs_len;
+	memcpy(p, &head, sizeof(head));
+	memcpy(p + sizeof(head), name, head.name_len);
+	if (len)
+		memcpy(p + sizeof(head) + head.name_len, value, len);
+	r->xattrs_len += (uint32_t)n;
+	return 0;
+}
 
 /* The xattr at *at; moves *at behind it. False at the end, and where the bytes are none. */
 static bool xattr_next(const struct index_record *r, size_t *at, const char **name_out, struct layer_xattr *x_out)
@@ -324,41 +375,10 @@ static int record_put_many(struct index_record *r, const struct layer_block *b, 
 	return 0;
 }
 
-/* Everything but blocks and tombstones. */
-static int record_take_facts(struct index_record *r, const struct index_record *newer)
-{
-	int err = index_record_set_names(r, newer->path, newer->dtype, newer->shape);
-
-	if (!err)
-		err = index_record_set_target(r, newer->target);
-	if (!err)
-		err = index_record_set_xattrs(r, newer->xattrs, newer->xattrs_len);
-	if (!err)
-		err = index_record_set_data(r, newer->data, newer->data_len);
-	if (err)
-		return err;
-	r->type = newer->type;
-	r->kind = newer->kind;
-	r->version = newer->version;
-	r->size_bytes = newer->size_bytes;
-	r->rdev = newer->rdev;
-	r->file_id = newer->file_id;
-	r->stored_bytes = newer->stored_bytes;
-	r->mtime_ns = newer->mtime_ns;
-	r->ctime_ns = newer->ctime_ns;
-	r->btime_ns = newer->btime_ns;
-	r->mode = newer->mode;
-	r->uid = newer->uid;
-	r->gid = newer->gid;
-	if (newer->block_bytes || newer->type == LAYER_REC_GONE)
-		r->block_bytes = newer->block_bytes;
-	return 0;
-}
-
 int index_record_merge(struct index_record *r, const struct index_record *newer)
 {
 	bool was_gone = r->type == LAYER_REC_GONE;
-	int err = record_take_facts(r, newer);
+	int err = index_record_set_facts(r, newer);
 
 	if (err)
 		return err;

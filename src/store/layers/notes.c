@@ -31,34 +31,16 @@ static void owe(struct layers *ls, bool later, uint64_t bytes)
 		ls->pending_owed += bytes;
 }
 
-int layers_note_inode_locked(struct layers *ls, const struct layers_facts *f, bool later, struct index_record **out)
+int layers_note_inode_locked(struct layers *ls, const struct index_record *facts, bool later, struct index_record **out)
 {
 	struct index_record *r;
-	int err = index_add(waiting(ls, later), f->ino, &r);
+	int err = index_add(waiting(ls, later), facts->ino, &r);
 
 	if (!err)
-		err = index_record_set_names(r, f->path, f->dtype, f->shape);
-	if (!err)
-		err = index_record_set_target(r, f->target);
-	if (!err)
-		err = index_record_set_xattrs(r, f->xattrs, f->xattrs_len);
-	if (!err)
-		err = index_record_set_data(r, f->data, f->data_len);
+		err = index_record_set_facts(r, facts);
 	if (err)
 		return err;
-	owe(ls, later, strlen(f->path) + f->xattrs_len + f->data_len);
-	r->type = LAYER_REC_INODE;
-	r->kind = (uint16_t)f->kind;
-	r->size_bytes = f->size_bytes;
-	r->stored_bytes = f->stored_bytes;
-	r->rdev = f->rdev;
-	r->file_id = f->file_id;
-	r->mode = f->mode;
-	r->uid = f->uid;
-	r->gid = f->gid;
-	r->mtime_ns = f->mtime_ns;
-	r->ctime_ns = f->ctime_ns;
-	r->btime_ns = f->btime_ns;
+	owe(ls, later, strlen(facts->path) + facts->xattrs_len + facts->data_len);
 	if (out)
 		*out = r;
 	return 0;

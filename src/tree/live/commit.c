@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "array/arrays.h"
+#include "block/index.h"
 #include "spillfs.h"
 #include "store/classes.h"
 #include "store/layers/compact.h"
@@ -29,101 +30,89 @@ static int hook_flush(void *ctx)
 	return arrays_flush(t->arrays);
 }
 
-/* The facts of an inode, and the memory behind them. */
-struct gathered {
-	struct layers_facts facts;
-	char path[4096];
-	char *dtype, *shape;
-	void *target;
-	unsigned char *xattrs;
-	size_t xattrs_len;
-};
-
 static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
 {
-	struct gathered *g = ctx;
-	struct layer_xattr head = { .name_len = (uint16_t)strlen(name), .value_len = (uint32_t)len };
-	size_t n = sizeof(head) + head.name_len + len;
-	unsigned char *p = realloc(g->xattrs, g->xattrs_len + n);
-
-	if (!p)
-		return -ENOMEM;
-	g->xattrs = p;
-	p += g->xattrs_len;
-	memcpy(p, &head, sizeof(head));
-	memcpy(p + sizeof(head), name, head.name_len);
-	if (len)
-		memcpy(p + sizeof(head) + head.name_len, value, len);
-	g->xattrs_len += n;
-	return 0;
+	return index_record_add_xattr(ctx, name, value, len);
 }
 
-static void gathered_fini(struct gathered *g)
-{
-	free(g->dtype);
-	free(g->shape);
-	free(g->target);
-	free(g->xattrs);
-}
-
-static int gather_texts_locked(struct inode *i, struct gathered *g)
+static int gather_names_locked(struct inode *i, struct index_record *r)
 {
 	const struct class *class = class_by_kind(i->kind);
-	struct meta *m = i->tree->store->meta;
-	size_t len;
+	char path[4096] = "", *dtype = NULL, *shape = NULL;
 	int err = 0;
 
 	if (i->nlink && class)
-		meta_path_locked(m, class->ino, i->ino, g->path, sizeof(g->path));
+		meta_path_locked(i->tree->store->meta, class->ino, i->ino, path, sizeof(path));
 	if (S_ISREG(i->mode)) {
-		err = setting_dtype_locked(i, &g->dtype);
-		g->shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE);
+		err = setting_dtype_locked(i, &dtype);
+		shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE);
 	}
-	if (!err && S_ISLNK(i->mode))
-		err = meta_blob_get_locked(m, i->ino, META_BLOB_SYMLINK, &g->target, &len);
-	if (!err && atomic_load(&live_of(i)->has_xattrs))
-		err = meta_xattr_walk_locked(m, i->ino, add_xattr, g);
 	if (!err)
-		atomic_store(&live_of(i)->xattrs_bytes, g->xattrs_len);
+		err = index_record_set_names(r, path, dtype, shape);
+	free(dtype);
+	free(shape);
 	return err;
 }
 
-/* g is to be finished in any case. */
-static int gather_locked(struct inode *i, const struct meta_inode *row, struct gathered *g)
+static int gather_target_locked(struct inode *i, struct index_record *r)
 {
-	int err = gather_texts_locked(i, g);
+	void *target;
+	size_t len;
+	int err = meta_blob_get_locked(i->tree->store->meta, i->ino, META_BLOB_SYMLINK, &target, &len);
 
 	if (err)
 		return err;
-	g->facts = (struct layers_facts){
-		.ino = row->ino, .size_bytes = row->size_bytes, .stored_bytes = row->stored_bytes, .rdev = row->rdev, .file_id = row->file_id,
-		.kind = row->kind, .mode = row->mode, .uid = row->uid, .gid = row->gid, .mtime_ns = row->mtime_ns,
-		.ctime_ns = row->ctime_ns, .btime_ns = row->btime_ns, .path = g->path,
-		.dtype = g->dtype ? g->dtype : "", .shape = g->shape ? g->shape : "",
-		.target = g->target ? g->target : "", .xattrs = g->xattrs, .xattrs_len = g->xattrs_len,
-	};
+	err = index_record_set_target(r, target);
+	free(target);
+	return err;
+}
+
+/* Fills in r, which is new, but for its data and blocks. */
+static int gather_locked(struct inode *i, const struct meta_inode *row, struct index_record *r)
+{
+	int err = gather_names_locked(i, r);
+
+	if (!err && S_ISLNK(i->mode))
+		err = gather_target_locked(i, r);
+	if (!err && atomic_load(&live_of(i)->has_xattrs))
+		err = meta_xattr_walk_locked(i->tree->store->meta, i->ino, add_xattr, r);
+	if (err)
+		return err;
+	atomic_store(&live_of(i)->xattrs_bytes, r->xattrs_len);
+	r->kind = (uint16_t)row->kind;
+	r->size_bytes = row->size_bytes;
+	r->stored_bytes = row->stored_bytes;
+	r->rdev = row->rdev;
+	r->file_id = row->file_id;
+	r->mode = row->mode;
+	r->uid = row->uid;
+	r->gid = row->gid;
+	r->mtime_ns = row->mtime_ns;
+	r->ctime_ns = row->ctime_ns;
+	r->btime_ns = row->btime_ns;
 	return 0;
 }
 
 /* An inode without an open array: a directory, a link, or a file of which only the facts changed. A column's bytes, while
  * they are few, are in the log as they are in meta.db. */
-static int note_facts_locked(struct inode *i, struct layers_facts *facts)
+static int note_facts_locked(struct inode *i, struct index_record *r)
 {
 	struct store *s = i->tree->store;
 	void *data = NULL;
 	size_t len = 0;
 	int err = 0;
 
-	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !facts->file_id)
+	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !r->file_id)
 		err = meta_blob_get_locked(s->meta, i->ino, META_BLOB_INLINE, &data, &len);
 	if (err && err != -ENOENT)
 		return err;
-	facts->data = data;
-	facts->data_len = len;
-	layers_lock(s->layers);
-	err = layers_note_inode_locked(s->layers, facts, i->kind == ARRAY_COLUMN, NULL);
-	layers_unlock(s->layers);
+	err = index_record_set_data(r, data, len);
 	free(data);
+	if (err)
+		return err;
+	layers_lock(s->layers);
+	err = layers_note_inode_locked(s->layers, r, i->kind == ARRAY_COLUMN, NULL);
+	layers_unlock(s->layers);
 	return err;
 }
 
@@ -131,15 +120,17 @@ static int note_facts_locked(struct inode *i, struct layers_facts *facts)
 static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
 {
 	bool changed = atomic_exchange(&live_of(i)->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
-	struct gathered g = { 0 };
+	struct index_record *r = NULL;
 	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
 
 	if (err || i->kind == ARRAY_BUCKET || (!layered && !changed))
 		return err;
-	err = gather_locked(i, row, &g);
+	err = index_record_new(row->ino, &r);
 	if (!err)
-		err = layered ? array_stage_locked(a, &g.facts, changed) : note_facts_locked(i, &g.facts);
-	gathered_fini(&g);
+		err = gather_locked(i, row, r);
+	if (!err)
+		err = layered ? array_stage_locked(a, r, changed) : note_facts_locked(i, r);
+	index_record_free(r);
 	if (err)
 		atomic_store(&live_of(i)->facts_changed, true);
 	return err;
