@@ -31,7 +31,7 @@ struct runs;
 struct compact;
 struct promise;
 struct index_record;
-struct meta_inode;
+struct facts;
 struct io;
 struct io_facts;
 
@@ -65,7 +65,7 @@ struct array_ops {
 		enum stats_id reads, read_bytes, writes, write_bytes;
 	} counters; /* of requests */
 	/* Allocates the kind's structure with its facts from the store. */
-	int (*open)(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct array **out);
+	int (*open)(struct arrays *home, const struct facts *row, const struct array_params *params, struct array **out);
 	/* Memory only; nothing is dirty. */
 	void (*close)(struct array *a);
 	/* The bytes that close gives back. */

@@ -86,7 +86,7 @@ int arrays_flush(struct arrays *h)
 	return dirty_flush_all(h->dirty);
 }
 
-int arrays_open(struct arrays *h, const struct meta_inode *row, const struct array_params *params, struct array **out)
+int arrays_open(struct arrays *h, const struct facts *row, const struct array_params *params, struct array **out)
 {
 	struct meta *m = h->store->meta;
 	struct array *a;

@@ -27,6 +27,6 @@ void arrays_free(struct arrays *h);
 /* Encodes dirty blocks of all arrays. Errors as a commit's flush. */
 int arrays_flush(struct arrays *h);
 /* -EINVAL: a kind that is not stored. Closed by array_close. */
-int arrays_open(struct arrays *h, const struct meta_inode *row, const struct array_params *params, struct array **out);
+int arrays_open(struct arrays *h, const struct facts *row, const struct array_params *params, struct array **out);
 
 #endif

@@ -191,7 +191,7 @@ static int split_tail(struct bucket *b, uint64_t size)
 	return i < b->map.n ? extent_map_split(&b->map, b->map.v[i].off_bytes, &b->tail) : 0;
 }
 
-static int bucket_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+static int bucket_open(struct arrays *home, const struct facts *row, const struct array_params *params,
 		       struct array **out)
 {
 	struct bucket *b = calloc(1, sizeof(*b));

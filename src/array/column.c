@@ -118,7 +118,7 @@ static void update_stored(struct column *c)
 	atomic_store(&c->array.stored_bytes, stored);
 }
 
-static int load_file(struct column *c, const struct meta_inode *row)
+static int load_file(struct column *c, const struct facts *row)
 {
 	uint64_t size, stored;
 	char path[48];
@@ -143,7 +143,7 @@ static int load_file(struct column *c, const struct meta_inode *row)
 	return err;
 }
 
-static int load_inline(struct column *c, const struct meta_inode *row)
+static int load_inline(struct column *c, const struct facts *row)
 {
 	struct meta *m = c->array.home->store->meta;
 	void *mem;
@@ -269,7 +269,7 @@ static size_t column_memory(struct array *a)
 	return sizeof(*c) + (c->mem_dirty ? 0 : c->mem_cap);
 }
 
-static int column_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+static int column_open(struct arrays *home, const struct facts *row, const struct array_params *params,
 		       struct array **out)
 {
 	struct column *c = calloc(1, sizeof(*c));

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "block/facts.h"
 #include "block/format.h"
 
 /* Blocks that share a frame begin at multiples of this in what it decodes to. */
@@ -30,12 +31,10 @@ static inline uint64_t index_share(uint32_t frame_len, uint32_t frame_raw, uint3
 }
 
 struct index_record {
-	uint64_t ino;
+	struct facts facts; /* layers do not store nlink and parent, which follow from names, nor atime_ns: it is mtime_ns */
+	uint64_t version;
 	uint16_t type; /* enum layer_record_type */
-	uint16_t kind;
-	uint64_t version, size_bytes, stored_bytes, rdev, file_id;
-	int64_t mtime_ns, ctime_ns, btime_ns;
-	uint32_t mode, uid, gid, block_bytes;
+	uint32_t block_bytes;
 	char *path, *dtype, *shape, *target; /* NUL-terminated, owned; never NULL in a parsed record */
 	void *xattrs, *data;                 /* owned; NULL when empty */
 	uint32_t xattrs_len, data_len;

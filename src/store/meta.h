@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "block/extent.h"
+#include "block/facts.h"
 
 struct io_dir;
 struct meta;
@@ -28,17 +29,6 @@ struct meta;
 /* Fixed inode numbers; those of files begin at META_INO_FIRST. */
 enum meta_ino { META_INO_ROOT = 1, META_INO_BUCKETS = 2, META_INO_COLUMNS = 3, META_INO_LAYERS = 4, META_INO_FIRST = 64 };
 #define META_INO_END (1ull << 56) /* none is as high; the tree uses those above */
-
-struct meta_inode {
-	uint64_t ino;
-	uint32_t kind; /* enum array_kind */
-	uint32_t mode, nlink, uid, gid;
-	uint64_t rdev;
-	uint64_t size_bytes, stored_bytes;
-	uint64_t file_id; /* columns: number of the physical file, 0: inline */
-	uint64_t parent;  /* directories: inode number of the parent; else 0 */
-	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
-};
 
 /* Contents of a blob row. */
 enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4, META_BLOB_RUNS_MORE = 16 };
@@ -103,9 +93,9 @@ bool meta_is_mode(uint64_t mode);
 int meta_inode_next_locked(struct meta *m, uint64_t *ino_out);
 /* ino, and all below it, have been given. */
 void meta_inode_reserve_locked(struct meta *m, uint64_t ino);
-int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out); /* -ENOENT */
+int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out); /* -ENOENT */
 /* Inserts the row, or replaces it whole. */
-int meta_inode_store_locked(struct meta *m, const struct meta_inode *in);
+int meta_inode_store_locked(struct meta *m, const struct facts *in);
 /* The fixed directories and their names, where they are missing. Their class is their number less that of the root. */
 int meta_roots_locked(struct meta *m);
 /* Only what namespace operations change, so that it commits with the names: sizes stay as staged. */
@@ -113,12 +103,12 @@ int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint6
 /* The row and all that hangs on it except names. */
 int meta_inode_delete_locked(struct meta *m, uint64_t ino);
 /* Calls each for inodes above `after` without a name (left by a crash), as the walks below. */
-int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
+int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in), void *ctx);
 /* The same for all with a name of one kind. */
-int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct facts *in),
 			   void *ctx);
 /* The same for all with a name that have extents behind their size: META_FACT_CUTTING. */
-int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx);
+int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in), void *ctx);
 int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);

@@ -183,11 +183,11 @@ static int drop_lost_columns(struct rebuild *r)
 		struct index_record *rec = r->full.v[i];
 		int err;
 
-		if (rec->kind != ARRAY_COLUMN || !S_ISREG(rec->mode) || !rec->file_id)
+		if (rec->facts.kind != ARRAY_COLUMN || !S_ISREG(rec->facts.mode) || !rec->facts.file_id)
 			continue;
-		err = column_size(r, rec->file_id, &rec->size_bytes, &rec->stored_bytes);
+		err = column_size(r, rec->facts.file_id, &rec->facts.size_bytes, &rec->facts.stored_bytes);
 		if (err == -ENOENT) {
-			lose(r, "columns: %s: its file, columns/%llu, is not there", rec->path, (unsigned long long)rec->file_id);
+			lose(r, "columns: %s: its file, columns/%llu, is not there", rec->path, (unsigned long long)rec->facts.file_id);
 			index_record_gone(rec);
 		} else if (err) {
 			return err;
@@ -209,7 +209,7 @@ static int count_names(struct rebuild *r)
 
 		if (child == SIZE_MAX || (parent == SIZE_MAX && !is_top(n->parent)))
 			continue;
-		if (S_ISDIR(r->full.v[child]->mode)) {
+		if (S_ISDIR(r->full.v[child]->facts.mode)) {
 			r->parents[child] = n->parent;
 			if (parent != SIZE_MAX)
 				r->names[parent]++;
@@ -230,30 +230,27 @@ static int put_xattr(void *ctx, const char *name, const void *value, size_t len)
 static int put_inode(struct rebuild *r, size_t i)
 {
 	const struct index_record *rec = r->full.v[i];
-	bool dir = S_ISDIR(rec->mode), root = rec->ino == META_INO_ROOT, top = root || is_top(rec->ino);
-	struct meta_inode row = {
-		.ino = rec->ino, .kind = rec->kind, .mode = rec->mode, .nlink = root ? 2 + CLASSES_N : r->names[i] + (dir ? 2 : 0), .uid = rec->uid,
-		.gid = rec->gid, .rdev = rec->rdev, .size_bytes = rec->size_bytes, .stored_bytes = rec->stored_bytes,
-		.file_id = rec->file_id, .parent = top ? META_INO_ROOT : r->parents[i], .atime_ns = rec->mtime_ns,
-		.mtime_ns = rec->mtime_ns, .ctime_ns = rec->ctime_ns, .btime_ns = rec->btime_ns,
-	};
-	void *args[] = { r->m, (void *)&rec->ino };
+	bool dir = S_ISDIR(rec->facts.mode), root = rec->facts.ino == META_INO_ROOT, top = root || is_top(rec->facts.ino);
+	struct facts row = rec->facts;
+	void *args[] = { r->m, &row.ino };
 	int err;
 
+	row.nlink = root ? 2 + CLASSES_N : r->names[i] + (dir ? 2 : 0);
+	row.parent = top ? META_INO_ROOT : r->parents[i];
 	if (dir && !row.parent)
 		row.nlink = 0; /* removed, and known to somebody at the time */
 	err = meta_inode_store_locked(r->m, &row);
-	if (!err && S_ISLNK(rec->mode))
-		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_SYMLINK, rec->target, strlen(rec->target));
+	if (!err && S_ISLNK(rec->facts.mode))
+		err = meta_blob_set_locked(r->m, rec->facts.ino, META_BLOB_SYMLINK, rec->target, strlen(rec->target));
 	if (!err && rec->data_len)
-		err = meta_blob_set_locked(r->m, rec->ino, META_BLOB_INLINE, rec->data, rec->data_len);
+		err = meta_blob_set_locked(r->m, rec->facts.ino, META_BLOB_INLINE, rec->data, rec->data_len);
 	if (!err)
 		err = index_record_xattr_walk(rec, put_xattr, args);
 	if (!row.nlink || top)
 		return err;
-	if (rec->kind == ARRAY_COLUMN)
-		r->report.columns += S_ISREG(rec->mode);
-	else if (S_ISREG(rec->mode))
+	if (rec->facts.kind == ARRAY_COLUMN)
+		r->report.columns += S_ISREG(rec->facts.mode);
+	else if (S_ISREG(rec->facts.mode))
 		r->report.files++;
 	else if (dir)
 		r->report.directories++;
@@ -289,8 +286,8 @@ struct strays {
 static int make_lost_found(struct strays *st)
 {
 	struct rebuild *r = st->r;
-	struct meta_inode top;
-	struct meta_inode row = {
+	struct facts top;
+	struct facts row = {
 		.kind = ARRAY_COLUMN, .mode = S_IFDIR | 0700, .nlink = 2, .uid = geteuid(), .gid = getegid(),
 		.parent = META_INO_COLUMNS, .atime_ns = r->now_ns, .mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
 	};
@@ -312,7 +309,7 @@ static int adopt_column(void *ctx, const char *name)
 {
 	struct strays *st = ctx;
 	struct rebuild *r = st->r;
-	struct meta_inode row = {
+	struct facts row = {
 		.kind = ARRAY_COLUMN, .mode = S_IFREG | 0600, .nlink = 1, .uid = geteuid(), .gid = getegid(), .atime_ns = r->now_ns,
 		.mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
 	};
@@ -350,7 +347,7 @@ static int reserve_inos(struct rebuild *r, struct layers_slot *slot)
 		return err;
 	ix = layer_index(slot->file);
 	if (ix->n)
-		meta_inode_reserve_locked(r->m, ix->v[ix->n - 1]->ino);
+		meta_inode_reserve_locked(r->m, ix->v[ix->n - 1]->facts.ino);
 	return 0;
 }
 

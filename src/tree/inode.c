@@ -91,7 +91,7 @@ void inode_new_version(struct inode *i)
 	atomic_store(&i->version, atomic_fetch_add(&i->tree->versions, 1) + 1);
 }
 
-void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const struct meta_inode *row)
+void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const struct facts *row)
 {
 	i->tree = t;
 	i->ino = row->ino;

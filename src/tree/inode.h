@@ -108,7 +108,7 @@ struct tree {
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);
 /* Fills in a zeroed inode of a world from the row. */
-void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const struct meta_inode *row);
+void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const struct facts *row);
 /* Adds `made` to the table, or frees it if its number is known already; the known inode, with one more reference. */
 struct inode *inode_get_made(struct inode *made);
 /* The table. use: the known inode with this number, with one more reference, or NULL. add: enters one. release: drops n references;

@@ -39,7 +39,7 @@ static void look(const struct index *ix)
 	for (size_t i = 0; i < ix->n; i++) {
 		struct index_record *r = ix->v[i];
 
-		if (index_find(ix, r->ino) != r || index_record_xattr_walk(r, name_ends, r))
+		if (index_find(ix, r->facts.ino) != r || index_record_xattr_walk(r, name_ends, r))
 			abort();
 		for (size_t k = 0; k < r->nblocks; k++)
 			if (index_record_block(r, r->blocks[k].block) != &r->blocks[k])
@@ -85,7 +85,7 @@ static void look_paged(const uint8_t *bytes, const struct index_pages *ps, uint6
 	if (err && taken)
 		abort();
 	err = !p ? -ENOENT : err ? err : index_page_record(p, page, ino, &r);
-	if ((err && taken) || (!err && r->ino != ino))
+	if ((err && taken) || (!err && r->facts.ino != ino))
 		abort();
 	if (!err)
 		index_record_free(r);
@@ -103,7 +103,7 @@ static void decode_paged(const uint8_t *bytes, size_t size, const struct index *
 		return;
 	}
 	for (size_t i = 0; ix && i < ix->n; i++)
-		look_paged(bytes, &ps, ix->v[i]->ino, true);
+		look_paged(bytes, &ps, ix->v[i]->facts.ino, true);
 	for (size_t i = 0; i < ps.n; i++)
 		look_paged(bytes, &ps, ps.v[i].last_ino, false);
 	index_pages_fini(&ps);
@@ -124,7 +124,7 @@ static void decode_pieces(const uint8_t *bytes, size_t size, const struct index 
 		return;
 	}
 	for (err = index_reader_record(in, &r); !err; err = index_reader_record(in, &r)) {
-		if (ix && (n >= ix->n || ix->v[n]->ino != r->ino))
+		if (ix && (n >= ix->n || ix->v[n]->facts.ino != r->facts.ino))
 			abort();
 		n++;
 		index_record_free(r);

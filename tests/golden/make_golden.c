@@ -33,16 +33,16 @@ static struct index_record *record(struct index *ix, uint64_t ino, const char *p
 	must(index_add(ix, ino, &r));
 	must(index_record_set_names(r, path, dtype, shape));
 	r->block_bytes = block_bytes;
-	r->size_bytes = size_bytes;
-	r->stored_bytes = ino * 100 + 1;
-	r->kind = 3;
+	r->facts.size_bytes = size_bytes;
+	r->facts.stored_bytes = ino * 100 + 1;
+	r->facts.kind = 3;
 	r->version = 1;
-	r->mtime_ns = (int64_t)ino * 1000000000 + 5;
-	r->ctime_ns = r->mtime_ns + 1;
-	r->btime_ns = r->mtime_ns - 1;
-	r->mode = 0100640;
-	r->uid = 1000;
-	r->gid = 1001;
+	r->facts.mtime_ns = (int64_t)ino * 1000000000 + 5;
+	r->facts.ctime_ns = r->facts.mtime_ns + 1;
+	r->facts.btime_ns = r->facts.mtime_ns - 1;
+	r->facts.mode = 0100640;
+	r->facts.uid = 1000;
+	r->facts.gid = 1001;
 	return r;
 }
 
@@ -109,12 +109,12 @@ static void other_inodes(struct index *ix)
 {
 	struct index_record *r = record(ix, 14, "link", "", "", 0, 7);
 
-	r->kind = 0;
-	r->mode = 0120777;
+	r->facts.kind = 0;
+	r->facts.mode = 0120777;
 	must(index_record_set_target(r, "a/b/c.d"));
 	must(index_name_put(ix, 4, "link", 14));
 	r = record(ix, 15, "small.u8", "u8", "", 0, 6);
-	r->kind = 2;
+	r->facts.kind = 2;
 	must(index_record_set_xattrs(r, "\x06\0\0\0\x05\0\0\0user.kvalue", 19));
 	must(index_record_set_data(r, "inline", 6));
 	must(index_name_put(ix, 3, "small.u8", 15));

@@ -81,19 +81,19 @@ static void random_name(struct index *a, struct index *b)
 
 static void random_facts(struct index_record *r, const char *path, uint64_t size, const uint8_t *xattrs, size_t len)
 {
-	r->size_bytes = size;
+	r->facts.size_bytes = size;
 	r->block_bytes = 4096;
-	r->stored_bytes = size * 7 + 1;
-	r->kind = (uint16_t)(size % 4);
+	r->facts.stored_bytes = size * 7 + 1;
+	r->facts.kind = (uint16_t)(size % 4);
 	r->version = size % 77;
-	r->mtime_ns = (int64_t)size * 3;
-	r->ctime_ns = (int64_t)size * 5;
-	r->btime_ns = -(int64_t)size;
-	r->rdev = size % 3;
-	r->file_id = size % 5;
-	r->mode = 0100644;
-	r->uid = (uint32_t)size;
-	r->gid = (uint32_t)size / 2;
+	r->facts.mtime_ns = (int64_t)size * 3;
+	r->facts.ctime_ns = (int64_t)size * 5;
+	r->facts.btime_ns = -(int64_t)size;
+	r->facts.rdev = size % 3;
+	r->facts.file_id = size % 5;
+	r->facts.mode = 0100644;
+	r->facts.uid = (uint32_t)size;
+	r->facts.gid = (uint32_t)size / 2;
 	CHECK_OK(index_record_set_names(r, path, "f64", NULL));
 	CHECK_OK(index_record_set_target(r, size % 2 ? path + 4 : NULL));
 	CHECK_OK(index_record_set_xattrs(r, xattrs, len));
@@ -188,7 +188,7 @@ static void merge_facts(struct index *ix, uint64_t ino, uint32_t block_bytes, ui
 	index_init(&newer);
 	r = add(&newer, ino);
 	r->block_bytes = block_bytes;
-	r->stored_bytes = stored;
+	r->facts.stored_bytes = stored;
 	if (gone)
 		index_record_gone(r);
 	CHECK_OK(index_merge(ix, &newer));
@@ -204,23 +204,23 @@ UNIT_TEST(index_merge_keeps_the_block_size) /* record (5) */
 	index_init(&ix);
 	r = add(&ix, 1);
 	r->block_bytes = 100;
-	r->stored_bytes = 9;
+	r->facts.stored_bytes = 9;
 	CHECK_OK(index_record_put(r, &b));
 	merge_facts(&ix, 1, 0, UINT64_MAX, false);
 	CHECK_EQ(r->block_bytes, 100);
-	CHECK_EQ(r->stored_bytes, UINT64_MAX);
+	CHECK_EQ(r->facts.stored_bytes, UINT64_MAX);
 	CHECK_EQ(r->nblocks, 1);
 	CHECK(same(&ix, &ix)); /* a block size of 0 would not encode */
 	merge_facts(&ix, 1, 200, 8, false);
 	CHECK_EQ(r->block_bytes, 200);
-	CHECK_EQ(r->stored_bytes, 8);
+	CHECK_EQ(r->facts.stored_bytes, 8);
 	merge_facts(&ix, 2, 0, 5, false); /* there is no older one */
 	CHECK_EQ(index_find(&ix, 2)->block_bytes, 0);
 	merge_facts(&ix, 2, 4096, 5, false);
 	CHECK_EQ(index_find(&ix, 2)->block_bytes, 4096);
 	merge_facts(&ix, 1, 0, 0, true); /* what is gone keeps nothing */
 	CHECK_EQ(r->block_bytes, 0);
-	CHECK_EQ(r->stored_bytes, 0);
+	CHECK_EQ(r->facts.stored_bytes, 0);
 	index_fini(&ix);
 }
 
@@ -585,7 +585,7 @@ UNIT_TEST(index_code_keeps_the_stored_bytes) /* decode (1) */
 	CHECK_EQ(sizeof(struct layer_record), 128);
 	index_init(&ix);
 	for (uint64_t i = 0; i < 5; i++)
-		add(&ix, i + 1)->stored_bytes = values[i];
+		add(&ix, i + 1)->facts.stored_bytes = values[i];
 	plain = unpack(&ix, &len);
 	CHECK_EQ(len, at + 5 * 128);
 	for (size_t i = 0; i < 5; i++)
@@ -594,7 +594,7 @@ UNIT_TEST(index_code_keeps_the_stored_bytes) /* decode (1) */
 	bytes = encode(&ix, &len);
 	CHECK_OK(index_decode(bytes, len, &head, &back));
 	for (uint64_t i = 0; i < 5; i++)
-		CHECK_EQ(index_find(&back, i + 1)->stored_bytes, values[i]);
+		CHECK_EQ(index_find(&back, i + 1)->facts.stored_bytes, values[i]);
 	free(bytes);
 	index_fini(&ix);
 	index_fini(&back);
@@ -741,7 +741,7 @@ UNIT_TEST(index_code_skips_unknown_records)
 	bytes = pack(plain, len, &len);
 	CHECK_OK(index_decode(bytes, len, &head, &back));
 	CHECK_EQ(back.n, 1);
-	CHECK_EQ(back.v[0]->ino, 4);
+	CHECK_EQ(back.v[0]->facts.ino, 4);
 	CHECK_EQ(back.nnames, 1);
 	index_fini(&ix);
 	index_fini(&back);
@@ -830,7 +830,7 @@ static void make_rows(struct index *ix, uint64_t n)
 	for (uint64_t ino = 1; ino <= n; ino++) {
 		char name[32];
 
-		add(ix, ino * 3)->size_bytes = ino;
+		add(ix, ino * 3)->facts.size_bytes = ino;
 		snprintf(name, sizeof(name), "%06llu", (unsigned long long)ino);
 		CHECK_OK(index_name_put(ix, ino / 100 + 1, name, ino * 3));
 	}
@@ -890,8 +890,8 @@ UNIT_TEST(index_is_read_piece_by_piece)
 		for (size_t i = 0; i < ix.n; i++) {
 			CHECK_EQ(index_reader_name(in, &name), -EINVAL);
 			CHECK_OK(index_reader_record(in, &r));
-			CHECK_EQ(r->ino, ix.v[i]->ino);
-			CHECK_EQ(r->size_bytes, ix.v[i]->size_bytes);
+			CHECK_EQ(r->facts.ino, ix.v[i]->facts.ino);
+			CHECK_EQ(r->facts.size_bytes, ix.v[i]->facts.size_bytes);
 			index_record_free(r);
 		}
 		CHECK_EQ(index_reader_record(in, &r), -ENOENT);
@@ -926,7 +926,7 @@ UNIT_TEST(index_pages_give_single_records)
 		struct layer_block b = { .layer = 9, .frame_off = 64 + ino, .frame_len = 10, .frame_raw = 20, .raw_len = 20 };
 
 		r->block_bytes = 4096;
-		r->size_bytes = ino;
+		r->facts.size_bytes = ino;
 		CHECK_OK(index_record_put(r, &b));
 		CHECK_OK(index_name_put(&ix, 4, ino % 3 ? "some" : "other", ino));
 	}
@@ -955,7 +955,7 @@ UNIT_TEST(index_pages_give_single_records)
 		CHECK_EQ(err, ino % 2 ? -ENOENT : 0);
 		if (err)
 			continue;
-		CHECK_EQ(r->size_bytes, ino);
+		CHECK_EQ(r->facts.size_bytes, ino);
 		CHECK_EQ(r->nblocks, 1);
 		CHECK_EQ(r->blocks[0].frame_off, 64 + ino);
 		index_record_free(r);

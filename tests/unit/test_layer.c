@@ -70,8 +70,8 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 	b.filter = (uint8_t)filter;
 	CHECK_OK(index_add(added, ino, &r));
 	r->block_bytes = BLOCK;
-	r->size_bytes = (block + 1) * BLOCK;
-	r->stored_bytes = (block + 1) * 3;
+	r->facts.size_bytes = (block + 1) * BLOCK;
+	r->facts.stored_bytes = (block + 1) * 3;
 	CHECK_OK(index_record_set_names(r, "prices.i32", "i32", ""));
 	CHECK_OK(index_record_put(r, &b));
 	return 0;
@@ -175,8 +175,8 @@ UNIT_TEST(layer_is_written_and_read)
 	CHECK_EQ(layer_head(again)->stored_bytes, layer_frame_bytes(l));
 	CHECK_EQ(blocks_match(again), 9);
 	CHECK(!strcmp(index_find(layer_index(again), 10)->path, "prices.i32"));
-	CHECK_EQ(index_find(layer_index(again), 10)->stored_bytes, 9 * 3);
-	CHECK_EQ(index_find(layer_index(again), 11)->stored_bytes, 8 * 3);
+	CHECK_EQ(index_find(layer_index(again), 10)->facts.stored_bytes, 9 * 3);
+	CHECK_EQ(index_find(layer_index(again), 11)->facts.stored_bytes, 8 * 3);
 	CHECK_EQ(layer_head(again)->kind, LAYER_DELTA);
 	CHECK_EQ(layer_index(again)->nnames, 2);
 	CHECK_EQ(layer_index(again)->nchain, 2);
@@ -214,7 +214,7 @@ UNIT_TEST(layer_keeps_the_block_size)
 	CHECK_OK(write_segment(l, 0, 2, &off));
 	index_init(&facts);
 	CHECK_OK(index_add(&facts, 10, &r));
-	r->stored_bytes = 12345;
+	r->facts.stored_bytes = 12345;
 	CHECK_OK(layer_segment(l, &facts, 6, 7, &off));
 	index_fini(&facts);
 	for (int pass = 0; pass < 3; pass++) { /* as written, recovered, sealed and opened */
@@ -222,7 +222,7 @@ UNIT_TEST(layer_keeps_the_block_size)
 
 		r = index_find(layer_index(l), 10);
 		CHECK_EQ(r->block_bytes, BLOCK);
-		CHECK_EQ(r->stored_bytes, 12345);
+		CHECK_EQ(r->facts.stored_bytes, 12345);
 		CHECK_EQ(r->nblocks, 1);
 		CHECK_EQ(blocks_match(l), 2);
 		if (pass == 1)

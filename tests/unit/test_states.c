@@ -358,7 +358,7 @@ static void check_live(struct world *w)
 		uint64_t live = 0;
 
 		for (size_t i = 0; i < full.n; i++) {
-			if (is_gone(&ls->pending, full.v[i]->ino))
+			if (is_gone(&ls->pending, full.v[i]->facts.ino))
 				continue;
 			for (size_t b = 0; b < full.v[i]->nblocks; b++) {
 				const struct layer_block *e = &full.v[i]->blocks[b];

@@ -280,7 +280,7 @@ void world_compact(struct world *w)
 
 struct array *world_make_array(struct world *w, enum array_kind kind, const struct array_params *params)
 {
-	struct meta_inode row = { .ino = w->next_ino++, .kind = kind };
+	struct facts row = { .ino = w->next_ino++, .kind = kind };
 	struct array *a;
 
 	CHECK_OK(arrays_open(w->home, &row, params, &a));

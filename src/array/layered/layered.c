@@ -22,7 +22,7 @@
 #include "spillfs.h"
 #include "store/meta.h"
 
-int layered_open_state(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct state *state,
+int layered_open_state(struct arrays *home, const struct facts *row, const struct array_params *params, struct state *state,
 		       struct array **out)
 {
 	struct layered *l = layered_new(&layered_ops, home, row->ino, row->size_bytes, params);
@@ -40,7 +40,7 @@ int layered_open_state(struct arrays *home, const struct meta_inode *row, const 
 	return 0;
 }
 
-static int layered_open(struct arrays *home, const struct meta_inode *row, const struct array_params *params,
+static int layered_open(struct arrays *home, const struct facts *row, const struct array_params *params,
 			struct array **out)
 {
 	return layered_open_state(home, row, params, NULL, out);

@@ -12,7 +12,7 @@ struct spillfs_blocks;
 extern const struct array_ops layered_ops;
 
 /* An array as it is in a past state, which outlives it, to be read only. Closed by array_close. */
-int layered_open_state(struct arrays *home, const struct meta_inode *row, const struct array_params *params, struct state *state,
+int layered_open_state(struct arrays *home, const struct facts *row, const struct array_params *params, struct state *state,
 		       struct array **out);
 
 /* Where the blocks of a layered array are, from `first` on (spillfs.h). */

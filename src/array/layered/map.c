@@ -74,9 +74,9 @@ static int replay_block(struct layered *l, const struct index_record *r, const s
 
 	if (err == -EUCLEAN)
 		return err_corrupt("layers", b->layer, "block %llu of inode %llu is longer than its array's blocks",
-				   (unsigned long long)b->block, (unsigned long long)r->ino);
+				   (unsigned long long)b->block, (unsigned long long)r->facts.ino);
 	if (err == -EFBIG)
-		return err_corrupt("layers", b->layer, "inode %llu has a block %llu, which no array has", (unsigned long long)r->ino,
+		return err_corrupt("layers", b->layer, "inode %llu has a block %llu, which no array has", (unsigned long long)r->facts.ino,
 				   (unsigned long long)b->block);
 	if (!err)
 		e->ref = block_ref_of(b);

@@ -47,7 +47,7 @@ static int record_append(const uint8_t *p, struct index *ix)
 
 	if (err)
 		return err;
-	if (ix->n && ix->v[ix->n - 1]->ino >= r->ino) {
+	if (ix->n && ix->v[ix->n - 1]->facts.ino >= r->facts.ino) {
 		index_record_free(r);
 		return -EUCLEAN;
 	}

@@ -66,21 +66,21 @@ bool index_empty(const struct index *ix)
 /* Position of the first record whose ino is not below. */
 static size_t index_position(const struct index *ix, uint64_t ino)
 {
-	return VEC_LOWER_BOUND(i, ix->n, ix->v[i]->ino < ino);
+	return VEC_LOWER_BOUND(i, ix->n, ix->v[i]->facts.ino < ino);
 }
 
 size_t index_where(const struct index *ix, uint64_t ino)
 {
 	size_t i = index_position(ix, ino);
 
-	return i < ix->n && ix->v[i]->ino == ino ? i : SIZE_MAX;
+	return i < ix->n && ix->v[i]->facts.ino == ino ? i : SIZE_MAX;
 }
 
 struct index_record *index_find(const struct index *ix, uint64_t ino)
 {
 	size_t i = index_position(ix, ino);
 
-	return i < ix->n && ix->v[i]->ino == ino ? ix->v[i] : NULL;
+	return i < ix->n && ix->v[i]->facts.ino == ino ? ix->v[i] : NULL;
 }
 
 int index_add(struct index *ix, uint64_t ino, struct index_record **out)
@@ -89,7 +89,7 @@ int index_add(struct index *ix, uint64_t ino, struct index_record **out)
 	struct index_record *r;
 	int err;
 
-	if (i < ix->n && ix->v[i]->ino == ino) {
+	if (i < ix->n && ix->v[i]->facts.ino == ino) {
 		*out = ix->v[i];
 		return 0;
 	}
@@ -112,7 +112,7 @@ static size_t count_missing(const struct index *ix, const struct index *newer)
 	size_t missing = 0;
 
 	for (size_t j = 0; j < newer->n; j++)
-		missing += !index_find(ix, newer->v[j]->ino);
+		missing += !index_find(ix, newer->v[j]->facts.ino);
 	return missing;
 }
 
@@ -126,11 +126,11 @@ static int index_widen(struct index *ix, const struct index *newer)
 	i = ix->n;
 	k = ix->n + missing;
 	for (j = newer->n; j-- > 0;) {
-		uint64_t ino = newer->v[j]->ino;
+		uint64_t ino = newer->v[j]->facts.ino;
 
-		while (i > 0 && ix->v[i - 1]->ino > ino)
+		while (i > 0 && ix->v[i - 1]->facts.ino > ino)
 			ix->v[--k] = ix->v[--i];
-		if (i > 0 && ix->v[i - 1]->ino == ino) {
+		if (i > 0 && ix->v[i - 1]->facts.ino == ino) {
 			ix->v[--k] = ix->v[--i];
 			continue;
 		}
@@ -155,7 +155,7 @@ int index_merge(struct index *ix, const struct index *newer)
 	for (size_t i = 0; !err && i < newer->n; i++) {
 		struct index_record *r;
 
-		err = index_add(ix, newer->v[i]->ino, &r);
+		err = index_add(ix, newer->v[i]->facts.ino, &r);
 		if (!err)
 			err = index_record_merge(r, newer->v[i]);
 	}
@@ -177,9 +177,9 @@ static int take_records(struct index *ix, struct index *newer, size_t missing)
 	for (size_t j = newer->n; j-- > 0 && !err;) {
 		struct index_record *r = newer->v[j];
 
-		while (i > 0 && ix->v[i - 1]->ino > r->ino)
+		while (i > 0 && ix->v[i - 1]->facts.ino > r->facts.ino)
 			ix->v[--k] = ix->v[--i];
-		if (i > 0 && ix->v[i - 1]->ino == r->ino) {
+		if (i > 0 && ix->v[i - 1]->facts.ino == r->facts.ino) {
 			err = index_record_merge(ix->v[i - 1], r);
 			index_record_free(r);
 			ix->v[--k] = ix->v[--i];

@@ -84,24 +84,25 @@ static uint8_t *put(uint8_t *p, const void *from, size_t n)
 
 void index_record_encode(const struct index_record *r, uint8_t *p, size_t len)
 {
+	const struct facts *f = &r->facts;
 	struct layer_record rec = {
 		.len_bytes = (uint32_t)len,
 		.type = r->type,
-		.kind = r->kind,
-		.ino = r->ino,
+		.kind = (uint16_t)f->kind,
+		.ino = f->ino,
 		.version = r->version,
-		.size_bytes = r->size_bytes,
+		.size_bytes = f->size_bytes,
 		.nblocks = r->nblocks,
 		.ntombs = r->ntombs,
-		.mtime_ns = r->mtime_ns,
-		.ctime_ns = r->ctime_ns,
-		.btime_ns = r->btime_ns,
-		.rdev = r->rdev,
-		.file_id = r->file_id,
-		.stored_bytes = r->stored_bytes,
-		.mode = r->mode,
-		.uid = r->uid,
-		.gid = r->gid,
+		.mtime_ns = f->mtime_ns,
+		.ctime_ns = f->ctime_ns,
+		.btime_ns = f->btime_ns,
+		.rdev = f->rdev,
+		.file_id = f->file_id,
+		.stored_bytes = f->stored_bytes,
+		.mode = f->mode,
+		.uid = f->uid,
+		.gid = f->gid,
 		.block_bytes = r->block_bytes,
 		.path_len = (uint16_t)strlen(r->path),
 		.dtype_len = (uint16_t)strlen(r->dtype),
@@ -200,20 +201,23 @@ static bool record_len_valid(const struct layer_record *rec, const uint8_t *p)
 
 static void record_take_facts(const struct layer_record *rec, struct index_record *r)
 {
-	r->ino = rec->ino;
-	r->type = rec->type;
-	r->kind = rec->kind;
+	r->facts = (struct facts){
+		.ino = rec->ino,
+		.kind = rec->kind,
+		.mode = rec->mode,
+		.uid = rec->uid,
+		.gid = rec->gid,
+		.rdev = rec->rdev,
+		.size_bytes = rec->size_bytes,
+		.stored_bytes = rec->stored_bytes,
+		.file_id = rec->file_id,
+		.atime_ns = rec->mtime_ns,
+		.mtime_ns = rec->mtime_ns,
+		.ctime_ns = rec->ctime_ns,
+		.btime_ns = rec->btime_ns,
+	};
 	r->version = rec->version;
-	r->size_bytes = rec->size_bytes;
-	r->rdev = rec->rdev;
-	r->file_id = rec->file_id;
-	r->stored_bytes = rec->stored_bytes;
-	r->mtime_ns = rec->mtime_ns;
-	r->ctime_ns = rec->ctime_ns;
-	r->btime_ns = rec->btime_ns;
-	r->mode = rec->mode;
-	r->uid = rec->uid;
-	r->gid = rec->gid;
+	r->type = rec->type;
 	r->block_bytes = rec->block_bytes;
 }
 

@@ -55,7 +55,7 @@ int index_record_new(uint64_t ino, struct index_record **out)
 
 	if (!r)
 		return -ENOMEM;
-	r->ino = ino;
+	r->facts.ino = ino;
 	r->type = LAYER_REC_INODE;
 	err = index_record_set_names(r, NULL, NULL, NULL);
 	if (!err)
@@ -148,19 +148,9 @@ int index_record_set_facts(struct index_record *r, const struct index_record *fr
 		err = index_record_set_data(r, from->data, from->data_len);
 	if (err)
 		return err;
-	r->type = from->type;
-	r->kind = from->kind;
+	r->facts = from->facts;
 	r->version = from->version;
-	r->size_bytes = from->size_bytes;
-	r->rdev = from->rdev;
-	r->file_id = from->file_id;
-	r->stored_bytes = from->stored_bytes;
-	r->mtime_ns = from->mtime_ns;
-	r->ctime_ns = from->ctime_ns;
-	r->btime_ns = from->btime_ns;
-	r->mode = from->mode;
-	r->uid = from->uid;
-	r->gid = from->gid;
+	r->type = from->type;
 	if (from->block_bytes || from->type == LAYER_REC_GONE)
 		r->block_bytes = from->block_bytes;
 	return 0;

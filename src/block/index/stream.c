@@ -281,7 +281,7 @@ int index_writer_record(struct index_writer *w, const struct index_record *r)
 	uint8_t *p;
 	int err;
 
-	if (!index_record_valid(r) || (w->nrecords && r->ino <= w->last_ino) || w->nnames)
+	if (!index_record_valid(r) || (w->nrecords && r->facts.ino <= w->last_ino) || w->nnames)
 		return -EINVAL;
 	if (r->nblocks > UINT32_MAX / sizeof(*r->blocks) || r->ntombs > UINT32_MAX / sizeof(*r->tombs))
 		return -EFBIG;
@@ -294,7 +294,7 @@ int index_writer_record(struct index_writer *w, const struct index_record *r)
 		if (r->blocks[i].frame_off && r->blocks[i].layer == w->layer)
 			w->raw_bytes += r->blocks[i].raw_len;
 	}
-	w->last_ino = r->ino;
+	w->last_ino = r->facts.ino;
 	w->nrecords++;
 	return 0;
 }

@@ -67,7 +67,7 @@ static int verify_entries(struct verify *v, const struct index *ix)
 
 			if (b->layer == v->l->number && b->frame_off && !entry_fits(v, b))
 				err = layer_damage(v->l, b->frame_off, "no such frame, for block %llu of inode %llu",
-						   (unsigned long long)b->block, (unsigned long long)r->ino);
+						   (unsigned long long)b->block, (unsigned long long)r->facts.ino);
 		}
 	}
 	return err;

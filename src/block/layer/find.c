@@ -69,7 +69,7 @@ static int load_page(void *ctx, void *dst, size_t size)
 /* The record names no frame that is not there; else it is freed. */
 static int believe(struct layer *l, struct index_record *r)
 {
-	uint64_t ino = r->ino;
+	uint64_t ino = r->facts.ino;
 
 	if (!layer_bad_block(l, r, l->head.kind, l->index_off))
 		return 0;

@@ -34,7 +34,7 @@ static void owe(struct layers *ls, bool later, uint64_t bytes)
 int layers_note_inode_locked(struct layers *ls, const struct index_record *facts, bool later, struct index_record **out)
 {
 	struct index_record *r;
-	int err = index_add(waiting(ls, later), facts->ino, &r);
+	int err = index_add(waiting(ls, later), facts->facts.ino, &r);
 
 	if (!err)
 		err = index_record_set_facts(r, facts);

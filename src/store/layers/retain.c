@@ -343,8 +343,8 @@ static int compare_numbers(const void *a, const void *b)
 int layers_tally_add(struct layers_tally *t, const struct index_record *r, const struct index *newer,
 		     const struct meta_numbers *gone)
 {
-	const struct index_record *next = newer ? index_find(newer, r->ino) : NULL;
-	bool is_gone = gone && gone->n && bsearch(&r->ino, gone->v, gone->n, sizeof(*gone->v), compare_numbers);
+	const struct index_record *next = newer ? index_find(newer, r->facts.ino) : NULL;
+	bool is_gone = gone && gone->n && bsearch(&r->facts.ino, gone->v, gone->n, sizeof(*gone->v), compare_numbers);
 
 	for (size_t k = 0; k < r->nblocks; k++) {
 		const struct layer_block *b = &r->blocks[k];
@@ -404,7 +404,7 @@ int layers_gone(struct layers *ls, struct meta_numbers *out)
 	gone.v = malloc((ls->pending.n + 1) * sizeof(*gone.v));
 	for (size_t i = 0; gone.v && i < ls->pending.n; i++) {
 		if (ls->pending.v[i]->type == LAYER_REC_GONE)
-			gone.v[gone.n++] = ls->pending.v[i]->ino;
+			gone.v[gone.n++] = ls->pending.v[i]->facts.ino;
 	}
 	lock_release(&ls->lock);
 	if (!gone.v)

@@ -299,7 +299,7 @@ uint64_t layers_count_files(const struct index *ix)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < ix->n; i++)
-		n += ix->v[i]->type == LAYER_REC_GONE || (ix->v[i]->mode & S_IFMT) == S_IFREG;
+		n += ix->v[i]->type == LAYER_REC_GONE || (ix->v[i]->facts.mode & S_IFMT) == S_IFREG;
 	return n;
 }
 

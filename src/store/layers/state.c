@@ -198,10 +198,10 @@ int state_find(struct state *state, uint64_t parent, const char *name, uint64_t 
 
 static int check_record(const struct index_record *r)
 {
-	if (meta_is_mode(r->mode) && r->size_bytes <= INT64_MAX && r->stored_bytes <= INT64_MAX)
+	if (meta_is_mode(r->facts.mode) && r->facts.size_bytes <= INT64_MAX && r->facts.stored_bytes <= INT64_MAX)
 		return 0;
-	return err_corrupt("layers", 0, "the record of inode %llu: mode %o, size %llu", (unsigned long long)r->ino, r->mode,
-			   (unsigned long long)r->size_bytes);
+	return err_corrupt("layers", 0, "the record of inode %llu: mode %o, size %llu", (unsigned long long)r->facts.ino, r->facts.mode,
+			   (unsigned long long)r->facts.size_bytes);
 }
 
 int state_inode(struct state *state, uint64_t ino, const struct index_record **out)

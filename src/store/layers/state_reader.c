@@ -124,11 +124,11 @@ static int merge_records(struct state_reader *r, struct index_record **sum)
 
 	*sum = NULL;
 	for (size_t k = 0; k < r->n; k++) {
-		if (r->v[k].record && r->v[k].record->ino < least)
-			least = r->v[k].record->ino;
+		if (r->v[k].record && r->v[k].record->facts.ino < least)
+			least = r->v[k].record->facts.ino;
 	}
 	for (size_t k = 0; k < r->n && !err; k++) {
-		if (r->v[k].record && r->v[k].record->ino == least)
+		if (r->v[k].record && r->v[k].record->facts.ino == least)
 			err = add_record(&r->v[k], sum);
 	}
 	return err;

@@ -37,7 +37,7 @@ bool meta_is_mode(uint64_t mode)
 }
 
 /* Is a row right in itself? An enemy, or a program with SQLite, may have written anything. */
-static int check_inode(const struct meta_inode *in)
+static int check_inode(const struct facts *in)
 {
 	bool known = (in->ino >= META_INO_ROOT && in->ino <= META_INO_LAYERS) || (in->ino >= META_INO_FIRST && in->ino < META_INO_END);
 
@@ -48,7 +48,7 @@ static int check_inode(const struct meta_inode *in)
 			   (long long)in->size_bytes);
 }
 
-static int inode_row(sqlite3_stmt *row, struct meta_inode *out)
+static int inode_row(sqlite3_stmt *row, struct facts *out)
 {
 	int c = 0;
 
@@ -70,10 +70,10 @@ static int inode_row(sqlite3_stmt *row, struct meta_inode *out)
 	return check_inode(out);
 }
 
-int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
+int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out)
 {
 	sqlite3_stmt *row;
-	struct meta_inode in;
+	struct facts in;
 	int err = meta_query(m, SQL_INODE_LOAD, &row, "i", (int64_t)ino);
 
 	if (err || !row)
@@ -85,7 +85,7 @@ int meta_inode_load_locked(struct meta *m, uint64_t ino, struct meta_inode *out)
 	return err;
 }
 
-int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
+int meta_inode_store_locked(struct meta *m, const struct facts *in)
 {
 	meta_inode_reserve_locked(m, in->ino);
 	return meta_run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
@@ -96,12 +96,12 @@ int meta_inode_store_locked(struct meta *m, const struct meta_inode *in)
 
 static int make_fixed(struct meta *m, uint64_t ino, enum array_kind kind, uint32_t mode)
 {
-	struct meta_inode row;
+	struct facts row;
 	int err = meta_inode_load_locked(m, ino, &row);
 
 	if (err != -ENOENT)
 		return err;
-	row = (struct meta_inode){
+	row = (struct facts){
 		.ino = ino, .kind = kind, .mode = S_IFDIR | mode, .nlink = ino == META_INO_ROOT ? 2 + CLASSES_N : 2,
 		.uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
 	};
@@ -253,11 +253,11 @@ static int end_walk(sqlite3_stmt *row, int err)
 	return err < 0 ? err : 0;
 }
 
-static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(void *ctx, const struct meta_inode *in),
+static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(void *ctx, const struct facts *in),
 		       void *ctx)
 {
 	while (!err && row) {
-		struct meta_inode in;
+		struct facts in;
 
 		/* One that is damaged is left to the check: the others can be used. */
 		err = inode_row(row, &in) ? 0 : each(ctx, &in);
@@ -267,7 +267,7 @@ static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(v
 	return end_walk(row, err);
 }
 
-int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in),
 			      void *ctx)
 {
 	sqlite3_stmt *row;
@@ -276,7 +276,7 @@ int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *
 	return walk_inodes(m, row, err, each, ctx);
 }
 
-int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in),
+int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct facts *in),
 			   void *ctx)
 {
 	sqlite3_stmt *row;
@@ -285,7 +285,7 @@ int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*
 	return walk_inodes(m, row, err, each, ctx);
 }
 
-int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct meta_inode *in), void *ctx)
+int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in), void *ctx)
 {
 	sqlite3_stmt *row;
 	int err = meta_query(m, SQL_INODE_CUT, &row, "i", (int64_t)after);

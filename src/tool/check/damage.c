@@ -144,7 +144,7 @@ static int add_hit(struct hits *hits, size_t first, size_t damage, const struct 
 
 	for (size_t i = first; i < hits->n; i++) {
 		h = &hits->v[i];
-		if (h->damage == damage && h->ino == r->ino) {
+		if (h->damage == damage && h->ino == r->facts.ino) {
 			h->more++;
 			return 0;
 		}
@@ -152,7 +152,7 @@ static int add_hit(struct hits *hits, size_t first, size_t damage, const struct 
 	/* Those of earlier snapshots. */
 	for (size_t i = 0; snapshot && i < first; i++) {
 		h = &hits->v[i];
-		if (h->damage == damage && h->ino == r->ino && h->snapshot) {
+		if (h->damage == damage && h->ino == r->facts.ino && h->snapshot) {
 			h->also += strcmp(h->snapshot, snapshot) != 0;
 			return 0;
 		}
@@ -160,7 +160,7 @@ static int add_hit(struct hits *hits, size_t first, size_t damage, const struct 
 	if (VEC_RESERVE(hits->v, hits->cap, hits->n + 1))
 		return -ENOMEM;
 	h = &hits->v[hits->n];
-	*h = (struct hit){ .damage = damage, .ino = r->ino, .block = block, .snapshot = snapshot ? strdup(snapshot) : NULL };
+	*h = (struct hit){ .damage = damage, .ino = r->facts.ino, .block = block, .snapshot = snapshot ? strdup(snapshot) : NULL };
 	if (snapshot && !h->snapshot)
 		return -ENOMEM;
 	hits->n++;

@@ -192,7 +192,7 @@ static int compare_file(struct check *c, const struct row *r, struct layer *file
 	int err = other_number(c, r, "state", "state", r->state, full ? META_LAYER_FULL : META_LAYER_DELTA);
 
 	for (size_t i = 0; i < ix->n && !full; i++)
-		arrays += ix->v[i]->type == LAYER_REC_GONE || S_ISREG(ix->v[i]->mode);
+		arrays += ix->v[i]->type == LAYER_REC_GONE || S_ISREG(ix->v[i]->facts.mode);
 	if (!err)
 		err = other_number(c, r, "bytes", "bytes", r->bytes, (int64_t)layer_bytes(file));
 	/* The row has those of the last segment. */

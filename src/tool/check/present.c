@@ -108,16 +108,16 @@ static int compare_row(struct check *c, sqlite3_value **v)
 			check_found(c, "%s is not in the log", check_who(c, ino));
 		return err;
 	}
-	if (r->mode != check_int(v[1]))
-		err = other_fact(c, ino, "mode", check_int(v[1]), r->mode);
-	if (!err && r->uid != check_int(v[2]))
-		err = other_fact(c, ino, "uid", check_int(v[2]), r->uid);
-	if (!err && r->gid != check_int(v[3]))
-		err = other_fact(c, ino, "gid", check_int(v[3]), r->gid);
-	if (!err && (int64_t)r->size_bytes != check_int(v[4]))
-		err = other_fact(c, ino, "size", check_int(v[4]), (int64_t)r->size_bytes);
-	if (!err && r->mtime_ns != check_int(v[5]))
-		err = other_fact(c, ino, "time of change", check_int(v[5]), r->mtime_ns);
+	if (r->facts.mode != check_int(v[1]))
+		err = other_fact(c, ino, "mode", check_int(v[1]), r->facts.mode);
+	if (!err && r->facts.uid != check_int(v[2]))
+		err = other_fact(c, ino, "uid", check_int(v[2]), r->facts.uid);
+	if (!err && r->facts.gid != check_int(v[3]))
+		err = other_fact(c, ino, "gid", check_int(v[3]), r->facts.gid);
+	if (!err && (int64_t)r->facts.size_bytes != check_int(v[4]))
+		err = other_fact(c, ino, "size", check_int(v[4]), (int64_t)r->facts.size_bytes);
+	if (!err && r->facts.mtime_ns != check_int(v[5]))
+		err = other_fact(c, ino, "time of change", check_int(v[5]), r->facts.mtime_ns);
 	return err;
 }
 
@@ -129,11 +129,11 @@ static int compare_inodes(struct check *c)
 	for (size_t i = 0; i < now(c)->n && !err && !seen(c)->expected; i++) {
 		const struct index_record *r = now(c)->v[i];
 
-		if (r->kind != ARRAY_LAYERED || seen(c)->row[i] || !seen(c)->named[i] || r->ino < META_INO_FIRST)
+		if (r->facts.kind != ARRAY_LAYERED || seen(c)->row[i] || !seen(c)->named[i] || r->facts.ino < META_INO_FIRST)
 			continue;
 		err = mend_log(c);
 		if (!err)
-			check_found(c, "inode %" PRIu64 ", once %s, is in the log, but has no row", r->ino,
+			check_found(c, "inode %" PRIu64 ", once %s, is in the log, but has no row", r->facts.ino,
 				    check_quote(c, r->path, strlen(r->path)));
 	}
 	return err;
@@ -145,7 +145,7 @@ static bool is_layered_dir(struct check *c, uint64_t ino)
 {
 	const struct index_record *r = ino == META_INO_LAYERS ? NULL : index_find(now(c), ino);
 
-	return ino == META_INO_LAYERS || (r && r->kind == ARRAY_LAYERED);
+	return ino == META_INO_LAYERS || (r && r->facts.kind == ARRAY_LAYERED);
 }
 
 static uint64_t count_names(struct check *c)

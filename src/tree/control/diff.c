@@ -53,8 +53,8 @@ static void end_run(struct differ *d, struct run *run)
 /* Ranges of blocks that differ, merged. True if there were any. */
 static bool compare_blocks(struct differ *d, const struct index_record *a, const struct index_record *b)
 {
-	uint64_t bs = b->block_bytes ? b->block_bytes : a->block_bytes, end = a->size_bytes > b->size_bytes ? a->size_bytes : b->size_bytes;
-	uint64_t common = a->size_bytes < b->size_bytes ? a->size_bytes : b->size_bytes;
+	uint64_t size_a = a->facts.size_bytes, size_b = b->facts.size_bytes, end = size_a > size_b ? size_a : size_b;
+	uint64_t bs = b->block_bytes ? b->block_bytes : a->block_bytes, common = size_a < size_b ? size_a : size_b;
 	struct run run = { 0 };
 	size_t i = 0, j = 0;
 	bool any = false;
@@ -92,7 +92,9 @@ static bool compare_blocks(struct differ *d, const struct index_record *a, const
 
 static bool same_facts(const struct index_record *a, const struct index_record *b)
 {
-	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid && a->mtime_ns == b->mtime_ns &&
+	const struct facts *x = &a->facts, *y = &b->facts;
+
+	return x->mode == y->mode && x->uid == y->uid && x->gid == y->gid && x->mtime_ns == y->mtime_ns &&
 	       a->xattrs_len == b->xattrs_len && !memcmp(a->xattrs_len ? a->xattrs : "", b->xattrs_len ? b->xattrs : "", a->xattrs_len) &&
 	       !strcmp(a->target, b->target);
 }
@@ -108,17 +110,17 @@ static int compare_dir(struct differ *d, size_t path_len, uint64_t a, uint64_t b
 static int compare_entry(struct differ *d, size_t path_len, uint64_t a, uint64_t b)
 {
 	const struct index_record *x = record_of(&d->whole_a, a), *y = record_of(&d->whole_b, b);
-	bool dir_a = x && S_ISDIR(x->mode), dir_b = y && S_ISDIR(y->mode);
+	bool dir_a = x && S_ISDIR(x->facts.mode), dir_b = y && S_ISDIR(y->facts.mode);
 
 	if (a != b || !x || !y) { /* another file */
 		if (x && !dir_a)
-			put_range(d, '-', 0, x->size_bytes);
+			put_range(d, '-', 0, x->facts.size_bytes);
 		if (y && !dir_b)
-			put_range(d, '+', 0, y->size_bytes);
+			put_range(d, '+', 0, y->facts.size_bytes);
 	} else if (!dir_a && x->version != y->version) {
 		if (!compare_blocks(d, x, y) && !same_facts(x, y))
 			put_range(d, 'm', 0, 0);
-	} else if (dir_a && (x->mode != y->mode || x->uid != y->uid || x->gid != y->gid)) {
+	} else if (dir_a && (x->facts.mode != y->facts.mode || x->facts.uid != y->facts.uid || x->facts.gid != y->facts.gid)) {
 		put_range(d, 'm', 0, 0);
 	}
 	return dir_a || dir_b ? compare_dir(d, path_len, dir_a ? a : 0, dir_b ? b : 0) : 0;

@@ -68,7 +68,7 @@ static int gather_target_locked(struct inode *i, struct index_record *r)
 }
 
 /* Fills in r, which is new, but for its data and blocks. */
-static int gather_locked(struct inode *i, const struct meta_inode *row, struct index_record *r)
+static int gather_locked(struct inode *i, const struct facts *row, struct index_record *r)
 {
 	int err = gather_names_locked(i, r);
 
@@ -79,17 +79,7 @@ static int gather_locked(struct inode *i, const struct meta_inode *row, struct i
 	if (err)
 		return err;
 	atomic_store(&live_of(i)->xattrs_bytes, r->xattrs_len);
-	r->kind = (uint16_t)row->kind;
-	r->size_bytes = row->size_bytes;
-	r->stored_bytes = row->stored_bytes;
-	r->rdev = row->rdev;
-	r->file_id = row->file_id;
-	r->mode = row->mode;
-	r->uid = row->uid;
-	r->gid = row->gid;
-	r->mtime_ns = row->mtime_ns;
-	r->ctime_ns = row->ctime_ns;
-	r->btime_ns = row->btime_ns;
+	r->facts = *row;
 	return 0;
 }
 
@@ -102,7 +92,7 @@ static int note_facts_locked(struct inode *i, struct index_record *r)
 	size_t len = 0;
 	int err = 0;
 
-	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !r->file_id)
+	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !r->facts.file_id)
 		err = meta_blob_get_locked(s->meta, i->ino, META_BLOB_INLINE, &data, &len);
 	if (err && err != -ENOENT)
 		return err;
@@ -117,7 +107,7 @@ static int note_facts_locked(struct inode *i, struct index_record *r)
 }
 
 /* Stages the facts that the log has to know, and the array's own rows. */
-static int stage_facts_locked(struct inode *i, struct array *a, const struct meta_inode *row)
+static int stage_facts_locked(struct inode *i, struct array *a, const struct facts *row)
 {
 	bool changed = atomic_exchange(&live_of(i)->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
 	struct index_record *r = NULL;
@@ -139,7 +129,7 @@ static int stage_facts_locked(struct inode *i, struct array *a, const struct met
 static int stage_inode(struct inode *i)
 {
 	struct meta *m = i->tree->store->meta;
-	struct meta_inode row;
+	struct facts row;
 	struct array *a;
 	bool cutting;
 	int err = 0;

@@ -32,9 +32,9 @@ int cut_note(struct tree *t)
 	return err;
 }
 
-static int take_row(void *ctx, const struct meta_inode *row)
+static int take_row(void *ctx, const struct facts *row)
 {
-	*(struct meta_inode *)ctx = *row;
+	*(struct facts *)ctx = *row;
 	return 1;
 }
 
@@ -42,7 +42,7 @@ static int take_row(void *ctx, const struct meta_inode *row)
 static int next_cut(struct tree *t, uint64_t after, struct inode **out)
 {
 	struct meta *m = t->store->meta;
-	struct meta_inode row = { 0 };
+	struct facts row = { 0 };
 	int err;
 
 	*out = NULL;

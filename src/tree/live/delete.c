@@ -113,16 +113,16 @@ void live_put(struct inode *i, uint64_t n)
 	}
 }
 
-static int take_first(void *ctx, const struct meta_inode *row)
+static int take_first(void *ctx, const struct facts *row)
 {
-	*(struct meta_inode *)ctx = *row;
+	*(struct facts *)ctx = *row;
 	return 1;
 }
 
 int live_delete_orphans(struct tree *t)
 {
 	struct meta *m = t->store->meta;
-	struct meta_inode row = { 0 };
+	struct facts row = { 0 };
 	int err;
 
 	t->deleting_orphans = true;

@@ -86,7 +86,7 @@ int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
  * deleted. */
 int live_get_locked(struct tree *t, uint64_t ino, struct inode **out);
 /* A row of the inode at this moment: attributes, and size and storage of the array if it is open. */
-void live_row(struct inode *i, struct meta_inode *out);
+void live_row(struct inode *i, struct facts *out);
 /* Operations of struct realm_ops. */
 int live_load(struct inode *i, struct array **out);
 void live_stat_locked(struct inode *i, struct tree_attr *out);

@@ -17,7 +17,7 @@
 
 int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 {
-	struct meta_inode row;
+	struct facts row;
 	struct live_inode *live;
 	struct inode *i;
 	int err;
@@ -50,12 +50,12 @@ int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	return 0;
 }
 
-void live_row(struct inode *i, struct meta_inode *out)
+void live_row(struct inode *i, struct facts *out)
 {
 	struct array *a = i->array;
 
 	lock_acquire(&i->attr);
-	*out = (struct meta_inode){
+	*out = (struct facts){
 		.ino = i->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid,
 		.rdev = i->rdev, .size_bytes = atomic_load(&i->size_bytes), .stored_bytes = i->row_stored_bytes,
 		.file_id = i->file_id, .parent = live_of(i)->parent, .atime_ns = i->atime_ns, .mtime_ns = i->mtime_ns,
@@ -123,7 +123,7 @@ int live_load(struct inode *i, struct array **out)
 {
 	struct meta *m = i->tree->store->meta;
 	struct array_params params;
-	struct meta_inode row;
+	struct facts row;
 	int err;
 
 	live_row(i, &row);

@@ -170,7 +170,7 @@ static int collect_defaults_locked(struct inode *parent, struct inherit *out)
 	return err;
 }
 
-static int set_acls_locked(struct meta *m, const struct meta_inode *row, const struct inherit *h, void *access, bool *any)
+static int set_acls_locked(struct meta *m, const struct facts *row, const struct inherit *h, void *access, bool *any)
 {
 	int err = access ? meta_xattr_set_locked(m, row->ino, ACL_ACCESS, access, h->acl_len) : 0;
 
@@ -181,7 +181,7 @@ static int set_acls_locked(struct meta *m, const struct meta_inode *row, const s
 }
 
 /* The mode of the row becomes what the default ACL, or else the umask, leaves of it. */
-static int store_row_locked(struct inode *parent, struct meta_inode *row, mode_t umask, const struct inherit *h, bool *any)
+static int store_row_locked(struct inode *parent, struct facts *row, mode_t umask, const struct inherit *h, bool *any)
 {
 	struct meta *m = parent->tree->store->meta;
 	bool has_acl = h->acl && !S_ISLNK(row->mode), extended = false;
@@ -204,7 +204,7 @@ static int store_row_locked(struct inode *parent, struct meta_inode *row, mode_t
 
 /* Stores the row of an inode that is made in parent, with the attributes that it is given there. *any: there are some. own: its access
  * ACL and its mode are what they are; NULL: they are the directory's business. */
-static int inherit_locked(struct inode *parent, struct meta_inode *row, mode_t umask, const struct acl *own, bool *any)
+static int inherit_locked(struct inode *parent, struct facts *row, mode_t umask, const struct acl *own, bool *any)
 {
 	struct meta *m = parent->tree->store->meta;
 	struct inherit h;
@@ -226,7 +226,7 @@ static int inherit_locked(struct inode *parent, struct meta_inode *row, mode_t u
 	return err;
 }
 
-static int make_locked(struct inode *parent, const struct realm_new *what, struct meta_inode *row, struct inode **out)
+static int make_locked(struct inode *parent, const struct realm_new *what, struct facts *row, struct inode **out)
 {
 	struct tree *t = parent->tree;
 	struct meta *m = t->store->meta;
@@ -256,7 +256,7 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 {
 	struct meta *m = t->store->meta;
 	mode_t mode = what->mode;
-	struct meta_inode row = { .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = what->who->uid, .gid = what->who->gid,
+	struct facts row = { .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = what->who->uid, .gid = what->who->gid,
 				  .rdev = what->rdev };
 	struct inode *parent, *i;
 	int err = find_parent(t, parent_ino, &parent);
@@ -416,7 +416,7 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 		       struct inode **out)
 {
 	struct meta *m = t->store->meta;
-	struct meta_inode row = { .mode = mode, .uid = who->uid, .gid = who->gid };
+	struct facts row = { .mode = mode, .uid = who->uid, .gid = who->gid };
 	struct inode *parent;
 	bool any = false;
 	int err = room_need(t, ROOM_NAME_BYTES);
@@ -677,7 +677,7 @@ static int fill_rows_locked(struct tree_listing *l, size_t first, bool count)
 	for (size_t k = first; k < l->n; k++) {
 		struct tree_dirent *d = &l->v[k];
 		struct inode *i;
-		struct meta_inode row;
+		struct facts row;
 		int err;
 
 		if (count) {

@@ -28,13 +28,13 @@ static int note_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 	return layers_note_name(r->tree->store->layers, r->dir, name, ino, r->kind == ARRAY_COLUMN);
 }
 
-static int take_row(void *ctx, const struct meta_inode *row)
+static int take_row(void *ctx, const struct facts *row)
 {
-	*(struct meta_inode *)ctx = *row;
+	*(struct facts *)ctx = *row;
 	return 1;
 }
 
-static int note_inode_locked(struct relog *r, const struct meta_inode *row)
+static int note_inode_locked(struct relog *r, const struct facts *row)
 {
 	struct tree *t = r->tree;
 	struct inode *i;
@@ -55,7 +55,7 @@ static int note_class(struct tree *t, enum array_kind kind)
 {
 	struct relog r = { .tree = t, .kind = kind };
 	struct meta *m = t->store->meta;
-	struct meta_inode row = { 0 };
+	struct facts row = { 0 };
 	int err = 0;
 
 	do {
@@ -79,7 +79,7 @@ static enum array_kind class_of(const struct index *log, uint64_t dir)
 {
 	const struct index_record *r = index_find(log, dir);
 
-	return r ? r->kind : class_by_ino(dir) ? class_by_ino(dir)->kind : ARRAY_NONE;
+	return r ? r->facts.kind : class_by_ino(dir) ? class_by_ino(dir)->kind : ARRAY_NONE;
 }
 
 static int note_gone(struct layers *ls, enum array_kind kind, uint64_t ino)
@@ -112,13 +112,13 @@ static int note_missing_locked(struct tree *t, const struct index *log, enum arr
 	}
 	for (size_t k = 0; k < log->n && !err; k++) {
 		const struct index_record *rec = log->v[k];
-		struct meta_inode row;
+		struct facts row;
 
-		if (rec->kind != kind)
+		if (rec->facts.kind != kind)
 			continue;
-		err = meta_inode_load_locked(s->meta, rec->ino, &row);
+		err = meta_inode_load_locked(s->meta, rec->facts.ino, &row);
 		if (err == -ENOENT)
-			err = note_gone(s->layers, kind, rec->ino);
+			err = note_gone(s->layers, kind, rec->facts.ino);
 	}
 	return err;
 }

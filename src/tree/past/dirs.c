@@ -34,11 +34,11 @@ static void dir_attr(struct state *state, uint64_t number, struct tree_attr *out
 		st->st_mode = S_IFDIR | 0755;
 		st->st_atim = st->st_mtim = st->st_ctim = clock_timespec(state_time_ns(state));
 	} else {
-		st->st_mode = r->mode;
-		st->st_uid = r->uid;
-		st->st_gid = r->gid;
-		st->st_atim = st->st_mtim = clock_timespec(r->mtime_ns);
-		st->st_ctim = clock_timespec(r->ctime_ns);
+		st->st_mode = r->facts.mode;
+		st->st_uid = r->facts.uid;
+		st->st_gid = r->facts.gid;
+		st->st_atim = st->st_mtim = clock_timespec(r->facts.mtime_ns);
+		st->st_ctim = clock_timespec(r->facts.ctime_ns);
 	}
 	out->attr_ms = out->name_ms = past_root_of(number) != ROOT_PRESENT ? TREE_KEEP_MS : 0;
 }
@@ -119,7 +119,7 @@ static int named_record(struct state *state, uint64_t ino, const struct index_re
 
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
-	if (r->ino > INO_MAX || r->version >= ROOTS_MAX)
+	if (r->facts.ino > INO_MAX || r->version >= ROOTS_MAX)
 		return -EOVERFLOW;
 	*out = r;
 	return 0;
@@ -133,14 +133,14 @@ static int entry_attr(struct tree *t, struct state *state, uint64_t root, uint64
 
 	if (err)
 		return err;
-	if (S_ISDIR(r->mode)) {
+	if (S_ISDIR(r->facts.mode)) {
 		dir_attr(state, past_number(root, ino), out);
 		return 0;
 	}
 	if (!count) {
 		memset(out, 0, sizeof(*out));
 		out->st.st_ino = past_number(r->version, ino);
-		out->st.st_mode = r->mode;
+		out->st.st_mode = r->facts.mode;
 		return 0;
 	}
 	err = past_get_file(t, state, r, &i);
@@ -280,11 +280,11 @@ struct entries {
 /* The element type in effect: the attribute, its own or inherited, else as the name said it. */
 static int give_record(struct entries *to, uint64_t cookie, const char *name, const struct index_record *r)
 {
-	bool dir = S_ISDIR(r->mode);
+	bool dir = S_ISDIR(r->facts.mode);
 	const char *type = dir ? "" : r->dtype;
-	uint64_t number = past_number(dir ? to->root : r->version, r->ino);
+	uint64_t number = past_number(dir ? to->root : r->version, r->facts.ino);
 
-	return to->each(to->ctx, &(struct realm_entry){ cookie, number, name, r->mode, type });
+	return to->each(to->ctx, &(struct realm_entry){ cookie, number, name, r->facts.mode, type });
 }
 
 static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)

@@ -19,7 +19,7 @@
 static int copy_facts(struct past_inode *p, uint64_t layer, const struct index_record *r)
 {
 	atomic_init(&p->layer, layer);
-	p->ino = r->ino;
+	p->ino = r->facts.ino;
 	p->dtype = strdup(r->dtype);
 	p->target = strdup(r->target);
 	p->xattrs = malloc(r->xattrs_len + 1u);
@@ -34,19 +34,17 @@ static int copy_facts(struct past_inode *p, uint64_t layer, const struct index_r
 /* The inode of a file of the state, with one more reference. */
 int past_get_file(struct tree *t, struct state *state, const struct index_record *r, struct inode **out)
 {
-	const struct meta_inode row = {
-		.ino = past_number(r->version, r->ino), .kind = r->kind, .mode = r->mode, .nlink = 1, .uid = r->uid,
-		.gid = r->gid, .rdev = r->rdev, .size_bytes = r->size_bytes, .stored_bytes = r->stored_bytes,
-		.atime_ns = r->mtime_ns, .mtime_ns = r->mtime_ns, .ctime_ns = r->ctime_ns, .btime_ns = r->btime_ns,
-	};
+	struct facts facts = r->facts;
 	struct past_inode *p;
 
-	if (r->version >= ROOTS_MAX || r->ino > INO_MAX)
+	if (r->version >= ROOTS_MAX || facts.ino > INO_MAX)
 		return -EOVERFLOW;
+	facts.ino = past_number(r->version, facts.ino);
+	facts.nlink = 1;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	inode_init(&p->base, t, REALM_PAST, &row);
+	inode_init(&p->base, t, REALM_PAST, &facts);
 	if (copy_facts(p, state_number(state), r)) {
 		inode_free(&p->base);
 		return -ENOMEM;
@@ -105,7 +103,7 @@ int past_load(struct inode *i, struct array **out)
 {
 	struct past_inode *p = past_of(i);
 	struct array_params params;
-	const struct meta_inode row = { .ino = p->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink,
+	const struct facts row = { .ino = p->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink,
 					.size_bytes = atomic_load(&i->size_bytes), .stored_bytes = i->row_stored_bytes, .file_id = i->file_id };
 	int err = hold_state(p);
 
