@@ -16,8 +16,7 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BUILDDIR", "."))
-SPILLFS = os.environ.get("SPILLFS", os.path.join(BUILD, "spillfs"))
-SPILLCTL = os.environ.get("SPILLCTL", os.path.join(BUILD, "spillctl"))
+SPILLCTL = os.path.join(BUILD, "spillctl")
 CAN_DROP = os.access("/proc/sys/vm/drop_caches", os.W_OK)
 
 BTRFS_BYTES = 16 << 30  # sparse
@@ -145,8 +144,9 @@ class Squashfuse(Native):
 class Spillfs:
     """One mount; its kinds are systems of their own."""
 
-    def __init__(self, work, options="", name=""):
+    def __init__(self, work, options="", name="", build=BUILD):
         self.options = options
+        self.spillfs, self.spillctl = (os.path.join(build, program) for program in ("spillfs", "spillctl"))
         self.store, self.mnt = os.path.join(work, "store" + name), os.path.join(work, "mnt" + name)
         for d in (self.store, self.mnt):
             os.mkdir(d)
@@ -155,8 +155,8 @@ class Spillfs:
 
     def mount(self, **popen):
         opts = ["-o", self.options] if self.options else []
-        subprocess.run([SPILLFS, *opts, self.store, self.mnt], check=True, **popen)
-        info = subprocess.run([SPILLCTL, "info", self.mnt], check=True, stdout=subprocess.PIPE, text=True).stdout
+        subprocess.run([self.spillfs, *opts, self.store, self.mnt], check=True, **popen)
+        info = subprocess.run([self.spillctl, "info", self.mnt], check=True, stdout=subprocess.PIPE, text=True).stdout
         self.pid = int(next(line.split()[-1] for line in info.splitlines() if line.startswith("daemon pid")))
 
     def config(self, name):
@@ -165,7 +165,7 @@ class Spillfs:
 
     def umount(self):
         if self.pid:
-            subprocess.run([SPILLCTL, "umount", self.mnt], check=True)
+            subprocess.run([self.spillctl, "umount", self.mnt], check=True)
         self.pid = None
 
     def anew(self, **popen):
