@@ -130,7 +130,7 @@ int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
 {
 	struct inode *i = f->inode;
 
-	if (!i || i->kind != ARRAY_LAYERED)
+	if (!i || i->facts.kind != ARRAY_LAYERED)
 		return -ENOTTY;
 	if ((f->flags & O_ACCMODE) == O_WRONLY)
 		return -EBADF; /* summaries tell of the elements */

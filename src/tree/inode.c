@@ -27,7 +27,7 @@ static struct inode **slot_of(struct tree *t, uint64_t ino)
 {
 	struct inode **at = &t->table[hash_ino(ino, t->nbuckets)];
 
-	while (*at && (*at)->ino != ino)
+	while (*at && (*at)->facts.ino != ino)
 		at = &(*at)->hash_next;
 	return at;
 }
@@ -44,7 +44,7 @@ static void grow_table(struct tree *t)
 		struct inode *next;
 
 		for (struct inode *i = old[b]; i; i = next) {
-			struct inode **at = &table[hash_ino(i->ino, n)];
+			struct inode **at = &table[hash_ino(i->facts.ino, n)];
 
 			next = i->hash_next;
 			i->hash_next = *at;
@@ -87,31 +87,18 @@ static _Atomic uint32_t *edits_of(struct tree *t, uint64_t ino)
 
 void inode_new_version(struct inode *i)
 {
-	atomic_fetch_add(edits_of(i->tree, i->ino), 1);
+	atomic_fetch_add(edits_of(i->tree, i->facts.ino), 1);
 	atomic_store(&i->version, atomic_fetch_add(&i->tree->versions, 1) + 1);
 }
 
 void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const struct facts *row)
 {
 	i->tree = t;
-	i->ino = row->ino;
+	i->facts = *row;
 	i->realm = t->realms[realm];
-	i->kind = row->kind;
 	i->refs = 1;
 	rwlock_init(&i->rw, RANK_INODE);
 	lock_init(&i->attr, RANK_ATTR);
-	atomic_init(&i->size_bytes, row->size_bytes);
-	i->row_stored_bytes = row->stored_bytes;
-	i->file_id = row->file_id;
-	i->mode = row->mode;
-	i->nlink = row->nlink;
-	i->uid = row->uid;
-	i->gid = row->gid;
-	i->rdev = row->rdev;
-	i->atime_ns = row->atime_ns;
-	i->mtime_ns = row->mtime_ns;
-	i->ctime_ns = row->ctime_ns;
-	i->btime_ns = row->btime_ns;
 	/* The same whenever an unchanged file is loaded again. Times alone would not tell: with the kernel's writeback cache
 	 * they come after the data. */
 	atomic_init(&i->version, (((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes) * 31 +
@@ -146,7 +133,7 @@ static void add_locked(struct inode *i)
 
 	if (t->ninodes++ > t->nbuckets * 2)
 		grow_table(t);
-	*slot_of(t, i->ino) = i;
+	*slot_of(t, i->facts.ino) = i;
 	account_change(&t->store->account, ACCOUNT_INODES, 0, bytes_of(i));
 	used_locked(i);
 }
@@ -173,7 +160,7 @@ struct inode *inode_get_made(struct inode *made)
 	struct inode *i;
 
 	lock_acquire(&t->lock);
-	i = inode_use_locked(t, made->ino);
+	i = inode_use_locked(t, made->facts.ino);
 	if (!i)
 		add_locked(made);
 	lock_release(&t->lock);
@@ -190,7 +177,7 @@ bool inode_release_locked(struct inode *i, uint64_t n)
 	i->refs -= n;
 	if (i->refs)
 		return false;
-	*slot_of(t, i->ino) = i->hash_next;
+	*slot_of(t, i->facts.ino) = i->hash_next;
 	t->ninodes--;
 	account_change(&t->store->account, ACCOUNT_INODES, bytes_of(i), 0);
 	account_change(&t->store->account, ACCOUNT_ARRAYS, i->array_bytes, 0);
@@ -236,7 +223,7 @@ bool inode_has_name(struct inode *i)
 	bool named;
 
 	lock_acquire(&i->attr);
-	named = i->nlink;
+	named = i->facts.nlink;
 	lock_release(&i->attr);
 	return named;
 }
@@ -248,17 +235,17 @@ void inode_stat(struct inode *i, struct tree_attr *out)
 	memset(st, 0, sizeof(*st));
 	out->attr_ms = out->name_ms = TREE_KEEP_MS;
 	lock_acquire(&i->attr);
-	st->st_ino = i->ino;
-	st->st_mode = i->mode;
-	st->st_nlink = i->nlink;
-	st->st_uid = i->uid;
-	st->st_gid = i->gid;
-	st->st_rdev = i->rdev;
-	st->st_atim = clock_timespec(i->atime_ns);
-	st->st_mtim = clock_timespec(i->mtime_ns);
-	st->st_ctim = clock_timespec(i->ctime_ns);
-	st->st_size = (off_t)atomic_load(&i->size_bytes);
-	st->st_blocks = (blkcnt_t)((i->row_stored_bytes + 511) / 512);
+	st->st_ino = i->facts.ino;
+	st->st_mode = inode_mode(i);
+	st->st_nlink = i->facts.nlink;
+	st->st_uid = i->facts.uid;
+	st->st_gid = i->facts.gid;
+	st->st_rdev = i->facts.rdev;
+	st->st_atim = clock_timespec(i->facts.atime_ns);
+	st->st_mtim = clock_timespec(i->facts.mtime_ns);
+	st->st_ctim = clock_timespec(i->facts.ctime_ns);
+	st->st_size = (off_t)inode_size(i);
+	st->st_blocks = (blkcnt_t)((i->facts.stored_bytes + 511) / 512);
 	if (i->realm->stat_locked)
 		i->realm->stat_locked(i, out);
 	lock_release(&i->attr);
@@ -306,8 +293,8 @@ void inode_drop_array(struct inode *i)
 	if (!a)
 		return;
 	lock_acquire(&i->attr);
-	i->row_stored_bytes = atomic_load(&a->stored_bytes);
-	i->file_id = a->file_id;
+	i->facts.stored_bytes = atomic_load(&a->stored_bytes);
+	i->facts.file_id = a->file_id;
 	i->array = NULL;
 	lock_release(&i->attr);
 	array_close(a);
@@ -317,7 +304,7 @@ void inode_array_changed(struct inode *i)
 {
 	struct array *a = i->array;
 
-	atomic_store(&i->size_bytes, a->size_bytes);
+	inode_set_size(i, a->size_bytes);
 }
 
 void inode_rest(struct inode *i)

@@ -1,9 +1,10 @@
 /*
- * Facts of a known file or directory, of whichever world: its attributes, its array while that is open, and who uses it. Each world
- * has a struct of its own that begins with this one.
+ * A known file or directory, of whichever world: its facts, its array while that is open, and who uses it. Each world has a struct of
+ * its own that begins with this one.
  *
- * Locks: refs by RANK_ICACHE; mode, owner, link count and times by attr (RANK_ATTR); the array's data and size by rw
- * (RANK_INODE). size_bytes is a copy of the array's size that stat reads without a lock.
+ * Locks: refs by RANK_ICACHE; mode, owner, link count, parent and times by attr (RANK_ATTR); the array's data and size by rw
+ * (RANK_INODE). inode_mode and inode_size need neither: they may be read while they change. While the array is open, it says how much
+ * is stored, and in which file; the facts are of before.
  */
 #ifndef SPILLFS_TREE_INODE_H
 #define SPILLFS_TREE_INODE_H
@@ -26,9 +27,8 @@ struct upload;
 
 struct inode {
 	struct tree *tree;
-	uint64_t ino;
+	struct facts facts;
 	const struct realm_ops *realm;
-	enum array_kind kind; /* a directory's: the class of what is made in it */
 	struct inode *hash_next;
 	uint64_t refs;
 	bool dirty;          /* the commit's list has a reference; RANK_ICACHE */
@@ -36,17 +36,9 @@ struct inode {
 
 	struct rwlock rw;
 	_Atomic(struct array *) array;
-	_Atomic uint64_t size_bytes;
-	uint64_t row_stored_bytes; /* while there is no array */
-	uint64_t file_id;
 
 	struct lock attr;
-	_Atomic uint32_t mode; /* its type never changes, and is read without the lock */
 	atomic_bool lost_bits; /* some were taken away (live/privs.c): the kernel is to keep no attributes of it */
-	uint32_t nlink, uid, gid;
-	uint64_t rdev;
-	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
-
 	atomic_int nholds;       /* opens and views that use the array */
 	atomic_int ncached;      /* opens whose pages the kernel caches */
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
@@ -55,6 +47,26 @@ struct inode {
 	atomic_bool stale_pages; /* written around the cache while nobody had it open */
 	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
+
+static inline uint32_t inode_mode(const struct inode *i)
+{
+	return __atomic_load_n(&i->facts.mode, __ATOMIC_RELAXED);
+}
+
+static inline void inode_set_mode(struct inode *i, uint32_t mode)
+{
+	__atomic_store_n(&i->facts.mode, mode, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t inode_size(const struct inode *i)
+{
+	return __atomic_load_n(&i->facts.size_bytes, __ATOMIC_RELAXED);
+}
+
+static inline void inode_set_size(struct inode *i, uint64_t size_bytes)
+{
+	__atomic_store_n(&i->facts.size_bytes, size_bytes, __ATOMIC_RELAXED);
+}
 
 /* Inodes of the live tree by their last use; RANK_ICACHE. */
 struct idle_list {

@@ -48,7 +48,7 @@ int tree_unwritten_all(struct tree *t, struct tree_inos *out)
 	for (size_t b = 0; b < t->nbuckets && !err; b++) {
 		for (struct inode *i = t->table[b]; i && !err; i = i->hash_next) {
 			if (atomic_load(&i->nmappable) > 0)
-				err = inos_add(&s, i->ino);
+				err = inos_add(&s, i->facts.ino);
 		}
 	}
 	lock_release(&t->lock);

@@ -54,17 +54,17 @@ static int length_text(struct inode *i, char **out)
 	if (*dtype)
 		dtype_size(dtype, &bytes);
 	free(dtype);
-	return asprintf(out, "%llu", (unsigned long long)(atomic_load(&i->size_bytes) / bytes)) < 0 ? -ENOMEM : 0;
+	return asprintf(out, "%llu", (unsigned long long)(inode_size(i) / bytes)) < 0 ? -ENOMEM : 0;
 }
 
 /* The text of a read-only attribute. */
 static int describe(struct inode *i, const char *name, char **out)
 {
-	const struct class *class = class_by_kind(i->kind);
+	const struct class *class = class_by_kind(i->facts.kind);
 	struct array *a;
 	int err;
 
-	if (!S_ISREG(i->mode))
+	if (!S_ISREG(inode_mode(i)))
 		return -ENODATA;
 	if (!strcmp(name, SPILLFS_XATTR_KIND)) {
 		*out = strdup(class ? class->kind_name : "view");
@@ -89,7 +89,7 @@ static int default_locked(struct inode *i, const char *name, void **out, size_t 
 	char *text = NULL;
 	int err = 0;
 
-	if (S_ISREG(i->mode) && !strcmp(name, SPILLFS_XATTR_DTYPE))
+	if (S_ISREG(inode_mode(i)) && !strcmp(name, SPILLFS_XATTR_DTYPE))
 		err = setting_dtype_locked(i, &text);
 	else if (setting_inherited_name(name))
 		text = setting_text_locked(i, name);
@@ -129,7 +129,7 @@ static int show_acl(struct inode *i, const char *name, void **value, size_t len)
 	int err;
 
 	lock_acquire(&i->attr);
-	err = acl_show(name, *value, len, i->mode);
+	err = acl_show(name, *value, len, inode_mode(i));
 	lock_release(&i->attr);
 	if (err) {
 		free(*value);
@@ -160,7 +160,8 @@ int xattr_get(struct inode *i, const char *name, void **out, size_t *len_out)
 	meta_unlock(m);
 	if (!err && acl_is_name(name))
 		err = show_acl(i, name, out, *len_out);
-	if ((!err || err == -ENODATA) && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->kind == ARRAY_LAYERED && S_ISREG(i->mode)) {
+	if ((!err || err == -ENODATA) && !strcmp(name, SPILLFS_XATTR_BLOCK_SIZE) && i->facts.kind == ARRAY_LAYERED &&
+	    S_ISREG(inode_mode(i))) {
 		if (!err)
 			free(*out);
 		err = block_size_text(i, out, len_out);

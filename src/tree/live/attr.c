@@ -37,31 +37,31 @@ static void apply(struct inode *i, unsigned set, const struct stat *st, uint32_t
 	now = inode_stamp_ns(i->tree);
 	lock_acquire(&i->attr);
 	if (set & TREE_SET_MODE)
-		i->mode = (i->mode & S_IFMT) | (st->st_mode & 07777 & ~lost);
+		inode_set_mode(i, (inode_mode(i) & S_IFMT) | (st->st_mode & 07777 & ~lost));
 	if (set & TREE_SET_UID)
-		i->uid = st->st_uid;
+		i->facts.uid = st->st_uid;
 	if (set & TREE_SET_GID)
-		i->gid = st->st_gid;
+		i->facts.gid = st->st_gid;
 	if (set & TREE_SET_ATIME)
-		i->atime_ns = clock_ns(st->st_atim);
+		i->facts.atime_ns = clock_ns(st->st_atim);
 	else if (set & TREE_SET_ATIME_NOW)
-		i->atime_ns = now;
+		i->facts.atime_ns = now;
 	if (set & TREE_SET_MTIME)
-		i->mtime_ns = clock_ns(st->st_mtim);
+		i->facts.mtime_ns = clock_ns(st->st_mtim);
 	else if (set & (TREE_SET_MTIME_NOW | TREE_SET_SIZE))
-		i->mtime_ns = now;
-	i->ctime_ns = set & TREE_SET_CTIME ? clock_ns(st->st_ctim) : now;
+		i->facts.mtime_ns = now;
+	i->facts.ctime_ns = set & TREE_SET_CTIME ? clock_ns(st->st_ctim) : now;
 	lock_release(&i->attr);
 	live_mark_changed(i);
 }
 
 static int resize(struct inode *i, off_t size, struct tree_file *f)
 {
-	uint64_t before = atomic_load(&i->size_bytes);
+	uint64_t before = inode_size(i);
 	int err;
 
-	if (!S_ISREG(i->mode))
-		return S_ISDIR(i->mode) ? -EISDIR : -EINVAL;
+	if (!S_ISREG(inode_mode(i)))
+		return S_ISDIR(inode_mode(i)) ? -EISDIR : -EINVAL;
 	if (size < 0)
 		return -EINVAL;
 	err = edit_resize(i, (uint64_t)size, f ? &((struct live_file *)f)->writer : NULL);

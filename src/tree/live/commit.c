@@ -37,13 +37,13 @@ static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
 
 static int gather_names_locked(struct inode *i, struct index_record *r)
 {
-	const struct class *class = class_by_kind(i->kind);
+	const struct class *class = class_by_kind(i->facts.kind);
 	char path[4096] = "", *dtype = NULL, *shape = NULL;
 	int err = 0;
 
-	if (i->nlink && class)
-		meta_path_locked(i->tree->store->meta, class->ino, i->ino, path, sizeof(path));
-	if (S_ISREG(i->mode)) {
+	if (i->facts.nlink && class)
+		meta_path_locked(i->tree->store->meta, class->ino, i->facts.ino, path, sizeof(path));
+	if (S_ISREG(inode_mode(i))) {
 		err = setting_dtype_locked(i, &dtype);
 		shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE);
 	}
@@ -58,7 +58,7 @@ static int gather_target_locked(struct inode *i, struct index_record *r)
 {
 	void *target;
 	size_t len;
-	int err = meta_blob_get_locked(i->tree->store->meta, i->ino, META_BLOB_SYMLINK, &target, &len);
+	int err = meta_blob_get_locked(i->tree->store->meta, i->facts.ino, META_BLOB_SYMLINK, &target, &len);
 
 	if (err)
 		return err;
@@ -72,10 +72,10 @@ static int gather_locked(struct inode *i, const struct facts *row, struct index_
 {
 	int err = gather_names_locked(i, r);
 
-	if (!err && S_ISLNK(i->mode))
+	if (!err && S_ISLNK(inode_mode(i)))
 		err = gather_target_locked(i, r);
 	if (!err && atomic_load(&live_of(i)->has_xattrs))
-		err = meta_xattr_walk_locked(i->tree->store->meta, i->ino, add_xattr, r);
+		err = meta_xattr_walk_locked(i->tree->store->meta, i->facts.ino, add_xattr, r);
 	if (err)
 		return err;
 	atomic_store(&live_of(i)->xattrs_bytes, r->xattrs_len);
@@ -92,8 +92,8 @@ static int note_facts_locked(struct inode *i, struct index_record *r)
 	size_t len = 0;
 	int err = 0;
 
-	if (i->kind == ARRAY_COLUMN && S_ISREG(i->mode) && !r->facts.file_id)
-		err = meta_blob_get_locked(s->meta, i->ino, META_BLOB_INLINE, &data, &len);
+	if (i->facts.kind == ARRAY_COLUMN && S_ISREG(inode_mode(i)) && !r->facts.file_id)
+		err = meta_blob_get_locked(s->meta, i->facts.ino, META_BLOB_INLINE, &data, &len);
 	if (err && err != -ENOENT)
 		return err;
 	err = index_record_set_data(r, data, len);
@@ -101,7 +101,7 @@ static int note_facts_locked(struct inode *i, struct index_record *r)
 	if (err)
 		return err;
 	layers_lock(s->layers);
-	err = layers_note_inode_locked(s->layers, r, i->kind == ARRAY_COLUMN, NULL);
+	err = layers_note_inode_locked(s->layers, r, i->facts.kind == ARRAY_COLUMN, NULL);
 	layers_unlock(s->layers);
 	return err;
 }
@@ -109,11 +109,11 @@ static int note_facts_locked(struct inode *i, struct index_record *r)
 /* Stages the facts that the log has to know, and the array's own rows. */
 static int stage_facts_locked(struct inode *i, struct array *a, const struct facts *row)
 {
-	bool changed = atomic_exchange(&live_of(i)->facts_changed, false) && row->nlink, layered = a && i->kind == ARRAY_LAYERED;
+	bool changed = atomic_exchange(&live_of(i)->facts_changed, false) && row->nlink, layered = a && i->facts.kind == ARRAY_LAYERED;
 	struct index_record *r = NULL;
 	int err = a && !layered ? array_stage_locked(a, NULL, changed) : 0;
 
-	if (err || i->kind == ARRAY_BUCKET || (!layered && !changed))
+	if (err || i->facts.kind == ARRAY_BUCKET || (!layered && !changed))
 		return err;
 	err = index_record_new(row->ino, &r);
 	if (!err)
@@ -233,7 +233,7 @@ static int list_open(struct tree *t, struct inode ***out, size_t *n_out)
 	v = malloc((t->ninodes + 1) * sizeof(*v));
 	for (size_t b = 0; v && b < t->nbuckets; b++) {
 		for (struct inode *i = t->table[b]; i; i = i->hash_next) {
-			if (i->realm->fixed || i->kind != ARRAY_LAYERED || !S_ISREG(i->mode))
+			if (i->realm->fixed || i->facts.kind != ARRAY_LAYERED || !S_ISREG(inode_mode(i)))
 				continue;
 			i->refs++;
 			v[n++] = i;

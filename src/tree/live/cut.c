@@ -79,7 +79,7 @@ int cut_resume(struct tree *t)
 		err = next_cut(t, after, &i);
 		if (err || !i)
 			break;
-		after = i->ino;
+		after = i->facts.ino;
 		rwlock_exclusive(&i->rw);
 		err = inode_need_array(i, &a);
 		rwlock_release(&i->rw);

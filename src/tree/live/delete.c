@@ -20,10 +20,10 @@ static int delete_locked(struct inode *i, struct array *a)
 	int err = a ? array_drop_locked(a) : 0;
 
 	layers_lock(s->layers);
-	if (!err && class_is_logged(i->kind))
-		err = layers_note_gone_locked(s->layers, i->ino, i->kind == ARRAY_COLUMN);
+	if (!err && class_is_logged(i->facts.kind))
+		err = layers_note_gone_locked(s->layers, i->facts.ino, i->facts.kind == ARRAY_COLUMN);
 	layers_unlock(s->layers);
-	return err ? err : meta_inode_delete_locked(s->meta, i->ino);
+	return err ? err : meta_inode_delete_locked(s->meta, i->facts.ino);
 }
 
 /* Nobody else knows the inode. */
@@ -33,7 +33,7 @@ static void delete_inode(struct inode *i)
 	struct array *a = NULL;
 	int err = 0;
 
-	if (S_ISREG(i->mode)) {
+	if (S_ISREG(inode_mode(i))) {
 		rwlock_exclusive(&i->rw);
 		err = inode_need_array(i, &a);
 		if (!err)
@@ -51,7 +51,7 @@ static void delete_inode(struct inode *i)
 	if (store_others_lack(s))
 		commit_ask(s->commit);
 	if (err)
-		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->ino, strerror(-err));
+		log_warn("inode %llu: not deleted before the next mount: %s", (unsigned long long)i->facts.ino, strerror(-err));
 }
 
 /* Begins to give back the data of a bucket that nobody knows. If that takes several commits, the bucket is dirty afterwards, which
@@ -61,7 +61,7 @@ static void cut_orphan(struct inode *i)
 	struct array *a;
 	bool cutting;
 
-	if (i->kind != ARRAY_BUCKET || !S_ISREG(i->mode))
+	if (i->facts.kind != ARRAY_BUCKET || !S_ISREG(inode_mode(i)))
 		return;
 	rwlock_exclusive(&i->rw);
 	/* delete_inode tries again, and says what fails. */
@@ -76,7 +76,7 @@ static void cut_orphan(struct inode *i)
 void live_forgetting(struct inode *i)
 {
 	leaving_expect(i);
-	if (!i->nlink)
+	if (!i->facts.nlink)
 		room_free(i->tree); /* it may be the last of a deleted file */
 }
 
@@ -96,14 +96,14 @@ void live_put(struct inode *i, uint64_t n)
 	lock_release(&t->lock);
 	if (!last)
 		return;
-	if (!i->nlink)
+	if (!i->facts.nlink)
 		cut_orphan(i);
 	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */
 	meta_lock(m);
 	lock_acquire(&t->lock);
 	last = inode_release_locked(i, n);
 	lock_release(&t->lock);
-	named = !last || i->nlink;
+	named = !last || i->facts.nlink;
 	if (last && named)
 		inode_free(i);
 	meta_unlock(m);

@@ -16,7 +16,7 @@ static uint64_t owed_by(const struct inode *i)
 {
 	uint64_t xattrs = atomic_load(&live_of(i)->xattrs_bytes);
 
-	return ROOM_INODE_BYTES + (i->kind != ARRAY_BUCKET && xattrs != UINT64_MAX ? xattrs : 0);
+	return ROOM_INODE_BYTES + (i->facts.kind != ARRAY_BUCKET && xattrs != UINT64_MAX ? xattrs : 0);
 }
 
 void live_mark_dirty(struct inode *i)
@@ -53,11 +53,11 @@ void live_touch(struct inode *i, unsigned which)
 
 	lock_acquire(&i->attr);
 	if (which & TREE_SET_ATIME)
-		i->atime_ns = now;
+		i->facts.atime_ns = now;
 	if (which & TREE_SET_MTIME)
-		i->mtime_ns = now;
+		i->facts.mtime_ns = now;
 	if (which & TREE_SET_CTIME)
-		i->ctime_ns = now;
+		i->facts.ctime_ns = now;
 	lock_release(&i->attr);
 	if (which != TREE_SET_ATIME)
 		live_mark_changed(i);
@@ -67,12 +67,12 @@ void live_touch(struct inode *i, unsigned which)
 
 void live_log_enter(struct inode *i)
 {
-	if (i->kind != ARRAY_BUCKET)
+	if (i->facts.kind != ARRAY_BUCKET)
 		commit_gate_enter(i->tree->store->commit);
 }
 
 void live_log_leave(struct inode *i)
 {
-	if (i->kind != ARRAY_BUCKET)
+	if (i->facts.kind != ARRAY_BUCKET)
 		commit_gate_leave(i->tree->store->commit);
 }

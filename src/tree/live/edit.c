@@ -43,7 +43,7 @@ static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), v
 	struct commit *c = i->tree->store->commit;
 	int err;
 
-	if (i->kind != ARRAY_LAYERED)
+	if (i->facts.kind != ARRAY_LAYERED)
 		return edit_once(i, fn, ctx);
 	commit_freeze_enter(c);
 	err = edit_once(i, fn, ctx);
@@ -204,12 +204,12 @@ static int do_end_all(struct array *a, void *ctx)
 
 int edit_end_run(struct inode *i, struct runs_writer *w, bool unsure)
 {
-	return i->kind == ARRAY_BUCKET ? edit_array(i, unsure ? do_end_all : do_end_run, w) : 0;
+	return i->facts.kind == ARRAY_BUCKET ? edit_array(i, unsure ? do_end_all : do_end_run, w) : 0;
 }
 
 void edit_leave(struct inode *i, const struct runs_writer *w)
 {
-	if (i->kind != ARRAY_BUCKET)
+	if (i->facts.kind != ARRAY_BUCKET)
 		return;
 	rwlock_exclusive(&i->rw);
 	if (i->array)
@@ -236,7 +236,7 @@ int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out)
 	struct inode *i;
 	int err = inode_find(t, ino, &i);
 
-	if (!err && (!S_ISREG(i->mode) || i->kind != ARRAY_BUCKET))
+	if (!err && (!S_ISREG(inode_mode(i)) || i->facts.kind != ARRAY_BUCKET))
 		err = -EOPNOTSUPP;
 	if (!err)
 		err = room_need(t, 0);

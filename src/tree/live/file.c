@@ -98,10 +98,10 @@ static int open_file(struct live_file *f, struct inode *i, const struct tree_cal
 	}
 	if (err)
 		return err;
-	count_open(f, i->kind);
+	count_open(f, i->facts.kind);
 	inode_ref(i);
 	f->base.inode = f->base.pages = i;
-	f->told_bytes = atomic_load(&i->size_bytes);
+	f->told_bytes = inode_size(i);
 	if (writes(&f->base))
 		atomic_fetch_add(&live_of(i)->nwriters, 1);
 	if (tells_of_closes(f)) {
@@ -175,9 +175,9 @@ static int end_run(struct live_file *f)
 	bool unsure = i->tree->sizes_stick, grew = atomic_load(&f->writer.grew);
 	uint64_t size;
 
-	if (i->kind != ARRAY_BUCKET || !writes(&f->base))
+	if (i->facts.kind != ARRAY_BUCKET || !writes(&f->base))
 		return 0;
-	size = atomic_load(&i->size_bytes);
+	size = inode_size(i);
 	if (!grew && (!unsure || size <= f->told_bytes))
 		return 0;
 	f->told_bytes = size;
@@ -231,7 +231,7 @@ static void note_read(struct inode *i)
 
 	now = inode_stamp_ns(i->tree);
 	lock_acquire(&i->attr);
-	due = i->atime_ns <= i->mtime_ns || i->atime_ns <= i->ctime_ns || now - i->atime_ns > RELATIME_NS;
+	due = i->facts.atime_ns <= i->facts.mtime_ns || i->facts.atime_ns <= i->facts.ctime_ns || now - i->facts.atime_ns > RELATIME_NS;
 	lock_release(&i->attr);
 	if (due && !store_may_write(i->tree->store, ROOM_INODE_BYTES))
 		live_touch(i, TREE_SET_ATIME);
@@ -268,7 +268,7 @@ static int seek_file(struct tree_file *f, uint64_t off, int whence, uint64_t *ou
 static void note_write(struct inode *i)
 {
 	lock_acquire(&i->attr);
-	i->mtime_ns = i->ctime_ns = inode_stamp_ns(i->tree);
+	i->facts.mtime_ns = i->facts.ctime_ns = inode_stamp_ns(i->tree);
 	lock_release(&i->attr);
 	live_mark_changed(i);
 }
@@ -312,7 +312,7 @@ static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t 
 {
 	uint64_t from = tail_drop_from(i, before, off);
 
-	changed_pages(i->tree, i->ino, from, off + len - from);
+	changed_pages(i->tree, i->facts.ino, from, off + len - from);
 }
 
 static int write_file(struct tree_file *base, struct edit_bytes *b, const struct tree_write_how *how)
@@ -328,7 +328,7 @@ static int write_file(struct tree_file *base, struct edit_bytes *b, const struct
 	err = privs_drop(i, how->who, PRIVS_DATA, NULL);
 	if (err)
 		return err;
-	before = atomic_load(&i->size_bytes);
+	before = inode_size(i);
 	err = how->who ? write_bytes(f, b) : write_pages(f, b);
 	if (b->off > off && !how->keep_times)
 		note_write(i);
@@ -348,18 +348,18 @@ static int allocate_file(struct tree_file *base, int mode, uint64_t off, uint64_
 	bool punched = false;
 	int err = privs_drop(i, who, PRIVS_DATA, NULL);
 
-	before = atomic_load(&i->size_bytes);
+	before = inode_size(i);
 	if (!err)
 		err = edit_allocate(i, mode, off, len, &live_file_of(base)->writer, &punched);
 	if (!err || punched)
 		note_write(i);
 	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && tail_drop_from(i, before, end) < end)
-		changed_pages(i->tree, i->ino, before, end - before);
+		changed_pages(i->tree, i->facts.ino, before, end - before);
 	if (punched && !atomic_load(&i->ncached))
 		atomic_store(&i->stale_pages, true);
 	/* The kernel drops the pages of what succeeds. */
 	if (punched && err)
-		changed_pages(i->tree, i->ino, off, len);
+		changed_pages(i->tree, i->facts.ino, off, len);
 	return err;
 }
 

@@ -52,7 +52,7 @@ void live_used_locked(struct inode *base)
 {
 	struct live_inode *i = live_of(base);
 
-	if (!S_ISDIR(base->mode) && at_rest_locked(i))
+	if (!S_ISDIR(inode_mode(base)) && at_rest_locked(i))
 		push_locked(&base->tree->awake, i);
 }
 
@@ -133,7 +133,7 @@ bool tree_forgettable(struct tree *t, struct tree_named *out)
 			return false;
 		if (close_array(i)) {
 			meta_lock(t->store->meta);
-			err = meta_name_of_locked(t->store->meta, i->base.ino, &out->parent, out->name);
+			err = meta_name_of_locked(t->store->meta, i->base.facts.ino, &out->parent, out->name);
 			meta_unlock(t->store->meta);
 			/* It comes back to a list when it is used again. */
 			lock_acquire(&t->lock);

@@ -1,8 +1,7 @@
 /*
  * The live tree: buckets/, columns/ and layers/, as rows of meta.db.
  *
- * Locks, besides those of inode.h: names by the meta lock, and the parent of a directory by that or attr: it is written under
- * both.
+ * Locks, besides those of inode.h: names by the meta lock; the parent of a directory is written under that and attr, read under either.
  */
 #ifndef SPILLFS_TREE_LIVE_H
 #define SPILLFS_TREE_LIVE_H
@@ -39,7 +38,6 @@ struct live_inode {
 	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next two */
 	struct live_inode *older, *younger;
 	struct through through;
-	uint64_t parent;
 	atomic_int nwriters;         /* opens that can write */
 	atomic_int nkept;            /* opens no descriptor of which was closed, if the kernel tells */
 	int64_t leaving_ns;          /* leaving.c; RANK_ICACHE, as the next line */

@@ -41,7 +41,6 @@ int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	if (!live)
 		return -ENOMEM;
 	inode_init(&live->base, t, REALM_LIVE, &row);
-	live->parent = row.parent;
 	atomic_init(&live->has_xattrs, -1);
 	atomic_init(&live->has_capabilities, -1);
 	atomic_init(&live->xattrs_bytes, UINT64_MAX);
@@ -55,12 +54,7 @@ void live_row(struct inode *i, struct facts *out)
 	struct array *a = i->array;
 
 	lock_acquire(&i->attr);
-	*out = (struct facts){
-		.ino = i->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink, .uid = i->uid, .gid = i->gid,
-		.rdev = i->rdev, .size_bytes = atomic_load(&i->size_bytes), .stored_bytes = i->row_stored_bytes,
-		.file_id = i->file_id, .parent = live_of(i)->parent, .atime_ns = i->atime_ns, .mtime_ns = i->mtime_ns,
-		.ctime_ns = i->ctime_ns, .btime_ns = i->btime_ns,
-	};
+	*out = i->facts;
 	lock_release(&i->attr);
 	if (a) {
 		out->size_bytes = a->size_bytes;
@@ -83,14 +77,14 @@ static bool has_xattrs_locked(struct inode *i)
 {
 	bool any = false;
 
-	if (atomic_load(&live_of(i)->has_xattrs) < 0 && !meta_xattr_walk_locked(i->tree->store->meta, i->ino, see_any, &any))
+	if (atomic_load(&live_of(i)->has_xattrs) < 0 && !meta_xattr_walk_locked(i->tree->store->meta, i->facts.ino, see_any, &any))
 		atomic_store(&live_of(i)->has_xattrs, any);
 	return atomic_load(&live_of(i)->has_xattrs);
 }
 
 int live_stored_locked(struct inode *i, const char *name, void **out, size_t *len_out)
 {
-	int err = has_xattrs_locked(i) ? meta_xattr_get_locked(i->tree->store->meta, i->ino, name, out, len_out) : -ENODATA;
+	int err = has_xattrs_locked(i) ? meta_xattr_get_locked(i->tree->store->meta, i->facts.ino, name, out, len_out) : -ENODATA;
 
 	if (err == -ENODATA && !strcmp(name, PRIVS_XATTR))
 		atomic_store(&live_of(i)->has_capabilities, 0);
@@ -102,7 +96,7 @@ char *live_dtype_locked(struct inode *i)
 	const char *dtype = NULL;
 	char name[META_NAME_MAX + 1];
 
-	if (!meta_name_of_locked(i->tree->store->meta, i->ino, NULL, name))
+	if (!meta_name_of_locked(i->tree->store->meta, i->facts.ino, NULL, name))
 		dtype = dtype_of_name(name);
 	return strdup(dtype ? dtype : "");
 }

@@ -61,28 +61,28 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	int64_t ctime;
 
 	lock_acquire(&i->attr);
-	nlink = i->nlink += (uint32_t)delta;
-	ctime = i->ctime_ns = inode_stamp_ns(i->tree);
-	live_of(i)->parent = parent;
+	nlink = i->facts.nlink += (uint32_t)delta;
+	ctime = i->facts.ctime_ns = inode_stamp_ns(i->tree);
+	i->facts.parent = parent;
 	lock_release(&i->attr);
 	inode_new_version(i);
 	/* The log need not know of a file that has lost its last name. */
-	if (nlink && i->kind != ARRAY_BUCKET)
+	if (nlink && i->facts.kind != ARRAY_BUCKET)
 		live_mark_changed(i);
-	return meta_inode_relink_locked(i->tree->store->meta, i->ino, nlink, parent, ctime);
+	return meta_inode_relink_locked(i->tree->store->meta, i->facts.ino, nlink, parent, ctime);
 }
 
 /* Notes in the layers' log what a name stands for. */
 static int note_name(struct inode *dir, const char *name, uint64_t ino)
 {
-	if (!class_is_logged(dir->kind))
+	if (!class_is_logged(dir->facts.kind))
 		return 0;
-	return layers_note_name(dir->tree->store->layers, dir->ino, name, ino, dir->kind == ARRAY_COLUMN);
+	return layers_note_name(dir->tree->store->layers, dir->facts.ino, name, ino, dir->facts.kind == ARRAY_COLUMN);
 }
 
 static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)
 {
-	int err = meta_name_insert_locked(dir->tree->store->meta, dir->ino, name, ino);
+	int err = meta_name_insert_locked(dir->tree->store->meta, dir->facts.ino, name, ino);
 
 	return err ? err : note_name(dir, name, ino);
 }
@@ -90,7 +90,7 @@ static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)
 /* The entry stands for another inode, at the same place in the order of readdir, so that a walk meets it once. */
 static int point_name_locked(struct inode *dir, const char *name, uint64_t ino)
 {
-	int err = meta_name_point_locked(dir->tree->store->meta, dir->ino, name, ino);
+	int err = meta_name_point_locked(dir->tree->store->meta, dir->facts.ino, name, ino);
 
 	return err ? err : note_name(dir, name, ino);
 }
@@ -98,7 +98,7 @@ static int point_name_locked(struct inode *dir, const char *name, uint64_t ino)
 /* The entry is called newname, at the same place. */
 static int rename_entry_locked(struct inode *dir, const char *name, const char *newname, uint64_t ino)
 {
-	int err = meta_name_move_locked(dir->tree->store->meta, dir->ino, name, newname);
+	int err = meta_name_move_locked(dir->tree->store->meta, dir->facts.ino, name, newname);
 
 	if (!err)
 		err = note_name(dir, name, 0);
@@ -107,7 +107,7 @@ static int rename_entry_locked(struct inode *dir, const char *name, const char *
 
 static int remove_name_locked(struct inode *dir, const char *name)
 {
-	int err = meta_name_delete_locked(dir->tree->store->meta, dir->ino, name);
+	int err = meta_name_delete_locked(dir->tree->store->meta, dir->facts.ino, name);
 
 	return err ? err : note_name(dir, name, 0);
 }
@@ -160,7 +160,7 @@ static int collect_defaults_locked(struct inode *parent, struct inherit *out)
 	*out = (struct inherit){ 0 };
 	if (!atomic_load(&live_of(parent)->has_xattrs))
 		return 0;
-	err = meta_xattr_walk_locked(parent->tree->store->meta, parent->ino, collect_default, out);
+	err = meta_xattr_walk_locked(parent->tree->store->meta, parent->facts.ino, collect_default, out);
 	if (!err && out->acl && acl_check(out->acl, out->acl_len))
 		err = -EIO;
 	if (err)
@@ -232,11 +232,11 @@ static int make_locked(struct inode *parent, const struct realm_new *what, struc
 	struct meta *m = t->store->meta;
 	uint64_t there;
 	bool any;
-	int err = meta_name_find_locked(m, parent->ino, what->name, &there);
+	int err = meta_name_find_locked(m, parent->facts.ino, what->name, &there);
 
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
-	if (!parent->nlink)
+	if (!parent->facts.nlink)
 		return -ENOENT;
 	err = inherit_locked(parent, row, what->who->umask, NULL, &any);
 	if (!err && what->target)
@@ -244,7 +244,7 @@ static int make_locked(struct inode *parent, const struct realm_new *what, struc
 	if (!err)
 		err = add_name_locked(parent, what->name, row->ino);
 	if (!err && S_ISDIR(row->mode))
-		err = relink_locked(parent, 1, live_of(parent)->parent);
+		err = relink_locked(parent, 1, parent->facts.parent);
 	if (!err)
 		err = live_get_locked(t, row->ino, out);
 	if (!err)
@@ -266,13 +266,13 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 	if (err)
 		return err;
 	lock_acquire(&parent->attr);
-	if (parent->mode & S_ISGID) {
-		row.gid = parent->gid;
+	if (inode_mode(parent) & S_ISGID) {
+		row.gid = parent->facts.gid;
 		if (S_ISDIR(mode))
 			row.mode |= S_ISGID;
 	}
 	lock_release(&parent->attr);
-	row.kind = parent->kind;
+	row.kind = parent->facts.kind;
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	if (S_ISDIR(mode))
 		row.parent = parent_ino;
@@ -283,7 +283,7 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 	meta_inode_next_locked(m, &row.ino);
 	err = make_locked(parent, what, &row, &i);
 	meta_unlock(m);
-	if (!err && i->kind != ARRAY_BUCKET)
+	if (!err && i->facts.kind != ARRAY_BUCKET)
 		live_mark_changed(i);
 	live_log_leave(parent);
 	if (err)
@@ -302,9 +302,9 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 
 	if (!err)
 		err = inode_find(t, ino, &i);
-	if (!err && S_ISDIR(i->mode))
+	if (!err && S_ISDIR(inode_mode(i)))
 		err = -EPERM;
-	if (!err && i->kind != parent->kind)
+	if (!err && i->facts.kind != parent->facts.kind)
 		err = -EXDEV;
 	if (!err)
 		err = room_need(t, ROOM_NAME_BYTES);
@@ -314,9 +314,9 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 	meta_lock(m);
 	err = meta_name_find_locked(m, parent_ino, name, &there);
 	err = err == -ENOENT ? 0 : err ? err : -EEXIST;
-	if (!err && (!i->nlink || !parent->nlink))
+	if (!err && (!i->facts.nlink || !parent->facts.nlink))
 		err = -ENOENT;
-	if (!err && i->nlink >= 65000)
+	if (!err && i->facts.nlink >= 65000)
 		err = -EMLINK;
 	if (!err)
 		err = add_name_locked(parent, name, ino);
@@ -336,11 +336,11 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 /* The inode has one name less in parent; a directory its last. */
 static int unlinked_locked(struct inode *parent, struct inode *i)
 {
-	int err = relink_locked(i, S_ISDIR(i->mode) ? -2 : -1, live_of(i)->parent);
+	int err = relink_locked(i, S_ISDIR(inode_mode(i)) ? -2 : -1, i->facts.parent);
 
 	leaving_expect(i);
-	if (!err && S_ISDIR(i->mode))
-		err = relink_locked(parent, -1, live_of(parent)->parent);
+	if (!err && S_ISDIR(inode_mode(i)))
+		err = relink_locked(parent, -1, parent->facts.parent);
 	return err;
 }
 
@@ -356,7 +356,7 @@ static int replace_name_locked(struct inode *parent, const char *name, struct in
 {
 	int err = unlinked_locked(parent, old);
 
-	return err ? err : point_name_locked(parent, name, i->ino);
+	return err ? err : point_name_locked(parent, name, i->facts.ino);
 }
 
 static int check_removable_locked(struct inode *i, bool dir)
@@ -365,10 +365,10 @@ static int check_removable_locked(struct inode *i, bool dir)
 	int err;
 
 	if (!dir)
-		return S_ISDIR(i->mode) ? -EISDIR : 0;
-	if (!S_ISDIR(i->mode))
+		return S_ISDIR(inode_mode(i)) ? -EISDIR : 0;
+	if (!S_ISDIR(inode_mode(i)))
 		return -ENOTDIR;
-	err = meta_name_empty_locked(i->tree->store->meta, i->ino, &empty);
+	err = meta_name_empty_locked(i->tree->store->meta, i->facts.ino, &empty);
 	return err ? err : empty ? 0 : -ENOTEMPTY;
 }
 
@@ -426,10 +426,10 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	if (err)
 		return err;
 	lock_acquire(&parent->attr);
-	if (parent->mode & S_ISGID)
-		row.gid = parent->gid;
+	if (inode_mode(parent) & S_ISGID)
+		row.gid = parent->facts.gid;
 	lock_release(&parent->attr);
-	row.kind = parent->kind;
+	row.kind = parent->facts.kind;
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
@@ -450,8 +450,8 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 
 static bool may_replace(struct inode *there, struct inode *i, const struct tree_caller *who)
 {
-	return S_ISREG(there->mode) && (!who->uid || who->uid == there->uid ||
-					(there->uid == i->uid && there->gid == i->gid && there->mode == i->mode));
+	return S_ISREG(inode_mode(there)) && (!who->uid || who->uid == there->facts.uid ||
+					(there->facts.uid == i->facts.uid && there->facts.gid == i->facts.gid && inode_mode(there) == inode_mode(i)));
 }
 
 /* Would the kernel let the caller make a name in this directory? Where an ACL decides, only the owner is let. */
@@ -461,11 +461,11 @@ static bool may_add_locked(struct inode *dir, const struct tree_caller *who)
 
 	if (!who->uid)
 		return true;
-	if (who->uid != dir->uid && xattr_has_acl_locked(dir))
+	if (who->uid != dir->facts.uid && xattr_has_acl_locked(dir))
 		return false;
-	if (who->uid != dir->uid)
-		need >>= who->gid == dir->gid || cred_in_group(who->thread, dir->gid) ? 3 : 6;
-	return (dir->mode & need) == need;
+	if (who->uid != dir->facts.uid)
+		need >>= who->gid == dir->facts.gid || cred_in_group(who->thread, dir->facts.gid) ? 3 : 6;
+	return (inode_mode(dir) & need) == need;
 }
 
 static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old,
@@ -473,18 +473,18 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 {
 	struct meta *m = parent->tree->store->meta;
 	uint64_t ino;
-	int err = meta_name_find_locked(m, parent->ino, name, &ino);
+	int err = meta_name_find_locked(m, parent->facts.ino, name, &ino);
 
 	if (!err)
 		err = live_get_locked(parent->tree, ino, old_out);
 	else if (err == -ENOENT)
-		err = parent->nlink ? 0 : -ENOENT;
+		err = parent->facts.nlink ? 0 : -ENOENT;
 	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
 		err = -EEXIST;
 	if (!err && !*old_out && old && !may_add_locked(parent, who))
 		err = -EACCES;
 	if (!err)
-		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->ino);
+		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->facts.ino);
 	return err ? err : relink_locked(i, 1, 0);
 }
 
@@ -524,12 +524,12 @@ int live_rmdir(struct tree *t, uint64_t parent, const char *name)
 /* One half of a rename: a name of i, until now in from, is in to. */
 static int moved_locked(struct inode *i, struct inode *from, struct inode *to)
 {
-	int err = relink_locked(i, 0, S_ISDIR(i->mode) ? to->ino : live_of(i)->parent);
+	int err = relink_locked(i, 0, S_ISDIR(inode_mode(i)) ? to->facts.ino : i->facts.parent);
 
-	if (!err && S_ISDIR(i->mode) && from != to) {
-		err = relink_locked(from, -1, live_of(from)->parent);
+	if (!err && S_ISDIR(inode_mode(i)) && from != to) {
+		err = relink_locked(from, -1, from->facts.parent);
 		if (!err)
-			err = relink_locked(to, 1, live_of(to)->parent);
+			err = relink_locked(to, 1, to->facts.parent);
 	}
 	return err;
 }
@@ -545,22 +545,22 @@ static int check_rename_locked(struct rename *r)
 	struct tree *t = r->from->tree;
 	struct meta *m = t->store->meta;
 	uint64_t ino;
-	int err = meta_name_find_locked(m, r->from->ino, r->name, &ino);
+	int err = meta_name_find_locked(m, r->from->facts.ino, r->name, &ino);
 
 	if (!err)
 		err = live_get_locked(t, ino, &r->source);
 	if (err)
 		return err;
-	err = meta_name_find_locked(m, r->to->ino, r->newname, &ino);
+	err = meta_name_find_locked(m, r->to->facts.ino, r->newname, &ino);
 	if (!err)
 		err = live_get_locked(t, ino, &r->target);
 	else if (err == -ENOENT && !(r->flags & RENAME_EXCHANGE))
 		err = 0;
 	if (err)
 		return err;
-	if (r->source->kind != r->to->kind)
+	if (r->source->facts.kind != r->to->facts.kind)
 		return -EXDEV;
-	if (!r->to->nlink)
+	if (!r->to->facts.nlink)
 		return -ENOENT;
 	if (!r->target)
 		return 0;
@@ -568,7 +568,7 @@ static int check_rename_locked(struct rename *r)
 		return -EEXIST;
 	if (r->source == r->target || (r->flags & RENAME_EXCHANGE))
 		return 0;
-	err = check_removable_locked(r->target, S_ISDIR(r->source->mode));
+	err = check_removable_locked(r->target, S_ISDIR(inode_mode(r->source)));
 	return err;
 }
 
@@ -578,16 +578,16 @@ static int rename_entries_locked(struct rename *r)
 	int err;
 
 	if (r->target && (r->flags & RENAME_EXCHANGE)) {
-		err = point_name_locked(r->to, r->newname, r->source->ino);
-		return err ? err : point_name_locked(r->from, r->name, r->target->ino);
+		err = point_name_locked(r->to, r->newname, r->source->facts.ino);
+		return err ? err : point_name_locked(r->from, r->name, r->target->facts.ino);
 	}
 	if (r->from == r->to && !r->target)
-		return rename_entry_locked(r->from, r->name, r->newname, r->source->ino);
+		return rename_entry_locked(r->from, r->name, r->newname, r->source->facts.ino);
 	err = remove_name_locked(r->from, r->name);
 	if (err)
 		return err;
 	return r->target ? replace_name_locked(r->to, r->newname, r->target, r->source)
-			 : add_name_locked(r->to, r->newname, r->source->ino);
+			 : add_name_locked(r->to, r->newname, r->source->facts.ino);
 }
 
 static int apply_rename_locked(struct rename *r)
@@ -719,6 +719,6 @@ int live_parent(struct tree *t, uint64_t ino, uint64_t *out)
 	int err = inode_find(t, ino, &dir);
 
 	if (!err)
-		*out = live_of(dir)->parent;
+		*out = dir->facts.parent;
 	return err;
 }

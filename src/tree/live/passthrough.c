@@ -134,7 +134,7 @@ static void close_backing(struct inode *i)
 
 static bool is_offered(struct inode *i)
 {
-	return i->kind == ARRAY_COLUMN && kernel_of(i->tree).open;
+	return i->facts.kind == ARRAY_COLUMN && kernel_of(i->tree).open;
 }
 
 static void list(struct inode *i)
@@ -226,7 +226,7 @@ static void unwatch(struct inode *i)
 static void end(struct inode *i)
 {
 	through_refresh_locked(i);
-	if (atomic_load(&live_of(i)->through.watched) && i->nlink)
+	if (atomic_load(&live_of(i)->through.watched) && i->facts.nlink)
 		live_mark_changed(i); /* it may be inline again */
 	close_backing(i);
 	/* First: stat follows it. */
@@ -311,9 +311,9 @@ static void take_times(struct inode *i, const struct io_facts *now)
 
 	inode_saw_stamp(i->tree, now->mtime_ns);
 	if (now->mtime_ns != seen->mtime_ns)
-		i->mtime_ns = i->ctime_ns = now->mtime_ns;
+		i->facts.mtime_ns = i->facts.ctime_ns = now->mtime_ns;
 	if (now->atime_ns != seen->atime_ns)
-		i->atime_ns = now->atime_ns;
+		i->facts.atime_ns = now->atime_ns;
 }
 
 void through_refresh_locked(struct inode *i)
@@ -328,7 +328,7 @@ void through_refresh_locked(struct inode *i)
 	read = now.atime_ns != s->seen.atime_ns;
 	if (moved || (s->recent && atomic_load(&s->watched)))
 		array_refresh(i->array, true);
-	if (i->nlink && (moved || s->recent || read)) /* what has no name is not committed: that would put off its deletion */
+	if (i->facts.nlink && (moved || s->recent || read)) /* what has no name is not committed: that would put off its deletion */
 		live_mark_dirty(i);
 	lock_acquire(&i->attr);
 	take_times(i, &now);
@@ -336,7 +336,7 @@ void through_refresh_locked(struct inode *i)
 	see(i, &now);
 	lock_release(&i->attr);
 	inode_array_changed(i);
-	if (moved && i->nlink)
+	if (moved && i->facts.nlink)
 		live_mark_changed(i);
 }
 
@@ -360,7 +360,7 @@ static void settle_owed(struct inode *i)
 	static const struct tree_caller nobody = { .uid = 65534, .gid = 65534 };
 
 	if (take_owed(i) && privs_drop(i, &nobody, PRIVS_DATA, NULL))
-		log_warn("inode %llu: it was written, and keeps its capabilities: the store is read-only", (unsigned long long)i->ino);
+		log_warn("inode %llu: it was written, and keeps its capabilities: the store is read-only", (unsigned long long)i->facts.ino);
 }
 
 void through_refresh(struct inode *i)

@@ -52,15 +52,15 @@ static uint32_t drop_bits(struct inode *i, const struct tree_caller *who, enum p
 	gid_t gid;
 
 	lock_acquire(&i->attr);
-	mode = i->mode;
-	gid = i->gid;
+	mode = inode_mode(i);
+	gid = i->facts.gid;
 	lock_release(&i->attr);
 	lost = lost_bits(mode, gid, who, change);
 	if (!lost)
 		return 0;
 	lock_acquire(&i->attr);
 	i->lost_bits = true;
-	i->mode &= ~lost;
+	inode_set_mode(i, inode_mode(i) & ~lost);
 	lock_release(&i->attr);
 	return lost;
 }
@@ -72,12 +72,12 @@ static int drop_capabilities(struct inode *i, bool *any_out)
 	int err;
 
 	*any_out = false;
-	if (!atomic_load(&live_of(i)->has_xattrs) || !atomic_load(&live_of(i)->has_capabilities) || S_ISDIR(i->mode))
+	if (!atomic_load(&live_of(i)->has_xattrs) || !atomic_load(&live_of(i)->has_capabilities) || S_ISDIR(inode_mode(i)))
 		return 0;
 	room_free(i->tree);
 	live_log_enter(i);
 	meta_lock(m);
-	err = meta_xattr_remove_locked(m, i->ino, PRIVS_XATTR);
+	err = meta_xattr_remove_locked(m, i->facts.ino, PRIVS_XATTR);
 	if (!err || err == -ENODATA)
 		atomic_store(&live_of(i)->has_capabilities, 0);
 	meta_unlock(m);
@@ -92,12 +92,12 @@ bool privs_any(struct inode *i)
 	void *value = NULL;
 	size_t len;
 
-	if (i->mode & (S_ISUID | S_ISGID))
+	if (inode_mode(i) & (S_ISUID | S_ISGID))
 		return true;
 	if (!atomic_load(&live_of(i)->has_xattrs) || !atomic_load(&live_of(i)->has_capabilities))
 		return false;
 	meta_lock(m);
-	if (meta_xattr_get_locked(m, i->ino, PRIVS_XATTR, &value, &len) == -ENODATA)
+	if (meta_xattr_get_locked(m, i->facts.ino, PRIVS_XATTR, &value, &len) == -ENODATA)
 		atomic_store(&live_of(i)->has_capabilities, 0);
 	meta_unlock(m);
 	free(value);
@@ -119,7 +119,7 @@ int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change
 	if (lost || any)
 		live_touch(i, TREE_SET_CTIME);
 	if (lost)
-		changed_attr(i->tree, i->ino);
+		changed_attr(i->tree, i->facts.ino);
 	if (lost_out)
 		*lost_out = lost;
 	return 0;

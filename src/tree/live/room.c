@@ -73,12 +73,12 @@ void room_measure(struct inode *i)
 	struct meta *m = i->tree->store->meta;
 	uint64_t bytes = 0;
 
-	if (i->kind == ARRAY_BUCKET || atomic_load(&live_of(i)->xattrs_bytes) != UINT64_MAX)
+	if (i->facts.kind == ARRAY_BUCKET || atomic_load(&live_of(i)->xattrs_bytes) != UINT64_MAX)
 		return;
 	meta_lock(m);
 	/* A failure shows where the attributes are needed. */
 	if (atomic_load(&live_of(i)->has_xattrs))
-		meta_xattr_walk_locked(m, i->ino, add_xattr, &bytes);
+		meta_xattr_walk_locked(m, i->facts.ino, add_xattr, &bytes);
 	atomic_store(&live_of(i)->xattrs_bytes, bytes);
 	meta_unlock(m);
 }
@@ -90,7 +90,7 @@ int room_note(struct inode *i)
 	room_measure(i);
 	/* The log is told nothing of a file without a name, whose times the kernel sends before it lets go of it: to wait for room would be
 	 * to wait for that very file. */
-	if (i->kind != ARRAY_BUCKET && inode_has_name(i))
+	if (i->facts.kind != ARRAY_BUCKET && inode_has_name(i))
 		bytes = atomic_load(&live_of(i)->xattrs_bytes);
 	if (bytes > ROOM_NOTE_BYTES)
 		return room_need(i->tree, ROOM_INODE_BYTES + bytes);

@@ -29,7 +29,7 @@ static bool has_tail(const struct inode *i, uint64_t end_bytes)
 
 void tail_resized(struct inode *i, uint64_t old_bytes)
 {
-	bool grew = atomic_load(&i->size_bytes) > old_bytes && has_tail(i, old_bytes);
+	bool grew = inode_size(i) > old_bytes && has_tail(i, old_bytes);
 
 	atomic_store(&live_of(i)->old_end, grew && !i->tree->sizes_stick ? old_bytes : 0);
 }

@@ -52,7 +52,7 @@ static int reconfigure(struct inode *i)
 	struct array_params params;
 	int err;
 
-	if (!S_ISREG(i->mode))
+	if (!S_ISREG(inode_mode(i)))
 		return 0;
 	meta_lock(m);
 	err = setting_params_locked(i, &params);
@@ -68,7 +68,7 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return 0;
 	if (!xattr_is_setting(name))
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
-	if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
+	if (!S_ISREG(inode_mode(i)) && !S_ISDIR(inode_mode(i)))
 		return -EPERM;
 	if (len > DTYPE_TEXT_MAX || memchr(value, 0, len))
 		return -EINVAL;
@@ -105,9 +105,9 @@ static void restore_setting(struct inode *i, const char *name, const struct valu
 	live_log_enter(i);
 	meta_lock(m);
 	if (old->v)
-		meta_xattr_set_locked(m, i->ino, name, old->v, old->len);
+		meta_xattr_set_locked(m, i->facts.ino, name, old->v, old->len);
 	else
-		meta_xattr_remove_locked(m, i->ino, name);
+		meta_xattr_remove_locked(m, i->facts.ino, name);
 	meta_unlock(m);
 	live_log_leave(i);
 }

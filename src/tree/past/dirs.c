@@ -190,7 +190,7 @@ int past_readlink(struct tree *t, uint64_t ino, char **out)
 {
 	struct inode *i;
 
-	if (inode_find(t, ino, &i) || !S_ISLNK(i->mode))
+	if (inode_find(t, ino, &i) || !S_ISLNK(inode_mode(i)))
 		return -EINVAL;
 	*out = strdup(past_of(i)->target);
 	return *out ? 0 : -ENOMEM;

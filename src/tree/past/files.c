@@ -67,7 +67,7 @@ static int hold_state(struct past_inode *p)
 	/* The state in which it was found is gone; the newest may have the same version of it. */
 	if (past_state_of(t, past_number(ROOT_PRESENT, META_INO_ROOT), &state))
 		return -ESTALE;
-	if (state_inode(state, p->ino, &r) || r->version != past_root_of(p->base.ino)) {
+	if (state_inode(state, p->ino, &r) || r->version != past_root_of(p->base.facts.ino)) {
 		state_put(state);
 		return -ESTALE;
 	}
@@ -103,10 +103,10 @@ int past_load(struct inode *i, struct array **out)
 {
 	struct past_inode *p = past_of(i);
 	struct array_params params;
-	const struct facts row = { .ino = p->ino, .kind = i->kind, .mode = i->mode, .nlink = i->nlink,
-					.size_bytes = atomic_load(&i->size_bytes), .stored_bytes = i->row_stored_bytes, .file_id = i->file_id };
+	struct facts row = i->facts;
 	int err = hold_state(p);
 
+	row.ino = p->ino;
 	if (!err)
 		err = setting_params_locked(i, &params);
 	if (err)

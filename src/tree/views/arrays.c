@@ -279,7 +279,7 @@ int views_now(struct inode *i, struct inode **out)
 		return err == -ENOENT ? -ESTALE : err;
 	inode_stat(*out, &attr);
 	lock_acquire(&i->attr);
-	allowed = (*out)->ino == n->node.key.source ||
+	allowed = (*out)->facts.ino == n->node.key.source ||
 		  (views_same_access(&attr.st, &n->source) && clock_monotonic_ns() - atomic_load(&n->answered_ns) < REPLACED_NS);
 	lock_release(&i->attr);
 	if (allowed)

@@ -65,11 +65,11 @@ static void table_attr(struct tree *t, const struct view_columns *c, uint64_t di
 		struct inode *i = c->v[k].inode;
 
 		lock_acquire(&i->attr);
-		all &= i->mode;
-		uids &= i->uid == st->st_uid;
-		gids &= i->gid == st->st_gid;
-		if (i->mtime_ns > clock_ns(st->st_mtim))
-			st->st_mtim = clock_timespec(i->mtime_ns);
+		all &= inode_mode(i);
+		uids &= i->facts.uid == st->st_uid;
+		gids &= i->facts.gid == st->st_gid;
+		if (i->facts.mtime_ns > clock_ns(st->st_mtim))
+			st->st_mtim = clock_timespec(i->facts.mtime_ns);
 		lock_release(&i->attr);
 	}
 	if ((all & 0044) && t->acls && has_acls(t, c, dir))
@@ -228,7 +228,7 @@ static int keep_columns(struct inode *i, const struct view_columns *c)
 	int err = 0;
 
 	for (size_t k = 0; k < c->n && !err; k++)
-		err = inos_add(&now, c->v[k].inode->ino);
+		err = inos_add(&now, c->v[k].inode->facts.ino);
 	if (err) {
 		free(now.v);
 		return err;
@@ -264,7 +264,7 @@ int views_attr(struct inode *i, const struct view_look *look, struct tree_attr *
 	n->told_bytes = size;
 	n->told_uid = out->st.st_uid;
 	lock_release(&i->attr);
-	out->st.st_ino = i->ino;
+	out->st.st_ino = i->facts.ino;
 	out->st.st_nlink = 1; /* of directories: not counted */
 	out->st.st_size = (off_t)size;
 	out->st.st_blocks = size ? TREE_BLOCKS_LEAST : 0; /* the bytes are the array's, counted there */

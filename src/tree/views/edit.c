@@ -98,7 +98,7 @@ static int check_owner(struct inode *i, struct inode *owned, unsigned set, const
 	lock_release(&i->attr);
 	if (known || late || !who->uid || !(set & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID | TREE_SET_ATIME | TREE_SET_MTIME)))
 		return 0;
-	changed_attr(i->tree, i->ino);
+	changed_attr(i->tree, i->facts.ino);
 	return -ESTALE;
 }
 
@@ -124,7 +124,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		return views_getattr(t, ino, out);
 	if (err)
 		return err;
-	err = views_is_fixed(t, target->ino) ? -EROFS : check_owner(i, target, set, who);
+	err = views_is_fixed(t, target->facts.ino) ? -EROFS : check_owner(i, target, set, who);
 	/* The header says how many elements there are. */
 	if (!err && (set & TREE_SET_SIZE)) {
 		err = views_may_write(i);
@@ -135,8 +135,8 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		set &= ~TREE_SET_SIZE;
 	}
 	if (!err && set) {
-		err = realm_of(t, target->ino)->setattr(t, target->ino, set, st, who, NULL, &attr);
-		changed_facts(t, target->ino);
+		err = realm_of(t, target->facts.ino)->setattr(t, target->facts.ino, set, st, who, NULL, &attr);
+		changed_facts(t, target->facts.ino);
 	}
 	inode_put(target, 1);
 	return err ? err : views_getattr(t, ino, out);
@@ -197,7 +197,7 @@ static int check_sticky(struct inode *dir, struct inode *i, const struct tree_ca
 	if (!who || !who->uid || who->uid == owner_of(i))
 		return 0;
 	lock_acquire(&dir->attr);
-	may = !(dir->mode & S_ISVTX) || who->uid == dir->uid;
+	may = !(inode_mode(dir) & S_ISVTX) || who->uid == dir->facts.uid;
 	lock_release(&dir->attr);
 	return may ? 0 : -EPERM;
 }
@@ -225,9 +225,9 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct
 	if (!err) {
 		err = check_sticky(held, i, who);
 		if (!err)
-			err = realm_of(t, held->ino)->unlink(t, held->ino, own, NULL);
-		changed_name(t, held->ino, own);
-		changed_attr(t, i->ino);
+			err = realm_of(t, held->facts.ino)->unlink(t, held->facts.ino, own, NULL);
+		changed_name(t, held->facts.ino, own);
+		changed_attr(t, i->facts.ino);
 	} else if (err == -ENOENT && !find_upload(t, &view_of(dir)->node.key, name, &i)) {
 		err = unlink_upload(held, i, who);
 	}
@@ -247,9 +247,9 @@ int views_mkdir(struct tree *t, uint64_t parent, const struct realm_new *what, s
 		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
-	err = realm_of(t, held->ino)->make(t, held->ino, what, &made);
+	err = realm_of(t, held->facts.ino)->make(t, held->facts.ino, what, &made);
 	if (!err) {
-		changed_name(t, held->ino, what->name);
+		changed_name(t, held->facts.ino, what->name);
 		err = views_lookup(t, parent, what->name, what->who, out);
 		inode_forget(t, made.st.st_ino, 1);
 	}
@@ -276,12 +276,12 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
-	err = realm_of(t, held->ino)->lookup(t, held->ino, name, NULL, &attr);
+	err = realm_of(t, held->facts.ino)->lookup(t, held->facts.ino, name, NULL, &attr);
 	if (!err) {
-		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : realm_of(t, held->ino)->rmdir(t, held->ino, name);
+		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : realm_of(t, held->facts.ino)->rmdir(t, held->facts.ino, name);
 		inode_forget(t, attr.st.st_ino, 1);
 	}
-	changed_name(t, held->ino, name);
+	changed_name(t, held->facts.ino, name);
 	inode_put(held, 1);
 	return err;
 }
@@ -344,7 +344,7 @@ static int keep_type(struct inode *i, const char *from, const char *to)
 	set = setting_text_locked(i, SPILLFS_XATTR_DTYPE);
 	meta_unlock(m);
 	free(set);
-	return set ? 0 : realm_of(i->tree, i->ino)->setxattr(i->tree, i->ino, SPILLFS_XATTR_DTYPE, was, strlen(was), 0);
+	return set ? 0 : realm_of(i->tree, i->facts.ino)->setxattr(i->tree, i->facts.ino, SPILLFS_XATTR_DTYPE, was, strlen(was), 0);
 }
 
 static int rename_array(struct tree *t, struct place *from, struct place *to, const char *newname, unsigned flags)
@@ -353,30 +353,30 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 	const char *type = dtype_of_name(from->own);
 	int err = 0;
 
-	if (S_ISDIR(from->there->mode) && to->there && !S_ISDIR(to->there->mode))
+	if (S_ISDIR(inode_mode(from->there)) && to->there && !S_ISDIR(inode_mode(to->there)))
 		return -ENOTDIR;
-	if (to->there && !(flags & RENAME_EXCHANGE) && has_uploads(t, to->there->ino))
+	if (to->there && !(flags & RENAME_EXCHANGE) && has_uploads(t, to->there->facts.ino))
 		return -ENOTEMPTY;
 	/* A file may have the array's new name without having that of the view: it stays. */
 	if (!to->there)
 		flags |= RENAME_NOREPLACE;
 	if (!to->there && (flags & RENAME_EXCHANGE))
 		return -ENOENT;
-	if (S_ISDIR(from->there->mode))
+	if (S_ISDIR(inode_mode(from->there)))
 		snprintf(to->own, sizeof(to->own), "%s", newname);
 	else if (!*to->own)
 		err = name_array(f, newname, type && view_formats[f].typed ? type : "", to->own);
-	if (!err && S_ISREG(from->there->mode))
+	if (!err && S_ISREG(inode_mode(from->there)))
 		err = keep_type(from->there, from->own, to->own);
-	if (!err && (flags & RENAME_EXCHANGE) && to->there && S_ISREG(to->there->mode))
+	if (!err && (flags & RENAME_EXCHANGE) && to->there && S_ISREG(inode_mode(to->there)))
 		err = keep_type(to->there, to->own, from->own);
 	if (!err)
-		err = realm_of(t, from->held->ino)->rename(t, from->held->ino, from->own, to->held->ino, to->own, flags, NULL);
-	changed_name(t, from->held->ino, from->own);
-	changed_name(t, to->held->ino, to->own);
-	changed_attr(t, from->there->ino);
+		err = realm_of(t, from->held->facts.ino)->rename(t, from->held->facts.ino, from->own, to->held->facts.ino, to->own, flags, NULL);
+	changed_name(t, from->held->facts.ino, from->own);
+	changed_name(t, to->held->facts.ino, to->own);
+	changed_attr(t, from->there->facts.ino);
 	if (to->there)
-		changed_attr(t, to->there->ino);
+		changed_attr(t, to->there->facts.ino);
 	return err;
 }
 
@@ -386,7 +386,7 @@ static int name_new_array(struct tree *t, struct place *to, const char *newname)
 	struct tree_attr attr;
 	int err = name_array(FORMAT_NPY, newname, "", to->own);
 
-	if (err || realm_of(t, to->held->ino)->lookup(t, to->held->ino, to->own, NULL, &attr))
+	if (err || realm_of(t, to->held->facts.ino)->lookup(t, to->held->facts.ino, to->own, NULL, &attr))
 		return err;
 	inode_forget(t, attr.st.st_ino, 1);
 	return -EEXIST;
@@ -400,7 +400,7 @@ static int rename_upload(struct tree *t, struct inode *upload, struct place *to,
 	bool temporary;
 	int err = upload_name_is_good(newname, &temporary) ? 0 : -EINVAL;
 
-	if (!err && to->there && !S_ISREG(to->there->mode))
+	if (!err && to->there && !S_ISREG(inode_mode(to->there)))
 		err = -EISDIR;
 	if (!err && !to->there)
 		find_upload(t, &view_of(to->dir)->node.key, newname, &there);
@@ -413,7 +413,7 @@ static int rename_upload(struct tree *t, struct inode *upload, struct place *to,
 	if (!err && there && there != upload)
 		err = check_sticky(to->held, there, who);
 	if (!err && there != upload)
-		err = upload_rename(upload, to->held->ino, newname, to->own, to->there ? to->there->ino : 0);
+		err = upload_rename(upload, to->held->facts.ino, newname, to->own, to->there ? to->there->facts.ino : 0);
 	if (!err && there && there != upload)
 		upload_drop(there);
 	if (there)
@@ -472,11 +472,11 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 		err = name_array(view_of(i)->node.key.format, name, type ? type : "", to.own);
 	}
 	if (!err)
-		err = realm_of(t, target->ino)->link(t, target->ino, to.held->ino, to.own, &linked);
+		err = realm_of(t, target->facts.ino)->link(t, target->facts.ino, to.held->facts.ino, to.own, &linked);
 	if (!err) {
-		inode_forget(t, target->ino, 1);
-		changed_name(t, to.held->ino, to.own);
-		changed_attr(t, target->ino);
+		inode_forget(t, target->facts.ino, 1);
+		changed_name(t, to.held->facts.ino, to.own);
+		changed_attr(t, target->facts.ino);
 		err = views_lookup(t, parent, name, NULL, out);
 	}
 	if (target)

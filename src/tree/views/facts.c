@@ -11,7 +11,7 @@
 int views_facts(struct inode *i, struct view_facts *out)
 {
 	struct meta *m = i->tree->store->meta;
-	struct view_facts facts = { .size_bytes = atomic_load(&i->size_bytes) };
+	struct view_facts facts = { .size_bytes = inode_size(i) };
 	struct settings s;
 	char *text;
 	int err;

@@ -91,7 +91,7 @@ static int open_pinned(struct view_file *f, struct inode *i, const struct tree_c
 	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
 	f->drops = atomic_load(&i->stale_pages) || views_is_live(i);
 	info->keep_cache = !f->drops;
-	info->new_attr = views_told(i) != atomic_load(&i->size_bytes);
+	info->new_attr = views_told(i) != inode_size(i);
 	f->base.inode = f->base.pages = i;
 	inode_ref(i);
 	return 0;
@@ -241,7 +241,7 @@ static int flush_view(struct tree_file *base, bool closing)
 		return upload_flush(f->upload, closing);
 	/* The kernel has to forget what it has of the array, too, before this is answered. */
 	if (f->live)
-		changed_facts(base->tree, ((struct inode *)view_owner(base->inode->array))->ino);
+		changed_facts(base->tree, ((struct inode *)view_owner(base->inode->array))->facts.ino);
 	return 0;
 }
 

@@ -30,9 +30,9 @@ int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_c
 	/* As of a write around the cache: in this order, an open in between sees the mark or is seen. */
 	atomic_store(&i->stale_pages, true);
 	if (atomic_load(&i->ncached))
-		changed_pages(i->tree, i->ino, off, len);
+		changed_pages(i->tree, i->facts.ino, off, len);
 	else
-		changed_attr(i->tree, i->ino);
+		changed_attr(i->tree, i->facts.ino);
 	return err;
 }
 

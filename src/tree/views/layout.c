@@ -50,9 +50,9 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 	if (err)
 		return err;
 	s.size_bytes = a->size_bytes;
-	if (i->kind == ARRAY_LAYERED)
+	if (i->facts.kind == ARRAY_LAYERED)
 		s.block_bytes = a->params.block_bytes;
-	if (how >= LAY_LOOK && how != LAY_LIVE && i->kind == ARRAY_LAYERED) {
+	if (how >= LAY_LOOK && how != LAY_LIVE && i->facts.kind == ARRAY_LAYERED) {
 		s.let_go = let_go_pin;
 		if (!i->realm->fixed && (how == LAY_PINNED || i->tree->sizes_stick || !atomic_load(&live_of(i)->nwriters)))
 			err = array_flush(a);
@@ -79,7 +79,7 @@ static int add_source(struct view *v, struct inode *i, enum lay_how how, unsigne
 	int err;
 
 	if (how == LAY_SIZE) {
-		*out = view_source_add(v, &(struct view_source){ .size_bytes = atomic_load(&i->size_bytes) });
+		*out = view_source_add(v, &(struct view_source){ .size_bytes = inode_size(i) });
 		return 0;
 	}
 	rwlock_exclusive(&i->rw);

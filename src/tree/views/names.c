@@ -51,7 +51,7 @@ static int meta_of(enum view_format f, const char *name, bool group)
 /* A file that is being written, which counts a lookup. */
 static int answer_upload(struct tree *t, struct inode *i, struct tree_attr *out)
 {
-	int err = views_getattr(t, i->ino, out);
+	int err = views_getattr(t, i->facts.ino, out);
 
 	if (err)
 		inode_put(i, 1);
@@ -95,7 +95,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		err = views_find_array(t, dir->format, dir->source, base, own, &i);
 		if (err)
 			break;
-		array_key(dir, i->ino, own, &key);
+		array_key(dir, i->facts.ino, own, &key);
 		err = dir->format == FORMAT_NPY ? upload_find_waiting(t, dir->source, own, who, &upload) : -ENOENT;
 		err = err ? views_answer(t, &key, dir->source, own, who, out) : answer_upload(t, upload, out);
 		inode_put(i, 1);

@@ -212,7 +212,7 @@ int views_make(struct tree *t, uint64_t parent, const struct realm_new *what, st
 		return err;
 	err = upload_begin(i, name, what->who, what->mode);
 	if (!err)
-		err = views_getattr(t, i->ino, out);
+		err = views_getattr(t, i->facts.ino, out);
 	if (err)
 		inode_put(i, 1);
 	return err;

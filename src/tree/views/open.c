@@ -86,7 +86,7 @@ int views_open_begin(struct inode *i, struct view_opening *out)
 		source = NULL;
 		if (views_now(i, &source))
 			break;
-		now.key.source = source->ino;
+		now.key.source = source->facts.ino;
 		err = begin(i->tree, &now, out);
 	}
 	if (source)
@@ -134,7 +134,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	n->hash = o->hash;
 	n->laid_bytes = o->array->size_bytes;
 	n->source = o->source;
-	atomic_store(&i->size_bytes, o->array->size_bytes);
+	inode_set_size(i, o->array->size_bytes);
 	i->array = o->array;
 	lock_release(&i->attr);
 	o->array = NULL;

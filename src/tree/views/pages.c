@@ -17,8 +17,8 @@ int views_written_to(struct tree *t, uint64_t array, uint64_t asked, struct tree
 
 	lock_acquire(&t->lock);
 	for (const struct view_inode *v = t->written; v && !err; v = v->next_written) {
-		if (v->base.ino != asked && written_array(v) == array)
-			err = inos_add(out, v->base.ino);
+		if (v->base.facts.ino != asked && written_array(v) == array)
+			err = inos_add(out, v->base.facts.ino);
 	}
 	lock_release(&t->lock);
 	return err;

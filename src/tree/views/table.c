@@ -127,7 +127,7 @@ static uint64_t version_of(const struct view_columns *c)
 	uint64_t sum = 0;
 
 	for (size_t k = 0; k < c->n; k++)
-		sum = (sum ^ atomic_load(&c->v[k].inode->version)) * 0x9E3779B97F4A7C15ull + c->v[k].inode->ino;
+		sum = (sum ^ atomic_load(&c->v[k].inode->version)) * 0x9E3779B97F4A7C15ull + c->v[k].inode->facts.ino;
 	return sum;
 }
 

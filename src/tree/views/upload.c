@@ -160,7 +160,7 @@ int upload_next(struct tree *t, uint64_t dir, uint64_t after, uint64_t *number_o
 	}
 	if (first) {
 		*number_out = first->number;
-		*ino_out = first->node->ino;
+		*ino_out = first->node->facts.ino;
 		strcpy(name, first->name);
 	}
 	lock_release(&t->lock);
@@ -214,7 +214,7 @@ static void start_over(struct upload *u)
 	u->parsed = u->published = false;
 	u->total_bytes = u->high = 0;
 	u->err = 0;
-	atomic_store(&u->node->size_bytes, 0);
+	inode_set_size(u->node, 0);
 	if (!array)
 		return;
 	edit_leave(array, &u->writer);
@@ -273,10 +273,10 @@ static int replace_array(struct inode *node, const struct tree_caller *who)
 	err = new_upload(node, who, &u);
 	if (!err) {
 		snprintf(u->array_name, sizeof(u->array_name), "%s", view_of(node)->node.name);
-		u->old = old->ino;
+		u->old = old->facts.ino;
 		lock_acquire(&old->attr);
-		u->owner = (struct tree_caller){ .uid = old->uid, .gid = old->gid };
-		u->mode = old->mode & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
+		u->owner = (struct tree_caller){ .uid = old->facts.uid, .gid = old->facts.gid };
+		u->mode = inode_mode(old) & ~(mode_t)(S_ISUID | S_ISGID); /* as after any write */
 		lock_release(&old->attr);
 		err = keep_acl(u, old);
 		if (!err)
@@ -389,8 +389,8 @@ static int set_locked(struct inode *i, const char *name, const char *value)
 	int err;
 
 	if (value)
-		return meta_xattr_set_locked(m, i->ino, name, value, strlen(value));
-	err = meta_xattr_remove_locked(m, i->ino, name);
+		return meta_xattr_set_locked(m, i->facts.ino, name, value, strlen(value));
+	err = meta_xattr_remove_locked(m, i->facts.ino, name);
 	return err == -ENODATA ? 0 : err;
 }
 
@@ -427,7 +427,7 @@ static int make_array(struct upload *u)
 	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
 	err = live_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, u->old ? &u->acl : NULL, &u->array);
 	if (!err)
-		atomic_store(&u->array_ino, u->array->ino);
+		atomic_store(&u->array_ino, u->array->facts.ino);
 	return err ? err : set_facts(u->array, &u->facts);
 }
 
@@ -520,7 +520,7 @@ static int write_locked(struct upload *u, struct edit_bytes *b, const struct tre
 static void set_high(struct upload *u, uint64_t high)
 {
 	u->high = high;
-	atomic_store(&u->node->size_bytes, high);
+	inode_set_size(u->node, high);
 }
 
 int upload_write(struct upload *u, struct edit_bytes *b, const struct tree_caller *who)
@@ -708,8 +708,8 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 		err = set_size_locked(u, (uint64_t)st->st_size);
 	set &= ~TREE_SET_SIZE;
 	if (!err && set && u->array) {
-		err = realm_of(u->node->tree, u->array->ino)->setattr(u->node->tree, u->array->ino, set, st, who, NULL, &attr);
-		changed_facts(u->node->tree, u->array->ino);
+		err = realm_of(u->node->tree, u->array->facts.ino)->setattr(u->node->tree, u->array->facts.ino, set, st, who, NULL, &attr);
+		changed_facts(u->node->tree, u->array->facts.ino);
 	}
 	lock_release(&u->lock);
 	return err;
@@ -717,7 +717,7 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 
 uint64_t upload_bytes(struct upload *u)
 {
-	return atomic_load(&u->node->size_bytes);
+	return inode_size(u->node);
 }
 
 uint64_t upload_total_bytes(struct upload *u)

@@ -125,7 +125,7 @@ static int acl_of_view(struct tree *t, uint64_t ino, const char *name, void **ou
 	if (n->past || !views_is_fixed(t, number))
 		err = views_source(t, n, &source);
 	if (!err)
-		err = realm_of(t, number)->getxattr(t, source ? source->ino : number, name, out, len_out);
+		err = realm_of(t, number)->getxattr(t, source ? source->facts.ino : number, name, out, len_out);
 	if (!err && !strcmp(name, ACL_ACCESS))
 		acl_from_mode(*out, *len_out, attr.st.st_mode, S_ISDIR(attr.st.st_mode) && n->key.role != VIEW_DIR);
 	if (source)
@@ -144,7 +144,7 @@ int views_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, s
 	err = views_target(t, ino, &target);
 	if (err)
 		return run_getxattr(t, ino, name, out, len_out);
-	err = realm_of(t, target->ino)->getxattr(t, target->ino, name, out, len_out);
+	err = realm_of(t, target->facts.ino)->getxattr(t, target->facts.ino, name, out, len_out);
 	inode_put(target, 1);
 	return err;
 }
@@ -158,7 +158,7 @@ int views_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 
 	if (views_target(t, ino, &target))
 		return run_listxattr(t, ino, out, len_out);
-	err = realm_of(t, target->ino)->listxattr(t, target->ino, out, len_out);
+	err = realm_of(t, target->facts.ino)->listxattr(t, target->facts.ino, out, len_out);
 	inode_put(target, 1);
 	if (err)
 		return err;
@@ -183,9 +183,9 @@ int views_setxattr(struct tree *t, uint64_t ino, const char *name, const void *v
 
 	if (err)
 		return err;
-	of = realm_of(t, target->ino);
-	err = of->setxattr ? of->setxattr(t, target->ino, name, value, len, flags) : of->refusal;
-	changed_attr(t, target->ino);
+	of = realm_of(t, target->facts.ino);
+	err = of->setxattr ? of->setxattr(t, target->facts.ino, name, value, len, flags) : of->refusal;
+	changed_attr(t, target->facts.ino);
 	inode_put(target, 1);
 	return err;
 }
@@ -198,9 +198,9 @@ int views_removexattr(struct tree *t, uint64_t ino, const char *name)
 
 	if (err)
 		return err;
-	of = realm_of(t, target->ino);
-	err = of->removexattr ? of->removexattr(t, target->ino, name) : of->refusal;
-	changed_attr(t, target->ino);
+	of = realm_of(t, target->facts.ino);
+	err = of->removexattr ? of->removexattr(t, target->facts.ino, name) : of->refusal;
+	changed_attr(t, target->facts.ino);
 	inode_put(target, 1);
 	return err;
 }
