@@ -1,6 +1,5 @@
 /*
- * Shared by the files of the layered kind, from the ground up: held.c (layers that stay), map.c (where blocks are, and what has
- * changed), encode.c and dirty.c (blocks in memory), read.c, edit.c, stage.c, pin.c, reblock.c, layered.c. For these only.
+ * Shared by the files of the layered kind, from the ground up: map.c (where blocks are, and what has changed), encode.c and dirty.c (blocks in memory), read.c, edit.c, stage.c, pin.c, reblock.c, layered.c. For these only.
  */
 #ifndef SPILLFS_ARRAY_LAYERED_INSIDE_H
 #define SPILLFS_ARRAY_LAYERED_INSIDE_H
@@ -42,8 +41,8 @@ struct layered {
 	atomic_int filter_hint; /* codec's memory */
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
-	struct state *state; /* the state that it is of; NULL: the present */
-	struct held *held;    /* of a pinned array; else NULL */
+	struct held *held; /* the layers that it points into; NULL: the set has them, since the array is one of the present */
+	bool past;         /* it is of a state: meta.db does not know it */
 	struct stream reader;
 	uint64_t write_end;
 };
@@ -53,17 +52,6 @@ static inline struct layered *layered_of(struct array *a)
 	return (struct layered *)a;
 }
 
-/* held.c. Layers that stay while they are held, counted. */
-
-struct held;
-int held_new(struct layers *set, struct held **out);
-void held_get(struct held *h);
-void held_put(struct held *h);
-/* Nobody shares h yet. state: the one that has the layer, NULL: the present. A layer that is missing is left out: a reader of it
- * is told so. -ENOMEM, -EIO. */
-int held_add(struct held *h, struct state *state, uint64_t number);
-struct layers_slot *held_find(struct held *h, uint64_t layer);
-
 /* map.c */
 
 /* An array of the present without blocks; NULL: no memory. */
@@ -72,8 +60,8 @@ struct layered *layered_new(const struct array_ops *ops, struct arrays *home, ui
 /* Nothing is dirty. */
 void layered_free(struct layered *l);
 size_t layered_memory(struct array *a);
-/* Fills the map from the layers of the state that the array is of. */
-int layered_replay(struct layered *l);
+/* Fills the map from the layers of the state, which the array is of; NULL: it is of the present. */
+int layered_replay(struct layered *l, struct state *state);
 /* Changes of the map, with l->lock held. The block's place is about to change (invariant 1 of map.c). */
 int layered_note_change_locked(struct layered *l, uint64_t block, struct blockmap_entry *e);
 void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const struct block_ref *ref);

@@ -20,6 +20,8 @@
 #include "array/layered/inside.h"
 #include "array/promise.h"
 #include "spillfs.h"
+#include "store/layers/held.h"
+#include "store/layers/state.h"
 #include "store/meta.h"
 
 int layered_open_state(struct arrays *home, const struct facts *row, const struct array_params *params, struct state *state,
@@ -30,8 +32,11 @@ int layered_open_state(struct arrays *home, const struct facts *row, const struc
 
 	if (!l)
 		return -ENOMEM;
-	l->state = state;
-	err = layered_replay(l);
+	if (state) {
+		l->held = held_get(state_held(state));
+		l->past = true;
+	}
+	err = layered_replay(l, state);
 	if (err) {
 		layered_free(l);
 		return err;

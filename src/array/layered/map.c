@@ -14,6 +14,7 @@
 #include "array/layered/dirty.h"
 #include "array/layered/inside.h"
 #include "array/promise.h"
+#include "store/layers/held.h"
 #include "store/layers/state.h"
 #include "store/layers.h"
 #include "store/store.h"
@@ -39,6 +40,7 @@ struct layered *layered_new(const struct array_ops *ops, struct arrays *home, ui
 void layered_free(struct layered *l)
 {
 	blockmap_fini(&l->map);
+	held_put(l->held);
 	free(l->changes);
 	free(l->tombs);
 	lock_fini(&l->lock);
@@ -113,9 +115,8 @@ static uint64_t stored_bytes(struct layered *l)
 	return sum;
 }
 
-int layered_replay(struct layered *l)
+int layered_replay(struct layered *l, struct state *state)
 {
-	struct state *state = l->state;
 	int err = state ? state_replay(state, l->array.ino, replay_record, l) :
 			 layers_replay(l->array.home->store->layers, l->array.ino, replay_record, l);
 

@@ -13,6 +13,7 @@
 #include "array/arrays.h"
 #include "array/layered/inside.h"
 #include "block/layer.h"
+#include "store/layers/held.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "util/stats.h"
@@ -38,11 +39,7 @@ static int copy_map(struct layered *from, uint64_t first, uint64_t count, struct
 
 static void pin_close(struct array *a)
 {
-	struct layered *l = layered_of(a);
-
-	if (l->held)
-		held_put(l->held);
-	layered_free(l);
+	layered_free(layered_of(a));
 }
 
 static const struct array_ops pin_ops = {
@@ -64,7 +61,7 @@ static int fill(struct layered *pin, struct layered *from, uint64_t first, uint6
 		err = copy_map(from, first, count, &pin->map);
 	for (; !err && blockmap_next(&pin->map, block, &block, &e); block++) {
 		if (e->ref.frame_off)
-			err = held_add(pin->held, from->state, e->ref.layer);
+			err = held_add(pin->held, from->held, e->ref.layer);
 	}
 	return err;
 }
@@ -81,7 +78,7 @@ int pin_array(struct array *a, uint64_t off, uint64_t len, struct array **out)
 	l = layered_new(&pin_ops, a->home, a->ino, a->size_bytes, &a->params);
 	if (!l)
 		return -ENOMEM;
-	l->state = layered_of(a)->state;
+	l->past = layered_of(a)->past;
 	err = fill(l, layered_of(a), first, len ? (off + len - 1) / bs - first + 1 : 0);
 	if (err) {
 		pin_close(&l->array);
@@ -118,10 +115,11 @@ int pin_lend_frame(struct array *pin, uint64_t block, uint64_t skip, size_t len,
 {
 	struct layered *l = layered_of(pin);
 	struct blockmap_entry *e = blockmap_find(&l->map, block);
-	struct layers_slot *slot = held_find(l->held, e->ref.layer);
+	struct layers_slot *slot;
+	int err = held_find(l->held, e->ref.layer, &slot);
 
-	if (!slot)
-		return layered_report(l, &e->ref, block, -ESTALE);
+	if (err)
+		return layered_report(l, &e->ref, block, err);
 	stats_add(STAT_FRAME_READ_BYTES, len);
 	*out = (struct lease){ .len_bytes = len, .file = layer_io(layers_file(slot)), .off_bytes = e->ref.frame_off + skip };
 	return 0;

@@ -1,8 +1,8 @@
 /*
  * Reading a layered array: dirty blocks and decoded frames are lent; what a stream reads next is decoded ahead.
  *
- * Invariant: the layer of a frame is held while the frame is decoded: by the array's held layers if it is pinned, by the past
- * state if it is read from one, else for the time of the load.
+ * Invariant: the layer of a frame is held while the frame is decoded: by the array if it is pinned or of a state, else for the time
+ * of the load.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "array/layered/inside.h"
 #include "block/cache.h"
 #include "block/layer.h"
-#include "store/layers/state.h"
+#include "store/layers/held.h"
 #include "store/layers.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -23,8 +23,7 @@
 
 struct load {
 	struct store *store;
-	struct state *state; /* NULL: the present, or a pinned array */
-	struct held *held;
+	struct held *held; /* NULL: the set has the layer */
 	uint64_t ino, block;
 	struct block_ref ref;
 	unsigned how;
@@ -37,15 +36,11 @@ static int load_frame(void *ctx, void *dst, size_t size)
 	struct layer_block b = block_ref_entry(&load->ref, load->block);
 	struct layers_slot *slot;
 	char who[80];
-	int err = 0;
+	int err = load->held ? held_find(load->held, b.layer, &slot) : layers_get(ls, b.layer, &slot);
 
 	(void)size;
-	if (load->held)
-		slot = held_find(load->held, b.layer);
-	else
-		err = load->state ? state_layer(load->state, b.layer, &slot) : layers_get(ls, b.layer, &slot);
-	if (err || !slot)
-		return err ? err : -ESTALE;
+	if (err)
+		return err;
 	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
 		 (unsigned long long)load->block);
 	err = layer_decode(layers_file(slot), &b, who, load->how, dst);
@@ -54,27 +49,9 @@ static int load_frame(void *ctx, void *dst, size_t size)
 	return err;
 }
 
-/* The layers that this load reads from stay. */
-static void load_hold(struct load *load)
-{
-	if (load->held)
-		held_get(load->held);
-	else if (load->state)
-		state_get(load->state);
-}
-
-static void load_let_go(struct load *load)
-{
-	if (load->held)
-		held_put(load->held);
-	else if (load->state)
-		state_put(load->state);
-}
-
 static struct load load_of(struct layered *l, const struct block_ref *ref, uint64_t block, unsigned how)
 {
-	return (struct load){ .store = l->array.home->store, .state = l->held ? NULL : l->state,
-			      .held = l->held, .ino = l->array.ino, .block = block, .ref = *ref, .how = how };
+	return (struct load){ .store = l->array.home->store, .held = l->held, .ino = l->array.ino, .block = block, .ref = *ref, .how = how };
 }
 
 /* The layer has named itself. */
@@ -87,7 +64,7 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 		err = err_corrupt("layers", r->layer, "the layer is missing");
 	if (err != -EUCLEAN)
 		return err;
-	if (m && !l->state) {
+	if (m && !l->past) {
 		meta_lock(m);
 		meta_path_locked(m, META_INO_LAYERS, l->array.ino, path, sizeof(path));
 		meta_unlock(m);
@@ -109,7 +86,7 @@ int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t b
 	return layered_report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
 }
 
-/* May outlive the array; it holds the state. */
+/* May outlive the array; it holds the layers. */
 struct prefetch {
 	struct work work;
 	struct load load;
@@ -127,7 +104,7 @@ static void run_prefetch(struct work *w)
 		stats_add(STAT_CACHE_PREFETCHED, 1);
 		cache_put(cache, e);
 	}
-	load_let_go(&p->load);
+	held_put(p->load.held);
 	free(p);
 }
 
@@ -150,7 +127,8 @@ static void prefetch_block(struct layered *l, uint64_t block, unsigned how)
 		return;
 	p->work.run = run_prefetch;
 	p->load = load_of(l, &ref, block, how);
-	load_hold(&p->load);
+	if (p->load.held)
+		held_get(p->load.held);
 	work_submit(s->work, &p->work, WORK_BACKGROUND);
 }
 

@@ -1,6 +1,6 @@
 /*
- * The inside of the set of layers: for set.c (the set, staging), retain.c (snapshots, dropping), state.c, state_reader.c, compact.c
- * and follow.c. Everything here is under the set's lock.
+ * The inside of the set of layers: for set.c (the set, staging), retain.c (snapshots, dropping), held.c, state.c, state_reader.c,
+ * compact.c and follow.c. Everything here is under the set's lock.
  */
 #ifndef SPILLFS_STORE_LAYERS_INSIDE_H
 #define SPILLFS_STORE_LAYERS_INSIDE_H
@@ -124,6 +124,13 @@ void layers_mark_states(struct layers *ls, bool window);
 int layers_snapshots_load_locked(struct layers *ls);
 int layers_refs_clean(struct layers *ls);
 int layers_snapshots_publish(struct layers *ls);
+
+/* held.c. whole: with their indexes, which stay in memory. The chain, in its order, is malloc'd; h keeps the layers of it. -EUCLEAN: one
+ * is missing. */
+struct held;
+int held_add_chain_locked(struct held *h, const struct meta_numbers *chain, bool whole, struct layers_slot ***out);
+/* Those of the list that the set has; their files are not opened. */
+int held_add_known_locked(struct held *h, const struct meta_numbers *list);
 
 /* follow.c */
 int layers_follow_open(struct layers *ls);

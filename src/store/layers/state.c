@@ -2,8 +2,8 @@
  * States.
  *
  * Invariants:
- *  1. The slots of the chain are pinned and their indexes loaded before anybody sees the state. The layers that its full
- *     layer points into are pinned too: readers of the state find them here, also those that have left the set.
+ *  1. The chain is held and its indexes loaded before anybody sees the state. The layers that its full layer points into are held
+ *     too: readers of the state find them there, also those that have left the set.
  *  2. A name is what the newest index of the chain that knows it says; so is an inode.
  *  3. The listing of the directory that was read last is kept: cookies are positions in it.
  */
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "block/layer.h"
+#include "store/layers/held.h"
 #include "store/layers/inside.h"
 #include "store/store.h"
 #include "util/err.h"
@@ -26,70 +27,40 @@ struct listing {
 };
 
 struct state {
-	struct layers *set;
+	struct held *held;
 	atomic_uint refs;
 	uint64_t number;
 	int64_t time_ns;
 	struct layers_slot **chain; /* oldest first */
 	size_t n;
-	struct layers_slot **others; /* what the first of them points into, rising */
-	size_t nothers;
 	struct lock lock; /* RANK_CACHE: the listing */
 	struct listing listing;
 };
 
-static int pin_chain(struct state *state, const struct meta_numbers *chain)
+/* A layer that the first one points into and that is missing is an error for the readers of its blocks, not here. */
+static int hold_locked(struct state *state, const struct meta_numbers *chain)
 {
-	struct layers *ls = state->set;
+	int err = held_add_chain_locked(state->held, chain, true, &state->chain);
 
-	state->chain = calloc(chain->n + 1, sizeof(*state->chain));
-	if (!state->chain)
-		return -ENOMEM;
-	for (size_t i = 0; i < chain->n; i++) {
-		struct layers_slot *slot = layers_slot_find(ls, chain->v[i]);
-		int err = slot ? layers_slot_load(ls, slot, true) :
-			  err_corrupt("layers", 0, "layer %llu, which layer %llu builds upon, is missing",
-				      (unsigned long long)chain->v[i], (unsigned long long)state->number);
-
-		if (err)
-			return err;
-		slot->refs++;
-		slot->nwhole++;
-		state->chain[state->n++] = slot;
-	}
-	return 0;
-}
-
-/* A layer that is missing is an error for the readers of its blocks, not here. */
-static int pin_others(struct state *state)
-{
-	const struct meta_numbers *refs = state->n ? &state->chain[0]->row.refs : NULL;
-
-	if (!refs || !refs->n)
-		return 0;
-	state->others = calloc(refs->n, sizeof(*state->others));
-	if (!state->others)
-		return -ENOMEM;
-	for (size_t i = 0; i < refs->n; i++) {
-		struct layers_slot *slot = layers_slot_find(state->set, refs->v[i]);
-
-		if (!slot)
-			continue;
-		slot->refs++;
-		state->others[state->nothers++] = slot;
-	}
-	return 0;
+	if (err)
+		return err;
+	state->n = chain->n;
+	return state->n ? held_add_known_locked(state->held, &state->chain[0]->row.refs) : 0;
 }
 
 int state_open(struct layers *ls, uint64_t number, struct state **out)
 {
 	struct state *state = calloc(1, sizeof(*state));
 	struct layers_slot *slot;
-	int err = 0;
+	int err;
 
 	if (!state)
 		return -ENOMEM;
-	state->set = ls;
+	err = held_new(ls, &state->held);
+	if (err) {
+		free(state);
+		return err;
+	}
 	atomic_init(&state->refs, 1);
 	lock_init(&state->lock, RANK_CACHE);
 	lock_acquire(&ls->lock);
@@ -97,9 +68,7 @@ int state_open(struct layers *ls, uint64_t number, struct state **out)
 	if (slot && layers_slot_sealed(slot) && (slot->retained || slot == ls->newest)) {
 		state->number = slot->row.number;
 		state->time_ns = slot->row.time_ns;
-		err = pin_chain(state, &slot->row.chain);
-		if (!err)
-			err = pin_others(state);
+		err = hold_locked(state, &slot->row.chain);
 	} else if (number) {
 		err = -ENOENT;
 	}
@@ -122,20 +91,16 @@ void state_put(struct state *state)
 {
 	if (atomic_fetch_sub(&state->refs, 1) != 1)
 		return;
-	lock_acquire(&state->set->lock);
-	for (size_t i = 0; i < state->n; i++) {
-		state->chain[i]->nwhole--;
-		layers_slot_unref(state->chain[i]);
-	}
-	layers_shrink(state->set);
-	lock_release(&state->set->lock);
-	for (size_t i = 0; i < state->nothers; i++)
-		layers_put(state->set, state->others[i]);
+	held_put(state->held);
 	free(state->chain);
-	free(state->others);
 	free(state->listing.v);
 	lock_fini(&state->lock);
 	free(state);
+}
+
+struct held *state_held(const struct state *state)
+{
+	return state->held;
 }
 
 uint64_t state_number(const struct state *state)
@@ -151,34 +116,6 @@ int64_t state_time_ns(const struct state *state)
 static const struct index *index_at(const struct state *state, size_t k)
 {
 	return layer_index(state->chain[k]->file);
-}
-
-static struct layers_slot *slot_of(struct layers_slot **v, size_t n, uint64_t number)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (v[i]->row.number == number)
-			return v[i];
-	}
-	return NULL;
-}
-
-int state_layer(struct state *state, uint64_t number, struct layers_slot **out)
-{
-	struct layers_slot *slot = slot_of(state->chain, state->n, number);
-	int err;
-
-	if (!slot)
-		slot = slot_of(state->others, state->nothers, number);
-	if (!slot)
-		return -ESTALE;
-	lock_acquire(&state->set->lock);
-	err = layers_slot_load(state->set, slot, false);
-	if (!err)
-		slot->refs++;
-	lock_release(&state->set->lock);
-	if (!err)
-		*out = slot;
-	return err;
 }
 
 int state_find(struct state *state, uint64_t parent, const char *name, uint64_t *ino_out)

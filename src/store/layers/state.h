@@ -8,6 +8,7 @@
 
 #include "store/layers.h"
 
+struct held;
 struct state;
 
 /* The state at sealed layer `number`; 0: at the newest. Takes a reference. -ENOENT if it is not retained. */
@@ -17,8 +18,8 @@ void state_put(struct state *state);
 uint64_t state_number(const struct state *state); /* 0: nothing was ever sealed, the state is empty */
 int64_t state_time_ns(const struct state *state);
 
-/* As layers_get, of a layer that the state's blocks are in: also when it has been dropped meanwhile. */
-int state_layer(struct state *state, uint64_t number, struct layers_slot **out);
+/* The layers that the state's blocks are in, also those that have been dropped meanwhile. They stay while the state, or this, is held. */
+struct held *state_held(const struct state *state);
 
 /* Names. -ENOENT. */
 int state_find(struct state *state, uint64_t parent, const char *name, uint64_t *ino_out);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "block/layer.h"
+#include "store/layers/held.h"
 #include "store/layers/inside.h"
 
 struct source {
@@ -21,31 +22,25 @@ struct source {
 
 struct state_reader {
 	struct layers *ls;
+	struct held *held; /* the layers of the sources */
 	struct source *v; /* in the order of the chain */
 	size_t n;
 	bool names; /* the records are over */
 };
 
-static int pin_chain(struct state_reader *r)
+static int hold_locked(struct state_reader *r)
 {
-	struct layers *ls = r->ls;
-	const struct meta_numbers *chain = ls->newest ? &ls->newest->row.chain : NULL;
+	const struct layers_slot *newest = r->ls->newest;
+	struct layers_slot **chain;
+	int err = newest ? held_add_chain_locked(r->held, &newest->row.chain, false, &chain) : -ENOENT;
 
-	if (!chain || !chain->n)
-		return -ENOENT;
-	r->v = calloc(chain->n, sizeof(*r->v));
-	if (!r->v)
-		return -ENOMEM;
-	for (size_t k = 0; k < chain->n; k++) {
-		struct layers_slot *slot = layers_slot_find(ls, chain->v[k]);
-		int err = slot ? layers_slot_load(ls, slot, false) : -ESTALE;
-
-		if (err)
-			return err;
-		slot->refs++;
-		r->v[r->n++].slot = slot;
-	}
-	return 0;
+	if (err)
+		return err;
+	r->v = calloc(newest->row.chain.n, sizeof(*r->v));
+	for (size_t k = 0; r->v && k < newest->row.chain.n; k++)
+		r->v[r->n++].slot = chain[k];
+	free(chain);
+	return r->v ? 0 : -ENOMEM;
 }
 
 static int next_record(struct source *s)
@@ -74,8 +69,10 @@ int state_reader_open(struct layers *ls, struct state_reader **out)
 	if (!r)
 		return -ENOMEM;
 	r->ls = ls;
+	err = held_new(ls, &r->held);
 	lock_acquire(&ls->lock);
-	err = pin_chain(r);
+	if (!err)
+		err = hold_locked(r);
 	lock_release(&ls->lock);
 	for (size_t k = 0; k < r->n && !err; k++) {
 		err = layer_read_pieces(r->v[k].slot->file, &r->v[k].reader);
@@ -96,8 +93,8 @@ void state_reader_close(struct state_reader *r)
 		index_reader_free(r->v[k].reader);
 		index_record_free(r->v[k].record);
 		free(r->v[k].name.name);
-		layers_put(r->ls, r->v[k].slot);
 	}
+	held_put(r->held);
 	free(r->v);
 	free(r);
 }
