@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# A daemon that is stopped, or killed for want of memory (one that gets none: daemon-long.bats); clients that are stopped; many clients at once; and the
-# guard of the tests, which must see what hangs.
+# A daemon that is stopped, frozen, or killed for want of memory (one that gets none: daemon-long.bats); clients that are stopped or killed; many
+# clients at once; and the guard of the tests, which must see what hangs.
 
 load ../lib/common
 setup() {
@@ -10,6 +10,7 @@ setup() {
 
 teardown() {
 	kill -CONT "${PID:-$$}" 2>/dev/null || true
+	case ${CONTROL:-} in *free*) thaw ;; esac
 	teardown_work
 	remove_group
 }
@@ -48,6 +49,40 @@ teardown() {
 	done
 }
 
+@test "clients of a daemon that a control group has frozen can be killed; the others wait, and go on" {
+	require_root
+	mount_store
+	for k in $KINDS; do mkdir "$MNT/$k/d"; done
+	freezer "$PID"
+	freeze
+	local k n=0 killed=() pids=()
+	for k in $KINDS; do
+		noise 3000000 "$MNT/$k/d/a" 7 &
+		pids[n]=$!
+		stat "$MNT/$k/none" & # not where a file is made: the kernel would have it wait for that, whatever signal comes
+		killed[n++]=$!
+	done
+	for k in "${pids[@]}" "${killed[@]}"; do wait_in_kernel "$k"; done
+	kill -9 "${killed[@]}"
+	ends "${killed[@]}"
+	for k in "${pids[@]}"; do alive "$k"; done
+	thaw
+	ends "${pids[@]}"
+	for k in "${pids[@]}"; do wait "$k"; done
+	for k in $KINDS; do cmp "$MNT/$k/d/a" <(noise 3000000 - 7); done
+}
+
+@test "a daemon that is frozen again and again does what ext4 does" {
+	require_root
+	need_prog FSOPS tests/fs/fsops.c tests/fs/{fscompare,fsmany,fsways,fsways_ops}.c
+	model_dir
+	mount_store -o commit=1
+	freezer "$PID"
+	for k in $KINDS; do mkdir "$MNT/$k/d"; done
+	guarded 100:60 "$PYTHON" -S "$LIB/daemon.py" blink "$CONTROL" \
+		"$FSOPS" -j 2 -p "$MNT/columns/d" -s 71 -n 150 -i 50 "$MODEL" "$MNT"/{buckets,columns,layers}/d
+}
+
 # holds FILE PID: until the process has made the file and has stopped.
 holds() {
 	guarded 20 bash -c 'until [ -e "$0" ] && grep -q "^State:[[:space:]]*T" "/proc/$1/status"; do sleep 0.02; done' "$@"
@@ -69,6 +104,27 @@ wait_in_kernel() { guarded 20 "$PYTHON" -S "$LIB/daemon.py" wait-for "$1"; }
 		ends "$client"
 		wait "$client"
 	done
+}
+
+@test "a client that is stopped keeps the mount, and its files, locks and mappings go on with it" {
+	mount_store
+	"$PYTHON" -S "$LIB/daemon.py" hold "$MNT/layers" "$WORK/mark" &
+	local client=$!
+	holds "$WORK/mark.held" "$client"
+	ctl_fails 3 "is in use" umount "$MNT"
+	grep -q "process $client" "$WORK/err"
+	guarded 20:10 "$PYTHON" -S "$LIB/daemon.py" beside "$MNT/layers"
+	kill -CONT "$client"
+	ends "$client"
+	wait "$client"
+	umount_store
+}
+
+@test "processes on shared files that are stopped at any moment" {
+	need_prog FSSHARED tests/fs/fsshared.c tests/fs/fsways.c
+	mount_store
+	for k in $KINDS; do mkdir "$MNT/$k/d"; done
+	guarded 100:60 "$PYTHON" -S "$LIB/daemon.py" stops "$FSSHARED" -j 6 -t 3 "$MNT"/{buckets,columns,layers}/d
 }
 
 @test "a client that is killed while it is stopped leaves no lock" {

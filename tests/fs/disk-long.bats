@@ -13,6 +13,10 @@ setup() {
 @test "25 power cuts, commits all the time, small budgets and layers" {
 	power_cuts $((seed * 1000 + 100)) $((seed * 1000 + 124)) -o commit=1,dirty=1M,cache=1M,layer=512K
 }
+@test "25 power cuts that lose the disk's own cache" {
+	removable_disk
+	power_cuts $((seed * 1000 + 500)) $((seed * 1000 + 524)) -o commit=0,layer=512K
+}
 @test "15 power cuts with direct I/O on the store" { power_cuts $((seed * 1000 + 200)) $((seed * 1000 + 214)) -o backing=direct,leases=2; }
 @test "15 power cuts with -o nowriteback" { power_cuts $((seed * 1000 + 300)) $((seed * 1000 + 314)) -o nowriteback; }
 @test "15 power cuts with columns by passthrough" {

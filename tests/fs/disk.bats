@@ -9,6 +9,10 @@ setup() { disk_setup; }
 
 @test "a power cut keeps what was fsynced, and the mount can be taken away" { power_cuts 1 2 -o commit=0; }
 @test "a power cut between commits of every second" { power_cuts 11 12 -o commit=1,dirty=1M,cache=1M,layer=512K; }
+@test "a power cut that loses the disk's own cache" {
+	removable_disk
+	power_cuts 21 22 -o commit=0
+}
 
 # Files of each kind: old, cut, gone; synced, and so are their sums.
 use() {
@@ -40,7 +44,13 @@ fails_by() {
 	DAEMON_LOST=expected
 	start -o commit=0 "$@"
 	use
-	py disk "$fault" "$WORK/disk"
+	case $fault in
+	gone)
+		py disk cut "$WORK/below"
+		refute dd if="$(losetup -n -O NAME -j "$DISK")" of=/dev/null bs=4096 count=1 iflag=direct
+		;;
+	*) py disk "$fault" "$WORK/disk" ;;
+	esac
 	guarded 60:30 "$PYTHON" -S "$LIB/disk.py" dead "$MNT"
 	refute "$SPILLCTL" sync "$MNT"
 	end_failed
@@ -53,10 +63,19 @@ fails_by() {
 	umount_store
 }
 
-@test "a disk that is gone: errors, an end in order, and what was synced is there when it is back" { fails_by cut; }
+@test "a disk that has lost its power: errors, an end in order, and what was synced is there when it is back" { fails_by cut; }
 @test "the same with -o nowriteback" { fails_by cut -o nowriteback; }
 @test "the same with direct I/O on the store" { fails_by cut -o backing=direct; }
 @test "the same with columns by passthrough" { need_passthrough; fails_by cut -o passthrough; }
+
+@test "a device that is gone below ext4" {
+	removable_disk
+	fails_by gone
+}
+@test "a device that is gone below ext4, with direct I/O on the store" {
+	removable_disk
+	fails_by gone -o backing=direct
+}
 
 @test "a disk that ext4 makes read-only at an error" {
 	mount -o remount,errors=remount-ro "$WORK/disk"

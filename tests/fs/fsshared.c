@@ -12,6 +12,7 @@
  *  3. counters: who holds a lock (fcntl, open file description, flock) is alone: no increment is lost.
  *  4. names: of several who create, link, rename to or unlink a name one succeeds; a name that is replaced is always there,
  *     and is of one writer as a whole.
+ *  5. shelves: directories that are moved into each other stay a tree: each is there once, with the links of its children.
  *
  * A failure prints seed, process, number of the action and directory, and ends the program with 1.
  */
@@ -41,6 +42,7 @@
 #define PROCS_MAX 64u
 #define COUNTERS 8u
 #define TOKENS 12u
+#define SHELVES 6u
 #define LOG_MAX (4u << 20)
 #define CELL 8192u  /* whole pages */
 #define SMALL 104u  /* shares its page with others' */
@@ -55,6 +57,7 @@ struct totals {
 	_Atomic uint64_t counter[3][COUNTERS];
 	_Atomic uint64_t made, unmade;
 	_Atomic uint64_t current; /* replacements of "cur" */
+	_Atomic uint64_t moved;	  /* directories */
 };
 
 static struct totals *totals;
@@ -478,6 +481,65 @@ static void current_read(void)
 	close(fd);
 }
 
+/* Some place of that shelf: in the folder, or in others. */
+static void shelf_path(char path[64], unsigned shelf)
+{
+	size_t len = 0;
+
+	for (unsigned depth = rnd(4); depth; depth--)
+		len += sprintf(path + len, "s%u/", (unsigned)rnd(SHELVES));
+	sprintf(path + len, "s%u", shelf);
+}
+
+static void shelf_move(void)
+{
+	unsigned shelf = rnd(SHELVES);
+	char from[64], to[64];
+
+	for (unsigned tries = 0; tries < 20; tries++) {
+		shelf_path(from, shelf);
+		shelf_path(to, shelf);
+		if (!renameat2(dirfd_at, from, dirfd_at, to, rnd(2) ? RENAME_NOREPLACE : 0)) {
+			totals[at].moved += strcmp(from, to) != 0;
+			return;
+		}
+		/* EINVAL: into itself. ENOTEMPTY: over one that it is in. */
+		if (errno != ENOENT && errno != EINVAL && errno != EEXIST && errno != ENOTEMPTY)
+			wrong("moving %s to %s: %s", from, to, strerror(errno));
+	}
+}
+
+/* Counts the shelves below an open directory, which it closes. */
+static void shelves_count(int fd, unsigned *seen)
+{
+	DIR *d = fdopendir(fd);
+	const struct dirent *e;
+	nlink_t links = 2;
+	struct stat st;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] != 's')
+			continue;
+		links++;
+		seen[(unsigned)(e->d_name[1] - '0') % SHELVES]++;
+		shelves_count(openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), seen);
+	}
+	if (!d || fstat(fd, &st) || st.st_nlink != links)
+		wrong("a directory of %u others cannot be read, or has other links: %u", (unsigned)links - 2,
+		      d ? (unsigned)st.st_nlink : 0);
+	closedir(d);
+}
+
+static void shelves_verify(void)
+{
+	unsigned seen[SHELVES] = {0};
+
+	shelves_count(openat(dirfd_at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), seen);
+	for (unsigned i = 0; i < SHELVES; i++)
+		if (seen[i] != 1)
+			wrong("directory s%u is there %u times", i, seen[i]);
+}
+
 static void names_verify(void)
 {
 	DIR *d = fdopendir(openat(dirfd_at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -505,6 +567,7 @@ static const struct action {
 	{"read a small cell", 10, small_read}, {"count", 12, count_up}, {"make a token", 6, token_make},
 	{"unlink a token", 4, token_unmake}, {"move a token", 5, token_move},
 	{"replace", 5, current_replace}, {"read what is replaced", 8, current_read},
+	{"move a directory", 6, shelf_move},
 };
 
 static void enter(unsigned dir)
@@ -528,6 +591,13 @@ static void make_files(void)
 		if (ftruncate(fd, COUNTERS * 4096))
 			wrong("truncate: %s", strerror(errno));
 		close(fd);
+	}
+	for (unsigned i = 0; i < SHELVES; i++) {
+		char name[32];
+
+		sprintf(name, "s%u", i);
+		if (mkdirat(dirfd_at, name, 0755))
+			wrong("mkdir %s: %s", name, strerror(errno));
 	}
 	current_write("cur");
 }
@@ -562,13 +632,15 @@ static void verify(void)
 		cells_verify();
 		counters_verify();
 		names_verify();
+		shelves_verify();
 		close(dirfd_at);
 		for (unsigned p = 0; p < nprocs; p++)
 			records += totals[i].records[p];
 		for (unsigned c = 0; c < COUNTERS; c++)
 			counted += totals[i].counter[0][c] + totals[i].counter[1][c] + totals[i].counter[2][c];
 		printf("%s: %" PRIu64 " records, %" PRIu64 " counted under locks, %" PRIu64 " tokens, %" PRIu64
-		       " replacements\n", dirs[i], records, counted, (uint64_t)totals[i].made, (uint64_t)totals[i].current);
+		       " replacements, %" PRIu64 " directories moved\n", dirs[i], records, counted, (uint64_t)totals[i].made,
+		       (uint64_t)totals[i].current, (uint64_t)totals[i].moved);
 	}
 }
 

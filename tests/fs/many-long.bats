@@ -12,6 +12,7 @@ rounds() {
 	shift 2
 	mount_store "$@"
 	for i in $(seq 1 "$count"); do many $((first + i)) 4 3000 25; done
+	tell_many
 }
 
 @test "4 rounds" { rounds 0 4; }
@@ -23,4 +24,5 @@ rounds() {
 @test "64 processes of their own files, and 64 on shared ones" {
 	mount_store
 	many $((seed * 1000 + 500)) 64 300 20
+	tell_many
 }

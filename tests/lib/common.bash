@@ -105,7 +105,16 @@ agree() { "$PYTHON" "$TOP/tests/clients/compare.py" "$@"; }
 
 # guarded SECONDS[:IDLE] CMD...: CMD on the mount; if it takes longer, or if nothing of it has moved for IDLE seconds, the stacks
 # of all are shown, the daemon is killed, and it fails.
-guarded() { DAEMON_PID=${PID:-} py guard "$@"; }
+guarded() { DAEMON_PID=${PID:-} PEAKS=$WORK/peaks py guard "$@"; }
+
+# tell TEXT...: shown, and kept in the log of the suite, also when all is well.
+tell() { echo "# $*" >&3; }
+
+# tell_peaks: of the daemons that guarded has looked at in this test.
+tell_peaks() {
+	tell "$(awk '{ fds = $1 > fds ? $1 : fds; kib = $2 > kib ? $2 : kib }
+		END { printf "daemon: at most %d descriptors, %.1f MiB of memory", fds, kib / 1024 }' "$WORK/peaks")"
+}
 
 # ---- set-up and teardown -----------------------------------------------------------------------
 
@@ -378,15 +387,17 @@ model_dir() {
 	small_ext4 "$MODEL" 2G
 }
 
-# small_ext4 DIR SIZE [FEATURES]: a fresh ext4 of that size at DIR; teardown unmounts, which frees the device. It has no
-# journal but by request (has_journal).
+# small_ext4 DIR SIZE [FEATURES [FOLDER]]: a fresh ext4 of that size at DIR, in an image in FOLDER; teardown unmounts, which frees
+# the device. It has no journal but by request (has_journal).
 small_ext4() {
+	local image
+	image=${4:-$WORK}/$(basename "$1").img
 	require_root
 	require_tool mkfs.ext4 e2fsprogs
-	truncate -s "$2" "$WORK/$(basename "$1").img"
-	mkfs.ext4 -q -F -m 0 -O "${3:-^has_journal}" "$WORK/$(basename "$1").img"
+	truncate -s "$2" "$image"
+	mkfs.ext4 -q -F -m 0 -O "${3:-^has_journal}" "$image"
 	mkdir -p "$1"
-	mount -o loop "$WORK/$(basename "$1").img" "$1" || missing "loop devices cannot be used here"
+	mount -o loop "$image" "$1" || missing "loop devices cannot be used here"
 	chmod 755 "$1"
 }
 
@@ -401,20 +412,35 @@ small_store() {
 in_group() { bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@" 3>&-' "$GROUP" "$@"; }
 export -f in_group
 
+# make_group ROOT:FILE...: makes a control group GROUP below the first of these roots whose groups have that FILE, the CONTROL.
+make_group() {
+	local root
+	for root; do
+		GROUP=${root%:*}/spillfs-test.$$
+		CONTROL=$GROUP/${root#*:}
+		mkdir "$GROUP" 2>/dev/null || continue
+		export GROUP CONTROL
+		[ ! -e "$CONTROL" ] || return 0
+		rmdir "$GROUP"
+	done
+	GROUP=
+	echo "# SKIPPED, not tested: no control group can be made here" >&3
+	skip "no control group"
+}
+
 # group BYTES: makes GROUP, of so much memory.
 group() {
-	local root limit
-	for root in /sys/fs/cgroup/memory:memory.limit_in_bytes /sys/fs/cgroup:memory.max; do
-		limit=${root#*:} root=${root%:*}
-		mkdir "$root/spillfs-test.$$" 2>/dev/null || continue
-		export GROUP=$root/spillfs-test.$$
-		[ ! -e "$GROUP/$limit" ] || break
-		rmdir "$GROUP"
-		GROUP=
-	done
-	[ -n "${GROUP:-}" ] || { echo "# SKIPPED, not tested: no control group can be made here" >&3; skip "no control group"; }
-	echo "$1" >"$GROUP/$limit"
+	make_group /sys/fs/cgroup/memory:memory.limit_in_bytes /sys/fs/cgroup:memory.max
+	echo "$1" >"$CONTROL"
 }
+
+# freezer PID: makes GROUP, which can be frozen, of that process. freeze, thaw: it stands still, or goes on, when this returns.
+freezer() {
+	make_group /sys/fs/cgroup/freezer:freezer.state /sys/fs/cgroup:cgroup.freeze /sys/fs/cgroup/unified:cgroup.freeze
+	echo "$1" >"$GROUP/cgroup.procs"
+}
+freeze() { py daemon freeze "$CONTROL"; }
+thaw() { py daemon thaw "$CONTROL"; }
 
 remove_group() { [ -z "${GROUP:-}" ] || rmdir "$GROUP"; }
 

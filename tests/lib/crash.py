@@ -187,6 +187,7 @@ def run(mnt, state_path, seed, acks, pid):
                 lose(pid, child)
     os.waitpid(child, 0)
     json.dump(state, open(state_path, "w"))
+    print(kept, "kept")
     assert prepared and kept >= int(acks), "the worker stopped early: %s after %d" % (error, kept)
 
 

@@ -1,9 +1,12 @@
-"""Clients for the tests of a daemon that is stopped or has no memory, and clients that are stopped: daemon.py COMMAND ARGS.
+"""For the tests of a daemon that is stopped, frozen or has no memory, and of clients that are stopped: daemon.py COMMAND ARGS.
 
     wait-for PID          until that process, or a child of it, waits in the kernel for the daemon, or for one that does
     hold DIR SIGNAL       holds locks, mappings, unlinked and half-written files in DIR, makes SIGNAL.held, and stops; when it is
                           continued, all is as it was
     beside DIR            what others do meanwhile
+    freeze CONTROL, thaw CONTROL    the control group whose file that is stands still, or goes on, when this returns
+    blink CONTROL COMMAND...        runs the command; meanwhile freezes the group again and again, until a process of the command waits
+    stops COMMAND...      runs the command; meanwhile stops one of its children after the other, each for a moment
     starve MNT PID        uses a mount whose daemon cannot have more memory; then it can again"""
 import errno
 import fcntl
@@ -12,6 +15,7 @@ import os
 import resource
 import signal
 import struct
+import subprocess
 import sys
 import time
 
@@ -46,6 +50,58 @@ def wait_for(pid):
                 if where.read() == "request_wait_answer" or state.read().rpartition(")")[2].split()[0] == "D":
                     return
         time.sleep(0.01)
+
+
+def is_frozen(control):
+    """Version 1 says FREEZING until all stand still; version 2 says it in another file."""
+    with open(control if control.endswith(".state") else os.path.dirname(control) + "/cgroup.events") as f:
+        return any(line.split() in (["FROZEN"], ["frozen", "1"]) for line in f)
+
+
+def set_frozen(control, on):
+    words = ("THAWED", "FROZEN") if control.endswith(".state") else ("0", "1")
+    with open(control, "w") as f:
+        f.write(words[on])
+    while is_frozen(control) != on:
+        time.sleep(0.001)
+
+
+def waits(p):
+    try:
+        with open("/proc/%s/wchan" % p) as where:
+            return where.read() == "request_wait_answer"
+    except OSError:
+        return False
+
+
+def blink(control, *command):
+    child, n = subprocess.Popen(command), 0
+    while child.poll() is None:
+        set_frozen(control, True)
+        end = time.monotonic() + 1  # it may have nothing to ask for
+        while not any(map(waits, family(str(child.pid)))) and time.monotonic() < end:
+            time.sleep(0.002)
+        set_frozen(control, False)
+        n += 1
+        time.sleep(0.02)
+    print("frozen %d times" % n)
+    assert child.returncode == 0 and n >= 10, (child.returncode, n)
+
+
+def stops(*command):
+    child, n = subprocess.Popen(command), 0
+    while child.poll() is None:
+        for p in map(int, family(str(child.pid)) - {str(child.pid)}):
+            try:
+                os.kill(p, signal.SIGSTOP)
+                time.sleep(0.03)
+                os.kill(p, signal.SIGCONT)
+                n += 1
+            except ProcessLookupError:
+                pass
+        time.sleep(0.01)
+    print("stopped %d times" % n)
+    assert child.returncode == 0 and n >= 10, (child.returncode, n)
 
 
 def hold(d, mark):
@@ -129,6 +185,7 @@ def starve(mnt, pid):
                 errors[e.strerror] = errors.get(e.strerror, 0) + 1
     resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print("%d files kept without more memory, errors: %s" % (len(kept), errors))
+    assert errors, "the daemon did not want any more memory"
     for k in KINDS:
         with open("%s/%s/new" % (mnt, k), "wb") as f:
             f.write(b"new" * 100000)
@@ -142,4 +199,6 @@ def starve(mnt, pid):
 
 
 if __name__ == "__main__":
-    {"wait-for": wait_for, "hold": hold, "beside": beside, "starve": starve}[sys.argv[1]](*sys.argv[2:])
+    {"wait-for": wait_for, "hold": hold, "beside": beside, "starve": starve, "blink": blink, "stops": stops,
+     "freeze": lambda control: set_frozen(control, True), "thaw": lambda control: set_frozen(control, False),
+     }[sys.argv[1]](*sys.argv[2:])

@@ -1,12 +1,15 @@
 """guard.py SECONDS[:IDLE] COMMAND...: runs COMMAND; when it takes longer, or when none of its processes has moved for IDLE
 seconds, tells where each thread of them and of the daemon under test hangs (state, system call, kernel stack), kills the daemon
-(DAEMON_PID, and any of a path below WORK), without which a process that waits for a mount cannot be ended, and fails with 124."""
+(DAEMON_PID, and any of a path below WORK), without which a process that waits for a mount cannot be ended, and fails with 124.
+PEAKS=FILE: appends how many descriptors the daemon was seen to have at most, and its largest resident memory in KiB."""
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+
+SAMPLE_S = 0.2
 
 
 def read(path):
@@ -68,18 +71,46 @@ def moved(leader):
     return figures
 
 
-def watch(child, limit, idle):
+class Peaks:
+    """Of the daemon under test, while it is looked at."""
+
+    def __init__(self):
+        self.file, self.pid, self.fds, self.kib = os.environ.get("PEAKS"), os.environ.get("DAEMON_PID"), 0, 0
+
+    def look(self):
+        if not self.file or not self.pid:
+            return
+        try:
+            self.fds = max(self.fds, len(os.listdir("/proc/%s/fd" % self.pid)))
+        except OSError:
+            return
+        for line in read("/proc/%s/status" % self.pid).splitlines():
+            if line.startswith("VmHWM"):
+                self.kib = max(self.kib, int(line.split()[1]))
+
+    def tell(self):
+        self.look()
+        if self.fds:
+            with open(self.file, "a", encoding="ascii") as f:
+                f.write("%d %d\n" % (self.fds, self.kib))
+
+
+def watch(child, limit, idle, peaks):
     """None when the command has ended, or else what is wrong."""
     poll, end = select.poll(), time.monotonic() + limit
     poll.register(os.pidfd_open(child.pid), select.POLLIN)
-    last, since = None, time.monotonic()
-    while not poll.poll(max(10, min(end - time.monotonic(), idle / 4) * 1000)):
-        now, seen = time.monotonic(), moved(child.pid) if idle < limit else None
+    last, since, looked = None, time.monotonic(), 0
+    while not poll.poll(max(10, min(end - time.monotonic(), idle / 4, SAMPLE_S) * 1000)):
+        now = time.monotonic()
+        peaks.look()
         if now >= end:
             return "no end after %g s" % limit
+        if idle >= limit or now - looked < idle / 4:
+            continue
+        looked, seen = now, moved(child.pid)
         if seen != last:
             last, since = seen, now
-        elif idle < limit and now - since >= idle:
+        elif now - since >= idle:
             return "nothing has moved for %g s" % idle
     return None
 
@@ -87,7 +118,9 @@ def watch(child, limit, idle):
 def main(bounds, *command):
     limit, _, idle = bounds.partition(":")
     child = subprocess.Popen(command, start_new_session=True)
-    bad = watch(child, float(limit), float(idle or limit))
+    peaks = Peaks()
+    bad = watch(child, float(limit), float(idle or limit), peaks)
+    peaks.tell()
     if bad is None:
         return child.wait()
     print("%s: %s" % (bad, " ".join(command)), file=sys.stderr)
