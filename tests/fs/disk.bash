@@ -3,13 +3,14 @@
 disk_setup() {
 	setup_work
 	spill_only
-	disk_in "$WORK"
+	disk_in
 }
 
-# disk_in FOLDER: the image of the disk is there.
+# disk_in [FOLDER]: the image of the disk is there.
 disk_in() {
-	DISK=$1/disk.img
-	small_ext4 "$WORK/disk" 256M has_journal "$1"
+	images
+	DISK=${1:-$IMAGES}/disk.img
+	small_ext4 "$WORK/disk" 256M has_journal "${1:-}"
 	STORE=$WORK/disk/store
 	mkdir -p "$STORE"
 }
@@ -27,7 +28,7 @@ disk_again() {
 	umount "$WORK/disk"
 	if mounted "$WORK/below"; then
 		umount_loop "$WORK/below" "$DISK"
-		mount -o loop "$WORK/below.img" "$WORK/below"
+		mount -o loop "$IMAGES/below.img" "$WORK/below"
 	fi
 	e2fsck -fp "$DISK" >"$WORK/e2fsck" 2>&1 || [ $? -le 1 ] || { cat "$WORK/e2fsck"; return 1; }
 	mount -o loop "$DISK" "$WORK/disk"

@@ -11,9 +11,7 @@ setup() {
 	require_root
 	mkdir "$WORK/thin"
 	mount -t tmpfs -o size=24M,mode=755 none "$WORK/thin" || missing "tmpfs cannot be mounted here"
-	ln -s thin/small.img "$WORK/small.img"
-	: >"$WORK/thin/small.img"
-	small_store "$WORK/small" 256M
+	small_store "$WORK/small" 256M ^has_journal "$WORK/thin"
 	DAEMON_LOST=expected
 }
 

@@ -56,14 +56,14 @@ emptied() {
 # Until the image is nobody's: a mount namespace of another test may have a copy of the mount for a moment.
 umount_small() {
 	umount "$WORK/small"
-	while [ -n "$(losetup -j "$WORK/small.img")" ]; do sleep 0.05; done
+	while [ -n "$(losetup -j "$IMAGES/small.img")" ]; do sleep 0.05; done
 }
 
 # killed N: cuts with a daemon that is killed at the N-th change; 9: it was.
 killed() {
 	local rc=0
-	cp "$WORK/base.img" "$WORK/small.img"
-	mount -o loop "$WORK/small.img" "$WORK/small"
+	cp "$IMAGES/base.img" "$IMAGES/small.img"
+	mount -o loop "$IMAGES/small.img" "$WORK/small"
 	export SPILLFS_FAULT=kill:$1 SPILLFS_FAULT_ARM=$WORK/armed
 	mount_store -o commit=0
 	unset SPILLFS_FAULT SPILLFS_FAULT_ARM
@@ -86,7 +86,7 @@ sys.exit(not facts.get("cutting"))' "$WORK/meta.db"
 	guarded 200 "$PYTHON" "$LIB/full.py" sparse "$MNT/buckets"
 	umount_store
 	umount_small
-	cp "$WORK/small.img" "$WORK/base.img"
+	cp "$IMAGES/small.img" "$IMAGES/base.img"
 	seen=0
 	for ((n = 140; n < 1000; n += 45)); do
 		rc=0

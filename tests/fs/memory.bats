@@ -11,10 +11,10 @@ setup() {
 
 peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$PID/status"; }
 
-@test "5,000 small arrays are made, listed, read and removed within the budgets" {
+@test "3,000 small arrays are made, listed, read and removed within the budgets" {
 	mount_store -o cache=8M,dirty=8M
 	for k in $KINDS; do
-		"$MANYFILES" "$MNT/$k" 5000 100 4 create list read remove
+		"$MANYFILES" "$MNT/$k" 3000 100 4 create list read remove
 		echo "$k: peak $(peak_mib) MiB"
 		sanitized || [ "$(peak_mib)" -le $((8 + 8 + 64)) ]
 	done

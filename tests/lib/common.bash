@@ -129,9 +129,10 @@ setup_work() {
 	DAEMON_LOST=
 	STORE_DAMAGED=
 	MOUNT_OPTS=()
+	IMAGES=
 	mkdir "$STORE" "$MNT"
 	: >"$WORK/.pids"
-	export WORK STORE MNT
+	export WORK STORE MNT IMAGES
 	local v
 	for v in ASAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS; do
 		export "$v=${!v:+${!v}:}log_path=$WORK/sanitizer"
@@ -263,7 +264,7 @@ teardown_work() {
 		cat "$m" >&2
 		rc=1
 	done
-	rm -rf --one-file-system "$WORK" || rc=1
+	rm -rf --one-file-system "$WORK" ${IMAGES:+"$IMAGES"} || rc=1
 	return $rc
 }
 teardown() { teardown_work; }
@@ -387,11 +388,23 @@ model_dir() {
 	small_ext4 "$MODEL" 2G
 }
 
-# small_ext4 DIR SIZE [FEATURES [FOLDER]]: a fresh ext4 of that size at DIR, in an image in FOLDER; teardown unmounts, which frees
-# the device. It has no journal but by request (has_journal).
+# Sets IMAGES to the folder for images of disks: in memory where there is enough, for these disks are written full and synced all the time.
+images() {
+	local mib
+	[ -z "$IMAGES" ] || return 0
+	IMAGES=$WORK
+	for mib in $(df --output=avail -BM /dev/shm 2>/dev/null | tail -n 1) $(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo); do
+		[ "${mib%M}" -ge 4096 ] || return 0
+	done
+	IMAGES=$(mktemp -d "/dev/shm/spillfs-test${TMPDIR//\//.}.XXXXXX") # tests/run removes what is left
+}
+
+# small_ext4 DIR SIZE [FEATURES [FOLDER]]: a fresh ext4 of that size at DIR, in an image in FOLDER, by default IMAGES; teardown
+# unmounts, which frees the device. It has no journal but by request (has_journal).
 small_ext4() {
 	local image
-	image=${4:-$WORK}/$(basename "$1").img
+	images
+	image=${4:-$IMAGES}/$(basename "$1").img
 	require_root
 	require_tool mkfs.ext4 e2fsprogs
 	truncate -s "$2" "$image"
@@ -401,7 +414,7 @@ small_ext4() {
 	chmod 755 "$1"
 }
 
-# small_store DIR SIZE: STORE is on such an ext4, for the next mount.
+# small_store DIR SIZE [FEATURES [FOLDER]]: STORE is on such an ext4, for the next mount.
 small_store() {
 	small_ext4 "$@"
 	STORE=$1/store

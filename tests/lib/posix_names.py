@@ -84,15 +84,15 @@ def deep_directories(d):
 
 
 def many_files(d):
-    for i in range(2000):
+    for i in range(1000):
         put(j(d, "f%d" % i), b"%d" % i)
-    eq(sorted(os.listdir(d)), sorted("f%d" % i for i in range(2000)))
-    for i in range(0, 2000, 97):
+    eq(sorted(os.listdir(d)), sorted("f%d" % i for i in range(1000)))
+    for i in range(0, 1000, 97):
         eq(get(j(d, "f%d" % i)), b"%d" % i)
     for e in os.scandir(d):
         assert e.is_file(follow_symlinks=False)
         eq(e.inode(), e.stat().st_ino)
-    for i in range(2000):
+    for i in range(1000):
         os.unlink(j(d, "f%d" % i))
     eq(os.listdir(d), [])
 
@@ -347,8 +347,8 @@ def directories(d):
 
 
 def readdir_while_unlinking(d):
-    """5,000 names, each unlinked as it is read: every one is seen once."""
-    want = {"entry-%04d" % i for i in range(5000)}
+    """2,000 names, each unlinked as it is read: every one is seen once."""
+    want = {"entry-%04d" % i for i in range(2000)}
     for n in want:
         os.close(os.open(j(d, n), os.O_CREAT | os.O_WRONLY))
     seen = []
@@ -356,7 +356,7 @@ def readdir_while_unlinking(d):
         for e in it:
             seen.append(e.name)
             os.unlink(e.path)
-    eq(len(seen), 5000)
+    eq(len(seen), 2000)
     eq(set(seen), want)
     eq(os.listdir(d), [])
 

@@ -19,11 +19,11 @@ def numbers(count, seed):
     """A random walk of float64 rounded to cents: compresses as prices do."""
     import array
     import random
-    rng, x, out = random.Random(int(seed)), 100.0, array.array("d")
-    for _ in range(int(count)):
-        x = max(1.0, x + rng.randint(-50, 50) / 100)
-        out.append(round(x, 2))
-    sys.stdout.buffer.write(out.tobytes())
+    cents, out = 10000, []
+    for step in random.Random(int(seed)).choices(range(-50, 51), k=int(count)):
+        cents = max(100, cents + step)
+        out.append(cents / 100)
+    sys.stdout.buffer.write(array.array("d", out).tobytes())
 
 
 def poke(path, off, byte):
