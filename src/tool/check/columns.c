@@ -16,6 +16,7 @@
 
 #include "array/array.h"
 #include "tool/check/inside.h"
+#include "util/number.h"
 
 #define READ_BYTES (1u << 20)
 
@@ -27,17 +28,17 @@ static void column_name(int64_t number, char out[32])
 static int add_column_file(struct check *c, const char *name)
 {
 	char path[300];
-	int64_t number;
+	uint64_t number;
 	struct stat st;
 
 	snprintf(path, sizeof(path), "columns/%s", name);
 	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return check_fail(c, -errno, "%s: %s", path, strerror(errno));
-	if (!check_decimal(name, &number) || !S_ISREG(st.st_mode)) {
+	if (number_of_name(name, 1, "", &number) || !number || !S_ISREG(st.st_mode)) {
 		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
-	return check_keep(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
+	return check_keep(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", (int64_t)number, (int64_t)st.st_size);
 }
 
 static int list_columns(struct check *c)

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "tool/check/inside.h"
-#include "tool/text.h"
 
 #define COPY_BYTES (1u << 20)
 
@@ -88,16 +87,6 @@ int check_list(struct check *c, const char *dir, int (*each)(struct check *c, co
 	}
 	free(v);
 	return err;
-}
-
-bool check_decimal(const char *text, int64_t *out)
-{
-	uint64_t n;
-
-	if (*text == '0' || strlen(text) > 18 || text_number(text, &n) < 0)
-		return false;
-	*out = (int64_t)n;
-	return true;
 }
 
 int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size)

@@ -160,8 +160,6 @@ int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint6
 int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname);
 /* Calls each with the names in a directory of the store, sorted; -ENOENT. */
 int check_list(struct check *c, const char *dir, int (*each)(struct check *c, const char *name));
-/* A number without leading zeros. */
-bool check_decimal(const char *text, int64_t *out);
 int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
 
 /* Passes. */

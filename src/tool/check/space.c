@@ -8,13 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "array/array.h"
 #include "block/pool.h"
 #include "tool/check/inside.h"
+#include "util/number.h"
 
 /* Rounds of moving extents apart; one does for two owners. */
 #define ROUNDS_MAX 64
@@ -143,18 +143,12 @@ static void pool_name(int64_t number, char out[32])
 
 static int add_pool_file(struct check *c, const char *name)
 {
-	char path[300], same[32];
-	int64_t number;
+	char path[300];
+	uint64_t number;
 	struct stat st;
 
 	snprintf(path, sizeof(path), "pool/%s", name);
-	if (strlen(name) < 2 || strspn(name, "0123456789") != strlen(name) || strlen(name) > 9) {
-		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
-		return 0;
-	}
-	number = strtoll(name, NULL, 10);
-	pool_name(number, same);
-	if (strcmp(path, same)) {
+	if (number_of_name(name, 2, "", &number) || number > INT32_MAX) {
 		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
@@ -164,7 +158,7 @@ static int add_pool_file(struct check *c, const char *name)
 		check_found(c, "%s is no regular file", path);
 		return 0;
 	}
-	return check_keep(c, "INSERT INTO temp.pool_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
+	return check_keep(c, "INSERT INTO temp.pool_file VALUES(?,?)", "ii", (int64_t)number, (int64_t)st.st_size);
 }
 
 /* number */
