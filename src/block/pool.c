@@ -26,7 +26,6 @@
 #include "util/vec.h"
 
 #define POOL_LIMIT (1ull << 62)
-#define POOL_NFILES_MAX 4096u
 #define POOL_NAME_MAX 32
 
 /* Free ranges between two released ones are punched with them up to this length: what was left of a

@@ -21,7 +21,7 @@
 #include "tool/text.h"
 
 /* The uuid as the header of a layer has it. */
-static int uuid_of_layer(struct check *c, const char *name)
+static int uuid_of_layer(struct check *c, void *ctx, const char *name)
 {
 	struct {
 		struct layer_skip skip;
@@ -31,6 +31,7 @@ static int uuid_of_layer(struct check *c, const char *name)
 	ssize_t n;
 	int fd;
 
+	(void)ctx;
 	snprintf(path, sizeof(path), "layers/%s", name);
 	fd = openat(c->dirfd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -65,7 +66,7 @@ static int mend_mark(struct check *c, unsigned version)
 	int err;
 
 	/* Also for looking: what the layers are compared with. */
-	err = check_list(c, "layers", uuid_of_layer);
+	err = check_list(c, "layers", uuid_of_layer, NULL);
 	if (!c->repair)
 		return 0;
 	err = err == 1 ? 0 : mark_uuid_new(c->uuid);
