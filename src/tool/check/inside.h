@@ -159,6 +159,10 @@ int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint6
 int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname);
 /* Calls each with the names in a directory of the store, sorted; -ENOENT. */
 int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx);
+int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
+
+/* Files whose names are numbers (numbered.c). */
+
 /* A directory of files whose names are numbers from first to last, as number_of_name with this width. */
 struct check_numbered {
 	const char *dir, *table;
@@ -167,7 +171,6 @@ struct check_numbered {
 };
 /* Makes the table (number INTEGER PRIMARY KEY, size INTEGER) of them; notes other files. */
 int check_list_numbered(struct check *c, const struct check_numbered *of);
-int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
 
 /* Passes. */
 int check_pass_mark(struct check *c);
