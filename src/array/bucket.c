@@ -273,7 +273,7 @@ static void free_region(struct bucket *b, const struct region *r)
 	struct region_list *l = &b->freed;
 
 	if (PLANTED(PLANT_EARLY_REUSE))
-		pool_release(pool_of(b), r);
+		pool_unclaim(pool_of(b), r);
 	else if (!VEC_RESERVE(l->v, l->cap, l->n + 1))
 		l->v[l->n++] = *r;
 }

@@ -10,7 +10,7 @@
 	X(PLANT_NO_LAYER_SYNC, "COMMIT without a sync of the layers")                   \
 	X(PLANT_NO_COLUMN_SYNC, "COMMIT without a sync of the column files")            \
 	X(PLANT_NO_LOG_SYNC, "a commit that does not wait for its log")                 \
-	X(PLANT_NO_LOG_NAME, "a log whose name is not durable")                         \
+	X(PLANT_NO_LAYER_NAME, "COMMIT without a sync of the names of layers")           \
 	X(PLANT_FSYNC_AT_ONCE, "fsync returns without waiting")                         \
 	X(PLANT_EARLY_REUSE, "a freed region is used again before the commit")          \
 	X(PLANT_EARLY_CUT, "a column's file is cut before the commit")                  \
@@ -18,7 +18,7 @@
 	X(PLANT_EARLY_HEAD, "layers/HEAD names a layer that is not durable")            \
 	X(PLANT_NO_TOMB, "a range that was cut or punched is forgotten")                \
 	X(PLANT_NO_EXTENT, "the last extent is not written to meta.db")                 \
-	X(PLANT_LOST_BLOCK, "a dirty block is dropped when its flush fails")            \
+	X(PLANT_LOST_BLOCK, "a dirty block is lost when its flush fails")            \
 	X(PLANT_NO_REMAP, "open arrays are not told what a compaction has moved")       \
 	X(PLANT_STALE_CACHE, "a decoded block is found by its offset alone")            \
 	X(PLANT_OLD_VIEW, "a view shows an older version of its array")                 \

@@ -229,7 +229,9 @@ static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 		d->nflushing--;
 		d->ended++;
 		layered_of(b->array)->nflushing--;
-		if (err && !PLANTED(PLANT_LOST_BLOCK)) {
+		if (err) {
+			if (PLANTED(PLANT_LOST_BLOCK))
+				memset(b->data, 0, b->len_bytes);
 			queue_locked(b, after);
 			after = b;
 		} else {

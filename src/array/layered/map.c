@@ -19,7 +19,6 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "util/err.h"
-#include "util/plant.h"
 #include "util/vec.h"
 
 struct layered *layered_new(const struct array_ops *ops, struct arrays *home, uint64_t ino, uint64_t size, const struct array_params *params)
@@ -152,8 +151,6 @@ void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const s
 
 int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
 {
-	if (PLANTED(PLANT_NO_TOMB))
-		return 0;
 	if (l->ntombs && l->tombs[l->ntombs - 1].first == first && l->tombs[l->ntombs - 1].count == count)
 		return 0;
 	if (VEC_RESERVE(l->tombs, l->cap_tombs, l->ntombs + 1))

@@ -20,6 +20,11 @@ static int put_entry(struct index_record *r, uint64_t block, const struct block_
 	return index_record_put(r, &b);
 }
 
+static int note_tomb(struct index_record *r, uint64_t first, uint64_t count)
+{
+	return PLANTED(PLANT_NO_TOMB) ? 0 : index_record_tomb(r, first, count);
+}
+
 static int stage_changes(struct layered *l, struct layers *ls, struct index_record *r)
 {
 	size_t kept = 0;
@@ -31,7 +36,7 @@ static int stage_changes(struct layered *l, struct layers *ls, struct index_reco
 
 		assert(!e->dirty);
 		if (!err)
-			err = e->ref.frame_off ? put_entry(r, c->block, &e->ref) : index_record_tomb(r, c->block, 1);
+			err = e->ref.frame_off ? put_entry(r, c->block, &e->ref) : note_tomb(r, c->block, 1);
 		if (err) {
 			l->changes[kept++] = *c;
 			continue;
@@ -54,7 +59,7 @@ static int stage_record(struct layered *l, struct layers *ls, const struct index
 		return err;
 	r->block_bytes = l->array.params.block_bytes;
 	for (size_t i = 0; i < l->ntombs && !err; i++)
-		err = index_record_tomb(r, l->tombs[i].first, l->tombs[i].count);
+		err = note_tomb(r, l->tombs[i].first, l->tombs[i].count);
 	if (err)
 		return err;
 	l->ntombs = 0;

@@ -381,7 +381,7 @@ int layers_sync(struct layers *ls)
 		if (err)
 			return err;
 	}
-	if (!ls->dir_unsynced)
+	if (!ls->dir_unsynced || PLANTED(PLANT_NO_LAYER_NAME))
 		return 0;
 	err = io_dir_sync(ls->store->dir, "layers");
 	if (!err)

@@ -17,6 +17,7 @@
 #include "store/store.h"
 #include "util/err.h"
 #include "util/log.h"
+#include "util/plant.h"
 #include "util/vec.h"
 
 /* A layer's file, to be unlinked when the commit that dropped it is durable. */
@@ -273,6 +274,8 @@ int layers_slot_drop_locked(struct layers *ls, struct layers_slot *slot)
 	}
 	f->deferred.run = run_drop;
 	f->slot = slot; /* the set's reference */
+	if (PLANTED(PLANT_EARLY_DROP))
+		delete_file(slot);
 	meta_defer_locked(ls->store->meta, &f->deferred);
 	layers_slot_leave(ls, slot);
 	return 0;

@@ -23,7 +23,6 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
-#include "util/plant.h"
 #include "util/stats.h"
 
 /* Pages in the log before it is folded into the database. */
@@ -353,10 +352,6 @@ int meta_secure_log_locked(struct meta *m, uint64_t bytes)
 
 void meta_defer_locked(struct meta *m, struct meta_deferred *d)
 {
-	if (PLANTED(PLANT_EARLY_DROP)) {
-		d->run(d, true);
-		return;
-	}
 	d->next = NULL;
 	*m->deferred_tail = d;
 	m->deferred_tail = &d->next;

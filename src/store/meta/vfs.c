@@ -22,7 +22,6 @@
 #include "io/io.h"
 #include "util/clock.h"
 #include "util/err.h"
-#include "util/plant.h"
 
 #define HEADER_BYTES 100
 #define HEADER_RESERVED 20
@@ -381,7 +380,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
 	if (err)
 		return code_of(v, err, SQLITE_CANTOPEN);
 	if (flags & SQLITE_OPEN_WAL) {
-		atomic_store(&v->log_named, PLANTED(PLANT_NO_LOG_NAME));
+		atomic_store(&v->log_named, false);
 		atomic_store(&v->log, f->io);
 	}
 	f->base.pMethods = &vfs_methods;
