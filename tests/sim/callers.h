@@ -5,12 +5,12 @@
 #ifndef SPILLFS_SIM_CALLERS_H
 #define SPILLFS_SIM_CALLERS_H
 
+#include "client.h"
 #include "model.h"
 #include "script.h"
 #include "tree/tree.h"
 
 /* The paths of a caller's names. */
-#define PATH_BYTES 96
 void caller_path(unsigned caller, unsigned slot, char out[PATH_BYTES]);
 void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES]);
 
@@ -23,6 +23,7 @@ bool callers_have_ended(void);
 /* Reads everything that is there of all callers: 0, or the first error. damaged: files may be unreadable. */
 int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX]);
 void found_free(struct found found[CALLERS_MAX]);
+bool found_same(const struct found a[CALLERS_MAX], const struct found b[CALLERS_MAX]);
 /* Snapshots that were answered are there, with what they had. NULL, or what is wrong. */
 const char *callers_check_kept(struct tree *t, unsigned ncallers);
 

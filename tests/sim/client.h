@@ -12,6 +12,8 @@
 
 #include "tree/tree.h"
 
+#define PATH_BYTES 96
+
 int client_stat(struct tree *t, const char *path, struct stat *out);
 int client_make(struct tree *t, const char *path, mode_t mode);
 int client_unlink(struct tree *t, const char *path);

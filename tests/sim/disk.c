@@ -10,6 +10,7 @@
 
 #include "sched.h"
 #include "sim.h"
+#include "util/log.h"
 
 const char *const disk_call_names[DISK_NCALLS] = {
 	"open", "read", "write", "sync", "truncate", "allocate", "punch", "unlink", "rename", "mkdir", "syncdir", "list",
@@ -25,6 +26,7 @@ struct disk_file {
 	struct io base;
 	struct io *inner;
 	struct disk_dir *dir;
+	bool prepared; /* meta.db and its log take space before they need it */
 };
 
 static struct {
@@ -61,11 +63,25 @@ void disk_on_cut(void (*try)(uint64_t change))
 	s.nchanges = 0;
 }
 
-/* What happens at each call, before it is made: 0, or the error that it fails with. */
-static int enter(struct disk_dir *d, enum disk_call call, uint64_t off, uint64_t n, const void *bytes)
+/* Does the call fail by plan? 0, or the error. prepared: the file has taken its space beforehand, and finds no want of it. */
+static int fail(enum disk_call call, bool prepared)
 {
+	const struct disk_fault *f = &s.fault;
 	uint64_t nth;
 
+	if (f->call != call || !f->nth || (prepared && f->err == -ENOSPC))
+		return 0;
+	nth = ++s.ncalls[call];
+	if (nth < f->nth || nth - f->nth >= f->times)
+		return 0;
+	sim_counts->faults++;
+	log_debug("sim: %s fails: %s", disk_call_names[call], strerror(-f->err));
+	return f->err;
+}
+
+/* What happens at each call, before it is made: 0, or the error that it fails with. */
+static int enter(struct disk_dir *d, enum disk_call call, uint64_t off, uint64_t n, const void *bytes, bool prepared)
+{
 	sched_note(call << 8 ^ off << 16 ^ n);
 	if (bytes)
 		sched_note(XXH3_64bits(bytes, n));
@@ -78,11 +94,19 @@ static int enter(struct disk_dir *d, enum disk_call call, uint64_t off, uint64_t
 		if (s.cut)
 			s.cut(s.nchanges);
 	}
-	nth = ++s.ncalls[call];
-	if (s.fault.call != call || !s.fault.nth || nth < s.fault.nth || nth - s.fault.nth >= s.fault.times)
-		return 0;
-	sim_counts->faults++;
-	return s.fault.err;
+	return fail(call, prepared);
+}
+
+static int enter_file(struct io *io, enum disk_call call, uint64_t off, uint64_t n, const void *bytes)
+{
+	struct disk_file *f = to_file(io);
+
+	return enter(f->dir, call, off, n, bytes, f->prepared);
+}
+
+static int enter_dir(struct io_dir *dir, enum disk_call call, uint64_t name, uint64_t more)
+{
+	return enter(to_dir(dir), call, name, more, NULL, false);
 }
 
 /* ---- files ---- */
@@ -90,7 +114,7 @@ static int enter(struct disk_dir *d, enum disk_call call, uint64_t off, uint64_t
 static int disk_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
 {
 	struct io *inner = to_file(io)->inner;
-	int err = enter(to_file(io)->dir, DISK_READ, off, n, NULL);
+	int err = enter_file(io, DISK_READ, off, n, NULL);
 
 	return err ? err : inner->ops->pread_some(inner, buf, n, off, how, out);
 }
@@ -98,7 +122,7 @@ static int disk_pread_some(struct io *io, void *buf, size_t n, uint64_t off, uns
 static int disk_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
 {
 	struct disk_file *f = to_file(io);
-	int err = enter(f->dir, DISK_WRITE, off, n, buf);
+	int err = enter_file(io, DISK_WRITE, off, n, buf);
 
 	if (err && s.fault.half && n > 1)
 		io_pwrite_as(f->inner, buf, n / 2, off, how);
@@ -107,28 +131,28 @@ static int disk_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, u
 
 static int disk_sync(struct io *io)
 {
-	int err = enter(to_file(io)->dir, DISK_SYNC, 0, 0, NULL);
+	int err = enter_file(io, DISK_SYNC, 0, 0, NULL);
 
 	return err ? err : io_sync(to_file(io)->inner);
 }
 
 static int disk_truncate(struct io *io, uint64_t size)
 {
-	int err = enter(to_file(io)->dir, DISK_TRUNCATE, size, 0, NULL);
+	int err = enter_file(io, DISK_TRUNCATE, size, 0, NULL);
 
 	return err ? err : io_truncate(to_file(io)->inner, size);
 }
 
 static int disk_allocate(struct io *io, uint64_t off, uint64_t n)
 {
-	int err = enter(to_file(io)->dir, DISK_ALLOCATE, off, n, NULL);
+	int err = enter_file(io, DISK_ALLOCATE, off, n, NULL);
 
 	return err ? err : io_allocate(to_file(io)->inner, off, n);
 }
 
 static int disk_punch(struct io *io, uint64_t off, uint64_t n)
 {
-	int err = enter(to_file(io)->dir, DISK_PUNCH, off, n, NULL);
+	int err = enter_file(io, DISK_PUNCH, off, n, NULL);
 
 	return err ? err : io_punch(to_file(io)->inner, off, n);
 }
@@ -183,7 +207,7 @@ static uint64_t hash(const char *name)
 static int disk_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
 {
 	struct disk_file *f;
-	int err = enter(to_dir(dir), DISK_OPEN, hash(name), flags, NULL);
+	int err = enter_dir(dir, DISK_OPEN, hash(name), flags);
 
 	if (err)
 		return err;
@@ -197,41 +221,42 @@ static int disk_open(struct io_dir *dir, const char *name, unsigned flags, struc
 	}
 	f->base.ops = &disk_ops;
 	f->dir = to_dir(dir);
+	f->prepared = !strncmp(name, "meta.db", 7);
 	*out = &f->base;
 	return 0;
 }
 
 static int disk_unlink(struct io_dir *dir, const char *name)
 {
-	int err = enter(to_dir(dir), DISK_UNLINK, hash(name), 0, NULL);
+	int err = enter_dir(dir, DISK_UNLINK, hash(name), 0);
 
 	return err ? err : io_unlink(to_dir(dir)->inner, name);
 }
 
 static int disk_rename(struct io_dir *dir, const char *from, const char *to)
 {
-	int err = enter(to_dir(dir), DISK_RENAME, hash(from), hash(to), NULL);
+	int err = enter_dir(dir, DISK_RENAME, hash(from), hash(to));
 
 	return err ? err : io_rename(to_dir(dir)->inner, from, to);
 }
 
 static int disk_mkdir(struct io_dir *dir, const char *name)
 {
-	int err = enter(to_dir(dir), DISK_MKDIR, hash(name), 0, NULL);
+	int err = enter_dir(dir, DISK_MKDIR, hash(name), 0);
 
 	return err ? err : io_mkdir(to_dir(dir)->inner, name);
 }
 
 static int disk_sync_dir(struct io_dir *dir, const char *name)
 {
-	int err = enter(to_dir(dir), DISK_SYNC_DIR, hash(name), 0, NULL);
+	int err = enter_dir(dir, DISK_SYNC_DIR, hash(name), 0);
 
 	return err ? err : io_dir_sync(to_dir(dir)->inner, name);
 }
 
 static int disk_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name), void *ctx)
 {
-	int err = enter(to_dir(dir), DISK_LIST, hash(name), 0, NULL);
+	int err = enter_dir(dir, DISK_LIST, hash(name), 0);
 
 	return err ? err : io_list(to_dir(dir)->inner, name, each, ctx);
 }

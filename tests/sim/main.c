@@ -1,5 +1,5 @@
 /*
- * The simulation's program: random runs for a time, all short scripts, or one script that is replayed. tests/sim/run says how it is
+ * The simulation's program: scripts that are replayed, all short ones, random runs. tests/sim/run says how it is
  * called.
  */
 #include <getopt.h>
@@ -18,8 +18,8 @@ enum plant plant;
 #endif
 
 struct options {
-	uint64_t seed, seconds, runs;
-	const char *script;
+	uint64_t seed, seconds, runs, cuts;
+	char **scripts; /* the last of the arguments */
 	bool shorts, no_shrink, twice;
 	unsigned every, part, parts;
 };
@@ -35,9 +35,9 @@ static double now_s(void)
 static void explain(struct script *s, const struct options *o)
 {
 	printf("FAILED: repeat by: tests/sim/run --seed %llu --runs 1\n", (unsigned long long)s->seed);
-	if (!o->no_shrink && !o->script) {
+	if (!o->no_shrink && !*o->scripts) {
 		sim_shrink(s);
-		printf("Shortened; as a file it is replayed by: tests/sim/run --script FILE\n");
+		printf("Shortened; as a file it is replayed by: tests/sim/run FILE\n");
 	}
 	script_print(s, stdout);
 	/* Once more, aloud. */
@@ -67,17 +67,20 @@ static bool one(struct script *s, const struct options *o, bool twice)
 	return false;
 }
 
-static bool replay(const struct options *o)
+static bool replay(const struct options *o, const char *path)
 {
 	static struct script s;
-	FILE *f = fopen(o->script, "r");
+	FILE *f = fopen(path, "r");
 
 	if (!f || !script_read(&s, f)) {
-		fprintf(stderr, "sim: %s cannot be read\n", o->script);
+		fprintf(stderr, "sim: %s cannot be read\n", path);
 		exit(2);
 	}
 	fclose(f);
-	return one(&s, o, true);
+	if (one(&s, o, true))
+		return true;
+	printf("by %s\n", path);
+	return false;
 }
 
 static bool all(const struct options *o)
@@ -86,12 +89,12 @@ static bool all(const struct options *o)
 	bool good = true;
 	double end;
 
-	if (o->script)
-		return replay(o);
+	for (char **path = o->scripts; *path; path++)
+		good &= replay(o, *path);
 	for (unsigned n = o->part; o->shorts && good && script_short(&s, n); n += o->parts)
 		good = one(&s, o, true);
 	end = now_s() + (double)o->seconds;
-	for (uint64_t n = 0; good && (n < o->runs || (o->seconds && now_s() < end)); n++) {
+	for (uint64_t n = 0; good && (n < o->runs || sim_counts->cuts < o->cuts || (o->seconds && now_s() < end)); n++) {
 		script_draw(&s, o->seed + n);
 		good = one(&s, o, n < o->runs);
 	}
@@ -120,7 +123,7 @@ static void list_plants(void)
 static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "seconds", 1, 0, 't' }, { "seed", 1, 0, 's' }, { "runs", 1, 0, 'n' }, { "script", 1, 0, 'f' }, { "short", 0, 0, 'a' },
+		{ "seconds", 1, 0, 't' }, { "seed", 1, 0, 's' }, { "runs", 1, 0, 'n' }, { "cuts", 1, 0, 'c' }, { "short", 0, 0, 'a' },
 		{ "plant", 1, 0, 'P' }, { "plants", 0, 0, 'L' },
 		{ "no-shrink", 0, 0, 'k' }, { "twice", 0, 0, '2' }, { "every", 1, 0, 'e' }, { "part", 1, 0, 'p' }, { 0 },
 	};
@@ -131,7 +134,7 @@ static void parse(struct options *o, int argc, char **argv)
 		case 't': o->seconds = strtoull(optarg, NULL, 10); break;
 		case 's': o->seed = strtoull(optarg, NULL, 10); break;
 		case 'n': o->runs = strtoull(optarg, NULL, 10); break;
-		case 'f': o->script = optarg; break;
+		case 'c': o->cuts = strtoull(optarg, NULL, 10); break;
 		case 'a': o->shorts = true; break;
 		case 'k': o->no_shrink = true; break;
 		case '2': o->twice = true; break;
@@ -142,6 +145,7 @@ static void parse(struct options *o, int argc, char **argv)
 		default: exit(2);
 		}
 	}
+	o->scripts = argv + optind;
 }
 
 int main(int argc, char **argv)
@@ -157,9 +161,9 @@ int main(int argc, char **argv)
 	sim_counts = mmap(NULL, sizeof(*sim_counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	good = all(&o);
 	took = now_s() - begin;
-	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu flips, %llu comparisons, %llu checks by spillctl\n",
+	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu operations failed and the caller went on, %llu flips, %llu comparisons, %llu checks by spillctl\n",
 	       (unsigned long long)sim_counts->runs, (unsigned long long)sim_counts->operations, (double)sim_counts->operations / took,
-	       (unsigned long long)sim_counts->cuts, (unsigned long long)sim_counts->recuts, (unsigned long long)sim_counts->faults,
+	       (unsigned long long)sim_counts->cuts, (unsigned long long)sim_counts->recuts, (unsigned long long)sim_counts->faults, (unsigned long long)sim_counts->shorts,
 	       (unsigned long long)sim_counts->flips, (unsigned long long)sim_counts->checks, (unsigned long long)sim_counts->probes);
 	printf("%llu passed, %llu failed\n", (unsigned long long)(sim_counts->runs - sim_counts->failures),
 	       (unsigned long long)sim_counts->failures);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "sched.h"
+#include "util/vec.h"
 
 #define STATES_MAX (OPS_MAX + 2)
 #define FILES_MAX (CALLERS_MAX * OPS_MAX)
@@ -27,7 +28,8 @@ struct names {
 
 struct file {
 	unsigned class;
-	struct content *v[OPS_MAX];
+	struct content **v;
+	size_t cap;
 	unsigned nversions, nended; /* at most one has not ended */
 	unsigned floor;
 };
@@ -85,14 +87,74 @@ static const struct content *newest(const struct file *f)
 
 static void add_version(struct file *f, struct content *c)
 {
+	if (VEC_RESERVE(f->v, f->cap, f->nversions + 1))
+		abort();
 	f->v[f->nversions++] = c;
+}
+
+/* A new file of the class. */
+static int add_file(unsigned class, uint32_t size_bytes)
+{
+	struct content *c = calloc(1, sizeof(*c) + size_bytes + 1);
+	struct file *f = &m.file[m.nfiles];
+
+	*c = (struct content){ size_bytes, 0644, 0 };
+	*f = (struct file){ .class = class, .nended = 1 };
+	add_version(f, c);
+	return (int)m.nfiles++;
+}
+
+bool content_same(const struct content *a, const struct content *b)
+{
+	return a->size_bytes == b->size_bytes && !memcmp(a->bytes, b->bytes, a->size_bytes);
+}
+
+/* Each byte, and the size, is of one of the versions from..to. A write that has not ended may have got part of the way. */
+static bool is_mixed(const struct file *f, const struct content *c, unsigned from, unsigned to)
+{
+	bool size = false;
+
+	for (unsigned k = from; k <= to; k++)
+		size |= f->v[k]->size_bytes == c->size_bytes ||
+			(k >= f->nended && k && c->size_bytes > f->v[k - 1]->size_bytes && c->size_bytes < f->v[k]->size_bytes);
+	if (!size)
+		return false;
+	for (uint32_t i = 0; i < c->size_bytes; i++) {
+		bool known = false;
+
+		for (unsigned k = to + 1; k-- > from && !known;)
+			known = i < f->v[k]->size_bytes && f->v[k]->bytes[i] == c->bytes[i];
+		if (!known)
+			return false;
+	}
+	return true;
+}
+
+static bool file_is_right(const struct file *f, const struct content *c, unsigned floor)
+{
+	bool facts = false;
+
+	for (unsigned k = floor; k < f->nversions; k++)
+		facts |= f->v[k]->mode == c->mode && f->v[k]->note == c->note;
+	if (!facts)
+		return false;
+	for (unsigned k = floor; k < f->nversions; k++) {
+		if (content_same(f->v[k], c))
+			return true;
+	}
+	if (f->class < 2)
+		return is_mixed(f, c, floor, f->nversions - 1);
+	for (unsigned k = floor; k + 1 < f->nversions; k++) {
+		if (is_mixed(f, c, k, k + 1))
+			return true;
+	}
+	return false;
 }
 
 /* ---- operations ---- */
 
 void model_begin(unsigned ncallers)
 {
-	memset(&m, 0, sizeof(m));
 	m.ncallers = ncallers;
 	for (unsigned c = 0; c < ncallers; c++) {
 		m.caller[c].nstates = m.caller[c].nended = 1;
@@ -113,14 +175,18 @@ static struct names *add_names(struct caller *c)
 
 static int start_create(struct caller *c, const struct op *o)
 {
-	struct file *f = &m.file[m.nfiles];
+	const struct names *now = &c->state[c->nended - 1];
+	unsigned class = o->slot / 3;
+	int k;
 
-	if (c->state[c->nended - 1].file[o->slot] >= 0)
+	if (o->slot % 3 == 2 && !now->dir[class])
+		return -ENOENT;
+	if (o->kind == OP_CREATE && now->file[o->slot] >= 0)
 		return -EEXIST;
-	*f = (struct file){ .class = o->slot / 3, .nversions = 1, .nended = 1 };
-	f->v[0] = calloc(1, sizeof(*f->v[0]) + 1);
-	f->v[0]->mode = 0644;
-	add_names(c)->file[o->slot] = (int)m.nfiles++;
+	k = add_file(class, o->kind == OP_UPLOAD ? o->len : 0);
+	if (o->kind == OP_UPLOAD)
+		model_fill(o->tag, m.file[k].v[0]->bytes, o->len);
+	add_names(c)->file[o->slot] = k;
 	return 0;
 }
 
@@ -232,8 +298,7 @@ static int start(struct caller *c, const struct op *o)
 {
 	switch (o->kind) {
 	case OP_CREATE:
-		if (o->slot % 3 == 2 && !c->state[c->nended - 1].dir[o->slot / 3])
-			return -ENOENT;
+	case OP_UPLOAD:
 		return start_create(c, o);
 	case OP_RENAME:
 	case OP_LINK:
@@ -297,6 +362,23 @@ void model_end(const struct op *o, int err)
 		promise(c);
 }
 
+const char *model_fail(const struct op *o, const struct content *found)
+{
+	struct caller *c = &m.caller[o->caller];
+	struct file *f;
+	bool as_it_is;
+
+	m.moment++;
+	c->nstates = c->nended;
+	f = file_of(o->caller, o->slot);
+	if (!f || !found)
+		return !f == !found ? NULL : "an operation that has failed has made or removed its file";
+	as_it_is = file_is_right(f, found, f->nended - 1);
+	add_version(f, copy(found, found->size_bytes));
+	f->nended = f->nversions;
+	return as_it_is ? NULL : "an operation that has failed leaves what neither was there nor was to be";
+}
+
 void model_promise_all(void)
 {
 	for (unsigned k = 0; k < m.ncallers; k++)
@@ -335,73 +417,28 @@ const struct content *model_kept(unsigned caller, unsigned snapshot, unsigned sl
 
 /* ---- judging ---- */
 
-static bool same(const struct content *a, const struct content *b)
-{
-	return a->size_bytes == b->size_bytes && !memcmp(a->bytes, b->bytes, a->size_bytes);
-}
+enum difference { NOTHING, DIRECTORIES, NAMES, CONTENTS };
+static const char *const differences[] = { NULL, "directories", "names", "bytes, sizes or facts of a file" };
 
-/* Each byte, and the size, is of one of the versions from..to. A write that has not ended may have got part of the way. */
-static bool is_mixed(const struct file *f, const struct content *c, unsigned from, unsigned to)
-{
-	bool size = false;
-
-	for (unsigned k = from; k <= to; k++)
-		size |= f->v[k]->size_bytes == c->size_bytes ||
-			(k >= f->nended && k && c->size_bytes > f->v[k - 1]->size_bytes && c->size_bytes < f->v[k]->size_bytes);
-	if (!size)
-		return false;
-	for (uint32_t i = 0; i < c->size_bytes; i++) {
-		bool known = false;
-
-		for (unsigned k = to + 1; k-- > from && !known;)
-			known = i < f->v[k]->size_bytes && f->v[k]->bytes[i] == c->bytes[i];
-		if (!known)
-			return false;
-	}
-	return true;
-}
-
-static bool file_is_right(const struct file *f, const struct content *c, unsigned floor)
-{
-	bool facts = false;
-
-	for (unsigned k = floor; k < f->nversions; k++)
-		facts |= f->v[k]->mode == c->mode && f->v[k]->note == c->note;
-	if (!facts)
-		return false;
-	for (unsigned k = floor; k < f->nversions; k++) {
-		if (same(f->v[k], c))
-			return true;
-	}
-	if (f->class < 2)
-		return is_mixed(f, c, floor, f->nversions - 1);
-	for (unsigned k = floor; k + 1 < f->nversions; k++) {
-		if (is_mixed(f, c, k, k + 1))
-			return true;
-	}
-	return false;
-}
-
-/* NULL, or what differs. */
-static const char *differs(const struct names *n, const struct found *f, bool past)
+static enum difference compare(const struct names *n, const struct found *f, bool past)
 {
 	unsigned first = past ? CLASSES - 1 : 0;
 
 	for (unsigned k = first; k < CLASSES; k++) {
 		if (n->dir[k] != f->dir[k])
-			return "directories";
+			return DIRECTORIES;
 	}
 	for (unsigned k = first * 3; k < SLOTS; k++) {
 		if (!f->unreadable[k] && (n->file[k] >= 0) != (f->file[k] != NULL))
-			return "names";
+			return NAMES;
 	}
 	for (unsigned k = first * 3; k < SLOTS; k++) {
 		const struct file *file = n->file[k] >= 0 ? &m.file[n->file[k]] : NULL;
 
 		if (file && f->file[k] && !file_is_right(file, f->file[k], past ? 0 : file->floor))
-			return "bytes, sizes or facts of a file";
+			return CONTENTS;
 	}
-	return NULL;
+	return NOTHING;
 }
 
 /* Clears the moments at which no state of the caller's is what is found. */
@@ -409,25 +446,25 @@ static const char *judge_caller(unsigned k, const struct found *f, bool past, bo
 {
 	const struct caller *c = &m.caller[k];
 	static bool possible[MOMENTS_MAX];
-	const char *last = "names", *why;
+	enum difference least = NOTHING;
 	bool any = false;
 
 	memset(possible, 0, sizeof(possible));
 	for (unsigned i = past ? 0 : c->floor; i < c->nstates; i++) {
 		uint32_t end = i + 1 < c->nstates ? c->state[i + 1].ended : NEVER;
+		enum difference d = compare(&c->state[i], f, past);
 
-		why = differs(&c->state[i], f, past);
-		if (why) {
-			last = why;
+		if (d > least)
+			least = d;
+		if (d)
 			continue;
-		}
 		any = true;
 		for (uint32_t t = c->state[i].begun; t < MOMENTS_MAX && t < end; t++)
 			possible[t] = true;
 	}
 	for (uint32_t t = 0; t < MOMENTS_MAX; t++)
 		moment[t] &= possible[t];
-	return any ? NULL : last;
+	return any ? NULL : differences[least];
 }
 
 const char *model_judge(const struct found *f, bool past)

@@ -22,12 +22,18 @@ struct content {
 	unsigned char bytes[];
 };
 
+/* The same bytes. */
+bool content_same(const struct content *a, const struct content *b);
+
+/* Once in a process. */
 void model_begin(unsigned ncallers);
 
 /* Around each operation. start: what it has to return, by the model: 0 or -errno. end: what it has returned. An operation that has
- * failed when it should not have (a fault of the disk) is to be the caller's last. */
+ * failed when it should not have (a fault of the disk) is to be the caller's last, or fail tells what is under its name now (NULL:
+ * nothing), and returns NULL, or what is wrong. */
 int model_start(const struct op *o);
 void model_end(const struct op *o, int err);
+const char *model_fail(const struct op *o, const struct content *found);
 
 /* The present of a caller. file: its bytes; NULL: the name is not there. */
 const struct content *model_file(unsigned caller, unsigned slot);

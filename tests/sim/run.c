@@ -34,7 +34,13 @@
 /* One cut of so many is looked at by spillctl check. */
 #define PROBE_ONE_IN 32u
 #define REFAULT_ONE_IN 8u
+/* One recovered store of so many is written to and mounted once more. */
+#define TRY_ONE_IN 2u
+/* All recoveries but one of so many have a calm schedule. */
+#define CALM_OF 4u
 #define RUN_SECONDS 120
+#define FOLLOW_TRIES 5u
+#define MUCH_SPACE ((uint64_t)1 << 40)
 
 struct sim_counts *sim_counts;
 
@@ -106,8 +112,10 @@ pid_t getpid(void)
 static int mount_as(struct mount *m, bool follow)
 {
 	static const unsigned seconds[] = { 0, 1, 5, 0 };
-	struct store_config config = { .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20, .threads = 2, .pool_files = 2,
-				       .commit_seconds = seconds[s.script.seed % 4], .layer_bytes = 300000, .keep = 2, .follow = follow };
+	uint64_t x = s.script.seed;
+	struct store_config config = { .cache_bytes = x / 4 % 2 ? 1 << 20 : 1 << 14, .dirty_bytes = 1 << 20, .threads = 2,
+				       .pool_files = 1 + x / 8 % 2, .commit_seconds = seconds[x % 4], .layer_bytes = 300000,
+				       .keep = 1 + x / 16 % 2, .follow = follow };
 	struct store_refusal why;
 	struct io_dir *again, *dir;
 	int err = io_mem_again(s.disk, &again);
@@ -161,21 +169,37 @@ static void judge(struct mount *m, const char *when)
 	sim_counts->checks++;
 }
 
+/* Looks twice: what is the same is one state, which the follower had all the while. false: it went on to another one. */
+static bool find_one_state(struct mount *m, struct found found[CALLERS_MAX])
+{
+	struct found again[CALLERS_MAX];
+	bool same;
+
+	if (callers_find(m->tree, s.script.ncallers, true, found) || callers_find(m->tree, s.script.ncallers, true, again))
+		sim_fail("a follower cannot be read");
+	same = found_same(found, again);
+	found_free(again);
+	return same;
+}
+
 /* What a follower shows is a state that there was. */
 void sim_follow(void)
 {
-	static struct found found[CALLERS_MAX];
-	const char *why;
+	struct found found[CALLERS_MAX];
+	const char *why = NULL;
 	struct mount m;
-	int err;
+	bool same = false;
 
 	if (mount_as(&m, true))
 		return; /* the writer may have been faster */
-	err = callers_find(m.tree, s.script.ncallers, true, found);
-	why = err ? strerror(-err) : model_judge(found, true);
-	if (why)
-		sim_fail("a follower: %s", why);
-	found_free(found);
+	for (unsigned k = 0; k < FOLLOW_TRIES && !same; k++) {
+		same = find_one_state(&m, found);
+		if (same)
+			why = model_judge(found, true);
+		if (why)
+			sim_fail("a follower: %s", why);
+		found_free(found);
+	}
 	tree_close(m.tree);
 	store_close(m.store);
 }
@@ -208,6 +232,17 @@ static void flip(void)
 	found_free(found);
 	tree_close(m.tree);
 	store_close(m.store);
+}
+
+void sim_fill(uint32_t tag)
+{
+	uint64_t total, avail, left = (uint64_t)(tag / 2 % 1024) * 4096;
+
+	if (!s.script.space_bytes)
+		return;
+	io_mem_set_space(s.disk, s.script.space_bytes);
+	if (tag & 1 && !io_space(s.disk, &total, &avail) && avail > left)
+		io_mem_set_space(s.disk, total - avail + left);
 }
 
 /* ---- cuts ---- */
@@ -265,13 +300,14 @@ static void recover(void)
 	const char *why;
 	struct mount m;
 
-	sched_begin(seed);
+	sched_begin(seed, (seed >> 52) % CALM_OF != 0);
 	disk_plan_fault(seed >> 16 & 7 ? NULL : &fault);
 	s.depth++;
 	s.recut_at = s.depth == 1 && (seed >> 20) % RECUT_ONE_IN == 0 ? (seed >> 24) % RECUT_MOST + 1 : 0;
 	disk_on_cut(cut);
 	if (io_mem_cut_power(s.disk, seed >> 32 & 3 ? seed : 0))
 		sim_fail("io/mem");
+	sim_fill(0);
 	why = probe_head(s.disk);
 	if (why)
 		sim_fail("after a cut: %s", why);
@@ -286,8 +322,10 @@ static void recover(void)
 	judge(&m, "after a cut");
 	if (s.wrote_after)
 		check_after(&m);
-	try_out(&m);
-	judge(&m, "after a cut and a life");
+	if (s.depth > 1 || (seed >> 54) % TRY_ONE_IN == 0) {
+		try_out(&m);
+		judge(&m, "after a cut and a life");
+	}
 	unmount_store(&m);
 	if ((seed >> 48) % PROBE_ONE_IN == 0)
 		probe("after a cut");
@@ -355,7 +393,8 @@ static void cut(uint64_t change)
 
 /* ---- a run ---- */
 
-static void live(struct mount *m)
+/* false: a remount has lost what was not committed; the model does not go back. */
+static bool live(struct mount *m)
 {
 	const struct script *sc = &s.script;
 	int failed;
@@ -369,24 +408,26 @@ static void live(struct mount *m)
 			sim_fail("the store cannot be closed");
 		if (sc->fault.nth)
 			disk_plan_fault(NULL);
+		sim_fill(0);
 		must_mount(m, "again");
 		judge(m, "after a remount");
-		/* What has not been committed is gone: the model does not go back. */
 		if (failed || callers_have_ended())
-			return;
+			return false;
 	}
+	return true;
 }
 
 static void run(void)
 {
 	const struct script *sc = &s.script;
 	struct mount m;
+	bool whole;
 
 	alarm(RUN_SECONDS);
 	sqlite3_initialize();
 	sqlite3_vfs_find(NULL)->xRandomness = seed_sqlite;
 	sqlite3_randomness(0, NULL);
-	sched_begin(sc->seed);
+	sched_begin(sc->seed, false);
 	s.random = sc->seed;
 	if (io_mem_dir(&s.disk))
 		sim_fail("io/mem");
@@ -398,11 +439,14 @@ static void run(void)
 	model_begin(sc->ncallers);
 	disk_plan_fault(sc->fault.nth ? &sc->fault : NULL);
 	disk_on_cut(cut);
-	live(&m);
-	unmount_store(&m);
+	whole = live(&m);
 	disk_plan_fault(NULL);
+	io_mem_set_space(s.disk, MUCH_SPACE);
+	if (!script_breaks(sc) && tree_sync(m.tree))
+		sim_fail("when nothing is short, the store cannot be synced");
+	unmount_store(&m);
 	disk_on_cut(NULL);
-	if (!sc->fault.nth && !sc->space_bytes)
+	if (whole && !script_breaks(sc))
 		model_promise_all();
 	must_mount(&m, "at last");
 	judge(&m, "at last");

@@ -23,6 +23,7 @@
 #define STUCK_NS (3600 * CLOCK_SECOND_NS)
 /* One wait of so many ends without a cause, as those of pthreads may. */
 #define SPURIOUS_ONE_IN 64u
+#define CALM_ONE_IN 256u
 
 enum state { READY, AT_LOCK, AT_COND, ASLEEP, AT_JOIN, ENDED };
 
@@ -317,7 +318,7 @@ static int wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t until_ns)
 
 static const struct clock_ops simulated = { read_clock, read_clock, sched_sleep, wait_until };
 
-void sched_begin(uint64_t seed)
+void sched_begin(uint64_t seed, bool calm)
 {
 	static const unsigned rates[] = { 1, 2, 4, 16, 64 };
 	int64_t now_ns = s.now_ns > BEGIN_NS ? s.now_ns : BEGIN_NS;
@@ -325,7 +326,7 @@ void sched_begin(uint64_t seed)
 	memset(&s, 0, sizeof(s));
 	s.random = seed;
 	s.now_ns = s.progress_ns = now_ns;
-	s.switch_one_in = rates[sched_draw(sizeof(rates) / sizeof(*rates))];
+	s.switch_one_in = calm ? CALM_ONE_IN : rates[sched_draw(sizeof(rates) / sizeof(*rates))];
 	s.now = add_thread("main");
 	clock_replace(&simulated);
 	thread_replace(&thread_hooks);

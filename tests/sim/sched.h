@@ -9,11 +9,13 @@
 #ifndef SPILLFS_SIM_SCHED_H
 #define SPILLFS_SIM_SCHED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* The calling thread becomes the first of a new schedule; all others that there were are forgotten (after a fork). */
-void sched_begin(uint64_t seed);
+/* The calling thread becomes the first of a new schedule; all others that there were are forgotten (after a fork). calm: threads seldom
+ * take turns where they need not, which is faster; else how often is drawn, too. */
+void sched_begin(uint64_t seed, bool calm);
 /* The caller is the only thread left. */
 void sched_end(void);
 void sched_sleep(int64_t ns);

@@ -8,32 +8,64 @@
 #include <string.h>
 
 #include "sched.h"
+#include "util/err.h"
 
 const char *const op_names[OP_NKINDS] = {
 	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
 	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "hold", "view", "upload", "commit", "compact", "follow", "sleep",
-	"remount",
+	"fill", "remount",
 };
+
+#define SHORT_TIMES 3u
+#define BLOCK_BYTES 131072u /* of a layered array */
 
 /* How often, of 1000 or so. */
 static const unsigned weights[OP_NKINDS] = {
 	[OP_CREATE] = 90, [OP_WRITE] = 160, [OP_APPEND] = 110, [OP_TRUNCATE] = 60, [OP_RESERVE] = 30, [OP_PUNCH] = 40,
 	[OP_RENAME] = 60, [OP_LINK] = 20, [OP_UNLINK] = 50, [OP_MKDIR] = 40, [OP_RMDIR] = 15, [OP_CHMOD] = 25, [OP_FSYNC] = 70,
-	[OP_SNAPSHOT] = 15, [OP_UNSNAPSHOT] = 10, [OP_PAST] = 15, [OP_READ] = 110, [OP_LIST] = 40, [OP_NOTE] = 25, [OP_HOLD] = 40, [OP_VIEW] = 30,
-	[OP_UPLOAD] = 0, [OP_COMMIT] = 20, [OP_COMPACT] = 10, [OP_FOLLOW] = 15, [OP_SLEEP] = 25, [OP_REMOUNT] = 10,
+	[OP_SNAPSHOT] = 15, [OP_UNSNAPSHOT] = 10, [OP_PAST] = 15, [OP_READ] = 110, [OP_LIST] = 40, [OP_NOTE] = 25, [OP_HOLD] = 40,
+	[OP_VIEW] = 40, [OP_UPLOAD] = 25, [OP_COMMIT] = 20, [OP_COMPACT] = 10, [OP_FOLLOW] = 15, [OP_SLEEP] = 25, [OP_REMOUNT] = 10,
 };
 
-static enum op_kind draw_kind(uint64_t *r)
+/*
+ * What a script is mostly about: a mix adds to the weights. Scripts of odd seeds have none, the others one in turn. `class` is that of all its files; CLASSES: any.
+ * `few`: one caller with one file of each class, so that its operations meet; `large`: whole blocks are written, cut and punched.
+ */
+static const struct mix {
+	unsigned class;
+	bool few, large, full;
+	uint16_t more[OP_NKINDS];
+} mixes[] = {
+	/* Regions of pool files are freed and used again. */
+	{ .class = 0, .large = true, .more = { [OP_UNLINK] = 200, [OP_TRUNCATE] = 150, [OP_APPEND] = 200, [OP_FSYNC] = 150 } },
+	/* Files of columns are cut, and go inline and back. */
+	{ .class = 1, .large = true, .more = { [OP_TRUNCATE] = 400, [OP_FSYNC] = 200, [OP_WRITE] = 200 } },
+	/* Blocks go, by cuts and punches, and what was before them must not come back. */
+	{ .class = 2, .few = true, .large = true, .more = { [OP_TRUNCATE] = 250, [OP_PUNCH] = 200, [OP_WRITE] = 200, [OP_COMMIT] = 150, [OP_FSYNC] = 100, [OP_REMOUNT] = 50 } },
+	/* Layers die and are compacted, on request and because of a long chain, under open files. */
+	{ .class = 2, .few = true, .more = { [OP_WRITE] = 200, [OP_COMMIT] = 500, [OP_COMPACT] = 80, [OP_HOLD] = 150, [OP_READ] = 150, [OP_SNAPSHOT] = 50, [OP_UNSNAPSHOT] = 50 } },
+	/* Views, open and not, of arrays that change; uploads. */
+	{ .class = CLASSES, .few = true, .more = { [OP_HOLD] = 250, [OP_VIEW] = 400, [OP_UPLOAD] = 150, [OP_WRITE] = 150 } },
+	/* Little space, which others fill and give back. */
+	{ .class = CLASSES, .large = true, .full = true, .more = { [OP_FILL] = 150, [OP_APPEND] = 200, [OP_FSYNC] = 100, [OP_SNAPSHOT] = 30 } },
+	/* Names. */
+	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60, [OP_REMOUNT] = 60 } },
+	/* Followers, snapshots, and states of the past. */
+	{ .class = 2, .more = { [OP_FOLLOW] = 150, [OP_SNAPSHOT] = 150, [OP_UNSNAPSHOT] = 100, [OP_PAST] = 150, [OP_COMMIT] = 100 } },
+};
+static const struct mix plain = { .class = CLASSES };
+
+static enum op_kind draw_kind(const struct mix *m, uint64_t *r)
 {
 	uint64_t sum = 0, at;
 
 	for (unsigned k = 0; k < OP_NKINDS; k++)
-		sum += weights[k];
+		sum += weights[k] + m->more[k];
 	at = sim_random(r) % sum;
 	for (unsigned k = 0;; k++) {
-		if (at < weights[k])
+		if (at < weights[k] + m->more[k])
 			return (enum op_kind)k;
-		at -= weights[k];
+		at -= weights[k] + m->more[k];
 	}
 }
 
@@ -53,24 +85,24 @@ static uint32_t draw_bytes(uint64_t *r, uint32_t most)
 /* Which names may be there; most operations are to find one. */
 static bool there[CALLERS_MAX][SLOTS], dir_there[CALLERS_MAX][CLASSES];
 
-static bool needs_file(enum op_kind k)
-{
-	return k != OP_CREATE && k != OP_MKDIR && k != OP_RMDIR && k != OP_FSYNC && k != OP_COMMIT;
-}
+static const bool needs_file[OP_NKINDS] = {
+	[OP_WRITE] = true, [OP_APPEND] = true, [OP_TRUNCATE] = true, [OP_RESERVE] = true, [OP_PUNCH] = true, [OP_RENAME] = true,
+	[OP_LINK] = true, [OP_UNLINK] = true, [OP_CHMOD] = true, [OP_READ] = true, [OP_NOTE] = true, [OP_HOLD] = true, [OP_VIEW] = true,
+};
 
 static void guide(struct op *o, uint64_t *r)
 {
 	bool *file = there[o->caller], *dir = &dir_there[o->caller][o->slot / 3];
 
-	if (needs_file(o->kind) && !file[o->slot] && sim_random(r) % 8)
+	if (needs_file[o->kind] && !file[o->slot] && sim_random(r) % 8)
 		o->kind = OP_CREATE;
-	if (o->kind == OP_CREATE && o->slot % 3 == 2 && !*dir)
+	if ((o->kind == OP_CREATE || o->kind == OP_UPLOAD) && o->slot % 3 == 2 && !*dir)
 		o->kind = OP_MKDIR;
 	if (o->kind == OP_RMDIR && file[o->slot / 3 * 3 + 2])
 		o->kind = OP_READ;
 	if (o->kind == OP_MKDIR || o->kind == OP_RMDIR)
 		*dir = o->kind == OP_MKDIR;
-	if (o->kind == OP_CREATE)
+	if (o->kind == OP_CREATE || o->kind == OP_UPLOAD)
 		file[o->slot] = true;
 	if (o->kind == OP_UNLINK || o->kind == OP_RENAME)
 		file[o->slot] = false;
@@ -78,12 +110,20 @@ static void guide(struct op *o, uint64_t *r)
 		file[o->to] = true;
 }
 
-static void draw_op(struct op *o, unsigned ncallers, uint64_t *r)
+static void draw_op(struct op *o, const struct mix *m, unsigned ncallers, uint64_t *r)
 {
-	*o = (struct op){ .kind = draw_kind(r), .caller = (unsigned)(sim_random(r) % ncallers), .slot = (unsigned)(sim_random(r) % SLOTS) };
+	*o = (struct op){ .kind = draw_kind(m, r), .caller = (unsigned)(sim_random(r) % ncallers), .slot = (unsigned)(sim_random(r) % SLOTS) };
+	if (m->class < CLASSES)
+		o->slot = m->class * 3 + o->slot % 3;
+	if (m->few && sim_random(r) % 4)
+		o->slot = o->slot / 3 * 3;
 	o->to = o->slot / 3 * 3 + (unsigned)(sim_random(r) % 3);
 	o->off = sim_random(r) % 4 ? draw_bytes(r, 200000) : 0;
 	o->len = draw_bytes(r, 150000);
+	if (m->large && sim_random(r) % 2) {
+		o->off = (uint32_t)(sim_random(r) % 3) * BLOCK_BYTES;
+		o->len = BLOCK_BYTES;
+	}
 	o->tag = (uint32_t)sim_random(r);
 	guide(o, r);
 }
@@ -91,30 +131,48 @@ static void draw_op(struct op *o, unsigned ncallers, uint64_t *r)
 static void draw_fault(struct disk_fault *f, uint64_t *r)
 {
 	static const int errors[] = { EIO, EIO, EINTR, EMFILE, ENOSPC };
+	static const enum disk_call needs_space[] = { DISK_WRITE, DISK_WRITE, DISK_ALLOCATE, DISK_RENAME };
 	uint64_t x = sim_random(r);
 
 	*f = (struct disk_fault){ (x >> 34 & 1) ? DISK_WRITE : (enum disk_call)(x % DISK_NCALLS), (x >> 8) % 60 + 1, x >> 16 & 1 ? 1 : x >> 17 & 1 ? 3 : UINT32_MAX,
 				  -errors[(x >> 20) % 5], x >> 30 & 1 };
 	if (f->err == -EMFILE)
 		f->call = DISK_OPEN;
+	if (f->err == -ENOSPC)
+		f->call = needs_space[x % 4];
+	if (f->call == DISK_SYNC || f->call == DISK_SYNC_DIR)
+		f->err = -EIO; /* as io/file.c has it */
+}
+
+bool script_breaks(const struct script *s)
+{
+	return s->fault.nth && (!err_is_passing(s->fault.err) || s->fault.times > SHORT_TIMES);
+}
+
+bool script_is_short(const struct script *s)
+{
+	return !script_breaks(s) && (s->space_bytes || s->fault.nth);
 }
 
 void script_draw(struct script *s, uint64_t seed)
 {
 	uint64_t r = seed ^ 0x5c71f5;
+	const struct mix *m = seed % 2 ? &plain : &mixes[seed / 2 % (sizeof(mixes) / sizeof(*mixes))];
 
 	memset(there, 0, sizeof(there));
 	memset(dir_there, 0, sizeof(dir_there));
-	*s = (struct script){ .seed = seed, .ncallers = (unsigned)(sim_random(&r) % CALLERS_MAX) + 1, .cut_every = 6 };
+	*s = (struct script){ .seed = seed, .ncallers = m->few ? 1 : (unsigned)(sim_random(&r) % CALLERS_MAX) + 1, .cut_every = 6 };
 	s->nops = 8 + (unsigned)(sim_random(&r) % 60);
 	if (sim_random(&r) % 4 == 0)
 		s->slow_ns = 50000000;
-	if (sim_random(&r) % 8 == 0)
-		s->space_bytes = 8 << 20;
+	if (m->full || sim_random(&r) % 16 == 0)
+		s->space_bytes = (6 + sim_random(&r) % 4) << 20;
 	if (sim_random(&r) % 4 == 0)
 		draw_fault(&s->fault, &r);
+	else if (m->full) /* besides, some writes find no space */
+		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 30 + 1, sim_random(&r) % SHORT_TIMES + 1, -ENOSPC, false };
 	for (unsigned i = 0; i < s->nops; i++)
-		draw_op(&s->op[i], s->ncallers, &r);
+		draw_op(&s->op[i], m, s->ncallers, &r);
 }
 
 /* Two files and a directory are there, and durable, before the sequence. */

@@ -25,7 +25,7 @@ enum op_kind {
 	OP_CREATE, OP_WRITE, OP_APPEND, OP_TRUNCATE, OP_RESERVE, OP_PUNCH, OP_RENAME, OP_LINK, OP_UNLINK, OP_MKDIR, OP_RMDIR, OP_CHMOD,
 	OP_FSYNC, OP_SNAPSHOT, OP_NSHORT,
 	OP_UNSNAPSHOT = OP_NSHORT, OP_PAST, OP_READ, OP_LIST, OP_NOTE, OP_HOLD, OP_VIEW, OP_UPLOAD, OP_COMMIT, OP_COMPACT, OP_FOLLOW, OP_SLEEP,
-	OP_REMOUNT, OP_NKINDS
+	OP_FILL, OP_REMOUNT, OP_NKINDS
 };
 
 extern const char *const op_names[OP_NKINDS];
@@ -48,6 +48,10 @@ struct script {
 	struct op op[OPS_MAX];
 };
 
+/* Its fault is for good: the store may be read-only from there on. */
+bool script_breaks(const struct script *s);
+/* Else: a shortage is part of it, of space or by its fault. Operations may fail, and succeed when it is over. */
+bool script_is_short(const struct script *s);
 void script_draw(struct script *s, uint64_t seed);
 /* The n-th of all sequences of one and two operations in the classes; false: there are no more. */
 bool script_short(struct script *s, unsigned n);

@@ -11,7 +11,7 @@
 
 /* Counts over all processes of the simulation. */
 struct sim_counts {
-	uint64_t runs, operations, cuts, recuts, faults, flips, checks, probes, failures;
+	uint64_t runs, operations, cuts, recuts, faults, shorts, flips, checks, probes, failures;
 };
 extern struct sim_counts *sim_counts;
 
@@ -20,6 +20,8 @@ _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2
 
 /* Compares what a follower of the live store shows with the model. */
 void sim_follow(void);
+/* Others take the space of the disk, but what `tag` tells, or give it back. */
+void sim_fill(uint32_t tag);
 /* Runs it in a process of its own: true if nothing was wrong. quiet: it says nothing. *trace_out: of the schedule. */
 bool sim_run(const struct script *s, bool quiet, uint64_t *trace_out);
 /* A shorter script that goes wrong, too. */
