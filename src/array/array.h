@@ -44,8 +44,7 @@ struct io_facts;
 struct array_params {
 	uint32_t block_bytes; /* layered: ARRAY_BLOCK_MIN..MAX */
 	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
-	struct codec_params codec;
-	uint8_t stat_type; /* enum summary_type of the elements */
+	struct codec_params codec; /* its type is that of the blocks' summaries, too */
 };
 
 struct array {

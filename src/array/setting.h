@@ -14,7 +14,7 @@ struct settings {
 	struct shape shape; /* with the order */
 	struct logical logical;
 	uint32_t block_bytes;      /* 0: not set */
-	struct codec_params codec; /* but elem_bytes */
+	struct codec_params codec; /* but elem_bytes and type */
 };
 
 /* An array without attributes has these. */

@@ -21,7 +21,6 @@
 #include <xxhash.h>
 #include <zstd.h>
 
-#include "block/shuffle.h"
 #include "util/buf.h"
 #include "util/plant.h"
 
@@ -39,13 +38,17 @@
 #define SAMPLE_PIECE_BYTES (8u << 10)
 #define SAMPLE_BYTES (SAMPLE_PIECES * SAMPLE_PIECE_BYTES)
 #define SAMPLE_EVERY 16
+#define CANDIDATES_MAX 8
+#define LEVEL_DEFAULT 3 /* array/setting.h */
 
-/* A hint remembers the filter, for how many blocks it still holds, and how many blocks may still be
+/* A hint remembers the filter's steps and exponent, for how many blocks they still hold, and how many blocks may still be
  * stored raw untried. -1 is no memory. */
-#define HINT_SHUFFLE 0x1
-#define HINT_FILTER_ONE 0x2
-#define HINT_FILTER_MASK 0xfe
-#define HINT_RAW_ONE 0x100
+#define HINT_STEPS_MASK 0xff
+#define HINT_EXPONENT_ONE 0x100
+#define HINT_EXPONENT_MASK 0x1f00
+#define HINT_FILTER_ONE 0x2000
+#define HINT_FILTER_MASK 0x1e000
+#define HINT_RAW_ONE 0x20000
 
 #define RAW_EVERY 16
 /* Byte frequencies are counted in this many pieces of this size, spread evenly. */
@@ -147,28 +150,39 @@ static void copy(uint8_t *to, const uint8_t *from, size_t n)
 	memcpy(to, from, n);
 }
 
-/* A window of 128 KiB instead of the single-segment form: streaming decoders refuse large windows.
- */
-static size_t encode_raw(const void *raw, size_t n, void *frame)
+enum raw_type { RAW_COPY = 0, RAW_ZEROS = 1 }; /* RFC 8878: block types */
+
+/* The blocks of bytes [from, to) of n; returns where the next stands. */
+static uint8_t *put_raw_blocks(uint8_t *p, const uint8_t *in, size_t from, size_t to, size_t n, enum raw_type type)
 {
-	const uint8_t *in = raw;
+	while (from < to) {
+		size_t len = to - from < RAW_BLOCK_MAX ? to - from : RAW_BLOCK_MAX;
+		uint32_t head = (uint32_t)len << 3 | (uint32_t)type << 1 | (from + len == n);
+
+		p[0] = (uint8_t)head;
+		p[1] = (uint8_t)(head >> 8);
+		p[2] = (uint8_t)(head >> 16);
+		p[3] = 0;
+		if (type == RAW_COPY)
+			copy(p + 3, in + from, len);
+		p += 3 + (type == RAW_COPY ? len : 1);
+		from += len;
+	}
+	return p;
+}
+
+/* The n bytes are zeros from `used` on. A window of 128 KiB instead of the single-segment form: streaming decoders refuse large windows.
+ */
+static size_t encode_raw(const void *raw, size_t used, size_t n, void *frame)
+{
 	uint8_t *out = frame, *p = out + RAW_HEAD_BYTES;
 
 	put_le32(out, ZSTD_MAGICNUMBER);
 	out[4] = FRAME_FCS_4BYTES | FRAME_CHECKSUM;
 	out[5] = RAW_WINDOW_128K;
 	put_le32(out + 6, (uint32_t)n);
-	for (size_t done = 0; done < n;) {
-		size_t len = n - done < RAW_BLOCK_MAX ? n - done : RAW_BLOCK_MAX;
-		uint32_t head = (uint32_t)len << 3 | (done + len == n);
-
-		p[0] = (uint8_t)head;
-		p[1] = (uint8_t)(head >> 8);
-		p[2] = (uint8_t)(head >> 16);
-		copy(p + 3, in + done, len);
-		p += 3 + len;
-		done += len;
-	}
+	p = put_raw_blocks(p, raw, 0, used, n, RAW_COPY);
+	p = put_raw_blocks(p, raw, used, n, n, RAW_ZEROS);
 	put_le32(p, (uint32_t)XXH64(raw, n, 0));
 	return (size_t)(p + CHECKSUM_BYTES - out);
 }
@@ -189,11 +203,6 @@ static int compress(ZSTD_CCtx *c, int level, const void *raw, size_t n, void *fr
 	return 0;
 }
 
-static bool elem_shuffles(uint32_t elem_bytes)
-{
-	return elem_bytes >= 2 && elem_bytes <= 16;
-}
-
 /* Copies whole elements from evenly spread places of the block; returns the number of bytes. */
 static size_t sample_gather(const uint8_t *raw, size_t n, uint32_t elem_bytes, uint8_t *out)
 {
@@ -209,55 +218,175 @@ static size_t sample_gather(const uint8_t *raw, size_t n, uint32_t elem_bytes, u
 	return SAMPLE_PIECES * piece;
 }
 
-/* Shuffling must win by 1/32: it costs a pass over the block at every read. */
-static int sample_try(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n,
-		      bool *shuffle_out)
+static bool is_float(enum summary_type type)
 {
-	size_t bound = codec_bound(SAMPLE_BYTES), total = 2 * SAMPLE_BYTES + bound, len, plain,
-	       shuffled;
-	uint8_t *buf = buf_alloc(total), *mixed, *frame;
+	return type == SUMMARY_F32 || type == SUMMARY_F64;
+}
+
+static bool is_integer(enum summary_type type)
+{
+	return type >= SUMMARY_I8 && type <= SUMMARY_U64;
+}
+
+/* Is there anything to choose from? */
+static bool has_candidates(const struct codec_params *p)
+{
+	return is_float(p->type) || is_integer(p->type) || filter_fits(FILTER_SHUFFLE, p->elem_bytes);
+}
+
+/* The filters that may suit elements of this type, the one that is read fastest first; their number. */
+static size_t candidates(enum summary_type type, uint32_t elem_bytes, uint8_t out[CANDIDATES_MAX])
+{
+	static const uint8_t floats[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_SCALE | FILTER_PACK,
+					  FILTER_SCALE | FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_SHUFFLE,
+					  FILTER_SCALE | FILTER_SHUFFLE, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE };
+	static const uint8_t integers[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_SHUFFLE,
+					    FILTER_DELTAS | FILTER_SHUFFLE };
+	static const uint8_t bytes[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_DELTA };
+	static const uint8_t others[] = { FILTER_NONE, FILTER_SHUFFLE };
+	const uint8_t *v = others;
+	size_t n = sizeof(others);
+
+	if (is_float(type)) {
+		v = floats;
+		n = sizeof(floats);
+	} else if (is_integer(type)) {
+		v = elem_bytes == 1 ? bytes : integers;
+		n = elem_bytes == 1 ? sizeof(bytes) : sizeof(integers);
+	}
+	memcpy(out, v, n);
+	return n;
+}
+
+/* Three buffers, and a frame. */
+struct sample {
+	uint8_t *raw, *scratch, *filtered, *frame;
+	size_t len, piece_bytes; /* each piece is by itself */
+};
+
+/* Bytes that a filter with PACK makes, of which nothing is compressed: piece by piece, because a leap from one to the next would count. */
+static int sample_pack(const struct filter *f, const struct sample *s, size_t *len_out)
+{
+	size_t sum = 0, used;
+
+	for (size_t off = 0; off < s->len; off += s->piece_bytes) {
+		size_t n = s->len - off < s->piece_bytes ? s->len - off : s->piece_bytes;
+		int err = filter_apply(f, s->raw + off, n, s->scratch, s->filtered, &used);
+
+		if (err)
+			return err;
+		sum += used;
+	}
+	*len_out = sum;
+	return 0;
+}
+
+/* The bytes that the sample takes. -ERANGE: the filter does not fit it. */
+static int sample_try(ZSTD_CCtx *c, int level, const struct filter *f, const struct sample *s, size_t *len_out)
+{
+	const uint8_t *in = s->raw;
+	size_t used;
+	int err;
+
+	if (f->steps & FILTER_PACK)
+		return sample_pack(f, s, len_out);
+	if (f->steps != FILTER_NONE) {
+		err = filter_apply(f, s->raw, s->len, s->scratch, s->filtered, &used);
+		if (err)
+			return err;
+		in = s->filtered;
+	}
+	return compress(c, level, in, s->len, s->frame, codec_bound(SAMPLE_BYTES), len_out);
+}
+
+/* The size below which another filter replaces the best so far, since it is read more slowly. What is packed is written and read several
+ * times as fast as what zstd compresses, but never longer; levels above the default one ask for space. */
+static size_t worth(size_t best, unsigned steps, unsigned other, int level)
+{
+	if (!(steps & FILTER_PACK) || other & FILTER_PACK)
+		return best - best / 32;
+	return other == FILTER_NONE ? best : best - best / (level <= LEVEL_DEFAULT ? 4 : 32);
+}
+
+static int sample_choose(ZSTD_CCtx *c, const struct codec_params *p, const struct sample *s, struct filter *out)
+{
+	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes };
+	bool scales = is_float(p->type) && filter_fits(FILTER_SCALE, p->elem_bytes) &&
+		      filter_find_exponent(s->raw, s->len, p->elem_bytes, &f.exponent);
+	size_t best = 0, n, len;
+	uint8_t v[CANDIDATES_MAX];
+
+	n = candidates(p->type, p->elem_bytes, v);
+	for (size_t i = 0; i < n; i++) {
+		int err;
+
+		f.steps = v[i];
+		if ((f.steps & FILTER_SCALE && !scales) || !filter_fits(f.steps, p->elem_bytes))
+			continue;
+		err = sample_try(c, p->level, &f, s, &len);
+		if (err == -ERANGE)
+			continue;
+		if (err)
+			return err;
+		if (!best || len < worth(best, out->steps, f.steps, p->level)) {
+			best = len;
+			*out = f;
+		}
+	}
+	return 0;
+}
+
+static int choose_by_sample(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, struct filter *out)
+{
+	size_t total = 3 * SAMPLE_BYTES + codec_bound(SAMPLE_BYTES);
+	uint8_t *buf = buf_alloc(total);
+	struct sample s = { buf, buf + SAMPLE_BYTES, buf + 2 * SAMPLE_BYTES, buf + 3 * SAMPLE_BYTES, 0, 0 };
 	int err;
 
 	if (!buf)
 		return -ENOMEM;
-	mixed = buf + SAMPLE_BYTES;
-	frame = mixed + SAMPLE_BYTES;
-	len = sample_gather(raw, n, p->elem_bytes, buf);
-	shuffle_apply(buf, mixed, len, p->elem_bytes);
-	err = compress(c, p->level, buf, len, frame, bound, &plain);
-	if (!err)
-		err = compress(c, p->level, mixed, len, frame, bound, &shuffled);
-	if (!err)
-		*shuffle_out = shuffled < plain - plain / 32;
+	s.len = sample_gather(raw, n, p->elem_bytes, buf);
+	s.piece_bytes = n <= SAMPLE_BYTES ? n : s.len / SAMPLE_PIECES;
+	err = sample_choose(c, p, &s, out);
 	buf_free(buf, total);
 	return err;
 }
 
-static int choose_shuffle(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n,
-			  int *hint, bool *shuffle_out)
+static struct filter hint_filter(int hint, const struct codec_params *p)
 {
-	int err;
+	return (struct filter){ .steps = (uint8_t)(hint & HINT_STEPS_MASK), .elem_bytes = (uint8_t)p->elem_bytes,
+				.exponent = (uint8_t)((hint & HINT_EXPONENT_MASK) / HINT_EXPONENT_ONE) };
+}
 
-	if (!elem_shuffles(p->elem_bytes) || p->policy == CODEC_POLICY_NONE) {
-		*shuffle_out = false;
-		return 0;
+static void hint_remember(int *hint, const struct filter *f)
+{
+	*hint &= ~(HINT_STEPS_MASK | HINT_EXPONENT_MASK | HINT_FILTER_MASK);
+	*hint |= f->steps | f->exponent * HINT_EXPONENT_ONE | (SAMPLE_EVERY - 1) * HINT_FILTER_ONE;
+}
+
+/* *tried: by a sample of just this block. */
+static int choose_filter(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, int *hint, struct filter *out, bool *tried)
+{
+	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes };
+	int err = 0;
+
+	*tried = false;
+	if (p->policy == CODEC_POLICY_SHUFFLE && filter_fits(FILTER_SHUFFLE, p->elem_bytes))
+		f.steps = FILTER_SHUFFLE;
+	/* Without compression nothing is to be gained. */
+	if (p->policy == CODEC_POLICY_AUTO && p->level && n >= p->elem_bytes && has_candidates(p)) {
+		if (*hint & HINT_FILTER_MASK && filter_fits(*hint & HINT_STEPS_MASK, p->elem_bytes)) {
+			f = hint_filter(*hint, p);
+			*hint -= HINT_FILTER_ONE;
+		} else {
+			err = choose_by_sample(c, p, raw, n, &f);
+			*tried = true;
+			if (!err)
+				hint_remember(hint, &f);
+		}
 	}
-	if (p->policy == CODEC_POLICY_SHUFFLE) {
-		*shuffle_out = true;
-		return 0;
-	}
-	if (!p->level || n < p->elem_bytes) { /* nothing to gain, nothing to remember */
-		*shuffle_out = false;
-		return 0;
-	}
-	if (*hint & HINT_FILTER_MASK) {
-		*shuffle_out = *hint & HINT_SHUFFLE;
-		*hint -= HINT_FILTER_ONE;
-		return 0;
-	}
-	err = sample_try(c, p, raw, n, shuffle_out);
 	if (!err)
-		*hint = (*hint & ~(HINT_SHUFFLE | HINT_FILTER_MASK)) + (SAMPLE_EVERY - 1) * HINT_FILTER_ONE + *shuffle_out;
+		*out = f;
 	return err;
 }
 
@@ -295,13 +424,13 @@ static void remember_outcome(size_t n, size_t frame_len, int *hint)
 		*hint += (RAW_EVERY - 1) * HINT_RAW_ONE;
 }
 
-/* Compresses, or stores raw, what is filtered already. */
-static int encode_block(ZSTD_CCtx *c, int level, const void *raw, size_t n, void *frame, size_t cap, int *hint, size_t *len_out)
+/* Compresses, or stores raw, the first `used` of n bytes; the others are zeros. */
+static int encode_block(ZSTD_CCtx *c, int level, const void *raw, size_t used, size_t n, void *frame, size_t cap, int *hint, size_t *len_out)
 {
 	int err;
 
 	if (!level || skip_compression(raw, n, hint)) {
-		*len_out = encode_raw(raw, n, frame);
+		*len_out = encode_raw(raw, used, n, frame);
 		return 0;
 	}
 	err = compress(c, level, raw, n, frame, cap, len_out);
@@ -310,12 +439,55 @@ static int encode_block(ZSTD_CCtx *c, int level, const void *raw, size_t n, void
 	return err;
 }
 
+/* Room for a block filtered, and for the filter to work in. */
+static size_t filter_room(size_t n)
+{
+	return 2 * ((n + 7) & ~(size_t)7);
+}
+
+/* Filters a block into buf, which has filter_room(n): another filter is looked for if the one that is remembered does not fit, and
+ * none is taken if that does not fit either. */
+static int filter_block(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, void *buf, int *hint, struct filter *f,
+			bool tried, size_t *used_out)
+{
+	void *scratch = (uint8_t *)buf + filter_room(n) / 2;
+	int err = 0;
+
+	if (!filter_apply(f, raw, n, scratch, buf, used_out))
+		return 0;
+	*hint &= ~HINT_FILTER_MASK;
+	if (!tried)
+		err = choose_filter(c, p, raw, n, hint, f, &tried);
+	if (!err && f->steps != FILTER_NONE && filter_apply(f, raw, n, scratch, buf, used_out))
+		f->steps = FILTER_NONE;
+	return err;
+}
+
+static int encode_filtered(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, void *buf, struct filter *f, bool tried,
+			   void *frame, size_t cap, int *hint, size_t *len_out)
+{
+	size_t used = n;
+	int err = filter_block(c, p, raw, n, buf, hint, f, tried, &used);
+
+	if (err)
+		return err;
+	if (f->steps != FILTER_NONE)
+		raw = buf;
+	else
+		used = n;
+	if (!(f->steps & FILTER_PACK))
+		return encode_block(c, p->level, raw, used, n, frame, cap, hint, len_out);
+	*len_out = encode_raw(raw, used, n, frame);
+	return 0;
+}
+
 int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *frame, size_t cap,
-		 int *hint, size_t *frame_len_out, enum codec_filter *filter_out)
+		 int *hint, size_t *frame_len_out, uint8_t *filter_out)
 {
 	ZSTD_CCtx *c = NULL;
-	void *mixed = NULL;
-	bool shuffle;
+	struct filter f;
+	void *buf;
+	bool tried;
 	size_t len;
 	int err;
 
@@ -329,22 +501,22 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 	}
 	if (*hint < 0)
 		*hint = 0;
-	err = choose_shuffle(c, p, raw, n, hint, &shuffle);
+	err = choose_filter(c, p, raw, n, hint, &f, &tried);
 	if (err)
 		return err;
-	if (shuffle) {
-		mixed = buf_alloc(n);
-		if (!mixed)
+	if (f.steps == FILTER_NONE) {
+		err = encode_block(c, p->level, raw, n, n, frame, cap, hint, &len);
+	} else {
+		buf = buf_alloc(filter_room(n));
+		if (!buf)
 			return -ENOMEM;
-		shuffle_apply(raw, mixed, n, p->elem_bytes);
-		raw = mixed;
+		err = encode_filtered(c, p, raw, n, buf, &f, tried, frame, cap, hint, &len);
+		buf_free(buf, filter_room(n));
 	}
-	err = encode_block(c, p->level, raw, n, frame, cap, hint, &len);
-	buf_free(mixed, n);
 	if (err)
 		return err;
 	*frame_len_out = len;
-	*filter_out = shuffle ? CODEC_FILTER_SHUFFLE : CODEC_FILTER_NONE;
+	*filter_out = f.steps;
 	return 0;
 }
 
@@ -371,24 +543,23 @@ static int decompress(const void *frame, size_t frame_len, void *out, size_t n)
 	return ZSTD_decompressDCtx(d, out, n, frame, frame_len) == n ? 0 : -EUCLEAN;
 }
 
-int codec_decode(const void *frame, size_t frame_len, enum codec_filter filter, uint32_t elem_bytes,
-		 void *out, size_t n)
+int codec_decode(const void *frame, size_t frame_len, uint8_t filter, uint32_t elem_bytes, void *out, size_t n)
 {
-	void *mixed;
+	void *filtered;
 	int err;
 
 	if (!frame_fits(frame, frame_len, n))
 		return -EUCLEAN;
-	if (filter == CODEC_FILTER_NONE)
+	if (filter == FILTER_NONE)
 		return decompress(frame, frame_len, out, n);
-	if (filter != CODEC_FILTER_SHUFFLE || !elem_shuffles(elem_bytes))
+	if (!filter_fits(filter, elem_bytes))
 		return -EUCLEAN;
-	mixed = buf_alloc(n);
-	if (!mixed)
+	filtered = buf_alloc(n);
+	if (!filtered)
 		return -ENOMEM;
-	err = decompress(frame, frame_len, mixed, n);
+	err = decompress(frame, frame_len, filtered, n);
 	if (!err)
-		shuffle_undo(mixed, out, n, elem_bytes);
-	buf_free(mixed, n);
+		err = filter_undo(filter, elem_bytes, filtered, n, out);
+	buf_free(filtered, n);
 	return err;
 }

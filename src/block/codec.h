@@ -1,7 +1,7 @@
 /*
  * Frames: one block of an array becomes one zstd frame with content size and checksum (RFC 8878), so
  * that `zstd -d` reads it. At level 0 the frame holds raw blocks only. Before compression a block
- * may be shuffled (shuffle.h).
+ * may be filtered (filter.h).
  *
  * Thread-safe: contexts are per thread. Nothing blocks.
  */
@@ -11,26 +11,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum codec_filter { CODEC_FILTER_NONE = 0, CODEC_FILTER_SHUFFLE = 1 };
+#include "block/filter.h"
+#include "block/summary.h"
+
 enum codec_policy { CODEC_POLICY_AUTO = 0, CODEC_POLICY_NONE = 1, CODEC_POLICY_SHUFFLE = 2 };
 
 struct codec_params {
 	int level;                 /* zstd level 1..19; 0 stores raw blocks ("none") */
-	enum codec_policy policy;  /* AUTO: try both on a sample of the block */
+	enum codec_policy policy;  /* AUTO: the best of several filters on a sample of the block */
 	uint32_t elem_bytes;       /* element size; shuffle needs 2..16, otherwise it is never used */
+	enum summary_type type;    /* of the elements; NONE: AUTO knows nothing but shuffle */
 };
 
 /* Capacity that codec_encode needs for n raw bytes. */
 size_t codec_bound(size_t n);
-/* Encodes n > 0 raw bytes. *filter_out tells what was applied. `hint` is the array's memory of the
- * last blocks: in/out, -1 at first, opaque. AUTO samples again every 16th block; where blocks do not shrink, those that look
+/* Encodes n > 0 raw bytes, aligned to 8. *filter_out tells what was applied (enum filter_step). `hint` is the array's memory of the
+ * last blocks: in/out, -1 at first, opaque. AUTO samples again every 16th block, and a block that the filter does not fit; where blocks do not shrink, those that look
  * like noise are stored raw, and only every 16th of them is tried.
  * -ENOMEM, -EIO (library failure). */
 int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *frame, size_t cap,
-		 int *hint, size_t *frame_len_out, enum codec_filter *filter_out);
-/* Decodes a frame of exactly n raw bytes into out. -EUCLEAN when the frame is damaged, has another
- * content size, no checksum, or trailing bytes (not logged: the caller knows the names). -ENOMEM. */
-int codec_decode(const void *frame, size_t frame_len, enum codec_filter filter, uint32_t elem_bytes,
+		 int *hint, size_t *frame_len_out, uint8_t *filter_out);
+/* Decodes a frame of exactly n raw bytes into out, aligned to 8. -EUCLEAN when the frame is damaged, has another
+ * content size, no checksum, or trailing bytes, or there is no such filter (not logged: the caller knows the names). -ENOMEM. */
+int codec_decode(const void *frame, size_t frame_len, uint8_t filter, uint32_t elem_bytes,
 		 void *out, size_t n);
 
 #endif

@@ -140,7 +140,7 @@ struct layer_block {
 	uint32_t frame_raw;     /* decoded size of the frame */
 	uint32_t raw_off;       /* where the block begins in the decoded frame (packed frames) */
 	uint32_t raw_len;       /* bytes of the block; less than the block size at the array's end */
-	uint8_t filter;         /* enum codec_filter */
+	uint8_t filter;         /* enum filter_step */
 	uint8_t elem_bytes;     /* element size used by the filter */
 	uint8_t stat_type;      /* enum summary_type of the three fields below; 0: they do not count */
 	uint8_t zero;

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "array/dtype.h"
-#include "block/codec.h"
+#include "block/filter.h"
 #include "block/summary.h"
 #include "tool/text.h"
 
@@ -180,11 +180,13 @@ static uint64_t stored_bytes(const struct spillfs_block *b)
 }
 
 struct cells {
-	char first[48], elements[48], layer[24], stored[24], filter[32], min[40], max[40], nans[16];
+	char first[48], elements[48], layer[24], stored[24], filter[FILTER_TEXT_MAX + 4], min[40], max[40], nans[16];
 };
 
 static void place_cells(const struct row *r, struct cells *c)
 {
+	char name[FILTER_TEXT_MAX];
+
 	if (!r->b || !r->b->frame_off) {
 		snprintf(c->layer, sizeof(c->layer), "%s", r->b ? "dirty" : "zeros");
 		strcpy(c->stored, r->b ? "-" : "0");
@@ -193,12 +195,11 @@ static void place_cells(const struct row *r, struct cells *c)
 	}
 	snprintf(c->layer, sizeof(c->layer), "%" PRIu64, r->b->layer);
 	snprintf(c->stored, sizeof(c->stored), "%" PRIu64, stored_bytes(r->b));
-	if (r->b->filter == CODEC_FILTER_NONE)
-		strcpy(c->filter, "none");
-	else if (r->b->filter == CODEC_FILTER_SHUFFLE)
-		snprintf(c->filter, sizeof(c->filter), "shuffle:%u", r->b->elem_bytes);
+	filter_text(r->b->filter, name);
+	if (r->b->filter == FILTER_NONE || !filter_known(r->b->filter))
+		strcpy(c->filter, name);
 	else
-		snprintf(c->filter, sizeof(c->filter), "%u", r->b->filter);
+		snprintf(c->filter, sizeof(c->filter), "%s:%u", name, r->b->elem_bytes);
 }
 
 /* "-" for both when no element counts. */

@@ -89,11 +89,11 @@ int setting_params_locked(struct inode *i, struct array_params *out)
 	if (*dtype)
 		dtype_size(dtype, &elem_bytes);
 	s.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;
+	s.codec.type = dtype_summary(dtype);
 	*out = (struct array_params){
 		.block_bytes = s.block_bytes ? s.block_bytes : default_block(&s.shape, elem_bytes),
 		.block_default = !own,
 		.codec = s.codec,
-		.stat_type = dtype_summary(dtype),
 	};
 	free(own);
 	free(dtype);

@@ -69,9 +69,9 @@ void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64
 				.decoded_bytes = decoded_bytes };
 
 	assert(decoded_bytes && decoded_bytes <= UINT32_MAX && len <= decoded_bytes);
-	f.filter = accept & VIEW_ACCEPT_PLAIN ? CODEC_FILTER_NONE : CODEC_FILTER_SHUFFLE;
-	if (len == decoded_bytes && find_stored(v, source, off, len, &ref) && (accept & 1u << ref.filter) &&
-	    (ref.filter == CODEC_FILTER_NONE || ref.elem_bytes == elem_bytes)) {
+	f.filter = accept & VIEW_ACCEPT_PLAIN ? FILTER_NONE : FILTER_SHUFFLE;
+	if (len == decoded_bytes && find_stored(v, source, off, len, &ref) && ref.filter <= FILTER_SHUFFLE && (accept & 1u << ref.filter) &&
+	    (ref.filter == FILTER_NONE || ref.elem_bytes == elem_bytes)) {
 		f.how = VIEW_FRAME_STORED;
 		f.filter = ref.filter;
 		f.block = off / view_source_block_bytes(v, source);
@@ -106,7 +106,7 @@ static void put_content(struct view *v, const struct view_frame *f, uint64_t at,
 	const struct view_shuffle s = { f->off, f->len, f->decoded_bytes, f->elem_bytes };
 	uint64_t data = at >= f->len ? 0 : f->len - at < len ? f->len - at : len;
 
-	if (f->filter == CODEC_FILTER_SHUFFLE) {
+	if (f->filter == FILTER_SHUFFLE) {
 		view_put_shuffled(v, &s, f->source, at, len);
 		return;
 	}

@@ -17,7 +17,7 @@
 #include <xxhash.h>
 
 #include "array/layered/pin.h"
-#include "block/shuffle.h"
+#include "block/filter/shuffle.h"
 #include "util/buf.h"
 #include "util/lock.h"
 #include "util/vec.h"

@@ -65,11 +65,11 @@ uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
  * size: the stored frame as it is, if the range is what one frame decodes to and its filter is accepted; a frame of RLE
  * blocks where nothing is stored; else a frame of raw blocks, whose size is known without reading.
  */
-#define VIEW_ACCEPT_PLAIN (1u << CODEC_FILTER_NONE)
-#define VIEW_ACCEPT_SHUFFLED (1u << CODEC_FILTER_SHUFFLE) /* of elem_bytes, over all of decoded_bytes */
+#define VIEW_ACCEPT_PLAIN (1u << FILTER_NONE)
+#define VIEW_ACCEPT_SHUFFLED (1u << FILTER_SHUFFLE) /* of elem_bytes, over all of decoded_bytes */
 struct view_frame {
 	uint64_t len_bytes;        /* of the frame */
-	enum codec_filter filter;  /* what the decoded bytes have gone through: one that was accepted */
+	uint8_t filter;            /* what the decoded bytes have gone through: one that was accepted */
 	enum { VIEW_FRAME_STORED, VIEW_FRAME_ZEROS, VIEW_FRAME_RAW } how;
 	unsigned source;           /* the rest is view_put_frame's */
 	uint32_t elem_bytes;

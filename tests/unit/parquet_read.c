@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "block/shuffle.h"
+#include "block/filter/shuffle.h"
 #include "unit.h"
 
 enum {

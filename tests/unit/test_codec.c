@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "block/codec.h"
-#include "block/shuffle.h"
+#include "block/filter/shuffle.h"
 #include "unit.h"
 
 static uint64_t rand_state = 1;
@@ -73,14 +73,14 @@ static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t 
 {
 	size_t cap = codec_bound(n), len = 0;
 	uint8_t *frame = allot(cap), *back = allot(n);
-	enum codec_filter filter = CODEC_FILTER_NONE;
+	uint8_t filter = FILTER_NONE;
 
 	CHECK_OK(codec_encode(p, raw, n, frame, cap, hint, &len, &filter));
 	CHECK(len <= cap);
 	if (p->policy == CODEC_POLICY_NONE || p->elem_bytes < 2 || p->elem_bytes > 16)
-		CHECK_EQ(filter, CODEC_FILTER_NONE);
+		CHECK_EQ(filter, FILTER_NONE);
 	else if (p->policy == CODEC_POLICY_SHUFFLE)
-		CHECK_EQ(filter, CODEC_FILTER_SHUFFLE);
+		CHECK_EQ(filter, FILTER_SHUFFLE);
 	CHECK_OK(codec_decode(frame, len, filter, p->elem_bytes, back, n));
 	CHECK(!memcmp(back, raw, n));
 	free(frame);
@@ -96,14 +96,14 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 
 	for (uint32_t e = 0; e <= 17; e++) {
 		for (size_t n = 1; n <= max; n += n < 40 ? 1 : 1 + below(n < 1000 ? 60 : 6000)) {
-			struct codec_params p = { levels[below(3)], below(3), e };
+			struct codec_params p = { levels[below(3)], below(3), e, SUMMARY_NONE };
 
 			fill(raw, n);
 			round_trip(&p, raw, n, &hint);
 		}
 	}
 	for (int level = 4; level <= 19; level++) {
-		struct codec_params p = { level, CODEC_POLICY_AUTO, 8 };
+		struct codec_params p = { level, CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
 
 		fill(raw, 20000);
 		round_trip(&p, raw, 20000, &hint);
@@ -114,7 +114,7 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 static void corruption(const struct codec_params *p, size_t n)
 {
 	uint8_t *raw = allot(n), *back = allot(n), *frame = allot(codec_bound(n));
-	enum codec_filter filter;
+	uint8_t filter;
 	int hint = -1;
 	size_t len;
 
@@ -145,10 +145,10 @@ static void corruption(const struct codec_params *p, size_t n)
 
 UNIT_TEST(codec_rejects_damage) /* (3) */
 {
-	corruption(&(struct codec_params){ 0, CODEC_POLICY_NONE, 1 }, 150);
-	corruption(&(struct codec_params){ 3, CODEC_POLICY_NONE, 1 }, 300);
-	corruption(&(struct codec_params){ 3, CODEC_POLICY_SHUFFLE, 8 }, 403);
-	corruption(&(struct codec_params){ 19, CODEC_POLICY_NONE, 1 }, 77);
+	corruption(&(struct codec_params){ 0, CODEC_POLICY_NONE, 1, SUMMARY_NONE }, 150);
+	corruption(&(struct codec_params){ 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE }, 300);
+	corruption(&(struct codec_params){ 3, CODEC_POLICY_SHUFFLE, 8, SUMMARY_NONE }, 403);
+	corruption(&(struct codec_params){ 19, CODEC_POLICY_NONE, 1, SUMMARY_NONE }, 77);
 }
 
 UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
@@ -156,11 +156,11 @@ UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
 	/* "AAAAAAAA" without checksum, as zstd --no-check writes it. */
 	static const uint8_t plain[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x20, 8,   0x41, 0,  0,
 					 'A',  'A',  'A',  'A',  'A',  'A', 'A',  'A' };
-	struct codec_params p = { 3, CODEC_POLICY_NONE, 1 };
-	uint8_t raw[1000] = "many bytes", back[2000], frame[4000],
-		skip[8] = { 0x53, 0x2a, 0x4d, 0x18 };
+	struct codec_params p = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
+	_Alignas(8) uint8_t raw[1000] = "many bytes", back[2000], frame[4000];
+	uint8_t skip[8] = { 0x53, 0x2a, 0x4d, 0x18 };
 	size_t cap = codec_bound(sizeof(raw)), len;
-	enum codec_filter filter;
+	uint8_t filter;
 	int hint = -1;
 
 	CHECK(cap + 100 < sizeof(frame));
@@ -173,9 +173,10 @@ UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
 	CHECK_EQ(codec_decode(frame, len + sizeof(skip), 0, 1, back, sizeof(raw)), -EUCLEAN);
 	CHECK_EQ(codec_decode(skip, sizeof(skip), 0, 1, back, 0), -EUCLEAN);
 	CHECK_EQ(codec_decode(plain, sizeof(plain), 0, 1, back, 8), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, 2, 8, back, sizeof(raw)), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, CODEC_FILTER_SHUFFLE, 1, back, sizeof(raw)), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, CODEC_FILTER_SHUFFLE, 17, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, FILTER_SHUFFLE | FILTER_PACK, 8, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, 32, 8, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, FILTER_SHUFFLE, 1, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, FILTER_SHUFFLE, 17, back, sizeof(raw)), -EUCLEAN);
 	CHECK_OK(codec_decode(frame, len, 0, 0, back, sizeof(raw)));
 }
 
@@ -197,12 +198,12 @@ static void measurements(double *v, size_t n)
 		v[i] = 1000 + sin((double)i / 500) * 10 + (double)below(1u << 30) / (1u << 30);
 }
 
-static enum codec_filter chosen(const struct codec_params *p, const double *v, int *hint,
+static uint8_t chosen(const struct codec_params *p, const double *v, int *hint,
 				size_t *len)
 {
 	size_t n = NVALUES * sizeof(*v), cap = codec_bound(n);
 	uint8_t *frame = allot(cap);
-	enum codec_filter filter;
+	uint8_t filter;
 
 	CHECK_OK(codec_encode(p, v, n, frame, cap, hint, len, &filter));
 	free(frame);
@@ -215,7 +216,7 @@ UNIT_TEST(codec_auto_finds_the_better_filter)
 	double *v = allot(NVALUES * sizeof(*v));
 
 	for (int round = 0; round < 6; round++) {
-		struct codec_params p = { levels[round % 3], CODEC_POLICY_AUTO, 8 };
+		struct codec_params p = { levels[round % 3], CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
 		struct codec_params plain = p, shuffled = p;
 		bool wants_shuffle = round >= 3;
 		size_t len, plain_len, shuffled_len;
@@ -238,19 +239,19 @@ UNIT_TEST(codec_auto_finds_the_better_filter)
 
 UNIT_TEST(codec_auto_samples_every_16th_block)
 {
-	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8 };
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
 	double *good = allot(NVALUES * sizeof(*good)), *bad = allot(NVALUES * sizeof(*bad));
 	int hint = -1;
 	size_t len;
 
 	measurements(good, NVALUES);
 	prices(bad, NVALUES);
-	CHECK_EQ(chosen(&p, good, &hint, &len), CODEC_FILTER_SHUFFLE);
+	CHECK_EQ(chosen(&p, good, &hint, &len), FILTER_SHUFFLE);
 	for (int i = 1; i < 16; i++)
-		CHECK_EQ(chosen(&p, bad, &hint, &len), CODEC_FILTER_SHUFFLE);
+		CHECK_EQ(chosen(&p, bad, &hint, &len), FILTER_SHUFFLE);
 	for (int i = 0; i < 16; i++)
-		CHECK_EQ(chosen(&p, i ? good : bad, &hint, &len), CODEC_FILTER_NONE);
-	CHECK_EQ(chosen(&p, good, &hint, &len), CODEC_FILTER_SHUFFLE);
+		CHECK_EQ(chosen(&p, i ? good : bad, &hint, &len), FILTER_NONE);
+	CHECK_EQ(chosen(&p, good, &hint, &len), FILTER_SHUFFLE);
 	free(good);
 	free(bad);
 }
@@ -274,7 +275,7 @@ static size_t stored_in_turn(uint8_t *const *blocks, size_t nblocks, int *hint)
 	uint8_t *frame = allot(cap), *back = allot(BLOCK_BYTES);
 
 	for (size_t i = 0; i < nblocks; i++) {
-		enum codec_filter filter;
+		uint8_t filter;
 		size_t len = 0;
 
 		CHECK_OK(codec_encode(&p, blocks[i], BLOCK_BYTES, frame, cap, hint, &len, &filter));
@@ -351,8 +352,8 @@ UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
 	fill(raw, 1000003);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		for (int level = 0; level <= 3; level += 3) {
-			struct codec_params p = { level, CODEC_POLICY_NONE, 1 };
-			enum codec_filter filter;
+			struct codec_params p = { level, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
+			uint8_t filter;
 			int hint = -1;
 			size_t len;
 
@@ -367,7 +368,7 @@ UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
 
 static void *thread_round_trips(void *arg)
 {
-	struct codec_params p = { 1, CODEC_POLICY_AUTO, 4 };
+	struct codec_params p = { 1, CODEC_POLICY_AUTO, 4, SUMMARY_NONE };
 	uint64_t state = (uint64_t)(uintptr_t)arg;
 	uint8_t raw[5000];
 	int hint = -1;

@@ -14,7 +14,7 @@
 #include "block/codec.h"
 #include "block/layer.h"
 #include "block/layer/inside.h"
-#include "block/shuffle.h"
+#include "block/filter/shuffle.h"
 #include "io/filefd.h"
 #include "io/io.h"
 #include "encode.h"
@@ -49,14 +49,14 @@ static enum codec_policy block_policy(uint64_t block)
 /* Appends a block's frame and notes it in `added`. */
 static int append_block(struct layer *l, struct index *added, uint64_t ino, uint64_t block)
 {
-	struct codec_params p = { block % 3 ? 3 : 0, block_policy(block), 4 };
+	struct codec_params p = { block % 3 ? 3 : 0, block_policy(block), 4, SUMMARY_NONE };
 	uint8_t raw[BLOCK], frame[BLOCK * 2];
 	struct layer_block b = { .block = block,
 				 .layer = l->number,
 				 .frame_raw = BLOCK,
 				 .raw_len = BLOCK,
 				 .elem_bytes = 4 };
-	enum codec_filter filter;
+	uint8_t filter;
 	struct index_record *r;
 	int hint = -1, err;
 	size_t len;
@@ -67,7 +67,7 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 	if (err)
 		return err;
 	b.frame_len = (uint32_t)len;
-	b.filter = (uint8_t)filter;
+	b.filter = filter;
 	CHECK_OK(index_add(added, ino, &r));
 	r->block_bytes = BLOCK;
 	r->facts.size_bytes = (block + 1) * BLOCK;

@@ -6,7 +6,7 @@
 #include <zstd.h>
 
 #include "array/layered/pin.h"
-#include "block/shuffle.h"
+#include "block/filter/shuffle.h"
 #include "block/summary.h"
 #include "unit.h"
 #include "view_world.h"

@@ -8,7 +8,7 @@
 #include <zstd.h>
 
 #include "array/layered/pin.h"
-#include "block/shuffle.h"
+#include "block/filter/shuffle.h"
 #include "unit.h"
 #include "view_world.h"
 

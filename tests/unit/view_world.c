@@ -22,11 +22,11 @@ void view_world_open(struct world *w)
 struct array *view_world_array(struct world *w, enum array_kind kind, const void *p, size_t n, uint32_t block,
 			       enum codec_policy policy, const char *dtype)
 {
-	struct array_params params = { .block_bytes = block ? block : ARRAY_BLOCK_DEFAULT, .codec = { 3, policy, 1 } };
+	struct array_params params = { .block_bytes = block ? block : ARRAY_BLOCK_DEFAULT, .codec = { 3, policy, 1, SUMMARY_NONE } };
 	struct array *a;
 
 	if (dtype) {
-		params.stat_type = dtype_summary(dtype);
+		params.codec.type = dtype_summary(dtype);
 		CHECK_OK(dtype_size(dtype, &params.codec.elem_bytes));
 	}
 	a = world_make_array(w, kind, &params);

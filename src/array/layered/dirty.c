@@ -254,7 +254,8 @@ static void take_locked(struct dirty_block *b)
 
 static bool same_codec(const struct codec_params *a, const struct codec_params *b)
 {
-	return a->level == b->level && a->policy == b->policy && a->elem_bytes == b->elem_bytes;
+	return a->level == b->level && a->policy == b->policy && a->elem_bytes == b->elem_bytes &&
+	       a->type == b->type;
 }
 
 /* Other small blocks join a small one, oldest first, until one would not fit. */
@@ -348,7 +349,6 @@ void dirty_touch(struct dirty_block *b, bool done)
 	lock_acquire(&d->lock);
 	assert(!b->flushing);
 	b->codec = b->array->params.codec;
-	b->stat_type = b->array->params.stat_type;
 	unlink_block(b);
 	queue_locked(b, d->queue.prev);
 	/* From here on b is anybody's: it may be encoded and gone when the lock is released. A small one waits

@@ -34,8 +34,7 @@ struct dirty_block {
 	unsigned char *data;
 	uint32_t cap_bytes;   /* size that data was allocated with; grows up to params.block_bytes */
 	uint32_t len_bytes;   /* valid bytes; what follows means zeros */
-	struct codec_params codec; /* as of the last write, like stat_type */
-	uint8_t stat_type;
+	struct codec_params codec; /* as of the last write */
 	unsigned how;         /* of its writers together: IO_DIRECT, IO_KEPT */
 	bool promised;        /* its space is: nobody asks for it */
 	bool flushing;

@@ -26,7 +26,7 @@ static bool place(struct dirty_block *b, uint32_t *raw)
 	b->ref = (struct block_ref){ 0 };
 	if (buf_is_zero(b->data, b->len_bytes))
 		return false;
-	summary_of((enum summary_type)b->stat_type, b->data, b->len_bytes, &s);
+	summary_of(b->codec.type, b->data, b->len_bytes, &s);
 	b->ref.raw_off = dirty_pack_align(*raw);
 	b->ref.raw_len = b->len_bytes;
 	b->ref.stat_type = s.type;
@@ -40,7 +40,7 @@ static bool place(struct dirty_block *b, uint32_t *raw)
 /* Encodes `raw` bytes as the frame of the job. */
 static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *hint)
 {
-	enum codec_filter filter;
+	uint8_t filter;
 	size_t len;
 	int err;
 
@@ -56,7 +56,7 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 			continue;
 		b->ref.frame_len = (uint32_t)len;
 		b->ref.frame_raw = raw;
-		b->ref.filter = (uint8_t)filter;
+		b->ref.filter = filter;
 		b->ref.elem_bytes = (uint8_t)job->codec.elem_bytes;
 	}
 	job->frame_len = (uint32_t)len;

@@ -12,6 +12,7 @@
 #include "array/layered/dirty.h"
 #include "array/layered/inside.h"
 #include "block/cache.h"
+#include "block/filter.h"
 #include "block/layer.h"
 #include "store/layers/held.h"
 #include "store/layers.h"
@@ -71,8 +72,12 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 	} else {
 		snprintf(path, sizeof(path), "(inode %llu)", (unsigned long long)l->array.ino);
 	}
-	log_error("layers/%s: block %llu cannot be read: layer %llu is damaged at byte %llu", path,
-		  (unsigned long long)block, (unsigned long long)r->layer, (unsigned long long)r->frame_off);
+	if (!filter_known(r->filter))
+		log_error("layers/%s: block %llu cannot be read: it has filter %u, of a later version of spillfs", path,
+			  (unsigned long long)block, r->filter);
+	else
+		log_error("layers/%s: block %llu cannot be read: layer %llu is damaged at byte %llu", path,
+			  (unsigned long long)block, (unsigned long long)r->layer, (unsigned long long)r->frame_off);
 	return err;
 }
 

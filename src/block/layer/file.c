@@ -341,6 +341,8 @@ int layer_decode(struct layer *l, const struct layer_block *b, const char *who, 
 		memset(out, 0, b->frame_raw);
 		return 0;
 	}
+	if (!filter_known(b->filter))
+		return err_corrupt(l->name, b->frame_off, "%s: no filter %u is known to this version of spillfs", who, b->filter);
 	frame = buf_alloc(b->frame_len);
 	if (!frame)
 		return -ENOMEM;

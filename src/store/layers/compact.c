@@ -416,7 +416,7 @@ static int flush_pack(struct compact *c)
 	struct codec_params params = { .level = PACK_LEVEL, .policy = CODEC_POLICY_AUTO, .elem_bytes = 1 };
 	struct pack *p = &c->pack;
 	size_t cap = codec_bound(p->len), len = 0;
-	enum codec_filter filter = CODEC_FILTER_NONE;
+	uint8_t filter = FILTER_NONE;
 	uint64_t off = 0;
 	int hint = -1, err;
 	void *frame;
@@ -434,7 +434,7 @@ static int flush_pack(struct compact *c)
 		m->to_off = off;
 		m->frame_len = (uint32_t)len;
 		m->frame_raw = p->len;
-		m->filter = (uint8_t)filter;
+		m->filter = filter;
 		m->elem_bytes = 1;
 	}
 	p->n = p->len = 0;

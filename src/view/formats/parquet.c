@@ -214,7 +214,7 @@ static void put_page(struct file *f, const struct column *c, uint64_t row, uint6
 
 	if (c->framed) {
 		view_plan_frame(f->view, source, off, bytes, bytes, accept, c->elem_bytes, &frame);
-		if (frame.filter == CODEC_FILTER_SHUFFLE)
+		if (frame.filter == FILTER_SHUFFLE)
 			encoding = ENCODING_BYTE_STREAM_SPLIT;
 		head = put_page_header(f, rows, encoding, bytes, frame.len_bytes);
 		view_put_frame(f->view, &frame);

@@ -1,0 +1,166 @@
+/*
+ * The functions of struct ints for integers of BITS bits, once more for each inclusion: ints.c defines BITS. All loops over a group are of a
+ * constant length and without branches, so that compilers make vectors of them.
+ *
+ * Packed, integer i of a group is in row i / LANES of lane i % LANES, and a lane's integers stand one behind another in its words,
+ * lowest bits first; word w of lane l is at w * LANES + l.
+ */
+#define JOIN2(a, b, c) a##b##c
+#define JOIN(a, b, c) JOIN2(a, b, c)
+#define NAME(what) JOIN(what, _, BITS)
+#define UINT NAME(uint)
+#define INT NAME(sint)
+#define ROWS ((unsigned)BITS)
+#define LANES (FILTER_GROUP / BITS)
+
+typedef JOIN(uint, BITS, _t) __attribute__((may_alias)) UINT;
+typedef JOIN(int, BITS, _t) __attribute__((may_alias)) INT;
+
+static void NAME(delta)(void *group, size_t n, uint64_t *before)
+{
+	UINT *restrict v = group, last = (UINT)*before, next = n ? v[n - 1] : last;
+
+	for (size_t i = n; i-- > 1;)
+		v[i] = (UINT)(v[i] - v[i - 1]);
+	if (n)
+		v[0] = (UINT)(v[0] - last);
+	*before = next;
+}
+
+static void NAME(undelta)(void *group, size_t n, uint64_t *before)
+{
+	UINT *restrict v = group, sum = (UINT)*before;
+
+	for (size_t i = 0; i < n; i++) {
+		sum = (UINT)(sum + v[i]);
+		v[i] = sum;
+	}
+	*before = sum;
+}
+
+static void NAME(zigzag)(void *group)
+{
+	UINT *restrict v = group;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		v[i] = (UINT)((UINT)(v[i] << 1) ^ (UINT)(0 - (UINT)(v[i] >> (BITS - 1))));
+}
+
+static void NAME(unzigzag)(void *group)
+{
+	UINT *restrict v = group;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		v[i] = (UINT)((UINT)(v[i] >> 1) ^ (UINT)(0 - (UINT)(v[i] & 1)));
+}
+
+static unsigned NAME(measure)(const void *group, uint64_t *least_out)
+{
+	const INT *restrict v = group;
+	INT least = v[0];
+	uint64_t above = 0;
+	UINT all = 0;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		least = v[i] < least ? v[i] : least;
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		all |= (UINT)((UINT)v[i] - (UINT)least);
+	above = all;
+	*least_out = (UINT)least;
+	return above ? 64 - (unsigned)__builtin_clzll(above) : 0;
+}
+
+static void NAME(pack)(const void *group, uint64_t least, unsigned bits, void *out)
+{
+	const UINT *restrict v = group;
+	UINT word[LANES] = { 0 }, low = (UINT)least;
+	uint8_t *to = out;
+	unsigned used = 0;
+
+	for (unsigned row = 0; row < ROWS && bits; row++) {
+		for (unsigned l = 0; l < LANES; l++)
+			word[l] |= (UINT)((UINT)(v[row * LANES + l] - low) << used);
+		used += bits;
+		if (used < BITS)
+			continue;
+		memcpy(to, word, sizeof(word));
+		to += sizeof(word);
+		used -= BITS;
+		for (unsigned l = 0; l < LANES; l++) /* twice, since a shift by BITS is not defined */
+			word[l] = (UINT)((UINT)((UINT)(v[row * LANES + l] - low) >> (bits - used - 1)) >> 1);
+	}
+}
+
+static void NAME(unpack)(const void *in, uint64_t least, unsigned bits, void *group)
+{
+	UINT *restrict v = group, word[LANES] = { 0 }, low = (UINT)least, mask = (UINT)(bits ? (UINT)~(UINT)0 >> (BITS - bits) : 0);
+	const uint8_t *from = in;
+	unsigned left = 0; /* bits of the words that are still to come */
+
+	for (unsigned row = 0; row < ROWS; row++) {
+		UINT value[LANES];
+
+		for (unsigned l = 0; l < LANES; l++)
+			value[l] = left ? (UINT)(word[l] >> (BITS - left)) : 0;
+		if (left < bits) {
+			memcpy(word, from, sizeof(word));
+			from += sizeof(word);
+			for (unsigned l = 0; l < LANES; l++)
+				value[l] |= (UINT)(word[l] << left);
+			left += BITS;
+		}
+		left -= bits;
+		for (unsigned l = 0; l < LANES; l++)
+			v[row * LANES + l] = (UINT)((value[l] & mask) + low);
+	}
+}
+
+static void NAME(narrow8)(const void *wide, void *group)
+{
+	const uint64_t *restrict from = wide;
+	UINT *restrict v = group;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		v[i] = (UINT)from[i];
+}
+
+static void NAME(narrow4)(const void *wide, void *group)
+{
+	const uint32_t *restrict from = wide;
+	UINT *restrict v = group;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		v[i] = (UINT)from[i];
+}
+
+static void NAME(to_f64)(const void *group, double divisor, void *out)
+{
+	const INT *restrict v = group;
+	double *restrict to = out;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		to[i] = (double)v[i] / divisor;
+}
+
+static void NAME(to_f32)(const void *group, double divisor, void *out)
+{
+	const INT *restrict v = group;
+	float *restrict to = out;
+
+	for (size_t i = 0; i < FILTER_GROUP; i++)
+		to[i] = (float)((double)v[i] / divisor);
+}
+
+static const struct ints NAME(ints) = {
+	NAME(delta), NAME(undelta), NAME(zigzag), NAME(unzigzag), NAME(measure), NAME(pack), NAME(unpack),
+	NAME(narrow8), NAME(narrow4), NAME(to_f64), NAME(to_f32),
+};
+
+#undef JOIN2
+#undef JOIN
+#undef NAME
+#undef UINT
+#undef INT
+#undef ROWS
+#undef LANES
+#undef BITS

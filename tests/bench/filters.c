@@ -1,0 +1,201 @@
+/*
+ * Measures filters, one core: for each kind of data and each chain the bytes stored of each byte, and how fast blocks are encoded and
+ * decoded.
+ *
+ *   filters [MIB]      (default 32)
+ *
+ * Rows are in blocks of 256 KiB. "zstd" is what the codec makes of a block without a filter, "auto" what it chooses; the others are
+ * compressed behind their chain, but for packs. The last line has the geometric mean of auto / zstd.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "block/codec.h"
+
+#define BLOCK (256u << 10)
+
+static uint64_t state = 88172645463325252u;
+
+static uint64_t random_bits(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	return state ^= state << 17;
+}
+
+static double uniform(void)
+{
+	return (double)(random_bits() >> 11) / 9007199254740992.0;
+}
+
+static double normal(void)
+{
+	return sqrt(-2 * log(1 - uniform())) * cos(2 * M_PI * uniform());
+}
+
+static double rounded(double x, double power)
+{
+	return nearbyint(x * power) / power;
+}
+
+/* The next element of each kind; *at is the walk. */
+static double price(double *at)
+{
+	return rounded(*at += normal() * 0.05, 100);
+}
+
+static double walk3(double *at)
+{
+	return rounded(*at += normal() * 0.05, 1000);
+}
+
+static double sensor(double *at)
+{
+	return rounded(20 + *at + normal() * 0.5, 10);
+}
+
+static double walk(double *at)
+{
+	return *at += normal() * 0.05;
+}
+
+static int64_t counter(int64_t *at)
+{
+	return *at += (int64_t)(uniform() * 1000);
+}
+
+static int64_t stamp(int64_t *at)
+{
+	return *at += (int64_t)(-log(1 - uniform()) * 1e6);
+}
+
+static const struct {
+	const char *name;
+	double (*f64)(double *at);
+	int64_t (*i64)(int64_t *at);
+} kinds[] = { { "prices, 2 decimals", price, NULL }, { "walk, 3 decimals", walk3, NULL }, { "sensor, 1 decimal", sensor, NULL },
+	      { "counters", NULL, counter },	     { "time stamps, ns", NULL, stamp },  { "full-precision walk", walk, NULL } };
+#define NKINDS (sizeof(kinds) / sizeof(*kinds))
+
+static void fill(unsigned kind, void *p, size_t n)
+{
+	int64_t at_i = 1700000000000000000;
+	double at = kinds[kind].f64 == sensor ? 0 : 100;
+
+	for (size_t i = 0; i < n / 8; i++) {
+		if (kinds[kind].f64)
+			((double *)p)[i] = kinds[kind].f64(&at);
+		else
+			((int64_t *)p)[i] = kinds[kind].i64(&at_i);
+	}
+}
+
+/* Of this process: other programs do not count. */
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void must(int err)
+{
+	if (!err)
+		return;
+	fprintf(stderr, "filters: %s\n", strerror(-err));
+	exit(1);
+}
+
+/* Bytes stored of each byte. */
+static double measure_codec(const char *name, const struct codec_params *p, const uint8_t *raw, size_t n, uint8_t *frames, uint8_t *back)
+{
+	size_t cap = codec_bound(BLOCK), nblocks = n / BLOCK, sum = 0, *len = calloc(nblocks, sizeof(*len));
+	uint8_t *filter = calloc(nblocks, 1);
+	char text[FILTER_TEXT_MAX];
+	double t[3];
+	int hint = -1;
+
+	if (!len || !filter)
+		must(-12);
+	t[0] = now();
+	for (size_t i = 0; i < nblocks; i++)
+		must(codec_encode(p, raw + i * BLOCK, BLOCK, frames + i * cap, cap, &hint, &len[i], &filter[i]));
+	t[1] = now();
+	for (size_t i = 0; i < nblocks; i++)
+		must(codec_decode(frames + i * cap, len[i], filter[i], p->elem_bytes, back, BLOCK));
+	t[2] = now();
+	for (size_t i = 0; i < nblocks; i++)
+		sum += len[i];
+	filter_text(filter[nblocks - 1], text);
+	printf("    %-10s %7.4f %8.2f %8.2f   %s\n", name, (double)sum / (double)n, (double)n / (t[1] - t[0]) / 1e9,
+	       (double)n / (t[2] - t[1]) / 1e9, text);
+	free(len);
+	free(filter);
+	return (double)sum / (double)n;
+}
+
+/* The filter alone, without compression. */
+static void measure_filter(unsigned steps, const uint8_t *raw, size_t n, uint8_t *scratch, uint8_t *out, uint8_t *back)
+{
+	struct filter f = { .steps = (uint8_t)steps, .elem_bytes = 8 };
+	size_t used = 0, sum = 0;
+	char text[FILTER_TEXT_MAX];
+	double t[3], apply = 0, undo = 0;
+
+	if (steps & FILTER_SCALE && !filter_find_exponent(raw, BLOCK, 8, &f.exponent))
+		return;
+	for (size_t off = 0; off < n; off += BLOCK) {
+		t[0] = now();
+		if (filter_apply(&f, raw + off, BLOCK, scratch, out, &used))
+			return;
+		t[1] = now();
+		must(filter_undo(f.steps, 8, out, BLOCK, back));
+		t[2] = now();
+		apply += t[1] - t[0];
+		undo += t[2] - t[1];
+		sum += used;
+		if (memcmp(back, raw + off, BLOCK))
+			must(-74);
+	}
+	filter_text(steps, text);
+	printf("    %-26s %7.4f %8.2f %8.2f\n", text, (double)sum / (double)n, (double)n / apply / 1e9, (double)n / undo / 1e9);
+}
+
+int main(int argc, char **argv)
+{
+	static const uint8_t chains[] = { FILTER_SHUFFLE, FILTER_DELTAS | FILTER_SHUFFLE, FILTER_PACK, FILTER_DELTA | FILTER_PACK,
+					  FILTER_SCALE | FILTER_SHUFFLE, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE,
+					  FILTER_SCALE | FILTER_PACK, FILTER_SCALE | FILTER_DELTA | FILTER_PACK };
+	size_t n = (size_t)(argc > 1 ? atoi(argv[1]) : 32) << 20;
+	uint8_t *raw = aligned_alloc(4096, n), *frames = malloc(n / BLOCK * codec_bound(BLOCK));
+	uint8_t *work = aligned_alloc(4096, 3 * BLOCK);
+	double mean = 0;
+
+	if (!n || !raw || !frames || !work)
+		return 1;
+	memset(frames, 0, n / BLOCK * codec_bound(BLOCK));
+	printf("    %-10s %7s %8s %8s\n", "", "stored", "encode", "decode, GB/s");
+	for (unsigned k = 0; k < NKINDS; k++) {
+		struct codec_params p = { 3, CODEC_POLICY_NONE, 8, kinds[k].f64 ? SUMMARY_F64 : SUMMARY_I64 };
+		double plain, best;
+
+		fill(k, raw, n);
+		puts(kinds[k].name);
+		plain = measure_codec("zstd", &p, raw, n, frames, work);
+		p.policy = CODEC_POLICY_SHUFFLE;
+		measure_codec("shuffle", &p, raw, n, frames, work);
+		p.policy = CODEC_POLICY_AUTO;
+		best = measure_codec("auto", &p, raw, n, frames, work);
+		printf("    auto / zstd %.3f\n", best / plain);
+		mean += log(best / plain);
+		for (size_t i = 0; i < sizeof(chains); i++)
+			measure_filter(chains[i], raw, n, work + BLOCK, work, work + 2 * BLOCK);
+	}
+	printf("geometric mean of auto / zstd: %.3f\n", exp(mean / NKINDS));
+	return 0;
+}
