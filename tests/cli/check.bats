@@ -610,7 +610,8 @@ lost() { ls "$MNT/$1/lost+found"; }
 	umount_store
 	sums "$STORE/pool" >"$WORK/tree1"
 	"$SPILLCTL" check --data -y "$STORE" >"$WORK/out" 3>&- &
-	sleep 0.5
+	reads() { [ -n "$(find "/proc/$1/fd" -lname "*/columns/*")" ]; }
+	soon reads $!
 	kill -INT $!
 	wait $! || code=$?
 	eq $code 32

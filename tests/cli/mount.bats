@@ -409,7 +409,7 @@ two"
 	mount_logged
 	exec 8<>"$MNT/buckets/x"
 	kill "$PID"
-	sleep 0.5
+	soon grep -q unmounting "$WORK/log"
 	kill "$PID"
 	wait_gone "$PID"
 	exec 8>&-

@@ -28,16 +28,6 @@ unfollow() {
 	wait_gone "$RO_PID"
 }
 
-# soon CMD...: within ten seconds.
-soon() {
-	local i
-	for i in $(seq 100); do
-		if "$@" >/dev/null 2>&1; then return; fi
-		sleep 0.1
-	done
-	fail "not in ten seconds: $*"
-}
-
 # refreshed CMD...: after another pass over the copy, as rsync would. HEAD comes last; of a busy store it may even so name a
 # layer that the pass has missed, which the next one brings.
 refreshed() {

@@ -50,7 +50,8 @@ for i in range(1700):
 	"$MANYFILES" "$MNT/columns" 2000 100 2 create list read
 	# A quarter of 1 MiB is some 600 inodes.
 	[ "$(stat_value spillfs_memory_bytes 'holds="inodes"')" -gt 0 ]
-	until [ "$(stat_value spillfs_memory_bytes 'holds="inodes"')" -lt 300000 ]; do sleep 0.05; done
+	few() { [ "$(stat_value spillfs_memory_bytes 'holds="inodes"')" -lt 300000 ]; }
+	soon few
 	"$MANYFILES" "$MNT/columns" 2000 100 2 list read remove
 }
 
@@ -59,10 +60,8 @@ for i in range(1700):
 	"$MANYFILES" "$MNT/columns" 2500 8000 4 create
 	"$SPILLCTL" sync "$MNT"
 	# The open layer is sealed when its list gets long, which takes a moment.
-	for _ in {1..100}; do
-		[ "$(stat_value spillfs_layers_sealed)" = 0 ] || break
-		sleep 0.05
-	done
+	sealed() { [ "$(stat_value spillfs_layers_sealed)" -gt 0 ]; }
+	soon sealed
 	before=$(du -s --block-size=1 "$STORE/layers" | cut -f1)
 	umount_store
 	after=$(du -s --block-size=1 "$STORE/layers" | cut -f1)

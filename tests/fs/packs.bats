@@ -15,8 +15,7 @@ load packs
 	mkdir "$MNT/layers/many" "$WORK/many"
 	records "$WORK/many" 1 0 1000
 	records "$MNT/layers/many" 1 0 1000 &
-	for i in 1 2 3 4 5 6 7 8; do
-		sleep 0.1
+	while alive $!; do
 		[ "$(stat_value spillfs_dirty_bytes)" -le $((1 << 20)) ]
 	done
 	wait_all

@@ -23,7 +23,6 @@ store_kib() { du -sk "$STORE/layers" | cut -f1; }
 	snap one
 	after=$(date +%s.%N)
 	echo two >"$MNT/layers/f"
-	sleep 0.02
 	snap two
 	eq "$(ls "$MNT/snapshots")" $'one\ntwo'
 	eq "$(ls -t "$MNT/snapshots")" $'two\none'

@@ -179,11 +179,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	py proc numbers 60000 2 >"$MNT/layers/a.f64"
 	cp "$MNT/views/npy/layers/a.npy" "$WORK/new.npy"
 	commit
-	for ((i = 0; i < 100; i++)); do
-		cmp -s "$WORK/new.npy" "$ro/views/npy/layers/a.npy" && break
-		sleep 0.1
-	done
-	cmp "$WORK/new.npy" "$ro/views/npy/layers/a.npy"
+	soon cmp "$WORK/new.npy" "$ro/views/npy/layers/a.npy"
 	cmp - "$ro/snapshots/s/views/npy/layers/a.npy" <&7
 	exec 7<&-
 	"$SPILLCTL" umount "$ro"
@@ -297,9 +293,10 @@ sys.stdout.buffer.write(a.tobytes())' $i >>"$MNT/buckets/d/records"; done
 		    np.save(sys.argv[1] + "/views/npy/layers/a.npy", np.full(40000 + k, float(k)))
 	END
 	i=$!
-	until [ "$(stat -c %s "$MNT/layers/a")" -gt 320000 ]; do sleep 0.02; done
+	grown() { [ "$(stat -c %s "$MNT/layers/a")" -gt "$1" ]; }
+	soon grown 320000
 	commit
-	sleep 0.3
+	soon grown "$(stat -c %s "$MNT/layers/a")"
 	kill9
 	wait $i || true
 	mount_again

@@ -188,6 +188,16 @@ alive() { [ -n "$1" ] && grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/s
 # wait_gone PID: until that process has ended, whoever is its parent.
 wait_gone() { ! alive "$1" || py proc wait "$1"; }
 
+# soon CMD...: succeeds within ten seconds.
+soon() {
+	local i
+	for i in $(seq 200); do
+		if "$@" >/dev/null 2>&1; then return; fi
+		sleep 0.05
+	done
+	fail "not in ten seconds: $*"
+}
+
 # ends PID...: each ends by itself within a minute, or else all is told and killed as by guarded.
 ends() {
 	local pid
