@@ -55,7 +55,7 @@ struct direct_io {
 	int dfd; /* of no use with DIRECT_NONE and DIRECT_UNCACHED */
 	enum direct_reach reach;
 	bool wait;     /* for a lease */
-	unsigned kind; /* 0 to 3: IO_OF_...; DIRECT_UNCOUNTED */
+	unsigned kind; /* as stats_backing_read; DIRECT_UNCOUNTED */
 	bool refused;  /* out: the file system takes no direct transfers on this file */
 };
 

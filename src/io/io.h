@@ -30,12 +30,12 @@ struct io_dir; /* an open directory */
 #define IO_RDONLY 0x1u
 #define IO_CREATE 0x2u /* create if missing */
 #define IO_EXCL 0x4u   /* with IO_CREATE: -EEXIST if there */
-/* The content of the file, for the counters of backing bytes. */
-#define IO_OF_OTHER 0x00u
-#define IO_OF_BUCKET 0x10u
-#define IO_OF_COLUMN 0x20u
-#define IO_OF_LAYERED 0x30u
-#define IO_OF_MASK 0x30u
+/* The content of the file, for the counters of backing bytes (util/stats.h). */
+#define IO_OF_OTHER 0x000u
+#define IO_OF_BUCKET 0x100u
+#define IO_OF_COLUMN 0x200u
+#define IO_OF_LAYERED 0x300u
+#define IO_OF_MASK 0xf00u
 /* For a lock, a database and its log: the descriptor stays open, and transfers go through the page cache whatever the backing;
  * they are not counted. */
 #define IO_PINNED 0x40u

@@ -96,7 +96,7 @@ void meta_inode_reserve_locked(struct meta *m, uint64_t ino);
 int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out); /* -ENOENT */
 /* Inserts the row, or replaces it whole. */
 int meta_inode_store_locked(struct meta *m, const struct facts *in);
-/* The fixed directories and their names, where they are missing. Their class is their number less that of the root. */
+/* Makes the root and the classes (store/classes.h), and their names, where they are missing. */
 int meta_roots_locked(struct meta *m);
 /* Only what namespace operations change, so that it commits with the names: sizes stay as staged. */
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/classes.h"
 #include "tool/text.h"
 #include "tool/tool.h"
 
@@ -108,19 +109,12 @@ static uint64_t total(struct figures *all, const char *name, const char *labels)
 
 static void print_kinds(struct figures *all)
 {
-	static const struct {
-		const char *shown, *labels;
-	} kinds[] = {
-		{ "buckets", "kind=\"bucket\"" },
-		{ "columns", "kind=\"column\"" },
-		{ "layers", "kind=\"layered\"" },
-	};
-
 	printf("%-9s %9s %10s %9s %10s %12s %13s\n", "", "reads", "read", "writes", "written", "store read", "store written");
-	for (size_t i = 0; i < 3; i++) {
-		const char *l = kinds[i].labels;
+	for (size_t i = 0; i < CLASSES_N; i++) {
+		char l[32];
 
-		printf("%-9s %9" PRIu64 " %10s %9" PRIu64 " %10s %12s %13s\n", kinds[i].shown, number(all, "read_ops", l),
+		snprintf(l, sizeof(l), "kind=\"%s\"", classes[i].kind_name);
+		printf("%-9s %9" PRIu64 " %10s %9" PRIu64 " %10s %12s %13s\n", classes[i].name, number(all, "read_ops", l),
 		       text_size(number(all, "read_bytes", l)).s, number(all, "write_ops", l),
 		       text_size(number(all, "write_bytes", l)).s, text_size(total(all, "backing_read_bytes", l)).s,
 		       text_size(total(all, "backing_write_bytes", l)).s);

@@ -8,7 +8,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* X(enumerator, metric name, labels, type, help); rows of one metric stand together. */
+/* How bytes reach the store's file system: the rows of one kind of its files, in the order of enum stats_way. */
+#define STATS_BACKING_READ(X, KIND, kind, help) \
+	X(STAT_BACKING_READ_##KIND##_BUFFERED, "spillfs_backing_read_bytes", "kind=\"" kind "\",way=\"buffered\"", "counter", help) \
+	X(STAT_BACKING_READ_##KIND##_DIRECT, "spillfs_backing_read_bytes", "kind=\"" kind "\",way=\"direct\"", "counter", "")
+#define STATS_BACKING_WRITE(X, KIND, kind, help) \
+	X(STAT_BACKING_WRITE_##KIND##_BUFFERED, "spillfs_backing_write_bytes", "kind=\"" kind "\",way=\"buffered\"", "counter", help) \
+	X(STAT_BACKING_WRITE_##KIND##_DIRECT, "spillfs_backing_write_bytes", "kind=\"" kind "\",way=\"direct\"", "counter", "") \
+	X(STAT_BACKING_WRITE_##KIND##_UNCACHED, "spillfs_backing_write_bytes", "kind=\"" kind "\",way=\"uncached\"", "counter", "")
+
+/* X(enumerator, metric name, labels, type, help); rows of one metric stand together. Kinds of the store's files are in the order of
+ * IO_OF_... (io/io.h). */
 #define STATS_TABLE(X) \
 	X(STAT_READ_OPS_BUCKET, "spillfs_read_ops", "kind=\"bucket\"", "counter", "Read requests served") \
 	X(STAT_READ_OPS_COLUMN, "spillfs_read_ops", "kind=\"column\"", "counter", "") \
@@ -44,26 +54,14 @@
 	X(STAT_LEASE_FALLBACKS_REFUSED, "spillfs_lease_fallbacks", "reason=\"refused\"", "counter", "") \
 	X(STAT_LEASE_FALLBACKS_UNSUPPORTED, "spillfs_lease_fallbacks", "reason=\"unsupported\"", "counter", "") \
 	X(STAT_LEASE_FALLBACKS_CONFIGURED, "spillfs_lease_fallbacks", "reason=\"configured\"", "counter", "") \
-	X(STAT_BACKING_READ_OTHER_BUFFERED, "spillfs_backing_read_bytes", "kind=\"other\",way=\"buffered\"", "counter", "Bytes read from the store's files") \
-	X(STAT_BACKING_READ_OTHER_DIRECT, "spillfs_backing_read_bytes", "kind=\"other\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_READ_BUCKET_BUFFERED, "spillfs_backing_read_bytes", "kind=\"bucket\",way=\"buffered\"", "counter", "") \
-	X(STAT_BACKING_READ_BUCKET_DIRECT, "spillfs_backing_read_bytes", "kind=\"bucket\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_READ_COLUMN_BUFFERED, "spillfs_backing_read_bytes", "kind=\"column\",way=\"buffered\"", "counter", "") \
-	X(STAT_BACKING_READ_COLUMN_DIRECT, "spillfs_backing_read_bytes", "kind=\"column\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_READ_LAYERED_BUFFERED, "spillfs_backing_read_bytes", "kind=\"layered\",way=\"buffered\"", "counter", "") \
-	X(STAT_BACKING_READ_LAYERED_DIRECT, "spillfs_backing_read_bytes", "kind=\"layered\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_WRITE_OTHER_BUFFERED, "spillfs_backing_write_bytes", "kind=\"other\",way=\"buffered\"", "counter", "Bytes written to the store's files") \
-	X(STAT_BACKING_WRITE_OTHER_DIRECT, "spillfs_backing_write_bytes", "kind=\"other\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_WRITE_OTHER_UNCACHED, "spillfs_backing_write_bytes", "kind=\"other\",way=\"uncached\"", "counter", "") \
-	X(STAT_BACKING_WRITE_BUCKET_BUFFERED, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"buffered\"", "counter", "") \
-	X(STAT_BACKING_WRITE_BUCKET_DIRECT, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_WRITE_BUCKET_UNCACHED, "spillfs_backing_write_bytes", "kind=\"bucket\",way=\"uncached\"", "counter", "") \
-	X(STAT_BACKING_WRITE_COLUMN_BUFFERED, "spillfs_backing_write_bytes", "kind=\"column\",way=\"buffered\"", "counter", "") \
-	X(STAT_BACKING_WRITE_COLUMN_DIRECT, "spillfs_backing_write_bytes", "kind=\"column\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_WRITE_COLUMN_UNCACHED, "spillfs_backing_write_bytes", "kind=\"column\",way=\"uncached\"", "counter", "") \
-	X(STAT_BACKING_WRITE_LAYERED_BUFFERED, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"buffered\"", "counter", "") \
-	X(STAT_BACKING_WRITE_LAYERED_DIRECT, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"direct\"", "counter", "") \
-	X(STAT_BACKING_WRITE_LAYERED_UNCACHED, "spillfs_backing_write_bytes", "kind=\"layered\",way=\"uncached\"", "counter", "") \
+	STATS_BACKING_READ(X, OTHER, "other", "Bytes read from the store's files") \
+	STATS_BACKING_READ(X, BUCKET, "bucket", "") \
+	STATS_BACKING_READ(X, COLUMN, "column", "") \
+	STATS_BACKING_READ(X, LAYERED, "layered", "") \
+	STATS_BACKING_WRITE(X, OTHER, "other", "Bytes written to the store's files") \
+	STATS_BACKING_WRITE(X, BUCKET, "bucket", "") \
+	STATS_BACKING_WRITE(X, COLUMN, "column", "") \
+	STATS_BACKING_WRITE(X, LAYERED, "layered", "") \
 	X(STAT_POOL_CLAIMED_BYTES, "spillfs_pool_claimed_bytes", "", "gauge", "Bytes of bucket regions in use") \
 	X(STAT_POOL_FREE_BYTES, "spillfs_pool_free_bytes", "", "gauge", "Bytes of freed regions awaiting reuse") \
 	X(STAT_POOL_PUNCHED_BYTES, "spillfs_pool_punched_bytes", "", "counter", "Bytes given back to the store's file system") \
@@ -82,18 +80,24 @@ enum stats_id {
 	STATS_COUNT
 };
 
-/* How bytes reach the store's file system, in the order of the counters of a kind; none is read uncached. */
+/* Nothing is read uncached. */
 enum stats_way { STATS_BUFFERED, STATS_DIRECT, STATS_UNCACHED };
-#define STATS_NKINDS 4u /* other, bucket, column, layered */
 
+enum {
+	STATS_READ_WAYS = STAT_BACKING_READ_BUCKET_BUFFERED - STAT_BACKING_READ_OTHER_BUFFERED,
+	STATS_WRITE_WAYS = STAT_BACKING_WRITE_BUCKET_BUFFERED - STAT_BACKING_WRITE_OTHER_BUFFERED,
+	STATS_NKINDS = (STAT_BACKING_WRITE_OTHER_BUFFERED - STAT_BACKING_READ_OTHER_BUFFERED) / STATS_READ_WAYS,
+};
+
+/* kind: the position among the kinds. */
 static inline enum stats_id stats_backing_read(unsigned kind, enum stats_way way)
 {
-	return (enum stats_id)(STAT_BACKING_READ_OTHER_BUFFERED + 2 * kind + way);
+	return (enum stats_id)(STAT_BACKING_READ_OTHER_BUFFERED + STATS_READ_WAYS * kind + way);
 }
 
 static inline enum stats_id stats_backing_write(unsigned kind, enum stats_way way)
 {
-	return (enum stats_id)(STAT_BACKING_WRITE_OTHER_BUFFERED + 3 * kind + way);
+	return (enum stats_id)(STAT_BACKING_WRITE_OTHER_BUFFERED + STATS_WRITE_WAYS * kind + way);
 }
 
 extern _Atomic uint64_t stats_table[STATS_COUNT];

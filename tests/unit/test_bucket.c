@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "block/pool.h"
+#include "store/classes.h"
 #include "unit.h"
 #include "util/stats.h"
 #include "world.h"
@@ -31,8 +32,8 @@ static void open_file(struct bucket_file *b, int flags)
 	struct tree_attr a;
 
 	if (flags & O_CREAT)
-		CHECK_OK(world_make(&b->w, world_classes[0], "x", S_IFREG | 0644, NULL));
-	CHECK_OK(tree_lookup(b->w.tree, world_classes[0], "x", NULL, &a));
+		CHECK_OK(world_make(&b->w, classes[0].ino, "x", S_IFREG | 0644, NULL));
+	CHECK_OK(tree_lookup(b->w.tree, classes[0].ino, "x", NULL, &a));
 	b->ino = a.st.st_ino;
 	CHECK_OK(tree_file_open(b->w.tree, b->ino, O_RDWR, &me, &b->f, &info));
 }

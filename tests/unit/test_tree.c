@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/classes.h"
 #include "store/meta/inside.h"
 #include "tree/unwritten.h"
 #include "unit.h"
@@ -29,8 +30,8 @@ static int write_all(struct world *w, const char *name, unsigned seed)
 	int err = 0;
 
 	fill(p, BYTES, seed);
-	for (size_t k = 0; k < 3 && !err; k++)
-		err = world_write(w, world_classes[k], name, p, BYTES);
+	for (size_t k = 0; k < CLASSES_N && !err; k++)
+		err = world_write(w, classes[k].ino, name, p, BYTES);
 	free(p);
 	return err;
 }
@@ -42,8 +43,8 @@ static bool holds_all(struct world *w, const char *name, unsigned seed)
 	char path[64];
 
 	fill(want, BYTES, seed);
-	for (size_t k = 0; k < 3; k++) {
-		snprintf(path, sizeof(path), "%s/%s", world_class_names[k], name);
+	for (size_t k = 0; k < CLASSES_N; k++) {
+		snprintf(path, sizeof(path), "%s/%s", classes[k].name, name);
 		same &= world_holds(w, path, want, BYTES);
 	}
 	free(want);
@@ -107,12 +108,12 @@ static int live_through(struct world *w)
 		err = write_all(w, "gone", 2);
 	if (!err)
 		err = commit_in_the_end(w);
-	for (size_t k = 0; k < 3 && !err; k++) {
-		err = tree_lookup(w->tree, world_classes[k], "gone", NULL, &a);
+	for (size_t k = 0; k < CLASSES_N && !err; k++) {
+		err = tree_lookup(w->tree, classes[k].ino, "gone", NULL, &a);
 		if (!err)
 			err = tree_setattr(w->tree, a.st.st_ino, TREE_SET_SIZE, &st, NULL, NULL, &a);
 		if (!err)
-			err = tree_unlink(w->tree, world_classes[k], "gone", NULL);
+			err = tree_unlink(w->tree, classes[k].ino, "gone", NULL);
 		tree_forget(w->tree, a.st.st_ino, 1);
 	}
 	return err ? err : commit_in_the_end(w);
@@ -172,6 +173,31 @@ UNIT_TEST(store_refuses_what_is_not_its_own)
 	CHECK_EQ(open_again(disk, "x", &why), STORE_ENEWER);
 }
 
+/* As when a later release has a class more. */
+UNIT_TEST(store_gets_the_classes_that_it_lacks)
+{
+	struct io_dir *disk = world_disk();
+	struct facts root;
+	struct tree_attr a;
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	meta_lock(w.store->meta);
+	CHECK_OK(meta_name_delete_locked(w.store->meta, META_INO_ROOT, "columns"));
+	CHECK_OK(meta_inode_delete_locked(w.store->meta, META_INO_COLUMNS));
+	CHECK_OK(meta_inode_relink_locked(w.store->meta, META_INO_ROOT, 4, META_INO_ROOT, 0));
+	meta_unlock(w.store->meta);
+	CHECK_OK(world_close(&w));
+	world_open(&w, disk, &world_config);
+	CHECK_OK(world_walk(&w, "columns", &a));
+	CHECK_EQ(a.st.st_ino, META_INO_COLUMNS);
+	meta_lock(w.store->meta);
+	CHECK_OK(meta_inode_load_locked(w.store->meta, META_INO_ROOT, &root));
+	meta_unlock(w.store->meta);
+	CHECK_EQ(root.nlink, 2 + CLASSES_N);
+	CHECK_OK(world_close(&w));
+}
+
 /* Listings ask the database about as often as there are entries, in views as in the directories themselves. */
 
 static int count_statement(unsigned what, void *ctx, void *statement, void *text)
@@ -226,19 +252,19 @@ UNIT_TEST(views_are_listed_with_as_few_statements_as_their_directories)
 	struct world w;
 
 	world_open(&w, world_disk(), &world_config);
-	for (size_t k = 0; k < 3; k++) {
+	for (size_t k = 0; k < CLASSES_N; k++) {
 		unsigned n, statements, own, entries;
 		struct tree_attr view;
 		uint64_t dir;
 		char path[64];
 
-		CHECK_OK(world_make(&w, world_classes[k], "d", S_IFDIR | 0755, &dir));
+		CHECK_OK(world_make(&w, classes[k].ino, "d", S_IFDIR | 0755, &dir));
 		CHECK_OK(make_files(&w, dir, FILES));
 		CHECK_OK(list_all(&w, dir, &entries, &own));
 		CHECK_EQ(entries, FILES + 2);
 		CHECK(own >= FILES);
 		for (size_t f = 0; f < 5; f++) {
-			snprintf(path, sizeof(path), "views/%s/%s/d", formats[f], world_class_names[k]);
+			snprintf(path, sizeof(path), "views/%s/%s/d", formats[f], classes[k].name);
 			CHECK_OK(world_walk(&w, path, &view));
 			CHECK_OK(list_all(&w, view.st.st_ino, &n, &statements));
 			CHECK_EQ(n, entries + (f > 2));

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/classes.h"
 #include "store/commit.h"
 #include "store/mark.h"
 #include "unit.h"
@@ -39,10 +40,10 @@ static int write_round(struct world *w, unsigned round, size_t nsizes)
 	char name[32];
 	int err = 0;
 
-	for (size_t k = 0; k < 3 && !err; k++) {
+	for (size_t k = 0; k < CLASSES_N && !err; k++) {
 		for (size_t i = 0; i < nsizes && !err; i++) {
 			snprintf(name, sizeof(name), "r%u-%zu.u8", round, i);
-			err = world_write(w, world_classes[k], name, bytes_of(round, k, i), sizes[i]);
+			err = world_write(w, classes[k].ino, name, bytes_of(round, k, i), sizes[i]);
 		}
 	}
 	return err;
@@ -52,9 +53,9 @@ static void check_round(struct world *w, unsigned round, size_t nsizes)
 {
 	char path[64];
 
-	for (size_t k = 0; k < 3; k++) {
+	for (size_t k = 0; k < CLASSES_N; k++) {
 		for (size_t i = 0; i < nsizes; i++) {
-			snprintf(path, sizeof(path), "%s/r%u-%zu.u8", world_class_names[k], round, i);
+			snprintf(path, sizeof(path), "%s/r%u-%zu.u8", classes[k].name, round, i);
 			if (!world_holds(w, path, bytes_of(round, k, i), sizes[i]))
 				unit_fail(__FILE__, __LINE__, "%s is not what was committed", path);
 		}
@@ -94,9 +95,9 @@ static void check_views(struct world *w, unsigned round)
 	char path[64];
 	size_t len;
 
-	for (size_t k = 0; k < 3; k++) {
+	for (size_t k = 0; k < CLASSES_N; k++) {
 		for (size_t i = 0; i < NSIZES; i++) {
-			snprintf(path, sizeof(path), "views/npy/%s/r%u-%zu.npy", world_class_names[k], round, i);
+			snprintf(path, sizeof(path), "views/npy/%s/r%u-%zu.npy", classes[k].name, round, i);
 			CHECK(view_ends_with(w, path, bytes_of(round, k, i), sizes[i]));
 		}
 	}
@@ -379,9 +380,9 @@ static unsigned fill_up(struct world *w, size_t kind)
 
 	for (unsigned n = 0;; n++) {
 		snprintf(name, sizeof(name), "full-%u", n);
-		err = world_write(w, world_classes[kind], name, bytes_of(n, kind, 2), sizes[2]);
+		err = world_write(w, classes[kind].ino, name, bytes_of(n, kind, 2), sizes[2]);
 		if (err == -ENOSPC || (!err && (err = tree_sync(w->tree)) == -ENOSPC)) {
-			tree_unlink(w->tree, world_classes[kind], name, NULL);
+			tree_unlink(w->tree, classes[kind].ino, name, NULL);
 			return n;
 		}
 		CHECK_OK(err);
@@ -402,22 +403,22 @@ UNIT_TEST(a_full_disk_keeps_and_gives_back)
 		n = fill_up(&w, kind);
 		CHECK(n > 10);
 		for (unsigned i = 0; i < n; i++) {
-			snprintf(path, sizeof(path), "%s/full-%u", world_class_names[kind], i);
+			snprintf(path, sizeof(path), "%s/full-%u", classes[kind].name, i);
 			CHECK(world_holds(&w, path, bytes_of(i, kind, 2), sizes[2]));
 		}
 		for (unsigned i = 0; i < n; i += 2) {
 			snprintf(name, sizeof(name), "full-%u", i);
-			CHECK_OK(tree_unlink(w.tree, world_classes[kind], name, NULL));
+			CHECK_OK(tree_unlink(w.tree, classes[kind].ino, name, NULL));
 		}
 		CHECK_OK(tree_sync(w.tree));
-		CHECK_OK(world_write(&w, world_classes[kind], "more", bytes_of(9999, kind, 2), sizes[2]));
+		CHECK_OK(world_write(&w, classes[kind].ino, "more", bytes_of(9999, kind, 2), sizes[2]));
 		CHECK_OK(world_close(&w));
 		world_open(&w, disk, &world_config);
 		for (unsigned i = 1; i < n; i += 2) {
-			snprintf(path, sizeof(path), "%s/full-%u", world_class_names[kind], i);
+			snprintf(path, sizeof(path), "%s/full-%u", classes[kind].name, i);
 			CHECK(world_holds(&w, path, bytes_of(i, kind, 2), sizes[2]));
 		}
-		snprintf(path, sizeof(path), "%s/more", world_class_names[kind]);
+		snprintf(path, sizeof(path), "%s/more", classes[kind].name);
 		CHECK(world_holds(&w, path, bytes_of(9999, kind, 2), sizes[2]));
 		CHECK_OK(world_close(&w));
 	}

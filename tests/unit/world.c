@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "array/array.h"
+#include "store/classes.h"
 #include "store/commit.h"
 #include "tree/control/control.h"
 #include "tree/past/past.h"
@@ -19,8 +20,6 @@
 #define DISKS_MAX 16
 
 const struct store_config world_config = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20, .threads = 2, .pool_files = 2 };
-const uint64_t world_classes[3] = { META_INO_BUCKETS, META_INO_COLUMNS, META_INO_LAYERS };
-const char *const world_class_names[3] = { "buckets", "columns", "layers" };
 
 static const struct tree_caller me;
 
@@ -71,8 +70,8 @@ int world_open_dir(struct world *w, struct io_dir *dir, const struct store_confi
 		return err;
 	err = tree_open(w->store, &w->tree);
 	/* As the kernel does before it names anything in them. */
-	for (size_t k = config->follow ? 2 : 0; k < 3 && !err; k++)
-		err = tree_lookup(w->tree, META_INO_ROOT, world_class_names[k], NULL, &a);
+	for (size_t k = config->follow ? 2 : 0; k < CLASSES_N && !err; k++)
+		err = tree_lookup(w->tree, META_INO_ROOT, classes[k].name, NULL, &a);
 	if (err)
 		world_close(w);
 	return err;

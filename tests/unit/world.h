@@ -40,10 +40,6 @@ int world_close(struct world *w);
 
 /* ---- with a tree ---- */
 
-/* buckets/, columns/ and layers/, in the order of enum array_kind. */
-extern const uint64_t world_classes[3];
-extern const char *const world_class_names[3];
-
 /* Directories stay known, as the kernel keeps those in which it names something; other files are forgotten at once. */
 
 /* A path from the root, without a slash at its begin. */

@@ -39,10 +39,10 @@ bool meta_is_mode(uint64_t mode)
 /* Is a row right in itself? An enemy, or a program with SQLite, may have written anything. */
 static int check_inode(const struct facts *in)
 {
-	bool known = (in->ino >= META_INO_ROOT && in->ino <= META_INO_LAYERS) || (in->ino >= META_INO_FIRST && in->ino < META_INO_END);
+	bool known = in->ino == META_INO_ROOT || class_by_ino(in->ino) || (in->ino >= META_INO_FIRST && in->ino < META_INO_END);
 
-	if (known && meta_is_mode(in->mode) && in->kind <= ARRAY_LAYERED && (!S_ISREG(in->mode) || in->kind) && in->size_bytes <= INT64_MAX &&
-	    in->stored_bytes <= INT64_MAX)
+	if (known && meta_is_mode(in->mode) && (!in->kind || class_by_kind(in->kind)) && (!S_ISREG(in->mode) || in->kind) &&
+	    in->size_bytes <= INT64_MAX && in->stored_bytes <= INT64_MAX)
 		return 0;
 	return err_corrupt("meta.db", 0, "the row of inode %lld: kind %u, mode %o, size %lld", (long long)in->ino, in->kind, in->mode,
 			   (long long)in->size_bytes);
@@ -102,7 +102,7 @@ static int make_fixed(struct meta *m, uint64_t ino, enum array_kind kind, uint32
 	if (err != -ENOENT)
 		return err;
 	row = (struct facts){
-		.ino = ino, .kind = kind, .mode = S_IFDIR | mode, .nlink = ino == META_INO_ROOT ? 2 + CLASSES_N : 2,
+		.ino = ino, .kind = kind, .mode = S_IFDIR | mode, .nlink = 2,
 		.uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
 	};
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = clock_now_ns();
@@ -122,11 +122,17 @@ static int make_class(struct meta *m, const struct class *class)
 
 int meta_roots_locked(struct meta *m)
 {
+	const uint32_t nlink = 2 + CLASSES_N;
+	struct facts root;
 	int err = make_fixed(m, META_INO_ROOT, ARRAY_NONE, 0755);
 
 	for (size_t k = 0; k < CLASSES_N && !err; k++)
 		err = make_class(m, &classes[k]);
-	return err;
+	if (!err)
+		err = meta_inode_load_locked(m, META_INO_ROOT, &root);
+	if (err || root.nlink == nlink)
+		return err;
+	return meta_inode_relink_locked(m, META_INO_ROOT, nlink, META_INO_ROOT, root.ctime_ns);
 }
 
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)
@@ -261,7 +267,7 @@ static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(v
 	while (!err && row) {
 		struct facts in;
 
-		/* One that is damaged is left to the check: the others can be used. */
+		/* The check reports a damaged row; the other rows can be used. */
 		err = inode_row(row, &in) ? 0 : each(ctx, &in);
 		if (!err)
 			err = next_row(m, &row);
@@ -403,7 +409,7 @@ int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size
 	char *path = out + cap - 1;
 
 	*path = '\0';
-	/* Directories in a circle end it, too: no name is empty. */
+	/* A circle of directories ends the loop, too: each name takes room in the buffer. */
 	while (ino != top) {
 		char name[META_NAME_MAX + 1];
 		int err = meta_name_of_locked(m, ino, &ino, name);

@@ -136,18 +136,18 @@ int check_pass_columns(struct check *c)
 	int err = check_list_numbered(c, &column_files);
 
 	if (!err)
-		err = check_rows(c, "SELECT ino, size, file FROM inodes WHERE kind=2 AND (mode & 61440)=32768"
+		err = check_rows(c, "SELECT ino, size, file FROM inodes WHERE kind=" CHECK_COLUMN " AND " CHECK_IS_REG("mode")
 				 " AND file<>0 AND file NOT IN (SELECT number FROM temp.column_file) ORDER BY ino",
 				 missing_column);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, i.file, o.first FROM inodes i"
-				 " JOIN (SELECT file, min(ino) first FROM inodes WHERE kind=2 AND file<>0"
-				 " GROUP BY file HAVING count(*)>1) o ON o.file=i.file WHERE i.kind=2"
+				 " JOIN (SELECT file, min(ino) first FROM inodes WHERE kind=" CHECK_COLUMN " AND file<>0"
+				 " GROUP BY file HAVING count(*)>1) o ON o.file=i.file WHERE i.kind=" CHECK_COLUMN
 				 " AND i.ino<>o.first ORDER BY i.ino", double_column);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, i.file, f.size FROM inodes i"
-				 " JOIN temp.column_file f ON f.number=i.file WHERE i.kind=2"
-				 " AND (i.mode & 61440)=32768 AND f.size<i.size AND f.size>=0 ORDER BY i.ino",
+				 " JOIN temp.column_file f ON f.number=i.file WHERE i.kind=" CHECK_COLUMN
+				 " AND " CHECK_IS_REG("i.mode") " AND f.size<i.size AND f.size>=0 ORDER BY i.ino",
 				 short_column);
 	return err;
 }
@@ -197,7 +197,7 @@ int check_pass_leftovers(struct check *c)
 	int err = check_list_numbered(c, &column_files);
 
 	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file"
-				      " WHERE number NOT IN (SELECT file FROM inodes WHERE kind=2) ORDER BY number",
+				      " WHERE number NOT IN (SELECT file FROM inodes WHERE kind=" CHECK_COLUMN ") ORDER BY number",
 				      c->nfound ? lost_file : leftover);
 }
 
@@ -259,14 +259,14 @@ int check_pass_data(struct check *c)
 	int err = check_number(c, 0, &buckets, "SELECT sum(len) FROM extents", "");
 
 	if (!err)
-		err = check_number(c, 0, &columns, "SELECT sum(size) FROM inodes WHERE kind=2 AND file>0", "");
+		err = check_number(c, 0, &columns, "SELECT sum(size) FROM inodes WHERE kind=" CHECK_COLUMN " AND file>0", "");
 	if (err)
 		return err;
 	all.total_bytes = (uint64_t)(buckets + columns);
 	c->ctx = &all;
 	err = check_rows(c, "SELECT file, phys, len, ino FROM extents ORDER BY file, phys", read_extent);
 	if (!err)
-		err = check_rows(c, "SELECT file, size, ino FROM inodes WHERE kind=2 AND file>0 ORDER BY file",
+		err = check_rows(c, "SELECT file, size, ino FROM inodes WHERE kind=" CHECK_COLUMN " AND file>0 ORDER BY file",
 				 read_column);
 	c->ctx = NULL;
 	return err;

@@ -79,6 +79,9 @@ static int open_unchanged(struct check *c, const char *path)
 	return err;
 }
 
+static_assert(ARRAY_BUCKET == 1 && ARRAY_COLUMN == 2 && ARRAY_LAYERED == 3, "the kinds in inside.h");
+static_assert(S_IFMT == 61440 && S_IFDIR == 16384 && S_IFREG == 32768 && S_IFLNK == 40960, "the modes in inside.h");
+
 /* temp.classes (ino, kind, name) is store/classes.h for SQL. */
 static void tell_classes(struct check *c)
 {

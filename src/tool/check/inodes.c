@@ -87,9 +87,9 @@ static const struct {
 	{ "rdev", "rdev < 0" },
 	{ "nlink", "nlink NOT BETWEEN 0 AND 4294967295" },
 	{ "stored", "stored < 0" },
-	{ "file", "file<>0 AND kind<>2" },
-	{ "parent", "parent<>0 AND (mode & 61440)<>16384" },
-	{ "size", "size<>0 AND (mode & 61440) NOT IN (32768, 40960)" },
+	{ "file", "file<>0 AND kind<>" CHECK_COLUMN },
+	{ "parent", "parent<>0 AND NOT " CHECK_IS_DIR("mode") },
+	{ "size", "size<>0 AND NOT " CHECK_IS_REG("mode") " AND NOT " CHECK_IS_LINK("mode") },
 };
 
 /* ino, value, column */
@@ -128,9 +128,9 @@ static int find_places(struct check *c)
 		"DROP TABLE IF EXISTS temp.place;"
 		"CREATE TEMP TABLE place(ino INTEGER PRIMARY KEY, class INTEGER);"
 		"INSERT OR IGNORE INTO place WITH RECURSIVE t(ino, class) AS (SELECT ino, kind FROM temp.classes UNION"
-		" SELECT n.ino, t.class FROM t JOIN inodes i ON i.ino=t.ino AND (i.mode & 61440)=16384"
+		" SELECT n.ino, t.class FROM t JOIN inodes i ON i.ino=t.ino AND " CHECK_IS_DIR("i.mode")
 		" JOIN names n ON n.parent=t.ino AND NOT " CHECK_FIXED("n.ino")
-		" LEFT JOIN inodes d ON d.ino=n.ino AND (d.mode & 61440)=16384"
+		" LEFT JOIN inodes d ON d.ino=n.ino AND " CHECK_IS_DIR("d.mode")
 		" WHERE d.ino IS NULL OR d.parent=n.parent"
 		" OR NOT EXISTS(SELECT 1 FROM names o WHERE o.ino=n.ino AND o.parent=d.parent))"
 		" SELECT ino, class FROM t ORDER BY ino, class;";
@@ -183,7 +183,8 @@ static int check_kinds(struct check *c)
 	if (err)
 		return err;
 	return check_rows(c, "SELECT i.ino, i.kind, i.mode, i.size, coalesce(p.class, 0) place, EXISTS(SELECT 1"
-			  " FROM extents e WHERE e.ino=i.ino), i.file<>0 AND (i.kind=2 OR coalesce(p.class, 2)=2)"
+			  " FROM extents e WHERE e.ino=i.ino), i.file<>0 AND (i.kind=" CHECK_COLUMN
+			  " OR coalesce(p.class, " CHECK_COLUMN ")=" CHECK_COLUMN ")"
 			  " OR EXISTS(SELECT 1 FROM blobs b WHERE b.ino=i.ino AND b.what=2)"
 			  " FROM inodes i LEFT JOIN temp.place p ON p.ino=i.ino WHERE NOT " CHECK_FIXED("i.ino")
 			  " AND (CASE WHEN p.class IS NULL THEN i.kind NOT IN (SELECT kind FROM temp.classes)"
@@ -234,7 +235,7 @@ int check_pass_inodes(struct check *c)
 		err = check_rows(c, "SELECT i.ino, i.mode, CASE WHEN EXISTS(SELECT 1 FROM names n"
 				 " WHERE n.parent=i.ino) THEN 16384 WHEN EXISTS(SELECT 1 FROM blobs b"
 				 " WHERE b.ino=i.ino AND what=1) THEN 40960 ELSE 32768 END FROM inodes i"
-				 " WHERE mode & ~65535 OR (mode & 61440) NOT IN (4096, 8192, 16384, 24576, 32768,"
+				 " WHERE mode & ~65535 OR " CHECK_TYPE("mode") " NOT IN (4096, 8192, 16384, 24576, 32768,"
 				 " 40960, 49152) ORDER BY ino", bad_mode);
 	if (!err)
 		err = check_kinds(c);
@@ -242,13 +243,14 @@ int check_pass_inodes(struct check *c)
 		err = check_ranges(c);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.stored, (SELECT coalesce(sum(len), 0) FROM extents e"
-				 " WHERE e.ino=i.ino AND (e.off<i.size OR " CHECK_NOT_CUTTING ")) s FROM inodes i WHERE i.kind=1 AND (i.mode & 61440)=32768"
+				 " WHERE e.ino=i.ino AND (e.off<i.size OR " CHECK_NOT_CUTTING ")) s FROM inodes i"
+				 " WHERE i.kind=" CHECK_BUCKET " AND " CHECK_IS_REG("i.mode")
 				 " AND i.stored<>s AND i.stored>=0 ORDER BY i.ino", bad_stored);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, i.kind, CASE i.kind"
 				 " WHEN 1 THEN (SELECT coalesce(max(off + len), 0) FROM extents e"
 				 " WHERE e.ino=i.ino) ELSE (SELECT coalesce(max(length(value)), 0) FROM blobs b"
-				 " WHERE b.ino=i.ino AND b.what=2) END FROM inodes i WHERE (i.mode & 61440)=32768"
+				 " WHERE b.ino=i.ino AND b.what=2) END FROM inodes i WHERE " CHECK_IS_REG("i.mode")
 				 " AND i.size NOT BETWEEN 0 AND 1125899906842624 ORDER BY i.ino", bad_size);
 	return err;
 }
@@ -324,7 +326,7 @@ static int bad_inline(struct check *c, sqlite3_value **v)
 	const char *who = check_who(c, ino);
 	int err = 0;
 
-	/* More than can be inline, too: what is there is the file. */
+	/* Also if they are more than can be inline: the bytes that are there are the file. */
 	if (len > size || size >= INLINE_MAX)
 		err = check_mend(c, "the size is set to that", "UPDATE inodes SET size=? WHERE ino=?", "ii", len, ino);
 	else if (c->repair) {
@@ -403,24 +405,24 @@ int check_pass_blobs(struct check *c)
 {
 	int err = check_rows(c, "SELECT b.ino, b.what, b.value, i.mode FROM blobs b LEFT"
 			     " JOIN inodes i ON i.ino=b.ino WHERE i.ino IS NULL OR CASE b.what"
-			     " WHEN 1 THEN (i.mode & 61440)<>40960 WHEN 2 THEN (i.mode & 61440)<>32768 OR i.kind<>2"
-			     " OR i.file<>0 WHEN 4 THEN (i.mode & 61440)<>32768 OR i.kind NOT IN (1, 3)"
-			     " ELSE (b.what<>3 AND b.what<=16) OR (i.mode & 61440)<>32768 OR i.kind<>1 END"
+			     " WHEN 1 THEN NOT " CHECK_IS_LINK("i.mode") " WHEN 2 THEN NOT " CHECK_IS_REG("i.mode") " OR i.kind<>" CHECK_COLUMN
+			     " OR i.file<>0 WHEN 4 THEN NOT " CHECK_IS_REG("i.mode") " OR i.kind NOT IN (" CHECK_BUCKET ", " CHECK_LAYERED ")"
+			     " ELSE (b.what<>3 AND b.what<=16) OR NOT " CHECK_IS_REG("i.mode") " OR i.kind<>" CHECK_BUCKET " END"
 			     " ORDER BY b.ino, b.what", bad_blob);
 
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, length(b.value), i.kind FROM inodes i LEFT"
-				 " JOIN blobs b ON b.ino=i.ino AND b.what=1 WHERE (i.mode & 61440)=40960"
+				 " JOIN blobs b ON b.ino=i.ino AND b.what=1 WHERE " CHECK_IS_LINK("i.mode")
 				 " AND (b.ino IS NULL OR length(b.value)<>i.size OR length(b.value)=0) ORDER BY i.ino",
 				 bad_link);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, b.value, coalesce(length(b.value), 0) n"
-				 " FROM inodes i LEFT JOIN blobs b ON b.ino=i.ino AND b.what=2 WHERE i.kind=2"
-				 " AND (i.mode & 61440)=32768 AND i.file=0 AND n<>i.size ORDER BY i.ino", bad_inline);
+				 " FROM inodes i LEFT JOIN blobs b ON b.ino=i.ino AND b.what=2 WHERE i.kind=" CHECK_COLUMN
+				 " AND " CHECK_IS_REG("i.mode") " AND i.file=0 AND n<>i.size ORDER BY i.ino", bad_inline);
 	if (!err)
 		err = check_rows(c, "SELECT b.ino, i.size, b.value, lag(b.value) OVER (PARTITION BY b.ino"
 				 " ORDER BY b.what), b.what FROM blobs b JOIN inodes i ON i.ino=b.ino"
-				 " WHERE (b.what=3 OR b.what>16) AND i.kind=1 ORDER BY b.ino, b.what", check_runs);
+				 " WHERE (b.what=3 OR b.what>16) AND i.kind=" CHECK_BUCKET " ORDER BY b.ino, b.what", check_runs);
 	if (!err)
 		err = check_rows(c, "SELECT ino, value FROM blobs WHERE what=4 ORDER BY ino", check_promised);
 	return err;

@@ -28,6 +28,17 @@ enum check_flags {
 /* SQL: no bucket was being cut, which leaves extents behind its size for the next mount (META_FACT_CUTTING). */
 #define CHECK_NOT_CUTTING "NOT EXISTS(SELECT 1 FROM facts WHERE key='cutting' AND value<>0)"
 
+/* SQL: kinds of arrays, as enum array_kind has them. */
+#define CHECK_BUCKET "1"
+#define CHECK_COLUMN "2"
+#define CHECK_LAYERED "3"
+
+/* SQL: modes, as sys/stat.h has them. */
+#define CHECK_TYPE(mode) "(" mode " & 61440)"
+#define CHECK_IS_DIR(mode) "(" CHECK_TYPE(mode) "=16384)"
+#define CHECK_IS_REG(mode) "(" CHECK_TYPE(mode) "=32768)"
+#define CHECK_IS_LINK(mode) "(" CHECK_TYPE(mode) "=40960)"
+
 /* SQL: is it the root or a class? */
 #define CHECK_FIXED(ino) "(" ino "<=1 OR " ino " IN (SELECT ino FROM temp.classes))"
 
@@ -105,8 +116,7 @@ const char *check_quote(struct check *c, const void *bytes, size_t len);
 /* `file 70 "buckets/a/x"`; the path is missing when it has no name. */
 const char *check_who(struct check *c, int64_t ino);
 
-/* The database (db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. In their
- * text 61440 is S_IFMT, 16384 a directory, 32768 a regular file, 40960 a link; kinds are those of enum array_kind. */
+/* The database (db.c). Parameters of statements: i int64_t, s text, b blob and its size_t length. */
 
 /* The layer that was sealed last; its number need not be the highest (store/layers/set.c). An SQL expression. */
 #define CHECK_NEWEST_LAYER \

@@ -77,7 +77,7 @@ static int lost_dir(struct check *c, int64_t kind, int64_t *out, char name[32])
 		if (!taken)
 			break;
 		err = check_number(c, 0, &ino, "SELECT i.ino FROM names n JOIN inodes i ON i.ino=n.ino"
-				   " WHERE n.parent=? AND n.name=? AND (i.mode & 61440)=16384", "ib", top, name,
+				   " WHERE n.parent=? AND n.name=? AND " CHECK_IS_DIR("i.mode"), "ib", top, name,
 				   strlen(name));
 		if (err || ino) {
 			*out = ino;
@@ -164,7 +164,7 @@ static int move_name(struct check *c, int64_t cookie, int64_t ino, int64_t kind,
 	else if (!err)
 		err = check_change(c, "INSERT INTO names(parent, name, ino) VALUES(?,?,?)", "ibi", dir, name, len, ino);
 	if (!err)
-		err = check_change(c, "UPDATE inodes SET parent=? WHERE ino=? AND (mode & 61440)=16384", "ii", dir,
+		err = check_change(c, "UPDATE inodes SET parent=? WHERE ino=? AND " CHECK_IS_DIR("mode"), "ii", dir,
 				   ino);
 	if (!err)
 		tell(c, kind, dir_name, name, len);

@@ -122,14 +122,14 @@ int check_pass_names(struct check *c)
 	if (!err)
 		err = check_rows(c, "SELECT n.cookie, n.parent, n.name, n.ino, i.kind, p.mode FROM names n"
 				 " JOIN inodes i ON i.ino=n.ino LEFT JOIN inodes p ON p.ino=n.parent"
-				 " WHERE (p.ino IS NULL OR (p.mode & 61440)<>16384 OR n.parent=1)"
+				 " WHERE (p.ino IS NULL OR NOT " CHECK_IS_DIR("p.mode") " OR n.parent=1)"
 				 " AND NOT " OURS " ORDER BY n.cookie", bad_parent);
 	for (size_t k = 0; k < CLASSES_N && !err; k++)
 		err = check_fixed_name(c, (int64_t)classes[k].ino, classes[k].name);
 	if (!err)
 		err = check_rows(c, "SELECT cookie, parent, name, ino FROM (SELECT n.cookie, n.parent, n.name, n.ino,"
 				 " row_number() OVER (PARTITION BY n.ino ORDER BY n.parent=i.parent DESC, n.cookie)"
-				 " nth FROM names n JOIN inodes i ON i.ino=n.ino WHERE (i.mode & 61440)=16384)"
+				 " nth FROM names n JOIN inodes i ON i.ino=n.ino WHERE " CHECK_IS_DIR("i.mode") ")"
 				 " WHERE nth>1 ORDER BY cookie", second_name);
 	return err;
 }
@@ -153,7 +153,7 @@ static int find_reached(struct check *c)
 		"CREATE TEMP TABLE reached(ino INTEGER PRIMARY KEY);"
 		"INSERT INTO reached WITH RECURSIVE t(ino) AS (VALUES(1)"
 		" UNION SELECT n.ino FROM t JOIN names n ON n.parent=t.ino"
-		" JOIN inodes i ON i.ino=n.ino AND (i.mode & 61440)=16384) SELECT ino FROM t;";
+		" JOIN inodes i ON i.ino=n.ino AND " CHECK_IS_DIR("i.mode") ") SELECT ino FROM t;";
 
 	return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : check_db_fail(c);
 }
@@ -195,19 +195,19 @@ static int other_parent(struct check *c, sqlite3_value **v)
 
 int check_pass_tree(struct check *c)
 {
-	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND NOT " CHECK_FIXED("i.ino")
+	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE " CHECK_IS_DIR("i.mode") " AND NOT " CHECK_FIXED("i.ino")
 			     " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) AND (i.nlink>0"
 			     " OR EXISTS(SELECT 1 FROM names n WHERE n.parent=i.ino)) ORDER BY i.ino", nameless_dir);
 
 	if (!err)
 		err = find_reached(c);
 	if (!err)
-		err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)=16384 AND NOT " CHECK_FIXED("i.ino")
+		err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE " CHECK_IS_DIR("i.mode") " AND NOT " CHECK_FIXED("i.ino")
 				 " AND EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) AND NOT EXISTS(SELECT 1"
 				 " FROM temp.reached r WHERE r.ino=i.ino) ORDER BY i.ino", unreached_dir);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.parent, n.parent FROM names n JOIN inodes i ON i.ino=n.ino"
-				 " WHERE (i.mode & 61440)=16384 AND i.parent<>n.parent AND NOT EXISTS(SELECT 1"
+				 " WHERE " CHECK_IS_DIR("i.mode") " AND i.parent<>n.parent AND NOT EXISTS(SELECT 1"
 				 " FROM names o WHERE o.ino=i.ino AND o.parent=i.parent) ORDER BY i.ino", other_parent);
 	if (!err)
 		err = check_rows(c, "SELECT ino, parent, 1 FROM inodes WHERE ino=1 AND parent<>1", other_parent);
@@ -246,11 +246,11 @@ static int bad_links(struct check *c, sqlite3_value **v)
 static int count_files(struct check *c)
 {
 	int64_t n, bytes, orphans;
-	int err = check_number(c, 0, &n, "SELECT count(*) FROM inodes WHERE (mode & 61440)=32768 AND nlink>0", "");
+	int err = check_number(c, 0, &n, "SELECT count(*) FROM inodes WHERE " CHECK_IS_REG("mode") " AND nlink>0", "");
 
 	if (!err)
 		err = check_number(c, 0, &bytes, "SELECT CAST(total(size) AS INTEGER) FROM inodes"
-				   " WHERE (mode & 61440)=32768 AND nlink>0", "");
+				   " WHERE " CHECK_IS_REG("mode") " AND nlink>0", "");
 	if (!err)
 		err = check_number(c, 0, &orphans, "SELECT count(*) FROM inodes WHERE nlink=0", "");
 	if (err)
@@ -265,7 +265,7 @@ static int count_files(struct check *c)
 int check_pass_links(struct check *c)
 {
 	static const char made[] = "CREATE TEMP TABLE IF NOT EXISTS touched(ino INTEGER PRIMARY KEY)";
-	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE (i.mode & 61440)<>16384 AND i.nlink<>0"
+	int err = check_rows(c, "SELECT i.ino, i.kind FROM inodes i WHERE NOT " CHECK_IS_DIR("i.mode") " AND i.nlink<>0"
 			     " AND NOT " CHECK_FIXED("i.ino") " AND NOT EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino) ORDER BY i.ino",
 			     nameless);
 
@@ -274,8 +274,8 @@ int check_pass_links(struct check *c)
 	if (!err)
 		err = check_rows(c, "SELECT ino, nlink, want, touched FROM (SELECT i.ino, i.nlink, EXISTS(SELECT 1"
 				 " FROM temp.touched t WHERE t.ino=i.ino) touched, CASE"
-				 " WHEN (i.mode & 61440)=16384 THEN 2 + (SELECT count(*) FROM names n"
-				 " JOIN inodes d ON d.ino=n.ino WHERE n.parent=i.ino AND (d.mode & 61440)=16384)"
+				 " WHEN " CHECK_IS_DIR("i.mode") " THEN 2 + (SELECT count(*) FROM names n"
+				 " JOIN inodes d ON d.ino=n.ino WHERE n.parent=i.ino AND " CHECK_IS_DIR("d.mode") ")"
 				 " ELSE (SELECT count(*) FROM names n WHERE n.ino=i.ino) END want FROM inodes i"
 				 " WHERE " CHECK_FIXED("i.ino") " OR EXISTS(SELECT 1 FROM names n WHERE n.ino=i.ino))"
 				 " WHERE nlink<>want ORDER BY ino", bad_links);

@@ -123,7 +123,8 @@ static int compare_row(struct check *c, sqlite3_value **v)
 
 static int compare_inodes(struct check *c)
 {
-	int err = check_rows(c, "SELECT ino, mode, uid, gid, size, mtime, nlink FROM inodes WHERE kind=3 AND NOT " CHECK_FIXED("ino") " ORDER BY ino",
+	int err = check_rows(c, "SELECT ino, mode, uid, gid, size, mtime, nlink FROM inodes WHERE kind=" CHECK_LAYERED
+			     " AND NOT " CHECK_FIXED("ino") " ORDER BY ino",
 			     compare_row);
 
 	for (size_t i = 0; i < now(c)->n && !err && !seen(c)->expected; i++) {
@@ -217,7 +218,8 @@ static int find_more_names(struct check *c)
 
 static int compare_names(struct check *c, uint64_t in_log)
 {
-	int err = check_rows(c, "SELECT n.parent, n.name, n.ino FROM names n JOIN inodes p ON p.ino=n.parent WHERE p.kind=3"
+	int err = check_rows(c, "SELECT n.parent, n.name, n.ino FROM names n JOIN inodes p ON p.ino=n.parent"
+			     " WHERE p.kind=" CHECK_LAYERED
 			     " ORDER BY n.cookie", compare_name);
 
 	return err || seen(c)->nnames == in_log ? err : find_more_names(c);

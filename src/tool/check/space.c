@@ -119,7 +119,7 @@ int check_pass_extents(struct check *c)
 	if (!err)
 		err = check_rows(c, "SELECT e.ino, count(*), sum(e.len), max(e.off+e.len), i.mode"
 				 " FROM extents e LEFT JOIN inodes i ON i.ino=e.ino WHERE i.ino IS NULL"
-				 " OR i.kind<>1 OR (i.mode & 61440)<>32768 GROUP BY e.ino ORDER BY e.ino",
+				 " OR i.kind<>" CHECK_BUCKET " OR NOT " CHECK_IS_REG("i.mode") " GROUP BY e.ino ORDER BY e.ino",
 				 foreign_extents);
 	if (!err)
 		err = check_rows(c, "SELECT ino, off, len, reach FROM (SELECT ino, off, len, max(off+len) OVER"
@@ -128,7 +128,7 @@ int check_pass_extents(struct check *c)
 				 double_range);
 	if (!err)
 		err = check_rows(c, "SELECT i.ino, i.size, max(e.off+e.len) reach FROM extents e"
-				 " JOIN inodes i ON i.ino=e.ino WHERE i.kind=1 AND (e.off<i.size OR " CHECK_NOT_CUTTING ")"
+				 " JOIN inodes i ON i.ino=e.ino WHERE i.kind=" CHECK_BUCKET " AND (e.off<i.size OR " CHECK_NOT_CUTTING ")"
 				 " GROUP BY i.ino HAVING reach>i.size ORDER BY i.ino", short_size);
 	return err;
 }
