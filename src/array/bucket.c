@@ -40,7 +40,7 @@
 #define EXTENT_OWED_BYTES 96u
 /* The row of an extent that is deleted: its part of a page in the log. */
 #define EXTENT_CUT_BYTES 48u
-/* A change needs no space for so many rows between what is dirty already and itself: the reserve has it. */
+/* A change may dirty so many rows between itself and older dirty rows without asking for space: the reserve covers them. */
 #define ROWS_FREE 1024u
 /* Room that is set aside for bytes on their way, at most: a few requests of each thread of the loop. */
 #define PLACES_MAX_BYTES (32u << 20)
@@ -101,7 +101,7 @@ static uint64_t rows_between(const struct bucket *b, uint64_t from, uint64_t to)
 	return end - first + 2;
 }
 
-/* The rows of [from, to) are to be written anew, and a row for what is added; with `ask` only if there is room. */
+/* Owes the space of the rows of [from, to), which are written anew, and of one more row. With `ask` only if there is room. */
 static int owe_rows(struct bucket *b, uint64_t from, uint64_t to, bool ask)
 {
 	struct store *s = b->array.home->store;
@@ -116,7 +116,7 @@ static int owe_rows(struct bucket *b, uint64_t from, uint64_t to, bool ask)
 	return 0;
 }
 
-/* They are in the open transaction (paid), or not to be written. */
+/* The owed rows are in the open transaction (paid), or are not written at all. */
 static void give_back_rows(struct bucket *b, bool paid)
 {
 	if (paid)
@@ -144,7 +144,7 @@ static int load_runs(struct bucket *b)
 
 static_assert(PARTIAL_PAGE_BYTES == POOL_ALIGN, "the pool's pages");
 
-/* Has an extent or a place a byte in the page? None may have all of it. */
+/* Does an extent or a place have a byte of the page? None has the whole page. */
 static bool uses_page(const struct bucket *b, uint32_t file, uint64_t phys)
 {
 	return extent_map_has_page(&b->map, file, phys) || extent_map_has_page(&b->tail, file, phys) ||
@@ -242,8 +242,8 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, unsigned how
 	return 0;
 }
 
-/* Makes the region have room, claiming a new one: they double from a page, so that a long bucket reads back
- * in large pieces, and short ones lie side by side: a file system frees one piece of disk sooner than many. */
+/* Makes room in the region, or claims a new one. Regions double in size from one page on: a long bucket is read back in large
+ * pieces, and short buckets lie side by side, so that the file system can free them in one piece. */
 static int need_region(struct bucket *b, uint64_t want, bool promised)
 {
 	struct region rest = b->region;
@@ -278,7 +278,7 @@ static void free_region(struct bucket *b, const struct region *r)
 		l->v[l->n++] = *r;
 }
 
-/* The region has left a page that lost its extents before (invariant 3). */
+/* Frees the page that the region has left, if its extents are gone (invariant 3). */
 static void release_held(struct bucket *b)
 {
 	struct region r = { b->region.file, b->held_page - 1, POOL_ALIGN };
@@ -303,7 +303,7 @@ static int write_new(struct bucket *b, const void *buf, const struct extent *e, 
 {
 	struct store *s = b->array.home->store;
 	uint64_t claimed = promised ? 0 : e->len_bytes;
-	int err = claimed ? store_claim(s, claimed) : 0; /* a region is claimed from the pool, not there */
+	int err = claimed ? store_claim(s, claimed) : 0; /* the region is claimed from the pool, not from the store */
 
 	if (err)
 		return err;
@@ -334,9 +334,9 @@ static void take_next(struct bucket *b, const struct extent *e)
 	release_held(b);
 }
 
-/* A write through the kernel's cache that leaves a hole behind the end has as a rule overtaken another one, which will fill it. Room
- * for that is set aside (invariant 6), so that what is written in order lies in order, and is read so. Without space or memory
- * it is not. */
+/* A write through the kernel's cache that leaves a hole behind the end has usually overtaken another write, which will fill the
+ * hole. Sets room aside for that one (invariant 6), so that the file lies in order on the disk. Without space or memory it sets
+ * none aside. */
 static void set_aside(struct bucket *b, uint64_t to)
 {
 	struct extent e = { .off_bytes = b->array.size_bytes };
@@ -350,7 +350,8 @@ static void set_aside(struct bucket *b, uint64_t to)
 	}
 }
 
-/* The room that was set aside for e->off_bytes, at most e->len_bytes of it. False: there is none, up to e->len_bytes. */
+/* Finds the room that was set aside for e->off_bytes, and shortens e to it. False: there is none; e is shortened to the part
+ * without. */
 static bool find_place(struct bucket *b, struct extent *e)
 {
 	size_t i = extent_map_find(&b->places, e->off_bytes);
@@ -368,7 +369,7 @@ static bool find_place(struct bucket *b, struct extent *e)
 	return true;
 }
 
-/* Writes e, of which the caller has the place, and adds it to the map. */
+/* Writes e to the place that the caller has found, and adds it to the map. */
 static int add_extent(struct bucket *b, const void *buf, const struct extent *e, unsigned how, bool promised)
 {
 	int err = write_new(b, buf, e, how, promised);
@@ -490,7 +491,7 @@ static void free_piece(void *ctx, const struct extent *piece)
 	free_pages(b, piece);
 }
 
-/* The holes are holes (invariant 6). */
+/* Drops all places: the holes stay holes (invariant 6). */
 static void give_up_places(struct bucket *b)
 {
 	if (b->places.n)
@@ -505,7 +506,7 @@ static void touched(const struct extent_map *m, uint64_t off, uint64_t end, size
 	*j += *j < m->n && m->v[*j].off_bytes < end;
 }
 
-/* Rows between what is dirty already and this would be written anew without need: where there is no space for them, a commit
+/* Rows between older dirty rows and this change would be written anew without need. If there is no space for them, a commit
  * comes first. */
 static int check_between(struct bucket *b, uint64_t from, uint64_t to, size_t ncut)
 {

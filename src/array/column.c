@@ -10,8 +10,8 @@
  *     file_bytes > size_bytes, and growing over the cut answers -EAGAIN.
  *  3. A file that a truncation to zero retired is unlinked after that transaction, and never written again.
  *  4. Bytes of the file behind size_bytes, (2) aside, read as zeros.
- *  5. While it is shared the file stays the column's, and is never cut but by a truncation: others may have made it longer
- *     since the array looked last.
+ *  5. While the file is shared, the column keeps it, and only a truncation cuts it: others may have made it longer since the
+ *     array last looked.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -44,7 +44,7 @@ struct column {
 	uint64_t wanted_bytes;       /* fallocate asked for it up to here: behind the end only */
 	atomic_bool mem_dirty;       /* also read while it is staged */
 	bool shared;
-	bool lent_file;              /* it was given a file to be shared: otherwise it would be inline */
+	bool lent_file;              /* it has a file only because it was shared: otherwise it would be inline */
 	_Atomic uint64_t cut_to;     /* shared: the size that a truncation waits to give the file; NO_CUT: none does */
 	atomic_bool file_dirty, made; /* written, created since the last sync */
 	struct retired *retired;
@@ -100,7 +100,7 @@ static uint64_t round_page(uint64_t n)
 	return (n + 4095) & ~(uint64_t)4095;
 }
 
-/* Reserved space is not stored bytes. Some file systems count what was written late: data is never 0 bytes. */
+/* Reserved space does not count as stored. Some file systems count written bytes late, so data counts as one block at least. */
 static void update_stored(struct column *c)
 {
 	uint64_t size, stored = c->array.size_bytes, ahead = 0, at;
@@ -109,7 +109,7 @@ static void update_stored(struct column *c)
 		if (round_page(c->reserved_bytes) > round_page(size))
 			ahead = round_page(c->reserved_bytes) - round_page(size);
 		stored = stored > ahead ? stored - ahead : 0;
-		/* A cut that waits for its commit is made as far as anybody can see. */
+		/* A cut that waits for its commit counts as made. */
 		if (stored > round_page(c->array.size_bytes))
 			stored = round_page(c->array.size_bytes);
 		if (!stored && c->array.size_bytes && !io_seek(c->file, 0, false, &at) && at < c->array.size_bytes)
@@ -135,7 +135,7 @@ static int load_file(struct column *c, const struct facts *row)
 	if (size < row->size_bytes)
 		return err_corrupt(path, size, "column file is shorter than its %llu bytes",
 				   (unsigned long long)row->size_bytes);
-	/* Bytes may stand there that were appended behind the last commit, or that a cut has left (invariant 4). */
+	/* Behind the size there may be bytes that were appended after the last commit, or that a cut has left (invariant 4). */
 	if (size > row->size_bytes)
 		err = io_truncate(c->file, row->size_bytes);
 	atomic_store(&c->file_bytes, row->size_bytes);
@@ -167,14 +167,14 @@ static int load_inline(struct column *c, const struct facts *row)
 	return 0;
 }
 
-/* The space that n inline bytes take: in the database's log, in the database, in the log of layers, with what is left of their pages. A row
- * that is deleted has the pages beside it put in order. */
+/* The space that n inline bytes take: in the database, in its log and in the log of layers, with the rest of their pages.
+ * SQLite rewrites the pages beside a row that it deletes. */
 static uint64_t owed_for(size_t n)
 {
 	return n ? 3 * (uint64_t)n + 8192 : 24576;
 }
 
-/* The inline bytes are to be dirty, n of them, unasked: by what must not fail (a cut, a hole), or has asked. */
+/* Owes the space of n dirty inline bytes. Nothing is asked: the change must not fail (a cut, a hole), or has asked before. */
 static void owe_mem(struct column *c, size_t n)
 {
 	uint64_t owed = owed_for(n);
@@ -185,7 +185,7 @@ static void owe_mem(struct column *c, size_t n)
 	c->owed_bytes = owed;
 }
 
-/* The inline bytes are to be dirty, n of them, in memory of cap. */
+/* Asks for the space of n dirty inline bytes and for memory of cap bytes, and takes both. */
 static int take_mem(struct column *c, size_t n, size_t cap)
 {
 	struct arrays *h = c->array.home;
@@ -202,7 +202,7 @@ static int take_mem(struct column *c, size_t n, size_t cap)
 	return 0;
 }
 
-/* They are dirty no more: their row is in the open transaction (paid), or they are gone. */
+/* The inline bytes are clean: their row is in the open transaction (paid), or they are gone. */
 static void give_back_mem(struct column *c, bool paid)
 {
 	struct arrays *h = c->array.home;
@@ -372,7 +372,7 @@ static void reserve_ahead(struct column *c, uint64_t end)
 	c->reserved_bytes = end + ahead;
 }
 
-/* Before the column grows over a gap: what was reserved there would count as data once it is read. */
+/* Called before the column grows over a gap: reserved space in the gap would count as data once somebody reads it. */
 static int cut_reserve(struct column *c)
 {
 	int err = 0;
@@ -407,8 +407,8 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 	return err ? err : materialize(c, how);
 }
 
-/* Claims *out bytes of space for a write. Bytes that have their place already take nothing: space behind the end that is reserved, or that
- * fallocate or an earlier write has allocated. Below the end there may be holes. */
+/* Claims *out bytes of space for a write. Bytes that have a place already need none: space that is reserved behind the end, or
+ * that fallocate or an earlier write has allocated. Below the end there may be holes. */
 static int claim(struct column *c, uint64_t off, uint64_t len, uint64_t *out)
 {
 	uint64_t bytes = off >= c->array.size_bytes && off + len <= c->reserved_bytes ? 0 : len;
@@ -551,7 +551,7 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 	uint64_t end = round_page(off + len);
 	int err;
 
-	/* All of the pages that the range touches, whatever the blocks of the store's file system are. */
+	/* Whole pages, whatever the block size of the store's file system is. */
 	off &= ~(uint64_t)4095;
 	len = end - off;
 	err = store_may_write(a->home->store, len);
@@ -643,7 +643,7 @@ static void column_unshare(struct array *a)
 	if (err)
 		log_warn("columns/%llu: %s", (unsigned long long)a->file_id, strerror(-err));
 	c->shared = c->lent_file = false;
-	/* Where that fails it stays as it is. */
+	/* If that fails, the column keeps its file. */
 	if (!err && lent && a->size_bytes < COLUMN_INLINE_MAX && go_inline(c)) {
 		give_back_mem(c, false);
 		free(c->mem);
@@ -739,7 +739,7 @@ static int column_stage_locked(struct array *a, const struct index_record *facts
 		give_back_mem(c, true);
 	}
 	defer_retired_locked(c);
-	/* A commit that failed before its sync has left that to do. */
+	/* A commit that failed before its sync has left the sync to this one. */
 	again = c->file && c->sync_file == c->file;
 	if (c->file && (atomic_exchange(&c->file_dirty, false) || again)) {
 		c->sync_made = atomic_exchange(&c->made, false) || (again && c->sync_made);

@@ -1,9 +1,9 @@
 /*
  * Direct transfers.
  *
- * Invariants: (1) each piece is moved by one of the two descriptors only; (2) a direct piece is whole blocks,
- * in a lease, or in the caller's memory if that is aligned as well: a read reads all that it touches and copies its part, a write
- * that changes a block only in part reads it first, and no other write comes between (the lock of the block); (3) a lease is borrowed before
+ * Invariants: (1) each piece is moved by one of the two descriptors only; (2) a direct piece is whole blocks, in a lease, or in
+ * the caller's memory if that is aligned: a read reads all blocks that it touches and copies its part; a write that changes a
+ * part of a block reads the block first, under the block's lock; (3) a lease is borrowed before
  * any lock is taken and returned before the next is borrowed; (4) a piece that cannot be direct goes buffered,
  * with all that is left of its transfer, so that only real errors reach the caller; (5) behind the end of a
  * file that is written here there are zeros: a write that ends inside a block fills it up, and what a failed

@@ -61,7 +61,7 @@ static struct mem_file *to_file(struct io *io)
 	return (struct mem_file *)io;
 }
 
-/* A user is a name that is there, or an open file: a name that is only on the disk yet is none. */
+/* Users are names and open files. A name that only the disk still has is no user. */
 static void inode_put(struct mem_inode *m, bool user)
 {
 	bool last;
@@ -81,7 +81,7 @@ static void inode_put(struct mem_inode *m, bool user)
 
 static void inode_ref(struct mem_inode *m, bool user)
 {
-	lock_acquire_nested(&m->lock); /* the disk's lock is held: the entry's reference is there */
+	lock_acquire_nested(&m->lock); /* under the disk's lock: the entry holds a reference already */
 	m->refs++;
 	m->nusers += user;
 	if (user)
@@ -241,7 +241,7 @@ static int mem_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 	return err;
 }
 
-/* Any two locks of a file are the same here. */
+/* A lock is one for the whole file, whatever range is asked for. */
 static int mem_lock(struct io *io, uint64_t off, uint64_t n)
 {
 	struct mem_file *f = to_file(io);
@@ -335,7 +335,7 @@ static int check_parent_locked(struct mem_disk *d, const char *name)
 	return -ENOENT;
 }
 
-/* inode NULL: a directory. Takes a reference over. */
+/* inode: NULL for a directory; the entry takes over the caller's reference. */
 static struct mem_entry *entry_new(const char *name, struct mem_inode *inode)
 {
 	struct mem_entry *e = calloc(1, sizeof(*e) + strlen(name) + 1);
@@ -464,7 +464,7 @@ static int mem_dir_unlink(struct io_dir *dir, const char *name)
 	return 0;
 }
 
-/* Files only. */
+/* Renames a file, not a directory. */
 static int mem_rename_locked(struct mem_disk *d, const char *from, struct mem_entry *to,
 			     struct mem_inode **old)
 {
@@ -634,7 +634,7 @@ static void mem_dir_close(struct io_dir *dir)
 
 /* ---- durability of names ---- */
 
-/* Another name of the same inode, before *list. */
+/* Adds one more name of the entry's inode in front of *list. */
 static int entry_copy(const struct mem_entry *e, struct mem_entry **list, bool user)
 {
 	struct mem_entry *copy = entry_new(e->name, e->inode);
@@ -685,7 +685,7 @@ static int mem_dir_sync(struct io_dir *dir, const char *name)
 	return err;
 }
 
-/* A chance of a name's own; 0 without a seed. */
+/* A random number that is always the same for this name and seed; 0 without a seed. */
 static uint64_t seed_for(uint64_t seed, const char *name, size_t len)
 {
 	uint64_t h = seed * 0x9e3779b97f4a7c15ull;

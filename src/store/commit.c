@@ -27,7 +27,7 @@
 #include "util/stats.h"
 #include "util/thread.h"
 
-/* So much less held than before is worth a walk through the heap. */
+/* The heap is trimmed when the daemon holds so many bytes less than before. */
 #define TRIM_BYTES (16u << 20)
 /* Copied by compaction before requests are looked at. */
 #define STEP_BYTES (1u << 20)
@@ -137,7 +137,7 @@ static int sync_data(struct commit *c)
 	return err;
 }
 
-/* Step 2. Frozen if it is to seal: then nothing is left out of the layer, or it is not sealed. */
+/* Step 2. A commit that seals freezes changes while it stages: the layer is complete then, or else it is not sealed. */
 static int stage(struct commit *c, enum layers_stage how, bool *empty, int *left)
 {
 	struct store *s = c->store;
@@ -296,7 +296,7 @@ static int commit_last(struct commit *c, enum layers_stage how)
 	do {
 		before = c->number;
 		err = commit_run(c, how);
-		/* The end without a seal is as good: the layer is open at the next mount. */
+		/* An end without a seal is as good: the next mount goes on with the open layer. */
 		if (err_is_passing(err))
 			err = commit_run(c, LAYERS_STAGE);
 		how = LAYERS_STAGE;
@@ -428,7 +428,7 @@ static void maintain(struct commit *c)
 		c->next_step_ns = clock_monotonic_ns() + (per_second ? (int64_t)(STEP_BYTES * 1000000000ull / per_second) : 0);
 }
 
-/* However fast commits come, and however much there is to copy. */
+/* Keeps the chain bounded, however fast commits come, and however much there is to copy. */
 static void bound_chain(struct commit *c)
 {
 	struct layers_totals totals;
@@ -488,7 +488,7 @@ static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 	return true;
 }
 
-/* When the interval is over; 0: there is none. */
+/* The time at which the interval is over; 0: there is no interval. */
 static int64_t next_due_ns(const struct commit *c)
 {
 	int64_t seconds = c->store->config.commit_seconds;

@@ -477,7 +477,7 @@ static int set_aside(struct rebuild *r, bool replace, const char *shown, struct 
 	return io_dir_sync(r->s->dir, ".");
 }
 
-/* It may name what is lost. */
+/* HEAD may name a layer that is lost. */
 static int write_head(struct rebuild *r)
 {
 	struct io_dir *dir = r->s->dir;

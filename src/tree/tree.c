@@ -123,8 +123,7 @@ void tree_close(struct tree *t)
 	} else if (t->table && t->arrays) {
 		commit_quiesce(t->store->commit);
 		inode_forget_all(t);
-		/* Ends with no inode in memory: the commit lets go of the dirty ones, and what had no name is
-		 * deleted then. */
+		/* No inode is in memory after this: the commit lets go of the dirty ones, and deletes those without a name. */
 		commit_stop(t->store->commit);
 		live_abandon_dirty(t);
 	}
@@ -494,7 +493,7 @@ static int check_namespace(const char *name)
 	return -EOPNOTSUPP;
 }
 
-/* The act counts: nothing is kept. */
+/* Setting the attribute is the command; no value is kept. */
 static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len, int flags)
 {
 	struct spillfs_mark mark;
@@ -546,7 +545,7 @@ static int set_default(struct tree *t, const struct realm_ops *r, uint64_t ino, 
 	return err ? err : r->setxattr(t, ino, ACL_DEFAULT, value, len, 0);
 }
 
-/* Where the bytes of a request begin is nobody's choice: a copy can be looked at. */
+/* The value may begin at any address. The copy is aligned. */
 static int set_copy(struct tree *t, const struct realm_ops *r, uint64_t ino, const char *name, const void *value, size_t len,
 		    const struct tree_caller *who)
 {

@@ -185,7 +185,7 @@ void view_put_stored(struct view *v, unsigned source, uint64_t block, uint64_t l
 	add_piece(v, (struct view_piece){ .kind = PIECE_STORED, .source = source, .where = block }, len);
 }
 
-/* The header of such a block, which is not the last, is RLE, and decodes to 128 KiB, and its byte: RFC 8878, 3.1.1.2. */
+/* A block of 128 KiB of zeros (RFC 8878, 3.1.1.2): its header, which says RLE and not the last, and the byte 0. */
 #define ZERO_BLOCK (128u << 10 << 3 | 1 << 1)
 static const uint32_t zero_blocks[1024] = { [0 ... 1023] = ZERO_BLOCK };
 

@@ -351,8 +351,8 @@ void dirty_touch(struct dirty_block *b, bool done)
 	b->codec = b->array->params.codec;
 	unlink_block(b);
 	queue_locked(b, d->queue.prev);
-	/* From here on b is anybody's: it may be encoded and gone when the lock is released. A small one waits
-	 * for company. */
+	/* From here on another thread may encode and free b as soon as the lock is released. A small block waits for others to
+	 * be packed with it. */
 	if (done && (!is_small(b) || d->small_bytes >= DIRTY_PACK_BYTES)) {
 		d->wanted++;
 		pump_locked(d);
@@ -562,7 +562,7 @@ int dirty_flush_all(struct dirty *d)
 
 	lock_acquire(&d->lock);
 	failures = d->failures;
-	/* As many ends as there is to flush now: under a steady stream of writers the queue is never empty. */
+	/* Waits for the ends of what is there to flush, not for an empty queue: under a steady stream of writers it never is. */
 	target = d->ended + d->nflushing + d->nqueued;
 	while (d->ended < target && d->failures == failures && (d->nqueued || d->nflushing)) {
 		d->wanted = d->nqueued;

@@ -1,12 +1,12 @@
 /*
- * Compaction. The state is gone through three times: to weigh the layers, to list what moves, and to write the new index.
+ * Compaction. It walks the state three times: to weigh the layers, to list the blocks that move, and to write the new index.
  *
  * Invariants:
- *  1. Until it is installed nothing refers to what was copied.
- *  2. A layer that a snapshot holds is no victim: moving its frames would give nothing back. The states of the last
- *     commits pass: what only they hold is one, or every full layer would point into it and hold it for the next ones. Not so
- *     when space is wanted now.
- *  3. Blocks that share a place share a move; what is not in a victim stays where it is.
+ *  1. Nothing refers to a copied frame before the new layer is installed.
+ *  2. A layer that a snapshot needs is no victim: the snapshot would keep it, and nothing would be given back. A layer that
+ *     only the states of the last commits need is one: those states pass, but a new full layer that points into it would keep it
+ *     longer. If space is wanted at once, it is no victim either.
+ *  3. Blocks at the same place share one move. Blocks outside the victims stay where they are.
  *  4. A frame is copied whole, as it is, unless less than half of it is live: then its live blocks are packed anew.
  */
 #include "store/layers/compact.h"
@@ -27,17 +27,17 @@
 
 #define TMP_PATH "layers/compact.tmp"
 #define CHAIN_MAX 32u
-/* A layer is worth compacting when half of it is dead, and that is not little. */
+/* A layer is worth compacting when half of it is dead, and the dead half is not small. */
 #define WORTH_BYTES (4u << 20)
 #define WORTH_SPACE_BYTES (64u << 10)
 #define WORTH_SUM_BYTES (16u << 20)
-/* So many layers of less than that are merged. */
+/* Layers below this size are merged when there are so many of them. */
 #define SMALL_BYTES (1u << 20)
 #define SMALL_MAX 16u
 #define SMALL_ALL_BYTES (64u << 20)
 #define PACK_BYTES (256u << 10)
 #define PACK_LEVEL 3
-/* The list of moves may take this part of -o cache, and not less than that size; one layer is taken in any case. */
+/* The list of moves may take this part of -o cache, or this size if that is more. One layer is always taken. */
 #define MOVES_PART 8u
 #define MOVES_MIN ((size_t)4 << 20)
 
@@ -66,7 +66,7 @@ struct compact {
 	size_t nvictims;
 	struct move *moves; /* by place */
 	size_t nmoves, next, cap_moves;
-	bool limited, gained; /* victims were left for the next one; it makes fewer of them */
+	bool limited, gained; /* victims are left for the next compaction, which finds fewer */
 	struct pack pack;
 	uint64_t done_bytes, total_bytes;
 };
@@ -85,17 +85,17 @@ static bool mostly_dead(uint64_t bytes, uint64_t live, enum compact_effort effor
 	}
 }
 
-/* Bytes of frames, and those that live arrays or the newest sealed state point to. */
+/* The bytes of the layer's frames, and how many of them live arrays or the newest sealed state point to. */
 static void weigh(const struct layers_slot *slot, enum compact_effort effort, uint64_t *bytes, uint64_t *live)
 {
 	*bytes = layers_slot_sealed(slot) ? slot->row.stored_bytes : layer_frame_bytes(slot->file);
 	*live = slot->row.live_bytes;
-	/* Others seal first: then what dies is dead. */
+	/* The other efforts seal first, so that these bytes are dead. */
 	if (effort == COMPACT_WORTH)
 		*live += slot->dying_bytes;
 }
 
-/* Is there enough to be had from the layers, or with `marked` from those that no state holds? */
+/* Is enough of the layers dead? With `marked`, only layers that no state needs are counted. */
 static bool enough_dead(struct layers *ls, enum compact_effort effort, bool marked)
 {
 	uint64_t dead = 0, sum = 0;
@@ -142,7 +142,7 @@ static bool is_worth(const struct layers_slot *slot, uint64_t live, size_t nsmal
 	       (is_small(slot, effort) && nsmall > (effort == COMPACT_ALL ? 1 : SMALL_MAX));
 }
 
-/* On a full disk a few at a time: what is copied stands there twice until the commit. */
+/* On a full disk a compaction takes few layers at a time, because copied frames exist twice until the commit. */
 static bool has_space(struct layers *ls, uint64_t bytes, enum compact_effort effort)
 {
 	return effort != COMPACT_SPACE || !store_may_compact(ls->store, bytes);
@@ -189,7 +189,7 @@ static size_t moves_max(const struct layers *ls)
 	return (bytes > MOVES_MIN ? bytes : MOVES_MIN) / sizeof(struct move);
 }
 
-/* Marks victims: sealed layers that no snapshot needs, with something to be saved. The set's lock is held. */
+/* Chooses the victims: sealed layers that no snapshot needs and that would give space back. The set's lock is held. */
 static void choose_among(struct compact *c, const struct layers_tally *live, enum compact_effort effort)
 {
 	struct layers *ls = c->ls;
@@ -476,7 +476,7 @@ static int repack(struct compact *c, struct move *v, size_t n, const void *frame
 	int err = raw ? codec_decode(frame, v[0].frame_len, v[0].filter, v[0].elem_bytes, raw, raw_bytes) : -ENOMEM;
 
 	*done = !err;
-	/* It is damaged: it moves as it is, and its readers are told. */
+	/* A damaged frame moves as it is, and its readers get an error. */
 	if (err == -EUCLEAN)
 		err = 0;
 	for (size_t i = 0; i < n && !err && *done; i++)
@@ -617,7 +617,7 @@ static int fill_index(void *ctx, struct layer_filler *to)
 	return err ? err : fill_names(ctx, to);
 }
 
-/* Takes in what was sealed since the plan, too. */
+/* The index also has the layers that were sealed since the plan. */
 static int write_index(struct fill *f, uint64_t commit, int64_t time_ns)
 {
 	int err = state_reader_open(f->c->ls, &f->reader);
@@ -633,7 +633,7 @@ static int write_index(struct fill *f, uint64_t commit, int64_t time_ns)
 	return err;
 }
 
-/* From here on deletions count behind what is counted. */
+/* Deletions from here on are applied by settle_live, after the count. */
 static int begin_count(struct fill *f)
 {
 	struct layers *ls = f->c->ls;

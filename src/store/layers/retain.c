@@ -435,8 +435,9 @@ static void mark_numbers(struct layers *ls, const struct meta_numbers *list, uin
 	}
 }
 
-/* Marks the layers that the state of a sealed layer needs (invariant 1). Newest first: the chain of a layer that stands in another
- * chain with the same base is a part of that one, so that many states cost as much as the layers they share. */
+/* Marks the layers that the state of a sealed layer needs (invariant 1). Called for the newest state first. If a layer is in a
+ * chain that was marked with the same base, its own chain is a part of that one and is skipped: many states cost only as much
+ * as the layers that they share. */
 static void mark_needed(struct layers *ls, const struct layers_slot *slot)
 {
 	const struct meta_numbers *chain = &slot->row.chain;
@@ -461,7 +462,7 @@ void layers_mark_states(struct layers *ls, bool window)
 {
 	unsigned kept = 1;
 
-	/* Made by a compaction it is the same state as the commit before it. */
+	/* A newest layer that a compaction has made has the same state as the commit before it. */
 	if (ls->newest && ls->newest->row.state == META_LAYER_FULL && ls->store->config.keep > 1)
 		kept = 0;
 
@@ -482,7 +483,7 @@ void layers_mark_states(struct layers *ls, bool window)
 		ls->newest->retained = true;
 }
 
-/* Bytes of sealed layers that are there although nothing marked, and nothing live, needs them. */
+/* Bytes of sealed layers that no marked state and no live array needs. */
 static uint64_t unneeded_bytes(const struct layers *ls)
 {
 	uint64_t bytes = 0;

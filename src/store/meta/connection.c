@@ -28,11 +28,12 @@
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
 #define META_CACHE_BYTES (8u << 20)
-/* Between two looks at the size that the database will have: they insert a page each at most, but for long values. */
+/* Statements between two looks at the size that the database will have. Each inserts one page at most, unless its value is
+ * long. */
 #define GROWTH_STATEMENTS 16u
 /* A row of an extent and its part of the pages that it lies in. */
 #define EXTENT_ROW_BYTES 48u
-/* Given back at a time: the log of that is short. */
+/* Pages that are given back at a time, so that the log stays short. */
 #define TRIM_PAGES "64"
 /* The database shrinks when at least so many of its pages are unused, and half of all; but not while it is mounted if more
  * than so many are in use: nobody can look anything up meanwhile. */

@@ -484,7 +484,7 @@ static void *patient_realloc(void *old, int n)
 	return p;
 }
 
-/* Fails where SQLite is in use already: then it has been done. */
+/* This fails if SQLite is in use already; then an earlier call has done it. */
 static void be_patient(void)
 {
 	sqlite3_mem_methods patient;

@@ -81,7 +81,7 @@ const char *through_mode(struct tree *t, const char **why_out)
 	return p.open ? "yes" : "no";
 }
 
-/* It was offered, and does not work: columns are cached from here on. */
+/* The kernel offers passthrough, but it does not work. Columns are cached from here on. */
 static void give_up(struct tree *t, int err)
 {
 	bool was;
@@ -204,7 +204,8 @@ static int begin(struct inode *i, struct array *a, bool writes)
 	return 0;
 }
 
-/* The kernel's writers, who ask for no space, may come: space that has a use already is held back. -ENOSPC: there is too little. */
+/* Holds back the space that has a use already, because the kernel's writers, which may come after this, ask for none. -ENOSPC:
+ * there is too little. */
 static int watch(struct inode *i)
 {
 	int err = atomic_load(&live_of(i)->through.watched) ? 0 : store_others_enter(i->tree->store);
@@ -262,7 +263,7 @@ static int join(struct inode *i, int flags, struct through_open *out)
 	if (err)
 		return err;
 	full = acc == O_RDONLY ? 0 : watch(i);
-	if (full && acc == O_RDWR) /* for maps nobody asks */
+	if (full && acc == O_RDWR) /* nothing asks for the space of pages that are mapped */
 		return full;
 	*out = (struct through_open){ .backing = s->backing, .told = must_tell(i, flags) || full };
 	out->blind = acc != O_RDONLY && !out->told;
@@ -435,7 +436,7 @@ int through_cut(struct inode *i)
 	rwlock_release(&i->rw);
 	if (!waits)
 		return 0;
-	/* One commit: what waits after it is another truncation's. */
+	/* One commit is enough: a cut that waits after it belongs to another truncation. */
 	err = commit_wait(i->tree->store->commit, COMMIT_SYNC);
 	rwlock_exclusive(&i->rw);
 	waits = live_of(i)->through.file && array_facts(i->array, &now) == -EAGAIN;

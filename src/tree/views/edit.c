@@ -119,7 +119,7 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 		return err ? err : views_getattr(t, ino, out);
 	}
 	err = views_target(t, ino, &target);
-	/* With its writeback cache the kernel brings times along late; they are nobody's if the array is gone. */
+	/* With its writeback cache the kernel sends times late. If the array is gone, there is nothing to set them on. */
 	if (err == -ESTALE && set == (TREE_SET_MTIME | TREE_SET_CTIME))
 		return views_getattr(t, ino, out);
 	if (err)
@@ -352,7 +352,7 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 		return -ENOTDIR;
 	if (to->there && !(flags & RENAME_EXCHANGE) && has_uploads(t, to->there->facts.ino))
 		return -ENOTEMPTY;
-	/* A file may have the array's new name without having that of the view: it stays. */
+	/* A file that has the array's new name, but is not shown under the view's new name, is not replaced. */
 	if (!to->there)
 		flags |= RENAME_NOREPLACE;
 	if (!to->there && (flags & RENAME_EXCHANGE))

@@ -290,7 +290,8 @@ struct source_entry {
 	bool is_dir, shown; /* shown: an array that the format has a view of */
 };
 
-/* Entries of a mirrored directory that follow from one of its source. Its cookie counts twice: a directory may be a table. */
+/* Lists what one entry of the source gives in the mirrored directory. A directory may be a table as well, so each cookie of the
+ * source counts as two. */
 static void list_source(struct tree_listing *l, const struct view_key *dir, const struct source_entry *e, uint64_t after)
 {
 	const struct view_format_info *f = &view_formats[dir->format];

@@ -29,7 +29,7 @@
 #include "util/log.h"
 #include "view/formats/npy.h"
 
-/* So long a program that has written only the header of an upload that replaces an array finds the upload by the array's name. */
+/* How long a program that has written only the header of an upload finds the upload by the name of the array that it replaces. */
 #define WAIT_NS 10000000000
 
 struct upload {
@@ -115,7 +115,7 @@ static bool list_remove(struct upload *u)
 	return was;
 }
 
-/* who: one that waits for this caller. */
+/* Finds an upload by its own name; with `who` one that waits for this caller, by the name of its array. */
 static int find(struct tree *t, uint64_t dir, const char *name, const struct tree_caller *who, struct inode **out)
 {
 	struct inode *found = NULL;
@@ -229,10 +229,8 @@ void upload_free(struct upload *u)
 	free(u);
 }
 
-/*
- * Opened to be written, the kernel empties its idea of a file: a view that is also read must be another one, to which the
- * kernel comes when it looks the name up again.
- */
+/* When a file is opened for writing, the kernel drops its pages. So a view that is also read needs a node of its own, which the
+ * kernel gets when it looks the name up again. */
 static int part_from_readers(struct inode *i, pid_t thread)
 {
 	int err = 0;
@@ -302,7 +300,7 @@ int upload_open(struct inode *node, int flags, const struct tree_caller *who, st
 	if (err)
 		return err;
 	lock_acquire(&u->lock);
-	/* To begin anew while another one writes takes a file of its own; the last to be whole wins. */
+	/* A program that begins anew while another one writes gets a file of its own. The file that is complete last wins. */
 	if ((flags & O_TRUNC) && (u->nopen || u->published))
 		err = -ESTALE;
 	else if (flags & O_TRUNC)
@@ -324,7 +322,7 @@ int upload_open(struct inode *node, int flags, const struct tree_caller *who, st
 	return 0;
 }
 
-/* It is closed: will it be opened again, or renamed? */
+/* Is the upload, which is closed, likely to be opened again or renamed? */
 static bool waits_locked(const struct upload *u)
 {
 	bool only_header = u->parsed && u->high == u->facts.data_off && u->high < u->total_bytes;
@@ -675,7 +673,7 @@ void upload_stat(struct upload *u, struct tree_attr *out)
 	lock_release(&u->lock);
 }
 
-/* A program that makes room first and maps it then says so by the size. */
+/* A program that makes room first, and then maps the file, sets the size. */
 static int set_size_locked(struct upload *u, uint64_t size)
 {
 	if (size == u->high)
