@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "block/summary.h"
-#include "util/number.h"
 
 static const struct {
 	const char *name;
@@ -166,9 +165,16 @@ int shape_parse(const char *text, struct shape *out)
 	struct shape s = { 0 };
 
 	for (bool more = strcmp(text, "()"); more;) {
-		if (s.ndims == SHAPE_DIMS_MAX || number_scan(&text, &s.dims[s.ndims++]) || (*text && *text != ','))
+		char *end;
+
+		if (s.ndims == SHAPE_DIMS_MAX || !isdigit((unsigned char)*text))
 			return -EINVAL;
-		more = *text++;
+		errno = 0;
+		s.dims[s.ndims++] = strtoull(text, &end, 10);
+		if (errno || (*end && *end != ','))
+			return -EINVAL;
+		more = *end;
+		text = end + 1;
 	}
 	if (!product_fits(&s))
 		return -EINVAL;

@@ -3,12 +3,13 @@
  */
 #include "array/setting.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "array/array.h"
 #include "spillfs.h"
-#include "util/number.h"
 
 static int parse_dtype(const char *v, struct settings *s)
 {
@@ -37,11 +38,12 @@ static int parse_logical(const char *v, struct settings *s)
 }
 
 /* A decimal number and nothing else, within bounds. */
-static int parse_number(const char *v, uint64_t min, uint64_t max, uint64_t *out)
+static int parse_number(const char *v, unsigned long min, unsigned long max, unsigned long *out)
 {
-	uint64_t n;
+	char *end;
+	unsigned long n = isdigit((unsigned char)*v) ? strtoul(v, &end, 10) : 0;
 
-	if (number_parse(v, &n) || n < min || n > max)
+	if (n < min || n > max || *end)
 		return -EINVAL;
 	*out = n;
 	return 0;
@@ -49,7 +51,7 @@ static int parse_number(const char *v, uint64_t min, uint64_t max, uint64_t *out
 
 static int parse_block_size(const char *v, struct settings *s)
 {
-	uint64_t n;
+	unsigned long n;
 
 	if (parse_number(v, ARRAY_BLOCK_MIN, ARRAY_BLOCK_MAX, &n) || n % 4096)
 		return -EINVAL;
@@ -59,7 +61,7 @@ static int parse_block_size(const char *v, struct settings *s)
 
 static int parse_codec(const char *v, struct settings *s)
 {
-	uint64_t level = 0;
+	unsigned long level = 0;
 
 	if (strcmp(v, "none") && (strncmp(v, "zstd:", 5) || parse_number(v + 5, 1, 19, &level)))
 		return -EINVAL;

@@ -24,7 +24,7 @@
 
 #include "view/formats/flat.h"
 #include "view/formats.h"
-#include "view/formats/text.h"
+#include "view/formats/compose.h"
 #include "view/inside.h"
 
 #define MAGIC "ARROW1"

@@ -5,7 +5,7 @@
 #define SPILLFS_VIEW_FORMATS_NPY_H
 
 #include "array/dtype.h"
-#include "view/formats/text.h"
+#include "view/formats/compose.h"
 
 /* Data begins at a multiple of this; a file without elements ends at one of the second. */
 #define NPY_ALIGN 4096u

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "view/inside.h"
-#include "view/formats/text.h"
+#include "view/formats/compose.h"
 
 #define SHORT_MAX 14 /* of distances and list lengths: they share a byte with the type */
 

@@ -1,8 +1,8 @@
 /*
  * Header and metadata texts of the formats, while they are composed.
  */
-#ifndef SPILLFS_VIEW_FORMATS_TEXT_H
-#define SPILLFS_VIEW_FORMATS_TEXT_H
+#ifndef SPILLFS_VIEW_FORMATS_COMPOSE_H
+#define SPILLFS_VIEW_FORMATS_COMPOSE_H
 
 #include <stddef.h>
 

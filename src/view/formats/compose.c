@@ -1,7 +1,7 @@
 /*
  * Composing texts. No state.
  */
-#include "view/formats/text.h"
+#include "view/formats/compose.h"
 
 #include <assert.h>
 #include <stdarg.h>
