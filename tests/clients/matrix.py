@@ -22,7 +22,7 @@ TYPES["date"] = ("i32", {"dtype": "i32", "logical": "date"})
 TYPES["span"] = ("i64", {"dtype": "i64", "logical": "duration[us]"})
 
 # Blocks of up to 64 KiB are packed with others, larger ones stand alone.
-BLOCKS = {"small": (69632, 16384), "full": (4096, 65536, 69632, 262144, 1 << 20)}
+BLOCKS = {"small": (69632, 16384), "full": (4096, 65536, 262144)}
 SETTINGS = {"small": ({},), "full": ({}, {"filter": "shuffle"}, {"codec": "none"}, {"codec": "zstd:9", "filter": "none"})}
 
 

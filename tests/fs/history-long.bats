@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# 200 commits of random edits over 50 arrays, read back at every number. See tests/lib/history.py.
+# 200 or 80 commits of random edits over 50 arrays, read back at every number. See tests/lib/history.py.
 
 load ../lib/common
 
@@ -27,10 +27,10 @@ follow() {
 	echo "$PID" >>"$WORK/.pids"
 }
 
-# all SEED OPTIONS: the whole history with these options.
+# all COMMITS SEED OPTIONS: the whole history with these options.
 all() {
-	mount_store -o "keep=300,$2"
-	history edit 200 "$1"
+	mount_store -o "keep=300,$3"
+	history edit "$1" "$2"
 	history check
 	history live
 	drop_caches
@@ -44,7 +44,7 @@ all() {
 	remount
 	history check
 	history live
-	follow "$2"
+	follow "$3"
 	kill9
 	mount_again
 	history check
@@ -52,18 +52,18 @@ all() {
 }
 
 @test "200 commits, 50 arrays: before and after compaction, a remount, a crash; a follower" {
-	all 1 commit=5
+	all 200 1 commit=5
 }
 
-@test "the same with one thread, 1 MiB of cache and of dirty blocks, commits in between" {
-	all 2 threads=1,cache=1M,dirty=1M,commit=1
+@test "80 commits with one thread, 1 MiB of cache and of dirty blocks, commits in between" {
+	all 80 2 threads=1,cache=1M,dirty=1M,commit=1
 }
 
-@test "the same while layers are small and compaction has no bound" {
-	all 3 layer=256K,compact=0,leases=1,backing=direct
+@test "80 commits while layers are small and compaction has no bound" {
+	all 80 3 layer=256K,compact=0,leases=1,backing=direct
 }
 
-@test "the same with -o nowriteback" {
+@test "80 commits with -o nowriteback" {
 	unset HISTORY_MTIME
-	all 4 nowriteback,dirty=8M
+	all 80 4 nowriteback,dirty=8M
 }

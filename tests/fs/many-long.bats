@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Ten minutes of many.bats, with other seeds each time that MANY_SEED says so; and 64 processes at once.
+# Minutes of many.bats, with other seeds each time that MANY_SEED says so; and 64 processes at once.
 
 load ../lib/common
 load many
@@ -11,15 +11,15 @@ rounds() {
 	local i first=$((seed * 1000 + $1)) count=$2
 	shift 2
 	mount_store "$@"
-	for i in $(seq 1 "$count"); do many $((first + i)) 4 3000 25; done
+	for i in $(seq 1 "$count"); do many $((first + i)) 4 3000 20; done
 	tell_many
 }
 
-@test "4 rounds" { rounds 0 4; }
-@test "4 rounds with small budgets and layers and frequent commits" { rounds 100 4 -o dirty=1M,cache=1M,layer=512K,commit=1; }
-@test "4 rounds with -o nowriteback" { rounds 200 4 -o nowriteback; }
-@test "4 rounds with columns by passthrough" { need_passthrough; export FSOPS_NO_SETID=1; rounds 300 4 -o passthrough,commit=1; }
-@test "4 rounds with direct I/O on the store and two leases" { rounds 400 4 -o backing=direct,leases=2; }
+@test "2 rounds" { rounds 0 2; }
+@test "2 rounds with small budgets and layers and frequent commits" { rounds 100 2 -o dirty=1M,cache=1M,layer=512K,commit=1; }
+@test "2 rounds with -o nowriteback" { rounds 200 2 -o nowriteback; }
+@test "2 rounds with columns by passthrough" { need_passthrough; export FSOPS_NO_SETID=1; rounds 300 2 -o passthrough,commit=1; }
+@test "2 rounds with direct I/O on the store and two leases" { rounds 400 2 -o backing=direct,leases=2; }
 
 @test "64 processes of their own files, and 64 on shared ones" {
 	mount_store

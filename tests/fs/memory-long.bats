@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The daemon's memory stays within its budgets plus 64 MiB while much more, and many small arrays, go through each kind: a GiB, and
-# 125,000 arrays with an eighth of the default budgets. TEST_FULL=1: 4 GiB, and a million with the default budgets (half an hour).
+# The daemon's memory stays within its budgets plus 64 MiB while much more, and many small arrays, go through each kind: half a GiB,
+# and 60,000 arrays with an eighth of the default budgets. TEST_FULL=1: 4 GiB, and a million with the default budgets (half an hour).
 
 load ../lib/common
 setup() {
@@ -13,7 +13,7 @@ setup() {
 if [ -n "${TEST_FULL:-}" ]; then
 	many=1000000 many_budget=256 pieces=64
 else
-	many=125000 many_budget=32 pieces=16
+	many=60000 many_budget=32 pieces=8
 fi
 
 peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$PID/status"; }
