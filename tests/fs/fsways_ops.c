@@ -16,7 +16,7 @@
 /* Divides a range of buf into at most PARTS_MAX parts of whole pages. */
 static unsigned divide(struct part *parts, unsigned n, uint8_t *buf, size_t len, int64_t off)
 {
-	size_t each = (len / n + PAGE - 1) & ~(size_t)(PAGE - 1);
+	size_t each = (len + n * PAGE - 1) / (n * PAGE) * PAGE;
 	unsigned i = 0;
 
 	for (size_t at = 0; at < len; at += each, i++)
