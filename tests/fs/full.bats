@@ -88,7 +88,7 @@ sys.exit(not facts.get("cutting"))' "$WORK/meta.db"
 	umount_small
 	cp "$IMAGES/small.img" "$IMAGES/base.img"
 	seen=0
-	for ((n = 140; n < 1000; n += 45)); do
+	for ((n = 140; n < 1000; n += 90)); do
 		rc=0
 		killed $n || rc=$?
 		[ $rc = 9 ] || break
