@@ -14,8 +14,7 @@
 struct cache_entry;
 struct dirty_block;
 struct state;
-struct layers;
-struct layers_slot;
+struct held;
 
 /* A block that has changed since the last stage, and where it was staged before. */
 struct layered_change {
