@@ -80,8 +80,8 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_ORDER "user.spillfs.order"           /* "C", "F": which index varies fastest, last or first */
 #define SPILLFS_XATTR_LOGICAL "user.spillfs.logical"       /* "timestamp[us]", "timestamp[us,UTC]", "duration[s]", "date" */
 #define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; -EOPNOTSUPP: over 1 GiB is stored in other blocks */
-#define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "zstd:1".."zstd:19", "none" */
-#define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle" */
+#define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "auto", "zstd:1".."zstd:19", "pack", "none" */
+#define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle", other steps: "delta+pack" */
 
 /* Read-only; not listed by listxattr, so that copies do not carry them. */
 #define SPILLFS_XATTR_KIND "user.spillfs.kind"                 /* "bucket", "column", "layered" */

@@ -61,19 +61,29 @@ static int parse_block_size(const char *v, struct settings *s)
 
 static int parse_codec(const char *v, struct settings *s)
 {
-	unsigned long level = 0;
+	const struct settings initial = SETTINGS_DEFAULT;
+	unsigned long level;
 
-	if (strcmp(v, "none") && (strncmp(v, "zstd:", 5) || parse_number(v + 5, 1, 19, &level)))
+	if (!strcmp(v, "auto"))
+		s->codec.level = initial.codec.level;
+	else if (!strcmp(v, "none"))
+		s->codec.level = 0;
+	else if (!strcmp(v, "pack"))
+		s->codec.level = CODEC_LEVEL_PACK;
+	else if (!strncmp(v, "zstd:", 5) && !parse_number(v + 5, 1, 19, &level))
+		s->codec.level = (int)level;
+	else
 		return -EINVAL;
-	s->codec.level = (int)level;
 	return 0;
 }
 
 static int parse_filter(const char *v, struct settings *s)
 {
-	if (strcmp(v, "auto") && strcmp(v, "none") && strcmp(v, "shuffle"))
+	uint8_t steps = FILTER_NONE;
+
+	if (strcmp(v, "auto") && filter_parse(v, &steps))
 		return -EINVAL;
-	s->codec.policy = *v == 'a' ? CODEC_POLICY_AUTO : *v == 'n' ? CODEC_POLICY_NONE : CODEC_POLICY_SHUFFLE;
+	s->codec.policy = *v == 'a' ? CODEC_POLICY_AUTO : (enum codec_policy)steps;
 	return 0;
 }
 

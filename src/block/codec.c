@@ -231,7 +231,7 @@ static bool is_integer(enum summary_type type)
 /* Is there anything to choose from? */
 static bool has_candidates(const struct codec_params *p)
 {
-	return is_float(p->type) || is_integer(p->type) || filter_fits(FILTER_SHUFFLE, p->elem_bytes);
+	return p->elem_bytes && (is_float(p->type) || is_integer(p->type) || filter_fits(FILTER_SHUFFLE, p->elem_bytes));
 }
 
 /* The filters that may suit elements of this type, the one that is read fastest first; their number. */
@@ -290,6 +290,10 @@ static int sample_try(ZSTD_CCtx *c, int level, const struct filter *f, const str
 
 	if (f->steps & FILTER_PACK)
 		return sample_pack(f, s, len_out);
+	if (level == CODEC_LEVEL_PACK) {
+		*len_out = s->len;
+		return f->steps == FILTER_NONE ? 0 : -ERANGE;
+	}
 	if (f->steps != FILTER_NONE) {
 		err = filter_apply(f, s->raw, s->len, s->scratch, s->filtered, &used);
 		if (err)
@@ -364,6 +368,17 @@ static void hint_remember(int *hint, const struct filter *f)
 	*hint |= f->steps | f->exponent * HINT_EXPONENT_ONE | (SAMPLE_EVERY - 1) * HINT_FILTER_ONE;
 }
 
+/* The filter that was asked for, or none for elements that it is not for. */
+static struct filter asked_filter(const struct codec_params *p, const void *raw, size_t n)
+{
+	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes, .steps = (uint8_t)p->policy };
+
+	if (!filter_fits(f.steps, p->elem_bytes) ||
+	    (f.steps & FILTER_SCALE && !(is_float(p->type) && filter_find_exponent(raw, n, p->elem_bytes, &f.exponent))))
+		f.steps = FILTER_NONE;
+	return f;
+}
+
 /* *tried: by a sample of just this block. */
 static int choose_filter(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, int *hint, struct filter *out, bool *tried)
 {
@@ -371,8 +386,8 @@ static int choose_filter(ZSTD_CCtx *c, const struct codec_params *p, const void 
 	int err = 0;
 
 	*tried = false;
-	if (p->policy == CODEC_POLICY_SHUFFLE && filter_fits(FILTER_SHUFFLE, p->elem_bytes))
-		f.steps = FILTER_SHUFFLE;
+	if (p->policy != CODEC_POLICY_AUTO)
+		f = asked_filter(p, raw, n);
 	/* Without compression nothing is to be gained. */
 	if (p->policy == CODEC_POLICY_AUTO && p->level && n >= p->elem_bytes && has_candidates(p)) {
 		if (*hint & HINT_FILTER_MASK && filter_fits(*hint & HINT_STEPS_MASK, p->elem_bytes)) {
@@ -429,7 +444,7 @@ static int encode_block(ZSTD_CCtx *c, int level, const void *raw, size_t used, s
 {
 	int err;
 
-	if (!level || skip_compression(raw, n, hint)) {
+	if (level <= 0 || skip_compression(raw, n, hint)) {
 		*len_out = encode_raw(raw, used, n, frame);
 		return 0;
 	}
@@ -491,10 +506,10 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 	size_t len;
 	int err;
 
-	assert(p->level >= 0 && p->level <= 19 && n > 0 && cap >= codec_bound(n));
+	assert(p->level >= CODEC_LEVEL_PACK && p->level <= 19 && n > 0 && cap >= codec_bound(n));
 	if (n > FRAME_RAW_MAX)
 		return -EIO;
-	if (p->level) {
+	if (p->level > 0) {
 		c = compressor_get();
 		if (!c)
 			return -ENOMEM;

@@ -14,11 +14,18 @@
 #include "block/filter.h"
 #include "block/summary.h"
 
-enum codec_policy { CODEC_POLICY_AUTO = 0, CODEC_POLICY_NONE = 1, CODEC_POLICY_SHUFFLE = 2 };
+/* A filter, or a choice. */
+enum codec_policy {
+	CODEC_POLICY_AUTO = -1, /* the best of several on a sample of the block */
+	CODEC_POLICY_NONE = FILTER_NONE,
+	CODEC_POLICY_SHUFFLE = FILTER_SHUFFLE,
+	/* and so on: for blocks that these steps do not fit, none */
+};
+#define CODEC_LEVEL_PACK (-1)
 
 struct codec_params {
-	int level;                 /* zstd level 1..19; 0 stores raw blocks ("none") */
-	enum codec_policy policy;  /* AUTO: the best of several filters on a sample of the block */
+	int level;                 /* zstd level 1..19; 0 stores raw blocks ("none"); CODEC_LEVEL_PACK too, and AUTO packs them */
+	enum codec_policy policy;
 	uint32_t elem_bytes;       /* element size; shuffle needs 2..16, otherwise it is never used */
 	enum summary_type type;    /* of the elements; NONE: AUTO knows nothing but shuffle */
 };

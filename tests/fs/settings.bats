@@ -186,3 +186,29 @@ checked() {
 	truncate -s 0 layers/large
 	set_xattr layers/large block_size 65536
 }
+
+@test "codecs and filters by name" {
+	for codec in auto zstd:1 pack none; do
+		for filter in auto none shuffle delta+pack delta+zigzag+shuffle; do
+			f=$MNT/layers/$codec.$filter.i64
+			: >"$f"
+			set_xattr "$f" codec "$codec"
+			set_xattr "$f" filter "$filter"
+			"$PYTHON" -c 'import array, sys; array.array("q", (i * 3 + i % 7 for i in range(40000))).tofile(sys.stdout.buffer)' >"$f"
+		done
+	done
+	: >"$MNT/layers/x.f64"
+	set_xattr "$MNT/layers/x.f64" filter scale+delta+pack
+	"$PYTHON" -c 'import array, sys; array.array("d", (i % 900 / 100 for i in range(40000))).tofile(sys.stdout.buffer)' >"$MNT/layers/x.f64"
+	(cd "$MNT/layers" && md5sum -- *.?64) >"$WORK/sums"
+	sync "$MNT"
+	"$SPILLCTL" stats "$MNT/layers/none.auto.i64" | grep -q ' none '
+	"$SPILLCTL" stats "$MNT/layers/none.shuffle.i64" | grep -q ' shuffle:8 '
+	"$SPILLCTL" stats "$MNT/layers/pack.auto.i64" | grep -q 'pack:8 '
+	"$SPILLCTL" stats "$MNT/layers/zstd:1.delta+zigzag+shuffle.i64" | grep -q ' delta+zigzag+shuffle:8 '
+	"$SPILLCTL" stats "$MNT/layers/x.f64" | grep -q ' scale+delta+pack:8 '
+	for bad in zstd:0 zstd:20 packs ''; do run setfattr -n user.spillfs.codec -v "$bad" "$MNT/layers/x.f64"; [ "$status" -ne 0 ]; done
+	for bad in pack+delta zigzag shuffle+pack 9 ''; do run setfattr -n user.spillfs.filter -v "$bad" "$MNT/layers/x.f64"; [ "$status" -ne 0 ]; done
+	checked
+	(cd "$MNT/layers" && md5sum --quiet -c "$WORK/sums")
+}

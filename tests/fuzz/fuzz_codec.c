@@ -26,7 +26,7 @@ static void decode(const uint8_t *data, size_t size)
 
 static void round_trip(const uint8_t *data, size_t size, enum summary_type type)
 {
-	struct codec_params p = { data[2] % 4, data[0] % 3, data[1], type };
+	struct codec_params p = { data[2] % 5 - 1, data[0] % 33 - 1, data[1], type };
 	size_t n = size - 4, cap = codec_bound(n), len;
 	uint8_t *raw = malloc(n), *frame = malloc(cap), *back = malloc(n);
 	uint8_t filter;

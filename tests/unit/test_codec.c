@@ -96,7 +96,7 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 
 	for (uint32_t e = 0; e <= 17; e++) {
 		for (size_t n = 1; n <= max; n += n < 40 ? 1 : 1 + below(n < 1000 ? 60 : 6000)) {
-			struct codec_params p = { levels[below(3)], below(3), e, SUMMARY_NONE };
+			struct codec_params p = { levels[below(3)], (int)below(3) - 1, e, SUMMARY_NONE };
 
 			fill(raw, n);
 			round_trip(&p, raw, n, &hint);

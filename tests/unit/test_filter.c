@@ -349,6 +349,50 @@ UNIT_TEST(codec_auto_packs_integers)
 	free(v);
 }
 
+UNIT_TEST(filter_texts_are_parsed)
+{
+	char text[FILTER_TEXT_MAX];
+	uint8_t back;
+
+	for (unsigned steps = 0; steps < 300; steps++) {
+		filter_text(steps, text);
+		CHECK_EQ(filter_parse(text, &back), filter_known(steps) ? 0 : -EINVAL);
+		CHECK(!filter_known(steps) || back == steps);
+	}
+	filter_text(FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE, text);
+	CHECK(!strcmp(text, "scale+delta+zigzag+shuffle"));
+	CHECK_EQ(filter_parse("pack+delta", &back), -EINVAL);
+	CHECK_EQ(filter_parse("", &back), -EINVAL);
+}
+
+UNIT_TEST(codec_takes_the_filter_that_is_asked_for)
+{
+	static const uint8_t chains[] = { FILTER_DELTA, FILTER_PACK, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE };
+	double *v = allot(BLOCK);
+	uint8_t steps;
+
+	for (size_t i = 0; i < BLOCK / 8; i++)
+		v[i] = (double)below(1000) / 100;
+	for (int level = CODEC_LEVEL_PACK; level <= 1; level++) {
+		for (size_t k = 0; k < sizeof(chains); k++) {
+			struct codec_params p = { level, (enum codec_policy)chains[k], 8, SUMMARY_F64 };
+
+			stored(&p, (uint8_t *)v, 1, &steps);
+			CHECK_EQ(steps, chains[k]);
+			p.type = SUMMARY_I64;
+			stored(&p, (uint8_t *)v, 1, &steps);
+			CHECK_EQ(steps, chains[k] & FILTER_SCALE ? FILTER_NONE : chains[k]);
+		}
+	}
+	{
+		struct codec_params p = { CODEC_LEVEL_PACK, CODEC_POLICY_AUTO, 8, SUMMARY_F64 };
+
+		CHECK(stored(&p, (uint8_t *)v, 1, &steps) < BLOCK / 4);
+		CHECK_EQ(steps, FILTER_SCALE | FILTER_PACK);
+	}
+	free(v);
+}
+
 /* Data for which no filter is meant. */
 UNIT_TEST(codec_auto_is_never_much_longer)
 {

@@ -75,6 +75,21 @@ void filter_text(unsigned steps, char out[FILTER_TEXT_MAX])
 	}
 }
 
+/* There are few. */
+int filter_parse(const char *text, uint8_t *steps_out)
+{
+	char name[FILTER_TEXT_MAX];
+
+	for (unsigned steps = FILTER_NONE; steps <= STEPS_KNOWN; steps++) {
+		filter_text(steps, name);
+		if (filter_known(steps) && !strcmp(text, name)) {
+			*steps_out = (uint8_t)steps;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static size_t align8(size_t n)
 {
 	return (n + 7) & ~(size_t)7;
