@@ -389,6 +389,7 @@ static int fold_wal_locked(struct meta *m)
 	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
 	if (rc == SQLITE_OK) {
 		m->wal_pages = 0;
+		meta_vfs_rewound(m->vfs);
 		look_at_file(m);
 	}
 	return meta_errno(m, rc);

@@ -43,6 +43,7 @@ struct meta_vfs {
 	sqlite3 *db;
 	_Atomic(struct io *) log;
 	atomic_bool log_named; /* its name is durable */
+	atomic_bool log_rewound; /* it has frames that are folded: the next ones come from its begin on */
 	atomic_int last_error; /* positive */
 };
 
@@ -187,6 +188,20 @@ static int write_all(struct meta_file *f, const void *buf, int n, sqlite3_int64 
 	return code_of(f->vfs, err, SQLITE_IOERR_WRITE);
 }
 
+/* A log that is begun anew has its header on the disk before the first frame, which SQLite leaves out with synchronous=OFF: else a loss
+ * of power could leave the old header, and of the old frames those that come first, which would be replayed over the folded database. */
+static int begin_log(struct meta_file *f, const void *header, int n)
+{
+	int rc = write_all(f, header, n, 0);
+
+	return rc == SQLITE_OK ? code_of(f->vfs, meta_vfs_sync_log(f->vfs), SQLITE_IOERR_FSYNC) : rc;
+}
+
+void meta_vfs_rewound(struct meta_vfs *v)
+{
+	atomic_store(&v->log_rewound, true);
+}
+
 static int vfs_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 off)
 {
 	struct meta_file *f = to_file(file);
@@ -194,6 +209,8 @@ static int vfs_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 o
 
 	if (f->database && !off && n >= HEADER_BYTES)
 		f->sums = meta_page_has_sums(buf);
+	if (!off && f->io == atomic_load(&f->vfs->log) && atomic_exchange(&f->vfs->log_rewound, false))
+		return begin_log(f, buf, n);
 	if (!f->sums || n != META_PAGE_BYTES)
 		return write_all(f, buf, n, off);
 	memcpy(page, buf, sizeof(page));

@@ -34,6 +34,8 @@ sqlite3 *meta_vfs_db(struct meta_vfs *v);
 /* The log, from the first transaction on. Its bytes and its name become durable. Any thread, also beside SQLite. */
 struct io *meta_vfs_log(struct meta_vfs *v);
 int meta_vfs_sync_log(struct meta_vfs *v);
+/* The log was folded. The next frame is written over the first, once a new header is durable. */
+void meta_vfs_rewound(struct meta_vfs *v);
 /* For a new database, before anything is stored in it; does nothing to another one. An SQLite code. */
 int meta_vfs_prepare(sqlite3 *db);
 
