@@ -316,13 +316,13 @@ static int hold(struct tree *t, const struct op *o, const char *path)
 	return client_hold(t, o->tag & 1 ? view : path, &held[o->caller]);
 }
 
-/* Half of them wait for its end, a minute at most. */
+/* Most wait for its end, a minute at most. */
 static int do_compact(struct tree *t, const struct op *o)
 {
 	struct spillfs_compact c;
 	int err = tree_compact(t, true, &c);
 
-	for (unsigned k = 0; k < 600 && !err && c.running && (o->tag & 1); k++) {
+	for (unsigned k = 0; k < 600 && !err && c.running && o->tag % 4; k++) {
 		sched_sleep(100000000);
 		err = tree_compact(t, false, &c);
 	}

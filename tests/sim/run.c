@@ -40,6 +40,7 @@
 #define CALM_OF 4u
 #define RUN_SECONDS 120
 #define FOLLOW_TRIES 5u
+#define FILLER "others" /* a file that is not the store's */
 #define MUCH_SPACE ((uint64_t)1 << 40)
 
 struct sim_counts *sim_counts;
@@ -112,10 +113,12 @@ pid_t getpid(void)
 static int mount_as(struct mount *m, bool follow)
 {
 	static const unsigned seconds[] = { 0, 1, 5, 0 };
-	uint64_t x = s.script.seed;
-	struct store_config config = { .cache_bytes = x / 4 % 2 ? 1 << 20 : 1 << 14, .dirty_bytes = 1 << 20, .threads = 2,
-				       .pool_files = 1 + x / 8 % 2, .commit_seconds = seconds[x % 4], .layer_bytes = 300000,
-				       .keep = 1 + x / 16 % 2, .follow = follow };
+	/* Nothing stays; some blocks; all. */
+	static const size_t caches[] = { 16 << 10, 256 << 10, 256 << 10, 1 << 20 };
+	uint64_t state = s.script.seed, x = sim_random(&state);
+	struct store_config config = { .cache_bytes = caches[x / 4 % 4], .dirty_bytes = 1 << 20, .threads = 2,
+				       .pool_files = 1 + x / 16 % 2, .commit_seconds = seconds[x % 4], .layer_bytes = 300000,
+				       .keep = 1 + x / 32 % 2, .follow = follow };
 	struct store_refusal why;
 	struct io_dir *again, *dir;
 	int err = io_mem_again(s.disk, &again);
@@ -237,12 +240,17 @@ static void flip(void)
 void sim_fill(uint32_t tag)
 {
 	uint64_t total, avail, left = (uint64_t)(tag / 2 % 1024) * 4096;
+	struct io *f;
 
-	if (!s.script.space_bytes)
+	if (!s.script.space_bytes || io_open(s.disk, FILLER, IO_CREATE, &f))
 		return;
-	io_mem_set_space(s.disk, s.script.space_bytes);
-	if (tag & 1 && !io_space(s.disk, &total, &avail) && avail > left)
-		io_mem_set_space(s.disk, total - avail + left);
+	if (io_truncate(f, 0) || io_space(s.disk, &total, &avail))
+		sim_fail("io/mem");
+	if (tag & 1 && avail > left && io_allocate(f, 0, avail - left))
+		sim_fail("io/mem");
+	io_close(f);
+	if (!(tag & 1))
+		io_unlink(s.disk, FILLER);
 }
 
 /* ---- cuts ---- */
@@ -401,6 +409,8 @@ static bool live(struct mount *m)
 
 	for (unsigned i = 0; i < sc->nops;) {
 		i = callers_run(m->tree, sc, i);
+		if (!script_breaks(sc))
+			judge(m, "before it is closed");
 		if (i >= sc->nops)
 			break;
 		failed = unmount_store(m);
@@ -441,6 +451,7 @@ static void run(void)
 	disk_on_cut(cut);
 	whole = live(&m);
 	disk_plan_fault(NULL);
+	sim_fill(0);
 	io_mem_set_space(s.disk, MUCH_SPACE);
 	if (!script_breaks(sc) && tree_sync(m.tree))
 		sim_fail("when nothing is short, the store cannot be synced");

@@ -28,12 +28,13 @@ static const unsigned weights[OP_NKINDS] = {
 };
 
 /*
- * What a script is mostly about: a mix adds to the weights. Scripts of odd seeds have none, the others one in turn. `class` is that of all its files; CLASSES: any.
- * `few`: one caller with one file of each class, so that its operations meet; `large`: whole blocks are written, cut and punched.
+ * What a script is mostly about: a mix adds to a part of the weights. Scripts of odd seeds have none, the others one in turn. `class` is
+ * that of all its files; CLASSES: any, but with `few` one. `few`: one caller, and mostly one file, so that its operations meet; `large`:
+ * whole blocks are written, cut and punched; `full`: there is little space; `fails`: some writes find none.
  */
 static const struct mix {
 	unsigned class;
-	bool few, large, full;
+	bool plain, few, large, full, fails;
 	uint16_t more[OP_NKINDS];
 } mixes[] = {
 	/* Regions of pool files are freed and used again. */
@@ -41,31 +42,42 @@ static const struct mix {
 	/* Files of columns are cut, and go inline and back. */
 	{ .class = 1, .large = true, .more = { [OP_TRUNCATE] = 400, [OP_FSYNC] = 200, [OP_WRITE] = 200 } },
 	/* Blocks go, by cuts and punches, and what was before them must not come back. */
-	{ .class = 2, .few = true, .large = true, .more = { [OP_TRUNCATE] = 250, [OP_PUNCH] = 200, [OP_WRITE] = 200, [OP_COMMIT] = 150, [OP_FSYNC] = 100, [OP_REMOUNT] = 50 } },
+	{ .class = 2, .few = true, .large = true, .more = { [OP_TRUNCATE] = 250, [OP_PUNCH] = 200, [OP_WRITE] = 200, [OP_COMMIT] = 150,
+		[OP_FSYNC] = 100, [OP_REMOUNT] = 50 } },
 	/* Layers die and are compacted, on request and because of a long chain, under open files. */
-	{ .class = 2, .few = true, .more = { [OP_WRITE] = 200, [OP_COMMIT] = 500, [OP_COMPACT] = 80, [OP_HOLD] = 150, [OP_READ] = 150, [OP_SNAPSHOT] = 50, [OP_UNSNAPSHOT] = 50 } },
+	{ .class = 2, .few = true, .large = true, .more = { [OP_WRITE] = 400, [OP_COMMIT] = 400, [OP_COMPACT] = 80, [OP_HOLD] = 80,
+		[OP_READ] = 250, [OP_SNAPSHOT] = 20, [OP_UNSNAPSHOT] = 20 } },
 	/* Views, open and not, of arrays that change; uploads. */
-	{ .class = CLASSES, .few = true, .more = { [OP_HOLD] = 250, [OP_VIEW] = 400, [OP_UPLOAD] = 150, [OP_WRITE] = 150 } },
+	{ .class = CLASSES, .few = true, .more = { [OP_HOLD] = 250, [OP_VIEW] = 400, [OP_UPLOAD] = 100, [OP_WRITE] = 250 } },
 	/* Little space, which others fill and give back. */
 	{ .class = CLASSES, .large = true, .full = true, .more = { [OP_FILL] = 150, [OP_APPEND] = 200, [OP_FSYNC] = 100, [OP_SNAPSHOT] = 30 } },
+	/* Blocks that find no space when they are flushed. */
+	{ .class = 2, .few = true, .large = true, .fails = true, .more = { [OP_WRITE] = 300, [OP_FSYNC] = 150, [OP_READ] = 200 } },
 	/* Names. */
-	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60, [OP_REMOUNT] = 60 } },
+	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60,
+		[OP_REMOUNT] = 60 } },
 	/* Followers, snapshots, and states of the past. */
 	{ .class = 2, .more = { [OP_FOLLOW] = 150, [OP_SNAPSHOT] = 150, [OP_UNSNAPSHOT] = 100, [OP_PAST] = 150, [OP_COMMIT] = 100 } },
 };
-static const struct mix plain = { .class = CLASSES };
+static const struct mix plain = { .class = CLASSES, .plain = true };
+#define MIX_PART 4u /* of a mix are the weights of all */
+
+static unsigned weight(const struct mix *m, unsigned kind)
+{
+	return m->plain ? weights[kind] : weights[kind] / MIX_PART + m->more[kind];
+}
 
 static enum op_kind draw_kind(const struct mix *m, uint64_t *r)
 {
 	uint64_t sum = 0, at;
 
 	for (unsigned k = 0; k < OP_NKINDS; k++)
-		sum += weights[k] + m->more[k];
+		sum += weight(m, k);
 	at = sim_random(r) % sum;
 	for (unsigned k = 0;; k++) {
-		if (at < weights[k] + m->more[k])
+		if (at < weight(m, k))
 			return (enum op_kind)k;
-		at -= weights[k] + m->more[k];
+		at -= weight(m, k);
 	}
 }
 
@@ -115,12 +127,12 @@ static void draw_op(struct op *o, const struct mix *m, unsigned ncallers, uint64
 	*o = (struct op){ .kind = draw_kind(m, r), .caller = (unsigned)(sim_random(r) % ncallers), .slot = (unsigned)(sim_random(r) % SLOTS) };
 	if (m->class < CLASSES)
 		o->slot = m->class * 3 + o->slot % 3;
-	if (m->few && sim_random(r) % 4)
+	if (m->few && sim_random(r) % 8)
 		o->slot = o->slot / 3 * 3;
 	o->to = o->slot / 3 * 3 + (unsigned)(sim_random(r) % 3);
 	o->off = sim_random(r) % 4 ? draw_bytes(r, 200000) : 0;
 	o->len = draw_bytes(r, 150000);
-	if (m->large && sim_random(r) % 2) {
+	if (m->large && sim_random(r) % 4) {
 		o->off = (uint32_t)(sim_random(r) % 3) * BLOCK_BYTES;
 		o->len = BLOCK_BYTES;
 	}
@@ -157,22 +169,24 @@ bool script_is_short(const struct script *s)
 void script_draw(struct script *s, uint64_t seed)
 {
 	uint64_t r = seed ^ 0x5c71f5;
-	const struct mix *m = seed % 2 ? &plain : &mixes[seed / 2 % (sizeof(mixes) / sizeof(*mixes))];
+	struct mix m = seed % 2 ? plain : mixes[seed / 2 % (sizeof(mixes) / sizeof(*mixes))];
 
+	if (m.few && m.class == CLASSES)
+		m.class = (unsigned)(sim_random(&r) % CLASSES);
 	memset(there, 0, sizeof(there));
 	memset(dir_there, 0, sizeof(dir_there));
-	*s = (struct script){ .seed = seed, .ncallers = m->few ? 1 : (unsigned)(sim_random(&r) % CALLERS_MAX) + 1, .cut_every = 6 };
-	s->nops = 8 + (unsigned)(sim_random(&r) % 60);
+	*s = (struct script){ .seed = seed, .ncallers = m.few ? 1 : (unsigned)(sim_random(&r) % CALLERS_MAX) + 1, .cut_every = 6 };
+	s->nops = (m.plain ? 8 : 40) + (unsigned)(sim_random(&r) % 60);
 	if (sim_random(&r) % 4 == 0)
 		s->slow_ns = 50000000;
-	if (m->full || sim_random(&r) % 16 == 0)
+	if (m.full || sim_random(&r) % 16 == 0)
 		s->space_bytes = (6 + sim_random(&r) % 4) << 20;
-	if (sim_random(&r) % 4 == 0)
+	if (sim_random(&r) % (m.plain ? 4 : 8) == 0)
 		draw_fault(&s->fault, &r);
-	else if (m->full) /* besides, some writes find no space */
-		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 30 + 1, sim_random(&r) % SHORT_TIMES + 1, -ENOSPC, false };
+	else if (m.fails)
+		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 12 + 1, sim_random(&r) % SHORT_TIMES + 1, -ENOSPC, false };
 	for (unsigned i = 0; i < s->nops; i++)
-		draw_op(&s->op[i], m, s->ncallers, &r);
+		draw_op(&s->op[i], &m, s->ncallers, &r);
 }
 
 /* Two files and a directory are there, and durable, before the sequence. */

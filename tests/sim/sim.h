@@ -20,7 +20,7 @@ _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2
 
 /* Compares what a follower of the live store shows with the model. */
 void sim_follow(void);
-/* Others take the space of the disk, but what `tag` tells, or give it back. */
+/* Others take the space of the disk, but for what `tag` tells, if that is odd; else they give it back. */
 void sim_fill(uint32_t tag);
 /* Runs it in a process of its own: true if nothing was wrong. quiet: it says nothing. *trace_out: of the schedule. */
 bool sim_run(const struct script *s, bool quiet, uint64_t *trace_out);
