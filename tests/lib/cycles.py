@@ -64,9 +64,10 @@ def figures(mnt, pid):
     sync(mnt)
     with open(mnt + "/.spillfs/stats") as f:
         stats = dict(line.rsplit(" ", 1) for line in f if not line.startswith("#"))
+    cached = sum(int(stats['spillfs_memory_bytes{holds="%s"}' % what]) for what in ("blocks", "indexes"))
     return {
         "descriptors": len(os.listdir("/proc/%d/fd" % pid)),
-        "KiB resident": status(pid, "VmRSS"),
+        "KiB resident": status(pid, "VmRSS") - cached // 1024,  # caches have a budget, and fill it
         "inodes": int(stats["spillfs_inodes"]),
         "dirty bytes": int(stats["spillfs_dirty_bytes"]),
         "pool bytes": int(stats["spillfs_pool_claimed_bytes"]),
