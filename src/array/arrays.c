@@ -19,6 +19,7 @@
 #include "io/io.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "util/number.h"
 
 static const struct array_ops *const kinds[] = {
 	[ARRAY_BUCKET] = &bucket_ops,
@@ -30,12 +31,12 @@ static const struct array_ops *const kinds[] = {
 static int survey_column(void *ctx, const char *name)
 {
 	struct arrays *h = ctx;
-	char path[64], *end;
-	uint64_t id = strtoull(name, &end, 10);
+	char path[64];
+	uint64_t id;
 	bool known;
 	int err;
 
-	if (*end || !id || strlen(name) > 20)
+	if (number_of_name(name, 1, "", &id) || !id)
 		return 0;
 	meta_lock(h->store->meta);
 	err = meta_column_exists_locked(h->store->meta, id, &known);

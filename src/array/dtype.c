@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "block/summary.h"
+#include "util/number.h"
 
 static const struct {
 	const char *name;
@@ -165,16 +166,9 @@ int shape_parse(const char *text, struct shape *out)
 	struct shape s = { 0 };
 
 	for (bool more = strcmp(text, "()"); more;) {
-		char *end;
-
-		if (s.ndims == SHAPE_DIMS_MAX || !isdigit((unsigned char)*text))
+		if (s.ndims == SHAPE_DIMS_MAX || number_scan(&text, &s.dims[s.ndims++]) || (*text && *text != ','))
 			return -EINVAL;
-		errno = 0;
-		s.dims[s.ndims++] = strtoull(text, &end, 10);
-		if (errno || (*end && *end != ','))
-			return -EINVAL;
-		more = *end;
-		text = end + 1;
+		more = *text++;
 	}
 	if (!product_fits(&s))
 		return -EINVAL;

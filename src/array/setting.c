@@ -3,13 +3,12 @@
  */
 #include "array/setting.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "array/array.h"
 #include "spillfs.h"
+#include "util/number.h"
 
 static int parse_dtype(const char *v, struct settings *s)
 {
@@ -38,12 +37,11 @@ static int parse_logical(const char *v, struct settings *s)
 }
 
 /* A decimal number and nothing else, within bounds. */
-static int parse_number(const char *v, unsigned long min, unsigned long max, unsigned long *out)
+static int parse_number(const char *v, uint64_t min, uint64_t max, uint64_t *out)
 {
-	char *end;
-	unsigned long n = isdigit((unsigned char)*v) ? strtoul(v, &end, 10) : 0;
+	uint64_t n;
 
-	if (n < min || n > max || *end)
+	if (number_parse(v, &n) || n < min || n > max)
 		return -EINVAL;
 	*out = n;
 	return 0;
@@ -51,7 +49,7 @@ static int parse_number(const char *v, unsigned long min, unsigned long max, uns
 
 static int parse_block_size(const char *v, struct settings *s)
 {
-	unsigned long n;
+	uint64_t n;
 
 	if (parse_number(v, ARRAY_BLOCK_MIN, ARRAY_BLOCK_MAX, &n) || n % 4096)
 		return -EINVAL;
@@ -62,7 +60,7 @@ static int parse_block_size(const char *v, struct settings *s)
 static int parse_codec(const char *v, struct settings *s)
 {
 	const struct settings initial = SETTINGS_DEFAULT;
-	unsigned long level;
+	uint64_t level;
 
 	if (!strcmp(v, "auto"))
 		s->codec.level = initial.codec.level;

@@ -21,11 +21,11 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "util/number.h"
 #include "util/stats.h"
 #include "util/vec.h"
 
 #define POOL_LIMIT (1ull << 62)
-#define POOL_NFILES_MAX 4096u
 #define POOL_NAME_MAX 32
 
 /* Free ranges between two released ones are punched with them up to this length: what was left of a
@@ -96,14 +96,10 @@ static void count_reused(struct pool *p, uint64_t bytes)
 static int count_name(void *ctx, const char *name)
 {
 	unsigned *nfiles = ctx;
-	char again[POOL_NAME_MAX];
-	unsigned number;
+	uint64_t number;
 
-	if (sscanf(name, "%4u", &number) != 1 || number >= POOL_NFILES_MAX)
-		return 0;
-	snprintf(again, sizeof(again), "%02u", number);
-	if (!strcmp(again, name) && number >= *nfiles)
-		*nfiles = number + 1;
+	if (!number_of_name(name, 2, "", &number) && number < POOL_NFILES_MAX && number >= *nfiles)
+		*nfiles = (unsigned)number + 1;
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #define POOL_ALIGN 4096u
 #define POOL_REGION_MIN (64u << 10)
 #define POOL_REGION_MAX (4u << 20)
+#define POOL_NFILES_MAX 4096u
 
 struct pool;
 

@@ -24,6 +24,7 @@
 #include "store/layers/inside.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/number.h"
 
 struct rebuild {
 	struct store *s;
@@ -314,11 +315,9 @@ static int adopt_column(void *ctx, const char *name)
 		.mtime_ns = r->now_ns, .ctime_ns = r->now_ns, .btime_ns = r->now_ns,
 	};
 	bool known;
-	char *end;
 	int err;
 
-	row.file_id = strtoull(name, &end, 10);
-	if (*end || !row.file_id)
+	if (number_of_name(name, 1, "", &row.file_id) || !row.file_id)
 		return 0;
 	err = meta_column_exists_locked(r->m, row.file_id, &known);
 	if (err || known)

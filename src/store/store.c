@@ -15,13 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "block/cache.h"
 #include "block/pool.h"
 #include "store/commit.h"
 #include "store/layers.h"
+#include "store/mark.h"
 #include "store/meta.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -114,30 +114,10 @@ static int survey_entry(void *ctx, const char *name)
 	return 0;
 }
 
-static void uuid_to_text(const uint8_t u[16], char out[37])
-{
-	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3],
-		 u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
-}
-
-static int uuid_from_text(const char *text, uint8_t out[16])
-{
-	for (int i = 0; i < 16; i++) {
-		unsigned byte;
-
-		text += *text == '-';
-		if (sscanf(text, "%2x", &byte) != 1)
-			return -EINVAL;
-		out[i] = (uint8_t)byte;
-		text += 2;
-	}
-	return 0;
-}
-
 static int read_marker(struct store *s, const char *shown, struct store_refusal *why)
 {
-	char text[256] = "", uuid[64] = "";
-	unsigned version = 0;
+	char text[256] = "";
+	unsigned version;
 	struct io *f;
 	size_t n = 0;
 	int err = io_open(s->dir, "SPILLFS", IO_RDONLY, &f);
@@ -148,7 +128,8 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 	}
 	if (err)
 		return refuse(why, err, "%s/SPILLFS: %s", shown, strerror(-err));
-	if (sscanf(text, "spillfs %u\nuuid %63s\n", &version, uuid) < 1)
+	version = mark_version(text);
+	if (!version)
 		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: not the mark of a spillfs store", shown);
 	if (version < STORE_FORMAT_VERSION)
 		return refuse(why, STORE_ENEWER, "%s: the store has format %u, which was never released; this spillfs knows %u",
@@ -156,24 +137,21 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 	if (version > STORE_FORMAT_VERSION)
 		return refuse(why, STORE_ENEWER, "%s: the store has format %u, this spillfs knows up to %u; use a newer spillfs", shown, version,
 			      STORE_FORMAT_VERSION);
-	if (uuid_from_text(uuid, s->uuid))
+	if (mark_uuid(text, s->uuid))
 		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: no valid uuid", shown);
-	uuid_to_text(s->uuid, s->uuid_text);
+	mark_uuid_text(s->uuid, s->uuid_text);
 	return 0;
 }
 
 static int write_marker(struct store *s)
 {
-	char text[256];
-	int n, err;
+	char text[MARK_TEXT_MAX];
+	int err = mark_uuid_new(s->uuid);
 
-	if (getrandom(s->uuid, sizeof(s->uuid), 0) != sizeof(s->uuid))
-		return -errno;
-	s->uuid[6] = (s->uuid[6] & 0x0f) | 0x40;
-	s->uuid[8] = (s->uuid[8] & 0x3f) | 0x80;
-	uuid_to_text(s->uuid, s->uuid_text);
-	n = snprintf(text, sizeof(text), "spillfs %u\nuuid %s\n", STORE_FORMAT_VERSION, s->uuid_text);
-	err = io_replace(s->dir, "SPILLFS", "SPILLFS.tmp", text, (size_t)n);
+	if (err)
+		return err;
+	mark_uuid_text(s->uuid, s->uuid_text);
+	err = io_replace(s->dir, "SPILLFS", "SPILLFS.tmp", text, mark_text(STORE_FORMAT_VERSION, s->uuid, text));
 	return err ? err : io_dir_sync(s->dir, ".");
 }
 

@@ -15,6 +15,7 @@
 
 #include "tool/text.h"
 #include "util/clock.h"
+#include "util/number.h"
 
 #define LOG_FIELDS 7
 #define LOG_COLUMNS 7
@@ -97,8 +98,8 @@ static int parse_log_line(char *line, struct log_row *out)
 	char *f[LOG_FIELDS];
 	struct log_row r;
 
-	if (split(line, f, LOG_FIELDS) || text_number(f[0], &layer) || text_number(f[1], &ns) ||
-	    text_number(f[2], &arrays) || text_number(f[3], &raw) || text_number(f[4], &stored))
+	if (split(line, f, LOG_FIELDS) || number_parse(f[0], &layer) || number_parse(f[1], &ns) ||
+	    number_parse(f[2], &arrays) || number_parse(f[3], &raw) || number_parse(f[4], &stored))
 		return -EINVAL;
 	snprintf(r.layer, sizeof(r.layer), "@%" PRIu64, layer);
 	time_text(ns, r.time);
@@ -179,9 +180,11 @@ void changes_print_raw(FILE *to, const char *text, uint64_t max)
 
 bool changes_has_layer(const char *text, uint64_t layer)
 {
+	uint64_t n;
+
 	for (; text; text = strchr(text, '\n')) {
 		text += *text == '\n';
-		if (*text >= '0' && *text <= '9' && strtoull(text, NULL, 10) == layer)
+		if (!number_scan(&text, &n) && n == layer)
 			return true;
 	}
 	return false;
@@ -201,7 +204,7 @@ int changes_print_diff(FILE *to, char *text, unsigned *line_out)
 		if (*line == '#')
 			continue;
 		if (split(line, f, DIFF_FIELDS) || strlen(f[0]) != 1 || !strchr("+-~m", f[0][0]) ||
-		    text_number(f[1], &off) || text_number(f[2], &len) || len > UINT64_MAX - off) {
+		    number_parse(f[1], &off) || number_parse(f[2], &len) || len > UINT64_MAX - off) {
 			*line_out = number;
 			return -EINVAL;
 		}

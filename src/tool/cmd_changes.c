@@ -15,6 +15,7 @@
 #include "tool/changes.h"
 #include "tool/text.h"
 #include "tool/tool.h"
+#include "util/number.h"
 
 static enum tool_exit bad_text(const struct tool_mount *m, const char *what, unsigned line, int err)
 {
@@ -33,7 +34,7 @@ enum tool_exit cmd_log(const struct tool_call *call)
 	char *text = NULL;
 	int err;
 
-	if (number && text_number(number, &max))
+	if (number && number_parse(number, &max))
 		return tool_fail(TOOL_USAGE, "log: '%s' is not a number of layers", number);
 	code = tool_mount_open(call->args[0], false, &m);
 	if (code != TOOL_OK)
@@ -54,7 +55,7 @@ enum tool_exit cmd_log(const struct tool_call *call)
 /* "@42" is a layer, anything else a snapshot's name. */
 static bool is_layer(const char *state, uint64_t *out)
 {
-	return state[0] == '@' && text_number(state + 1, out) == 0;
+	return state[0] == '@' && number_parse(state + 1, out) == 0;
 }
 
 static bool is_unknown(const struct tool_mount *m, const char *state)
@@ -85,7 +86,7 @@ static enum tool_exit no_diff(const struct tool_mount *m, char *const states[2],
 			continue;
 		if (is_layer(states[i], &n))
 			return tool_fail(TOOL_FAILED, "%s: no layer %s (spillctl log lists them)", m->root, states[i]);
-		if (text_number(states[i], &n) == 0)
+		if (number_parse(states[i], &n) == 0)
 			return tool_fail(TOOL_FAILED, "%s: no snapshot '%s' (a layer is written @%s)", m->root,
 					 states[i], states[i]);
 		return tool_fail(TOOL_FAILED, "%s: no snapshot '%s'", m->root, states[i]);

@@ -21,6 +21,7 @@
 #include "tool/text.h"
 #include "tool/tool.h"
 #include "util/mnt.h"
+#include "util/number.h"
 
 /* How long umount waits for the daemon, and before it says a word. */
 #define TIMEOUT_SECONDS 60
@@ -138,7 +139,7 @@ enum tool_exit cmd_umount(const struct tool_call *call)
 	struct tool_mount m;
 	struct stat st = { 0 };
 
-	if (text && (text_number(text, &timeout) || timeout > TIMEOUT_SECONDS_MAX))
+	if (text && (number_parse(text, &timeout) || timeout > TIMEOUT_SECONDS_MAX))
 		return tool_fail(TOOL_USAGE, "umount: '%s' is not a number of seconds up to %d", text, TIMEOUT_SECONDS_MAX);
 	if (mnt_ask(call->args[0]) == -ENOTCONN)
 		return umount_dead(call->args[0]);

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util/number.h"
+
 static int read_all(int fd, char **out)
 {
 	size_t n = 0, cap = 0;
@@ -67,35 +69,9 @@ struct text_size text_size(uint64_t bytes)
 	return text;
 }
 
-int text_number(const char *text, uint64_t *out)
-{
-	unsigned long long n;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno)
-		return -errno;
-	if (*end)
-		return -EINVAL;
-	*out = n;
-	return 0;
-}
-
 static bool is_control(unsigned char c)
 {
 	return c < 0x20 || c == 0x7f;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 void text_decode(char *text)
@@ -103,14 +79,13 @@ void text_decode(char *text)
 	char *to = text;
 
 	for (const char *from = text; *from; from++) {
-		int high = *from == '%' ? hex_digit(from[1]) : -1;
-		int low = high >= 0 ? hex_digit(from[2]) : -1;
+		int byte = *from == '%' ? number_hex_byte(from + 1) : -1;
 
-		if (low < 0 || is_control((unsigned char)(high << 4 | low))) {
+		if (byte < 0 || is_control((unsigned char)byte)) {
 			*to++ = *from;
 			continue;
 		}
-		*to++ = (char)(high << 4 | low);
+		*to++ = (char)byte;
 		from += 2;
 	}
 	*to = '\0';

@@ -18,9 +18,6 @@ struct text_size {
 };
 struct text_size text_size(uint64_t bytes);
 
-/* A decimal number and nothing else. -EINVAL, -ERANGE. */
-int text_number(const char *text, uint64_t *out);
-
 /* A name as people read it: decodes %XX in place, but leaves control characters encoded: they would break
  * the line, or drive the terminal. */
 void text_decode(char *text);

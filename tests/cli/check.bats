@@ -408,6 +408,14 @@ lost() { ls "$MNT/$1/lost+found"; }
 	for f in $(lost buckets); do eq "$(tr -d '\0' <"$MNT/buckets/lost+found/$f" | wc -c)" 0; done
 }
 
+@test "pool, columns: other files are noted and left" {
+	touch "$STORE/pool/007" "$STORE/pool/99999999" "$STORE/columns/007" "$STORE/columns/-7"
+	unchanged check 0 -v
+	for f in pool/007 pool/99999999 columns/007 columns/-7; do says "\"$f\" is not known here"; done
+	mount_store
+	intact
+}
+
 @test "columns: a file gone, cut short, owned twice" {
 	local a b f
 	a=$(ino words 2)

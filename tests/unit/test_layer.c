@@ -140,8 +140,9 @@ UNIT_TEST(layer_names)
 					   " 0000001.zst",
 					   "00000001.zst.tmp",
 					   "99999999999999999999999.zst",
+					   "9223372036854775808.zst",
 					   "0x000001.zst" };
-	static const uint64_t good[] = { 0, 1, 42, 99999999, 100000000, UINT64_MAX };
+	static const uint64_t good[] = { 0, 1, 42, 99999999, 100000000, INT64_MAX };
 	char name[LAYER_NAME_MAX];
 	uint64_t number;
 

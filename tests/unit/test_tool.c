@@ -36,21 +36,6 @@ UNIT_TEST(tool_sizes)
 	CHECK_TEXT(text_size(UINT64_MAX).s, "16384.0 PiB");
 }
 
-UNIT_TEST(tool_numbers)
-{
-	uint64_t n = 7;
-
-	CHECK_OK(text_number("18446744073709551615", &n));
-	CHECK(n == UINT64_MAX);
-	n = 7;
-	CHECK_EQ(text_number("18446744073709551616", &n), -ERANGE);
-	CHECK_EQ(text_number("", &n), -EINVAL);
-	CHECK_EQ(text_number("-1", &n), -EINVAL);
-	CHECK_EQ(text_number(" 1", &n), -EINVAL);
-	CHECK_EQ(text_number("1x", &n), -EINVAL);
-	CHECK_EQ(n, 7);
-}
-
 /* Invariant 1 of text.c. */
 UNIT_TEST(tool_names)
 {

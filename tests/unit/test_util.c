@@ -20,6 +20,7 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "util/number.h"
 #include "util/stats.h"
 #include "util/thread.h"
 #include "util/vec.h"
@@ -563,4 +564,57 @@ UNIT_TEST(util_lower_bound_looks_at_the_last_first)
 	CHECK_EQ(looks, 1);
 	CHECK_EQ(VEC_LOWER_BOUND(i, 1000, (looks++, i < 500)), 500);
 	CHECK(looks < 13);
+}
+
+UNIT_TEST(util_numbers_in_text)
+{
+	const char *text = "12,3";
+	uint64_t n = 7;
+
+	CHECK_OK(number_parse("18446744073709551615", &n));
+	CHECK(n == UINT64_MAX);
+	CHECK_OK(number_parse("007", &n));
+	CHECK_EQ(number_parse("18446744073709551616", &n), -ERANGE);
+	CHECK_EQ(number_parse("18446744073709551620", &n), -ERANGE);
+	CHECK_EQ(number_parse("99999999999999999999", &n), -ERANGE);
+	CHECK_EQ(number_parse("", &n), -EINVAL);
+	CHECK_EQ(number_parse("-1", &n), -EINVAL);
+	CHECK_EQ(number_parse(" 1", &n), -EINVAL);
+	CHECK_EQ(number_parse("1x", &n), -EINVAL);
+	CHECK_EQ(n, 7);
+	CHECK_OK(number_scan(&text, &n));
+	CHECK_EQ(n, 12);
+	CHECK_EQ(number_scan(&text, &n), -EINVAL);
+	CHECK_EQ(*text, ',');
+	CHECK_EQ(number_hex_byte("0f"), 15);
+	CHECK_EQ(number_hex_byte("Fa9"), 250);
+	CHECK_EQ(number_hex_byte("f"), -1);
+	CHECK_EQ(number_hex_byte("fg"), -1);
+	CHECK_EQ(number_hex_byte(""), -1);
+}
+
+UNIT_TEST(util_numbers_have_one_name)
+{
+	static const char *const others[] = {
+		"", "7", "007", "+7", "-7", " 07", "07 ", "07.zs", "07.zstx", "0x7.zst", "7.zst", "007.zst", "9223372036854775808.zst",
+		"18446744073709551623.zst",
+	};
+	char name[32];
+	uint64_t n = 7;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		CHECK_EQ(number_of_name(others[i], 2, ".zst", &n), -EINVAL);
+	CHECK_EQ(number_of_name("00", 1, "", &n), -EINVAL);
+	CHECK_EQ(n, 7);
+	for (uint64_t want = 0;; want = want * 10 + 9) {
+		snprintf(name, sizeof(name), "%02llu.zst", (unsigned long long)want);
+		CHECK_OK(number_of_name(name, 2, ".zst", &n));
+		CHECK_EQ(n, want);
+		if (want > INT64_MAX / 100)
+			break;
+	}
+	CHECK_OK(number_of_name("0", 1, "", &n));
+	CHECK_EQ(n, 0);
+	CHECK_OK(number_of_name("9223372036854775807", 1, "", &n));
+	CHECK_EQ(n, INT64_MAX);
 }

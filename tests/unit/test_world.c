@@ -3,6 +3,7 @@
  * was committed is there after a close, a cut of the power, a failing disk; a full one loses nothing and gives back.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include "store/classes.h"
 #include "store/commit.h"
+#include "store/mark.h"
 #include "unit.h"
 #include "util/clock.h"
 #include "util/stats.h"
@@ -132,6 +134,51 @@ UNIT_TEST(memory_holds_a_store)
 	CHECK_OK(world_close(&w));
 	CHECK(world_has(disk, "meta.db") && !world_has(disk, "meta.db-wal") && !world_has(disk, "meta.db-shm"));
 	CHECK(!world_has(disk, "meta.db-journal"));
+}
+
+/* Files of columns/ that no inode has go at the next mount, if their names are those of columns. */
+UNIT_TEST(other_files_of_columns_stay)
+{
+	static const char *const others[] = { "columns/007", "columns/+7", "columns/-1", "columns/18446744073709551615", "columns/ 7" };
+	struct io_dir *disk = world_disk();
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(io_replace(disk, "columns/7", "tmp", "", 0));
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		CHECK_OK(io_replace(disk, others[i], "tmp", "", 0));
+	world_open(&w, disk, &world_config);
+	CHECK(!world_has(disk, "columns/7"));
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		CHECK(world_has(disk, others[i]));
+	CHECK_OK(world_write(&w, META_INO_COLUMNS, "c", bytes_of(1, 2, 2), sizes[2]));
+	CHECK(world_has(disk, "columns/1"));
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(a_mark_has_a_version_and_a_uuid)
+{
+	static const char *const bad[] = {
+		"spillfs 2", "spillfs 2\n", "spillfs 2\nuuid ", "spillfs 2\nuuid 01234567-89ab-4def-8123-456789abcde\n",
+		"spillfs 2\nuuid 01234567-89ab-4def-8123-456789abcdef0\n", "spillfs 2\nuuid 0123456789ab4def8123456789abcdef\n",
+		"spillfs 2\nuuid g1234567-89ab-4def-8123-456789abcdef\n",
+	};
+	uint8_t uuid[16] = { 1 }, again[16];
+	char text[MARK_TEXT_MAX];
+	size_t n;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		CHECK_EQ(mark_uuid(bad[i], uuid), -EINVAL);
+	CHECK_EQ(uuid[0], 1);
+	CHECK_OK(mark_uuid_new(uuid));
+	n = mark_text(UINT_MAX, uuid, text);
+	CHECK_EQ(n, strlen(text));
+	CHECK_EQ(mark_version(text), UINT_MAX);
+	CHECK_OK(mark_uuid(text, again));
+	CHECK(!memcmp(uuid, again, sizeof(uuid)));
+	CHECK_EQ(mark_version("spillfs 99999999999999999999\n"), UINT_MAX);
+	CHECK_EQ(mark_version("spillfs -2\n") + mark_version("spillfs\n") + mark_version("") + mark_version("Spillfs 2\n"), 0);
 }
 
 /* Stands still. */

@@ -23,6 +23,7 @@
 #include "block/layer/inside.h"
 #include "util/buf.h"
 #include "util/err.h"
+#include "util/number.h"
 #include "util/stats.h"
 #include "util/vec.h"
 
@@ -33,17 +34,7 @@ void layer_name(uint64_t number, char out[LAYER_NAME_MAX])
 
 int layer_name_parse(const char *name, uint64_t *number_out)
 {
-	char again[LAYER_NAME_MAX], *end;
-	uint64_t number;
-
-	if (*name < '0' || *name > '9')
-		return -EINVAL;
-	number = strtoull(name, &end, 10);
-	layer_name(number, again);
-	if (strcmp(name, again))
-		return -EINVAL;
-	*number_out = number;
-	return 0;
+	return number_of_name(name, 8, ".zst", number_out);
 }
 
 void layer_path(uint64_t number, char out[LAYER_NAME_MAX])

@@ -18,6 +18,7 @@
 #include "store/layers/inside.h"
 #include "store/store.h"
 #include "util/log.h"
+#include "util/number.h"
 #include "util/vec.h"
 
 #define REF_PATH_MAX (sizeof("layers/refs/") + META_NAME_MAX)
@@ -150,9 +151,16 @@ int layers_snapshot_drop_locked(struct layers *ls, const char *name)
 
 int layers_snapshot_find(struct layers *ls, const char *name, struct layers_snapshot *out)
 {
+	struct layers_snapshot s = { .name = "" };
 	bool found;
 	size_t at;
 
+	if (*name == '@') {
+		if (number_of_name(name + 1, 1, "", &s.layer) || !s.layer)
+			return -ENOENT;
+		*out = s;
+		return 0;
+	}
 	lock_acquire(&ls->lock);
 	at = position(ls, name, &found);
 	found = found && ls->snapshots[at].layer;

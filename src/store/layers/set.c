@@ -332,8 +332,8 @@ int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out
 	int err = -ENOENT;
 
 	lock_acquire(&ls->lock);
-	for (size_t i = 0; i < ls->n && err; i++) {
-		if (ls->v[i]->row.number < from || !layers_slot_sealed(ls->v[i]))
+	for (size_t i = VEC_LOWER_BOUND(k, ls->n, ls->v[k]->row.number < from); i < ls->n && err; i++) {
+		if (!layers_slot_sealed(ls->v[i]))
 			continue;
 		fill_info(ls->v[i], out);
 		err = 0;

@@ -163,10 +163,10 @@ int meta_inode_count_locked(struct meta *m, uint64_t *out)
 	return 0;
 }
 
-int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out)
+static int row_exists(struct meta *m, enum sql id, uint64_t key, bool *out)
 {
 	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_COLUMN_EXISTS, &row, "i", (int64_t)file_id);
+	int err = meta_query(m, id, &row, "i", (int64_t)key);
 
 	if (err)
 		return err;
@@ -174,6 +174,11 @@ int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out)
 	if (row)
 		meta_done(row);
 	return 0;
+}
+
+int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out)
+{
+	return row_exists(m, SQL_COLUMN_EXISTS, file_id, out);
 }
 
 int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out)
@@ -228,15 +233,12 @@ int meta_name_delete_locked(struct meta *m, uint64_t parent, const char *name)
 
 int meta_name_empty_locked(struct meta *m, uint64_t parent, bool *out)
 {
-	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_NAME_ANY, &row, "i", (int64_t)parent);
+	bool any;
+	int err = row_exists(m, SQL_NAME_ANY, parent, &any);
 
-	if (err)
-		return err;
-	*out = row == NULL;
-	if (row)
-		meta_done(row);
-	return 0;
+	if (!err)
+		*out = !any;
+	return err;
 }
 
 /* The next row of a statement that query has started; ends it when there is none. */

@@ -24,32 +24,9 @@ static void column_name(int64_t number, char out[32])
 	snprintf(out, 32, "columns/%" PRId64, number);
 }
 
-static int add_column_file(struct check *c, const char *name)
-{
-	char path[300];
-	int64_t number;
-	struct stat st;
-
-	snprintf(path, sizeof(path), "columns/%s", name);
-	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return check_fail(c, -errno, "%s: %s", path, strerror(errno));
-	if (!check_decimal(name, &number) || !S_ISREG(st.st_mode)) {
-		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
-		return 0;
-	}
-	return check_keep(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
-}
-
-static int list_columns(struct check *c)
-{
-	int err;
-
-	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.column_file;CREATE TEMP TABLE column_file(number INTEGER"
-			 " PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
-		return check_db_fail(c);
-	err = check_list(c, "columns", add_column_file);
-	return err == -ENOENT ? 0 : err;
-}
+static const struct check_numbered column_files = {
+	.dir = "columns", .table = "temp.column_file", .width = 1, .first = 1, .last = INT64_MAX
+};
 
 /* A number that neither a row nor a file has. */
 static int new_number(struct check *c, int64_t *out)
@@ -156,7 +133,7 @@ static int double_column(struct check *c, sqlite3_value **v)
 
 int check_pass_columns(struct check *c)
 {
-	int err = list_columns(c);
+	int err = check_list_numbered(c, &column_files);
 
 	if (!err)
 		err = check_rows(c, "SELECT ino, size, file FROM inodes WHERE kind=" CHECK_COLUMN " AND " CHECK_IS_REG("mode")
@@ -217,7 +194,7 @@ static int leftover(struct check *c, sqlite3_value **v)
 
 int check_pass_leftovers(struct check *c)
 {
-	int err = list_columns(c);
+	int err = check_list_numbered(c, &column_files);
 
 	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file"
 				      " WHERE number NOT IN (SELECT file FROM inodes WHERE kind=" CHECK_COLUMN ") ORDER BY number",

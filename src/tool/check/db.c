@@ -380,13 +380,6 @@ int check_keep(struct check *c, const char *sql, const char *fmt, ...)
 	return err;
 }
 
-static int change(struct check *c, const char *sql, const char *fmt, va_list ap)
-{
-	int err = begin_mending(c);
-
-	return err ? err : run(c, sql, fmt, ap);
-}
-
 int check_mend(struct check *c, const char *what, const char *sql, const char *fmt, ...)
 {
 	va_list ap;
@@ -394,23 +387,13 @@ int check_mend(struct check *c, const char *what, const char *sql, const char *f
 
 	if (!c->repair)
 		return 0;
+	err = begin_mending(c);
+	if (err)
+		return err;
 	va_start(ap, fmt);
-	err = change(c, sql, fmt, ap);
+	err = run(c, sql, fmt, ap);
 	va_end(ap);
-	if (!err)
+	if (!err && what)
 		check_mended(c, "%s", what);
-	return err;
-}
-
-int check_change(struct check *c, const char *sql, const char *fmt, ...)
-{
-	va_list ap;
-	int err;
-
-	if (!c->repair)
-		return 0;
-	va_start(ap, fmt);
-	err = change(c, sql, fmt, ap);
-	va_end(ap);
 	return err;
 }

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "tool/check/inside.h"
-#include "tool/text.h"
 
 #define COPY_BYTES (1u << 20)
 
@@ -74,7 +73,7 @@ static int not_dots(const struct dirent *d)
 	return strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
 }
 
-int check_list(struct check *c, const char *dir, int (*each)(struct check *c, const char *name))
+int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
 {
 	struct dirent **v;
 	int n = scandirat(c->dirfd, dir, &v, not_dots, alphasort), err = 0;
@@ -83,21 +82,11 @@ int check_list(struct check *c, const char *dir, int (*each)(struct check *c, co
 		return -errno;
 	for (int i = 0; i < n; i++) {
 		if (!err)
-			err = each(c, v[i]->d_name);
+			err = each(c, ctx, v[i]->d_name);
 		free(v[i]);
 	}
 	free(v);
 	return err;
-}
-
-bool check_decimal(const char *text, int64_t *out)
-{
-	uint64_t n;
-
-	if (*text == '0' || strlen(text) > 18 || text_number(text, &n) < 0)
-		return false;
-	*out = (int64_t)n;
-	return true;
 }
 
 int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size)

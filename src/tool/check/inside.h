@@ -138,10 +138,9 @@ int check_rows(struct check *c, const char *sql, int (*each)(struct check *c, sq
 int check_number(struct check *c, int64_t otherwise, int64_t *out, const char *sql, const char *fmt, ...);
 /* Runs a statement on temp tables, also where nothing is repaired. */
 int check_keep(struct check *c, const char *sql, const char *fmt, ...);
-/* Repair: runs a statement that changes something, and notes `what` as done. */
+/* Repair: runs a statement that changes something, and notes `what` as done; NULL: nothing. */
 int check_mend(struct check *c, const char *what, const char *sql, const char *fmt, ...);
-/* As check_mend, for statements that nothing is to be said of. */
-int check_change(struct check *c, const char *sql, const char *fmt, ...);
+#define check_change(c, ...) check_mend(c, NULL, __VA_ARGS__)
 
 static inline int64_t check_int(sqlite3_value *v)
 {
@@ -169,10 +168,19 @@ int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint6
 /* Copies a file of directory `from` into directory `to`, durably. */
 int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname);
 /* Calls each with the names in a directory of the store, sorted; -ENOENT. */
-int check_list(struct check *c, const char *dir, int (*each)(struct check *c, const char *name));
-/* A number without leading zeros. */
-bool check_decimal(const char *text, int64_t *out);
+int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx);
 int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
+
+/* Files whose names are numbers (numbered.c). */
+
+/* A directory of files whose names are numbers from first to last, as number_of_name with this width. */
+struct check_numbered {
+	const char *dir, *table;
+	unsigned width;
+	uint64_t first, last;
+};
+/* Makes the table (number INTEGER PRIMARY KEY, size INTEGER) of them; notes other files. */
+int check_list_numbered(struct check *c, const struct check_numbered *of);
 
 /* Passes. */
 int check_pass_mark(struct check *c);

@@ -324,12 +324,13 @@ static int bad_snapshot(struct check *c, sqlite3_value **v)
 	return err;
 }
 
-static int unknown_file(struct check *c, const char *name)
+static int unknown_file(struct check *c, void *ctx, const char *name)
 {
 	uint64_t number;
 	int64_t there = 0;
 	int err = 0;
 
+	(void)ctx;
 	if (!layer_name_parse(name, &number))
 		err = check_number(c, 0, &there, "SELECT 1 FROM layers WHERE number=?", "i", (int64_t)number);
 	if (!err && !there && strcmp(name, "HEAD") && strcmp(name, "refs") && !strstr(name, ".tmp"))
@@ -353,7 +354,7 @@ int check_pass_layers(struct check *c)
 	if (!err)
 		err = check_states(c);
 	if (!err)
-		err = check_list(c, "layers", unknown_file);
+		err = check_list(c, "layers", unknown_file, NULL);
 	if (err == -ENOENT)
 		err = 0;
 	return err ? err : check_refs_files(c);

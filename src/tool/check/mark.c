@@ -9,38 +9,19 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "block/format.h"
+#include "store/mark.h"
 #include "store/store.h"
 #include "tool/check/inside.h"
 #include "tool/text.h"
 
-static bool parse_uuid(const char *text, uint8_t out[16])
-{
-	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-	size_t n = 0;
-
-	for (const char *s = shape; *s; s++, text++) {
-		unsigned digit = *text >= '0' && *text <= '9' ? (unsigned)*text - '0' :
-				 *text >= 'a' && *text <= 'f' ? (unsigned)*text - 'a' + 10 : 16;
-
-		if (*s == '-' ? *text != '-' : digit > 15)
-			return false;
-		if (*s == '-')
-			continue;
-		out[n / 2] = (uint8_t)(n % 2 ? out[n / 2] | digit : digit << 4);
-		n++;
-	}
-	return *text == '\n' || !*text;
-}
-
 /* The uuid as the header of a layer has it. */
-static int uuid_of_layer(struct check *c, const char *name)
+static int uuid_of_layer(struct check *c, void *ctx, const char *name)
 {
 	struct {
 		struct layer_skip skip;
@@ -50,6 +31,7 @@ static int uuid_of_layer(struct check *c, const char *name)
 	ssize_t n;
 	int fd;
 
+	(void)ctx;
 	snprintf(path, sizeof(path), "layers/%s", name);
 	fd = openat(c->dirfd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -65,17 +47,11 @@ static int uuid_of_layer(struct check *c, const char *name)
 
 static int write_mark(struct check *c, unsigned version)
 {
-	const uint8_t *u = c->uuid;
-	char text[128];
-	int n, fd, err = 0;
+	char text[MARK_TEXT_MAX];
+	size_t n = mark_text(version, c->uuid, text);
+	int err = 0, fd = openat(c->dirfd, "SPILLFS.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
-	n = snprintf(text, sizeof(text), "spillfs %u\nuuid ", version);
-	for (int i = 0; i < 16; i++)
-		n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%02x",
-			      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", u[i]);
-	text[n++] = '\n';
-	fd = openat(c->dirfd, "SPILLFS.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || write(fd, text, (size_t)n) != n || fsync(fd) < 0)
+	if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
@@ -90,16 +66,12 @@ static int mend_mark(struct check *c, unsigned version)
 	int err;
 
 	/* Also for looking: what the layers are compared with. */
-	err = check_list(c, "layers", uuid_of_layer);
+	err = check_list(c, "layers", uuid_of_layer, NULL);
 	if (!c->repair)
 		return 0;
-	if (err != 1) {
-		if (getrandom(c->uuid, sizeof(c->uuid), 0) != sizeof(c->uuid))
-			return -errno;
-		c->uuid[6] = (c->uuid[6] & 0x0f) | 0x40;
-		c->uuid[8] = (c->uuid[8] & 0x3f) | 0x80;
-	}
-	err = write_mark(c, version ? version : STORE_FORMAT_VERSION);
+	err = err == 1 ? 0 : mark_uuid_new(c->uuid);
+	if (!err)
+		err = write_mark(c, version ? version : STORE_FORMAT_VERSION);
 	if (!err)
 		check_mended(c, "written anew");
 	return err;
@@ -107,9 +79,9 @@ static int mend_mark(struct check *c, unsigned version)
 
 int check_pass_mark(struct check *c)
 {
-	unsigned version = 0;
-	char *text, *second;
+	unsigned version;
 	bool valid;
+	char *text;
 	int err = text_read_at(c->dirfd, "SPILLFS", &text);
 
 	if (err == -ENOENT) {
@@ -120,9 +92,8 @@ int check_pass_mark(struct check *c)
 	}
 	if (err)
 		return check_fail(c, err, "SPILLFS: %s", strerror(-err));
-	second = strchr(text, '\n');
-	valid = sscanf(text, "spillfs %u\n", &version) == 1 && second && !strncmp(second, "\nuuid ", 6) &&
-		parse_uuid(second + 6, c->uuid);
+	version = mark_version(text);
+	valid = version && !mark_uuid(text, c->uuid);
 	free(text);
 	if (version > STORE_FORMAT_VERSION)
 		return check_fail(c, -EPROTONOSUPPORT, "the store has format %u, this program knows up to %u", version,

@@ -158,7 +158,7 @@ static bool parse_ref(char *text, uint64_t *layer, int64_t *time)
 	return end > space + 1 && !*end && !layer_name_parse(text, layer);
 }
 
-static int check_ref(struct check *c, const char *name)
+static int check_ref(struct check *c, void *ctx, const char *name)
 {
 	char path[REF_PATH_MAX], *text = NULL;
 	int64_t layer, time = 0, row_time = 0;
@@ -166,6 +166,7 @@ static int check_ref(struct check *c, const char *name)
 	bool there = false, valid;
 	int err = check_number(c, -1, &layer, "SELECT layer FROM snapshots WHERE name=?", "b", name, strlen(name));
 
+	(void)ctx;
 	snprintf(path, sizeof(path), "layers/refs/%s", name);
 	if (!err && layer < 0) {
 		check_note(c, "%s belongs to no snapshot; the next mount deletes it", check_quote(c, path, strlen(path)));
@@ -205,7 +206,7 @@ static int check_ref(struct check *c, const char *name)
 
 int check_refs_files(struct check *c)
 {
-	int err = check_list(c, "layers/refs", check_ref);
+	int err = check_list(c, "layers/refs", check_ref, NULL);
 
 	if (err == -ENOENT)
 		err = 0;

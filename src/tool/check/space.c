@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -139,32 +138,6 @@ int check_pass_extents(struct check *c)
 static void pool_name(int64_t number, char out[32])
 {
 	snprintf(out, 32, "pool/%02" PRId64, number);
-}
-
-static int add_pool_file(struct check *c, const char *name)
-{
-	char path[300], same[32];
-	int64_t number;
-	struct stat st;
-
-	snprintf(path, sizeof(path), "pool/%s", name);
-	if (strlen(name) < 2 || strspn(name, "0123456789") != strlen(name) || strlen(name) > 9) {
-		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
-		return 0;
-	}
-	number = strtoll(name, NULL, 10);
-	pool_name(number, same);
-	if (strcmp(path, same)) {
-		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
-		return 0;
-	}
-	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return check_fail(c, -errno, "%s: %s", path, strerror(errno));
-	if (!S_ISREG(st.st_mode)) {
-		check_found(c, "%s is no regular file", path);
-		return 0;
-	}
-	return check_keep(c, "INSERT INTO temp.pool_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
 }
 
 /* number */
@@ -303,21 +276,13 @@ static int tell_space(struct check *c, sqlite3_value **v)
 	return 0;
 }
 
-static int list_pool(struct check *c)
-{
-	int err;
-
-	if (sqlite3_exec(c->db, "DROP TABLE IF EXISTS temp.pool_file;CREATE TEMP TABLE pool_file(number INTEGER"
-			 " PRIMARY KEY, size INTEGER)", NULL, NULL, NULL) != SQLITE_OK)
-		return check_db_fail(c);
-	err = check_list(c, "pool", add_pool_file);
-	return err == -ENOENT ? 0 : err;
-}
+/* The daemon opens no file with a higher number. */
+static const struct check_numbered pool_files = { .dir = "pool", .table = "temp.pool_file", .width = 2, .last = POOL_NFILES_MAX - 1 };
 
 int check_pass_pool(struct check *c)
 {
 	uint64_t before;
-	int rounds = 0, err = list_pool(c);
+	int rounds = 0, err = check_list_numbered(c, &pool_files);
 
 	if (!err)
 		err = check_rows(c, "WITH RECURSIVE t(n) AS (VALUES(0) UNION ALL SELECT n+1 FROM t"

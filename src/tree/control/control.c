@@ -10,7 +10,6 @@
 #include "tree/control/control.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include "tree/past/past.h"
 #include "tree/views/views.h"
 #include "util/clock.h"
+#include "util/number.h"
 
 static const struct fixed {
 	const char *name;
@@ -94,33 +94,23 @@ static int control_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	return -ESTALE;
 }
 
-static int from_hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The state that n bytes of text name, %XX decoded: a snapshot, or @N. */
 static int find_state(struct tree *t, const char *text, size_t n, uint64_t *out)
 {
 	struct layers_snapshot s;
-	char name[META_NAME_MAX + 1], *end;
+	char name[META_NAME_MAX + 1];
 	size_t len = 0;
 	int err;
 
 	for (size_t i = 0; i < n; i++) {
-		int high = text[i] == '%' && i + 2 < n ? from_hex(text[i + 1]) : -1;
-		int low = high >= 0 ? from_hex(text[i + 2]) : -1;
+		int byte = text[i] == '%' && i + 2 < n ? number_hex_byte(text + i + 1) : -1;
 
 		if (len == META_NAME_MAX)
 			return -ENOENT;
-		name[len++] = low >= 0 ? (char)(high << 4 | low) : text[i];
-		i += low >= 0 ? 2 : 0;
+		name[len++] = byte >= 0 ? (char)byte : text[i];
+		i += byte >= 0 ? 2 : 0;
 	}
 	name[len] = '\0';
-	if (name[0] == '@') {
-		*out = strtoull(name + 1, &end, 10);
-		return name[1] < '1' || name[1] > '9' || *end ? -ENOENT : 0;
-	}
 	err = layers_snapshot_find(t->store->layers, name, &s);
 	if (!err)
 		*out = s.layer;

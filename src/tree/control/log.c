@@ -35,26 +35,6 @@ static int compare_layers(const void *a, const void *b)
 	return x->layer < y->layer ? -1 : x->layer > y->layer ? 1 : strcmp(x->name, y->name);
 }
 
-/* All names, by layer; malloc'd. */
-static int list_names(struct layers *ls, struct layers_snapshot **out, size_t *n_out)
-{
-	struct layers_snapshot s = { .name = "" }, *v = NULL;
-	size_t n = 0, cap = 0;
-
-	while (!layers_snapshot_next(ls, s.name, &s)) {
-		if (VEC_RESERVE(v, cap, n + 1)) {
-			free(v);
-			return -ENOMEM;
-		}
-		v[n++] = s;
-	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_layers);
-	*out = v;
-	*n_out = n;
-	return 0;
-}
-
 static int compare_commits(const void *a, const void *b)
 {
 	const struct layers_info *x = a, *y = b;
@@ -79,60 +59,59 @@ static void put_line(FILE *f, const struct layers_info *info, const struct layer
 	fputs(any ? "\n" : "-\n", f);
 }
 
-/* The retained layers, newest first; malloc'd. */
-static int list_layers(struct layers *ls, struct layers_info **out, size_t *n_out)
-{
-	struct layers_info info, *v = NULL;
-	uint64_t from = 0;
-	size_t n = 0, cap = 0;
+struct log {
+	struct layers_snapshot *names; /* by layer */
+	size_t nnames, cap_names;
+	struct layers_info *layers; /* retained, newest first */
+	size_t nlayers, cap_layers;
+};
 
-	for (; !layers_next_sealed(ls, from, &info); from = info.number + 1) {
+static int gather(struct log *log, struct layers *ls)
+{
+	struct layers_snapshot s = { .name = "" };
+	struct layers_info info = { 0 };
+
+	while (!layers_snapshot_next(ls, s.name, &s)) {
+		if (VEC_RESERVE(log->names, log->cap_names, log->nnames + 1))
+			return -ENOMEM;
+		log->names[log->nnames++] = s;
+	}
+	while (!layers_next_sealed(ls, info.number + 1, &info)) {
 		if (!info.retained)
 			continue;
-		if (VEC_RESERVE(v, cap, n + 1)) {
-			free(v);
+		if (VEC_RESERVE(log->layers, log->cap_layers, log->nlayers + 1))
 			return -ENOMEM;
-		}
-		v[n++] = info;
+		log->layers[log->nlayers++] = info;
 	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_commits);
-	*out = v;
-	*n_out = n;
+	if (log->nnames)
+		qsort(log->names, log->nnames, sizeof(*log->names), compare_layers);
+	if (log->nlayers)
+		qsort(log->layers, log->nlayers, sizeof(*log->layers), compare_commits);
 	return 0;
 }
 
-static int put_log(FILE *f, struct layers *ls, const struct layers_snapshot *names, size_t nnames)
+static void put_log(FILE *f, const struct log *log)
 {
-	struct layers_info *v;
-	size_t n;
-	int err = list_layers(ls, &v, &n);
-
-	if (err)
-		return err;
 	fputs("# layer\ttime_ns\tarrays\traw_bytes\tstored_bytes\tkind\tnames\n", f);
-	for (size_t i = 0; i < n; i++)
-		put_line(f, &v[i], names, nnames);
-	free(v);
-	return 0;
+	for (size_t i = 0; i < log->nlayers; i++)
+		put_line(f, &log->layers[i], log->names, log->nnames);
 }
 
 char *control_log_text(struct tree *t)
 {
-	struct layers_snapshot *names;
+	struct log log = { 0 };
 	char *text = NULL;
-	size_t n, len;
-	FILE *f;
-	int err;
+	size_t len;
+	int err = gather(&log, t->store->layers);
+	FILE *f = err ? NULL : open_memstream(&text, &len);
 
-	if (list_names(t->store->layers, &names, &n))
-		return NULL;
-	f = open_memstream(&text, &len);
-	err = f ? put_log(f, t->store->layers, names, n) : -ENOMEM;
-	free(names);
-	if ((f && fclose(f)) || err) {
+	if (f)
+		put_log(f, &log);
+	if (f && fclose(f)) {
 		free(text);
-		return NULL;
+		text = NULL;
 	}
+	free(log.names);
+	free(log.layers);
 	return text;
 }

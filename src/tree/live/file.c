@@ -273,18 +273,6 @@ static void note_write(struct inode *i)
 	live_mark_changed(i);
 }
 
-/* The first n bytes of b. */
-static int write_part(struct live_file *f, struct edit_bytes *b, size_t n)
-{
-	struct edit_bytes part = *b;
-	int err;
-
-	part.len = n;
-	err = edit_write(f->base.inode, &part, &f->writer);
-	edit_bytes_take(b, n - part.len);
-	return err;
-}
-
 /* Pages that the kernel writes back, without what is not the file's. */
 static int write_pages(struct live_file *f, struct edit_bytes *b)
 {
@@ -293,8 +281,13 @@ static int write_pages(struct live_file *f, struct edit_bytes *b)
 
 	if (!tail_covers(f->base.inode, b->off, b->len, &from, &to))
 		return edit_write(f->base.inode, b, &f->writer);
-	if (from > b->off)
-		err = write_part(f, b, (size_t)(from - b->off));
+	if (from > b->off) {
+		const size_t rest = (size_t)(b->off + b->len - from);
+
+		b->len -= rest;
+		err = edit_write(f->base.inode, b, &f->writer);
+		b->len += rest;
+	}
 	if (err)
 		return err;
 	edit_bytes_take(b, (size_t)(to - b->off));

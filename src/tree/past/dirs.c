@@ -81,24 +81,14 @@ int past_snapshot(struct tree *t, const char *name, struct tree_attr *out)
 {
 	struct layers_snapshot s;
 	struct state *state;
-	uint64_t layer, root;
-	char *end;
-	int err = 0;
+	uint64_t root;
+	int err = layers_snapshot_find(t->store->layers, name, &s);
 
-	if (name[0] == '@') {
-		layer = strtoull(name + 1, &end, 10);
-		if (name[1] < '1' || name[1] > '9' || *end)
-			return -ENOENT;
-	} else {
-		err = layers_snapshot_find(t->store->layers, name, &s);
-		if (err)
-			return err;
-		layer = s.layer;
-	}
-	err = past_get_state(t, layer, &state);
+	if (!err)
+		err = past_get_state(t, s.layer, &state);
 	if (err)
 		return err;
-	err = past_need_root(t, name, layer, &root);
+	err = past_need_root(t, name, s.layer, &root);
 	if (!err) {
 		dir_attr(state, past_number(root, META_INO_ROOT), out);
 		out->name_ms = 0;

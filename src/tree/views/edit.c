@@ -144,8 +144,9 @@ int views_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat 
 
 /* Names. */
 
-/* The node of a directory of views in which names can be changed: of npy, or if `any` of another format of one file. */
-static int find_dir(struct tree *t, uint64_t ino, bool any, struct inode **out)
+/* The node of a directory of views in which names can be changed: of npy, or if `any` of another format of one file. And the
+ * array's directory, held. */
+static int find_dir(struct tree *t, uint64_t ino, bool any, struct inode **out, struct inode **held_out)
 {
 	struct inode *i;
 	int err = inode_find(t, ino, &i);
@@ -157,8 +158,10 @@ static int find_dir(struct tree *t, uint64_t ino, bool any, struct inode **out)
 	if (view_of(i)->node.key.format != FORMAT_NPY &&
 	    (!any || !is_one_array(&(struct view_key){ .role = VIEW_FILE, .format = view_of(i)->node.key.format })))
 		return -EROFS;
-	*out = i;
-	return 0;
+	err = views_hold_dir(t, view_of(i)->node.key.source, held_out);
+	if (!err)
+		*out = i;
+	return err;
 }
 
 /* An array, or a directory of npy, by its view's name: its own name, and itself with a reference. -ENOENT; -EROFS: a view of
@@ -215,10 +218,8 @@ int views_unlink(struct tree *t, uint64_t parent, const char *name, const struct
 {
 	char own[META_NAME_MAX + 1];
 	struct inode *dir, *held, *i = NULL;
-	int err = find_dir(t, parent, true, &dir);
+	int err = find_dir(t, parent, true, &dir, &held);
 
-	if (!err)
-		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
 	err = find_entry(t, &view_of(dir)->node.key, name, own, &i);
@@ -241,10 +242,8 @@ int views_mkdir(struct tree *t, uint64_t parent, const struct realm_new *what, s
 {
 	struct inode *dir, *held;
 	struct tree_attr made;
-	int err = find_dir(t, parent, false, &dir);
+	int err = find_dir(t, parent, false, &dir, &held);
 
-	if (!err)
-		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
 	err = realm_of(t, held->facts.ino)->make(t, held->facts.ino, what, &made);
@@ -270,10 +269,8 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 {
 	struct inode *dir, *held;
 	struct tree_attr attr;
-	int err = find_dir(t, parent, false, &dir);
+	int err = find_dir(t, parent, false, &dir, &held);
 
-	if (!err)
-		err = views_hold_dir(t, view_of(dir)->node.key.source, &held);
 	if (err)
 		return err;
 	err = realm_of(t, held->facts.ino)->lookup(t, held->facts.ino, name, NULL, &attr);
@@ -302,10 +299,8 @@ static void leave(struct place *p)
 
 static int find_place(struct tree *t, uint64_t parent, const char *name, bool any, struct place *out)
 {
-	int err = find_dir(t, parent, any, &out->dir);
+	int err = find_dir(t, parent, any, &out->dir, &out->held);
 
-	if (!err)
-		err = views_hold_dir(t, view_of(out->dir)->node.key.source, &out->held);
 	if (!err)
 		err = find_entry(t, &view_of(out->dir)->node.key, name, out->own, &out->there);
 	if (err == -ENOENT) {

@@ -17,6 +17,7 @@
 #include "tree/dir.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
+#include "util/number.h"
 
 #define CHUNK_MASK ((1ull << 56) - 1)
 
@@ -116,15 +117,6 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	return err == -ESTALE ? -ENOENT : err; /* not equally long arrays */
 }
 
-/* A number as it is listed: decimal, no zeros in front. */
-static bool parse_number(const char *text, uint64_t *out)
-{
-	char *end;
-
-	*out = strtoull(text, &end, 10);
-	return end != text && !*end && *text >= '0' && *text <= '9' && (*text != '0' || !text[1]);
-}
-
 /* The axis of a chunk's name that counts; the others are 0. */
 static unsigned counting_axis(const struct shape *s)
 {
@@ -142,7 +134,8 @@ static int lookup_chunk2(const char *name, const struct shape *s, uint64_t n, ui
 
 	for (; *p && dots < axis; p++)
 		dots += *p == '.';
-	chunk = strtoull(p, NULL, 10);
+	if (number_scan(&p, &chunk))
+		return -ENOENT;
 	for (unsigned k = 0; k < (s->ndims ? s->ndims : 1); k++)
 		len += (size_t)snprintf(want + len, sizeof(want) - len, "%s%llu", k ? "." : "",
 					(unsigned long long)(k == axis ? chunk : 0));
@@ -161,7 +154,7 @@ static int lookup_chunk3(const struct view_key *dir, const char *name, const str
 
 	if (depth >= s->ndims)
 		return -ESTALE; /* it had more dimensions */
-	if (!parse_number(name, &at) || at >= (counts ? n : n ? 1 : 0))
+	if (number_of_name(name, 1, "", &at) || at >= (counts ? n : n ? 1 : 0))
 		return -ENOENT;
 	if (counts)
 		chunk = at;
@@ -179,7 +172,7 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 	int meta = d->role == VIEW_ARRAY ? meta_of(d->format, name, false) : -1, err;
 	struct view_facts facts;
 	struct inode *source;
-	uint64_t n, number;
+	uint64_t n;
 
 	if (meta >= 0) {
 		key.sub = (uint64_t)meta;
@@ -193,13 +186,8 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 	if (err)
 		return err;
 	if (d->format == FORMAT_RUNS) {
-		char want[32] = "";
-
-		number = strtoull(name, NULL, 10);
-		snprintf(want, sizeof(want), "%06llu", (unsigned long long)number);
-		err = !strcmp(name, want) && number < n ? 0 : -ENOENT;
+		err = !number_of_name(name, 6, "", &key.sub) && key.sub < n ? 0 : -ENOENT;
 		key.role = VIEW_RUN;
-		key.sub = number;
 	} else if (d->format == FORMAT_ZARR2) {
 		key.role = VIEW_CHUNK;
 		err = lookup_chunk2(name, &facts.shape, n, &key.sub);
