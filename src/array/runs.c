@@ -93,9 +93,7 @@ static int insert(struct runs *r, uint64_t at)
 		k--;
 	if (!at || (k && r->v[k - 1] == at))
 		return 0;
-	memmove(r->v + k + 1, r->v + k, (r->n - k) * sizeof(*r->v));
-	r->v[k] = at;
-	r->n++;
+	VEC_INSERT(r->v, r->n, k, at);
 	note(r, k);
 	return 0;
 }

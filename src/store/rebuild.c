@@ -358,7 +358,6 @@ static int put_layers(struct rebuild *r)
 	uint64_t commit = 0;
 	int err = layers_tally_index(&t, &r->full, NULL);
 
-	layers_tally_end(&t);
 	for (size_t i = 0; i < ls->n && !err; i++) {
 		struct meta_layer *row = &ls->v[i]->row;
 

@@ -529,6 +529,28 @@ UNIT_TEST(util_vectors_grow)
 	free(v);
 }
 
+UNIT_TEST(util_vectors_stay_sorted)
+{
+	uint64_t seed = 1;
+	unsigned v[100];
+	size_t n = 0;
+
+	while (n < 100) {
+		unsigned x = (unsigned)(unit_rand(&seed) % 1000);
+
+		VEC_INSERT(v, n, VEC_LOWER_BOUND(i, n, v[i] < x), x);
+		for (size_t i = 1; i < n; i++)
+			CHECK(v[i - 1] <= v[i]);
+	}
+	while (n) {
+		size_t at = n == 1 ? 0 : n / 2;
+		unsigned next = at + 1 < n ? v[at + 1] : 0;
+
+		VEC_REMOVE(v, n, at);
+		CHECK(at == n || v[at] == next);
+	}
+}
+
 /* Every vector of up to 9 rising numbers with repetitions, and every number looked for; then numbers at the ends of their range. */
 UNIT_TEST(util_lower_bound_of_sorted_vectors)
 {

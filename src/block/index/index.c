@@ -99,9 +99,7 @@ int index_add(struct index *ix, uint64_t ino, struct index_record **out)
 	err = index_record_new(ino, &r);
 	if (err)
 		return err;
-	memmove(ix->v + i + 1, ix->v + i, (ix->n - i) * sizeof(*ix->v));
-	ix->v[i] = r;
-	ix->n++;
+	VEC_INSERT(ix->v, ix->n, i, r);
 	*out = r;
 	return 0;
 }

@@ -60,9 +60,7 @@ int index_name_put(struct index *ix, uint64_t parent, const char *name, uint64_t
 	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
-	memmove(ix->names + i + 1, ix->names + i, (ix->nnames - i) * sizeof(*ix->names));
-	ix->names[i] = (struct index_name){ parent, ino, copy };
-	ix->nnames++;
+	VEC_INSERT(ix->names, ix->nnames, i, (struct index_name){ parent, ino, copy });
 	return 0;
 }
 

@@ -260,9 +260,7 @@ int index_record_put(struct index_record *r, const struct layer_block *b)
 	}
 	if (VEC_RESERVE(r->blocks, r->cap_blocks, r->nblocks + 1))
 		return -ENOMEM;
-	memmove(r->blocks + i + 1, r->blocks + i, (r->nblocks - i) * sizeof(*r->blocks));
-	r->blocks[i] = *b;
-	r->nblocks++;
+	VEC_INSERT(r->blocks, r->nblocks, i, *b);
 	return 0;
 }
 

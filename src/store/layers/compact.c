@@ -229,7 +229,6 @@ static int choose_victims(struct compact *c, enum compact_effort effort)
 
 	if (!err)
 		err = walk(c, weigh_record, &w);
-	layers_tally_end(&w.live);
 	c->victims = err ? NULL : calloc(w.live.n + 1, sizeof(*c->victims));
 	if (!err && !c->victims)
 		err = -ENOMEM;
@@ -628,8 +627,6 @@ static int write_index(struct fill *f, uint64_t commit, int64_t time_ns)
 	state_reader_close(f->reader);
 	if (!err && f->open)
 		err = layers_tally_index(&f->live, f->open, &f->gone);
-	layers_tally_end(&f->live);
-	layers_tally_end(&f->all);
 	return err;
 }
 

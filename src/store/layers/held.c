@@ -97,9 +97,7 @@ static int add_slot(struct held *h, struct layers_slot *slot, bool whole)
 		return 0;
 	if (VEC_RESERVE(h->v, h->cap, h->n + 1))
 		return -ENOMEM;
-	memmove(&h->v[at + 1], &h->v[at], (h->n - at) * sizeof(*h->v));
-	h->v[at] = (struct held_layer){ slot->row.number, slot, whole };
-	h->n++;
+	VEC_INSERT(h->v, h->n, at, (struct held_layer){ slot->row.number, slot, whole });
 	slot->refs++;
 	slot->nwhole += whole;
 	return 0;

@@ -96,7 +96,7 @@ struct layers_live {
 
 /* Counts them, record by record; zeroed at first, v is freed by the caller. */
 struct layers_tally {
-	struct layers_live *v; /* by layer after layers_tally_end */
+	struct layers_live *v; /* by layer */
 	size_t n, cap;
 	size_t last; /* of the block before, since neighbours are mostly alike */
 };
@@ -104,10 +104,8 @@ struct layers_tally {
 int layers_tally_add(struct layers_tally *t, const struct index_record *r, const struct index *newer,
 		     const struct meta_numbers *gone);
 int layers_tally_index(struct layers_tally *t, const struct index *ix, const struct meta_numbers *gone);
-void layers_tally_end(struct layers_tally *t);
-/* After layers_tally_end. */
 const struct layers_live *layers_tally_find(const struct layers_tally *t, uint64_t layer);
-/* The layers other than `self` in a tally that has ended, rising; the list is the caller's. */
+/* The layers other than `self` in a tally, rising; the list is the caller's. */
 int layers_tally_refs(const struct layers_tally *t, uint64_t self, struct meta_numbers *out);
 /* The same of an index. */
 int layers_refs(const struct index *ix, uint64_t self, struct meta_numbers *out);

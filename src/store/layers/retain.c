@@ -41,10 +41,8 @@ static int insert(struct layers *ls, const char *name, uint64_t layer, int64_t t
 		return -EEXIST;
 	if (VEC_RESERVE(ls->snapshots, ls->cap_snapshots, ls->nsnapshots + 1))
 		return -ENOMEM;
-	memmove(&ls->snapshots[at + 1], &ls->snapshots[at], (ls->nsnapshots - at) * sizeof(*ls->snapshots));
-	ls->snapshots[at] = (struct layers_snapshot){ .layer = layer, .time_ns = time_ns };
+	VEC_INSERT(ls->snapshots, ls->nsnapshots, at, (struct layers_snapshot){ .layer = layer, .time_ns = time_ns });
 	snprintf(ls->snapshots[at].name, sizeof(ls->snapshots[at].name), "%s", name);
-	ls->nsnapshots++;
 	return 0;
 }
 
@@ -67,8 +65,7 @@ static void erase(struct layers *ls, size_t at)
 		slot->nnames--;
 	if (ls->snapshots[at].published)
 		add_dropped(ls, &ls->snapshots[at]);
-	ls->nsnapshots--;
-	memmove(&ls->snapshots[at], &ls->snapshots[at + 1], (ls->nsnapshots - at) * sizeof(*ls->snapshots));
+	VEC_REMOVE(ls->snapshots, ls->nsnapshots, at);
 	ls->retain_dirty = true;
 }
 
@@ -289,46 +286,31 @@ int layers_snapshots_publish(struct layers *ls)
 
 /* Counting. */
 
-static int compare_live(const void *a, const void *b)
+static size_t tally_position(const struct layers_tally *t, uint64_t layer)
 {
-	const struct layers_live *x = a, *y = b;
-
-	return x->layer < y->layer ? -1 : x->layer > y->layer;
+	return VEC_LOWER_BOUND(i, t->n, t->v[i].layer < layer);
 }
 
 const struct layers_live *layers_tally_find(const struct layers_tally *t, uint64_t layer)
 {
-	struct layers_live key = { .layer = layer };
+	size_t at = tally_position(t, layer);
 
-	return t->n ? bsearch(&key, t->v, t->n, sizeof(*t->v), compare_live) : NULL;
-}
-
-void layers_tally_end(struct layers_tally *t)
-{
-	if (t->n)
-		qsort(t->v, t->n, sizeof(*t->v), compare_live);
+	return at < t->n && t->v[at].layer == layer ? &t->v[at] : NULL;
 }
 
 /* The entry of the layer, made if missing. */
 static struct layers_live *tally_of(struct layers_tally *t, uint64_t layer)
 {
-	size_t at = 0;
+	size_t at;
 
 	if (t->last < t->n && t->v[t->last].layer == layer)
 		return &t->v[t->last];
-	while (at < t->n && t->v[at].layer != layer)
-		at++;
-	if (at == t->cap) {
-		size_t cap = t->cap ? t->cap * 2 : 16;
-		void *v = realloc(t->v, cap * sizeof(*t->v));
-
-		if (!v)
+	at = tally_position(t, layer);
+	if (at == t->n || t->v[at].layer != layer) {
+		if (VEC_RESERVE(t->v, t->cap, t->n + 1))
 			return NULL;
-		t->v = v;
-		t->cap = cap;
+		VEC_INSERT(t->v, t->n, at, (struct layers_live){ .layer = layer });
 	}
-	if (at == t->n)
-		t->v[t->n++] = (struct layers_live){ .layer = layer };
 	t->last = at;
 	return &t->v[at];
 }
@@ -340,11 +322,11 @@ static bool replaced(const struct index_record *newer, uint64_t block)
 			 index_record_block((struct index_record *)newer, block));
 }
 
-static int compare_numbers(const void *a, const void *b)
+static bool is_among(const struct meta_numbers *numbers, uint64_t number)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	size_t at = VEC_LOWER_BOUND(i, numbers->n, numbers->v[i] < number);
 
-	return (x > y) - (x < y);
+	return at < numbers->n && numbers->v[at] == number;
 }
 
 /* Blocks but those that are all zeros, or that `newer` has replaced. */
@@ -352,7 +334,7 @@ int layers_tally_add(struct layers_tally *t, const struct index_record *r, const
 		     const struct meta_numbers *gone)
 {
 	const struct index_record *next = newer ? index_find(newer, r->facts.ino) : NULL;
-	bool is_gone = gone && gone->n && bsearch(&r->facts.ino, gone->v, gone->n, sizeof(*gone->v), compare_numbers);
+	bool is_gone = gone && is_among(gone, r->facts.ino);
 
 	for (size_t k = 0; k < r->nblocks; k++) {
 		const struct layer_block *b = &r->blocks[k];
@@ -397,7 +379,6 @@ int layers_refs(const struct index *ix, uint64_t self, struct meta_numbers *out)
 	struct layers_tally t = { 0 };
 	int err = layers_tally_index(&t, ix, NULL);
 
-	layers_tally_end(&t);
 	if (!err)
 		err = layers_tally_refs(&t, self, out);
 	free(t.v);

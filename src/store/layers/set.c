@@ -66,10 +66,15 @@ void layers_shrink(struct layers *ls)
 	}
 }
 
+/* The position of the first with this number or a higher one. */
+static size_t slot_position(const struct layers *ls, uint64_t number)
+{
+	return VEC_LOWER_BOUND(i, ls->n, ls->v[i]->row.number < number);
+}
+
 int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct layers_slot **out)
 {
 	struct layers_slot *slot = calloc(1, sizeof(*slot));
-	size_t at = ls->n;
 
 	if (!slot || VEC_RESERVE(ls->v, ls->cap, ls->n + 1)) {
 		free(slot);
@@ -78,11 +83,7 @@ int layers_slot_add(struct layers *ls, const struct meta_layer *row, struct laye
 	slot->row = *row;
 	slot->refs = 1;
 	slot->set = ls;
-	while (at && ls->v[at - 1]->row.number > row->number)
-		at--;
-	memmove(&ls->v[at + 1], &ls->v[at], (ls->n - at) * sizeof(*ls->v));
-	ls->v[at] = slot;
-	ls->n++;
+	VEC_INSERT(ls->v, ls->n, slot_position(ls, row->number), slot);
 	*out = slot;
 	return 0;
 }
@@ -103,12 +104,7 @@ static void delete_file(struct layers_slot *slot)
 
 void layers_slot_leave(struct layers *ls, struct layers_slot *slot)
 {
-	size_t at = 0;
-
-	while (ls->v[at] != slot)
-		at++;
-	memmove(&ls->v[at], &ls->v[at + 1], (ls->n - at - 1) * sizeof(*ls->v));
-	ls->n--;
+	VEC_REMOVE(ls->v, ls->n, slot_position(ls, slot->row.number));
 }
 
 void layers_slot_unref(struct layers_slot *slot)
@@ -127,7 +123,7 @@ void layers_slot_unref(struct layers_slot *slot)
 
 struct layers_slot *layers_slot_find(struct layers *ls, uint64_t number)
 {
-	size_t at = VEC_LOWER_BOUND(i, ls->n, ls->v[i]->row.number < number);
+	size_t at = slot_position(ls, number);
 
 	return at < ls->n && ls->v[at]->row.number == number ? ls->v[at] : NULL;
 }
@@ -332,7 +328,7 @@ int layers_next_sealed(struct layers *ls, uint64_t from, struct layers_info *out
 	int err = -ENOENT;
 
 	lock_acquire(&ls->lock);
-	for (size_t i = VEC_LOWER_BOUND(k, ls->n, ls->v[k]->row.number < from); i < ls->n && err; i++) {
+	for (size_t i = slot_position(ls, from); i < ls->n && err; i++) {
 		if (!layers_slot_sealed(ls->v[i]))
 			continue;
 		fill_info(ls->v[i], out);

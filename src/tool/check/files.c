@@ -4,7 +4,6 @@
  * Invariant: a file of the store that its rows may point to is only changed by a deferred action, which
  * runs when the mended rows are durable; before, only new files are made.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -65,27 +64,6 @@ int check_copy_file(struct check *c, int from, const char *name, int to, const c
 		close(out);
 	if (err && out >= 0)
 		unlinkat(to, newname, 0);
-	return err;
-}
-
-static int not_dots(const struct dirent *d)
-{
-	return strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
-}
-
-int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
-{
-	struct dirent **v;
-	int n = scandirat(c->dirfd, dir, &v, not_dots, alphasort), err = 0;
-
-	if (n < 0)
-		return -errno;
-	for (int i = 0; i < n; i++) {
-		if (!err)
-			err = each(c, ctx, v[i]->d_name);
-		free(v[i]);
-	}
-	free(v);
 	return err;
 }
 

@@ -167,12 +167,12 @@ int check_touched(struct check *c, int64_t ino);
 int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
 /* Copies a file of directory `from` into directory `to`, durably. */
 int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname);
-/* Calls each with the names in a directory of the store, sorted; -ENOENT. */
-int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx);
 int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
 
-/* Files whose names are numbers (numbered.c). */
+/* Directories of the store (listing.c). */
 
+/* Calls each with the names in a directory of the store, sorted; -ENOENT. */
+int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx);
 /* A directory of files whose names are numbers from first to last, as number_of_name with this width. */
 struct check_numbered {
 	const char *dir, *table;

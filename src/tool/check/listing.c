@@ -1,12 +1,35 @@
 /*
- * Files of the store whose names are numbers, as rows of a temporary table.
+ * Listings of the store's directories; those of files whose names are numbers become temporary tables.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tool/check/inside.h"
 #include "util/number.h"
+
+static int not_dots(const struct dirent *d)
+{
+	return strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
+}
+
+int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
+{
+	struct dirent **v;
+	int n = scandirat(c->dirfd, dir, &v, not_dots, alphasort), err = 0;
+
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		if (!err)
+			err = each(c, ctx, v[i]->d_name);
+		free(v[i]);
+	}
+	free(v);
+	return err;
+}
 
 static int add_numbered(struct check *c, void *ctx, const char *name)
 {
