@@ -99,8 +99,8 @@ void inode_init(struct inode *i, struct tree *t, enum realm_id realm, const stru
 	i->refs = 1;
 	rwlock_init(&i->rw, RANK_INODE);
 	lock_init(&i->attr, RANK_ATTR);
-	/* The same whenever an unchanged file is loaded again. Times alone would not tell: with the kernel's writeback cache
-	 * they come after the data. */
+	/* An unchanged file gets the same version whenever it is loaded. Times alone would not do: with the kernel's writeback
+	 * cache they come after the data. */
 	atomic_init(&i->version, (((uint64_t)row->ctime_ns * 31 + (uint64_t)row->mtime_ns) * 31 + row->size_bytes) * 31 +
 				 atomic_load(edits_of(t, row->ino)));
 }

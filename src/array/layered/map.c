@@ -159,7 +159,7 @@ int layered_note_tomb_locked(struct layered *l, uint64_t first, uint64_t count)
 	return 0;
 }
 
-/* The promise for the block is used, once all of it is stored. */
+/* Uses up the promise for the block when all of the block is stored. */
 static void keep_promise(struct layered *l, const struct dirty_block *b, const struct block_ref *ref)
 {
 	uint32_t bs = l->array.params.block_bytes;

@@ -91,7 +91,7 @@ int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t b
 	return layered_report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
 }
 
-/* May outlive the array; it holds the layers. */
+/* A prefetch may outlive the array; it holds the layers. */
 struct prefetch {
 	struct work work;
 	struct load load;
@@ -137,7 +137,7 @@ static void prefetch_block(struct layered *l, uint64_t block, unsigned how)
 	work_submit(s->work, &p->work, WORK_BACKGROUND);
 }
 
-/* `block` is read, up to its end or not. Is it to leave the cache early? */
+/* Notes that `block` is read, with `to_end` up to its end. Is it to leave the cache early? */
 static bool follow_reader(struct layered *l, uint64_t block, unsigned how, bool to_end)
 {
 	uint64_t window = stream_window(l->array.params.block_bytes), next, end;

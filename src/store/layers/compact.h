@@ -4,12 +4,13 @@
  * state is the replay of this layer and those behind it, and layers that neither a state nor a live array
  * needs are dropped by the next commit.
  *
- * A compaction begins when a chain has 32 layers (at 64 a seal waits for it), when a layer of more than 4 MiB is half dead or many
- * small ones are, when a writer finds no space, and on request. The last two seal the open layer first. It copies `-o compact` bytes
- * a second. It takes so many victims that the list of what moves stays below an eighth of `-o cache` (4 MiB at least).
+ * A compaction begins when a chain has 32 layers (at 64 a seal waits for it), or when a layer of more than 4 MiB, or many small
+ * ones, are half dead. It also begins when a writer finds no space, and on request; these two seal the open layer first. It
+ * copies `-o compact` bytes a second. It takes so many victims that the list of what moves stays below an eighth of `-o cache`
+ * (4 MiB at least).
  *
- * The state may have any number of arrays: it is gone through piece by piece (state_reader.h). In memory are the places of the blocks
- * that move, of which one compaction takes a limited number.
+ * The state may have any number of arrays: it is read piece by piece (state_reader.h). Only the places of the blocks that move are in
+ * memory, and one compaction takes a limited number of them.
  *
  * The commit thread runs one in steps between commits, in this order: plan (by the newest sealed state), steps
  * (frames are copied into layers/compact.tmp), install (what was sealed meanwhile is taken in; the open layer stays open, and

@@ -19,7 +19,7 @@
 #include "util/plant.h"
 #include "util/stats.h"
 
-/* Deleted bytes that are this part of a layer's size are worth a seal, which gives them back. */
+/* A seal gives deleted bytes back. It is worth it when they are this part of the size of a layer. */
 #define LAYERS_DYING_PART 16u
 /* Notes that wait for a segment which is written anyway are written when they hold so much memory. */
 #define LAYERS_LATER_MAX (4u << 20)
@@ -79,7 +79,7 @@ static int open_from_meta(struct layers *ls)
 	int err;
 
 	meta_lock(s->meta);
-	/* A rebuild that was cut short: everything would be deleted as unknown. */
+	/* Such a store is a rebuild that was cut short; everything in it would be deleted as unknown. */
 	if (meta_fact_get_locked(s->meta, "commit", &commit) == -ENOENT && !io_open(s->dir, "layers/HEAD", IO_RDONLY, &head)) {
 		io_close(head);
 		meta_unlock(s->meta);
@@ -166,7 +166,7 @@ static bool later_is_due(struct layers *ls, bool seal)
 	return seal || !index_empty(&ls->pending) || index_memory(&ls->later) > LAYERS_LATER_MAX || store_is_short(ls->store);
 }
 
-/* No commit fails for what only rebuilding needs: the next mount notes it again. */
+/* A commit does not fail because of notes that only a rebuild needs. The next mount writes them again. */
 static void lose_later(struct layers *ls)
 {
 	if (!ls->later_lost)
@@ -229,7 +229,7 @@ static int longer_chain(struct layers *ls, uint64_t number, struct meta_numbers 
 	return 0;
 }
 
-/* Nothing but deletions of files that no state shows: they had lost their names before. */
+/* Does the layer hold nothing but deletions of files without names, which no state shows? */
 static bool nothing_to_see(struct layer *file)
 {
 	const struct index *ix = layer_index(file);
@@ -354,7 +354,7 @@ int layers_sync(struct layers *ls)
 	uint64_t done = 0;
 	int err = 0;
 
-	/* Each once: appends go on while a file is synced, and what was staged came before them. */
+	/* Each file is synced once: appends go on meanwhile, but what was staged came before them. */
 	for (;;) {
 		struct layers_slot *slot = NULL;
 

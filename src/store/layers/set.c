@@ -282,7 +282,7 @@ void layers_slot_sealed_now(struct layers *ls, struct layers_slot *slot)
 	slot->row.bytes = layer_bytes(slot->file);
 	slot->row.stored_bytes = layer_frame_bytes(slot->file);
 	slot->row_dirty = slot->unsynced = true;
-	/* A delta makes nothing unneeded but states that leave the window: its chain has all of the one before. */
+	/* A delta needs all that the state before it needs, so only states that leave the window free anything. */
 	if (slot->row.state == META_LAYER_DELTA && ls->store->config.keep == 1) {
 		if (ls->newest)
 			ls->newest->retained = ls->newest->nnames > 0;

@@ -521,7 +521,7 @@ int live_rmdir(struct tree *t, uint64_t parent, const char *name)
 	return remove_name(t, parent, name, true);
 }
 
-/* One half of a rename: a name of i, until now in from, is in to. */
+/* One half of a rename: a name of i has moved from directory `from` to directory `to`. */
 static int moved_locked(struct inode *i, struct inode *from, struct inode *to)
 {
 	int err = relink_locked(i, 0, S_ISDIR(inode_mode(i)) ? to->facts.ino : i->facts.parent);

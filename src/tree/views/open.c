@@ -65,7 +65,7 @@ static int refuse_upload(struct tree *t, const struct view_inode *n, pid_t threa
 	return -ESTALE;
 }
 
-/* Replaced since it was looked up, its name stands for another array, which is what an open then shows. */
+/* If the array was replaced after the lookup, the name stands for another array, and the open shows that one. */
 int views_open_begin(struct inode *i, struct view_opening *out)
 {
 	const struct view_inode *n = view_of(i);

@@ -6,10 +6,10 @@
  * where a batch holds just that block of a column; a made frame where nothing is stored; else the plain bytes, which
  * Arrow allows for each buffer. One frame a buffer: not all readers take several.
  *
- * All batches of a file have the same number of rows, so that of a table's columns only those go as stored whose blocks
- * have that many (or which are a single block, and the file one batch). Candidates for that number
- * are the columns' block sizes in rows, and a plain size for arrays that have no frames to show; the one that makes the smallest
- * file, in bytes as they will be served, wins. So a column that compresses well prevails over one that does not.
+ * All batches of a file have the same number of rows. So a column of a table is shown as it is stored only if its blocks have that
+ * number of rows, or if it is a single block and the file a single batch. Candidates for the number are the columns' block sizes
+ * in rows, and a plain size for arrays that have no frames to show. The one that makes the smallest file, in bytes as they are
+ * served, wins: a column that compresses well prevails over one that does not.
  * Empty arrays have no batches.
  *
  * Invariants:
