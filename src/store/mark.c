@@ -57,7 +57,10 @@ unsigned mark_version(const char *text)
 
 int mark_uuid(const char *text, uint8_t uuid[16])
 {
+	const char *begin = text;
+	char again[MARK_TEXT_MAX];
 	uint8_t u[16];
+	size_t n;
 
 	text = strchr(text, '\n');
 	if (!text || strncmp(text, UUID_BEFORE, strlen(UUID_BEFORE)))
@@ -71,7 +74,9 @@ int mark_uuid(const char *text, uint8_t uuid[16])
 			return -EINVAL;
 		u[i] = (uint8_t)byte;
 	}
-	if (*text && *text != '\n')
+	/* Only what mark_text writes; the last newline may be missing. */
+	n = mark_text(mark_version(begin), u, again);
+	if ((*text && *text != '\n') || strncmp(begin, again, n - 1))
 		return -EINVAL;
 	memcpy(uuid, u, sizeof(u));
 	return 0;

@@ -22,6 +22,7 @@
 #include "store/classes.h"
 #include "store/layers/state.h"
 #include "store/layers/inside.h"
+#include "store/ref.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/number.h"
@@ -480,7 +481,7 @@ static int set_aside(struct rebuild *r, bool replace, const char *shown, struct 
 static int write_head(struct rebuild *r)
 {
 	struct io_dir *dir = r->s->dir;
-	char name[LAYER_NAME_MAX + 1];
+	char text[REF_TEXT_MAX];
 	int err;
 
 	if (!r->report.newest) {
@@ -488,9 +489,8 @@ static int write_head(struct rebuild *r)
 		if (err == -ENOENT)
 			err = 0;
 	} else {
-		layer_name(r->report.newest, name);
-		strcat(name, "\n");
-		err = io_replace(dir, "layers/HEAD", "layers/HEAD.tmp", name, strlen(name));
+		ref_head_text(r->report.newest, text);
+		err = io_replace(dir, "layers/HEAD", "layers/HEAD.tmp", text, strlen(text));
 	}
 	return err ? err : io_dir_sync(dir, "layers");
 }

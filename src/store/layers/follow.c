@@ -16,6 +16,7 @@
 
 #include "block/layer.h"
 #include "store/layers/inside.h"
+#include "store/ref.h"
 #include "store/store.h"
 #include "util/log.h"
 #include "util/vec.h"
@@ -83,13 +84,6 @@ static int read_small(struct io_dir *dir, const char *path, char *text, size_t c
 	return err;
 }
 
-/* The layer that a line begins with. */
-static int parse_layer(char *text, uint64_t *out)
-{
-	text[strcspn(text, " \n")] = '\0';
-	return layer_name_parse(text, out);
-}
-
 static int read_head(struct layers *ls, uint64_t *out)
 {
 	char text[128];
@@ -99,7 +93,7 @@ static int read_head(struct layers *ls, uint64_t *out)
 		*out = 0;
 		return 0;
 	}
-	return err ? err : parse_layer(text, out) ? -EUCLEAN : 0;
+	return err ? err : ref_head_parse(text, out) ? -EUCLEAN : 0;
 }
 
 struct listing {
@@ -277,7 +271,7 @@ struct refs {
 static int read_ref(void *ctx, const char *name)
 {
 	struct refs *r = ctx;
-	char path[sizeof("layers/refs/") + META_NAME_MAX], text[128] = "", *space;
+	char path[REF_PATH_MAX], text[128] = "";
 	struct layers_snapshot s = { .published = true };
 
 	if (strlen(name) > META_NAME_MAX)
@@ -285,9 +279,7 @@ static int read_ref(void *ctx, const char *name)
 	snprintf(path, sizeof(path), "layers/refs/%s", name);
 	if (read_small(r->ls->store->dir, path, text, sizeof(text)))
 		return 0;
-	space = strchr(text, ' ');
-	s.time_ns = space ? strtoll(space, NULL, 10) : 0;
-	if (parse_layer(text, &s.layer))
+	if (ref_parse(text, &s.layer, &s.time_ns))
 		return 0;
 	strcpy(s.name, name);
 	if (VEC_RESERVE(r->v, r->cap, r->n + 1))

@@ -16,12 +16,11 @@
 
 #include "block/layer.h"
 #include "store/layers/inside.h"
+#include "store/ref.h"
 #include "store/store.h"
 #include "util/log.h"
 #include "util/number.h"
 #include "util/vec.h"
-
-#define REF_PATH_MAX (sizeof("layers/refs/") + META_NAME_MAX)
 
 /* Position of the name, or where it would be. */
 static size_t position(const struct layers *ls, const char *name, bool *found)
@@ -195,11 +194,10 @@ static void ref_path(const char *name, char out[REF_PATH_MAX])
 
 static int write_ref(struct layers *ls, const struct layers_snapshot *s)
 {
-	char path[REF_PATH_MAX], layer[LAYER_NAME_MAX], text[LAYER_NAME_MAX + 32];
+	char path[REF_PATH_MAX], text[REF_TEXT_MAX];
 
-	layer_name(s->layer, layer);
 	ref_path(s->name, path);
-	snprintf(text, sizeof(text), "%s %lld\n", layer, (long long)s->time_ns);
+	ref_text(s->layer, s->time_ns, text);
 	return io_replace(ls->store->dir, path, "layers/ref.tmp", text, strlen(text));
 }
 

@@ -13,6 +13,7 @@
 
 #include "block/layer.h"
 #include "store/layers/inside.h"
+#include "store/ref.h"
 #include "store/store.h"
 #include "util/err.h"
 #include "util/log.h"
@@ -392,14 +393,13 @@ int layers_sync(struct layers *ls)
 int layers_publish(struct layers *ls)
 {
 	struct io_dir *dir = ls->store->dir;
-	char name[LAYER_NAME_MAX + 1];
+	char text[REF_TEXT_MAX];
 	uint64_t newest = layers_newest_sealed(ls);
 	int err = 0;
 
 	if (newest && newest != ls->published) {
-		layer_name(newest, name);
-		strcat(name, "\n");
-		err = io_replace(dir, "layers/HEAD", "layers/HEAD.tmp", name, strlen(name));
+		ref_head_text(newest, text);
+		err = io_replace(dir, "layers/HEAD", "layers/HEAD.tmp", text, strlen(text));
 		if (!err)
 			err = io_dir_sync(dir, "layers");
 		if (!err)

@@ -45,10 +45,10 @@ static int uuid_of_layer(struct check *c, void *ctx, const char *name)
 	return 1;
 }
 
-static int write_mark(struct check *c, unsigned version)
+static int write_mark(struct check *c)
 {
 	char text[MARK_TEXT_MAX];
-	size_t n = mark_text(version, c->uuid, text);
+	size_t n = mark_text(STORE_FORMAT_VERSION, c->uuid, text);
 	int err = 0, fd = openat(c->dirfd, "SPILLFS.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0)
@@ -61,7 +61,7 @@ static int write_mark(struct check *c, unsigned version)
 }
 
 /* A store without its mark is one all the same if it has the rest. */
-static int mend_mark(struct check *c, unsigned version)
+static int mend_mark(struct check *c)
 {
 	int err;
 
@@ -71,7 +71,7 @@ static int mend_mark(struct check *c, unsigned version)
 		return 0;
 	err = err == 1 ? 0 : mark_uuid_new(c->uuid);
 	if (!err)
-		err = write_mark(c, version ? version : STORE_FORMAT_VERSION);
+		err = write_mark(c);
 	if (!err)
 		check_mended(c, "written anew");
 	return err;
@@ -85,7 +85,7 @@ int check_pass_mark(struct check *c)
 	int err = text_read_at(c->dirfd, "SPILLFS", &text);
 
 	if (err == -ENOENT) {
-		err = mend_mark(c, 0);
+		err = mend_mark(c);
 		if (!err)
 			check_found(c, "SPILLFS is missing");
 		return err;
@@ -98,9 +98,12 @@ int check_pass_mark(struct check *c)
 	if (version > STORE_FORMAT_VERSION)
 		return check_fail(c, -EPROTONOSUPPORT, "the store has format %u, this program knows up to %u", version,
 				  STORE_FORMAT_VERSION);
+	if (version && version < STORE_FORMAT_VERSION)
+		return check_fail(c, -EPROTONOSUPPORT, "the store has format %u, which was never released; this program knows %u", version,
+				  STORE_FORMAT_VERSION);
 	if (valid)
 		return 0;
-	err = mend_mark(c, version);
+	err = mend_mark(c);
 	if (!err)
 		check_found(c, "SPILLFS holds no format version and uuid");
 	return err;

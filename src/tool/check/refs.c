@@ -12,10 +12,9 @@
 #include <unistd.h>
 
 #include "store/meta.h"
+#include "store/ref.h"
 #include "tool/check/log.h"
 #include "tool/text.h"
-
-#define REF_PATH_MAX (sizeof("layers/refs/") + META_NAME_MAX)
 
 static int write_file(struct check *c, const char *path, const char *text)
 {
@@ -44,21 +43,19 @@ static int sync_dir(struct check *c, const char *path)
 /* number */
 static int write_head(struct check *c, sqlite3_value **v)
 {
-	char name[LAYER_NAME_MAX + 1];
+	char text[REF_TEXT_MAX];
 
-	layer_name((uint64_t)check_int(v[0]), name);
-	strcat(name, "\n");
-	return write_file(c, "layers/HEAD", name);
+	ref_head_text((uint64_t)check_int(v[0]), text);
+	return write_file(c, "layers/HEAD", text);
 }
 
 /* name, layer, time */
 static int write_ref(struct check *c, sqlite3_value **v)
 {
-	char path[REF_PATH_MAX], layer[LAYER_NAME_MAX], text[LAYER_NAME_MAX + 32];
+	char path[REF_PATH_MAX], text[REF_TEXT_MAX];
 
 	snprintf(path, sizeof(path), "layers/refs/%.*s", sqlite3_value_bytes(v[0]), (const char *)sqlite3_value_blob(v[0]));
-	layer_name((uint64_t)check_int(v[1]), layer);
-	snprintf(text, sizeof(text), "%s %" PRId64 "\n", layer, check_int(v[2]));
+	ref_text((uint64_t)check_int(v[1]), check_int(v[2]), text);
 	return write_file(c, path, text);
 }
 
@@ -99,17 +96,6 @@ static int is_sealed(struct check *c, uint64_t number, bool *out)
 	return err;
 }
 
-/* A text of ours that ends with the only newline, cut off. */
-static bool one_line(char *text)
-{
-	char *end = strchr(text, '\n');
-
-	if (!end || end[1])
-		return false;
-	*end = '\0';
-	return true;
-}
-
 static int check_head(struct check *c)
 {
 	int64_t newest;
@@ -127,7 +113,8 @@ static int check_head(struct check *c)
 	}
 	if (err)
 		return check_fail(c, err, "layers/HEAD: %s", strerror(-err));
-	if (!one_line(text) || layer_name_parse(text, &number)) {
+	if (ref_head_parse(text, &number)) {
+		text[strlen(text) - (*text && text[strlen(text) - 1] == '\n')] = '\0';
 		err = mend_files(c);
 		if (!err)
 			check_found(c, "layers/HEAD names no layer: %s", check_quote(c, text, strlen(text)));
@@ -144,18 +131,6 @@ static int check_head(struct check *c)
 	}
 	free(text);
 	return err;
-}
-
-/* The file's text: "NNNNNNNN.zst TIME". */
-static bool parse_ref(char *text, uint64_t *layer, int64_t *time)
-{
-	char *space = one_line(text) ? strchr(text, ' ') : NULL, *end;
-
-	if (!space)
-		return false;
-	*space = '\0';
-	*time = strtoll(space + 1, &end, 10);
-	return end > space + 1 && !*end && !layer_name_parse(text, layer);
 }
 
 static int check_ref(struct check *c, void *ctx, const char *name)
@@ -179,7 +154,7 @@ static int check_ref(struct check *c, void *ctx, const char *name)
 	err = text_read_at(c->dirfd, path, &text);
 	if (err)
 		return check_fail(c, err, "%s: %s", check_quote(c, path, strlen(path)), strerror(-err));
-	valid = parse_ref(text, &number, &time);
+	valid = !ref_parse(text, &number, &time);
 	free(text);
 	if (valid)
 		err = is_sealed(c, number, &there);
