@@ -395,6 +395,14 @@ static int take_words(struct parser *p, const char *words[3], int nwords)
 	return o->mountpoint ? 0 : refuse(p, "out of memory");
 }
 
+/* An argument that it quotes may hold anything: it stays one line, which drives no terminal. */
+static void make_line(char *why)
+{
+	for (; *why; why++)
+		if (iscntrl((unsigned char)*why))
+			*why = '?';
+}
+
 int options_parse(int argc, char **argv, struct options *out, char *why, size_t why_len)
 {
 	struct options o = {
@@ -414,6 +422,7 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 	if (err == 0 && o.passthrough && p.given[find_name("writeback", strlen("writeback")) - options_table])
 		err = refuse(&p, "options passthrough and writeback exclude each other: the kernel has one of them for a mount");
 	if (err < 0) {
+		make_line(why);
 		options_fini(&o);
 		return err;
 	}

@@ -111,6 +111,8 @@ static int find_state(struct tree *t, const char *text, size_t n, uint64_t *out)
 		i += byte >= 0 ? 2 : 0;
 	}
 	name[len] = '\0';
+	if (strlen(name) != len) /* %00 */
+		return -ENOENT;
 	err = layers_snapshot_find(t->store->layers, name, &s);
 	if (!err)
 		*out = s.layer;
