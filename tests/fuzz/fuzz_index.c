@@ -4,21 +4,16 @@
  */
 #include <errno.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 #include <zstd.h>
 
-#include "block/index.h"
 #include "../unit/encode.h"
+#include "block/index.h"
+#include "fuzz.h"
 
 #define HEAD sizeof(struct layer_index_head)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int name_ends(void *ctx, const char *name, const void *value, size_t len)
 {

@@ -3,24 +3,15 @@
  * with what salvaging says. Whatever is taken must be readable without a crash, and salvaged layers go on.
  */
 #include <errno.h>
-#include <stdint.h>
-#include <stdlib.h>
 
 #include "block/layer.h"
 #include "block/layer/inside.h"
+#include "fuzz.h"
 #include "io/io.h"
 
 #define DECODE_MAX (1u << 20)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const uint8_t uuid[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
-
-static void must(int err)
-{
-	if (err)
-		abort();
-}
 
 static void decode_blocks(struct layer *l)
 {
@@ -57,19 +48,17 @@ static void open_salvaged(struct io_dir *d)
 	int err = layer_salvage(d, 1, uuid, &l, &committed, &segment_off);
 
 	if (err) {
-		if (err != -EUCLEAN && err != -ENODATA)
-			abort();
+		CHECK(err == -EUCLEAN || err == -ENODATA);
 		return;
 	}
-	must(layer_recover(d, 1, uuid, committed, segment_off, &again));
+	CHECK_OK(layer_recover(d, 1, uuid, committed, segment_off, &again));
 	decode_blocks(l);
-	if (layer_frame_bytes(l) != layer_frame_bytes(again) || layer_index(l)->n != layer_index(again)->n)
-		abort();
+	CHECK(layer_frame_bytes(l) == layer_frame_bytes(again) && layer_index(l)->n == layer_index(again)->n);
 	layer_close(again);
-	must(layer_set_chain(l, NULL, 0));
-	must(layer_seal(l, 1, 1));
+	CHECK_OK(layer_set_chain(l, NULL, 0));
+	CHECK_OK(layer_seal(l, 1, 1));
 	layer_close(l);
-	must(layer_open(d, 1, uuid, &l));
+	CHECK_OK(layer_open(d, 1, uuid, &l));
 	layer_close(l);
 }
 
@@ -79,13 +68,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct layer *l;
 	struct io *io;
 
-	must(io_mem_dir(&d));
-	must(io_mkdir(d, "layers"));
-	must(layer_create(d, 1, uuid, &l));
+	CHECK_OK(io_mem_dir(&d));
+	CHECK_OK(io_mkdir(d, "layers"));
+	CHECK_OK(layer_create(d, 1, uuid, &l));
 	layer_close(l);
-	must(io_open(d, "layers/00000001.zst", 0, &io));
+	CHECK_OK(io_open(d, "layers/00000001.zst", 0, &io));
 	if (size)
-		must(io_pwrite(io, data, size, 56));
+		CHECK_OK(io_pwrite(io, data, size, 56));
 	io_close(io);
 	open_sealed(d);
 	open_salvaged(d);

@@ -3,42 +3,31 @@
  * arrive, piece by piece, the answer is the same.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz.h"
 #include "view/formats/npy.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(int cond)
-{
-	if (!cond)
-		abort();
-}
 
 /* A parser that reads behind n is seen by the sanitizer. */
 static int parse(const uint8_t *data, size_t n, struct npy_facts *f, size_t *need)
 {
-	uint8_t *exact = malloc(n ? n : 1);
+	uint8_t *exact = fuzz_copy(data, n);
 	const char *why = NULL;
 	int err;
 
-	must(exact != NULL);
-	memcpy(exact, data, n);
 	err = npy_parse(exact, n, f, need, &why);
-	must(err == 0 || err == -EAGAIN || err == -EINVAL);
-	must((err == -EINVAL) == (why != NULL));
-	must(err != -EAGAIN || *need > n);
+	CHECK(err == 0 || err == -EAGAIN || err == -EINVAL);
+	CHECK((err == -EINVAL) == (why != NULL));
+	CHECK(err != -EAGAIN || *need > n);
 	free(exact);
 	return err;
 }
 
 static void check_same(const struct npy_facts *a, const struct npy_facts *b)
 {
-	must(!strcmp(a->dtype, b->dtype) && a->logical.kind == b->logical.kind && a->logical.unit == b->logical.unit);
-	must(a->shape.ndims == b->shape.ndims && a->shape.fortran == b->shape.fortran);
+	CHECK(!strcmp(a->dtype, b->dtype) && a->logical.kind == b->logical.kind && a->logical.unit == b->logical.unit);
+	CHECK(a->shape.ndims == b->shape.ndims && a->shape.fortran == b->shape.fortran);
 	for (unsigned k = 0; k < a->shape.ndims; k++)
-		must(a->shape.dims[k] == b->shape.dims[k]);
+		CHECK(a->shape.dims[k] == b->shape.dims[k]);
 }
 
 static void round_trip(const struct npy_facts *f)
@@ -48,11 +37,11 @@ static void round_trip(const struct npy_facts *f)
 	struct dtype *d;
 	size_t need;
 
-	must(!dtype_parse(f->dtype, &d));
-	must(logical_fits(&f->logical, d));
+	CHECK(!dtype_parse(f->dtype, &d));
+	CHECK(logical_fits(&f->logical, d));
 	npy_header(&t, d, &f->logical, &f->shape);
-	must(t.n % (shape_count(&f->shape) ? NPY_ALIGN : NPY_ALIGN_EMPTY) == 0);
-	must(!parse((const uint8_t *)t.s, t.n, &again, &need) && again.data_off == t.n);
+	CHECK(t.n % (shape_count(&f->shape) ? NPY_ALIGN : NPY_ALIGN_EMPTY) == 0);
+	CHECK(!parse((const uint8_t *)t.s, t.n, &again, &need) && again.data_off == t.n);
 	check_same(f, &again);
 	free(d);
 }
@@ -68,10 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		at = want < size ? want : size;
 		part = parse(data, at, &some, &want);
 	} while (part == -EAGAIN && at < size);
-	must(part == err && (err != -EAGAIN || want == need));
+	CHECK(part == err && (err != -EAGAIN || want == need));
 	if (err)
 		return 0;
-	must(all.data_off <= size && all.data_off == some.data_off);
+	CHECK(all.data_off <= size && all.data_off == some.data_off);
 	check_same(&all, &some);
 	round_trip(&all);
 	return 0;

@@ -274,7 +274,7 @@ static int read_ref(void *ctx, const char *name)
 	char path[REF_PATH_MAX], text[128] = "";
 	struct layers_snapshot s = { .published = true };
 
-	if (strlen(name) > META_NAME_MAX)
+	if (strlen(name) > META_NAME_MAX || name[0] == '@') /* no snapshot has such a name */
 		return 0;
 	snprintf(path, sizeof(path), "layers/refs/%s", name);
 	if (read_small(r->ls->store->dir, path, text, sizeof(text)))
