@@ -1,0 +1,74 @@
+#!/usr/bin/env bats
+# The stores of released formats, tests/golden, go on being found clean, mounted and rebuilt; a newer format is refused by name.
+
+load ../lib/common
+
+setup() {
+	spill_only
+	setup_work
+	rmdir "$STORE"
+	cp -r --no-preserve=mode "$TOP/tests/golden/store" "$STORE"
+}
+
+clean() { "$SPILLCTL" check --data "$STORE" >"$WORK/out" 2>&1 || fail "$(cat "$WORK/out")"; }
+
+# The bytes and the attributes of all that a rebuild brings back.
+picture() {
+	(cd "$MNT"
+	 find layers columns snapshots/first/layers snapshots/second/layers -printf '%p %y %m %n %T@ %l\n' | sort
+	 find layers columns snapshots/first/layers snapshots/second/layers -type f -exec md5sum {} + | sort
+	 find layers columns | sort | xargs -d '\n' getfattr -hdm '^user') >"$1"
+}
+
+# What tests/hostile/base.c has written.
+filled() {
+	eq "$(od -A n -t u4 -N 12 "$MNT/layers/d/e/d.f64" | xargs)" "9 9 9"
+	eq "$(stat -c %s "$MNT/layers/a.i32" "$MNT/columns/big.i64" "$MNT/columns/small" | xargs)" "20000 70000 1000"
+	eq "$(readlink "$MNT/layers/d/e/link")" ../b
+	eq "$(xattr "$MNT/layers/a.i32" filter) $(xattr "$MNT/columns/big.i64" shape)" "shuffle 100,87"
+	eq "$(ls "$MNT/snapshots" | xargs)" "first second"
+	[ -e "$MNT/snapshots/first/layers/d/e/gone" ]
+	[ ! -e "$MNT/layers/d/e/gone" ]
+}
+
+@test "the golden store is clean, mounts, and is clean after it was written" {
+	clean
+	mount_store
+	filled
+	eq "$(xattr "$MNT/buckets/runs.u32" runs)" "0 3000 6000 9000 12000 15000 17000 19000 21000 23000 25000"
+	eq "$(getfattr --only-values --absolute-names -n user.note "$MNT/buckets/runs.u32")" "of no consequence"
+	echo more >"$MNT/layers/d/more"
+	"$SPILLCTL" commit "$MNT" >&2
+	umount_store
+	clean
+	remount
+	filled
+	eq "$(cat "$MNT/layers/d/more")" more
+}
+
+@test "the golden store is rebuilt without meta.db" {
+	mount_store
+	picture "$WORK/before"
+	umount_store
+	rm "$STORE"/meta.db*
+	"$SPILLCTL" rebuild "$STORE" >&2
+	clean
+	mount_again
+	filled
+	picture "$WORK/after"
+	diff "$WORK/before" "$WORK/after"
+}
+
+@test "a newer format, and one that was never released, are refused by name, and nothing is changed" {
+	local format before
+	STORE_DAMAGED=1
+	for format in 3 1 999999999; do
+		sed -i "s/^spillfs .*/spillfs $format/" "$STORE/SPILLFS"
+		before=$(sums "$STORE")
+		ctl_fails 8 "the store has format $format" check --repair "$STORE"
+		fails_with "the store has format $format" "$SPILLFS" "$STORE" "$MNT"
+		fails_with "the store has format $format" "$SPILLCTL" rebuild --force "$STORE"
+		rm -f "$STORE/lock"
+		eq "$(sums "$STORE")" "$before"
+	done
+}
