@@ -82,7 +82,7 @@ void text_decode(char *text)
 		int byte = *from == '%' ? number_hex_byte(from + 1) : -1;
 
 		if (byte < 0 || is_control((unsigned char)byte)) {
-			*to++ = *from;
+			*to++ = is_control((unsigned char)*from) ? '?' : *from;
 			continue;
 		}
 		*to++ = (char)byte;

@@ -19,7 +19,7 @@ struct text_size {
 struct text_size text_size(uint64_t bytes);
 
 /* A name as people read it: decodes %XX in place, but leaves control characters encoded: they would break
- * the line, or drive the terminal. */
+ * the line, or drive the terminal. One that is not encoded becomes '?'. */
 void text_decode(char *text);
 /* The reverse for a file name: bytes up to 0x20, 0x7f, '%' and ',' as %XX, and '.' where the name has
  * "..", so that "A..B" has one reading. malloc'd; NULL when memory is out. */

@@ -39,7 +39,7 @@ UNIT_TEST(tool_sizes)
 /* Invariant 1 of text.c. */
 UNIT_TEST(tool_names)
 {
-	char plain[] = "a%20b%2Cc%25d", bad[] = "%1b%0A%7f%zz%4", cut[] = "%", utf8[] = "%C3%A9\xc3\xa9";
+	char plain[] = "a%20b%2Cc%25d", bad[] = "%1b%0A%7f%zz%4", cut[] = "%", raw[] = "a\x1b[2J\tb", utf8[] = "%C3%A9\xc3\xa9";
 	char *name;
 
 	text_decode(plain);
@@ -50,6 +50,8 @@ UNIT_TEST(tool_names)
 	CHECK_TEXT(cut, "%");
 	text_decode(utf8);
 	CHECK_TEXT(utf8, "\xc3\xa9\xc3\xa9");
+	text_decode(raw);
+	CHECK_TEXT(raw, "a?[2J?b");
 	name = text_encode("a b,c%d\n\x7f v1.0");
 	CHECK_TEXT(name, "a%20b%2Cc%25d%0A%7F%20v1.0");
 	free(name);
