@@ -38,17 +38,21 @@
 #define SAMPLE_PIECE_BYTES (8u << 10)
 #define SAMPLE_BYTES (SAMPLE_PIECES * SAMPLE_PIECE_BYTES)
 #define SAMPLE_EVERY 16
-#define CANDIDATES_MAX 8
+#define CANDIDATES_MAX 9
+/* Smaller blocks without a type are compressed as they are. */
+#define GUESS_BLOCK_MIN (4u << 10)
 #define LEVEL_DEFAULT 3 /* array/setting.h */
 
-/* A hint remembers the filter's steps and exponent, for how many blocks they still hold, and how many blocks may still be
+/* A hint remembers the filter's steps, exponent and width, for how many blocks they still hold, and how many blocks may still be
  * stored raw untried. -1 is no memory. */
 #define HINT_STEPS_MASK 0xff
 #define HINT_EXPONENT_ONE 0x100
 #define HINT_EXPONENT_MASK 0x1f00
 #define HINT_FILTER_ONE 0x2000
 #define HINT_FILTER_MASK 0x1e000
-#define HINT_RAW_ONE 0x20000
+#define HINT_WIDTH_ONE 0x20000
+#define HINT_WIDTH_MASK 0x3e0000
+#define HINT_RAW_ONE 0x400000
 
 #define RAW_EVERY 16
 /* Byte frequencies are counted in this many pieces of this size, spread evenly. */
@@ -228,10 +232,19 @@ static bool is_integer(enum summary_type type)
 	return type >= SUMMARY_I8 && type <= SUMMARY_U64;
 }
 
-/* Is there anything to choose from? */
-static bool has_candidates(const struct codec_params *p)
+/* Numbers are looked for in an array of which nobody has said what it holds. */
+static bool is_unknown(const struct codec_params *p)
 {
-	return p->elem_bytes && (is_float(p->type) || is_integer(p->type) || filter_fits(FILTER_SHUFFLE, p->elem_bytes));
+	return p->type == SUMMARY_NONE && p->elem_bytes == 1;
+}
+
+/* Is there anything to choose from for n bytes? */
+static bool has_candidates(const struct codec_params *p, size_t n)
+{
+	if (is_unknown(p))
+		return n >= GUESS_BLOCK_MIN;
+	return p->elem_bytes && n >= p->elem_bytes &&
+	       (is_float(p->type) || is_integer(p->type) || filter_fits(FILTER_SHUFFLE, p->elem_bytes));
 }
 
 /* The filters that may suit elements of this type, the one that is read fastest first; their number. */
@@ -239,7 +252,8 @@ static size_t candidates(enum summary_type type, uint32_t elem_bytes, uint8_t ou
 {
 	static const uint8_t floats[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_SCALE | FILTER_PACK,
 					  FILTER_SCALE | FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_SHUFFLE,
-					  FILTER_SCALE | FILTER_SHUFFLE, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE };
+					  FILTER_SCALE | FILTER_SHUFFLE, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE,
+					  FILTER_DELTAS | FILTER_SHUFFLE };
 	static const uint8_t integers[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_SHUFFLE,
 					    FILTER_DELTAS | FILTER_SHUFFLE };
 	static const uint8_t bytes[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_DELTA };
@@ -312,13 +326,14 @@ static size_t worth(size_t best, unsigned steps, unsigned other, int level)
 	return other == FILTER_NONE ? best : best - best / (level <= LEVEL_DEFAULT ? 4 : 32);
 }
 
-static int sample_choose(ZSTD_CCtx *c, const struct codec_params *p, const struct sample *s, struct filter *out)
+/* *best: the bytes that the sample takes with *out, 0: none yet. */
+static int sample_choose(ZSTD_CCtx *c, const struct codec_params *p, const struct sample *s, size_t *best, struct filter *out)
 {
 	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes };
 	bool scales = is_float(p->type) && filter_fits(FILTER_SCALE, p->elem_bytes) &&
 		      filter_find_exponent(s->raw, s->len, p->elem_bytes, &f.exponent);
-	size_t best = 0, n, len;
 	uint8_t v[CANDIDATES_MAX];
+	size_t n, len;
 
 	n = candidates(p->type, p->elem_bytes, v);
 	for (size_t i = 0; i < n; i++) {
@@ -332,40 +347,71 @@ static int sample_choose(ZSTD_CCtx *c, const struct codec_params *p, const struc
 			continue;
 		if (err)
 			return err;
-		if (!best || len < worth(best, out->steps, f.steps, p->level)) {
-			best = len;
+		if (!*best || len < worth(*best, out->steps, f.steps, p->level)) {
+			*best = len;
 			*out = f;
 		}
 	}
 	return 0;
 }
 
+/* Have enough neighbours the same highest byte? Small integers have, and floats of like magnitude; few texts. */
+static bool look_like_numbers(const struct sample *s, uint32_t width)
+{
+	size_t same = 0;
+
+	for (size_t end = 2 * width; end <= s->len; end += width)
+		same += s->raw[end - 1] == s->raw[end - 1 - width];
+	return same >= s->len / width / 4;
+}
+
+/* As floats and as integers of each width that they may have. */
+static int choose_unknown(ZSTD_CCtx *c, const struct codec_params *p, const struct sample *s, struct filter *out)
+{
+	struct codec_params as = *p;
+	size_t best = 0;
+	int err = 0;
+
+	for (as.elem_bytes = 8; as.elem_bytes >= 4 && !err; as.elem_bytes /= 2) {
+		as.type = as.elem_bytes == 8 ? SUMMARY_F64 : SUMMARY_F32;
+		if (look_like_numbers(s, as.elem_bytes))
+			err = sample_choose(c, &as, s, &best, out);
+	}
+	return err;
+}
+
 static int choose_by_sample(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, struct filter *out)
 {
-	size_t total = 3 * SAMPLE_BYTES + codec_bound(SAMPLE_BYTES);
+	size_t total = 3 * SAMPLE_BYTES + codec_bound(SAMPLE_BYTES), best = 0;
 	uint8_t *buf = buf_alloc(total);
 	struct sample s = { buf, buf + SAMPLE_BYTES, buf + 2 * SAMPLE_BYTES, buf + 3 * SAMPLE_BYTES, 0, 0 };
 	int err;
 
 	if (!buf)
 		return -ENOMEM;
-	s.len = sample_gather(raw, n, p->elem_bytes, buf);
+	s.len = sample_gather(raw, n, is_unknown(p) ? 8 : p->elem_bytes, buf);
 	s.piece_bytes = n <= SAMPLE_BYTES ? n : s.len / SAMPLE_PIECES;
-	err = sample_choose(c, p, &s, out);
+	err = is_unknown(p) ? choose_unknown(c, p, &s, out) : sample_choose(c, p, &s, &best, out);
 	buf_free(buf, total);
 	return err;
 }
 
-static struct filter hint_filter(int hint, const struct codec_params *p)
+/* The filter that is remembered, if it holds on for these elements. */
+static bool hint_filter(int hint, const struct codec_params *p, struct filter *out)
 {
-	return (struct filter){ .steps = (uint8_t)(hint & HINT_STEPS_MASK), .elem_bytes = (uint8_t)p->elem_bytes,
-				.exponent = (uint8_t)((hint & HINT_EXPONENT_MASK) / HINT_EXPONENT_ONE) };
+	struct filter f = { .steps = (uint8_t)(hint & HINT_STEPS_MASK), .elem_bytes = (uint8_t)((hint & HINT_WIDTH_MASK) / HINT_WIDTH_ONE),
+			    .exponent = (uint8_t)((hint & HINT_EXPONENT_MASK) / HINT_EXPONENT_ONE) };
+
+	if (!(hint & HINT_FILTER_MASK) || !filter_fits(f.steps, f.elem_bytes) || (f.elem_bytes != p->elem_bytes && !is_unknown(p)))
+		return false;
+	*out = f;
+	return true;
 }
 
 static void hint_remember(int *hint, const struct filter *f)
 {
-	*hint &= ~(HINT_STEPS_MASK | HINT_EXPONENT_MASK | HINT_FILTER_MASK);
-	*hint |= f->steps | f->exponent * HINT_EXPONENT_ONE | (SAMPLE_EVERY - 1) * HINT_FILTER_ONE;
+	*hint &= ~(HINT_STEPS_MASK | HINT_EXPONENT_MASK | HINT_FILTER_MASK | HINT_WIDTH_MASK);
+	*hint |= f->steps | f->exponent * HINT_EXPONENT_ONE | f->elem_bytes * HINT_WIDTH_ONE | (SAMPLE_EVERY - 1) * HINT_FILTER_ONE;
 }
 
 /* The filter that was asked for, or none for elements that it is not for. */
@@ -389,9 +435,8 @@ static int choose_filter(ZSTD_CCtx *c, const struct codec_params *p, const void 
 	if (p->policy != CODEC_POLICY_AUTO)
 		f = asked_filter(p, raw, n);
 	/* Without compression nothing is to be gained. */
-	if (p->policy == CODEC_POLICY_AUTO && p->level && n >= p->elem_bytes && has_candidates(p)) {
-		if (*hint & HINT_FILTER_MASK && filter_fits(*hint & HINT_STEPS_MASK, p->elem_bytes)) {
-			f = hint_filter(*hint, p);
+	if (p->policy == CODEC_POLICY_AUTO && p->level && has_candidates(p, n)) {
+		if (hint_filter(*hint, p, &f)) {
 			*hint -= HINT_FILTER_ONE;
 		} else {
 			err = choose_by_sample(c, p, raw, n, &f);
@@ -497,7 +542,7 @@ static int encode_filtered(ZSTD_CCtx *c, const struct codec_params *p, const voi
 }
 
 int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *frame, size_t cap,
-		 int *hint, size_t *frame_len_out, uint8_t *filter_out)
+		 int *hint, size_t *frame_len_out, struct filter *filter_out)
 {
 	ZSTD_CCtx *c = NULL;
 	struct filter f;
@@ -531,7 +576,7 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 	if (err)
 		return err;
 	*frame_len_out = len;
-	*filter_out = f.steps;
+	*filter_out = f;
 	return 0;
 }
 

@@ -27,17 +27,17 @@ struct codec_params {
 	int level;                 /* zstd level 1..19; 0 stores raw blocks ("none"); CODEC_LEVEL_PACK too, and AUTO packs them */
 	enum codec_policy policy;
 	uint32_t elem_bytes;       /* element size; shuffle needs 2..16, otherwise it is never used */
-	enum summary_type type;    /* of the elements; NONE: AUTO knows nothing but shuffle */
+	enum summary_type type;    /* of the elements; NONE: AUTO shuffles, or looks for numbers if elem_bytes is 1 */
 };
 
 /* Capacity that codec_encode needs for n raw bytes. */
 size_t codec_bound(size_t n);
-/* Encodes n > 0 raw bytes, aligned to 8. *filter_out tells what was applied (enum filter_step). `hint` is the array's memory of the
+/* Encodes n > 0 raw bytes, aligned to 8. *filter_out tells what was applied, to elements of which size. `hint` is the array's memory of the
  * last blocks: in/out, -1 at first, opaque. AUTO samples again every 16th block, and a block that the filter does not fit; where blocks do not shrink, those that look
  * like noise are stored raw, and only every 16th of them is tried.
  * -ENOMEM, -EIO (library failure). */
 int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *frame, size_t cap,
-		 int *hint, size_t *frame_len_out, uint8_t *filter_out);
+		 int *hint, size_t *frame_len_out, struct filter *filter_out);
 /* Decodes a frame of exactly n raw bytes into out, aligned to 8. -EUCLEAN when the frame is damaged, has another
  * content size, no checksum, or trailing bytes, or there is no such filter (not logged: the caller knows the names). -ENOMEM. */
 int codec_decode(const void *frame, size_t frame_len, uint8_t filter, uint32_t elem_bytes,

@@ -115,7 +115,7 @@ static void must(int err)
 static double measure_codec(const char *name, const struct codec_params *p, const uint8_t *raw, size_t n, uint8_t *frames, uint8_t *back)
 {
 	size_t cap = codec_bound(BLOCK), nblocks = n / BLOCK, sum = 0, *len = calloc(nblocks, sizeof(*len));
-	uint8_t *filter = calloc(nblocks, 1);
+	struct filter *filter = calloc(nblocks, sizeof(*filter));
 	char text[FILTER_TEXT_MAX];
 	double t[3];
 	int hint = -1;
@@ -127,11 +127,11 @@ static double measure_codec(const char *name, const struct codec_params *p, cons
 		must(codec_encode(p, raw + i * BLOCK, BLOCK, frames + i * cap, cap, &hint, &len[i], &filter[i]));
 	t[1] = now();
 	for (size_t i = 0; i < nblocks; i++)
-		must(codec_decode(frames + i * cap, len[i], filter[i], p->elem_bytes, back, BLOCK));
+		must(codec_decode(frames + i * cap, len[i], filter[i].steps, filter[i].elem_bytes, back, BLOCK));
 	t[2] = now();
 	for (size_t i = 0; i < nblocks; i++)
 		sum += len[i];
-	filter_text(filter[nblocks - 1], text);
+	filter_text(filter[nblocks - 1].steps, text);
 	printf("    %-10s %7.4f %8.2f %8.2f   %s\n", name, (double)sum / (double)n, (double)n / (t[1] - t[0]) / 1e9,
 	       (double)n / (t[2] - t[1]) / 1e9, text);
 	free(len);

@@ -21,12 +21,12 @@ static void round_trip(const uint8_t *data, size_t size, enum summary_type type)
 	struct codec_params p = { data[2] % 5 - 1, data[0] % 33 - 1, data[1], type };
 	size_t n = size - 4, cap = codec_bound(n), len;
 	uint8_t *raw = fuzz_copy(data + 4, n), *frame = malloc(cap), *back = malloc(n);
-	uint8_t filter;
+	struct filter filter;
 	int hint = -1;
 
 	CHECK(frame && back);
 	CHECK_OK(codec_encode(&p, raw, n, frame, cap, &hint, &len, &filter));
-	CHECK_OK(codec_decode(frame, len, filter, p.elem_bytes, back, n));
+	CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, n));
 	CHECK(!memcmp(back, raw, n));
 	free(raw);
 	free(frame);

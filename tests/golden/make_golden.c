@@ -55,14 +55,14 @@ static struct layer_block frame(struct layer *l, int level, enum codec_policy po
 				 .raw_len = (uint32_t)n,
 				 .elem_bytes = (uint8_t)elem };
 	uint8_t bytes[4096];
-	uint8_t filter;
+	struct filter filter;
 	int hint = -1;
 	size_t len;
 
 	must(codec_encode(&p, raw, n, bytes, codec_bound(n), &hint, &len, &filter));
 	must(layer_append(l, bytes, len, n, 0, &b.frame_off));
 	b.frame_len = (uint32_t)len;
-	b.filter = filter;
+	b.filter = filter.steps;
 	return b;
 }
 

@@ -73,15 +73,15 @@ static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t 
 {
 	size_t cap = codec_bound(n), len = 0;
 	uint8_t *frame = allot(cap), *back = allot(n);
-	uint8_t filter = FILTER_NONE;
+	struct filter filter = { 0 };
 
 	CHECK_OK(codec_encode(p, raw, n, frame, cap, hint, &len, &filter));
 	CHECK(len <= cap);
-	if (p->policy == CODEC_POLICY_NONE || p->elem_bytes < 2 || p->elem_bytes > 16)
-		CHECK_EQ(filter, FILTER_NONE);
+	if (p->policy == CODEC_POLICY_NONE || p->elem_bytes < (p->policy == CODEC_POLICY_AUTO ? 1 : 2) || p->elem_bytes > 16)
+		CHECK_EQ(filter.steps, FILTER_NONE);
 	else if (p->policy == CODEC_POLICY_SHUFFLE)
-		CHECK_EQ(filter, FILTER_SHUFFLE);
-	CHECK_OK(codec_decode(frame, len, filter, p->elem_bytes, back, n));
+		CHECK_EQ(filter.steps, FILTER_SHUFFLE);
+	CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, n));
 	CHECK(!memcmp(back, raw, n));
 	free(frame);
 	free(back);
@@ -114,7 +114,7 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 static void corruption(const struct codec_params *p, size_t n)
 {
 	uint8_t *raw = allot(n), *back = allot(n), *frame = allot(codec_bound(n));
-	uint8_t filter;
+	struct filter filter;
 	int hint = -1;
 	size_t len;
 
@@ -126,7 +126,7 @@ static void corruption(const struct codec_params *p, size_t n)
 			int err;
 
 			frame[i] ^= (uint8_t)flip;
-			err = codec_decode(frame, len, filter, p->elem_bytes, back, n);
+			err = codec_decode(frame, len, filter.steps, filter.elem_bytes, back, n);
 			CHECK(err == -EUCLEAN || (!err && !memcmp(raw, back, n)));
 			frame[i] ^= (uint8_t)flip;
 		}
@@ -135,7 +135,7 @@ static void corruption(const struct codec_params *p, size_t n)
 		uint8_t *cut = allot(short_len);
 
 		memcpy(cut, frame, short_len);
-		CHECK_EQ(codec_decode(cut, short_len, filter, p->elem_bytes, back, n), -EUCLEAN);
+		CHECK_EQ(codec_decode(cut, short_len, filter.steps, filter.elem_bytes, back, n), -EUCLEAN);
 		free(cut);
 	}
 	free(raw);
@@ -160,7 +160,7 @@ UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
 	_Alignas(8) uint8_t raw[1000] = "many bytes", back[2000], frame[4000];
 	uint8_t skip[8] = { 0x53, 0x2a, 0x4d, 0x18 };
 	size_t cap = codec_bound(sizeof(raw)), len;
-	uint8_t filter;
+	struct filter filter;
 	int hint = -1;
 
 	CHECK(cap + 100 < sizeof(frame));
@@ -203,11 +203,11 @@ static uint8_t chosen(const struct codec_params *p, const double *v, int *hint,
 {
 	size_t n = NVALUES * sizeof(*v), cap = codec_bound(n);
 	uint8_t *frame = allot(cap);
-	uint8_t filter;
+	struct filter filter;
 
 	CHECK_OK(codec_encode(p, v, n, frame, cap, hint, len, &filter));
 	free(frame);
-	return filter;
+	return filter.steps;
 }
 
 UNIT_TEST(codec_auto_finds_the_better_filter)
@@ -275,12 +275,12 @@ static size_t stored_in_turn(uint8_t *const *blocks, size_t nblocks, int *hint)
 	uint8_t *frame = allot(cap), *back = allot(BLOCK_BYTES);
 
 	for (size_t i = 0; i < nblocks; i++) {
-		uint8_t filter;
+		struct filter filter;
 		size_t len = 0;
 
 		CHECK_OK(codec_encode(&p, blocks[i], BLOCK_BYTES, frame, cap, hint, &len, &filter));
 		CHECK(len <= BLOCK_BYTES + 32);
-		CHECK_OK(codec_decode(frame, len, filter, 1, back, BLOCK_BYTES));
+		CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, BLOCK_BYTES));
 		CHECK(!memcmp(back, blocks[i], BLOCK_BYTES));
 		sum += len;
 	}
@@ -353,7 +353,7 @@ UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		for (int level = 0; level <= 3; level += 3) {
 			struct codec_params p = { level, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
-			uint8_t filter;
+			struct filter filter;
 			int hint = -1;
 			size_t len;
 

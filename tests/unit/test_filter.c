@@ -297,14 +297,16 @@ static size_t stored(const struct codec_params *p, const uint8_t *raw, size_t nb
 {
 	size_t cap = codec_bound(BLOCK), sum = 0, len;
 	uint8_t *frame = allot(cap), *back = allot(BLOCK);
+	struct filter filter = { 0 };
 	int hint = -1;
 
 	for (size_t i = 0; i < nblocks; i++) {
-		CHECK_OK(codec_encode(p, raw + i * BLOCK, BLOCK, frame, cap, &hint, &len, steps));
-		CHECK_OK(codec_decode(frame, len, *steps, p->elem_bytes, back, BLOCK));
+		CHECK_OK(codec_encode(p, raw + i * BLOCK, BLOCK, frame, cap, &hint, &len, &filter));
+		CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, BLOCK));
 		CHECK(!memcmp(back, raw + i * BLOCK, BLOCK));
 		sum += len;
 	}
+	*steps = filter.steps;
 	free(frame);
 	free(back);
 	return sum;
@@ -332,6 +334,29 @@ UNIT_TEST(codec_auto_scales_decimals)
 	stored(&p, (uint8_t *)v, 20, &steps);
 	CHECK(steps & FILTER_SCALE);
 	free(v);
+}
+
+/* Nobody has said what they are. */
+UNIT_TEST(codec_auto_finds_numbers)
+{
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 1, SUMMARY_NONE }, plain = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
+	size_t n = 4 * (size_t)BLOCK;
+	uint8_t *raw = allot(n), steps;
+	int32_t *whole = (int32_t *)raw;
+	double *v = (double *)raw;
+
+	for (size_t i = 0; i < n / 8; i++)
+		v[i] = nearbyint(10000 + 500 * sin((double)i / 100) + (double)below(100)) / 100;
+	CHECK(stored(&p, raw, 4, &steps) < stored(&plain, raw, 4, &steps) * 2 / 3);
+	stored(&p, raw, 4, &steps);
+	CHECK(steps & FILTER_SCALE);
+	for (size_t i = 0; i < n / 4; i++)
+		whole[i] = (int32_t)i * 1000 + (int32_t)below(1000);
+	CHECK(stored(&p, raw, 4, &steps) < stored(&plain, raw, 4, &steps) * 2 / 3);
+	for (size_t i = 0; i < n; i++)
+		raw[i] = (uint8_t)("the quick brown fox jumps over the lazy dog "[i % 44] ^ (below(50) == 0));
+	CHECK_EQ(stored(&p, raw, 4, &steps), stored(&plain, raw, 4, &steps));
+	free(raw);
 }
 
 UNIT_TEST(codec_auto_packs_integers)

@@ -56,7 +56,7 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 				 .frame_raw = BLOCK,
 				 .raw_len = BLOCK,
 				 .elem_bytes = 4 };
-	uint8_t filter;
+	struct filter filter;
 	struct index_record *r;
 	int hint = -1, err;
 	size_t len;
@@ -67,7 +67,7 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 	if (err)
 		return err;
 	b.frame_len = (uint32_t)len;
-	b.filter = filter;
+	b.filter = filter.steps;
 	CHECK_OK(index_add(added, ino, &r));
 	r->block_bytes = BLOCK;
 	r->facts.size_bytes = (block + 1) * BLOCK;

@@ -40,7 +40,7 @@ static bool place(struct dirty_block *b, uint32_t *raw)
 /* Encodes `raw` bytes as the frame of the job. */
 static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *hint)
 {
-	uint8_t filter;
+	struct filter filter;
 	size_t len;
 	int err;
 
@@ -56,8 +56,8 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 			continue;
 		b->ref.frame_len = (uint32_t)len;
 		b->ref.frame_raw = raw;
-		b->ref.filter = filter;
-		b->ref.elem_bytes = (uint8_t)job->codec.elem_bytes;
+		b->ref.filter = filter.steps;
+		b->ref.elem_bytes = filter.elem_bytes;
 	}
 	job->frame_len = (uint32_t)len;
 	stats_add(STAT_ENCODE_RAW_BYTES, raw);

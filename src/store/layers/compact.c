@@ -415,7 +415,7 @@ static int flush_pack(struct compact *c)
 	struct codec_params params = { .level = PACK_LEVEL, .policy = CODEC_POLICY_AUTO, .elem_bytes = 1 };
 	struct pack *p = &c->pack;
 	size_t cap = codec_bound(p->len), len = 0;
-	uint8_t filter = FILTER_NONE;
+	struct filter filter = { 0 };
 	uint64_t off = 0;
 	int hint = -1, err;
 	void *frame;
@@ -433,8 +433,8 @@ static int flush_pack(struct compact *c)
 		m->to_off = off;
 		m->frame_len = (uint32_t)len;
 		m->frame_raw = p->len;
-		m->filter = filter;
-		m->elem_bytes = 1;
+		m->filter = filter.steps;
+		m->elem_bytes = filter.elem_bytes;
 	}
 	p->n = p->len = 0;
 	return err;
