@@ -33,7 +33,7 @@ static void add_blocks(struct layer *l)
 	struct codec_params p = { .level = 3, .policy = CODEC_POLICY_NONE, .elem_bytes = 1 };
 	struct index_record *r;
 	struct index ix;
-	uint8_t filter;
+	struct filter filter;
 	uint64_t off;
 	int hint = -1;
 
