@@ -28,6 +28,7 @@
 #include "spillfs.h"
 #include "store/store.h"
 #include "tree/tree.h"
+#include "util/err.h"
 #include "util/log.h"
 
 #ifndef PACKAGE_VERSION
@@ -226,8 +227,7 @@ static int start(struct program *p)
 		return code;
 	err = tree_open(p->store, &p->tree);
 	if (err < 0)
-		return daemon_fail(&p->daemon, EXIT_IO, "cannot read the store %s: %s", p->store_path,
-				   strerror(-err));
+		return daemon_fail(&p->daemon, EXIT_IO, "cannot read the store %s: %s", p->store_path, err_text(err));
 	code = open_front(p);
 	if (code != EXIT_OK)
 		return code;

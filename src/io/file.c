@@ -25,6 +25,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "io/filefd.h"
 #include "util/err.h"
 #include "util/log.h"
@@ -349,10 +350,8 @@ static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
 
 	if (err)
 		return err;
-	err = fstat(f->fd, &st) ? -errno : 0;
-	if (!err && !S_ISREG(st.st_mode))
-		err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	if (err) {
+	if (fstat(f->fd, &st)) {
+		err = -errno;
 		close(f->fd);
 		return err;
 	}
@@ -368,7 +367,7 @@ static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
 
 static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
 {
-	int err, oflags = (flags & IO_RDONLY ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	int err, oflags = flags & IO_RDONLY ? O_RDONLY : O_RDWR;
 	struct file_dir *d = to_dir(dir);
 	struct file *f;
 
@@ -403,25 +402,29 @@ static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, s
 
 /* A reference that keeps the space of a file from being freed inside the system call that takes its
  * last name: closing it, without the lock, does that. -1 where there is no such file. */
-static int name_keep(struct file_dir *d, const char *name)
+static int name_keep(int dirfd, const char *name)
 {
-	return openat(d->dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
 static int file_dir_unlink(struct io_dir *dir, const char *name)
 {
 	struct file_dir *d = to_dir(dir);
-	int keep = name_keep(d, name);
-	int err;
+	const char *last;
+	int parent, keep, err = fd_parent(d, name, &parent, &last);
 
+	if (err)
+		return err;
+	keep = name_keep(parent, last);
 	lock_acquire(&d->names);
 	err = fd_hold_name(d, name);
 	if (!err)
-		err = unlinkat(d->dirfd, name, 0) ? -errno : 0;
+		err = beneath_unlink_at(parent, last, name);
 	fd_release_name(d, name, err ? NAME_STAYS : NAME_GONE, NULL);
 	lock_release(&d->names);
 	if (keep >= 0)
 		close(keep);
+	beneath_parent_end(d->dirfd, parent);
 	return err;
 }
 
@@ -429,16 +432,24 @@ static int file_dir_rename(struct io_dir *dir, const char *from, const char *to)
 {
 	struct file_dir *d = to_dir(dir);
 	bool same = strcmp(from, to) == 0;
-	int keep = name_keep(d, to);
-	int err;
+	const char *from_last, *to_last;
+	int from_parent, to_parent, keep, err = fd_parent(d, from, &from_parent, &from_last);
 
+	if (err)
+		return err;
+	err = fd_parent(d, to, &to_parent, &to_last);
+	if (err) {
+		beneath_parent_end(d->dirfd, from_parent);
+		return err;
+	}
+	keep = name_keep(to_parent, to_last);
 	lock_acquire(&d->names);
 	err = fd_hold_name(d, from);
 	if (!err && !same)
 		err = fd_hold_name(d, to);
 	if (!err)
 		do
-			err = renameat(d->dirfd, from, d->dirfd, to) ? -errno : 0;
+			err = beneath_rename_at(from_parent, from_last, to_parent, to_last, to);
 		while (ballast_yield(&d->ballast, err, 0));
 	if (!same)
 		fd_release_name(d, to, err ? NAME_STAYS : NAME_GONE, NULL);
@@ -446,26 +457,19 @@ static int file_dir_rename(struct io_dir *dir, const char *from, const char *to)
 	lock_release(&d->names);
 	if (keep >= 0)
 		close(keep);
+	beneath_parent_end(d->dirfd, from_parent);
+	beneath_parent_end(d->dirfd, to_parent);
 	return err;
 }
 
 static int file_dir_mkdir(struct io_dir *dir, const char *name)
 {
-	struct file_dir *d = to_dir(dir);
-	struct stat st;
-
-	if (mkdirat(d->dirfd, name, 0700) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -errno;
-	if (fstatat(d->dirfd, name, &st, 0))
-		return -errno;
-	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	return beneath_mkdir(to_dir(dir)->dirfd, name);
 }
 
 static int file_dir_sync(struct io_dir *dir, const char *name)
 {
-	int fd, err = fd_open(to_dir(dir), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, &fd);
+	int fd, err = fd_open(to_dir(dir), name, O_RDONLY | O_DIRECTORY, &fd);
 
 	if (err)
 		return err;
@@ -479,7 +483,7 @@ static int file_dir_sync(struct io_dir *dir, const char *name)
 static int file_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
 			 void *ctx)
 {
-	int fd, err = fd_open(to_dir(dir), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, &fd);
+	int fd, err = fd_open(to_dir(dir), name, O_RDONLY | O_DIRECTORY, &fd);
 	struct dirent *e;
 	DIR *s;
 

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "util/err.h"
 #include "util/log.h"
 
@@ -136,21 +137,14 @@ static bool fd_relieve_locked(struct file_dir *d, int err)
 
 static int fd_reopen_locked(struct file *f)
 {
-	int fd, err, flags = (f->rdonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-	struct stat st;
+	int fd, err;
 
-	do {
-		fd = openat(f->dir->dirfd, f->name, flags);
-		err = fd < 0 ? -errno : 0;
-	} while (err && fd_relieve_locked(f->dir, err));
-	if (err)
-		return err;
-	if (fstat(fd, &st) || st.st_dev != f->dev || st.st_ino != f->ino) {
-		close(fd);
-		return -ESTALE;
-	}
-	f->fd = fd;
-	return 0;
+	do
+		err = beneath_reopen(f->dir->dirfd, f->name, f->rdonly ? O_RDONLY : O_RDWR, f->dev, f->ino, &fd);
+	while (err && fd_relieve_locked(f->dir, err));
+	if (!err)
+		f->fd = fd;
+	return err;
 }
 
 static int fd_get_locked(struct file *f)
@@ -229,16 +223,14 @@ static bool may_have_lease(int fd)
 bool fd_has_writers(struct file *f)
 {
 	bool has = true;
-	struct stat st;
 	int fd;
 
 	lock_acquire(&f->dir->table);
 	if (!f->users && !f->nameless) {
 		lru_remove_locked(f);
 		fd_close(f);
-		fd = openat(f->dir->dirfd, f->name, O_RDONLY | O_CLOEXEC);
-		if (fd >= 0) {
-			has = fstat(fd, &st) || st.st_dev != f->dev || st.st_ino != f->ino || !may_have_lease(fd);
+		if (!beneath_reopen(f->dir->dirfd, f->name, O_RDONLY, f->dev, f->ino, &fd)) {
+			has = !may_have_lease(fd);
 			close(fd);
 		}
 	}
@@ -360,24 +352,38 @@ void fd_set_budget(struct file_dir *d, unsigned n)
 
 /* ---- names ---- */
 
+/* True: a descriptor is free, or may be soon. */
+static bool fd_wait(struct file_dir *d, int err, unsigned *waits)
+{
+	bool again;
+
+	if (!err)
+		return false;
+	lock_acquire_nested(&d->table);
+	again = fd_relieve_locked(d, err);
+	lock_release(&d->table);
+	return again || err_wait(err, waits);
+}
+
 int fd_open(struct file_dir *d, const char *name, int oflags, int *out)
 {
 	unsigned waits = 0;
-	bool again;
-	int fd, err;
+	int err;
 
-	do {
-		fd = openat(d->dirfd, name, oflags, 0600);
-		err = fd < 0 ? -errno : 0;
-		again = false;
-		if (err) {
-			lock_acquire_nested(&d->table);
-			again = fd_relieve_locked(d, err);
-			lock_release(&d->table);
-		}
-	} while (again || err_wait(err, &waits));
-	if (!err)
-		*out = fd;
+	do
+		err = beneath_open(d->dirfd, name, oflags, out);
+	while (fd_wait(d, err, &waits));
+	return err;
+}
+
+int fd_parent(struct file_dir *d, const char *name, int *parent, const char **last)
+{
+	unsigned waits = 0;
+	int err;
+
+	do
+		err = beneath_parent(d->dirfd, name, parent, last);
+	while (fd_wait(d, err, &waits));
 	return err;
 }
 

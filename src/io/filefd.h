@@ -82,8 +82,11 @@ static inline bool fd_tracks_end(const struct file *f)
 	return f->has_end && !atomic_load(&f->shared);
 }
 
-/* openat that closes idle files when the process has no descriptors left. */
+/* beneath_open that closes idle files when the process has no descriptors left. */
 int fd_open(struct file_dir *d, const char *name, int oflags, int *out);
+
+/* beneath_parent in the same way. */
+int fd_parent(struct file_dir *d, const char *name, int *parent, const char **last);
 
 /* The fate of a file's name: it stays, is another file's or nobody's, or has become `to`. */
 enum name_fate { NAME_STAYS, NAME_GONE, NAME_MOVES };

@@ -12,6 +12,7 @@
 
 #include "io/io.h"
 #include "io/pages.h"
+#include "util/err.h"
 #include "util/lock.h"
 
 #define MEM_SPACE ((uint64_t)1 << 40)
@@ -382,7 +383,8 @@ static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsig
 		if (flags & IO_EXCL)
 			return -EEXIST;
 		if (!is_file != !(*slot)->inode)
-			return is_file ? -EISDIR : -ENOTDIR;
+			return err_corrupt(name, 0, "it is a %s, not a %s", is_file ? "directory" : "regular file",
+					   is_file ? "regular file" : "directory");
 		*out = *slot;
 		return 0;
 	}
@@ -453,7 +455,7 @@ static int mem_dir_unlink(struct io_dir *dir, const char *name)
 	if (!e)
 		err = -ENOENT;
 	else if (!e->inode)
-		err = -EISDIR;
+		err = err_corrupt(name, 0, "it is a directory, not a regular file");
 	else
 		*slot = e->next;
 	lock_release(&d->lock);
@@ -479,7 +481,7 @@ static int mem_rename_locked(struct mem_disk *d, const char *from, struct mem_en
 	if (!e->inode)
 		return -EOPNOTSUPP;
 	if (*over && !(*over)->inode)
-		return -EISDIR;
+		return err_corrupt(to->name, 0, "it is a directory, not a regular file");
 	to->inode = e->inode;
 	if (*over) {
 		*old = (*over)->inode;

@@ -212,9 +212,9 @@ static void failed(struct commit *c, int err)
 
 	stats_add(STAT_COMMIT_FAILURES, 1);
 	if (err_is_passing(err) && !meta_failed(s->meta))
-		log_warn("commit failed: %s; it is tried again", strerror(-err));
+		log_warn("commit failed: %s; it is tried again", err_text(err));
 	else if (!atomic_exchange(&s->read_only, true))
-		log_error("commit failed: %s; the store is read-only until it is mounted again", strerror(-err));
+		log_error("commit failed: %s; the store is read-only until it is mounted again", err_text(err));
 }
 
 /* Step 5. HEAD comes first: a follower must not find that its layers are gone. Without space for HEAD (or a descriptor) the

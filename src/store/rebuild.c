@@ -24,6 +24,7 @@
 #include "store/layers/inside.h"
 #include "store/ref.h"
 #include "util/clock.h"
+#include "util/err.h"
 #include "util/log.h"
 #include "util/number.h"
 
@@ -445,25 +446,28 @@ static int put_all(struct rebuild *r)
 	return err ? err : meta_commit_locked(r->m);
 }
 
+/* Something has the name, be it a file or not. */
+static bool is_there(struct io_dir *dir, const char *name)
+{
+	struct io *f;
+	int err = io_open(dir, name, IO_RDONLY, &f);
+
+	if (!err)
+		io_close(f);
+	return err != -ENOENT;
+}
+
 /* meta.db and its log keep their bytes under another name. */
 static int set_aside(struct rebuild *r, bool replace, const char *shown, struct store_refusal *why)
 {
 	static const char *const files[] = { "meta.db", "meta.db-wal", "meta.db-shm" };
-	struct io *f;
-	int err = io_open(r->s->dir, "meta.db", IO_RDONLY, &f);
+	int err;
 
-	if (err == -ENOENT)
-		err = 0;
-	else if (!err)
-		io_close(f);
-	else
-		return err;
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		char to[80];
 
-		if (io_open(r->s->dir, files[i], IO_RDONLY, &f))
+		if (!is_there(r->s->dir, files[i]))
 			continue;
-		io_close(f);
 		if (!replace && i == 0) {
 			snprintf(why->text, sizeof(why->text),
 				 "%s: meta.db is there; --force rebuilds all the same, and keeps it as meta.db.before-rebuild", shown);
@@ -538,7 +542,7 @@ int store_rebuild(struct io_dir *dir, const char *shown, bool replace, void (*sa
 	free(r.parents);
 	store_close(r.s);
 	if (err && !why->text[0])
-		snprintf(why->text, sizeof(why->text), "%s: %s", shown, strerror(-err));
+		snprintf(why->text, sizeof(why->text), "%s: %s", shown, err_text(err));
 	if (!err)
 		*out = r.report;
 	return err;

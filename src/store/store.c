@@ -24,6 +24,7 @@
 #include "store/mark.h"
 #include "store/meta.h"
 #include "util/clock.h"
+#include "util/err.h"
 #include "util/log.h"
 #include "util/work.h"
 
@@ -45,6 +46,12 @@ static int refuse(struct store_refusal *why, int err, const char *fmt, ...)
 	vsnprintf(why->text, sizeof(why->text), fmt, ap);
 	va_end(ap);
 	return err;
+}
+
+/* -EUCLEAN names the file by itself. */
+static int refuse_file(struct store_refusal *why, int err, const char *shown, const char *name)
+{
+	return err == -EUCLEAN ? refuse(why, err, "%s/%s", shown, err_text(err)) : refuse(why, err, "%s/%s: %s", shown, name, strerror(-err));
 }
 
 /* The lock file says "PID\n" or "PID closing\n". */
@@ -74,7 +81,7 @@ static int take_lock(struct store *s, const char *shown, struct store_refusal *w
 	size_t n;
 
 	if (err)
-		return refuse(why, err, "%s/lock: %s", shown, strerror(-err));
+		return refuse_file(why, err, shown, "lock");
 	while ((err = io_lock(s->lock, 0, 0))) {
 		if (err != -EWOULDBLOCK)
 			return refuse(why, err, "%s/lock: %s", shown, strerror(-err));
@@ -127,7 +134,7 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 		io_close(f);
 	}
 	if (err)
-		return refuse(why, err, "%s/SPILLFS: %s", shown, strerror(-err));
+		return refuse_file(why, err, shown, "SPILLFS");
 	version = mark_version(text);
 	if (!version)
 		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: not the mark of a spillfs store", shown);
@@ -296,7 +303,7 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 		err = layers_open(s, &s->layers);
 	if (err && !why->text[0])
 		refuse(why, err, "%s: the store cannot be opened: %s", shown,
-		       err == -EUCLEAN ? "its data is damaged, see the log" : strerror(-err));
+		       err_text(err));
 	return err;
 }
 

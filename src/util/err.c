@@ -7,8 +7,10 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "util/clock.h"
+#include "util/lock.h"
 #include "util/log.h"
 #include "util/stats.h"
 
@@ -16,6 +18,10 @@
 #define ERR_WAIT_NS_MIN (1l << 20)
 #define ERR_WAIT_DOUBLINGS 7
 #define ERR_WAITS_MAX 45
+
+/* "OBJECT at byte OFF: WHAT" of the last report; "": none. */
+static struct lock last_lock = { PTHREAD_MUTEX_INITIALIZER, RANK_MEM };
+static char last[640];
 
 static void (*listener)(void *ctx, const char *object, uint64_t off_bytes, const char *text);
 static void *listener_ctx;
@@ -39,18 +45,48 @@ bool err_wait(int err, unsigned *waits)
 	return true;
 }
 
+/* True: it is another one than the last. */
+static bool keep_report(const char *report)
+{
+	bool news;
+
+	lock_acquire_nested(&last_lock);
+	news = strcmp(last, report) != 0;
+	strcpy(last, report);
+	lock_release(&last_lock);
+	return news;
+}
+
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 {
-	char text[256];
+	char text[256], report[sizeof(last)];
+	bool news;
 	va_list ap;
 
 	va_start(ap, what);
 	vsnprintf(text, sizeof(text), what, ap);
 	va_end(ap);
 	stats_add(STAT_CORRUPTIONS, 1);
+	if (off_bytes)
+		snprintf(report, sizeof(report), "%.300s at byte %" PRIu64 ": %s", object, off_bytes, text);
+	else
+		snprintf(report, sizeof(report), "%.300s: %s", object, text);
+	news = keep_report(report);
 	if (listener)
 		listener(listener_ctx, object, off_bytes, text);
-	else
+	else if (news)
 		log_error("corrupt: %s at byte %" PRIu64 ": %s", object, off_bytes, text);
 	return -EUCLEAN;
+}
+
+const char *err_text(int err)
+{
+	static _Thread_local char text[sizeof(last)];
+
+	if (err != -EUCLEAN)
+		return strerror(-err);
+	lock_acquire_nested(&last_lock);
+	strcpy(text, last);
+	lock_release(&last_lock);
+	return *text ? text : strerror(-err);
 }

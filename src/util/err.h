@@ -32,10 +32,12 @@ static inline bool err_is_passing(int err)
  * after some 5 s the answer is false. May be called under locks. */
 bool err_wait(int err, unsigned *waits);
 
-/* Logs "corrupt: OBJECT at byte OFF: WHAT" and returns -EUCLEAN. Thread-safe, never blocks on locks
+/* Logs "corrupt: OBJECT at byte OFF: WHAT", unless the last report was the same, and returns -EUCLEAN. Thread-safe, never blocks on locks
  * other than the log's. `what` is a printf format. */
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 	__attribute__((format(printf, 3, 4)));
+/* An error for people: of -EUCLEAN what was reported last, "OBJECT at byte OFF: WHAT", else strerror. Valid until the thread asks again. */
+const char *err_text(int err);
 /* For tools: reports go to fn instead of the log, until fn is NULL again. Process-wide; not while other threads may
  * report. */
 void err_set_listener(void (*fn)(void *ctx, const char *object, uint64_t off_bytes, const char *text), void *ctx);

@@ -324,10 +324,10 @@ static void names_script(struct io_dir *d)
 	CHECK_EQ(io_open(d, "no/f", IO_CREATE, &f), -ENOENT);
 	CHECK_EQ(io_open(d, "sub/f", 0, &f), -ENOENT);
 	CHECK_EQ(io_open(d, "/sub/f", IO_CREATE, &f), -EINVAL);
-	CHECK_EQ(io_open(d, "sub", 0, &f), -EISDIR);
+	CHECK_EQ(io_open(d, "sub", 0, &f), -EUCLEAN);
 	CHECK_OK(io_open(d, "sub/f", IO_CREATE | IO_EXCL, &f));
 	CHECK_EQ(io_open(d, "sub/f", IO_CREATE | IO_EXCL, &g), -EEXIST);
-	CHECK_EQ(io_mkdir(d, "sub/f"), -ENOTDIR);
+	CHECK_EQ(io_mkdir(d, "sub/f"), -EUCLEAN);
 	CHECK_OK(io_open(d, "sub/f", IO_RDONLY, &g));
 	CHECK_OK(io_pwrite(f, &c, 1, 0));
 	CHECK_EQ(io_pwrite(g, &c, 1, 0), -EBADF);
@@ -363,7 +363,7 @@ static void names_script(struct io_dir *d)
 	CHECK_EQ(io_dir_sync(d, "none"), -ENOENT);
 	CHECK_OK(io_space(d, &total, &avail));
 	CHECK(avail <= total && total > 0);
-	CHECK_EQ(io_unlink(d, "sub"), -EISDIR);
+	CHECK_EQ(io_unlink(d, "sub"), -EUCLEAN);
 	CHECK_EQ(io_unlink(d, "none"), -ENOENT);
 	CHECK_OK(io_unlink(d, "i"));
 	CHECK_OK(io_pread(f, &c, 1, 0));

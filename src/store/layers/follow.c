@@ -18,6 +18,7 @@
 #include "store/layers/inside.h"
 #include "store/ref.h"
 #include "store/store.h"
+#include "util/err.h"
 #include "util/log.h"
 #include "util/vec.h"
 
@@ -93,7 +94,7 @@ static int read_head(struct layers *ls, uint64_t *out)
 		*out = 0;
 		return 0;
 	}
-	return err ? err : ref_head_parse(text, out) ? -EUCLEAN : 0;
+	return err ? err : ref_head_parse(text, out) ? err_corrupt("layers/HEAD", 0, "it names no layer") : 0;
 }
 
 struct listing {
@@ -339,7 +340,7 @@ int layers_follow(struct layers *ls, bool *changed)
 	ls->follow_error = err;
 	lock_release(&ls->lock);
 	if (tell)
-		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, strerror(-err));
+		log_warn("layers/HEAD: layer %llu cannot be followed yet: %s", (unsigned long long)head, err_text(err));
 	return err;
 }
 

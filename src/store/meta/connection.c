@@ -59,9 +59,10 @@ int meta_errno(struct meta *m, int rc)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return -EBUSY;
+	case SQLITE_CANTOPEN:
 	case SQLITE_IOERR:
-		if (m->db && sqlite3_extended_errcode(m->db) == SQLITE_IOERR_DATA)
-			return -EUCLEAN; /* logged by the VFS */
+		if (m->db && (sqlite3_extended_errcode(m->db) == SQLITE_IOERR_DATA || sqlite3_system_errno(m->db) == EUCLEAN))
+			return -EUCLEAN; /* logged by the VFS, or by io/ */
 		if (m->db && sqlite3_system_errno(m->db) == EFBIG) {
 			log_error("meta.db: it may not get longer (RLIMIT_FSIZE)");
 			return -EFBIG;
@@ -308,7 +309,7 @@ int meta_open(struct io_dir *dir, struct meta **out)
 	m->cache_bytes = META_CACHE_BYTES;
 	err = meta_vfs_open(dir, "meta.db", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &m->vfs, &rc);
 	if (err) {
-		err = rc == SQLITE_OK ? err : meta_errno(m, rc);
+		err = rc == SQLITE_OK || err == -EUCLEAN ? err : meta_errno(m, rc);
 	} else {
 		m->db = meta_vfs_db(m->vfs);
 		err = configure(m);

@@ -576,9 +576,10 @@ int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_v
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(v->db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
 	if (rc != SQLITE_OK) {
+		err = rc == SQLITE_NOMEM ? -ENOMEM : atomic_load(&v->last_error) == EUCLEAN ? -EUCLEAN : -EIO;
 		*rc_out = rc;
 		meta_vfs_close(v);
-		return rc == SQLITE_NOMEM ? -ENOMEM : -EIO;
+		return err;
 	}
 	*out = v;
 	return 0;

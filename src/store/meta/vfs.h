@@ -26,7 +26,8 @@ struct io;
 struct io_dir;
 struct meta_vfs;
 
-/* Opens NAME in dir (which outlives it), with the flags of sqlite3_open_v2. 0, -ENOMEM, or -EIO: *rc_out is SQLite's code then. */
+/* Opens NAME in dir (which outlives it), with the flags of sqlite3_open_v2. 0, -ENOMEM, -EUCLEAN (something
+ * is no regular file, as io/ has told), or -EIO: *rc_out is SQLite's code then. */
 int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_vfs **out, int *rc_out);
 /* Closes the connection, all of whose statements are finalized. */
 void meta_vfs_close(struct meta_vfs *v);

@@ -19,6 +19,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "tool/check/inside.h"
 #include "util/clock.h"
 
@@ -63,13 +64,12 @@ static int held(struct check *c, const char *text)
  * the file alone and lets others look, too. */
 static int take_lock(struct check *c)
 {
-	int tries = 0;
+	int tries = 0, err = beneath_open(c->dirfd, "lock", c->repair ? O_RDWR | O_CREAT : O_RDONLY, &c->lock_fd);
 
-	c->lock_fd = openat(c->dirfd, "lock", (c->repair ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
-	if (c->lock_fd < 0 && errno == ENOENT)
+	if (err == -ENOENT)
 		return 0; /* nobody has it */
-	if (c->lock_fd < 0)
-		return check_fail(c, -errno, "lock: %s", strerror(errno));
+	if (err)
+		return check_fail_file(c, err, "lock");
 	while (flock(c->lock_fd, (c->repair ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
 		char text[64];
 		ssize_t n;
@@ -89,17 +89,22 @@ static int take_lock(struct check *c)
 	return 0;
 }
 
-static int open_store(struct check *c)
+static bool is_there(struct check *c, const char *name)
 {
 	struct stat st;
+
+	return fstatat(c->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static int open_store(struct check *c)
+{
 
 	c->dirfd = open(c->shown, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->dirfd < 0)
 		return check_fail(c, -errno, "%s", strerror(errno));
 	/* Its mark may be what is damaged. */
-	if (fstatat(c->dirfd, "SPILLFS", &st, 0) < 0 &&
-	    (fstatat(c->dirfd, "meta.db", &st, 0) < 0 || fstatat(c->dirfd, "layers", &st, 0) < 0 ||
-	     fstatat(c->dirfd, "pool", &st, 0) < 0 || fstatat(c->dirfd, "columns", &st, 0) < 0))
+	if (!is_there(c, "SPILLFS") &&
+	    !(is_there(c, "meta.db") && is_there(c, "layers") && is_there(c, "pool") && is_there(c, "columns")))
 		return check_fail(c, -ENOTDIR, "not a spillfs store");
 	return take_lock(c);
 }

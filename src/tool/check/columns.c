@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "array/array.h"
+#include "io/beneath.h"
 #include "tool/check/inside.h"
 
 #define READ_BYTES (1u << 20)
@@ -35,13 +36,22 @@ static int new_number(struct check *c, int64_t *out)
 			    " FROM inodes), 0), coalesce((SELECT max(number) FROM temp.column_file), 0))", "");
 }
 
+/* Closes it, too. */
+static int set_length(int fd, int64_t size)
+{
+	int err = ftruncate(fd, size) < 0 || fsync(fd) < 0 ? -errno : 0;
+
+	close(fd);
+	return err;
+}
+
 /* ino gets a new column file: a copy of file number `from`, or a hole if that is 0. */
 static int give_file(struct check *c, int64_t ino, int64_t from, int64_t size)
 {
 	char name[32], from_name[32];
 	struct stat st = { 0 };
 	int64_t number;
-	int fd, dir, err = new_number(c, &number);
+	int fd, err = new_number(c, &number);
 
 	if (err)
 		return err;
@@ -50,18 +60,16 @@ static int give_file(struct check *c, int64_t ino, int64_t from, int64_t size)
 	if (from) {
 		err = check_copy_file(c, c->dirfd, from_name, c->dirfd, name);
 	} else {
-		fd = openat(c->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		err = fd < 0 || ftruncate(fd, size) < 0 || fsync(fd) < 0 ? -errno : 0;
-		if (fd >= 0)
-			close(fd);
+		err = beneath_open(c->dirfd, name, O_WRONLY | O_CREAT | O_EXCL, &fd);
+		if (!err)
+			err = set_length(fd, size);
 	}
-	dir = openat(c->dirfd, "columns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (!err && (dir < 0 || fsync(dir) < 0 || fstatat(c->dirfd, name, &st, 0) < 0))
-		err = -errno;
-	if (dir >= 0)
-		close(dir);
+	if (!err)
+		err = check_sync_dir(c, "columns");
+	if (!err)
+		err = beneath_stat(c->dirfd, name, &st);
 	if (err)
-		return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", name, strerror(-err));
+		return err == -ECANCELED ? err : check_fail_file(c, err, name);
 	err = check_change(c, "INSERT INTO temp.column_file VALUES(?,?)", "ii", number, (int64_t)st.st_size);
 	if (err)
 		return err;
@@ -92,11 +100,10 @@ static int stretch(struct check *c, struct check_deferred *d)
 	int fd, err;
 
 	column_name(d->number, name);
-	fd = openat(c->dirfd, name, O_WRONLY | O_CLOEXEC);
-	err = fd < 0 || ftruncate(fd, d->size_bytes) < 0 || fsync(fd) < 0 ? -errno : 0;
-	if (fd >= 0)
-		close(fd);
-	return err ? check_fail(c, err, "%s: %s", name, strerror(-err)) : 0;
+	err = beneath_open(c->dirfd, name, O_WRONLY, &fd);
+	if (!err)
+		err = set_length(fd, d->size_bytes);
+	return err ? check_fail_file(c, err, name) : 0;
 }
 
 /* ino, size, number, size of the file */
@@ -155,13 +162,13 @@ int check_pass_columns(struct check *c)
 static int delete_file(struct check *c, struct check_deferred *d)
 {
 	char name[32];
-	int dir = openat(c->dirfd, "columns", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	int err;
 
 	column_name(d->number, name);
-	err = dir < 0 || unlinkat(c->dirfd, name, 0) < 0 || fsync(dir) < 0 ? -errno : 0;
-	if (dir >= 0)
-		close(dir);
-	return err ? check_fail(c, err, "%s: %s", name, strerror(-err)) : 0;
+	err = beneath_unlink(c->dirfd, name);
+	if (!err)
+		err = check_sync_dir(c, "columns");
+	return err ? check_fail_file(c, err, name) : 0;
 }
 
 /* number, size */
@@ -194,8 +201,11 @@ static int leftover(struct check *c, sqlite3_value **v)
 
 int check_pass_leftovers(struct check *c)
 {
-	int err = check_list_numbered(c, &column_files);
+	struct check_numbered files = column_files;
+	int err;
 
+	files.told = true;
+	err = check_list_numbered(c, &files);
 	return err ? err : check_rows(c, "SELECT number, size FROM temp.column_file"
 				      " WHERE number NOT IN (SELECT file FROM inodes WHERE kind=" CHECK_COLUMN ") ORDER BY number",
 				      c->nfound ? lost_file : leftover);
@@ -211,11 +221,13 @@ static int read_range(struct check *c, const char *name, uint64_t off, uint64_t 
 {
 	struct reading *all = c->ctx;
 	char *buf = malloc(READ_BYTES);
-	int fd = openat(c->dirfd, name, O_RDONLY | O_CLOEXEC), err = buf ? 0 : -ENOMEM;
+	int fd = -1, err = buf ? 0 : -ENOMEM, opened = beneath_open(c->dirfd, name, O_RDONLY, &fd);
 
 	while (!err && len) {
-		ssize_t n = fd < 0 ? -1 : pread(fd, buf, len < READ_BYTES ? (size_t)len : READ_BYTES, (off_t)off);
+		ssize_t n = opened ? -1 : pread(fd, buf, len < READ_BYTES ? (size_t)len : READ_BYTES, (off_t)off);
 
+		if (opened)
+			errno = -opened;
 		if (n < 0 && errno == EINTR && !check_cancelled())
 			continue;
 		if (n <= 0) {

@@ -15,11 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "io/io.h"
 #include "store/classes.h"
 #include "store/meta/vfs.h"
 #include "tool/check/inside.h"
 #include "util/clock.h"
+#include "util/err.h"
 
 int check_db_fail(struct check *c)
 {
@@ -62,7 +64,8 @@ static int open_alone(struct check *c, const char *path)
 		err = meta_vfs_open(c->vfs_dir, "meta.db", SQLITE_OPEN_READWRITE, &c->vfs, &rc);
 	if (err) {
 		close_db(c);
-		return check_fail(c, err, "meta.db: %s", rc == SQLITE_OK ? strerror(-err) : sqlite3_errstr(rc));
+		return rc == SQLITE_OK || err == -EUCLEAN ? check_fail_file(c, err, "meta.db") :
+							     check_fail(c, err, "meta.db: %s", sqlite3_errstr(rc));
 	}
 	c->db = meta_vfs_db(c->vfs);
 	return 0;
@@ -129,7 +132,7 @@ static int copy_db(struct check *c)
 	if (to >= 0)
 		close(to);
 	if (err && err != -ECANCELED)
-		check_fail(c, err, "cannot copy meta.db to %s: %s", c->copy_dir, strerror(-err));
+		check_fail(c, err, "cannot copy meta.db to %s: %s", c->copy_dir, err_text(err));
 	return err;
 }
 
@@ -154,9 +157,12 @@ int check_db_read(struct check *c)
 {
 	char path[64];
 	struct stat st;
-	int err;
+	int fd, err = beneath_open(c->dirfd, "meta.db", O_RDONLY, &fd);
 
-	c->killed = fstatat(c->dirfd, "meta.db-wal", &st, 0) == 0 && st.st_size;
+	if (err)
+		return check_fail_file(c, err, "meta.db");
+	close(fd); /* SQLite opens it by itself */
+	c->killed = fstatat(c->dirfd, "meta.db-wal", &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_size || !S_ISREG(st.st_mode));
 	if (!c->killed) {
 		snprintf(path, sizeof(path), "file:/proc/self/fd/%d/meta.db?immutable=1", c->dirfd);
 		err = open_unchanged(c, path);
@@ -180,11 +186,10 @@ int check_db_file(struct check *c)
 
 	if (dir < 0)
 		return -errno;
-	fd = openat(dir, "meta.db", O_RDONLY | O_CLOEXEC);
-	err = -errno;
+	err = beneath_open(dir, "meta.db", O_RDONLY, &fd);
 	if (c->copy_dir)
 		close(dir);
-	return fd < 0 ? err : fd;
+	return err ? err : fd;
 }
 
 int check_db_write(struct check *c)

@@ -10,9 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "tool/check/inside.h"
 
 #define COPY_BYTES (1u << 20)
+#define TEXT_BYTES_MAX 4096u
 
 int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
 {
@@ -47,15 +49,15 @@ int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint6
 
 int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname)
 {
-	int in = openat(from, name, O_RDONLY | O_CLOEXEC), out = -1, err = in < 0 ? -errno : 0;
+	int in = -1, out = -1, err = beneath_open(from, name, O_RDONLY, &in);
 	struct stat st;
 
 	if (!err && fstat(in, &st) < 0)
 		err = -errno;
-	if (!err) {
-		out = openat(to, newname, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		err = out < 0 ? -errno : check_copy_range(c, in, 0, out, 0, (uint64_t)st.st_size);
-	}
+	if (!err)
+		err = beneath_open(to, newname, O_WRONLY | O_CREAT | O_EXCL, &out);
+	if (!err)
+		err = check_copy_range(c, in, 0, out, 0, (uint64_t)st.st_size);
 	if (!err && (fsync(out) < 0 || fsync(to) < 0))
 		err = -errno;
 	if (in >= 0)
@@ -63,7 +65,52 @@ int check_copy_file(struct check *c, int from, const char *name, int to, const c
 	if (out >= 0)
 		close(out);
 	if (err && out >= 0)
-		unlinkat(to, newname, 0);
+		beneath_unlink(to, newname);
+	return err;
+}
+
+int check_read_text(struct check *c, const char *path, char **out)
+{
+	char *text = calloc(1, TEXT_BYTES_MAX + 1);
+	int fd, err = text ? beneath_open(c->dirfd, path, O_RDONLY, &fd) : -ENOMEM;
+
+	if (!err) {
+		err = pread(fd, text, TEXT_BYTES_MAX, 0) < 0 ? -errno : 0;
+		close(fd);
+	}
+	if (err) {
+		free(text);
+		return err;
+	}
+	*out = text;
+	return 0;
+}
+
+int check_replace(struct check *c, const char *path, const char *tmp, const char *text)
+{
+	int fd, err = beneath_open(c->dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC, &fd);
+	size_t len = strlen(text);
+	ssize_t n;
+
+	if (err)
+		return err;
+	n = write(fd, text, len);
+	if (n < 0 || fsync(fd) < 0)
+		err = -errno;
+	else if (n != (ssize_t)len)
+		err = -ENOSPC;
+	close(fd);
+	return err ? err : beneath_rename(c->dirfd, tmp, path);
+}
+
+int check_sync_dir(struct check *c, const char *path)
+{
+	int fd, err = beneath_open(c->dirfd, path, O_RDONLY | O_DIRECTORY, &fd);
+
+	if (err)
+		return err;
+	err = fsync(fd) < 0 ? -errno : 0;
+	close(fd);
 	return err;
 }
 

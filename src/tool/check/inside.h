@@ -103,6 +103,8 @@ void check_remark(struct check *c, const char *fmt, ...) __attribute__((format(p
 void check_mended(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* An operational failure, on stderr; returns err. */
 int check_fail(struct check *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same with a file of the store, from io/beneath.h. */
+int check_fail_file(struct check *c, int err, const char *path);
 /* Progress of a pass that reads much; -ECANCELED after SIGINT. */
 int check_tick(struct check *c, uint64_t done_bytes, uint64_t total_bytes);
 bool check_cancelled(void);
@@ -167,6 +169,11 @@ int check_touched(struct check *c, int64_t ino);
 int check_copy_range(struct check *c, int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
 /* Copies a file of directory `from` into directory `to`, durably. */
 int check_copy_file(struct check *c, int from, const char *name, int to, const char *newname);
+/* The beginning of a small file, as text; free it. */
+int check_read_text(struct check *c, const char *path, char **out);
+/* A small file gets a new text at once: written to tmp, synced, renamed. The directory is not synced. */
+int check_replace(struct check *c, const char *path, const char *tmp, const char *text);
+int check_sync_dir(struct check *c, const char *path);
 int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferred *d), int64_t number, int64_t size);
 
 /* Directories of the store (listing.c). */
@@ -176,6 +183,7 @@ int check_list(struct check *c, const char *dir, int (*each)(struct check *c, vo
 /* A directory of files whose names are numbers from first to last, as number_of_name with this width. */
 struct check_numbered {
 	const char *dir, *table;
+	bool told; /* a pass before has told what is no regular file */
 	unsigned width;
 	uint64_t first, last;
 };

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "block/format.h"
+#include "io/beneath.h"
 #include "store/meta.h"
 #include "tool/check/log.h"
 
@@ -276,6 +277,7 @@ static int check_layer(struct check *c, sqlite3_value **v)
 	};
 	char path[LAYER_NAME_MAX];
 	struct stat st;
+	int err;
 
 	if (r.number < 1) {
 		check_found(c, "a layer cannot have the number %" PRId64, r.number);
@@ -283,14 +285,15 @@ static int check_layer(struct check *c, sqlite3_value **v)
 	}
 	layer_path((uint64_t)r.number, path);
 	r.path = path;
-	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		if (errno != ENOENT)
-			return check_fail(c, -errno, "%s: %s", path, strerror(errno));
+	err = beneath_stat(c->dirfd, path, &st);
+	if (err && err != -ENOENT)
+		return check_fail_file(c, err, path);
+	if (err) {
 		check_found(c, "%s, of %" PRId64 " bytes, is missing", path, r.bytes);
 		return check_log_add(c, &(struct check_layer){ .number = (uint64_t)r.number, .state = r.state });
 	}
 	if (!S_ISREG(st.st_mode)) {
-		check_found(c, "%s is no file", path);
+		check_found(c, "%s is a %s, not a regular file", path, beneath_kind(st.st_mode));
 		return check_log_add(c, &(struct check_layer){ .number = (uint64_t)r.number, .state = r.state });
 	}
 	if (r.state == META_LAYER_OPEN && (r.bytes < 8 + (int64_t)sizeof(struct layer_header) || r.segment < 0 ||

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "io/beneath.h"
 #include "tool/check/inside.h"
 #include "util/number.h"
 
@@ -18,10 +20,17 @@ static int not_dots(const struct dirent *d)
 int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
 {
 	struct dirent **v;
-	int n = scandirat(c->dirfd, dir, &v, not_dots, alphasort), err = 0;
+	int fd, n, err = beneath_open(c->dirfd, dir, O_RDONLY | O_DIRECTORY, &fd);
 
-	if (n < 0)
-		return -errno;
+	if (err == -EUCLEAN)
+		return check_fail_file(c, err, dir);
+	if (err)
+		return err;
+	n = scandirat(fd, ".", &v, not_dots, alphasort);
+	err = n < 0 ? -errno : 0;
+	close(fd);
+	if (err)
+		return err;
 	for (int i = 0; i < n; i++) {
 		if (!err)
 			err = each(c, ctx, v[i]->d_name);
@@ -37,16 +46,19 @@ static int add_numbered(struct check *c, void *ctx, const char *name)
 	char path[300], sql[64];
 	uint64_t number;
 	struct stat st;
+	int err;
 
 	snprintf(path, sizeof(path), "%s/%s", of->dir, name);
 	if (number_of_name(name, of->width, "", &number) || number < of->first || number > of->last) {
 		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
-	if (fstatat(c->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return check_fail(c, -errno, "%s: %s", path, strerror(errno));
+	err = beneath_stat(c->dirfd, path, &st);
+	if (err)
+		return check_fail_file(c, err, path);
 	if (!S_ISREG(st.st_mode)) {
-		check_found(c, "%s is no regular file", path);
+		if (!of->told)
+			check_found(c, "%s is a %s, not a regular file", path, beneath_kind(st.st_mode));
 		return 0;
 	}
 	snprintf(sql, sizeof(sql), "INSERT INTO %s VALUES(?,?)", of->table);

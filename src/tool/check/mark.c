@@ -15,10 +15,10 @@
 #include <xxhash.h>
 
 #include "block/format.h"
+#include "io/beneath.h"
 #include "store/mark.h"
 #include "store/store.h"
 #include "tool/check/inside.h"
-#include "tool/text.h"
 
 /* The uuid as the header of a layer has it. */
 static int uuid_of_layer(struct check *c, void *ctx, const char *name)
@@ -33,8 +33,7 @@ static int uuid_of_layer(struct check *c, void *ctx, const char *name)
 
 	(void)ctx;
 	snprintf(path, sizeof(path), "layers/%s", name);
-	fd = openat(c->dirfd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (beneath_open(c->dirfd, path, O_RDONLY, &fd))
 		return 0;
 	n = pread(fd, &h, sizeof(h), 0);
 	close(fd);
@@ -48,16 +47,13 @@ static int uuid_of_layer(struct check *c, void *ctx, const char *name)
 static int write_mark(struct check *c)
 {
 	char text[MARK_TEXT_MAX];
-	size_t n = mark_text(STORE_FORMAT_VERSION, c->uuid, text);
-	int err = 0, fd = openat(c->dirfd, "SPILLFS.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int err;
 
-	if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0)
+	mark_text(STORE_FORMAT_VERSION, c->uuid, text);
+	err = check_replace(c, "SPILLFS", "SPILLFS.tmp", text);
+	if (!err && fsync(c->dirfd) < 0)
 		err = -errno;
-	if (fd >= 0)
-		close(fd);
-	if (!err && (renameat(c->dirfd, "SPILLFS.tmp", c->dirfd, "SPILLFS") < 0 || fsync(c->dirfd) < 0))
-		err = -errno;
-	return err ? check_fail(c, err, "SPILLFS: %s", strerror(-err)) : 0;
+	return err ? check_fail_file(c, err, "SPILLFS") : 0;
 }
 
 /* A store without its mark is one all the same if it has the rest. */
@@ -82,7 +78,7 @@ int check_pass_mark(struct check *c)
 	unsigned version;
 	bool valid;
 	char *text;
-	int err = text_read_at(c->dirfd, "SPILLFS", &text);
+	int err = check_read_text(c, "SPILLFS", &text);
 
 	if (err == -ENOENT) {
 		err = mend_mark(c);
@@ -91,7 +87,7 @@ int check_pass_mark(struct check *c)
 		return err;
 	}
 	if (err)
-		return check_fail(c, err, "SPILLFS: %s", strerror(-err));
+		return check_fail_file(c, err, "SPILLFS");
 	version = mark_version(text);
 	valid = version && !mark_uuid(text, c->uuid);
 	free(text);

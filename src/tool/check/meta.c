@@ -73,7 +73,7 @@ int check_pass_database(struct check *c)
 	char sql[64];
 	int err, rc;
 
-	if (fstatat(c->dirfd, "meta.db", &st, 0) < 0 && errno == ENOENT) {
+	if (fstatat(c->dirfd, "meta.db", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
 		check_found(c, "meta.db is missing");
 		return 0;
 	}

@@ -11,33 +11,23 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "store/meta.h"
 #include "store/ref.h"
 #include "tool/check/log.h"
-#include "tool/text.h"
 
 static int write_file(struct check *c, const char *path, const char *text)
 {
-	static const char tmp[] = "layers/ref.tmp";
-	int fd = openat(c->dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), err = 0;
-	size_t len = strlen(text);
+	int err = check_replace(c, path, "layers/ref.tmp", text);
 
-	if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd) < 0)
-		err = -errno;
-	if (fd >= 0)
-		close(fd);
-	if (!err && renameat(c->dirfd, tmp, c->dirfd, path) < 0)
-		err = -errno;
-	return err ? check_fail(c, err, "%s: %s", path, strerror(-err)) : 0;
+	return err ? check_fail_file(c, err, path) : 0;
 }
 
 static int sync_dir(struct check *c, const char *path)
 {
-	int fd = openat(c->dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	int err = check_sync_dir(c, path);
 
-	if (fd >= 0)
-		close(fd);
-	return err ? check_fail(c, err, "%s: %s", path, strerror(-err)) : 0;
+	return err ? check_fail_file(c, err, path) : 0;
 }
 
 /* number */
@@ -68,10 +58,12 @@ static int write_all(struct check *c, struct check_deferred *d)
 	int err = check_rows(c, "SELECT number FROM layers WHERE number=" CHECK_NEWEST_LAYER, write_head);
 
 	(void)d;
-	if (!err && mkdirat(c->dirfd, "layers/refs", 0755) < 0 && errno != EEXIST)
-		err = check_fail(c, -errno, "layers/refs: %s", strerror(errno));
-	if (!err)
-		err = check_rows(c, "SELECT name, layer, time FROM snapshots WHERE " VALID_NAME, write_ref);
+	if (err)
+		return err;
+	err = beneath_mkdir(c->dirfd, "layers/refs");
+	if (err)
+		return check_fail_file(c, err, "layers/refs");
+	err = check_rows(c, "SELECT name, layer, time FROM snapshots WHERE " VALID_NAME, write_ref);
 	if (!err)
 		err = sync_dir(c, "layers/refs");
 	return err ? err : sync_dir(c, "layers");
@@ -105,14 +97,14 @@ static int check_head(struct check *c)
 	int err = check_number(c, 0, &newest, "SELECT " CHECK_NEWEST_LAYER, "");
 
 	if (!err)
-		err = text_read_at(c->dirfd, "layers/HEAD", &text);
+		err = check_read_text(c, "layers/HEAD", &text);
 	if (err == -ENOENT) {
 		if (newest)
 			check_note(c, "layers/HEAD is missing");
 		return 0;
 	}
 	if (err)
-		return check_fail(c, err, "layers/HEAD: %s", strerror(-err));
+		return check_fail_file(c, err, "layers/HEAD");
 	if (ref_head_parse(text, &number)) {
 		text[strlen(text) - (*text && text[strlen(text) - 1] == '\n')] = '\0';
 		err = mend_files(c);
@@ -151,9 +143,9 @@ static int check_ref(struct check *c, void *ctx, const char *name)
 		err = check_number(c, 0, &row_time, "SELECT time FROM snapshots WHERE name=?", "b", name, strlen(name));
 	if (err)
 		return err;
-	err = text_read_at(c->dirfd, path, &text);
+	err = check_read_text(c, path, &text);
 	if (err)
-		return check_fail(c, err, "%s: %s", check_quote(c, path, strlen(path)), strerror(-err));
+		return check_fail_file(c, err, check_quote(c, path, strlen(path)));
 	valid = !ref_parse(text, &number, &time);
 	free(text);
 	if (valid)

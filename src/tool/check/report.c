@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tool/check/inside.h"
+#include "util/err.h"
 
 /* A signal handler has no other way to say so. */
 static volatile sig_atomic_t cancelled;
@@ -112,6 +113,11 @@ int check_fail(struct check *c, int err, const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	return err;
+}
+
+int check_fail_file(struct check *c, int err, const char *path)
+{
+	return err == -EUCLEAN ? check_fail(c, err, "%s", err_text(err)) : check_fail(c, err, "%s: %s", path, strerror(-err));
 }
 
 int check_tick(struct check *c, uint64_t done_bytes, uint64_t total_bytes)

@@ -13,6 +13,7 @@
 
 #include "array/array.h"
 #include "block/pool.h"
+#include "io/beneath.h"
 #include "tool/check/inside.h"
 
 /* Rounds of moving extents apart; one does for two owners. */
@@ -147,10 +148,10 @@ static int missing_file(struct check *c, sqlite3_value **v)
 
 	pool_name(check_int(v[0]), name);
 	if (c->repair) {
-		int fd = openat(c->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		int fd, err = beneath_open(c->dirfd, name, O_RDWR | O_CREAT, &fd);
 
-		if (fd < 0)
-			return check_fail(c, -errno, "%s: %s", name, strerror(errno));
+		if (err)
+			return check_fail_file(c, err, name);
 		close(fd);
 		check_mended(c, "made empty");
 	}
@@ -204,7 +205,7 @@ static int move_extent(struct check *c, int64_t ino, int64_t off)
 {
 	int64_t file, phys, len, end;
 	char name[32];
-	int fd, err = check_number(c, 0, &file, "SELECT file FROM extents WHERE ino=? AND off=?", "ii", ino, off);
+	int fd = -1, err = check_number(c, 0, &file, "SELECT file FROM extents WHERE ino=? AND off=?", "ii", ino, off);
 
 	if (!err)
 		err = check_number(c, 0, &phys, "SELECT phys FROM extents WHERE ino=? AND off=?", "ii", ino, off);
@@ -216,14 +217,15 @@ static int move_extent(struct check *c, int64_t ino, int64_t off)
 	if (err)
 		return err;
 	pool_name(file, name);
-	fd = openat(c->dirfd, name, O_RDWR | O_CLOEXEC);
-	err = fd < 0 ? -errno : check_copy_range(c, fd, (uint64_t)phys, fd, (uint64_t)end, (uint64_t)len);
+	err = beneath_open(c->dirfd, name, O_RDWR, &fd);
+	if (!err)
+		err = check_copy_range(c, fd, (uint64_t)phys, fd, (uint64_t)end, (uint64_t)len);
 	if (!err && fdatasync(fd) < 0)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
 	if (err)
-		return err == -ECANCELED ? err : check_fail(c, err, "%s: %s", name, strerror(-err));
+		return err == -ECANCELED ? err : check_fail_file(c, err, name);
 	err = check_mend(c, "it has a copy of them now", "UPDATE extents SET phys=? WHERE ino=? AND off=?", "iii", end,
 			 ino, off);
 	if (!err)
