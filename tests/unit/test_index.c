@@ -573,6 +573,29 @@ static uint8_t *pack(const uint8_t *plain, size_t len, size_t *len_out)
 	return bytes;
 }
 
+/* An enemy's index with a right checksum: blocks of 0 bytes, by which their numbers would be divided. */
+UNIT_TEST(index_code_refuses_blocks_of_no_bytes)
+{
+	struct index ix;
+	uint8_t *plain, *bytes;
+	size_t len, n;
+	const uint32_t none = 0;
+
+	index_init(&ix);
+	CHECK_OK(index_record_put(add(&ix, 7), &(struct layer_block){ .block = 3, .layer = 1 }));
+	index_find(&ix, 7)->block_bytes = 4096;
+	plain = unpack(&ix, &len);
+	bytes = pack(plain, len, &n);
+	CHECK_OK(decode_exactly(bytes, n));
+	free(bytes);
+	memcpy(plain + sizeof(struct layer_index_head) + offsetof(struct layer_record, block_bytes), &none, sizeof(none));
+	bytes = pack(plain, len, &n);
+	CHECK_EQ(decode_exactly(bytes, n), -EUCLEAN);
+	free(bytes);
+	free(plain);
+	index_fini(&ix);
+}
+
 UNIT_TEST(index_code_keeps_the_stored_bytes) /* decode (1) */
 {
 	static const uint64_t values[] = { 0, 1, UINT32_MAX, 1ull << 40, UINT64_MAX };

@@ -198,6 +198,49 @@ UNIT_TEST(store_gets_the_classes_that_it_lacks)
 	CHECK_OK(world_close(&w));
 }
 
+/* Rows that an enemy has written: a class that does not exist, a size below zero, an attribute without a value, a block size
+ * that is no number. */
+UNIT_TEST(store_rows_of_an_enemy)
+{
+	struct io_dir *disk = world_disk();
+	struct facts good, bad;
+	struct tree_attr a;
+	struct world w;
+	struct meta *m;
+	size_t len = 1;
+	void *value;
+
+	world_open(&w, disk, &world_config);
+	m = w.store->meta;
+	CHECK_OK(world_write(&w, META_INO_LAYERS, "x.f64", "12345678", 8));
+	CHECK_OK(world_walk(&w, "layers/x.f64", &a));
+	CHECK_OK(world_commit(&w));
+	meta_lock(m);
+	CHECK_OK(meta_inode_load_locked(m, a.st.st_ino, &good));
+	bad = good;
+	bad.kind = 9;
+	CHECK_OK(meta_inode_store_locked(m, &bad));
+	CHECK_EQ(meta_inode_load_locked(m, a.st.st_ino, &bad), -EUCLEAN);
+	bad = good;
+	bad.size_bytes = (uint64_t)-8;
+	CHECK_OK(meta_inode_store_locked(m, &bad));
+	CHECK_EQ(meta_inode_load_locked(m, a.st.st_ino, &bad), -EUCLEAN);
+	CHECK_OK(meta_inode_store_locked(m, &good));
+	CHECK_OK(meta_xattr_set_locked(m, a.st.st_ino, "user.none", NULL, 0));
+	CHECK_OK(meta_xattr_get_locked(m, a.st.st_ino, "user.none", &value, &len));
+	CHECK_EQ(len, 0);
+	free(value);
+	CHECK_OK(meta_xattr_set_locked(m, META_INO_LAYERS, "user.spillfs.block_size", "many", 4));
+	CHECK_OK(meta_xattr_set_locked(m, a.st.st_ino, "user.spillfs.block_size", "0", 1));
+	meta_unlock(m);
+	CHECK_OK(world_close(&w));
+	world_open(&w, disk, &world_config);
+	CHECK(world_holds(&w, "layers/x.f64", "12345678", 8));
+	CHECK_OK(world_write(&w, META_INO_LAYERS, "y.f64", "12345678", 8));
+	CHECK(world_holds(&w, "layers/y.f64", "12345678", 8));
+	CHECK_OK(world_close(&w));
+}
+
 /* Listings ask the database about as often as there are entries, in views as in the directories themselves. */
 
 static int count_statement(unsigned what, void *ctx, void *statement, void *text)
