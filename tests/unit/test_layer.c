@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -19,6 +20,7 @@
 #include "io/io.h"
 #include "encode.h"
 #include "unit.h"
+#include "util/err.h"
 
 #define BLOCK 1024
 #define NAME "layers/00000001.zst"
@@ -392,6 +394,43 @@ static void flip(struct io_dir *d, uint64_t at)
 	byte ^= 0x5a;
 	CHECK_OK(io_pwrite(io, &byte, 1, at));
 	io_close(io);
+}
+
+/* A file with holes is as long as its maker likes: the table of an enemy's takes no memory. */
+UNIT_TEST(layer_table_of_holes)
+{
+	const uint32_t n = 500u << 20;
+	struct layer_skip skip = { .magic = LAYER_SEEK_MAGIC, .len_bytes = (uint32_t)(n * sizeof(struct layer_seek_entry) + sizeof(struct layer_seek_footer)) };
+	const struct rlimit space = { 2ul << 30, 2ul << 30 };
+	struct layer_seek_entry first, last;
+	struct layer_seek_footer footer;
+	struct io_dir *d = mem_dir();
+	struct layer *l = sealed_layer(d);
+	uint64_t size, table, end;
+	struct io *f;
+
+	layer_close(l);
+	CHECK_OK(io_open(d, NAME, 0, &f));
+	CHECK_OK(io_size(f, &size, &end));
+	CHECK_OK(io_pread(f, &footer, sizeof(footer), size - sizeof(footer)));
+	table = size - sizeof(footer) - footer.nframes * sizeof(first) - sizeof(skip);
+	CHECK_OK(io_pread(f, &first, sizeof(first), table + sizeof(skip)));
+	CHECK_OK(io_pread(f, &last, sizeof(last), size - sizeof(footer) - sizeof(last)));
+	footer.nframes = n;
+	end = table + sizeof(skip) + (uint64_t)n * sizeof(first);
+	CHECK_OK(io_truncate(f, table));
+	CHECK_OK(io_pwrite(f, &skip, sizeof(skip), table));
+	CHECK_OK(io_pwrite(f, &first, sizeof(first), table + sizeof(skip)));
+	CHECK_OK(io_pwrite(f, &last, sizeof(last), end - sizeof(last)));
+	CHECK_OK(io_pwrite(f, &footer, sizeof(footer), end));
+	io_close(f);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	CHECK(!setrlimit(RLIMIT_AS, &space));
+#endif
+	(void)space;
+	CHECK_EQ(layer_open(d, 1, uuid, &l), -EUCLEAN);
+	CHECK(strstr(err_text(-EUCLEAN), "seek table does not fit"));
+	io_dir_close(d);
 }
 
 UNIT_TEST(layer_verify_walks_on) /* check (1) (2) */

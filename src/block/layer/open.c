@@ -19,6 +19,7 @@
 
 /* The first read takes so many bytes of the file's end. */
 #define ENDING_BYTES (64u << 10)
+#define TABLE_PIECE 512u
 
 static int read_ending(struct layer *l, uint64_t size)
 {
@@ -127,25 +128,46 @@ static int read_index_head(struct layer *l)
 	return 0;
 }
 
+/* Does the seek table fit the file? Piece by piece, because a file with holes can be long and cost its maker nothing. */
+static int check_table(struct layer *l)
+{
+	struct layer_seek_entry seek[TABLE_PIECE], last = { 0 };
+	uint64_t sum = 0, frame_bytes = 0;
+	bool fits = true;
+	int err = 0;
+
+	for (uint32_t i = 0, n; !err && fits && i < l->nframes; i += n) {
+		n = l->nframes - i < TABLE_PIECE ? l->nframes - i : TABLE_PIECE;
+		err = layer_pread(l, seek, n * sizeof(*seek), l->table_off + sizeof(struct layer_skip) + (uint64_t)i * sizeof(*seek));
+		if (!err && !i)
+			fits = seek[0].stored_bytes == LAYER_HEADER_FRAME_BYTES && !seek[0].raw_bytes;
+		for (uint32_t k = 0; !err && fits && k < n; k++) {
+			last = seek[k];
+			fits = last.stored_bytes > 0;
+			sum += last.stored_bytes;
+			frame_bytes += last.raw_bytes ? last.stored_bytes : 0;
+		}
+	}
+	if (err)
+		return err;
+	if (!fits || sum != l->table_off || last.raw_bytes || last.stored_bytes != l->table_off - l->index_off ||
+	    frame_bytes != l->head.stored_bytes)
+		return layer_damage(l, l->table_off, "the seek table does not fit the file");
+	return 0;
+}
+
 int layer_read_table(struct layer *l, struct layer_seek_entry **out)
 {
 	size_t len = l->nframes * sizeof(struct layer_seek_entry);
-	struct layer_seek_entry *seek = malloc(len);
-	uint64_t sum = 0, frame_bytes = 0;
-	int err;
+	struct layer_seek_entry *seek;
+	int err = check_table(l);
 
+	if (err)
+		return err;
+	seek = malloc(len);
 	if (!seek)
 		return -ENOMEM;
 	err = layer_pread(l, seek, len, l->table_off + sizeof(struct layer_skip));
-	for (uint32_t i = 0; !err && i < l->nframes; i++) {
-		sum += seek[i].stored_bytes;
-		frame_bytes += seek[i].raw_bytes ? seek[i].stored_bytes : 0;
-	}
-	if (!err && (sum != l->table_off || seek[0].stored_bytes != LAYER_HEADER_FRAME_BYTES ||
-		     seek[0].raw_bytes || seek[l->nframes - 1].raw_bytes ||
-		     seek[l->nframes - 1].stored_bytes != l->table_off - l->index_off ||
-		     frame_bytes != l->head.stored_bytes))
-		err = layer_damage(l, l->table_off, "the seek table does not fit the file");
 	if (err) {
 		free(seek);
 		return err;
@@ -157,17 +179,15 @@ int layer_read_table(struct layer *l, struct layer_seek_entry **out)
 int layer_load_index(struct layer *l)
 {
 	struct layer_index_head head;
-	struct layer_seek_entry *seek;
 	struct index ix;
 	uint64_t end;
 	int err;
 
 	if (layer_has_index(l))
 		return 0;
-	err = layer_read_table(l, &seek);
+	err = check_table(l);
 	if (err)
 		return err;
-	free(seek);
 	err = layer_read_index(l, l->index_off, l->table_off, true, &head, &ix, &end);
 	if (err)
 		return err;
