@@ -1,8 +1,8 @@
 /*
  * The random operations of fsops.c in several processes at once, and the way from a failure to a short list.
  *
- *  1. Process i works in folder p<i> of each directory with the seed 1000 * seed + i: what it does is its own, so that a
- *     failure can be repeated without the others.
+ *  1. Process i works in folder p<i>/in of each directory with the seed 1000 * seed + i: what it does is its own, also what it
+ *     reaches by a link to "../f1", so that a failure can be repeated without the others.
  *  2. A repetition runs in a process and in folders of its own: it begins with nothing, however the last one ended.
  */
 #include <errno.h>
@@ -26,16 +26,27 @@
 
 static const char *tops[SIDES_MAX];
 
-/* The calling process works in folder `name` of each directory from here on. */
+static void make_folder(const char *path)
+{
+	if (mkdir(path, 0755) && errno != EEXIST) {
+		perror(path);
+		exit(2);
+	}
+}
+
+/* The calling process works in a folder in folder `name` of each directory from here on. */
 static void enter(const char *name)
 {
 	char *dirs[SIDES_MAX];
 
 	for (unsigned i = 0; i < nsides; i++) {
-		if (asprintf(&dirs[i], "%s/%s", tops[i], name) < 0 || (mkdir(dirs[i], 0755) && errno != EEXIST)) {
-			perror(dirs[i]);
+		char path[PATH_MAX];
+
+		snprintf(path, sizeof(path), "%s/%s", tops[i], name);
+		make_folder(path);
+		if (asprintf(&dirs[i], "%s/in", path) < 0)
 			exit(2);
-		}
+		make_folder(dirs[i]);
 	}
 	take_sides(dirs, nsides);
 	mark_allocates_ahead();
