@@ -297,7 +297,7 @@ array.array("d", (math.sin(i / 1000) * 1e3 for i in range(300000))).tofile(sys.s
 		cp "$WORK/s" "$MNT/layers/$filter/s.f64"
 		eq "$(xattr "$MNT/layers/$filter/s.f64" filter)" $filter
 	done
-	run set_xattr "$MNT/layers/auto" filter delta
+	run set_xattr "$MNT/layers/auto" filter gzip
 	[ "$status" -ne 0 ]
 	remount
 	for filter in auto none shuffle; do same "$WORK/s" "$MNT/layers/$filter/s.f64"; done
