@@ -96,6 +96,13 @@ static int apply_open(struct rebuild *r)
 	return index_merge(&r->full, layer_index(r->open));
 }
 
+/* A name of a file or HEAD may say any number. */
+static void see_number(struct rebuild *r, uint64_t number)
+{
+	if (number > r->last && number < LAYERS_NUMBER_MAX)
+		r->last = number;
+}
+
 static int take_state(struct rebuild *r)
 {
 	struct layers *ls = r->s->layers;
@@ -112,7 +119,8 @@ static int take_state(struct rebuild *r)
 	state_put(state);
 	if (err)
 		return err;
-	r->last = bad > r->report.newest ? bad : r->report.newest;
+	see_number(r, r->report.newest);
+	see_number(r, bad);
 	if (bad)
 		lose(r, "layers: layer %llu is damaged or missing: the state is that of layer %llu, what came later is lost",
 		     (unsigned long long)bad, (unsigned long long)r->report.newest);
@@ -134,7 +142,7 @@ static int save_layer(void *ctx, const char *name)
 
 	if (layer_name_parse(name, &number))
 		return 0;
-	r->last = number > r->last ? number : r->last;
+	see_number(r, number);
 	slot = layers_slot_find(r->s->layers, number);
 	/* Layers behind the state build upon something damaged, even those that are whole themselves. */
 	if (number == r->open_number || (slot && r->s->layers->newest && !layers_slot_newer(slot, r->s->layers->newest)))

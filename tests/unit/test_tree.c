@@ -241,6 +241,25 @@ UNIT_TEST(store_rows_of_an_enemy)
 	CHECK_OK(world_close(&w));
 }
 
+UNIT_TEST(store_next_layer_of_an_enemy)
+{
+	static const int64_t bad[] = { -1, INT64_MIN, INT64_MAX };
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct io_dir *disk = world_disk(), *again;
+		struct world w;
+
+		world_open(&w, disk, &world_config);
+		meta_lock(w.store->meta);
+		CHECK_OK(meta_fact_set_locked(w.store->meta, "next_layer", bad[i]));
+		meta_unlock(w.store->meta);
+		CHECK_OK(world_close(&w));
+		CHECK_OK(io_mem_again(disk, &again));
+		CHECK_EQ(world_open_dir(&w, again, &world_config), -EUCLEAN);
+		CHECK(strstr(err_text(-EUCLEAN), "the next layer would be"));
+	}
+}
+
 /* Listings ask the database about as often as there are entries, in views as in the directories themselves. */
 
 static int count_statement(unsigned what, void *ctx, void *statement, void *text)

@@ -27,6 +27,9 @@ struct layers_slot {
 	struct layers *set;
 };
 
+/* Behind it numbers run out, and a store is no real one. */
+#define LAYERS_NUMBER_MAX ((uint64_t)INT64_MAX >> 1)
+
 struct layers {
 	struct lock lock;
 	struct store *store;

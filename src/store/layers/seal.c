@@ -90,6 +90,8 @@ static int open_from_meta(struct layers *ls)
 	ls->next_number = (uint64_t)next;
 	if (!err || err == -ENOENT)
 		err = meta_layer_walk_locked(s->meta, load_row, ls);
+	if (!err && (!ls->next_number || ls->next_number > LAYERS_NUMBER_MAX))
+		err = err_corrupt("meta.db", 0, "the next layer would be %lld", (long long)ls->next_number);
 	if (!err)
 		err = layers_snapshots_load_locked(ls);
 	meta_unlock(s->meta);
