@@ -49,7 +49,7 @@ static int step_into(int dirfd, const char *path, size_t len, int *out)
 /* Invariant 1 without openat2. */
 static int resolve_by_parts(int dirfd, const char *path, int oflags, int *out)
 {
-	int at = dirfd, next, err = 0;
+	int at = dirfd, next = dirfd, err = 0;
 	size_t len;
 
 	while (!err && path[len = strcspn(path, "/")]) {

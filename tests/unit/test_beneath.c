@@ -205,7 +205,7 @@ UNIT_TEST(beneath_reopens_the_same_file_alone)
 	struct rlimit files = { 16, 16 };
 	struct io *f, *g[64];
 	struct io_dir *d;
-	char c, name[8];
+	char c, name[12];
 
 	put(top, "secret", SECRET);
 	CHECK(!setrlimit(RLIMIT_NOFILE, &files));
