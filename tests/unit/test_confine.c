@@ -110,9 +110,9 @@ UNIT_TEST(confine_says_that_there_is_no_filter)
 {
 	char text[512] = "";
 	FILE *log = tmpfile();
-	int fd;
+	int fd = dup(2);
 
-	CHECK(log && (fd = dup(2)) >= 0 && dup2(fileno(log), 2) == 2);
+	CHECK(log && fd >= 0 && dup2(fileno(log), 2) == 2);
 	confine_calls();
 	CHECK(dup2(fd, 2) == 2 && !close(fd));
 	rewind(log);
