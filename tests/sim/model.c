@@ -17,7 +17,6 @@
 #define STATES_MAX (OPS_MAX + 2)
 #define FILES_MAX (CALLERS_MAX * OPS_MAX)
 #define MOMENTS_MAX (4 * OPS_MAX + 8)
-#define SNAPSHOTS_MAX 16u
 #define NEVER UINT32_MAX
 
 struct names {

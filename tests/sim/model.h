@@ -38,7 +38,8 @@ const char *model_fail(const struct op *o, const struct content *found);
 /* The present of a caller. file: its bytes; NULL: the name is not there. */
 const struct content *model_file(unsigned caller, unsigned slot);
 bool model_has_dir(unsigned caller, unsigned class);
-/* The present of layers/, kept under the number of a snapshot; and what is kept. */
+/* The present of layers/, kept under the number of a snapshot, of which a caller has so many; and what is kept. */
+#define SNAPSHOTS_MAX 16u
 void model_keep(unsigned caller, unsigned snapshot);
 const struct content *model_kept(unsigned caller, unsigned snapshot, unsigned slot);
 
