@@ -24,7 +24,7 @@ struct options {
 	unsigned every, part, parts;
 };
 
-static double now_s(void)
+double sim_now_s(void)
 {
 	struct timespec ts;
 
@@ -42,7 +42,7 @@ static void explain(struct script *s, const struct options *o)
 	script_print(s, stdout);
 	/* Once more, aloud. */
 	fflush(stdout);
-	sim_run(s, false, NULL);
+	sim_run(s, false, SIM_RUN_SECONDS, NULL);
 }
 
 /* twice: and the second time it has to take the same way. */
@@ -53,9 +53,9 @@ static bool one(struct script *s, const struct options *o, bool twice)
 
 	if (o->every)
 		s->cut_every = o->every;
-	good = sim_run(s, false, &first);
+	good = sim_run(s, false, SIM_RUN_SECONDS, &first);
 	if (good && o->twice && twice) {
-		good = sim_run(s, false, &second) && first == second;
+		good = sim_run(s, false, SIM_RUN_SECONDS, &second) && first == second;
 		if (first != second)
 			printf("seed %llu: the same run took two ways: %016llx and %016llx\n", (unsigned long long)s->seed,
 			       (unsigned long long)first, (unsigned long long)second);
@@ -93,8 +93,8 @@ static bool all(const struct options *o)
 		good &= replay(o, *path);
 	for (unsigned n = o->part; o->shorts && good && script_short(&s, n); n += o->parts)
 		good = one(&s, o, true);
-	end = now_s() + (double)o->seconds;
-	for (uint64_t n = 0; good && (n < o->runs || sim_counts->cuts < o->cuts || (o->seconds && now_s() < end)); n++) {
+	end = sim_now_s() + (double)o->seconds;
+	for (uint64_t n = 0; good && (n < o->runs || sim_counts->cuts < o->cuts || (o->seconds && sim_now_s() < end)); n++) {
 		script_draw(&s, o->seed + n);
 		good = one(&s, o, n < o->runs);
 	}
@@ -151,7 +151,7 @@ static void parse(struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct options o = { .seed = 1, .parts = 1 };
-	double begin = now_s(), took;
+	double begin = sim_now_s(), took;
 	bool good;
 
 	/* Addresses must not differ from run to run. */
@@ -160,7 +160,7 @@ int main(int argc, char **argv)
 	parse(&o, argc, argv);
 	sim_counts = mmap(NULL, sizeof(*sim_counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	good = all(&o);
-	took = now_s() - begin;
+	took = sim_now_s() - begin;
 	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu operations failed and the caller went on, %llu flips, %llu comparisons, %llu checks by spillctl\n",
 	       (unsigned long long)sim_counts->runs, (unsigned long long)sim_counts->operations, (double)sim_counts->operations / took,
 	       (unsigned long long)sim_counts->cuts, (unsigned long long)sim_counts->recuts, (unsigned long long)sim_counts->faults, (unsigned long long)sim_counts->shorts,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,7 +39,6 @@
 #define TRY_ONE_IN 2u
 /* All recoveries but one of so many have a calm schedule. */
 #define CALM_OF 4u
-#define RUN_SECONDS 120
 #define FOLLOW_TRIES 5u
 #define FILLER "others" /* a file that is not the store's */
 #define MUCH_SPACE ((uint64_t)1 << 40)
@@ -354,6 +354,7 @@ static _Noreturn void live_on(uint64_t change)
 	pthread_t t;
 
 	snprintf(s.where + n, sizeof(s.where) - n, ", cut at change %llu", (unsigned long long)change);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* with the run whose time is over */
 	sched_end();
 	if (pthread_create(&t, NULL, recover_thread, NULL))
 		_exit(2);
@@ -427,13 +428,13 @@ static bool live(struct mount *m)
 	return true;
 }
 
-static void run(void)
+static void run(unsigned seconds)
 {
 	const struct script *sc = &s.script;
 	struct mount m;
 	bool whole;
 
-	alarm(RUN_SECONDS);
+	alarm(seconds);
 	sqlite3_initialize();
 	sqlite3_vfs_find(NULL)->xRandomness = seed_sqlite;
 	sqlite3_randomness(0, NULL);
@@ -467,7 +468,7 @@ static void run(void)
 	sched_end();
 }
 
-bool sim_run(const struct script *script, bool quiet, uint64_t *trace_out)
+bool sim_run(const struct script *script, bool quiet, unsigned seconds, uint64_t *trace_out)
 {
 	int status, pipes[2];
 	uint64_t trace = 0;
@@ -484,7 +485,7 @@ bool sim_run(const struct script *script, bool quiet, uint64_t *trace_out)
 		log_init(LOG_TO_STDERR, LOG_LEVEL_DEBUG);
 		if (!getenv("SIM_LOG") && !freopen("/dev/null", "w", stderr))
 			_exit(2);
-		run();
+		run(seconds);
 		trace = sched_trace();
 		_exit(write(pipes[1], &trace, sizeof(trace)) != sizeof(trace));
 	}

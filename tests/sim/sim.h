@@ -22,9 +22,14 @@ _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2
 void sim_follow(void);
 /* Others take the space of the disk, but for what `tag` tells, if that is odd; else they give it back. */
 void sim_fill(uint32_t tag);
-/* Runs it in a process of its own: true if nothing was wrong. quiet: it says nothing. *trace_out: of the schedule. */
-bool sim_run(const struct script *s, bool quiet, uint64_t *trace_out);
-/* A shorter script that goes wrong, too. */
+/* Seconds of the true clock. */
+double sim_now_s(void);
+/* Longer than any run takes, on a busy machine, too. */
+#define SIM_RUN_SECONDS 120u
+/* Runs it in a process of its own: true if nothing was wrong within so many seconds. quiet: it says nothing. *trace_out: of the
+ * schedule. */
+bool sim_run(const struct script *s, bool quiet, unsigned seconds, uint64_t *trace_out);
+/* A shorter script that goes wrong, too, as short as half a minute makes it. */
 void sim_shrink(struct script *s);
 
 #endif
