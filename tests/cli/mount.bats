@@ -250,7 +250,7 @@ asked_dying() {
 	asks=$!
 	until [ "$(cat "$waits")" -gt 0 ]; do alive "$asks" || break; done
 	kill -9 "$PID"
-	wait "$asks"
+	wait "$asks" || { local rc=$?; cat "$WORK/err"; return $rc; }
 }
 
 @test "a mount that dies while it is asked is a dead one" {

@@ -23,21 +23,23 @@ removable_disk() {
 	disk_in "$WORK/below"
 }
 
-# The disk as it is found after its fault: ext4 replays its journal, and is repaired where it says that it must be.
+# The disk as it is found after its fault: ext4 replays its journal, and is repaired where it says that it must be. Before that it is
+# gone everywhere: a mount namespace that another test has made has a mount of it, too.
 disk_again() {
 	umount "$WORK/disk"
+	loop_gone "$DISK"
 	if mounted "$WORK/below"; then
-		umount_loop "$WORK/below" "$DISK"
+		umount "$WORK/below"
+		loop_gone "$IMAGES/below.img"
 		mount -o loop "$IMAGES/below.img" "$WORK/below"
 	fi
 	e2fsck -fp "$DISK" >"$WORK/e2fsck" 2>&1 || [ $? -le 1 ] || { cat "$WORK/e2fsck"; return 1; }
 	mount -o loop "$DISK" "$WORK/disk"
 }
 
-# umount_loop DIR IMAGE: once the loop device of that image, which is in DIR, has let go of it.
-umount_loop() {
-	guarded 20 bash -c 'while [ -n "$(losetup -j "$0")" ]; do sleep 0.02; done' "$2"
-	umount "$1"
+# loop_gone IMAGE: its loop device has let go of it, so that no mount of it is left.
+loop_gone() {
+	guarded 60 bash -c 'while [ -n "$(losetup -j "$0")" ]; do sleep 0.02; done' "$1"
 }
 
 # start [options]: the daemon in the foreground, whose exit code "$WORK/code" will have.

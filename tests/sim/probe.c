@@ -49,7 +49,7 @@ static int copy_entry(void *ctx, const char *name)
 	snprintf(below.from, sizeof(below.from), "%.100s%s%.100s", c->from, *c->from ? "/" : "", name);
 	snprintf(below.to, sizeof(below.to), "%.300s/%.100s", c->to, name);
 	err = io_open(c->disk, below.from, IO_RDONLY, &f);
-	if (err == -EISDIR) {
+	if (err == -EUCLEAN) {
 		below.failed = mkdir(below.to, 0700) || io_list(c->disk, below.from, copy_entry, &below);
 	} else {
 		below.failed = err || !copy_file(f, below.to);
