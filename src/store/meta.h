@@ -102,13 +102,12 @@ int meta_roots_locked(struct meta *m);
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);
 /* The row and all that hangs on it except names. */
 int meta_inode_delete_locked(struct meta *m, uint64_t ino);
-/* Calls each for inodes above `after` without a name (left by a crash), as the walks below. */
-int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in), void *ctx);
-/* The same for all with a name of one kind. */
-int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct facts *in),
-			   void *ctx);
-/* The same for all with a name that have extents behind their size: META_FACT_CUTTING. */
-int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in), void *ctx);
+/* The first inode above `after` without a name (left by a crash); out->ino 0: there is none. */
+int meta_inode_orphan_after_locked(struct meta *m, uint64_t after, struct facts *out);
+/* The same of those with a name of one kind. */
+int meta_inode_kind_after_locked(struct meta *m, uint32_t kind, uint64_t after, struct facts *out);
+/* The same of those with a name that have extents behind their size: META_FACT_CUTTING. */
+int meta_inode_cut_after_locked(struct meta *m, uint64_t after, struct facts *out);
 int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);

@@ -261,44 +261,44 @@ static int end_walk(sqlite3_stmt *row, int err)
 	return err < 0 ? err : 0;
 }
 
-static int walk_inodes(struct meta *m, sqlite3_stmt *row, int err, int (*each)(void *ctx, const struct facts *in),
-		       void *ctx)
+/* The first row of a statement that query has started, and its end; ino 0: there is none. */
+static int first_inode(struct meta *m, sqlite3_stmt *row, int err, struct facts *out)
 {
-	while (!err && row) {
-		struct facts in;
+	struct facts in = { 0 };
 
-		/* The check reports a damaged row; the other rows can be used. */
-		err = inode_row(row, &in) ? 0 : each(ctx, &in);
-		if (!err)
-			err = next_row(m, &row);
+	/* The check reports a damaged row; the other rows can be used. */
+	while (!err && row && inode_row(row, &in)) {
+		in.ino = 0;
+		err = next_row(m, &row);
 	}
-	return end_walk(row, err);
+	err = end_walk(row, err);
+	if (!err)
+		*out = in;
+	return err;
 }
 
-int meta_inode_orphans_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in),
-			      void *ctx)
+int meta_inode_orphan_after_locked(struct meta *m, uint64_t after, struct facts *out)
 {
 	sqlite3_stmt *row;
 	int err = meta_query(m, SQL_INODE_ORPHANS, &row, "i", (int64_t)after);
 
-	return walk_inodes(m, row, err, each, ctx);
+	return first_inode(m, row, err, out);
 }
 
-int meta_inode_kind_locked(struct meta *m, uint32_t kind, uint64_t after, int (*each)(void *ctx, const struct facts *in),
-			   void *ctx)
+int meta_inode_kind_after_locked(struct meta *m, uint32_t kind, uint64_t after, struct facts *out)
 {
 	sqlite3_stmt *row;
 	int err = meta_query(m, SQL_INODE_KIND, &row, "ii", (int64_t)kind, (int64_t)after);
 
-	return walk_inodes(m, row, err, each, ctx);
+	return first_inode(m, row, err, out);
 }
 
-int meta_inode_cut_locked(struct meta *m, uint64_t after, int (*each)(void *ctx, const struct facts *in), void *ctx)
+int meta_inode_cut_after_locked(struct meta *m, uint64_t after, struct facts *out)
 {
 	sqlite3_stmt *row;
 	int err = meta_query(m, SQL_INODE_CUT, &row, "i", (int64_t)after);
 
-	return walk_inodes(m, row, err, each, ctx);
+	return first_inode(m, row, err, out);
 }
 
 static int name_column(sqlite3_stmt *row, int column, char name[META_NAME_MAX + 1])

@@ -32,12 +32,6 @@ int cut_note(struct tree *t)
 	return err;
 }
 
-static int take_row(void *ctx, const struct facts *row)
-{
-	*(struct facts *)ctx = *row;
-	return 1;
-}
-
 /* The first inode above `after` that is to be cut, with a reference; NULL: none. */
 static int next_cut(struct tree *t, uint64_t after, struct inode **out)
 {
@@ -47,7 +41,7 @@ static int next_cut(struct tree *t, uint64_t after, struct inode **out)
 
 	*out = NULL;
 	meta_lock(m);
-	err = meta_inode_cut_locked(m, after, take_row, &row);
+	err = meta_inode_cut_after_locked(m, after, &row);
 	if (!err && row.ino)
 		err = live_get_locked(t, row.ino, out);
 	meta_unlock(m);

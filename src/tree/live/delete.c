@@ -113,12 +113,6 @@ void live_put(struct inode *i, uint64_t n)
 	}
 }
 
-static int take_first(void *ctx, const struct facts *row)
-{
-	*(struct facts *)ctx = *row;
-	return 1;
-}
-
 int live_delete_orphans(struct tree *t)
 {
 	struct meta *m = t->store->meta;
@@ -127,12 +121,10 @@ int live_delete_orphans(struct tree *t)
 
 	t->deleting_orphans = true;
 	do {
-		uint64_t after = row.ino;
 		struct inode *i;
 
-		row.ino = 0;
 		meta_lock(m);
-		err = meta_inode_orphans_locked(m, after, take_first, &row);
+		err = meta_inode_orphan_after_locked(m, row.ino, &row);
 		if (!err && row.ino)
 			err = live_get_locked(t, row.ino, &i);
 		meta_unlock(m);

@@ -28,12 +28,6 @@ static int note_name(void *ctx, uint64_t cookie, const char *name, uint64_t ino)
 	return layers_note_name(r->tree->store->layers, r->dir, name, ino, r->kind == ARRAY_COLUMN);
 }
 
-static int take_row(void *ctx, const struct facts *row)
-{
-	*(struct facts *)ctx = *row;
-	return 1;
-}
-
 static int note_inode_locked(struct relog *r, const struct facts *row)
 {
 	struct tree *t = r->tree;
@@ -59,12 +53,10 @@ static int note_class(struct tree *t, enum array_kind kind)
 	int err = 0;
 
 	do {
-		uint64_t after = row.ino;
 		struct inode *i;
 
-		row.ino = 0;
 		meta_lock(m);
-		err = meta_inode_kind_locked(m, kind, after, take_row, &row);
+		err = meta_inode_kind_after_locked(m, kind, row.ino, &row);
 		if (!err && row.ino)
 			err = note_inode_locked(&r, &row);
 		meta_unlock(m);
