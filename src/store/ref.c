@@ -63,3 +63,8 @@ void ref_text(uint64_t layer, int64_t time_ns, char out[REF_TEXT_MAX])
 	layer_name(layer, name);
 	snprintf(out, REF_TEXT_MAX, "%s %" PRId64 "\n", name, time_ns);
 }
+
+void ref_path(const char *name, char out[REF_PATH_MAX])
+{
+	snprintf(out, REF_PATH_MAX, "layers/refs/%s", name);
+}

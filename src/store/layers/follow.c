@@ -277,7 +277,7 @@ static int read_ref(void *ctx, const char *name)
 
 	if (strlen(name) > META_NAME_MAX || name[0] == '@') /* no snapshot has such a name */
 		return 0;
-	snprintf(path, sizeof(path), "layers/refs/%s", name);
+	ref_path(name, path);
 	if (read_small(r->ls->store->dir, path, text, sizeof(text)))
 		return 0;
 	if (ref_parse(text, &s.layer, &s.time_ns))

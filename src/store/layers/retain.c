@@ -187,11 +187,6 @@ int layers_snapshot_next(struct layers *ls, const char *after, struct layers_sna
 
 /* The files of layers/refs. */
 
-static void ref_path(const char *name, char out[REF_PATH_MAX])
-{
-	snprintf(out, REF_PATH_MAX, "layers/refs/%s", name);
-}
-
 static int write_ref(struct layers *ls, const struct layers_snapshot *s)
 {
 	char path[REF_PATH_MAX], text[REF_TEXT_MAX];

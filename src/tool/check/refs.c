@@ -134,7 +134,7 @@ static int check_ref(struct check *c, void *ctx, const char *name)
 	int err = check_number(c, -1, &layer, "SELECT layer FROM snapshots WHERE name=?", "b", name, strlen(name));
 
 	(void)ctx;
-	snprintf(path, sizeof(path), "layers/refs/%s", name);
+	ref_path(name, path);
 	if (!err && layer < 0) {
 		check_note(c, "%s belongs to no snapshot; the next mount deletes it", check_quote(c, path, strlen(path)));
 		return 0;
