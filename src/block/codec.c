@@ -38,7 +38,6 @@
 #define SAMPLE_PIECE_BYTES (8u << 10)
 #define SAMPLE_BYTES (SAMPLE_PIECES * SAMPLE_PIECE_BYTES)
 #define SAMPLE_EVERY 16
-#define CANDIDATES_MAX 9
 /* Smaller blocks without a type are compressed as they are. */
 #define GUESS_BLOCK_MIN (4u << 10)
 #define LEVEL_DEFAULT 3 /* array/setting.h */
@@ -247,8 +246,8 @@ static bool has_candidates(const struct codec_params *p, size_t n)
 	       (is_float(p->type) || is_integer(p->type) || filter_fits(FILTER_SHUFFLE, p->elem_bytes));
 }
 
-/* The filters that may suit elements of this type, the one that is read fastest first; their number. */
-static size_t candidates(enum summary_type type, uint32_t elem_bytes, uint8_t out[CANDIDATES_MAX])
+/* The n_out filters that may suit elements of this type, the one that is read fastest first. */
+static const uint8_t *candidates(enum summary_type type, uint32_t elem_bytes, size_t *n_out)
 {
 	static const uint8_t floats[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_SCALE | FILTER_PACK,
 					  FILTER_SCALE | FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_SHUFFLE,
@@ -258,18 +257,17 @@ static size_t candidates(enum summary_type type, uint32_t elem_bytes, uint8_t ou
 					    FILTER_DELTAS | FILTER_SHUFFLE };
 	static const uint8_t bytes[] = { FILTER_PACK, FILTER_DELTA | FILTER_PACK, FILTER_NONE, FILTER_DELTA };
 	static const uint8_t others[] = { FILTER_NONE, FILTER_SHUFFLE };
-	const uint8_t *v = others;
-	size_t n = sizeof(others);
 
 	if (is_float(type)) {
-		v = floats;
-		n = sizeof(floats);
-	} else if (is_integer(type)) {
-		v = elem_bytes == 1 ? bytes : integers;
-		n = elem_bytes == 1 ? sizeof(bytes) : sizeof(integers);
+		*n_out = sizeof(floats);
+		return floats;
 	}
-	memcpy(out, v, n);
-	return n;
+	if (!is_integer(type)) {
+		*n_out = sizeof(others);
+		return others;
+	}
+	*n_out = elem_bytes == 1 ? sizeof(bytes) : sizeof(integers);
+	return elem_bytes == 1 ? bytes : integers;
 }
 
 /* Three buffers, and a frame. */
@@ -332,10 +330,9 @@ static int sample_choose(ZSTD_CCtx *c, const struct codec_params *p, const struc
 	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes };
 	bool scales = is_float(p->type) && filter_fits(FILTER_SCALE, p->elem_bytes) &&
 		      filter_find_exponent(s->raw, s->len, p->elem_bytes, &f.exponent);
-	uint8_t v[CANDIDATES_MAX];
 	size_t n, len;
+	const uint8_t *v = candidates(p->type, p->elem_bytes, &n);
 
-	n = candidates(p->type, p->elem_bytes, v);
 	for (size_t i = 0; i < n; i++) {
 		int err;
 
@@ -506,7 +503,7 @@ static size_t filter_room(size_t n)
 }
 
 /* Filters a block into buf, which has filter_room(n): another filter is looked for if the one that is remembered does not fit, and
- * none is taken if that does not fit either. */
+ * none is taken if that does not fit either. Then *used_out stays as it is. */
 static int filter_block(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, void *buf, int *hint, struct filter *f,
 			bool tried, size_t *used_out)
 {
@@ -533,8 +530,6 @@ static int encode_filtered(ZSTD_CCtx *c, const struct codec_params *p, const voi
 		return err;
 	if (f->steps != FILTER_NONE)
 		raw = buf;
-	else
-		used = n;
 	if (!(f->steps & FILTER_PACK))
 		return encode_block(c, p->level, raw, used, n, frame, cap, hint, len_out);
 	*len_out = encode_raw(raw, used, n, frame);

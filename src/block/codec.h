@@ -32,9 +32,9 @@ struct codec_params {
 
 /* Capacity that codec_encode needs for n raw bytes. */
 size_t codec_bound(size_t n);
-/* Encodes n > 0 raw bytes, aligned to 8. *filter_out tells what was applied, to elements of which size. `hint` is the array's memory of the
- * last blocks: in/out, -1 at first, opaque. AUTO samples again every 16th block, and a block that the filter does not fit; where blocks do not shrink, those that look
- * like noise are stored raw, and only every 16th of them is tried.
+/* Encodes n > 0 raw bytes, aligned to 8. *filter_out tells what was applied, to elements of which size. `hint` is the array's
+ * memory of the last blocks: in/out, -1 at first, opaque. AUTO samples again every 16th block, and a block that the filter does
+ * not fit. Where blocks do not shrink, those that look like noise are stored raw, and only every 16th of them is tried.
  * -ENOMEM, -EIO (library failure). */
 int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *frame, size_t cap,
 		 int *hint, size_t *frame_len_out, struct filter *filter_out);
