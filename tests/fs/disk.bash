@@ -24,7 +24,7 @@ removable_disk() {
 }
 
 # The disk as it is found after its fault: ext4 replays its journal, and is repaired where it says that it must be. Before that it is
-# gone everywhere: a mount namespace that another test has made has a mount of it, too.
+# gone everywhere.
 disk_again() {
 	umount "$WORK/disk"
 	loop_gone "$DISK"
@@ -35,11 +35,6 @@ disk_again() {
 	fi
 	e2fsck -fp "$DISK" >"$WORK/e2fsck" 2>&1 || [ $? -le 1 ] || { cat "$WORK/e2fsck"; return 1; }
 	mount -o loop "$DISK" "$WORK/disk"
-}
-
-# loop_gone IMAGE: its loop device has let go of it, so that no mount of it is left.
-loop_gone() {
-	guarded 60 bash -c 'while [ -n "$(losetup -j "$0")" ]; do sleep 0.02; done' "$1"
 }
 
 # start [options]: the daemon in the foreground, whose exit code "$WORK/code" will have.

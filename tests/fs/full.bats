@@ -53,10 +53,9 @@ emptied() {
 	emptied extents buckets
 }
 
-# Until the image is nobody's: a mount namespace of another test may have a copy of the mount for a moment.
 umount_small() {
 	umount "$WORK/small"
-	while [ -n "$(losetup -j "$IMAGES/small.img")" ]; do sleep 0.05; done
+	loop_gone "$IMAGES/small.img"
 }
 
 # killed N: cuts with a daemon that is killed at the N-th change; 9: it was.

@@ -424,6 +424,12 @@ small_ext4() {
 	chmod 755 "$1"
 }
 
+# loop_gone IMAGE: its loop device has let go of it, so that no mount of it is left. A mount namespace that another
+# test has made can have a copy of the mount for a moment.
+loop_gone() {
+	guarded 60 bash -c 'while [ -n "$(losetup -j "$0")" ]; do sleep 0.02; done' "$1"
+}
+
 # small_store DIR SIZE [FEATURES [FOLDER]]: STORE is on such an ext4, for the next mount.
 small_store() {
 	small_ext4 "$@"

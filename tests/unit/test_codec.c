@@ -20,15 +20,6 @@ static uint64_t below(uint64_t n)
 	return unit_rand(&rand_state) % n;
 }
 
-static void *allot(size_t n)
-{
-	void *p = malloc(n ? n : 1);
-
-	if (!p)
-		abort();
-	return p;
-}
-
 /* Neither all alike nor all random. */
 static void fill(uint8_t *p, size_t n)
 {
@@ -49,12 +40,12 @@ static void naive_shuffle(const uint8_t *in, uint8_t *out, size_t n, size_t e)
 UNIT_TEST(shuffle_equals_its_definition) /* shuffle (1) (2) */
 {
 	size_t max = 1200;
-	uint8_t *in = allot(max), *want = allot(max);
+	uint8_t *in = unit_allot(max), *want = unit_allot(max);
 
 	fill(in, max);
 	for (uint32_t e = 1; e <= 17; e++) {
 		for (size_t n = 0; n <= max; n += n < 600 ? 1 : 37) {
-			uint8_t *out = allot(n), *back = allot(n);
+			uint8_t *out = unit_allot(n), *back = unit_allot(n);
 
 			naive_shuffle(in, want, n, e);
 			shuffle_apply(in, out, n, e);
@@ -72,7 +63,7 @@ UNIT_TEST(shuffle_equals_its_definition) /* shuffle (1) (2) */
 static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t n, int *hint)
 {
 	size_t cap = codec_bound(n), len = 0;
-	uint8_t *frame = allot(cap), *back = allot(n);
+	uint8_t *frame = unit_allot(cap), *back = unit_allot(n);
 	struct filter filter = { 0 };
 
 	CHECK_OK(codec_encode(p, raw, n, frame, cap, hint, &len, &filter));
@@ -91,7 +82,7 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 {
 	static const int levels[] = { 0, 1, 3 };
 	size_t max = 70000;
-	uint8_t *raw = allot(max);
+	uint8_t *raw = unit_allot(max);
 	int hint = -1;
 
 	for (uint32_t e = 0; e <= 17; e++) {
@@ -113,7 +104,7 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 
 static void corruption(const struct codec_params *p, size_t n)
 {
-	uint8_t *raw = allot(n), *back = allot(n), *frame = allot(codec_bound(n));
+	uint8_t *raw = unit_allot(n), *back = unit_allot(n), *frame = unit_allot(codec_bound(n));
 	struct filter filter;
 	int hint = -1;
 	size_t len;
@@ -132,7 +123,7 @@ static void corruption(const struct codec_params *p, size_t n)
 		}
 	}
 	for (size_t short_len = 0; short_len < len; short_len++) {
-		uint8_t *cut = allot(short_len);
+		uint8_t *cut = unit_allot(short_len);
 
 		memcpy(cut, frame, short_len);
 		CHECK_EQ(codec_decode(cut, short_len, filter.steps, filter.elem_bytes, back, n), -EUCLEAN);
@@ -202,7 +193,7 @@ static uint8_t chosen(const struct codec_params *p, const double *v, int *hint,
 				size_t *len)
 {
 	size_t n = NVALUES * sizeof(*v), cap = codec_bound(n);
-	uint8_t *frame = allot(cap);
+	uint8_t *frame = unit_allot(cap);
 	struct filter filter;
 
 	CHECK_OK(codec_encode(p, v, n, frame, cap, hint, len, &filter));
@@ -213,7 +204,7 @@ static uint8_t chosen(const struct codec_params *p, const double *v, int *hint,
 UNIT_TEST(codec_auto_finds_the_better_filter)
 {
 	static const int levels[] = { 1, 3, 9 };
-	double *v = allot(NVALUES * sizeof(*v));
+	double *v = unit_allot(NVALUES * sizeof(*v));
 
 	for (int round = 0; round < 6; round++) {
 		struct codec_params p = { levels[round % 3], CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
@@ -240,7 +231,7 @@ UNIT_TEST(codec_auto_finds_the_better_filter)
 UNIT_TEST(codec_auto_samples_every_16th_block)
 {
 	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
-	double *good = allot(NVALUES * sizeof(*good)), *bad = allot(NVALUES * sizeof(*bad));
+	double *good = unit_allot(NVALUES * sizeof(*good)), *bad = unit_allot(NVALUES * sizeof(*bad));
 	int hint = -1;
 	size_t len;
 
@@ -260,7 +251,7 @@ UNIT_TEST(codec_auto_samples_every_16th_block)
 
 static uint8_t *noise(size_t n)
 {
-	uint8_t *p = allot(n);
+	uint8_t *p = unit_allot(n);
 
 	for (size_t i = 0; i < n; i++)
 		p[i] = (uint8_t)below(256);
@@ -272,7 +263,7 @@ static size_t stored_in_turn(uint8_t *const *blocks, size_t nblocks, int *hint)
 {
 	struct codec_params p = { .level = 3, .policy = CODEC_POLICY_AUTO, .elem_bytes = 1 };
 	size_t cap = codec_bound(BLOCK_BYTES), sum = 0;
-	uint8_t *frame = allot(cap), *back = allot(BLOCK_BYTES);
+	uint8_t *frame = unit_allot(cap), *back = unit_allot(BLOCK_BYTES);
 
 	for (size_t i = 0; i < nblocks; i++) {
 		struct filter filter;
@@ -321,7 +312,7 @@ UNIT_TEST(codec_noise_does_not_hide_what_shrinks) /* (5) */
 static bool stock_zstd_reads(const uint8_t *frame, size_t len, const uint8_t *raw, size_t n)
 {
 	char path[400], command[500];
-	uint8_t *back = allot(n + 1);
+	uint8_t *back = unit_allot(n + 1);
 	bool same;
 	FILE *f;
 
@@ -342,7 +333,7 @@ UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
 	static const size_t sizes[] = {
 		1, 255, 256, 65791, 131071, 131072, 131073, 262144, 1000003
 	};
-	uint8_t *raw = allot(1000003), *frame = allot(codec_bound(1000003));
+	uint8_t *raw = unit_allot(1000003), *frame = unit_allot(codec_bound(1000003));
 
 	if (system("zstd --version >/dev/null 2>&1")) {
 		free(raw);

@@ -19,15 +19,6 @@ static uint64_t below(uint64_t n)
 	return unit_rand(&rand_state) % n;
 }
 
-static void *allot(size_t n)
-{
-	void *p = malloc(n ? n : 1);
-
-	if (!p)
-		abort();
-	return p;
-}
-
 /* Integers of e bytes as they may be; the bytes behind the last whole one are random. */
 static void fill_integers(uint8_t *p, size_t n, size_t e)
 {
@@ -82,7 +73,7 @@ static void fill_decimals(uint8_t *p, size_t n, size_t e)
 /* Does the filter take the block? It comes back bit for bit then. */
 static bool round_trip(const struct filter *f, const uint8_t *raw, size_t n)
 {
-	uint8_t *scratch = allot(n), *out = allot(n), *back = allot(n);
+	uint8_t *scratch = unit_allot(n), *out = unit_allot(n), *back = unit_allot(n);
 	size_t used = 0;
 	int err = filter_apply(f, raw, n, scratch, out, &used);
 
@@ -118,7 +109,7 @@ UNIT_TEST(filter_round_trips_integers) /* (1) (2) */
 		for (int round = 0; round < 200; round++) {
 			struct filter f = { .steps = (uint8_t)steps, .elem_bytes = (uint8_t)(1u << below(4)) };
 			size_t n = some_size();
-			uint8_t *raw = allot(n);
+			uint8_t *raw = unit_allot(n);
 
 			fill_integers(raw, n, f.elem_bytes);
 			if (filter_fits(steps, f.elem_bytes))
@@ -139,7 +130,7 @@ UNIT_TEST(filter_round_trips_decimals) /* (1) (2) */
 		for (int round = 0; round < 200; round++) {
 			struct filter f = { .steps = (uint8_t)steps, .elem_bytes = (uint8_t)(4u << below(2)) };
 			size_t n = some_size();
-			uint8_t *raw = allot(n);
+			uint8_t *raw = unit_allot(n);
 
 			fill_decimals(raw, n, f.elem_bytes);
 			if (filter_find_exponent(raw, n, f.elem_bytes, &f.exponent))
@@ -154,7 +145,7 @@ UNIT_TEST(filter_round_trips_decimals) /* (1) (2) */
 UNIT_TEST(filter_round_trips_any_bits) /* (1) */
 {
 	size_t n = 8 * 4096;
-	uint64_t *raw = allot(n);
+	uint64_t *raw = unit_allot(n);
 
 	for (int round = 0; round < 100; round++) {
 		uint64_t keep = round % 2 ? ~(uint64_t)0 : ~(uint64_t)0 << below(64);
@@ -174,7 +165,7 @@ UNIT_TEST(filter_round_trips_any_bits) /* (1) */
 UNIT_TEST(filter_round_trips_all_f16) /* (1) */
 {
 	struct filter f = { .elem_bytes = 2 };
-	uint16_t *raw = allot(0x20000);
+	uint16_t *raw = unit_allot(0x20000);
 
 	for (unsigned i = 0; i < 0x10000; i++)
 		raw[i] = (uint16_t)i;
@@ -188,7 +179,7 @@ UNIT_TEST(filter_round_trips_all_f16) /* (1) */
 
 static void check_bytes(const struct filter *f, const void *raw, size_t n, const char *should, size_t len)
 {
-	uint8_t *scratch = allot(n), *out = allot(n);
+	uint8_t *scratch = unit_allot(n), *out = unit_allot(n);
 	size_t used;
 
 	CHECK_OK(filter_apply(f, raw, n, scratch, out, &used));
@@ -228,7 +219,7 @@ UNIT_TEST(filter_packs_as_defined)
 		for (unsigned bits = 0; bits < 8 * w; bits += 1 + (w > 2) * 3) {
 			struct filter f = { .steps = FILTER_PACK, .elem_bytes = (uint8_t)w };
 			size_t n = 1024 * w, used, lanes = 1024 / (8 * w), head = 8 + 8 + 8 + 8;
-			uint8_t *raw = allot(n), *scratch = allot(n), *out = allot(n);
+			uint8_t *raw = unit_allot(n), *scratch = unit_allot(n), *out = unit_allot(n);
 
 			for (size_t i = 0; i < 1024; i++) {
 				uint64_t x = bits ? unit_rand(&rand_state) >> (64 - bits) : 0;
@@ -269,7 +260,7 @@ UNIT_TEST(filter_undo_stays_within_bounds) /* (3) */
 	for (int round = 0; round < 4000; round++) {
 		struct filter f = { .steps = (uint8_t)below(32), .elem_bytes = (uint8_t)(4u << below(2)) };
 		size_t n = some_size() % 20000, used;
-		uint8_t *raw = allot(n), *scratch = allot(n), *out = allot(n + 64);
+		uint8_t *raw = unit_allot(n), *scratch = unit_allot(n), *out = unit_allot(n + 64);
 
 		memset(out, 0x5a, n + 64);
 		fill_decimals(raw, n, f.elem_bytes);
@@ -296,7 +287,7 @@ UNIT_TEST(filter_undo_stays_within_bounds) /* (3) */
 static size_t stored(const struct codec_params *p, const uint8_t *raw, size_t nblocks, uint8_t *steps)
 {
 	size_t cap = codec_bound(BLOCK), sum = 0, len;
-	uint8_t *frame = allot(cap), *back = allot(BLOCK);
+	uint8_t *frame = unit_allot(cap), *back = unit_allot(BLOCK);
 	struct filter filter = { 0 };
 	int hint = -1;
 
@@ -316,7 +307,7 @@ UNIT_TEST(codec_auto_scales_decimals)
 {
 	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_F64 }, plain = { 3, CODEC_POLICY_NONE, 8, SUMMARY_F64 };
 	size_t n = 20 * (size_t)BLOCK / 8;
-	double *v = allot(n * 8), at = 100;
+	double *v = unit_allot(n * 8), at = 100;
 	uint8_t steps;
 
 	for (size_t i = 0; i < n; i++) {
@@ -341,7 +332,7 @@ UNIT_TEST(codec_auto_finds_numbers)
 {
 	struct codec_params p = { 3, CODEC_POLICY_AUTO, 1, SUMMARY_NONE }, plain = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
 	size_t n = 4 * (size_t)BLOCK;
-	uint8_t *raw = allot(n), steps;
+	uint8_t *raw = unit_allot(n), steps;
 	int32_t *whole = (int32_t *)raw;
 	double *v = (double *)raw;
 
@@ -363,7 +354,7 @@ UNIT_TEST(codec_auto_packs_integers)
 {
 	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_I64 }, plain = { 3, CODEC_POLICY_NONE, 8, SUMMARY_I64 };
 	size_t n = 4 * (size_t)BLOCK / 8;
-	int64_t *v = allot(n * 8);
+	int64_t *v = unit_allot(n * 8);
 	uint8_t steps;
 
 	for (size_t i = 0; i < n; i++)
@@ -393,7 +384,7 @@ UNIT_TEST(filter_texts_are_parsed)
 UNIT_TEST(codec_takes_the_filter_that_is_asked_for)
 {
 	static const uint8_t chains[] = { FILTER_DELTA, FILTER_PACK, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE };
-	double *v = allot(BLOCK);
+	double *v = unit_allot(BLOCK);
 	uint8_t steps;
 
 	for (size_t i = 0; i < BLOCK / 8; i++)
@@ -424,7 +415,7 @@ UNIT_TEST(codec_auto_is_never_much_longer)
 	static const enum summary_type types[] = { SUMMARY_I8,	SUMMARY_U8,  SUMMARY_I16, SUMMARY_U32, SUMMARY_I64,
 						   SUMMARY_F16, SUMMARY_F32, SUMMARY_F64, SUMMARY_NONE };
 	static const uint8_t bytes[] = { 1, 1, 2, 4, 8, 2, 4, 8, 16 };
-	uint8_t *raw = allot(4 * BLOCK), steps;
+	uint8_t *raw = unit_allot(4 * BLOCK), steps;
 
 	for (int kind = 0; kind < 3; kind++) {
 		for (size_t i = 0; i < 4 * BLOCK; i++)

@@ -69,6 +69,15 @@ void unit_fail(const char *file, int line, const char *fmt, ...)
 		_exit(1);
 }
 
+void *unit_allot(size_t n)
+{
+	void *p = malloc(n ? n : 1);
+
+	if (!p)
+		abort();
+	return p;
+}
+
 void unit_check_eq(const char *file, int line, const char *what, long long a, long long b)
 {
 	if (a != b)

@@ -8,6 +8,7 @@
 #ifndef SPILLFS_TESTS_UNIT_H
 #define SPILLFS_TESTS_UNIT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct unit_test {
@@ -45,6 +46,9 @@ void unit_check_ok(const char *file, int line, const char *what, int err);
 /* xorshift64: *state is the seed, and must not be 0. */
 uint64_t unit_rand(uint64_t *state);
 void unit_rand_fill(uint64_t *state, void *buf, unsigned long n);
+
+/* n bytes, at least one; the test frees them. */
+void *unit_allot(size_t n);
 
 /* A fresh directory ($TMPDIR or /tmp), removed with all in it after the test. The string is valid until the
  * test ends. */
