@@ -87,8 +87,8 @@ struct io_dir {
 	const struct io_dir_ops *ops;
 };
 
-/* Names are paths relative to d with '/' between parts. What stands where a regular file or a directory should be and is none is damage: -EUCLEAN, and
- * a report (err_corrupt). */
+/* Names are paths relative to d with '/' between parts. What stands where a regular file or a directory should be and is none is
+ * damage: -EUCLEAN, and a report (err_corrupt). */
 static inline int io_open(struct io_dir *d, const char *name, unsigned flags, struct io **out) { return d->ops->open(d, name, flags, out); }
 static inline int io_unlink(struct io_dir *d, const char *name) { return d->ops->unlink(d, name); }
 static inline int io_rename(struct io_dir *d, const char *from, const char *to) { return d->ops->rename(d, from, to); }

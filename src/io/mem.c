@@ -372,6 +372,12 @@ static void entries_free(struct mem_entry *e, bool users)
 	}
 }
 
+/* Where a file should be. */
+static int is_directory(const char *name)
+{
+	return err_corrupt(name, 0, "it is a directory, not a regular file");
+}
+
 static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsigned flags, bool is_file,
 				     struct mem_entry **out)
 {
@@ -383,8 +389,7 @@ static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsig
 		if (flags & IO_EXCL)
 			return -EEXIST;
 		if (!is_file != !(*slot)->inode)
-			return err_corrupt(name, 0, "it is a %s, not a %s", is_file ? "directory" : "regular file",
-					   is_file ? "regular file" : "directory");
+			return is_file ? is_directory(name) : err_corrupt(name, 0, "it is a regular file, not a directory");
 		*out = *slot;
 		return 0;
 	}
@@ -455,7 +460,7 @@ static int mem_dir_unlink(struct io_dir *dir, const char *name)
 	if (!e)
 		err = -ENOENT;
 	else if (!e->inode)
-		err = err_corrupt(name, 0, "it is a directory, not a regular file");
+		err = is_directory(name);
 	else
 		*slot = e->next;
 	lock_release(&d->lock);
@@ -481,7 +486,7 @@ static int mem_rename_locked(struct mem_disk *d, const char *from, struct mem_en
 	if (!e->inode)
 		return -EOPNOTSUPP;
 	if (*over && !(*over)->inode)
-		return err_corrupt(to->name, 0, "it is a directory, not a regular file");
+		return is_directory(to->name);
 	to->inode = e->inode;
 	if (*over) {
 		*old = (*over)->inode;

@@ -76,7 +76,8 @@ bool layers_unsealed(struct layers *ls);
 bool layers_want_seal(struct layers *ls);
 
 /* Snapshots. want: a name for the layer that the next sealing commit ends with; -EEXIST. unwant takes it back when that
- * failed. find: -ENOENT; "@N" is layer N without a time, whether there is one or not. drop: the layer may go with the next commit. Names: 1..255 bytes, not beginning with '@'. */
+ * failed. find: -ENOENT; "@N" is layer N without a time, whether there is one or not. drop: the layer may go with the next commit.
+ * Names: 1..255 bytes, not beginning with '@'. */
 int layers_snapshot_want(struct layers *ls, const char *name);
 void layers_snapshot_unwant(struct layers *ls, const char *name);
 int layers_snapshot_drop_locked(struct layers *ls, const char *name);

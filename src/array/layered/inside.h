@@ -1,5 +1,6 @@
 /*
- * Shared by the files of the layered kind, from the ground up: map.c (where blocks are, and what has changed), encode.c and dirty.c (blocks in memory), read.c, edit.c, stage.c, pin.c, reblock.c, layered.c. For these only.
+ * Shared by the files of the layered kind, from the ground up: map.c (where blocks are, and what has changed), encode.c and dirty.c
+ * (blocks in memory), read.c, edit.c, stage.c, pin.c, reblock.c, layered.c. For these only.
  */
 #ifndef SPILLFS_ARRAY_LAYERED_INSIDE_H
 #define SPILLFS_ARRAY_LAYERED_INSIDE_H

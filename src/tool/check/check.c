@@ -98,7 +98,6 @@ static bool is_there(struct check *c, const char *name)
 
 static int open_store(struct check *c)
 {
-
 	c->dirfd = open(c->shown, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->dirfd < 0)
 		return check_fail(c, -errno, "%s", strerror(errno));

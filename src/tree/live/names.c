@@ -257,7 +257,7 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 	struct meta *m = t->store->meta;
 	mode_t mode = what->mode;
 	struct facts row = { .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .uid = what->who->uid, .gid = what->who->gid,
-				  .rdev = what->rdev };
+			     .rdev = what->rdev };
 	struct inode *parent, *i;
 	int err = find_parent(t, parent_ino, &parent);
 

@@ -67,7 +67,7 @@ static int new_node(struct tree *t, const struct view_key *key, uint64_t dir, co
 		    struct view_inode **out)
 {
 	const struct facts row = { .ino = views_number_beside(key, generation), .kind = ARRAY_VIEW, .nlink = 1,
-					.mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
+				   .mode = view_role_is_dir(key->role) ? S_IFDIR : S_IFREG };
 	struct view_inode *n = calloc(1, sizeof(*n));
 
 	if (!n)
