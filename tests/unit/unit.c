@@ -69,6 +69,13 @@ void unit_fail(const char *file, int line, const char *fmt, ...)
 		_exit(1);
 }
 
+bool unit_in_valgrind(void)
+{
+	const char *preload = getenv("LD_PRELOAD");
+
+	return preload && strstr(preload, "vgpreload");
+}
+
 void *unit_allot(size_t n)
 {
 	void *p = malloc(n ? n : 1);

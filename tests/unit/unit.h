@@ -8,6 +8,7 @@
 #ifndef SPILLFS_TESTS_UNIT_H
 #define SPILLFS_TESTS_UNIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,8 @@ void unit_check_ok(const char *file, int line, const char *what, int err);
 uint64_t unit_rand(uint64_t *state);
 void unit_rand_fill(uint64_t *state, void *buf, unsigned long n);
 
+/* Valgrind has a process's limits, filters and resident size for its own. */
+bool unit_in_valgrind(void);
 /* n bytes, at least one; the test frees them. */
 void *unit_allot(size_t n);
 
