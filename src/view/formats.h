@@ -20,7 +20,7 @@ struct view_input {
 	struct shape shape;        /* as long as its whole rows */
 	uint64_t count;            /* elements: shape_count(&shape) */
 	unsigned source;
-	bool shuffles;             /* blocks may be stored shuffled: by the settings, whatever the blocks are */
+	uint8_t filter;            /* steps that blocks may be stored with: by the settings, whatever the blocks are */
 };
 
 /* NAME.npy: version 1.0 (2.0, 3.0 where the header needs it), header padded to 4096. */

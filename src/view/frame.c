@@ -61,6 +61,12 @@ static uint64_t nblocks_of(uint64_t decoded_bytes)
 	return (decoded_bytes + BLOCK_MAX - 1) / BLOCK_MAX;
 }
 
+static bool is_accepted(const struct block_ref *ref, unsigned accept, uint32_t elem_bytes)
+{
+	return ref->filter < 8 * sizeof(accept) && accept & 1u << ref->filter &&
+	       (ref->filter == FILTER_NONE || ref->elem_bytes == elem_bytes);
+}
+
 void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
 		     unsigned accept, uint32_t elem_bytes, struct view_frame *out)
 {
@@ -69,9 +75,9 @@ void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64
 				.decoded_bytes = decoded_bytes };
 
 	assert(decoded_bytes && decoded_bytes <= UINT32_MAX && len <= decoded_bytes);
-	f.filter = accept & VIEW_ACCEPT_PLAIN ? FILTER_NONE : FILTER_SHUFFLE;
-	if (len == decoded_bytes && find_stored(v, source, off, len, &ref) && ref.filter <= FILTER_SHUFFLE && (accept & 1u << ref.filter) &&
-	    (ref.filter == FILTER_NONE || ref.elem_bytes == elem_bytes)) {
+	f.filter = (uint8_t)__builtin_ctz(accept);
+	assert(!(f.filter & ~(FILTER_DELTA | FILTER_SHUFFLE)));
+	if (len == decoded_bytes && find_stored(v, source, off, len, &ref) && is_accepted(&ref, accept, elem_bytes)) {
 		f.how = VIEW_FRAME_STORED;
 		f.filter = ref.filter;
 		f.block = off / view_source_block_bytes(v, source);
@@ -103,11 +109,11 @@ static void put_block_head(struct view *v, uint64_t len, enum block_type type, b
 /* Bytes [at, at + len) of what the frame decodes to. */
 static void put_content(struct view *v, const struct view_frame *f, uint64_t at, uint64_t len)
 {
-	const struct view_shuffle s = { f->off, f->len, f->decoded_bytes, f->elem_bytes };
+	const struct view_filtered s = { f->off, f->len, f->decoded_bytes, f->elem_bytes, f->filter };
 	uint64_t data = at >= f->len ? 0 : f->len - at < len ? f->len - at : len;
 
-	if (f->filter == FILTER_SHUFFLE) {
-		view_put_shuffled(v, &s, f->source, at, len);
+	if (f->filter != FILTER_NONE) {
+		view_put_filtered(v, &s, f->source, at, len);
 		return;
 	}
 	view_put_data(v, f->source, f->off + at, data);

@@ -13,7 +13,7 @@ enum piece_kind {
 	PIECE_MAPPED,   /* where: the first element; count: elements (of bits) */
 	PIECE_STORED,   /* where: the block whose frame it is */
 	PIECE_RLE,      /* zstd blocks of 128 KiB of zeros, none of them the last of its frame */
-	PIECE_SHUFFLED, /* where: in shuffles; count: bytes of it that come before */
+	PIECE_FILTERED, /* where: in filtereds; count: bytes of it that come before */
 };
 
 struct view_piece {
@@ -24,9 +24,10 @@ struct view_piece {
 	uint16_t unused;
 };
 
-/* [off, off + len) of a source, then zeros up to decoded_bytes, shuffled as a whole. */
-struct view_shuffle {
-	uint64_t off, len, decoded_bytes, elem_bytes;
+/* [off, off + len) of a source, then zeros up to decoded_bytes, filtered as a whole by steps that keep its length. */
+struct view_filtered {
+	uint64_t off, len, decoded_bytes;
+	uint32_t elem_bytes, steps;
 };
 
 struct view {
@@ -35,8 +36,8 @@ struct view {
 	size_t nsources, cap_sources;
 	struct view_piece *pieces;
 	size_t npieces, cap_pieces;
-	struct view_shuffle *shuffles;
-	size_t nshuffles, cap_shuffles;
+	struct view_filtered *filtereds;
+	size_t nfiltereds, cap_filtereds;
 	unsigned char *bytes_put;
 	size_t nbytes_put, cap_bytes_put;
 	uint64_t bytes;
@@ -48,7 +49,7 @@ void view_fail(struct view *v, int err);
 void view_put_stored(struct view *v, unsigned source, uint64_t block, uint64_t len);
 /* n zstd blocks, each 128 KiB of zeros, that are not the last of their frame. */
 void view_put_zero_blocks(struct view *v, uint64_t n);
-/* Bytes [skip, skip + len) of what the shuffle gives. */
-void view_put_shuffled(struct view *v, const struct view_shuffle *s, unsigned source, uint64_t skip, uint64_t len);
+/* Bytes [skip, skip + len) of what the filter gives. */
+void view_put_filtered(struct view *v, const struct view_filtered *f, unsigned source, uint64_t skip, uint64_t len);
 
 #endif

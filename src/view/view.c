@@ -17,7 +17,7 @@
 #include <xxhash.h>
 
 #include "array/layered/pin.h"
-#include "block/filter/shuffle.h"
+#include "block/filter.h"
 #include "util/buf.h"
 #include "util/lock.h"
 #include "util/vec.h"
@@ -46,7 +46,7 @@ void view_free(struct view *v)
 	}
 	free(v->sources);
 	free(v->pieces);
-	free(v->shuffles);
+	free(v->filtereds);
 	free(v->bytes_put);
 	free(v);
 }
@@ -201,15 +201,15 @@ static void lend_zero_blocks(uint64_t skip, size_t len, struct lease *out)
 	*out = (struct lease){ .ptr = (const char *)zero_blocks + cut, .len_bytes = len < have ? len : have };
 }
 
-void view_put_shuffled(struct view *v, const struct view_shuffle *s, unsigned source, uint64_t skip, uint64_t len)
+void view_put_filtered(struct view *v, const struct view_filtered *f, unsigned source, uint64_t skip, uint64_t len)
 {
-	bool same = v->nshuffles && !memcmp(&v->shuffles[v->nshuffles - 1], s, sizeof(*s));
+	bool same = v->nfiltereds && !memcmp(&v->filtereds[v->nfiltereds - 1], f, sizeof(*f));
 
-	if (!same && !make_room(v, &v->shuffles, v->nshuffles, &v->cap_shuffles, 1, sizeof(*v->shuffles)))
+	if (!same && !make_room(v, &v->filtereds, v->nfiltereds, &v->cap_filtereds, 1, sizeof(*v->filtereds)))
 		return;
 	if (!same)
-		v->shuffles[v->nshuffles++] = *s;
-	add_piece(v, (struct view_piece){ .kind = PIECE_SHUFFLED, .source = source, .where = v->nshuffles - 1, .count = skip },
+		v->filtereds[v->nfiltereds++] = *f;
+	add_piece(v, (struct view_piece){ .kind = PIECE_FILTERED, .source = source, .where = v->nfiltereds - 1, .count = skip },
 		  len);
 }
 
@@ -229,7 +229,7 @@ uint64_t view_hash(const struct view *v)
 		if (v->pieces[k].kind == PIECE_STORED && pin_block(v->sources[v->pieces[k].source].array, v->pieces[k].where, &ref))
 			h = h * 31 + ((uint64_t)ref.layer << 40) + ref.frame_off;
 	}
-	return XXH64(v->shuffles, v->nshuffles * sizeof(*v->shuffles), h);
+	return XXH64(v->filtereds, v->nfiltereds * sizeof(*v->filtereds), h);
 }
 
 /* Reading. */
@@ -339,17 +339,18 @@ static int borrow_mapped(const struct view_source *s, const struct view_piece *p
 	return 0;
 }
 
-/* Bytes [skip, skip + len) of what shuffling the whole range gives: byte k of element i stands at k * n + i. */
-static int borrow_shuffled(const struct view_source *s, const struct view_shuffle *f, uint64_t skip, size_t len,
+/* Bytes [skip, skip + len) of what filtering the whole range gives. */
+static int borrow_filtered(const struct view_source *s, const struct view_filtered *f, uint64_t skip, size_t len,
 			   unsigned how, struct lease *out)
 {
-	size_t whole = (size_t)f->decoded_bytes;
+	const struct filter filter = { .steps = (uint8_t)f->steps, .elem_bytes = (uint8_t)f->elem_bytes };
+	size_t whole = (size_t)f->decoded_bytes, used;
 	unsigned char *in = buf_alloc(whole), *buf = buf_alloc(whole);
 	int err = in && buf ? read_source(s, f->off, in, (size_t)f->len, how) : -ENOMEM;
 
 	if (!err) {
 		memset(in + f->len, 0, whole - (size_t)f->len);
-		shuffle_apply(in, buf, whole, f->elem_bytes);
+		err = filter_apply(&filter, in, whole, NULL, buf, &used);
 	}
 	buf_free(in, whole);
 	if (err) {
@@ -411,8 +412,8 @@ static int view_borrow(struct array *a, uint64_t off, size_t len, unsigned how, 
 	case PIECE_RLE:
 		lend_zero_blocks(skip, len, out);
 		return 0;
-	case PIECE_SHUFFLED:
-		return borrow_shuffled(s, &v->shuffles[p->where], p->count + skip, len, how, out);
+	case PIECE_FILTERED:
+		return borrow_filtered(s, &v->filtereds[p->where], p->count + skip, len, how, out);
 	}
 	return -EUCLEAN;
 }

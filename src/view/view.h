@@ -63,10 +63,13 @@ uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
 /*
  * [off, off + len) of a source, then zeros up to decoded_bytes (at least 1, below 4 GiB), as one zstd frame with content
  * size: the stored frame as it is, if the range is what one frame decodes to and its filter is accepted; a frame of RLE
- * blocks where nothing is stored; else a frame of raw blocks, whose size is known without reading.
+ * blocks where nothing is stored; else a frame of raw blocks, whose size is known without reading. `accept` has 1 << steps for each
+ * filter over elem_bytes and all of decoded_bytes that the format can show; what is not stored in one of them goes through none if
+ * that is among them, else through the only one there is. Its steps are of FILTER_DELTA and FILTER_SHUFFLE alone, which turn zeros
+ * into zeros, and as many bytes into as many, whatever they are.
  */
 #define VIEW_ACCEPT_PLAIN (1u << FILTER_NONE)
-#define VIEW_ACCEPT_SHUFFLED (1u << FILTER_SHUFFLE) /* of elem_bytes, over all of decoded_bytes */
+#define VIEW_ACCEPT_SHUFFLED (1u << FILTER_SHUFFLE)
 struct view_frame {
 	uint64_t len_bytes;        /* of the frame */
 	uint8_t filter;            /* what the decoded bytes have gone through: one that was accepted */

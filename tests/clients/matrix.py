@@ -23,7 +23,8 @@ TYPES["span"] = ("i64", {"dtype": "i64", "logical": "duration[us]"})
 
 # Blocks of up to 64 KiB are packed with others, larger ones stand alone.
 BLOCKS = {"small": (69632, 16384), "full": (4096, 65536, 262144)}
-SETTINGS = {"small": ({},), "full": ({}, {"filter": "shuffle"}, {"codec": "none"}, {"codec": "zstd:9", "filter": "none"})}
+SETTINGS = {"small": ({}, {"filter": "delta+shuffle"}), "full": ({}, {"filter": "shuffle"}, {"codec": "none"}, {"codec": "zstd:9", "filter": "none"}, {"filter": "delta+shuffle"},
+                     {"filter": "delta", "codec": "zstd:1"})}
 
 
 class Array(NamedTuple):
@@ -117,7 +118,7 @@ def dimensions() -> Iterator[tuple]:
                 for name in ("f64", "u8", "i16"):
                     settings = {"shape": ",".join(map(str, shape)) or "()", "order": order}
                     if kind == "layers":
-                        settings["block_size"] = 131072
+                        settings.update(block_size=131072, filter={"u8": "delta", "i16": "delta+shuffle"}.get(name, "auto"))
                     count = int(np.prod(shape))
                     array = sample(dtype_of(name), count, "mix", 3).reshape(shape)
                     title = "%s_%s_%s%s" % (kind[0], name, "x".join(map(str, shape)), order)

@@ -69,6 +69,30 @@ cost() {
 	[ $((FRAMES * 20)) -lt "$all_frames" ]
 }
 
+@test "Zarr: chunks of differences are the stored frames, and what was stored otherwise is read as well" {
+	"$PYTHON" - "$MNT" <<-'END'
+		import numpy as np, os, sys
+		x = np.random.default_rng(2).integers(0, 1000, 100_000).cumsum()
+		with open(sys.argv[1] + "/layers/steps.i64", "wb") as f:
+		    os.setxattr(f.fileno(), "user.spillfs.filter", b"delta+shuffle")
+		    f.write(x.tobytes())
+		x.tofile(sys.argv[1] + "/layers/later.i64")
+	END
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	setfattr -n user.spillfs.filter -v delta+shuffle "$MNT/layers/later.i64"
+	local v z n=$((7 * 131072))
+	for v in zarr/layers/steps zarr2/layers/steps; do
+		[ "$(find "$MNT/views/$v.zarr" -type f -printf '%s\n' | awk '{ s += $1 } END { print s + 0 }')" -lt $((n / 3)) ]
+	done
+	for v in steps later; do
+		z=$(sha256sum <"$MNT/layers/$v.i64")
+		read_py zarr2 "$MNT/views/zarr2/layers/$v.zarr" | tee /dev/stderr | grep -qF "\"sha256\": \"${z%% *}\""
+		read_js zarr2 "$MNT/views/zarr2/layers/$v.zarr" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+		read_js zarr3 "$MNT/views/zarr/layers/$v.zarr" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+		grep -q '"numcodecs.delta"' "$MNT/views/zarr/layers/$v.zarr/zarr.json"
+	done
+}
+
 @test "SQL over tables, views of all kinds, and the past" {
 	local d
 	for d in layers/sales columns/prices buckets/log; do mkdir "$MNT/$d"; done

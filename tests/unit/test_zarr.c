@@ -8,7 +8,7 @@
 #include <zstd.h>
 
 #include "array/layered/pin.h"
-#include "block/filter/shuffle.h"
+#include "block/filter.h"
 #include "unit.h"
 #include "view_world.h"
 
@@ -24,14 +24,16 @@ struct seen {
 	const uint8_t *p;
 	const char *dtype, *logical;
 	const char *shape;
-	bool fortran, shuffles;
+	bool fortran;
+	uint8_t filter; /* that the settings say */
 	enum zarr_version version;
 	char save[128]; /* directory */
 	/* found: */
 	char meta[8192];
 	uint64_t chunk_bytes, nchunks;
 	uint32_t elem;
-	bool frames, shuffled;
+	bool frames;
+	uint8_t named; /* filter of the metadata */
 	unsigned nstored; /* chunks smaller than raw */
 };
 
@@ -39,7 +41,7 @@ static struct view_input input(struct view *v, const struct seen *z)
 {
 	struct view_input in = view_world_input(v, view_world_source(v, z->a), "x", z->dtype, z->shape);
 
-	in.shuffles = z->shuffles;
+	in.filter = z->filter;
 	in.shape.fortran = z->fortran;
 	if (z->fortran) { /* view_world_input fits shapes in order C */
 		CHECK_OK(shape_parse(z->shape, &in.shape));
@@ -93,7 +95,7 @@ static void see_meta(struct seen *z)
 		at = end;
 	}
 	z->frames = strstr(z->meta, "\"zstd\"");
-	z->shuffled = strstr(z->meta, "shuffle\"");
+	z->named = (strstr(z->meta, "shuffle\"") ? FILTER_SHUFFLE : 0) | (strstr(z->meta, "delta\"") ? FILTER_DELTA : 0);
 }
 
 /* "2.0.0", "c/0/0/2". */
@@ -124,8 +126,8 @@ static void decode_chunk(struct seen *z, const uint8_t *got, size_t n, uint8_t *
 		CHECK_EQ(ZSTD_getFrameContentSize(got, n), z->chunk_bytes);
 		CHECK_EQ(ZSTD_findFrameCompressedSize(got, n), n);
 		CHECK_EQ(ZSTD_decompress(mixed, z->chunk_bytes, got, n), z->chunk_bytes);
-		if (z->shuffled)
-			shuffle_undo(mixed, raw, z->chunk_bytes, z->elem);
+		if (z->named)
+			CHECK_OK(filter_undo(z->named, z->elem, mixed, z->chunk_bytes, raw));
 		else
 			memcpy(raw, mixed, z->chunk_bytes);
 	}
@@ -171,7 +173,7 @@ static void see(struct seen *z, uint64_t size)
 }
 
 /* Elements that compress well, as they are or shuffled; a hole of two blocks in the middle. */
-static uint8_t *content(const char *dtype, size_t n, bool shuffles)
+static uint8_t *content(const char *dtype, size_t n, bool shuffled)
 {
 	uint8_t *p = calloc(1, n + 1);
 	uint32_t elem;
@@ -184,7 +186,7 @@ static uint8_t *content(const char *dtype, size_t n, bool shuffles)
 			continue;
 		if (!strcmp(dtype, "bool"))
 			p[i] = i % 3 == 0;
-		else if (shuffles) /* noise in the low bytes only */
+		else if (shuffled) /* noise in the low bytes only */
 			p[i] = i % elem < (elem + 1) / 2 ? (uint8_t)(x >> 13) : 0x3f;
 		else
 			p[i] = (uint8_t)(i / elem / 100 + i % elem);
@@ -228,7 +230,7 @@ static void see_all(struct world *w, const char *dtype, size_t store)
 		z.p = p;
 		z.shape = shapes[k].shape;
 		z.fortran = shapes[k].fortran;
-		z.shuffles = store == 1;
+		z.filter = store == 1 ? FILTER_SHUFFLE : FILTER_NONE;
 		z.a = view_world_array(w, stores[store].kind, p, size, BLOCK, stores[store].policy, dtype);
 		for (z.version = ZARR_V2; z.version <= ZARR_V3; z.version++) {
 			if (!zarr_can(z.version, d))
@@ -237,7 +239,7 @@ static void see_all(struct world *w, const char *dtype, size_t store)
 				 d->record ? "record" : dtype, k);
 			see(&z, size);
 			CHECK_EQ(z.frames, store < 2);
-			CHECK(!z.shuffled || store == 1);
+			CHECK(!z.named || store == 1);
 		}
 		array_close(z.a);
 		free(p);
@@ -281,7 +283,7 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 
 	for (int shuffled = 0; shuffled < 2; shuffled++) {
 		uint8_t *p = content("f64", size, shuffled);
-		struct seen z = { .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .shuffles = shuffled };
+		struct seen z = { .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .filter = (uint8_t)shuffled };
 		struct world w;
 
 		view_world_open(&w);
@@ -290,7 +292,7 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 		snprintf(z.save, sizeof(z.save), "zarr/v2/stored-f64-%d", shuffled);
 		see(&z, size);
 		CHECK_EQ(z.chunk_bytes, BLOCK);
-		CHECK_EQ(z.shuffled, shuffled);
+		CHECK_EQ(z.named, shuffled);
 		CHECK_EQ(z.nstored, 9); /* two of them are holes; the last chunk is a short block */
 		z.version = ZARR_V3;
 		snprintf(z.save, sizeof(z.save), "zarr/v3/stored-f64-%d", shuffled);
@@ -312,12 +314,12 @@ UNIT_TEST(zarr_shuffles_by_the_settings_whatever_the_blocks_are)
 	for (int kept = 0; kept < 2; kept++) {
 		for (int stored = 0; stored < 2; stored++) {
 			uint8_t *p = content("f64", size, stored);
-			struct seen z = { .w = &w, .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .shuffles = kept };
+			struct seen z = { .w = &w, .p = p, .dtype = "f64", .shape = "1,64", .version = ZARR_V2, .filter = (uint8_t)kept };
 
 			z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, stored ? CODEC_POLICY_SHUFFLE : CODEC_POLICY_NONE, "f64");
 			snprintf(z.save, sizeof(z.save), "zarr/v2/mixed-f64-%d-%d", kept, stored);
 			see(&z, size);
-			CHECK_EQ(z.shuffled, kept);
+			CHECK_EQ(z.named, kept);
 			CHECK_EQ(z.nstored, kept == stored ? 9 : 2);
 			strcpy(meta[stored], z.meta);
 			array_close(z.a);
@@ -326,6 +328,66 @@ UNIT_TEST(zarr_shuffles_by_the_settings_whatever_the_blocks_are)
 		CHECK(!strcmp(meta[0], meta[1]));
 	}
 	world_close(&w);
+}
+
+static void see_differences(struct world *w, const char *dtype, uint8_t filter, uint8_t stored)
+{
+	size_t size = 9 * (size_t)BLOCK;
+	uint8_t *p = content(dtype, size, false);
+	struct dtype *d;
+	struct seen z = { .w = w, .p = p, .dtype = dtype, .shape = "1,64", .filter = filter };
+	bool can;
+
+	CHECK_OK(dtype_parse(dtype, &d));
+	can = !d->record && d->fields[0].type <= DTYPE_U64;
+	z.a = view_world_array(w, ARRAY_LAYERED, p, size, BLOCK, (enum codec_policy)stored, dtype);
+	for (z.version = ZARR_V2; z.version <= ZARR_V3; z.version++) {
+		if (!zarr_can(z.version, d))
+			continue;
+		snprintf(z.save, sizeof(z.save), "zarr/v%d/delta-%s-%d-%d", z.version == ZARR_V2 ? 2 : 3, d->record ? "record" : dtype, filter,
+			 stored);
+		see(&z, size);
+		CHECK_EQ(z.named, can ? filter : 0);
+		CHECK_EQ(z.nstored, (can ? filter == stored : !filter_fits(stored, d->bytes)) ? 9 : 2);
+	}
+	array_close(z.a);
+	free(d);
+	free(p);
+}
+
+UNIT_TEST(zarr_names_differences_of_integers_alone)
+{
+	struct world w;
+
+	view_world_open(&w);
+	for (size_t k = 0; k < sizeof(types) / sizeof(*types); k++) {
+		see_differences(&w, types[k], FILTER_DELTA, FILTER_DELTA);
+		see_differences(&w, types[k], FILTER_DELTA | FILTER_SHUFFLE, FILTER_DELTA | FILTER_SHUFFLE);
+		see_differences(&w, types[k], FILTER_DELTA | FILTER_SHUFFLE, FILTER_DELTA | FILTER_PACK);
+	}
+	world_close(&w);
+}
+
+/* Chains that not all bytes fit, and those that no reader knows. */
+UNIT_TEST(zarr_names_no_other_filter)
+{
+	static const uint8_t filters[] = { FILTER_DELTAS, FILTER_DELTAS | FILTER_SHUFFLE, FILTER_PACK, FILTER_DELTA | FILTER_PACK,
+					   FILTER_SCALE, FILTER_SCALE | FILTER_DELTA | FILTER_SHUFFLE };
+	size_t size = 9 * (size_t)BLOCK;
+	uint8_t *p = content("i64", size, false);
+	struct world w;
+
+	view_world_open(&w);
+	for (size_t k = 0; k < sizeof(filters); k++) {
+		struct seen z = { .w = &w, .p = p, .dtype = "i64", .shape = "1,64", .filter = filters[k], .save = "zarr/v2/unnamed" };
+
+		z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, (enum codec_policy)filters[k], "i64");
+		see(&z, size);
+		CHECK_EQ(z.named, 0);
+		array_close(z.a);
+	}
+	world_close(&w);
+	free(p);
 }
 
 UNIT_TEST(zarr_shows_whole_rows_and_times)

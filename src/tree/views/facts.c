@@ -8,6 +8,15 @@
 #include "store/store.h"
 #include "tree/views/inside.h"
 
+/* Steps that blocks may be stored with. What AUTO finds for them is another filter for each: of those that it tries, most formats can name
+ * the shuffle. */
+static uint8_t face_of(const struct codec_params *c)
+{
+	if (c->policy != CODEC_POLICY_AUTO)
+		return (uint8_t)c->policy;
+	return c->level > 0 ? FILTER_SHUFFLE : FILTER_NONE;
+}
+
 int views_facts(struct inode *i, struct view_facts *out)
 {
 	struct meta *m = i->tree->store->meta;
@@ -26,7 +35,7 @@ int views_facts(struct inode *i, struct view_facts *out)
 	if (err && err != -EINVAL)
 		return err;
 	facts.shape = s.shape;
-	facts.shuffles = s.codec.policy == CODEC_POLICY_AUTO ? s.codec.level > 0 : s.codec.policy == CODEC_POLICY_SHUFFLE;
+	facts.filter = face_of(&s.codec);
 	if (facts.dtype) {
 		if (logical_fits(&s.logical, facts.dtype))
 			facts.logical = s.logical;

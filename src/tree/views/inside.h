@@ -129,7 +129,7 @@ struct view_facts {
 	struct logical logical;
 	struct shape shape;
 	uint64_t count, size_bytes;
-	bool shuffles;         /* view/formats.h */
+	uint8_t filter;        /* view/formats.h */
 };
 int views_facts(struct inode *i, struct view_facts *out);
 /* Is there a view of an entry, in a directory of arrays of a kind that the format shows? */

@@ -6,8 +6,9 @@
  *     long as the source is the same.
  *  2. A chunk is a contiguous range of the source, behind its end zeros: all chunks decode to the same size. Where the
  *     source's blocks are whole rows, a chunk is one block, and its frame the stored one.
- *  3. Chunks are all shuffled or none is, by the array's settings alone: metadata that a reader has read stay true whatever
- *     is written. Version 3 has no shuffle of its own: the name of the one in numcodecs is what readers know.
+ *  3. All chunks have gone through the same filter, by the array's type and settings alone: metadata that a reader has read stay
+ *     true whatever is written. It is one that takes all bytes, so that a block that is stored otherwise can go through it as well.
+ *     Version 3 has neither differences nor a shuffle of its own: the names of those in numcodecs are what readers know.
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,7 +20,6 @@
 
 #define CHUNK_BYTES (1u << 20)
 #define CHUNK_BYTES_LAYERED (256u << 10) /* at most this is decoded for one element */
-#define SHUFFLE_ELEM_MAX 16u /* block/codec.h */
 
 struct geometry {
 	uint64_t row_bytes; /* 0: the array is empty */
@@ -27,7 +27,7 @@ struct geometry {
 	uint64_t chunk_rows;
 	uint64_t nchunks;
 	bool frames; /* the source has blocks, and chunks are zstd frames */
-	bool shuffle; /* all chunks are shuffled */
+	uint8_t filter; /* of all chunks */
 	bool f_order;
 };
 
@@ -48,6 +48,17 @@ static uint64_t chunk_rows(uint64_t row_bytes, uint64_t nrows, uint32_t block_by
 	return k ? k : 1;
 }
 
+static bool is_integer(const struct dtype *d)
+{
+	return !d->record && d->fields[0].type <= DTYPE_U64;
+}
+
+/* Can the metadata name the filter? Readers take differences of an array in its own type, and those of floats are others. */
+static bool has_name(uint8_t filter, const struct dtype *d)
+{
+	return filter_fits(filter, d->bytes) && !(filter & ~(FILTER_DELTA | FILTER_SHUFFLE)) && (!(filter & FILTER_DELTA) || is_integer(d));
+}
+
 static void find_geometry(const struct view *v, const struct view_input *in, struct geometry *out)
 {
 	uint32_t block_bytes = view_source_block_bytes(v, in->source);
@@ -59,8 +70,8 @@ static void find_geometry(const struct view *v, const struct view_input *in, str
 		g.row_bytes = shape_row(&in->shape) * in->dtype->bytes;
 		g.chunk_rows = chunk_rows(g.row_bytes, g.nrows, block_bytes);
 		g.nchunks = (g.nrows + g.chunk_rows - 1) / g.chunk_rows;
-		g.shuffle = g.frames && in->shuffles && g.chunk_rows * g.row_bytes <= block_bytes && in->dtype->bytes > 1 &&
-			    in->dtype->bytes <= SHUFFLE_ELEM_MAX;
+		if (g.frames && g.chunk_rows * g.row_bytes <= block_bytes && has_name(in->filter, in->dtype))
+			g.filter = in->filter;
 	}
 	*out = g;
 }
@@ -71,11 +82,6 @@ static int chunks_fit(struct view *v, const struct geometry *g)
 	if (g->row_bytes > UINT32_MAX)
 		view_fail(v, -EFBIG);
 	return view_end(v);
-}
-
-static unsigned accepted(const struct geometry *g)
-{
-	return g->shuffle ? VIEW_ACCEPT_SHUFFLED : VIEW_ACCEPT_PLAIN;
 }
 
 bool zarr_can(enum zarr_version version, const struct dtype *d)
@@ -142,6 +148,23 @@ static void add_v2_type(struct view_text *t, const struct view_input *in)
 	view_text_add(t, "%s", d->record ? "]" : "\"");
 }
 
+static void add_v2_filters(struct view_text *t, const struct view_input *in, const struct geometry *g)
+{
+	if (!g->filter) {
+		view_text_add(t, "null");
+		return;
+	}
+	view_text_add(t, "[");
+	if (g->filter & FILTER_DELTA) {
+		view_text_add(t, "{\"id\":\"delta\",\"dtype\":\"");
+		npy_type(t, in->dtype->fields[0].type, NULL);
+		view_text_add(t, "\"}%s", g->filter & FILTER_SHUFFLE ? "," : "");
+	}
+	if (g->filter & FILTER_SHUFFLE)
+		view_text_add(t, "{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}", in->dtype->bytes);
+	view_text_add(t, "]");
+}
+
 static void add_v2_array(struct view_text *t, const struct view_input *in, const struct geometry *g)
 {
 	view_text_add(t, "{\"zarr_format\":2,");
@@ -152,10 +175,7 @@ static void add_v2_array(struct view_text *t, const struct view_input *in, const
 	add_v2_type(t, in);
 	view_text_add(t, ",\"compressor\":%s,\"fill_value\":%s,\"order\":\"%s\",\"filters\":",
 		      g->frames ? "{\"id\":\"zstd\",\"level\":3}" : "null", fill_value(in->dtype, 2), g->f_order ? "F" : "C");
-	if (g->frames && g->shuffle)
-		view_text_add(t, "[{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}]", in->dtype->bytes);
-	else
-		view_text_add(t, "null");
+	add_v2_filters(t, in, g);
 	view_text_add(t, ",\"dimension_separator\":\".\"}\n");
 }
 
@@ -174,9 +194,14 @@ static void add_v3_codecs(struct view_text *t, const struct view_input *in, cons
 		for (unsigned k = in->shape.ndims; k-- > 0;)
 			view_text_add(t, "%u%s", k, k ? "," : "]}},");
 	}
+	if (g->filter & FILTER_DELTA) {
+		view_text_add(t, "{\"name\":\"numcodecs.delta\",\"configuration\":{\"dtype\":\"");
+		npy_type(t, in->dtype->fields[0].type, NULL);
+		view_text_add(t, "\"}},");
+	}
 	view_text_add(t, "{\"name\":\"bytes\"%s}",
 		      in->dtype->bytes > 1 ? ",\"configuration\":{\"endian\":\"little\"}" : "");
-	if (g->frames && g->shuffle)
+	if (g->filter & FILTER_SHUFFLE)
 		view_text_add(t, ",{\"name\":\"numcodecs.shuffle\",\"configuration\":{\"elementsize\":%" PRIu32 "}}", in->dtype->bytes);
 	if (g->frames)
 		view_text_add(t, ",{\"name\":\"zstd\",\"configuration\":{\"level\":3,\"checksum\":false}}");
@@ -240,7 +265,7 @@ int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 	off = chunk * full;
 	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
 	if (g.frames) {
-		view_plan_frame(v, in->source, off, len, full, accepted(&g), in->dtype->bytes, &f);
+		view_plan_frame(v, in->source, off, len, full, 1u << g.filter, in->dtype->bytes, &f);
 		view_put_frame(v, &f);
 	} else {
 		view_put_data(v, in->source, off, len);
