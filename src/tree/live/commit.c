@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. Everything under layers/ that is a row is in the log too, in the same transaction.
- *  2. An inode that cannot be staged stays dirty.
+ *  2. An inode that cannot be staged stays dirty. Its name may be committed, so the log has it as its row is.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -125,7 +125,30 @@ static int stage_facts_locked(struct inode *i, struct array *a, const struct fac
 	return err;
 }
 
-static int stage_inode(struct inode *i)
+/* The log gets an inode that cannot be staged as the last commit has left it: its row of then goes with this one. */
+static int note_as_stored_locked(struct inode *i)
+{
+	struct index_record *r = NULL;
+	struct facts row;
+	int err;
+
+	if (!atomic_load(&live_of(i)->facts_changed) || !class_by_kind(i->facts.kind) || i->facts.kind == ARRAY_BUCKET)
+		return 0;
+	err = meta_inode_load_locked(i->tree->store->meta, i->facts.ino, &row);
+	if (err == -ENOENT || (!err && !row.nlink))
+		return 0;
+	if (!err)
+		err = index_record_new(row.ino, &r);
+	if (!err)
+		err = gather_locked(i, &row, r);
+	if (!err)
+		err = note_facts_locked(i, r);
+	index_record_free(r);
+	return err;
+}
+
+/* left: why the inode stays dirty, if it does. */
+static int stage_inode(struct inode *i, int *left)
 {
 	struct meta *m = i->tree->store->meta;
 	struct facts row;
@@ -143,6 +166,11 @@ static int stage_inode(struct inode *i)
 		err = stage_facts_locked(i, a, &row);
 	if (!err)
 		err = meta_inode_store_locked(m, &row);
+	if (err_is_passing(err)) {
+		*left = err;
+		live_mark_dirty(i);
+		err = note_as_stored_locked(i);
+	}
 	meta_unlock(m);
 	cutting = a && array_is_cutting(a);
 	rwlock_release(&i->rw);
@@ -170,14 +198,8 @@ static int hook_stage(void *ctx, int *left)
 	}
 	lock_release(&t->lock);
 	t->cutting = false;
-	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next) {
-		err = stage_inode(&i->base);
-		if (err_is_passing(err)) {
-			*left = err;
-			live_mark_dirty(&i->base);
-			err = 0;
-		}
-	}
+	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next)
+		err = stage_inode(&i->base, left);
 	return err ? err : cut_note(t);
 }
 
