@@ -48,10 +48,12 @@ struct spillfs_block {
 	uint64_t block;
 	uint64_t layer, frame_off; /* file and offset of its frame; frame_off 0: not compressed yet */
 	uint32_t frame_len, frame_raw, raw_off, raw_len; /* as in docs/FORMAT.md */
-	uint8_t filter, elem_bytes, stat_type, zero;
+	uint8_t filter, elem_bytes, stat_type, zero; /* the same */
 	uint32_t nan_count;
+	uint32_t zero_count, unused; /* SPILLFS_UNCOUNTED: they were not counted */
 	uint64_t min_bits, max_bits;
 };
+#define SPILLFS_UNCOUNTED UINT32_MAX
 #define SPILLFS_BLOCKS_MAX 64
 struct spillfs_blocks {
 	uint64_t first;       /* in: the first block wanted; out: the next one to ask for */

@@ -21,8 +21,9 @@
 
 enum form { FORM_SIGNED, FORM_UNSIGNED, FORM_FLOAT };
 
-/* The NaNs of this many elements fit the vector path's counters. */
+/* The NaNs and zeros of this many elements fit the vector path's counters; of bytes, of CHUNK_BYTES. Both are whole steps. */
 #define CHUNK_ELEMS 65536u
+#define CHUNK_BYTES 7680u
 
 static const struct {
 	const char *name;
@@ -48,7 +49,7 @@ static const struct {
 /* The smallest and the largest key seen; sign-extended. */
 struct range {
 	int64_t lo, hi;
-	uint32_t nans;
+	uint32_t nans, zeros;
 };
 
 /*
@@ -61,7 +62,7 @@ struct range {
 	{                                                                                                       \
 		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		T lo = (T)r->lo, hi = (T)r->hi;                                                                 \
-		uint32_t nans = 0;                                                                              \
+		uint32_t nans = 0, zeros = 0;                                                                   \
                                                                                                                 \
 		for (size_t i = 0; i < n; i++) {                                                                \
 			T bits, key;                                                                            \
@@ -75,10 +76,12 @@ struct range {
 			lo = nan || key >= lo ? lo : key;                                                       \
 			hi = nan || key <= hi ? hi : key;                                                       \
 			nans += nan;                                                                            \
+			zeros += (T)(form == FORM_FLOAT ? bits & rest : bits) == 0;                             \
 		}                                                                                               \
 		r->lo = lo;                                                                                     \
 		r->hi = hi;                                                                                     \
 		r->nans += nans;                                                                                \
+		r->zeros += zeros;                                                                              \
 	}
 
 DEFINE_SCAN(int8_t)
@@ -101,7 +104,7 @@ DEFINE_SCAN(int64_t)
 	typedef T vec_##T __attribute__((vector_size(VECTOR_BYTES)));                                           \
                                                                                                                 \
 	TARGET static ALWAYS_INLINE void vstep_##T(const char *p, enum form form, T inf, vec_##T *lo,           \
-						   vec_##T *hi, vec_##T *nans)                                  \
+						   vec_##T *hi, vec_##T *nans, vec_##T *zeros)                  \
 	{                                                                                                       \
 		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		vec_##T bits, key, low, high, m;                                                                \
@@ -117,7 +120,9 @@ DEFINE_SCAN(int64_t)
 			low = (key & ~nan) | (nan & inf);                                                       \
 			high = (key & ~nan) | (nan & (T)~inf);                                                  \
 			*nans -= nan;                                                                           \
+			bits &= rest;                                                                           \
 		}                                                                                               \
+		*zeros -= (vec_##T)(bits == 0);                                                                 \
 		m = (vec_##T)(low < *lo);                                                                       \
 		*lo = (low & m) | (*lo & ~m);                                                                   \
 		m = (vec_##T)(high > *hi);                                                                      \
@@ -129,11 +134,12 @@ DEFINE_SCAN(int64_t)
 	{                                                                                                       \
 		const char *at = p;                                                                             \
 		vec_##T lo0 = (vec_##T){ 0 } + (T)r->lo, lo1 = lo0, hi0 = (vec_##T){ 0 } + (T)r->hi, hi1 = hi0; \
-		vec_##T nans0 = { 0 }, nans1 = { 0 };                                                           \
+		vec_##T nans0 = { 0 }, nans1 = { 0 }, zeros0 = { 0 }, zeros1 = { 0 };                           \
+		const uint32_t unsign = (uint32_t)(UINT64_MAX >> (64 - sizeof(T) * 8));                         \
                                                                                                                 \
 		for (size_t i = 0; i < nsteps * STEP_BYTES; i += 2 * VECTOR_BYTES, at += 2 * VECTOR_BYTES) {    \
-			vstep_##T(at, form, inf, &lo0, &hi0, &nans0);                                           \
-			vstep_##T(at + VECTOR_BYTES, form, inf, &lo1, &hi1, &nans1);                            \
+			vstep_##T(at, form, inf, &lo0, &hi0, &nans0, &zeros0);                                  \
+			vstep_##T(at + VECTOR_BYTES, form, inf, &lo1, &hi1, &nans1, &zeros1);                   \
 		}                                                                                               \
 		for (size_t k = 0; k < VECTOR_BYTES / sizeof(T); k++) {                                         \
 			r->lo = lo0[k] < r->lo ? lo0[k] : r->lo;                                                \
@@ -141,6 +147,7 @@ DEFINE_SCAN(int64_t)
 			r->hi = hi0[k] > r->hi ? hi0[k] : r->hi;                                                \
 			r->hi = hi1[k] > r->hi ? hi1[k] : r->hi;                                                \
 			r->nans += (uint32_t)nans0[k] + (uint32_t)nans1[k];                                     \
+			r->zeros += ((uint32_t)zeros0[k] & unsign) + ((uint32_t)zeros1[k] & unsign);            \
 		}                                                                                               \
 	}
 
@@ -237,7 +244,7 @@ static int64_t key_of(enum summary_type type, uint64_t bits)
 
 void summary_of(enum summary_type type, const void *p, size_t n, struct summary *out)
 {
-	size_t size = type < SUMMARY_NTYPES ? types[type].bytes : 0, done = 0;
+	size_t size = type < SUMMARY_NTYPES ? types[type].bytes : 0, done = 0, most = size == 1 ? CHUNK_BYTES : CHUNK_ELEMS * size;
 	struct range r = { .nans = 0 };
 
 	if (!size || n < size) {
@@ -248,7 +255,7 @@ void summary_of(enum summary_type type, const void *p, size_t n, struct summary 
 	r.hi = ~r.lo; /* of floats: the key of -inf */
 	n -= n % size;
 	while (done < n) {
-		size_t bytes = n - done < CHUNK_ELEMS * size ? n - done : CHUNK_ELEMS * size;
+		size_t bytes = n - done < most ? n - done : most;
 
 		if (size == 8 && has_wide())
 			scan_chunk_wide(type, (const char *)p + done, bytes, &r);
@@ -259,6 +266,7 @@ void summary_of(enum summary_type type, const void *p, size_t n, struct summary 
 	*out = (struct summary){
 		.type = (uint8_t)type,
 		.nan_count = r.nans,
+		.zero_count = r.zeros,
 		.min_bits = cut(type, (uint64_t)key_of(type, (uint64_t)r.lo)),
 		.max_bits = cut(type, (uint64_t)key_of(type, (uint64_t)r.hi)),
 	};

@@ -1,10 +1,10 @@
 /*
- * A block in short: smallest and largest element and the number of NaNs, kept in the layer's
+ * A block in short: smallest and largest element and the numbers of NaNs and zeros, kept in the layer's
  * index so that readers can skip blocks.
  *
  * Bits are those of the element type, zero-extended to 64. NaNs are in neither bound; -0.0 counts as
  * equal to 0.0 (min is -0.0 and max is 0.0 if both occur, as Parquet asks). Where no element counts (only
- * NaNs, or none), min_bits > max_bits in the type's order: min is +inf and max is -inf.
+ * NaNs, or none), min_bits > max_bits in the type's order: min is +inf and max is -inf. -0.0 is a zero.
  *
  * Pure functions, thread-safe.
  */
@@ -24,9 +24,11 @@ enum summary_type {
 	SUMMARY_NTYPES
 };
 
+#define SUMMARY_UNCOUNTED UINT32_MAX
 struct summary {
 	uint8_t type; /* enum summary_type; NONE: the rest is 0 */
 	uint32_t nan_count;
+	uint32_t zero_count; /* SUMMARY_UNCOUNTED: nobody has counted them (blocks of older stores) */
 	uint64_t min_bits, max_bits;
 };
 

@@ -19,7 +19,7 @@
 #include "block/summary.h"
 #include "tool/text.h"
 
-#define NCOLUMNS 9
+#define NCOLUMNS 10
 
 /* Blocks [first, first + count): one that is stored or dirty, or several that are zeros (b is NULL). */
 struct row {
@@ -34,7 +34,7 @@ struct blocks {
 	enum summary_type type;
 	uint32_t elem_bytes;
 	struct summary all; /* its type NONE: no element yet */
-	uint64_t nan_count, stored_bytes, raw_bytes, ndirty, nunknown;
+	uint64_t nan_count, zero_count, stored_bytes, raw_bytes, ndirty, nunknown, nuncounted;
 	struct text_column columns[NCOLUMNS];
 	FILE *to;
 };
@@ -161,11 +161,24 @@ static struct summary row_summary(const struct blocks *s, const struct row *r)
 		return sum;
 	if (r->b->raw_len < len && r->b->raw_len % s->elem_bytes) /* the element across is not counted */
 		return sum;
-	sum = (struct summary){ .type = r->b->stat_type, .nan_count = r->b->nan_count,
+	sum = (struct summary){ .type = r->b->stat_type, .nan_count = r->b->nan_count, .zero_count = r->b->zero_count,
 				.min_bits = r->b->min_bits, .max_bits = r->b->max_bits };
 	if (r->b->raw_len + s->elem_bytes <= len)
 		merge(&sum, &zeros);
 	return sum;
+}
+
+/* The zeros among a row's elements, of which sum is known: those that are stored, and those behind them. False: nobody has
+ * counted them. */
+static bool row_zeros(const struct blocks *s, const struct row *r, const struct summary *sum, uint64_t *out)
+{
+	uint64_t first, end, stored = r->b ? r->b->raw_len / s->elem_bytes : 0;
+
+	elements(s, r, &first, &end);
+	if (!sum->type || (r->b && sum->zero_count == SPILLFS_UNCOUNTED))
+		return false;
+	*out = (r->b ? sum->zero_count : 0) + (end - first > stored ? end - first - stored : 0);
+	return true;
 }
 
 static bool is_packed(const struct spillfs_block *b)
@@ -180,7 +193,7 @@ static uint64_t stored_bytes(const struct spillfs_block *b)
 }
 
 struct cells {
-	char first[48], elements[48], layer[24], stored[24], filter[FILTER_TEXT_MAX + 4], min[40], max[40], nans[16];
+	char first[48], elements[48], layer[24], stored[24], filter[FILTER_TEXT_MAX + 4], min[40], max[40], nans[16], zeros[24];
 };
 
 static void place_cells(const struct row *r, struct cells *c)
@@ -219,7 +232,7 @@ static void use_row(struct blocks *s, const struct row *r,
 		    void (*use)(struct blocks *s, const char *const cells[NCOLUMNS]))
 {
 	struct summary sum = row_summary(s, r);
-	uint64_t first, end;
+	uint64_t first, end, zeros;
 	struct cells c;
 
 	elements(s, r, &first, &end);
@@ -233,7 +246,10 @@ static void use_row(struct blocks *s, const struct row *r,
 	strcpy(c.nans, "-");
 	if (is_float((enum summary_type)sum.type))
 		snprintf(c.nans, sizeof(c.nans), "%" PRIu32, sum.nan_count);
-	use(s, (const char *[]){ c.first, c.elements, c.layer, c.stored, c.filter, c.min, c.max, c.nans,
+	strcpy(c.zeros, "-");
+	if (row_zeros(s, r, &sum, &zeros))
+		snprintf(c.zeros, sizeof(c.zeros), "%" PRIu64, zeros);
+	use(s, (const char *[]){ c.first, c.elements, c.layer, c.stored, c.filter, c.min, c.max, c.nans, c.zeros,
 				 r->b && r->b->frame_off && is_packed(r->b) ? "packed" : "" });
 }
 
@@ -250,7 +266,7 @@ static void print_cells(struct blocks *s, const char *const cells[NCOLUMNS])
 static void measure_row(struct blocks *s, const struct row *r)
 {
 	struct summary sum = row_summary(s, r);
-	uint64_t first, end;
+	uint64_t first, end, zeros;
 
 	use_row(s, r, fit_cells);
 	if (r->b && !r->b->frame_off) {
@@ -265,6 +281,10 @@ static void measure_row(struct blocks *s, const struct row *r)
 	if (sum.type) {
 		merge(&s->all, &sum);
 		s->nan_count += sum.nan_count;
+		if (row_zeros(s, r, &sum, &zeros))
+			s->zero_count += zeros;
+		else
+			s->nuncounted += r->count;
 	} else if (first < end) {
 		s->nunknown += r->count;
 	}
@@ -301,22 +321,25 @@ static void print_totals(const struct blocks *s)
 	fprintf(s->to, "min   %s\nmax   %s\n", min, max);
 	if (is_float(s->type))
 		fprintf(s->to, "NaNs  %" PRIu64 "\n", s->nan_count);
+	fprintf(s->to, "zeros %" PRIu64 "\n", s->zero_count);
 	if (s->ndirty)
 		fprintf(s->to, "not counted: %" PRIu64 " dirty blocks\n", s->ndirty);
 	if (s->nunknown)
 		fprintf(s->to, "not counted: %" PRIu64 " blocks without statistics of this type\n", s->nunknown);
+	if (s->nuncounted)
+		fprintf(s->to, "not counted: zeros of %" PRIu64 " blocks that have no such count\n", s->nuncounted);
 }
 
 int blocks_print(FILE *to, const struct blocks_source *from, const char *name, const char *dtype, bool summary_only)
 {
 	static const char *const titles[NCOLUMNS] = {
-		"block", "elements", "layer", "stored", "filter", "min", "max", "NaNs", "",
+		"block", "elements", "layer", "stored", "filter", "min", "max", "NaNs", "zeros", "",
 	};
 	struct blocks s = { .from = from, .to = to, .type = type_of(dtype), .elem_bytes = 1 };
 	int err = 0;
 
 	for (size_t i = 0; i < NCOLUMNS; i++)
-		s.columns[i] = (struct text_column){ .before = "  ", .right = i != 1 && i != 4 && i != 8 };
+		s.columns[i] = (struct text_column){ .before = "  ", .right = i != 1 && i != 4 && i != 9 };
 	if (!*dtype)
 		err = walk(&s, note_type);
 	if (err)

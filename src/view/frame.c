@@ -191,14 +191,15 @@ bool view_summary(const struct view *v, unsigned source, enum summary_type type,
 		uint64_t here = end - at < bs ? end - at : bs;
 		struct block_ref ref = { 0 };
 		bool stored = pin_block(a, at / bs, &ref);
+		struct summary own = block_ref_summary(&ref);
 
 		if (stored && (ref.stat_type != type || (ref.raw_len % elem && ref.raw_len < here)))
 			return false;
-		if (stored && summary_compare(type, ref.min_bits, ref.max_bits) <= 0)
-			widen(&sum, type, ref.min_bits, ref.max_bits, &any);
+		if (stored && summary_compare(type, own.min_bits, own.max_bits) <= 0)
+			widen(&sum, type, own.min_bits, own.max_bits, &any);
 		if (!stored || ref.raw_len < here)
 			widen(&sum, type, 0, 0, &any);
-		sum.nan_count += ref.nan_count;
+		sum.nan_count += own.nan_count;
 	}
 	if (!any)
 		return false;

@@ -46,7 +46,8 @@ static const struct field record_fields[] = {
 static const struct field block_fields[] = {
 	FIELD(layer_block, block), FIELD(layer_block, layer), FIELD(layer_block, frame_off), FIELD(layer_block, frame_len),
 	FIELD(layer_block, frame_raw), FIELD(layer_block, raw_off), FIELD(layer_block, raw_len), FIELD(layer_block, filter),
-	FIELD(layer_block, elem_bytes), FIELD(layer_block, stat_type), FIELD(layer_block, nan_count), FIELD(layer_block, min_bits),
+	FIELD(layer_block, elem_bytes), FIELD(layer_block, stat_type), FIELD(layer_block, nan_bits), FIELD(layer_block, counts),
+	FIELD(layer_block, min_bits),
 };
 static const struct field name_fields[] = { FIELD(layer_name, parent), FIELD(layer_name, ino), FIELD(layer_name, ino),
 					    FIELD(layer_name, name_len), { sizeof(struct layer_name), 1 }, { sizeof(struct layer_name), 2 } };

@@ -368,7 +368,8 @@ UNIT_TEST(dirty_blocks_get_summaries)
 		CHECK_EQ(r->stat_type, SUMMARY_I16);
 		CHECK_EQ(r->min_bits, block * 1000);
 		CHECK_EQ(r->max_bits, block * 1000 + 899);
-		CHECK_EQ(r->nan_count, 0);
+		CHECK_EQ(block_ref_summary(r).nan_count, 0);
+		CHECK_EQ(block_ref_summary(r).zero_count, block ? 0 : 37);
 	}
 	CHECK_EQ(ref_of(b, 0)->stat_type, SUMMARY_NONE);
 	array_close(a);

@@ -36,7 +36,8 @@ static struct layer_block random_block(void)
 		.filter = (uint8_t)below(2),
 		.elem_bytes = 8,
 		.stat_type = (uint8_t)below(SUMMARY_NTYPES),
-		.nan_count = (uint32_t)below(10),
+		.nan_bits = (uint8_t)below(33),
+		.counts = (uint32_t)below(UINT32_MAX),
 		.min_bits = below(UINT64_MAX),
 		.max_bits = below(UINT64_MAX),
 	};
@@ -798,7 +799,7 @@ UNIT_TEST(index_code_refuses_bad_entries) /* piece (3) */
 	bad[1].raw_off = 11;
 	bad[2].layer = 0;
 	bad[3].stat_type = SUMMARY_NTYPES;
-	bad[4].zero = 1;
+	bad[4].nan_bits = 33;
 	bad[5].frame_len = 0;
 	index_init(&ix);
 	r = add(&ix, 1);

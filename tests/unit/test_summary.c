@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "array/dtype.h"
+#include "block/ref.h"
 #include "block/summary.h"
 #include "unit.h"
 
@@ -92,6 +93,7 @@ static struct summary naive(enum summary_type t, const unsigned char *p, size_t 
 		uint64_t bits = 0;
 
 		memcpy(&bits, p + i, size);
+		s.zero_count += is_float(t) ? value_of(t, bits) == 0 : bits == 0;
 		if (is_float(t) && isnan(value_of(t, bits))) {
 			s.nan_count++;
 			continue;
@@ -117,10 +119,12 @@ static void check(enum summary_type t, const void *p, size_t n)
 	portable_of(t, p, n, &portable);
 	CHECK_EQ(got.type, want.type);
 	CHECK_EQ(got.nan_count, want.nan_count);
+	CHECK_EQ(got.zero_count, want.zero_count);
 	CHECK_EQ(got.min_bits, want.min_bits);
 	CHECK_EQ(got.max_bits, want.max_bits);
 	CHECK_EQ(portable.type, want.type);
 	CHECK_EQ(portable.nan_count, want.nan_count);
+	CHECK_EQ(portable.zero_count, want.zero_count);
 	CHECK_EQ(portable.min_bits, want.min_bits);
 	CHECK_EQ(portable.max_bits, want.max_bits);
 }
@@ -193,6 +197,7 @@ UNIT_TEST(summary_of_small_sets)
 	summary_of(SUMMARY_F64, zeros, sizeof(zeros), &s);
 	CHECK_EQ(s.min_bits, 0x8000000000000000);
 	CHECK_EQ(s.max_bits, 0);
+	CHECK_EQ(s.zero_count, 3);
 	summary_of(SUMMARY_F64, zeros, 8, &s);
 	CHECK_EQ(s.min_bits, 0);
 	summary_of(SUMMARY_F32, mixed, sizeof(mixed), &s);
@@ -206,6 +211,59 @@ UNIT_TEST(summary_of_small_sets)
 	CHECK_EQ(s.type, SUMMARY_NONE);
 	summary_of(SUMMARY_NONE, ints, 8, &s);
 	CHECK(s.type == SUMMARY_NONE && !s.min_bits && !s.max_bits && !s.nan_count);
+}
+
+/* More zeros than a counter of 8 or 16 bits of a vector could count. */
+UNIT_TEST(summary_counts_many_zeros)
+{
+	size_t n = 3000000;
+	unsigned char *v = calloc(n, 8);
+
+	for (int t = SUMMARY_I8; t < SUMMARY_NTYPES; t++) {
+		check((enum summary_type)t, v, n);
+		memset(v, 1, 7);
+		check((enum summary_type)t, v, n - 1);
+		memset(v, 0, 7);
+	}
+	free(v);
+}
+
+/* What a place keeps of it, and what it leaves out. */
+UNIT_TEST(summary_counts_in_a_place)
+{
+	static const uint32_t counts[] = { 0, 1, 2, 255, 65535, 65536, 131072, 1u << 23, 1u << 24, UINT32_MAX - 1 };
+	struct summary s = { .type = SUMMARY_F64, .min_bits = 5, .max_bits = 6 };
+
+	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+		for (size_t k = 0; k < sizeof(counts) / sizeof(*counts); k++) {
+			struct block_ref r = { .changed = 1 };
+			struct layer_block b;
+			struct summary got;
+
+			s.nan_count = counts[i];
+			s.zero_count = counts[k];
+			block_ref_summarise(&r, &s);
+			CHECK(r.changed);
+			b = block_ref_entry(&r, 3);
+			CHECK(b.nan_bits <= BLOCK_NAN_BITS_MAX);
+			r = block_ref_of(&b);
+			CHECK(!r.changed);
+			got = block_ref_summary(&r);
+			CHECK_EQ(got.nan_count, s.nan_count);
+			CHECK(got.zero_count == s.zero_count || got.zero_count == SUMMARY_UNCOUNTED);
+			if ((uint64_t)(counts[i] + 1ull) * (counts[k] + 1ull) < 1ull << 31)
+				CHECK_EQ(got.zero_count, s.zero_count);
+			CHECK_EQ(got.min_bits, 5);
+			CHECK_EQ(got.max_bits, 6);
+		}
+	}
+	s.zero_count = SUMMARY_UNCOUNTED;
+	s.nan_count = 7;
+	block_ref_summarise(&(struct block_ref){ 0 }, &s);
+	/* A place of an older store. */
+	s = block_ref_summary(&(struct block_ref){ .stat_type = SUMMARY_F32, .counts = 7 });
+	CHECK_EQ(s.nan_count, 7);
+	CHECK_EQ(s.zero_count, SUMMARY_UNCOUNTED);
 }
 
 /* More NaNs than a 16-bit counter of a vector could count. */

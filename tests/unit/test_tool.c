@@ -236,8 +236,8 @@ static char *print_blocks(struct fake *f, const char *dtype, bool summary_only, 
 /* A stored block of 4096 bytes of i32, shuffled, in layer 7. */
 #define STORED(nr, low, high)                                                                             \
 	{ .block = (nr), .layer = 7, .frame_off = 56, .frame_len = 1024, .frame_raw = 4096, .raw_len = 4096, \
-	  .filter = 1, .elem_bytes = 4, .stat_type = SUMMARY_I32, .min_bits = (uint32_t)(low),             \
-	  .max_bits = (uint32_t)(high) }
+	  .filter = 1, .elem_bytes = 4, .stat_type = SUMMARY_I32, .zero_count = 17,                        \
+	  .min_bits = (uint32_t)(low), .max_bits = (uint32_t)(high) }
 
 /* Invariants of blocks.c: every block once; zeros count. */
 UNIT_TEST(tool_blocks_table)
@@ -245,19 +245,20 @@ UNIT_TEST(tool_blocks_table)
 	static const struct spillfs_block v[] = {
 		STORED(0, -5, 100), STORED(1, 3, 12345), { .block = 5 },
 		{ .block = 7, .layer = 12, .frame_off = 9, .frame_len = 1000, .frame_raw = 4000, .raw_off = 3000,
-		  .raw_len = 400, .stat_type = SUMMARY_I32, .min_bits = 1, .max_bits = 2 },
+		  .raw_len = 400, .stat_type = SUMMARY_I32, .zero_count = SPILLFS_UNCOUNTED, .min_bits = 1, .max_bits = 2 },
 	};
 	struct fake f = { .v = v, .n = 4, .size_bytes = 7 * 4096 + 400, .block_bytes = 4096 };
 	const char *should =
 		"a: i32, 7268 elements, 28.4 KiB in 8 blocks of 4.0 KiB, stored 2.1 KiB (4.00x)\n\n"
-		"block  elements      layer  stored  filter     min    max  NaNs\n"
-		"    0  [0, 1024)         7    1024  shuffle:4   -5    100     -\n"
-		"    1  [1024, 2048)      7    1024  shuffle:4    3  12345     -\n"
-		" 2..4  [2048, 5120)  zeros       0  -            0      0     -\n"
-		"    5  [5120, 6144)  dirty       -  -            -      -     -\n"
-		"    6  [6144, 7168)  zeros       0  -            0      0     -\n"
-		"    7  [7168, 7268)     12     100  none         1      2     -  packed\n\n"
-		"min   -5\nmax   12345\nnot counted: 1 dirty blocks\n";
+		"block  elements      layer  stored  filter     min    max  NaNs  zeros\n"
+		"    0  [0, 1024)         7    1024  shuffle:4   -5    100     -     17\n"
+		"    1  [1024, 2048)      7    1024  shuffle:4    3  12345     -     17\n"
+		" 2..4  [2048, 5120)  zeros       0  -            0      0     -   3072\n"
+		"    5  [5120, 6144)  dirty       -  -            -      -     -      -\n"
+		"    6  [6144, 7168)  zeros       0  -            0      0     -   1024\n"
+		"    7  [7168, 7268)     12     100  none         1      2     -      -  packed\n\n"
+		"min   -5\nmax   12345\nzeros 4130\nnot counted: 1 dirty blocks\n"
+		"not counted: zeros of 1 blocks that have no such count\n";
 
 	for (f.at_once = 1; f.at_once < 6; f.at_once++) {
 		char *out = print_blocks(&f, "i32", false, 0), *again = print_blocks(&f, "", false, 0);
@@ -277,7 +278,7 @@ UNIT_TEST(tool_blocks_zeros_are_values)
 	char *out = print_blocks(&f, "i32", true, 0);
 
 	CHECK_TEXT(out, "a: i32, 2048 elements, 8.0 KiB in 2 blocks of 4.0 KiB, stored 2.0 KiB (4.00x)\n"
-			"min   3\nmax   9\n");
+			"min   3\nmax   9\nzeros 34\n");
 	free(out);
 	f.size_bytes = 8192 + 3; /* a hole, but of no whole element */
 	out = print_blocks(&f, "i32", true, 0);
@@ -292,10 +293,11 @@ UNIT_TEST(tool_blocks_zeros_are_values)
 	cut.raw_len = 2048; /* zeros behind its end */
 	out = print_blocks(&f, "i32", true, 0);
 	CHECK(strstr(out, "min   0\n"));
+	CHECK(strstr(out, "zeros 529\n"));
 	free(out);
 	cut.raw_len = 2047; /* half an element before them */
 	out = print_blocks(&f, "i32", true, 0);
-	CHECK(strstr(out, "min   -\nmax   -\nnot counted: 1 blocks without"));
+	CHECK(strstr(out, "min   -\nmax   -\nzeros 0\nnot counted: 1 blocks without"));
 	free(out);
 }
 
@@ -316,7 +318,7 @@ UNIT_TEST(tool_blocks_of_floats)
 	v[1].min_bits = 1ull << 63;
 	memcpy(&v[1].max_bits, &one, 8);
 	out = print_blocks(&f, "f64", false, 0);
-	CHECK(strstr(out, "    -    -   512\n"));
+	CHECK(strstr(out, "    -    -   512     17\n"));
 	CHECK(strstr(out, "\nmin   -0"));
 	CHECK(strstr(out, "\nmax   1"));
 	CHECK(strstr(out, "\nNaNs  513\n"));
@@ -333,7 +335,7 @@ UNIT_TEST(tool_blocks_of_floats)
 	free(out);
 	/* The type was set to another one since. */
 	out = print_blocks(&f, "u16", true, 0);
-	CHECK(strstr(out, "min   -\nmax   -\nnot counted: 1 blocks without"));
+	CHECK(strstr(out, "min   -\nmax   -\nzeros 0\nnot counted: 1 blocks without"));
 	free(out);
 }
 
@@ -346,9 +348,9 @@ UNIT_TEST(tool_blocks_without_type)
 	char *out = print_blocks(&f, "", false, 0);
 
 	CHECK_TEXT(out, "a: no type, 5000 elements, 4.9 KiB in 2 blocks of 4.0 KiB, stored 100 B (40.96x)\n\n"
-			"block  elements      layer  stored  filter  min  max  NaNs\n"
-			"    0  [0, 4096)         1     100  none      -    -     -\n"
-			"    1  [4096, 5000)  zeros       0  -         -    -     -\n\n"
+			"block  elements      layer  stored  filter  min  max  NaNs  zeros\n"
+			"    0  [0, 4096)         1     100  none      -    -     -      -\n"
+			"    1  [4096, 5000)  zeros       0  -         -    -     -      -\n\n"
 			"no statistics: they are kept for single numbers only\n");
 	free(out);
 	out = print_blocks(&f, "x:u32,y:u64", false, 0); /* 4096 = 341 * 12 + 4 */

@@ -29,10 +29,7 @@ static bool place(struct dirty_block *b, uint32_t *raw)
 	summary_of(b->codec.type, b->data, b->len_bytes, &s);
 	b->ref.raw_off = dirty_pack_align(*raw);
 	b->ref.raw_len = b->len_bytes;
-	b->ref.stat_type = s.type;
-	b->ref.nan_count = s.nan_count;
-	b->ref.min_bits = s.min_bits;
-	b->ref.max_bits = s.max_bits;
+	block_ref_summarise(&b->ref, &s);
 	*raw = b->ref.raw_off + b->ref.raw_len;
 	return true;
 }

@@ -96,11 +96,29 @@ static int layered_describe(struct array *a, const char *what, char **out)
 	return asprintf(out, "%zu", n) < 0 ? -ENOMEM : 0;
 }
 
-/* Programs get entries as they are stored. */
-static_assert(sizeof(struct spillfs_block) == sizeof(struct layer_block), "spillfs.h");
-static_assert(offsetof(struct spillfs_block, frame_len) == offsetof(struct layer_block, frame_len), "spillfs.h");
-static_assert(offsetof(struct spillfs_block, filter) == offsetof(struct layer_block, filter), "spillfs.h");
-static_assert(offsetof(struct spillfs_block, min_bits) == offsetof(struct layer_block, min_bits), "spillfs.h");
+static_assert(SPILLFS_UNCOUNTED == SUMMARY_UNCOUNTED, "spillfs.h");
+
+static struct spillfs_block told(const struct block_ref *r, uint64_t block)
+{
+	const struct summary s = block_ref_summary(r);
+
+	return (struct spillfs_block){
+		.block = block,
+		.layer = r->layer,
+		.frame_off = r->frame_off,
+		.frame_len = r->frame_len,
+		.frame_raw = r->frame_raw,
+		.raw_off = r->raw_off,
+		.raw_len = r->raw_len,
+		.filter = r->filter,
+		.elem_bytes = r->elem_bytes,
+		.stat_type = s.type,
+		.nan_count = s.nan_count,
+		.zero_count = s.zero_count,
+		.min_bits = s.min_bits,
+		.max_bits = s.max_bits,
+	};
+}
 
 void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
 {
@@ -111,14 +129,10 @@ void layered_blocks(struct array *a, uint64_t first, struct spillfs_blocks *out)
 	*out = (struct spillfs_blocks){ .size_bytes = a->size_bytes, .block_bytes = a->params.block_bytes };
 	lock_acquire(&l->lock);
 	for (; out->n < SPILLFS_BLOCKS_MAX && blockmap_next(&l->map, block, &block, &e); block++) {
-		struct layer_block b = { .block = block };
-
-		if (!e->dirty && !e->ref.frame_off)
-			continue;
-		if (!e->dirty)
-			b = block_ref_entry(&e->ref, block);
-		memcpy(&out->v[out->n], &b, sizeof(b));
-		out->n++;
+		if (e->dirty)
+			out->v[out->n++] = (struct spillfs_block){ .block = block };
+		else if (e->ref.frame_off)
+			out->v[out->n++] = told(&e->ref, block);
 	}
 	lock_release(&l->lock);
 	out->first = block;

@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "block/index/inside.h"
-#include "block/summary.h"
+#include "block/ref.h"
 
 static bool block_valid(const struct layer_block *b, uint64_t block_bytes)
 {
-	if (b->block == UINT64_MAX || !block_bytes || b->raw_len > block_bytes || b->stat_type >= SUMMARY_NTYPES || b->zero)
+	if (b->block == UINT64_MAX || !block_bytes || b->raw_len > block_bytes || b->stat_type >= SUMMARY_NTYPES || b->nan_bits > BLOCK_NAN_BITS_MAX)
 		return false;
 	if (!b->frame_off)
 		return true;
