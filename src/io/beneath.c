@@ -205,6 +205,24 @@ int beneath_open(int dirfd, const char *path, int oflags, int *out)
 	return err;
 }
 
+int beneath_open_unnamed(int dirfd, int *out)
+{
+	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, FILE_MODE);
+	char name[40];
+
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT || errno == EINVAL)) {
+		snprintf(name, sizeof(name), ".spillfs-unnamed-%ld", (long)gettid());
+		unlinkat(dirfd, name, 0);
+		fd = openat(dirfd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, FILE_MODE);
+		if (fd >= 0)
+			unlinkat(dirfd, name, 0);
+	}
+	if (fd < 0)
+		return -errno;
+	*out = fd;
+	return 0;
+}
+
 int beneath_reopen(int dirfd, const char *path, int oflags, dev_t dev, ino_t ino, int *out)
 {
 	const struct stat same = { .st_dev = dev, .st_ino = ino };

@@ -14,6 +14,9 @@
 /* As openat; files are made with mode 0600, descriptors are closed by exec. With O_DIRECTORY it must be a directory, else a regular file;
  * one that is opened for writing has a single name, so that no file outside changes with it (-EUCLEAN). */
 int beneath_open(int dirfd, const char *path, int oflags, int *out);
+/* A file without a name in dirfd, for reading and writing, which ends with its last descriptor; where the file system knows none it has a name
+ * for a moment. */
+int beneath_open_unnamed(int dirfd, int *out);
 /* Opens once more what is there by that name, if it is still the file of dev and ino, however many names it has; -ESTALE. */
 int beneath_reopen(int dirfd, const char *path, int oflags, dev_t dev, ino_t ino, int *out);
 /* The directory in which the last part of path stands, and that part. *fd is dirfd where path has one part; beneath_parent_end

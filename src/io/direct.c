@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "io/beneath.h"
 #include "util/buf.h"
 #include "util/log.h"
 
@@ -549,25 +550,6 @@ int direct_reopen(int fd, bool rdonly, size_t align, int *out)
 	return 0;
 }
 
-/* A file without a name. */
-static int probe_open(int dirfd, int *out)
-{
-	char name[40];
-	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd < 0 && errno != EROFS && errno != EACCES) {
-		snprintf(name, sizeof(name), ".spillfs-probe-%ld", (long)getpid());
-		unlinkat(dirfd, name, 0);
-		fd = openat(dirfd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-		if (fd >= 0)
-			unlinkat(dirfd, name, 0);
-	}
-	if (fd < 0)
-		return -errno;
-	*out = fd;
-	return 0;
-}
-
 static bool probe_round_trip(int dfd, size_t align)
 {
 	unsigned char *buf = buf_alloc(align);
@@ -612,7 +594,7 @@ static size_t probe_file(int fd, size_t lease_bytes, const char **why)
 
 void direct_dir_try(struct direct_dir *dir, int dirfd, const char **why)
 {
-	int fd = -1, err = probe_open(dirfd, &fd);
+	int fd = -1, err = beneath_open_unnamed(dirfd, &fd);
 
 	dir->align = 0;
 	dir->uncached = false;

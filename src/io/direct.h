@@ -22,7 +22,7 @@
 
 #define DIRECT_ALIGN_MIN 4096u
 #define DIRECT_EDGES 64u
-#define DIRECT_UNCOUNTED 4u
+#define DIRECT_UNCOUNTED 5u
 
 /* Shared by the transfers in one directory. */
 struct direct_dir {

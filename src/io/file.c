@@ -346,7 +346,7 @@ static const struct io_ops file_ops = {
 static int name_open_locked(struct file_dir *d, struct file *f, int oflags)
 {
 	struct stat st;
-	int err = fd_open(d, f->name, oflags, &f->fd);
+	int err = f->nameless ? beneath_open_unnamed(d->dirfd, &f->fd) : fd_open(d, f->name, oflags, &f->fd);
 
 	if (err)
 		return err;
@@ -385,6 +385,7 @@ static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, s
 	f->fd = f->dfd = -1;
 	f->rdonly = flags & IO_RDONLY;
 	f->pinned = flags & IO_PINNED;
+	f->nameless = flags & IO_UNNAMED;
 	f->kind = (flags & IO_OF_MASK) / IO_OF_BUCKET;
 	lock_acquire(&d->names);
 	do

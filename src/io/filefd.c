@@ -326,7 +326,7 @@ void fd_register(struct file *f)
 {
 	lock_acquire_nested(&f->dir->table);
 	hash_insert_locked(f);
-	if (!f->users) {
+	if (!f->users && !f->nameless) {
 		lru_insert_locked(f);
 		fd_trim_locked(f->dir);
 	}

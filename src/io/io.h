@@ -1,6 +1,6 @@
 /*
- * Files and directories of the store, behind one vtable: io/file (a real directory), io/mem (a
- * disk in memory, for tests) and io/fault (wraps another, and fails or kills the process at
+ * Files and directories of the store, behind one vtable: io/file (a real directory), io/spill (files
+ * that nothing makes durable), io/mem (a disk in memory, for tests) and io/fault (wraps another, and fails or kills the process at
  * the n-th change). Nothing above io/ uses another file of the store's: what one of them cannot do it says, by -EOPNOTSUPP.
  *
  * All offsets and lengths are bytes. All functions return 0 or -errno and are thread-safe; pread and
@@ -30,11 +30,13 @@ struct io_dir; /* an open directory */
 #define IO_RDONLY 0x1u
 #define IO_CREATE 0x2u /* create if missing */
 #define IO_EXCL 0x4u   /* with IO_CREATE: -EEXIST if there */
+#define IO_UNNAMED 0x8u /* with these two: a file that never has a name, and ends with this handle; `name` is for reports */
 /* The content of the file, for the counters of backing bytes (util/stats.h). */
 #define IO_OF_OTHER 0x000u
 #define IO_OF_BUCKET 0x100u
 #define IO_OF_COLUMN 0x200u
 #define IO_OF_LAYERED 0x300u
+#define IO_OF_SPILL 0x400u
 #define IO_OF_MASK 0xf00u
 /* For a lock, a database and its log: the descriptor stays open, and transfers go through the page cache whatever the backing;
  * they are not counted. */
@@ -186,6 +188,12 @@ void io_mem_set_space(struct io_dir *d, uint64_t bytes);
  * some of what was not synced is there all the same, by chance: pages, sectors of 512 bytes of pages, lengths, all new names of a directory. d has what is left; other
  * directories and files that were open answer -EIO for ever. */
 int io_mem_cut_power(struct io_dir *d, uint64_t seed);
+
+/* io/spill: a directory that nothing makes durable and that ends with the process: names in memory, bytes in memory up to memory_bytes,
+ * which its files share, and the rest of them, the oldest first, in a file of `below` without a name. Files that are IO_PINNED go
+ * last. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
+ * memory; what `below` refuses (-ENOSPC, -EIO) the writer is told, and nothing is lost. Takes below over, if it succeeds. */
+int io_spill_dir(struct io_dir *below, uint64_t memory_bytes, struct io_dir **out);
 
 /* io/fault: counts every write, truncate, punch, sync, rename, unlink of `inner` and, from the n-th on (n >= 1), fails
  * with `err`; with torn the n-th write moves half its bytes first. n = 0 only counts. Arming begins the count

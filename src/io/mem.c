@@ -410,10 +410,27 @@ static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsig
 	return 0;
 }
 
+/* With a reference for a handle. */
+static int open_inode_locked(struct mem_disk *d, const char *name, unsigned flags, struct mem_inode **out)
+{
+	struct mem_entry *e;
+	int err;
+
+	if (flags & IO_UNNAMED) {
+		*out = inode_new(d);
+		return *out ? 0 : -ENOMEM;
+	}
+	err = entry_find_or_make_locked(d, name, flags, true, &e);
+	if (err)
+		return err;
+	inode_ref(e->inode, true);
+	*out = e->inode;
+	return 0;
+}
+
 static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
 {
 	struct mem_disk *d;
-	struct mem_entry *e;
 	struct mem_file *f;
 	int err;
 
@@ -429,12 +446,8 @@ static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, st
 		free(f);
 		return err;
 	}
-	err = entry_find_or_make_locked(d, name, flags, true, &e);
-	if (!err) {
-		inode_ref(e->inode, true);
-		f->inode = e->inode;
-		f->cuts = atomic_load(&d->cuts);
-	}
+	err = open_inode_locked(d, name, flags, &f->inode);
+	f->cuts = atomic_load(&d->cuts);
 	lock_release(&d->lock);
 	if (err) {
 		free(f);

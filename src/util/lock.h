@@ -33,6 +33,10 @@ enum lock_rank {
 	RANK_POOL,     /* block/pool: free regions of one physical file; PUNCH_HOLE never under it;
 	                  block/layer/file: the end of one open layer; writes happen under it        */
 	RANK_CACHE,    /* block/cache: table and LRU; store/layers/state: a state's listing; memory only     */
+	RANK_SPILL,    /* io/pieces: the table of a file's pieces: shared by reads and writes, exclusive while the
+	                  file is cut; data I/O happens under it                                    */
+	RANK_PIECE,    /* io/piece: one piece, exclusive while it is changed or moves to the disk; data I/O
+	                  happens under it                                                          */
 	RANK_LEASE,    /* io/lease: free buffers; memory only                                         */
 	RANK_END,      /* io/direct: the end of one file: shared by a write, exclusive while the file is cut;
 	                  one transfer happens under it, and no lease is waited for                 */
@@ -40,8 +44,8 @@ enum lock_rank {
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
 	RANK_NOTIFY,   /* front/notify: what the kernel is to be told; memory only                    */
 	RANK_WORK,     /* util/work: the job queues; memory only                                      */
-	RANK_MEM,      /* io/mem, io/fault, util/buf, util/slab, array/promise: leaf locks; io/ballast: space is
-	                  allocated and freed under it                                               */
+	RANK_MEM,      /* io/mem, io/fault, io/spill, io/piece, io/frames, io/slots, util/buf, util/slab, array/promise:
+	                  leaf locks; io/ballast, io/frames: space or memory is taken and given back under it          */
 	RANK_NRANKS
 };
 

@@ -593,7 +593,7 @@ UNIT_TEST(io_uncached_writes_leave_no_page)
 /* Each kind counts what it moved, once, and leaves no page behind, whatever the alignment. */
 UNIT_TEST(io_direct_leaves_no_page_and_counts)
 {
-	static const unsigned kinds[] = { IO_OF_OTHER, IO_OF_BUCKET, IO_OF_COLUMN, IO_OF_LAYERED };
+	static const unsigned kinds[] = { IO_OF_OTHER, IO_OF_BUCKET, IO_OF_COLUMN, IO_OF_LAYERED, IO_OF_SPILL };
 	const size_t size = (2 << 20) + 777, step = 100001;
 	unsigned char *a = malloc(size), *b = malloc(size);
 	struct lease_pool *leases = new_pool(1, 64 << 10);
@@ -604,7 +604,7 @@ UNIT_TEST(io_direct_leaves_no_page_and_counts)
 
 	CHECK_OK(io_file_dir(open(path, O_RDONLY | O_DIRECTORY), IO_BACKING_DIRECT, leases, &d));
 	unit_rand_fill(&seed, a, size);
-	for (unsigned k = 0; k < 4 && is_direct(d); k++) {
+	for (unsigned k = 0; k < STATS_NKINDS && is_direct(d); k++) {
 		enum stats_id rd = stats_backing_read(k, STATS_DIRECT), wr = stats_backing_write(k, STATS_DIRECT);
 		uint64_t read = stats_read(rd), written = stats_read(wr), buffered = moved(STATS_BUFFERED);
 

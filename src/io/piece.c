@@ -1,0 +1,460 @@
+/*
+ * Pieces, and their way from memory to the disk.
+ *
+ * Invariants: (1) a piece with data or reserved pages has a frame or a slot, never both, and others have neither; (2) it stands in a queue
+ * when it has a frame, unless somebody is about to move it; (3) in memory, its pages are counted in its frame; (4) the bytes of its slot
+ * are defined where its pages are data: a page reaches the disk as a whole at first; (5) a thread holds the lock of one piece
+ * at a time, and moves others to the disk only while it holds none.
+ */
+#include "io/piece.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/lease.h"
+#include "util/stats.h"
+
+/* Others may take what a writer has made room for; after so many times it goes to the disk itself. */
+#define ROUNDS_MAX 16
+
+void piece_space_init(struct piece_space *s, uint64_t memory_bytes, struct io *disk)
+{
+	frames_init(&s->frames, memory_bytes);
+	slots_init(&s->slots);
+	lock_init(&s->lock, RANK_MEM);
+	for (int i = 0; i < 2; i++)
+		s->queue[i].older = s->queue[i].newer = &s->queue[i];
+	s->disk = disk;
+}
+
+void piece_space_fini(struct piece_space *s)
+{
+	io_close(s->disk);
+	lock_fini(&s->lock);
+	slots_fini(&s->slots);
+	frames_fini(&s->frames);
+}
+
+/* ---- one piece ---- */
+
+struct piece *piece_new(bool kept, _Atomic uint64_t *stored_pages)
+{
+	struct piece *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	atomic_init(&p->refs, 1);
+	rwlock_init(&p->lock, RANK_PIECE);
+	p->kept = kept;
+	p->stored_pages = stored_pages;
+	p->slot = PIECE_NO_SLOT;
+	return p;
+}
+
+static void unref(struct piece *p)
+{
+	if (atomic_fetch_sub(&p->refs, 1) != 1)
+		return;
+	rwlock_fini(&p->lock);
+	free(p);
+}
+
+static uint64_t there(const struct piece *p)
+{
+	return p->data | p->reserved;
+}
+
+static uint64_t on_disk(const struct piece *p, size_t off)
+{
+	return p->slot * PIECE_BYTES + off;
+}
+
+static void set_pages_locked(struct piece *p, uint64_t data, uint64_t reserved)
+{
+	uint64_t was = frames_count(there(p)), is = frames_count(data | reserved);
+
+	atomic_fetch_add(p->stored_pages, is - was);
+	if (p->slot != PIECE_NO_SLOT)
+		stats_add(STAT_SPILL_DISK_BYTES, (is - was) * FRAME_PAGE);
+	p->data = data;
+	p->reserved = reserved;
+}
+
+/* ---- the queues ---- */
+
+static struct piece *link_piece(struct piece_link *l)
+{
+	return (struct piece *)((char *)l - offsetof(struct piece, link));
+}
+
+static void enqueue(struct piece_space *s, struct piece *p, bool as_oldest)
+{
+	struct piece_link *q = &s->queue[p->kept];
+
+	lock_acquire(&s->lock);
+	p->link.older = as_oldest ? q : q->older;
+	p->link.newer = as_oldest ? q->newer : q;
+	p->link.older->newer = p->link.newer->older = &p->link;
+	lock_release(&s->lock);
+}
+
+static void dequeue_locked(struct piece *p)
+{
+	if (!p->link.newer)
+		return;
+	p->link.older->newer = p->link.newer;
+	p->link.newer->older = p->link.older;
+	p->link.older = p->link.newer = NULL;
+}
+
+static void dequeue(struct piece_space *s, struct piece *p)
+{
+	lock_acquire(&s->lock);
+	dequeue_locked(p);
+	lock_release(&s->lock);
+}
+
+/* Takes the oldest out, with a reference; NULL: there is none. */
+static struct piece *take_oldest(struct piece_space *s)
+{
+	struct piece *p = NULL;
+
+	lock_acquire(&s->lock);
+	for (int i = 0; i < 2 && !p; i++)
+		if (s->queue[i].newer != &s->queue[i])
+			p = link_piece(s->queue[i].newer);
+	if (p) {
+		dequeue_locked(p);
+		atomic_fetch_add(&p->refs, 1);
+	}
+	lock_release(&s->lock);
+	return p;
+}
+
+/* ---- slots ---- */
+
+/* A file system that makes no holes has the space of a slot until somebody else uses it. */
+static void give_slot(struct piece_space *s, uint64_t slot)
+{
+	io_punch(s->disk, slot * PIECE_BYTES, PIECE_BYTES);
+	slots_give(&s->slots, slot);
+}
+
+/* Space for these pages of a slot, where the file system can say so. */
+static int reserve_on_disk(struct piece_space *s, uint64_t slot, uint64_t pages)
+{
+	unsigned first, n;
+	int err = 0;
+
+	while (!err && frames_run(&pages, &first, &n)) {
+		err = io_allocate(s->disk, slot * PIECE_BYTES + first * FRAME_PAGE, n * FRAME_PAGE);
+		if (err == -EOPNOTSUPP)
+			err = 0;
+	}
+	return err;
+}
+
+static int write_to_slot(struct piece_space *s, const struct piece *p, uint64_t slot)
+{
+	uint64_t pages = p->data;
+	unsigned first, n;
+	int err = 0;
+
+	while (!err && frames_run(&pages, &first, &n))
+		err = io_pwrite(s->disk, p->frame.p + first * FRAME_PAGE, n * FRAME_PAGE, slot * PIECE_BYTES + first * FRAME_PAGE);
+	return err ? err : reserve_on_disk(s, slot, p->reserved);
+}
+
+/* From memory, or from nowhere. */
+static int move_to_disk_locked(struct piece_space *s, struct piece *p)
+{
+	uint64_t slot;
+	int err = slots_take(&s->slots, &slot);
+
+	if (err)
+		return err;
+	err = p->frame.p ? write_to_slot(s, p, slot) : 0;
+	if (err) {
+		give_slot(s, slot);
+		return err;
+	}
+	dequeue(s, p);
+	frames_give(&s->frames, &p->frame);
+	p->slot = slot;
+	stats_add(STAT_SPILL_DISK_BYTES, (uint64_t)frames_count(there(p)) * FRAME_PAGE);
+	return 0;
+}
+
+/* Has memory that somebody used before it: that is given up first. */
+static bool trim_locked(struct piece_space *s, struct piece *p)
+{
+	uint64_t unused = p->frame.pages & ~there(p);
+
+	frames_drop(&s->frames, &p->frame, unused);
+	return unused;
+}
+
+/* Makes room by one piece. -EAGAIN: there is none in memory. */
+static int move_oldest(struct piece_space *s)
+{
+	struct piece *p = take_oldest(s);
+	bool stays = false;
+	int err = 0;
+
+	if (!p)
+		return -EAGAIN;
+	rwlock_exclusive(&p->lock);
+	if (p->frame.p) {
+		stays = trim_locked(s, p);
+		if (!stays)
+			err = move_to_disk_locked(s, p);
+		if (stays || err) {
+			dequeue(s, p);
+			enqueue(s, p, true);
+		}
+	}
+	rwlock_release(&p->lock);
+	unref(p);
+	return err;
+}
+
+/* Leaves a piece without pages and place. */
+static void empty_locked(struct piece_space *s, struct piece *p)
+{
+	uint64_t slot = p->slot;
+
+	set_pages_locked(p, 0, 0);
+	dequeue(s, p);
+	frames_give(&s->frames, &p->frame);
+	p->slot = PIECE_NO_SLOT;
+	if (slot != PIECE_NO_SLOT)
+		give_slot(s, slot);
+}
+
+void piece_free(struct piece_space *s, struct piece *p)
+{
+	rwlock_exclusive(&p->lock);
+	empty_locked(s, p);
+	rwlock_release(&p->lock);
+	unref(p);
+}
+
+/* ---- room for changes ---- */
+
+/* A place for these pages, beside those that are there: on the disk there is one in any case. -EAGAIN: not in memory. */
+static int place_locked(struct piece_space *s, struct piece *p, uint64_t pages)
+{
+	bool fresh = !p->frame.p;
+
+	if (p->slot != PIECE_NO_SLOT)
+		return 0;
+	if (frames_take(&s->frames, &p->frame, pages))
+		return -EAGAIN;
+	if (fresh)
+		enqueue(s, p, false);
+	return 0;
+}
+
+/* Locks the piece when these pages have a place. */
+static int lock_placed(struct piece_space *s, struct piece *p, uint64_t pages)
+{
+	int err, moved = 0;
+
+	for (unsigned round = 0;; round++) {
+		rwlock_exclusive(&p->lock);
+		err = place_locked(s, p, pages);
+		if (err && (moved == -EAGAIN || round == ROUNDS_MAX))
+			err = move_to_disk_locked(s, p);
+		if (!err)
+			return 0;
+		rwlock_release(&p->lock);
+		if (err != -EAGAIN)
+			return err;
+		moved = move_oldest(s);
+		if (moved && moved != -EAGAIN)
+			return moved;
+	}
+}
+
+/* ---- bytes ---- */
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How many bytes from off on are alike: in pages of data, or in others. */
+static size_t alike(uint64_t data, size_t n, size_t off, bool *is_data)
+{
+	uint64_t from = data >> off / FRAME_PAGE, other;
+	unsigned pages;
+
+	*is_data = from & 1;
+	other = *is_data ? ~from : from;
+	pages = other ? (unsigned)__builtin_ctzll(other) : FRAME_PAGES;
+	return least(n, (size_t)pages * FRAME_PAGE - off % FRAME_PAGE);
+}
+
+int piece_read(struct piece_space *s, struct piece *p, void *buf, size_t n, size_t off, unsigned how)
+{
+	bool is_data;
+	size_t k;
+	int err = 0;
+
+	rwlock_shared(&p->lock);
+	for (char *to = buf; n && !err; to += k, off += k, n -= k) {
+		k = alike(p->data, n, off, &is_data);
+		if (!is_data)
+			memset(to, 0, k);
+		else if (p->frame.p)
+			memcpy(to, p->frame.p + off, k);
+		else
+			err = io_pread_as(s->disk, to, k, on_disk(p, off), how);
+	}
+	rwlock_release(&p->lock);
+	return err == -ENODATA ? -EIO : err;
+}
+
+/* A part of a page that is no data yet. */
+static int write_new_page(struct piece_space *s, const struct piece *p, const void *buf, size_t n, size_t off)
+{
+	unsigned char page[FRAME_PAGE] = { 0 };
+
+	memcpy(page + off % FRAME_PAGE, buf, n);
+	return io_pwrite(s->disk, page, sizeof(page), on_disk(p, off / FRAME_PAGE * FRAME_PAGE));
+}
+
+/* Invariant 4: the edges go alone when their pages are new. */
+static int write_on_disk(struct piece_space *s, const struct piece *p, const char *buf, size_t n, size_t off, unsigned how)
+{
+	int err = 0;
+
+	while (n && !err) {
+		size_t in = off % FRAME_PAGE, k = least(FRAME_PAGE - in, n);
+		bool is_new = !(p->data >> off / FRAME_PAGE & 1);
+
+		if (is_new && k < FRAME_PAGE) {
+			err = write_new_page(s, p, buf, k, off);
+		} else {
+			size_t end = off + n, last = end / FRAME_PAGE * FRAME_PAGE;
+
+			k = end == last || p->data >> last / FRAME_PAGE & 1 ? n : last > off ? last - off : k;
+			err = io_pwrite_as(s->disk, buf, k, on_disk(p, off), how);
+		}
+		buf += k;
+		off += k;
+		n -= k;
+	}
+	return err;
+}
+
+static void write_in_memory(struct piece *p, const void *buf, size_t n, size_t off, uint64_t new)
+{
+	unsigned first, npages;
+
+	for (uint64_t fresh = new; frames_run(&fresh, &first, &npages);) {
+		size_t begin = first * FRAME_PAGE, end = begin + npages * FRAME_PAGE;
+
+		if (begin < off)
+			memset(p->frame.p + begin, 0, least(off, begin + FRAME_PAGE) - begin);
+		if (end > off + n)
+			memset(p->frame.p + off + n, 0, end - off - n);
+	}
+	memcpy(p->frame.p + off, buf, n);
+}
+
+int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how)
+{
+	uint64_t pages = piece_range(n, off);
+	int err = lock_placed(s, p, pages);
+
+	if (err)
+		return err;
+	if (p->frame.p)
+		write_in_memory(p, buf, n, off, pages & ~p->data);
+	else
+		err = write_on_disk(s, p, buf, n, off, how);
+	if (!err)
+		set_pages_locked(p, p->data | pages, p->reserved & ~pages);
+	else if (!there(p))
+		empty_locked(s, p);
+	rwlock_release(&p->lock);
+	return err;
+}
+
+int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off)
+{
+	uint64_t pages = piece_range(n, off);
+	int err = lock_placed(s, p, pages);
+
+	if (err)
+		return err;
+	pages &= ~there(p);
+	if (!p->frame.p)
+		err = reserve_on_disk(s, p->slot, pages);
+	if (!err)
+		set_pages_locked(p, p->data, p->reserved | pages);
+	else if (!there(p))
+		empty_locked(s, p);
+	rwlock_release(&p->lock);
+	return err;
+}
+
+/* ---- cuts ---- */
+
+/* Within a page. */
+static int zero_locked(struct piece_space *s, const struct piece *p, size_t from, size_t to)
+{
+	struct lease zeros;
+
+	if (from >= to || !(p->data >> from / FRAME_PAGE & 1))
+		return 0;
+	if (p->frame.p) {
+		memset(p->frame.p + from, 0, to - from);
+		return 0;
+	}
+	lease_zeros(&zeros, to - from);
+	return io_pwrite(s->disk, zeros.ptr, to - from, on_disk(p, from));
+}
+
+static void drop_locked(struct piece_space *s, struct piece *p, uint64_t pages)
+{
+	unsigned first, n;
+
+	set_pages_locked(p, p->data & ~pages, p->reserved & ~pages);
+	if (!there(p)) {
+		empty_locked(s, p);
+		return;
+	}
+	if (p->frame.p)
+		frames_drop(&s->frames, &p->frame, pages);
+	else
+		while (frames_run(&pages, &first, &n))
+			io_punch(s->disk, on_disk(p, first * FRAME_PAGE), n * FRAME_PAGE);
+}
+
+int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off)
+{
+	size_t end = off + n, first = (off + FRAME_PAGE - 1) / FRAME_PAGE * FRAME_PAGE, last = end / FRAME_PAGE * FRAME_PAGE;
+	int err;
+
+	rwlock_exclusive(&p->lock);
+	err = zero_locked(s, p, off, least(first, end));
+	if (!err && last >= first)
+		err = zero_locked(s, p, last, end);
+	if (!err && last > first && there(p) & piece_range(last - first, first))
+		drop_locked(s, p, there(p) & piece_range(last - first, first));
+	rwlock_release(&p->lock);
+	return err;
+}
+
+uint64_t piece_pages(struct piece *p, bool also_reserved)
+{
+	uint64_t pages;
+
+	rwlock_shared(&p->lock);
+	pages = also_reserved ? there(p) : p->data;
+	rwlock_release(&p->lock);
+	return pages;
+}

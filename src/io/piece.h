@@ -1,0 +1,80 @@
+/*
+ * A piece of a file: 256 KiB at a multiple of that, in memory or on the disk as a whole. Pieces share a space: a budget of memory, and
+ * beyond it a file without a name, which is cut into slots of a piece each. Private to io/.
+ *
+ * A piece is in memory from its first byte on, as long as there is room for it. Who finds none moves the oldest piece to the disk, and the
+ * next, until there is; pieces that are kept go when no others are left. A piece that is on the disk stays there. Where not even that
+ * helps (the budget is 0), a piece is on the disk from its first byte on.
+ *
+ * Pages of a piece are data, reserved (zeros that have a place and are no data), or holes. Offsets are from the piece's begin.
+ * All functions are thread-safe, wait for transfers with the disk, and return what the disk says when it has no space or fails; nothing
+ * is lost then, and a write may have been made in part.
+ */
+#ifndef SPILLFS_IO_PIECE_H
+#define SPILLFS_IO_PIECE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/frames.h"
+#include "io/io.h"
+#include "io/slots.h"
+#include "util/lock.h"
+
+#define PIECE_BYTES FRAME_BYTES
+
+struct piece_link {
+	struct piece_link *older, *newer;
+};
+
+struct piece_space {
+	struct frames frames;
+	struct slots slots;
+	struct io *disk;
+	struct lock lock;           /* the links */
+	struct piece_link queue[2]; /* of the pieces in memory; the second: of those that are kept */
+};
+
+struct piece {
+	struct piece_link link; /* the space's lock; newer is NULL: in no queue */
+	atomic_uint refs;
+	bool kept;
+	_Atomic uint64_t *stored_pages; /* of its file, in all */
+	struct rwlock lock;             /* all below */
+	struct frame frame;             /* empty: not in memory */
+	uint64_t slot;                  /* PIECE_NO_SLOT: not on the disk */
+	uint64_t data, reserved;        /* bit i: page i */
+};
+
+#define PIECE_NO_SLOT UINT64_MAX
+
+/* Takes disk over: an empty file. */
+void piece_space_init(struct piece_space *s, uint64_t memory_bytes, struct io *disk);
+/* All pieces are gone. */
+void piece_space_fini(struct piece_space *s);
+
+/* NULL: there is no memory. */
+struct piece *piece_new(bool kept, _Atomic uint64_t *stored_pages);
+/* Nobody else uses it, or will; but a move to the disk may be under way. */
+void piece_free(struct piece_space *s, struct piece *p);
+
+int piece_read(struct piece_space *s, struct piece *p, void *buf, size_t n, size_t off, unsigned how);
+int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how);
+/* Holes become reserved, in all pages that the range touches. */
+int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off);
+/* Whole pages become holes, parts of pages zeros. */
+int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off);
+/* The pages that are data, or all that have a place. */
+uint64_t piece_pages(struct piece *p, bool also_reserved);
+
+/* The pages that a range touches, which has at least a byte. */
+static inline uint64_t piece_range(size_t n, size_t off)
+{
+	size_t first = off / FRAME_PAGE, last = (off + n - 1) / FRAME_PAGE;
+
+	return UINT64_MAX >> (FRAME_PAGES - 1 - (last - first)) << first;
+}
+
+#endif

@@ -1,0 +1,368 @@
+/*
+ * A directory of files that nothing makes durable: names in memory, bytes in memory up to a budget and beyond it in one file of another
+ * directory that never has a name. All of it ends with the process, however that ends.
+ *
+ * Invariants: (1) a file lives while it has a name or is open; its bytes are freed under no lock; (2) the disk below sees bytes for which
+ * there was no memory, and nothing else.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/io.h"
+#include "io/names.h"
+#include "io/pieces.h"
+#include "util/lock.h"
+
+#define SPILL_SIZE_MAX ((uint64_t)1 << 44)
+
+struct spill_handle;
+
+struct spill_file {
+	unsigned refs;               /* the directory's lock: names and handles */
+	struct spill_handle *locker; /* the directory's lock: io_lock */
+	struct pieces pieces;
+};
+
+struct spill_dir {
+	struct io_dir base;
+	struct io_dir *below;
+	struct piece_space space;
+	struct lock lock; /* the names */
+	struct names names;
+};
+
+struct spill_handle {
+	struct io base;
+	struct spill_dir *dir;
+	struct spill_file *file;
+	bool rdonly;
+};
+
+static struct spill_handle *to_handle(struct io *io)
+{
+	return (struct spill_handle *)io;
+}
+
+static struct spill_dir *to_dir(struct io_dir *d)
+{
+	return (struct spill_dir *)d;
+}
+
+/* ---- files ---- */
+
+static struct spill_file *file_new(struct spill_dir *d, bool kept)
+{
+	struct spill_file *f = calloc(1, sizeof(*f));
+
+	if (f)
+		pieces_init(&f->pieces, &d->space, kept);
+	return f;
+}
+
+/* NULL is allowed. */
+static void file_unref(struct spill_dir *d, struct spill_file *f)
+{
+	bool last;
+
+	if (!f)
+		return;
+	lock_acquire(&d->lock);
+	last = --f->refs == 0;
+	lock_release(&d->lock);
+	if (!last)
+		return;
+	pieces_fini(&f->pieces);
+	free(f);
+}
+
+static int spill_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
+{
+	return pieces_read(&to_handle(io)->file->pieces, buf, n, off, how, out);
+}
+
+/* Where a change may end. */
+static int check_change(const struct spill_handle *h, uint64_t off, uint64_t n)
+{
+	if (h->rdonly)
+		return -EBADF;
+	return off > SPILL_SIZE_MAX || n > SPILL_SIZE_MAX - off ? -EFBIG : 0;
+}
+
+static int spill_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
+{
+	int err = check_change(to_handle(io), off, n);
+
+	return err ? err : pieces_write(&to_handle(io)->file->pieces, buf, n, off, how);
+}
+
+static int spill_sync(struct io *io)
+{
+	(void)io;
+	return 0;
+}
+
+static int spill_truncate(struct io *io, uint64_t size)
+{
+	int err = check_change(to_handle(io), size, 0);
+
+	return err ? err : pieces_set_size(&to_handle(io)->file->pieces, size);
+}
+
+static int spill_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail);
+
+/* Asks first whether there is so much, since what has been reserved until it fails stays so. */
+static int spill_allocate(struct io *io, uint64_t off, uint64_t n)
+{
+	struct spill_handle *h = to_handle(io);
+	uint64_t total, avail;
+	int err = check_change(h, off, n);
+
+	if (!err)
+		err = spill_dir_space(&h->dir->base, &total, &avail);
+	if (!err && n > avail && !pieces_are_there(&h->file->pieces, off, off + n))
+		err = -ENOSPC;
+	return err || !n ? err : pieces_reserve(&h->file->pieces, off, off + n);
+}
+
+static int spill_punch(struct io *io, uint64_t off, uint64_t n)
+{
+	struct spill_handle *h = to_handle(io);
+
+	if (h->rdonly)
+		return -EBADF;
+	return n ? pieces_punch(&h->file->pieces, off, n > UINT64_MAX - off ? UINT64_MAX : off + n) : 0;
+}
+
+static int spill_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+{
+	const struct pieces *p = &to_handle(io)->file->pieces;
+
+	if (size)
+		*size = atomic_load(&p->size_bytes);
+	if (stored_bytes)
+		*stored_bytes = atomic_load(&p->stored_pages) * FRAME_PAGE;
+	return 0;
+}
+
+static int spill_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
+{
+	return pieces_seek(&to_handle(io)->file->pieces, off, hole, out);
+}
+
+static bool spill_is_allocated(struct io *io, uint64_t off, uint64_t n)
+{
+	return pieces_are_there(&to_handle(io)->file->pieces, off, off + n);
+}
+
+/* A lock is one for the whole file, whatever range is asked for. */
+static int spill_lock(struct io *io, uint64_t off, uint64_t n)
+{
+	struct spill_handle *h = to_handle(io);
+	int err = 0;
+
+	(void)off, (void)n;
+	lock_acquire(&h->dir->lock);
+	if (h->file->locker && h->file->locker != h)
+		err = -EWOULDBLOCK;
+	else
+		h->file->locker = h;
+	lock_release(&h->dir->lock);
+	return err;
+}
+
+static void spill_close(struct io *io)
+{
+	struct spill_handle *h = to_handle(io);
+
+	lock_acquire(&h->dir->lock);
+	if (h->file->locker == h)
+		h->file->locker = NULL;
+	lock_release(&h->dir->lock);
+	file_unref(h->dir, h->file);
+	free(h);
+}
+
+static const struct io_ops spill_ops = {
+	.pread_some = spill_pread_some,
+	.pwrite = spill_pwrite,
+	.sync = spill_sync,
+	.truncate = spill_truncate,
+	.allocate = spill_allocate,
+	.punch = spill_punch,
+	.size = spill_size,
+	.seek_data = spill_seek_data,
+	.is_allocated = spill_is_allocated,
+	.lock = spill_lock,
+	.close = spill_close,
+};
+
+/* ---- names ---- */
+
+/* `fresh` is used if there is no such file; else it stays the caller's. */
+static int find_or_add_locked(struct spill_dir *d, const char *name, unsigned flags, struct spill_file **fresh, struct spill_file **out)
+{
+	bool unnamed = flags & IO_UNNAMED;
+	void *found;
+	int err = unnamed ? -ENOENT : names_file(&d->names, name, &found);
+
+	if (!err && (flags & IO_CREATE) && (flags & IO_EXCL))
+		return -EEXIST;
+	if (err == -ENOENT && *fresh) {
+		err = unnamed ? 0 : names_add(&d->names, name, *fresh);
+		if (err)
+			return err;
+		found = *fresh;
+		(*fresh)->refs = !unnamed;
+		*fresh = NULL;
+	}
+	if (err)
+		return err;
+	*out = found;
+	(*out)->refs++;
+	return 0;
+}
+
+static int spill_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
+{
+	struct spill_dir *d = to_dir(dir);
+	struct spill_file *fresh = NULL;
+	struct spill_handle *h;
+	int err;
+
+	if (name[0] == '/' || ((flags & IO_RDONLY) && (flags & IO_CREATE)))
+		return -EINVAL;
+	h = calloc(1, sizeof(*h));
+	if (!h || ((flags & IO_CREATE) && !(fresh = file_new(d, flags & IO_PINNED)))) {
+		free(h);
+		return -ENOMEM;
+	}
+	h->base.ops = &spill_ops;
+	h->dir = d;
+	h->rdonly = flags & IO_RDONLY;
+	lock_acquire(&d->lock);
+	err = find_or_add_locked(d, name, flags, &fresh, &h->file);
+	lock_release(&d->lock);
+	if (fresh) {
+		pieces_fini(&fresh->pieces);
+		free(fresh);
+	}
+	if (err) {
+		free(h);
+		return err;
+	}
+	*out = &h->base;
+	return 0;
+}
+
+static int spill_dir_unlink(struct io_dir *dir, const char *name)
+{
+	struct spill_dir *d = to_dir(dir);
+	void *file = NULL;
+	int err;
+
+	lock_acquire(&d->lock);
+	err = names_remove(&d->names, name, &file);
+	lock_release(&d->lock);
+	file_unref(d, file);
+	return err;
+}
+
+static int spill_dir_rename(struct io_dir *dir, const char *from, const char *to)
+{
+	struct spill_dir *d = to_dir(dir);
+	void *replaced = NULL;
+	int err;
+
+	lock_acquire(&d->lock);
+	err = names_rename(&d->names, from, to, &replaced);
+	lock_release(&d->lock);
+	file_unref(d, replaced);
+	return err;
+}
+
+static int spill_dir_mkdir(struct io_dir *dir, const char *name)
+{
+	struct spill_dir *d = to_dir(dir);
+	int err;
+
+	lock_acquire(&d->lock);
+	err = names_mkdir(&d->names, name);
+	lock_release(&d->lock);
+	return err;
+}
+
+static int spill_dir_sync(struct io_dir *dir, const char *name)
+{
+	(void)dir, (void)name;
+	return 0;
+}
+
+static int spill_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name), void *ctx)
+{
+	struct spill_dir *d = to_dir(dir);
+	char **list;
+	size_t n;
+	int err;
+
+	lock_acquire(&d->lock);
+	err = names_list(&d->names, name, &list, &n);
+	lock_release(&d->lock);
+	return err ? err : names_tell(list, n, each, ctx);
+}
+
+/* The disk's, and what there may be in memory. */
+static int spill_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
+{
+	struct spill_dir *d = to_dir(dir);
+	int err = io_space(d->below, total, avail);
+
+	if (err)
+		return err;
+	*total += d->space.frames.budget_pages * FRAME_PAGE;
+	*avail += frames_left_bytes(&d->space.frames);
+	return 0;
+}
+
+static void spill_dir_close(struct io_dir *dir)
+{
+	struct spill_dir *d = to_dir(dir);
+	void *file;
+
+	while ((file = names_take_any(&d->names)))
+		file_unref(d, file);
+	names_fini(&d->names);
+	piece_space_fini(&d->space);
+	io_dir_close(d->below);
+	lock_fini(&d->lock);
+	free(d);
+}
+
+static const struct io_dir_ops spill_dir_ops = {
+	.open = spill_dir_open,
+	.unlink = spill_dir_unlink,
+	.rename = spill_dir_rename,
+	.mkdir = spill_dir_mkdir,
+	.sync = spill_dir_sync,
+	.list = spill_dir_list,
+	.space = spill_dir_space,
+	.close = spill_dir_close,
+};
+
+int io_spill_dir(struct io_dir *below, uint64_t memory_bytes, struct io_dir **out)
+{
+	struct spill_dir *d = calloc(1, sizeof(*d));
+	struct io *disk;
+	int err = d ? io_open(below, "spill", IO_CREATE | IO_EXCL | IO_UNNAMED | IO_OF_SPILL, &disk) : -ENOMEM;
+
+	if (err) {
+		free(d);
+		return err;
+	}
+	d->base.ops = &spill_dir_ops;
+	d->below = below;
+	lock_init(&d->lock, RANK_MEM);
+	piece_space_init(&d->space, memory_bytes, disk);
+	*out = &d->base;
+	return 0;
+}

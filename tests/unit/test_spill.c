@@ -1,0 +1,619 @@
+/*
+ * io/spill: files in memory and beyond it on a disk, against io/mem; the order in which they go there, a disk that is full, threads, and
+ * what a real directory has of it.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/io.h"
+#include "io/piece.h"
+#include "unit.h"
+#include "util/stats.h"
+
+#define PAGE 4096u
+#define KIB 1024u
+#define MIB (1u << 20)
+
+/* ---- helpers ---- */
+
+static struct io_dir *mem_disk(void)
+{
+	struct io_dir *d;
+
+	CHECK_OK(io_mem_dir(&d));
+	return d;
+}
+
+static struct io_dir *spill_over(struct io_dir *below, uint64_t memory_bytes)
+{
+	struct io_dir *d;
+
+	CHECK_OK(io_spill_dir(below, memory_bytes, &d));
+	return d;
+}
+
+static struct io *open_file(struct io_dir *d, const char *name, unsigned flags)
+{
+	struct io *f;
+
+	CHECK_OK(io_open(d, name, flags, &f));
+	return f;
+}
+
+/* Bytes that follow from where they stand, and from `tag`. */
+static void fill(unsigned char *p, size_t n, uint64_t off, unsigned tag)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)((off + i) * 2654435761u >> 13 ^ tag * 97);
+}
+
+static void put(struct io *f, size_t n, uint64_t off, unsigned tag)
+{
+	unsigned char *p = unit_allot(n);
+
+	fill(p, n, off, tag);
+	CHECK_OK(io_pwrite(f, p, n, off));
+	free(p);
+}
+
+static bool has(struct io *f, size_t n, uint64_t off, unsigned tag)
+{
+	unsigned char *p = unit_allot(n), *want = unit_allot(n);
+	bool equal;
+
+	CHECK_OK(io_pread(f, p, n, off));
+	fill(want, n, off, tag);
+	equal = memcmp(p, want, n) == 0;
+	free(p);
+	free(want);
+	return equal;
+}
+
+static uint64_t stored(struct io *f)
+{
+	uint64_t bytes;
+
+	CHECK_OK(io_size(f, NULL, &bytes));
+	return bytes;
+}
+
+static uint64_t avail(struct io_dir *d)
+{
+	uint64_t total, left;
+
+	CHECK_OK(io_space(d, &total, &left));
+	return left;
+}
+
+/* ---- against io/mem ---- */
+
+#define SCRIPT_MAX (3u * MIB)
+#define SCRIPT_FILES 3
+
+struct script {
+	struct io *a[SCRIPT_FILES], *b[SCRIPT_FILES]; /* spill, mem */
+	uint64_t seed;
+	unsigned char *x, *y;
+};
+
+static void script_compare(struct script *s, int i)
+{
+	uint64_t na, nb, ka, kb;
+	size_t ra = 0, rb = 0;
+
+	CHECK_OK(io_size(s->a[i], &na, &ka));
+	CHECK_OK(io_size(s->b[i], &nb, &kb));
+	CHECK_EQ(na, nb);
+	CHECK_EQ(ka, kb);
+	CHECK_OK(io_pread_some(s->a[i], s->x, SCRIPT_MAX * 2, 0, &ra));
+	CHECK_OK(io_pread_some(s->b[i], s->y, SCRIPT_MAX * 2, 0, &rb));
+	CHECK_EQ(ra, rb);
+	CHECK_EQ(ra, na);
+	CHECK(memcmp(s->x, s->y, ra) == 0);
+}
+
+static void script_seek(struct script *s, int i, uint64_t off, uint64_t n)
+{
+	for (int hole = 0; hole < 2; hole++) {
+		uint64_t pa = ~0ull, pb = ~0ull;
+
+		CHECK_EQ(io_seek(s->a[i], off, hole, &pa), io_seek(s->b[i], off, hole, &pb));
+		CHECK_EQ(pa, pb);
+	}
+	CHECK_EQ(io_is_allocated(s->a[i], off, n), io_is_allocated(s->b[i], off, n));
+}
+
+static void script_read(struct script *s, int i, uint64_t off, size_t n)
+{
+	size_t ra = 1, rb = 2;
+
+	CHECK_OK(io_pread_some(s->a[i], s->x, n, off, &ra));
+	CHECK_OK(io_pread_some(s->b[i], s->y, n, off, &rb));
+	CHECK_EQ(ra, rb);
+	CHECK(memcmp(s->x, s->y, ra) == 0);
+}
+
+static void script_step(struct script *s)
+{
+	uint64_t off = unit_rand(&s->seed) % SCRIPT_MAX;
+	size_t n = unit_rand(&s->seed) % (unit_rand(&s->seed) % 4 ? 20 * KIB : 700 * KIB) + 1;
+	int i = unit_rand(&s->seed) % SCRIPT_FILES;
+
+	if (unit_rand(&s->seed) % 3 == 0) {
+		off = off / PAGE * PAGE;
+		n = (n + PAGE - 1) / PAGE * PAGE;
+	}
+	switch (unit_rand(&s->seed) % 10) {
+	case 0:
+	case 1:
+	case 2:
+		unit_rand_fill(&s->seed, s->x, n);
+		CHECK_OK(io_pwrite(s->a[i], s->x, n, off));
+		CHECK_OK(io_pwrite(s->b[i], s->x, n, off));
+		break;
+	case 3:
+	case 4:
+		script_read(s, i, off, n);
+		break;
+	case 5:
+		CHECK_OK(io_truncate(s->a[i], off));
+		CHECK_OK(io_truncate(s->b[i], off));
+		break;
+	case 6:
+		CHECK_OK(io_punch(s->a[i], off, n));
+		CHECK_OK(io_punch(s->b[i], off, n));
+		break;
+	case 7:
+		CHECK_OK(io_allocate(s->a[i], off, n));
+		CHECK_OK(io_allocate(s->b[i], off, n));
+		break;
+	case 8:
+		CHECK_OK(io_sync(s->a[i]));
+		break;
+	default:
+		script_seek(s, i, off, n);
+	}
+}
+
+/* Takes below over. */
+static void script_run(struct io_dir *below, uint64_t memory_bytes, uint64_t seed)
+{
+	struct io_dir *da = spill_over(below, memory_bytes), *db = mem_disk();
+	struct script s = { .seed = seed, .x = malloc(SCRIPT_MAX * 2), .y = malloc(SCRIPT_MAX * 2) };
+	static const char *const names[SCRIPT_FILES] = { "a", "b", "c" };
+
+	for (int i = 0; i < SCRIPT_FILES; i++) {
+		s.a[i] = open_file(da, names[i], IO_CREATE | (i == 2 ? IO_PINNED : 0));
+		s.b[i] = open_file(db, names[i], IO_CREATE);
+	}
+	for (int step = 0; step < 600; step++) {
+		script_step(&s);
+		if (step % 40 == 0)
+			script_compare(&s, step / 40 % SCRIPT_FILES);
+		CHECK(stats_read(STAT_SPILL_MEMORY_BYTES) <= memory_bytes);
+	}
+	for (int i = 0; i < SCRIPT_FILES; i++) {
+		script_compare(&s, i);
+		io_close(s.a[i]);
+		io_close(s.b[i]);
+	}
+	free(s.x);
+	free(s.y);
+	io_dir_close(da);
+	io_dir_close(db);
+	CHECK_EQ(stats_read(STAT_SPILL_MEMORY_BYTES), 0);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 0);
+}
+
+UNIT_TEST(spill_agrees_with_mem)
+{
+	static const uint64_t budgets[] = { 0, 3 * PAGE, 256 * KIB, 900 * KIB, 3 * MIB, 1u << 30 };
+
+	for (size_t i = 0; i < sizeof(budgets) / sizeof(*budgets); i++) {
+		script_run(mem_disk(), budgets[i], i * 77 + 1);
+		script_run(mem_disk(), budgets[i], i * 991 + 5);
+	}
+}
+
+static struct io_dir *real_dir(enum io_backing backing)
+{
+	struct io_dir *d;
+
+	CHECK_OK(io_file_dir_leased(unit_tmpdir_fd(), backing, 4, 64 * KIB, &d));
+	io_file_try_direct(d);
+	return d;
+}
+
+UNIT_TEST(spill_agrees_with_mem_on_a_real_disk)
+{
+	static const enum io_backing backings[] = { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };
+
+	for (int i = 0; i < 3; i++) {
+		script_run(real_dir(backings[i]), 0, i * 31 + 3);
+		script_run(real_dir(backings[i]), MIB, i * 17 + 9);
+	}
+}
+
+/* ---- names ---- */
+
+static int count_name(void *ctx, const char *name)
+{
+	(void)name;
+	++*(int *)ctx;
+	return 0;
+}
+
+static int stop_at_once(void *ctx, const char *name)
+{
+	(void)ctx, (void)name;
+	return -EINTR;
+}
+
+static int unlink_it(void *ctx, const char *name)
+{
+	char path[64] = "sub/";
+
+	return io_unlink(ctx, strcat(path, name));
+}
+
+UNIT_TEST(spill_names)
+{
+	struct io_dir *d = spill_over(mem_disk(), MIB);
+	struct io *f, *g;
+	char name[16];
+	int n = 0;
+
+	CHECK_OK(io_mkdir(d, "sub"));
+	CHECK_OK(io_mkdir(d, "sub"));
+	CHECK_EQ(io_mkdir(d, "no/sub"), -ENOENT);
+	CHECK_EQ(io_open(d, "no/f", IO_CREATE, &f), -ENOENT);
+	CHECK_EQ(io_open(d, "f", 0, &f), -ENOENT);
+	CHECK_EQ(io_open(d, "/f", IO_CREATE, &f), -EINVAL);
+	CHECK_EQ(io_open(d, "sub", 0, &f), -EUCLEAN);
+	CHECK_EQ(io_unlink(d, "sub"), -EUCLEAN);
+	for (int i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "sub/%d", i);
+		io_close(open_file(d, name, IO_CREATE | IO_EXCL));
+	}
+	CHECK_EQ(io_open(d, "sub/7", IO_CREATE | IO_EXCL, &f), -EEXIST);
+	CHECK_EQ(io_open(d, "sub/7/x", IO_CREATE, &f), -ENOTDIR);
+	CHECK_EQ(io_mkdir(d, "sub/7"), -EUCLEAN);
+	CHECK_OK(io_list(d, "sub", count_name, &n));
+	CHECK_EQ(n, 300);
+	CHECK_EQ(io_list(d, "sub", stop_at_once, NULL), -EINTR);
+	CHECK_EQ(io_list(d, "no", count_name, &n), -ENOENT);
+	n = 0;
+	CHECK_OK(io_list(d, ".", count_name, &n));
+	CHECK_EQ(n, 1);
+
+	f = open_file(d, "sub/1", 0);
+	g = open_file(d, "sub/2", 0);
+	put(f, 100, 0, 1);
+	put(g, 100, 0, 2);
+	CHECK_EQ(io_rename(d, "sub/none", "sub/2"), -ENOENT);
+	CHECK_EQ(io_rename(d, "sub/1", "no/2"), -ENOENT);
+	CHECK_OK(io_rename(d, "sub/1", "sub/1"));
+	CHECK_OK(io_rename(d, "sub/1", "sub/2"));
+	CHECK(has(g, 100, 0, 2));
+	io_close(g);
+	g = open_file(d, "sub/2", IO_RDONLY);
+	CHECK(has(g, 100, 0, 1));
+	CHECK_EQ(io_pwrite(g, "x", 1, 0), -EBADF);
+	CHECK_EQ(io_truncate(g, 0), -EBADF);
+	CHECK_EQ(io_open(d, "sub/1", 0, &f), -ENOENT);
+	CHECK_OK(io_unlink(d, "sub/2"));
+	CHECK(has(f, 100, 0, 1));
+	io_close(f);
+	io_close(g);
+	CHECK_OK(io_list(d, "sub", unlink_it, d));
+	n = 0;
+	CHECK_OK(io_list(d, "sub", count_name, &n));
+	CHECK_EQ(n, 0);
+	CHECK_EQ(stats_read(STAT_SPILL_MEMORY_BYTES) > MIB / 8 + PIECE_BYTES, 0);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_locks_and_lends_nothing)
+{
+	struct io_dir *d = spill_over(mem_disk(), MIB);
+	struct io *f = open_file(d, "lock", IO_CREATE | IO_PINNED), *g = open_file(d, "lock", IO_PINNED);
+	struct io_facts facts;
+
+	CHECK_OK(io_lock(f, 0, 0));
+	CHECK_OK(io_lock(f, 0, 0));
+	CHECK_EQ(io_lock(g, 0, 0), -EWOULDBLOCK);
+	io_close(f);
+	CHECK_OK(io_lock(g, 0, 0));
+	CHECK_EQ(io_facts(g, &facts), -EOPNOTSUPP);
+	CHECK_EQ(io_share(g, true), -EOPNOTSUPP);
+	CHECK_EQ(io_hold_back(d, 1, 1), -EOPNOTSUPP);
+	CHECK_EQ(io_pwrite(g, "x", 1, (uint64_t)1 << 50), -EFBIG);
+	CHECK_OK(io_dir_sync(d, "."));
+	io_close(g);
+	io_dir_close(d);
+}
+
+/* ---- memory first ---- */
+
+/* What has been written to the disk, whatever became of it. */
+static uint64_t written(void)
+{
+	uint64_t n = 0;
+
+	for (int way = 0; way <= STATS_UNCACHED; way++)
+		n += stats_read(stats_backing_write(IO_OF_SPILL / IO_OF_BUCKET, (enum stats_way)way));
+	return n;
+}
+
+UNIT_TEST(spill_that_fits_never_touches_the_disk)
+{
+	struct io_dir *d = spill_over(real_dir(IO_BACKING_AUTO), 64 * MIB);
+	struct io *f = open_file(d, "f", IO_CREATE);
+
+	for (int round = 0; round < 4; round++) {
+		for (uint64_t off = 0; off < 60 * MIB; off += MIB)
+			put(f, MIB, off, 1);
+		CHECK(has(f, 60 * MIB, 0, 1));
+		CHECK_EQ(stats_read(STAT_SPILL_MEMORY_BYTES), 60 * MIB);
+		if (round % 2)
+			CHECK_OK(io_truncate(f, 0));
+		else
+			CHECK_OK(io_punch(f, 0, 60 * MIB));
+		CHECK_EQ(stored(f), 0);
+	}
+	CHECK_EQ(written(), 0);
+	for (uint64_t off = 0; off < 68 * MIB; off += MIB)
+		put(f, MIB, off, 1);
+	CHECK_EQ(written(), 4 * MIB);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 4 * MIB);
+	CHECK(has(f, 68 * MIB, 0, 1));
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_moves_the_oldest_first)
+{
+	struct io_dir *d = spill_over(mem_disk(), 4 * PIECE_BYTES);
+	struct io *f[6], *kept = open_file(d, "kept", IO_CREATE | IO_PINNED);
+	static const char *const names[6] = { "0", "1", "2", "3", "4", "5" };
+
+	put(kept, PIECE_BYTES, 0, 9);
+	for (int i = 0; i < 6; i++) {
+		f[i] = open_file(d, names[i], IO_CREATE);
+		put(f[i], PIECE_BYTES, 0, i);
+		CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), (i > 2 ? i - 2 : 0) * PIECE_BYTES);
+	}
+	/* 3, 4 and 5 are in memory: without them the disk has as much as before. */
+	for (int i = 3; i < 6; i++) {
+		CHECK_OK(io_truncate(f[i], 0));
+		CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 3 * PIECE_BYTES);
+	}
+	for (int i = 0; i < 3; i++) {
+		CHECK(has(f[i], PIECE_BYTES, 0, i));
+		CHECK_OK(io_truncate(f[i], 0));
+		CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), (2 - i) * PIECE_BYTES);
+	}
+	put(f[0], 8 * PIECE_BYTES, 0, 3);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 5 * PIECE_BYTES);
+	CHECK_OK(io_truncate(kept, 0));
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 5 * PIECE_BYTES);
+	put(kept, 6 * PIECE_BYTES, 0, 9);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 10 * PIECE_BYTES);
+	CHECK(has(kept, 6 * PIECE_BYTES, 0, 9) && has(f[0], 8 * PIECE_BYTES, 0, 3));
+	for (int i = 0; i < 6; i++)
+		io_close(f[i]);
+	io_close(kept);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_gives_space_back)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	uint64_t all = avail(d), disk = avail(below);
+	struct io *f = open_file(d, "f", IO_CREATE);
+
+	put(f, 8 * MIB, 0, 1);
+	CHECK_EQ(avail(d), all - 8 * MIB);
+	CHECK_EQ(avail(below), disk - 7 * MIB);
+	CHECK_OK(io_punch(f, PAGE, 3 * PAGE)); /* on the disk, within a piece */
+	CHECK_EQ(avail(below), disk - 7 * MIB + 3 * PAGE);
+	CHECK_OK(io_punch(f, 8 * MIB - 4 * PAGE, PAGE)); /* in memory */
+	CHECK_EQ(avail(d), all - 8 * MIB + 4 * PAGE);
+	CHECK_EQ(stored(f), 8 * MIB - 4 * PAGE);
+	CHECK_OK(io_truncate(f, 2 * MIB));
+	CHECK_EQ(avail(below), disk - 2 * MIB + 3 * PAGE);
+	put(f, 8 * MIB, 2 * MIB, 1);
+	CHECK_EQ(avail(below), disk - 9 * MIB + 3 * PAGE);
+	CHECK_OK(io_unlink(d, "f"));
+	CHECK(has(f, 8 * MIB, 2 * MIB, 1));
+	io_close(f);
+	CHECK_EQ(avail(below), disk);
+	CHECK(avail(d) >= all - MIB / 8 - PIECE_BYTES);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_has_holes)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	struct io *f = open_file(d, "f", IO_CREATE);
+	uint64_t at, far = (uint64_t)1 << 43;
+
+	put(f, 1, far, 1);
+	CHECK_EQ(stored(f), PAGE);
+	CHECK_OK(io_seek(f, 0, false, &at));
+	CHECK_EQ(at, far);
+	CHECK_OK(io_seek(f, far, true, &at));
+	CHECK_EQ(at, far + 1);
+	CHECK_EQ(io_seek(f, far + 1, true, &at), -ENXIO);
+	CHECK_OK(io_allocate(f, 0, 4 * PAGE));
+	CHECK_OK(io_seek(f, 0, false, &at));
+	CHECK_EQ(at, far);
+	CHECK(io_is_allocated(f, 0, 4 * PAGE) && !io_is_allocated(f, 0, 5 * PAGE));
+	CHECK_EQ(stored(f), 5 * PAGE);
+	/* What is reserved has its place on the disk, too. */
+	put(f, 4 * MIB, 4 * MIB, 2);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 3 * MIB + 5 * PAGE);
+	CHECK(io_is_allocated(f, 0, 4 * PAGE));
+	put(f, 10, 2 * PAGE + 7, 3);
+	CHECK(has(f, 10, 2 * PAGE + 7, 3));
+	CHECK_OK(io_truncate(f, 2 * PAGE + 12));
+	CHECK_OK(io_truncate(f, 4 * PAGE));
+	CHECK(has(f, 5, 2 * PAGE + 7, 3) && !has(f, 6, 2 * PAGE + 7, 3));
+	CHECK_EQ(io_allocate(f, 0, (uint64_t)2 << 40), -ENOSPC);
+	CHECK_EQ(stored(f), 3 * PAGE);
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* ---- a disk without space, or that fails ---- */
+
+UNIT_TEST(spill_loses_nothing_on_a_full_disk)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	struct io *f = open_file(d, "f", IO_CREATE);
+	unsigned char *buf = calloc(1, MIB);
+	uint64_t n = 0;
+	int err = 0;
+
+	io_mem_set_space(below, 2 * MIB);
+	for (; !err; n += err ? 0 : 64 * KIB) {
+		fill(buf, 64 * KIB, n, 5);
+		err = io_pwrite(f, buf, 64 * KIB, n);
+	}
+	CHECK_EQ(err, -ENOSPC);
+	CHECK_EQ(n, 3 * MIB);
+	CHECK(has(f, 3 * MIB, 0, 5));
+	CHECK_EQ(io_pwrite(f, buf, PAGE, 40 * MIB), -ENOSPC);
+	CHECK_EQ(io_allocate(f, 40 * MIB, PAGE), -ENOSPC);
+	put(f, 3 * MIB, 0, 6); /* what has a place can be written */
+	CHECK_OK(io_punch(f, 0, MIB));
+	put(f, MIB, 3 * MIB, 6);
+	CHECK(has(f, 3 * MIB, MIB, 6));
+	io_mem_set_space(below, 3 * MIB);
+	put(f, MIB, 0, 6);
+	CHECK(has(f, 4 * MIB, 0, 6));
+	free(buf);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_passes_errors_of_the_disk_on)
+{
+	struct io_dir *below, *d;
+	struct io *f;
+
+	CHECK_OK(io_fault_dir(mem_disk(), &below));
+	io_fault_arm(below, 1, -EIO, false);
+	CHECK_EQ(io_spill_dir(below, MIB, &d), 0); /* making a file fails after the first change only */
+	f = open_file(d, "f", IO_CREATE);
+	put(f, MIB, 0, 1);
+	CHECK_EQ(io_pwrite(f, "x", 1, MIB), -EIO);
+	CHECK(has(f, MIB, 0, 1));
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 0);
+	io_fault_arm(below, 0, 0, false);
+	put(f, MIB, MIB, 1);
+	CHECK(has(f, 2 * MIB, 0, 1));
+	io_fault_arm(below, 1, -EIO, false);
+	CHECK_EQ(io_pwrite(f, "x", 1, 0), -EIO); /* on the disk */
+	CHECK_EQ(io_truncate(f, 1), -EIO);
+	io_fault_arm(below, 0, 0, false);
+	CHECK_OK(io_truncate(f, 1));
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* ---- threads ---- */
+
+#define CROWD 4
+#define CROWD_BYTES (2u * MIB)
+
+struct crowd {
+	struct io_dir *dir;
+	struct io *shared;
+	atomic_int next;
+};
+
+/* Each writes its own strips of one file, and a file of its own that is cut again and again. */
+static void *crowd_run(void *ctx)
+{
+	struct crowd *c = ctx;
+	int me = atomic_fetch_add(&c->next, 1);
+	char name[8] = { 'a' + me };
+	struct io *own = open_file(c->dir, name, IO_CREATE);
+	uint64_t seed = me + 1;
+
+	for (int i = 0; i < 40; i++) {
+		uint64_t strip = (unit_rand(&seed) % (CROWD_BYTES / (16 * KIB)) / CROWD * CROWD + me) * 16 * KIB;
+		size_t n = unit_rand(&seed) % (300 * KIB) + 1;
+
+		put(c->shared, 16 * KIB, strip, me);
+		CHECK(has(c->shared, 16 * KIB, strip, me));
+		put(own, n, i * 10000, me);
+		CHECK(has(own, n, i * 10000, me));
+		if (i % 8 == 7)
+			CHECK_OK(io_truncate(own, 0));
+		else if (i % 8 == 3)
+			CHECK_OK(io_punch(own, 0, 70000));
+		avail(c->dir);
+	}
+	io_close(own);
+	CHECK_OK(io_unlink(c->dir, name));
+	return NULL;
+}
+
+static void crowd(struct io_dir *below, uint64_t memory_bytes)
+{
+	struct crowd c = { .dir = spill_over(below, memory_bytes) };
+	pthread_t threads[CROWD];
+
+	c.shared = open_file(c.dir, "shared", IO_CREATE);
+	for (int i = 0; i < CROWD; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, crowd_run, &c), 0);
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	io_close(c.shared);
+	io_dir_close(c.dir);
+	CHECK_EQ(stats_read(STAT_SPILL_MEMORY_BYTES), 0);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 0);
+}
+
+UNIT_TEST(spill_by_many_threads)
+{
+	crowd(mem_disk(), 0);
+	crowd(mem_disk(), PIECE_BYTES);
+	crowd(mem_disk(), 5 * PIECE_BYTES / 2);
+	crowd(real_dir(IO_BACKING_AUTO), MIB);
+	crowd(real_dir(IO_BACKING_DIRECT), MIB);
+}
+
+/* ---- a real directory ---- */
+
+static int count_entries(const char *path)
+{
+	DIR *s = opendir(path);
+	int n = 0;
+
+	while (readdir(s))
+		n++;
+	closedir(s);
+	return n - 2;
+}
+
+UNIT_TEST(spill_has_no_name_on_the_disk)
+{
+	struct io_dir *d = spill_over(real_dir(IO_BACKING_AUTO), MIB);
+	struct io *f = open_file(d, "f", IO_CREATE);
+
+	put(f, 8 * MIB, 0, 1);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 7 * MIB);
+	CHECK_EQ(count_entries(unit_tmpdir()), 0);
+	CHECK(has(f, 8 * MIB, 0, 1));
+	io_close(f);
+	io_dir_close(d);
+}
