@@ -86,7 +86,7 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle", other steps: "delta+pack" */
 
 /* Read-only; not listed by listxattr, so that copies do not carry them. */
-#define SPILLFS_XATTR_KIND "user.spillfs.kind"                 /* "bucket", "column", "layered" */
+#define SPILLFS_XATTR_KIND "user.spillfs.kind"                 /* "bucket", "column", "layered"; settable on a directory of scratch/ */
 #define SPILLFS_XATTR_STORED_BYTES "user.spillfs.stored_bytes" /* bytes in the store */
 #define SPILLFS_XATTR_LENGTH "user.spillfs.length"             /* whole elements */
 #define SPILLFS_XATTR_EXTENTS "user.spillfs.extents"           /* buckets: number of extents */

@@ -18,6 +18,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "front/cgroup.h"
 #include "front/confine.h"
 #include "front/daemon.h"
 #include "front/front.h"
@@ -26,6 +27,7 @@
 #include "front/stop.h"
 #include "io/io.h"
 #include "spillfs.h"
+#include "store/meta.h"
 #include "store/store.h"
 #include "tree/tree.h"
 #include "util/err.h"
@@ -36,6 +38,9 @@
 #endif
 
 #define FUSE_SUPER_MAGIC 0x65735546
+/* With commit=0, scratch/ gives space back so often all the same. */
+#define SCRATCH_SECONDS 5u
+#define SCRATCH_SHOWN "scratch/" /* in what its store complains of */
 #define LOOP_IDLE_THREADS 10
 #define LOOP_MAX_THREADS 16
 #define READ_AHEAD_BYTES (512u << 10)
@@ -48,8 +53,9 @@ struct program {
 	struct mount mount;
 	char *store_path;
 	int store_fd; /* -1 once store_open has it */
+	int scratch_fd; /* the same directory, for scratch/ */
 	struct stop *stop;
-	struct store *store;
+	struct store *store, *scratch;
 	struct tree *tree;
 	struct front *front;
 };
@@ -90,6 +96,9 @@ static int check_paths(struct program *p)
 	p->store_fd = open(p->store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (p->store_fd < 0)
 		return daemon_fail(&p->daemon, EXIT_IO, "store %s: %s", p->store_path, strerror(errno));
+	p->scratch_fd = fcntl(p->store_fd, F_DUPFD_CLOEXEC, 0);
+	if (p->scratch_fd < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "store %s: %s", p->store_path, strerror(errno));
 	code = check_not_mount(p);
 	if (code != EXIT_OK)
 		return code;
@@ -116,10 +125,9 @@ static int inject_faults(struct program *p, struct io_dir **dir, struct store_re
 	return err;
 }
 
-static int open_store(struct program *p)
+static struct store_config config_of(const struct options *o)
 {
-	const struct options *o = &p->options;
-	const struct store_config config = {
+	return (struct store_config){
 		.backing = (enum io_backing)o->backing,
 		.leases = (unsigned)o->leases,
 		.lease_bytes = (size_t)o->lease_size,
@@ -134,6 +142,11 @@ static int open_store(struct program *p)
 		.cache_bytes = (size_t)o->cache,
 		.dirty_bytes = (size_t)o->dirty,
 	};
+}
+
+static int open_store(struct program *p)
+{
+	const struct store_config config = config_of(&p->options);
 	struct store_refusal why = { "" };
 	int fd = p->store_fd, err;
 	struct io_dir *dir;
@@ -156,6 +169,51 @@ static int open_store(struct program *p)
 			   err == STORE_EHELD ? EXIT_HELD :
 			   err == STORE_ENOTSTORE ? EXIT_NOT_STORE :
 			   err == STORE_ENEWER ? EXIT_NEWER : EXIT_IO, "%s", why.text);
+}
+
+/* A sixteenth of the memory, but no more than a quarter of what the control group leaves this process. */
+static uint64_t spill_bytes(void)
+{
+	uint64_t some = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 16, limit = cgroup_memory_bytes() / 4;
+
+	return limit < some ? limit : some;
+}
+
+/* The directory of scratch/'s store: memory, and behind it a file without a name in the directory of the store. */
+static int scratch_directory(struct program *p, const struct store_config *config, struct io_dir **out)
+{
+	int fd = p->scratch_fd, err;
+	struct io_dir *below;
+
+	p->scratch_fd = -1;
+	err = store_directory(fd, config, &below);
+	if (err)
+		return err;
+	err = io_spill_dir(below, spill_bytes(), out);
+	if (err)
+		io_dir_close(below);
+	return err;
+}
+
+static int open_scratch(struct program *p)
+{
+	struct store_config config = config_of(&p->options);
+	struct store_refusal why = { "" };
+	struct io_dir *dir;
+	int err;
+
+	config.scratch = true;
+	config.above = META_INO_SCRATCH;
+	if (!config.commit_seconds)
+		config.commit_seconds = SCRATCH_SECONDS;
+	err = scratch_directory(p, &config, &dir);
+	if (!err)
+		err = store_open(dir, SCRATCH_SHOWN, &config, &p->scratch, &why);
+	if (!err)
+		err = tree_add_scratch(p->tree, p->scratch);
+	if (!err)
+		return EXIT_OK;
+	return daemon_fail(&p->daemon, EXIT_IO, "cannot make scratch/ in the store %s: %s", p->store_path, why.text[0] ? why.text : err_text(err));
 }
 
 static int open_front(struct program *p)
@@ -228,7 +286,9 @@ static int start(struct program *p)
 	err = tree_open(p->store, &p->tree);
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_IO, "cannot read the store %s: %s", p->store_path, err_text(err));
-	code = open_front(p);
+	code = p->options.ro ? EXIT_OK : open_scratch(p);
+	if (code == EXIT_OK)
+		code = open_front(p);
 	if (code != EXIT_OK)
 		return code;
 	if (mount_attach(&p->mount, front_session(p->front), why, sizeof(why)) < 0)
@@ -290,10 +350,14 @@ static int finish(struct program *p)
 		tree_close(p->tree);
 	if (p->store)
 		err = store_close(p->store);
+	if (p->scratch)
+		store_close(p->scratch);
 	if (err < 0)
 		log_error("cannot close the store %s: %s", p->store_path, strerror(-err));
 	if (p->store_fd >= 0)
 		close(p->store_fd);
+	if (p->scratch_fd >= 0)
+		close(p->scratch_fd);
 	free(p->store_path);
 	free(p->mount.path);
 	return err < 0 ? EXIT_IO : EXIT_OK;
@@ -331,7 +395,7 @@ static int run(struct program *p)
 
 int main(int argc, char **argv)
 {
-	struct program p = { .daemon = { -1 }, .mount = { .id = -1 }, .store_fd = -1 };
+	struct program p = { .daemon = { -1 }, .mount = { .id = -1 }, .store_fd = -1, .scratch_fd = -1 };
 	char why[512];
 	int code = EXIT_OK;
 

@@ -4,6 +4,7 @@
 #include "store/classes.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "store/meta.h"
 
@@ -26,6 +27,15 @@ const struct class *class_by_kind(uint64_t kind)
 {
 	for (size_t k = 0; k < CLASSES_N; k++) {
 		if (classes[k].kind == kind)
+			return &classes[k];
+	}
+	return NULL;
+}
+
+const struct class *class_by_kind_name(const char *kind_name)
+{
+	for (size_t k = 0; k < CLASSES_N; k++) {
+		if (!strcmp(classes[k].kind_name, kind_name))
 			return &classes[k];
 	}
 	return NULL;

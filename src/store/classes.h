@@ -27,6 +27,7 @@ extern const struct class classes[CLASSES_N];
 /* NULL: the inode is no class; no class has arrays of that kind. */
 const struct class *class_by_ino(uint64_t ino);
 const struct class *class_by_kind(uint64_t kind);
+const struct class *class_by_kind_name(const char *kind_name);
 bool class_is_logged(uint64_t kind);
 
 #endif

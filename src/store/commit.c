@@ -505,7 +505,7 @@ static bool round_of_work(struct commit *c, int64_t *commit_due_ns)
 	int err;
 
 	c->busy = true;
-	if (commit) {
+	if (commit && !(stop && c->store->config.scratch)) {
 		c->seal = c->space = false;
 		lock_release(&c->lock);
 		if (how != LAYERS_STAGE && !stop)

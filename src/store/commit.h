@@ -42,7 +42,7 @@ int commit_start(struct commit *c, const struct commit_hooks *hooks, void *ctx);
 /* Waits until the thread is at rest and keeps it there until commit_stop: what a running commit holds of
  * the floors above is back. */
 void commit_quiesce(struct commit *c);
-/* A last commit that seals the open layer, then the thread ends. 0 or the commit's failure; again the same
+/* A last commit that seals the open layer (of a scratch store: none), then the thread ends. 0 or the commit's failure; again the same
  * when it has ended already. Whatever the end, deferred work then holds nothing of the floors above. */
 int commit_stop(struct commit *c);
 void commit_free(struct commit *c);
@@ -53,7 +53,7 @@ enum commit_want { COMMIT_SYNC, COMMIT_SEAL, COMMIT_SPACE };
 int commit_wait(struct commit *c, enum commit_want want);
 /* Asks for one soon; does not wait. */
 void commit_ask(struct commit *c);
-/* For stage: this commit leaves work to the next one, which follows at once. */
+/* For stage and done: this commit leaves work to the next one, which follows at once. */
 void commit_again(struct commit *c);
 /* Number of the last durable commit. */
 uint64_t commit_number(struct commit *c);

@@ -29,6 +29,8 @@ struct meta;
 /* Fixed inode numbers; those of files begin at META_INO_FIRST. */
 enum meta_ino { META_INO_ROOT = 1, META_INO_BUCKETS = 2, META_INO_COLUMNS = 3, META_INO_LAYERS = 4, META_INO_FIRST = 64 };
 #define META_INO_END (1ull << 56) /* none is as high; the tree uses those above */
+/* Beside another store, a scratch store has all of its numbers above this (meta_number_above). */
+#define META_INO_SCRATCH (1ull << 60)
 
 /* Contents of a blob row. */
 enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4, META_BLOB_RUNS_MORE = 16 };
@@ -40,6 +42,9 @@ enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3
 int meta_open(struct io_dir *dir, struct meta **out);
 /* An open transaction is rolled back. */
 void meta_close(struct meta *m);
+
+/* All numbers of inodes, the fixed ones too, are above this. Before a new database is used. */
+void meta_number_above(struct meta *m, uint64_t base);
 
 /* m may be NULL here: a follower has no database, and nothing to lock. */
 void meta_lock(struct meta *m);
@@ -98,6 +103,8 @@ int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out); /* 
 int meta_inode_store_locked(struct meta *m, const struct facts *in);
 /* Makes the root and the classes (store/classes.h), and their names, where they are missing. */
 int meta_roots_locked(struct meta *m);
+/* Makes the root alone, as a directory of files, which anybody may make. */
+int meta_scratch_root_locked(struct meta *m);
 /* Only what namespace operations change, so that it commits with the names: sizes stay as staged. */
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns);
 /* The row and all that hangs on it except names. */
@@ -130,7 +137,7 @@ int meta_name_last_locked(struct meta *m, uint64_t *out);
 struct meta_entry {
 	uint64_t cookie, ino;
 	const char *name;
-	uint32_t mode, nlink;
+	uint32_t kind, mode, nlink;
 	const void *xattr;
 	size_t xattr_len;
 };

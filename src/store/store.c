@@ -255,6 +255,8 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 		err = make_directories(s);
 	if (!err)
 		err = meta_open(s->dir, &s->meta);
+	if (!err && s->config.above)
+		meta_number_above(s->meta, s->config.above);
 	if (err == -EBUSY)
 		return refuse(why, err, "%s/meta.db: another program has it open", shown);
 	/* A quarter of the reserve each, so that both have their space whatever is written. */

@@ -30,6 +30,8 @@ struct store_config {
 	uint64_t compact_bytes;  /* copied by compaction in a second; 0: no bound */
 	bool follow;             /* read-only: sees what another daemon seals */
 	bool alone;              /* with follow: nobody may write meanwhile */
+	bool scratch;            /* nothing of it lasts: one tree of files of all kinds; the end is no commit */
+	uint64_t above;          /* a new one: numbers of inodes are above this */
 	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
 };

@@ -12,6 +12,8 @@
 void tree_on_changes(struct tree *t, const struct tree_changes *c)
 {
 	t->changes = *c;
+	if (t->scratch)
+		tree_on_changes(t->scratch, c);
 }
 
 void changed_name(struct tree *t, uint64_t parent, const char *name)
@@ -30,15 +32,16 @@ void changed_attr(struct tree *t, uint64_t ino)
 
 void changed_facts(struct tree *t, uint64_t ino)
 {
+	struct meta *m = realm_tree(t, ino)->store->meta;
 	char name[META_NAME_MAX + 1];
 	uint64_t parent;
 	int err = -ENOENT;
 
 	changed_attr(t, ino);
 	if (t->sizes_stick) {
-		meta_lock(t->store->meta);
-		err = meta_name_of_locked(t->store->meta, ino, &parent, name);
-		meta_unlock(t->store->meta);
+		meta_lock(m);
+		err = meta_name_of_locked(m, ino, &parent, name);
+		meta_unlock(m);
 	}
 	if (!err)
 		changed_name(t, parent, name);

@@ -59,6 +59,7 @@ int inode_find(struct tree *t, uint64_t ino, struct inode **out)
 {
 	struct inode *i;
 
+	t = realm_tree(t, ino);
 	lock_acquire(&t->lock);
 	i = *slot_of(t, ino);
 	lock_release(&t->lock);
@@ -73,6 +74,7 @@ bool inode_is_mappable(struct tree *t, uint64_t ino)
 	struct inode *i;
 	bool is;
 
+	t = realm_tree(t, ino);
 	lock_acquire(&t->lock);
 	i = *slot_of(t, ino);
 	is = i && atomic_load(&i->nmappable) > 0;

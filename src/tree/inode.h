@@ -86,6 +86,7 @@ struct view_wish {
 
 struct tree {
 	struct store *store;
+	struct tree *scratch; /* scratch/, over a store of its own; NULL: there is none, or this is it */
 	const struct realm_ops *realms[REALM_N];
 	struct arrays *arrays;
 	struct lock lock; /* RANK_ICACHE */
@@ -112,6 +113,8 @@ struct tree {
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* live/cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick, acls; /* tree.h */
+	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit but one gives back */
+	bool frees;           /* the commit thread's: it has let go of some of them */
 	_Atomic uint64_t full_at; /* live/room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */

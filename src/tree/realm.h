@@ -1,5 +1,5 @@
 /*
- * Worlds. The tree shows the live tree, states of layers/, views of both, and control files. Each of them is one table of
+ * Worlds. The tree shows the live tree, scratch/, states of layers/, views of these, and control files. Each of them is one table of
  * operations, and tree.c finds the table by the inode number. To add a world: a folder with a table, a line in `enum realm_id`, and
  * a line in tree.c; realm_of says which numbers are its.
  *
@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "block/format.h"
 #include "tree/tree.h"
 
 struct array;
@@ -22,12 +23,13 @@ struct tree_inos;
 struct tree_listing;
 
 /* An inode holds others only of worlds that stand before its own. */
-enum realm_id { REALM_LIVE, REALM_PAST, REALM_VIEWS, REALM_CONTROL, REALM_N };
+enum realm_id { REALM_LIVE, REALM_SCRATCH, REALM_PAST, REALM_VIEWS, REALM_CONTROL, REALM_N };
 
 /* Inode numbers. Those of the live tree are rows of meta.db; the others are made up, and never meet them. */
 #define REALM_VIEWS_BIT (1ull << 63)
 #define REALM_PAST_BIT (1ull << 62)
-#define REALM_CONTROL_BASE (1ull << 56) /* and above, without these two bits; and some that no row has: */
+#define REALM_SCRATCH_BIT (1ull << 60) /* without these two; rows of the scratch store */
+#define REALM_CONTROL_BASE (1ull << 56) /* and above, without these three bits; and some that no row has: */
 #define REALM_CONTROL_FIRST 5u
 #define REALM_CONTROL_LAST 12u
 
@@ -45,6 +47,7 @@ struct realm_entry {
 	uint64_t cookie, ino;
 	const char *name;
 	mode_t mode;
+	enum array_kind kind;
 	const char *dtype; /* of a file: its element type in effect, or "" */
 };
 /* A search for the entries whose name is `stem`, or `stem` with one of the endings behind it. */
@@ -121,5 +124,7 @@ struct realm_ops {
 /* The world that a number belongs to. Only this function looks at the number's bits, and knows that a follower's root belongs to
  * control/. */
 const struct realm_ops *realm_of(const struct tree *t, uint64_t ino);
+/* The tree whose table of inodes has the number: that of scratch/, or t itself. */
+struct tree *realm_tree(struct tree *t, uint64_t ino);
 
 #endif

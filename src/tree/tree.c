@@ -29,6 +29,7 @@
 #include "tree/live/room.h"
 #include "tree/past/past.h"
 #include "tree/realm.h"
+#include "tree/scratch/scratch.h"
 #include "tree/views/upload.h"
 #include "tree/views/views.h"
 #include "util/clock.h"
@@ -36,6 +37,7 @@
 
 static const struct realm_ops *const worlds[REALM_N] = {
 	[REALM_LIVE] = &live_realm,
+	[REALM_SCRATCH] = &scratch_realm,
 	[REALM_PAST] = &past_realm,
 	[REALM_VIEWS] = &views_realm,
 	[REALM_CONTROL] = &control_realm,
@@ -48,7 +50,7 @@ static int make_roots(struct tree *t)
 	int err;
 
 	meta_lock(t->store->meta);
-	err = meta_roots_locked(t->store->meta);
+	err = t->store->config.scratch ? meta_scratch_root_locked(t->store->meta) : meta_roots_locked(t->store->meta);
 	meta_unlock(t->store->meta);
 	return err;
 }
@@ -60,7 +62,7 @@ static int hold_root(struct tree *t)
 	int err;
 
 	meta_lock(t->store->meta);
-	err = live_get_locked(t, META_INO_ROOT, &root);
+	err = live_get_locked(t, t->store->config.above + META_INO_ROOT, &root);
 	meta_unlock(t->store->meta);
 	return err;
 }
@@ -111,6 +113,11 @@ int tree_open(struct store *s, struct tree **out)
 	return 0;
 }
 
+int tree_add_scratch(struct tree *t, struct store *s)
+{
+	return tree_open(s, &t->scratch);
+}
+
 void tree_close(struct tree *t)
 {
 	dir_release_all(t);
@@ -129,6 +136,8 @@ void tree_close(struct tree *t)
 	}
 	if (t->past)
 		past_close(t); /* commits let go of states */
+	if (t->scratch)
+		tree_close(t->scratch); /* views have let go of its arrays */
 	if (t->arrays)
 		arrays_free(t->arrays);
 	free(t->table);
@@ -142,7 +151,7 @@ int tree_sync(struct tree *t)
 	struct room_wait wait = { 0 };
 	int err;
 
-	if (t->store->config.follow)
+	if (t->store->config.follow || t->store->config.scratch)
 		return 0;
 	do {
 		err = commit_wait(t->store->commit, COMMIT_SYNC);
@@ -151,6 +160,11 @@ int tree_sync(struct tree *t)
 		err = room_wait(t, err, &wait);
 	} while (!err);
 	return err;
+}
+
+int tree_sync_of(struct tree *t, uint64_t ino)
+{
+	return tree_sync(realm_tree(t, ino));
 }
 
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out)
@@ -205,24 +219,29 @@ int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx)
 void tree_sizes_stick(struct tree *t)
 {
 	t->sizes_stick = true;
+	if (t->scratch)
+		tree_sizes_stick(t->scratch);
 }
 
 void tree_keep_acls(struct tree *t)
 {
 	t->acls = true;
+	if (t->scratch)
+		tree_keep_acls(t->scratch);
 }
 
 #define STATFS_UNIT 4096u
 
-int tree_statfs(struct tree *t, struct statvfs *out)
+int tree_statfs(struct tree *t, uint64_t ino, struct statvfs *out)
 {
+	struct store *s = realm_tree(t, ino)->store;
 	uint64_t total, left, avail, inodes = 0;
-	int err = store_space(t->store, &total, &left, &avail);
+	int err = store_space(s, &total, &left, &avail);
 
-	if (!err && t->store->meta) {
-		meta_lock(t->store->meta);
-		err = meta_inode_count_locked(t->store->meta, &inodes);
-		meta_unlock(t->store->meta);
+	if (!err && s->meta) {
+		meta_lock(s->meta);
+		err = meta_inode_count_locked(s->meta, &inodes);
+		meta_unlock(s->meta);
 	}
 	if (err)
 		return err;
@@ -260,7 +279,7 @@ static int check_name(const char *name)
 
 bool tree_names_settled(struct tree *t, uint64_t parent)
 {
-	return parent != META_INO_ROOT && realm_of(t, parent)->names_settled;
+	return (parent != META_INO_ROOT || t->store->config.scratch) && realm_of(t, parent)->names_settled;
 }
 
 bool tree_takes_snapshots(uint64_t dir)

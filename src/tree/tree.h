@@ -45,10 +45,14 @@ struct tree_attr {
 #define TREE_IO_BYTES 4096
 
 int tree_open(struct store *s, struct tree **out);
+/* Gives the tree the folder scratch/, over a scratch store (store_config.scratch and .above) that outlives it. Before the tree is used. */
+int tree_add_scratch(struct tree *t, struct store *s);
 /* Forgets everything and commits. The kernel must have ended its use of the mount. */
 void tree_close(struct tree *t);
-/* Makes everything durable; with seal the open layer is sealed. */
+/* Makes everything durable, but what is scratch. */
 int tree_sync(struct tree *t);
+/* The same for fsync of ino: 0 at once if that is scratch. */
+int tree_sync_of(struct tree *t, uint64_t ino);
 int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out);
 /* For spillctl. compact: with `start` begins a compaction; *out is the one that runs, or the last one. -EROFS: a follower. */
 struct spillfs_info;
@@ -150,7 +154,8 @@ bool tree_may_have_dirty_pages(struct tree *t, uint64_t ino);
 /* May the kernel have kept attributes of the file from before? False where each answer was that it must not, since a change of
  * the file that was answered. */
 bool tree_attr_kept(struct tree *t, uint64_t ino);
-int tree_statfs(struct tree *t, struct statvfs *out);
+/* As seen from ino: scratch/ has space of its own. */
+int tree_statfs(struct tree *t, uint64_t ino, struct statvfs *out);
 
 /* Extended attributes. get: *out is malloc'd. list: names, each with its NUL. */
 int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out);

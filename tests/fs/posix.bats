@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# POSIX behaviour under each of the three classes; what each check asks for is in tests/lib/posix_*.py.
+# POSIX behaviour under each of the three classes and in scratch/; what each check asks for is in tests/lib/posix_*.py.
 # The tests of this file share one mount.
 
 load ../lib/common
@@ -13,7 +13,7 @@ setup() { revive; }
 teardown() { :; }
 
 posix() {
-	guarded 100 "$PYTHON" -S "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers
+	guarded 100 "$PYTHON" -S "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers "$MNT"/scratch
 	[ -n "$NATIVE" ] || alive "$PID"
 }
 

@@ -158,7 +158,7 @@ mount_logged() {
 mount_again() {
 	DAEMON_LOST=
 	if [ -n "$NATIVE" ]; then
-		mkdir -p "$MNT"/{buckets,columns,layers}
+		mkdir -p "$MNT"/{buckets,columns,layers,scratch}
 		return
 	fi
 	if [ -n "${DAEMON_LOG:-}" ]; then

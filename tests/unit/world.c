@@ -70,7 +70,7 @@ int world_open_dir(struct world *w, struct io_dir *dir, const struct store_confi
 		return err;
 	err = tree_open(w->store, &w->tree);
 	/* As the kernel does before it names anything in them. */
-	for (size_t k = config->follow ? 2 : 0; k < CLASSES_N && !err; k++)
+	for (size_t k = config->scratch ? CLASSES_N : config->follow ? 2 : 0; k < CLASSES_N && !err; k++)
 		err = tree_lookup(w->tree, META_INO_ROOT, classes[k].name, NULL, &a);
 	if (err)
 		world_close(w);

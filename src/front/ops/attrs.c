@@ -78,9 +78,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct statvfs st;
-	int err = tree_statfs(front_of(req)->tree, &st);
+	int err = tree_statfs(front_of(req)->tree, ino, &st);
 
-	(void)ino;
 	if (err)
 		answer_err(req, err);
 	else

@@ -108,7 +108,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 static void run_sync(struct deferred *d)
 {
-	answer_err(d->req, tree_sync(front_of(d->req)->tree));
+	answer_err(d->req, tree_sync_of(front_of(d->req)->tree, d->ino));
 }
 
 /* That of the root is sync(1). */

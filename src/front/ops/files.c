@@ -271,7 +271,6 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	};
 	struct answer a = { .reply = reply_write };
 
-	(void)ino;
 	/* Through the cache, the kernel may hold pages of this file, which what is queued waits for. */
 	if (!how.direct)
 		told_at_once_begin();
@@ -280,7 +279,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		told_at_once_end(f);
 	/* The kernel syncs after a write through its cache, not after a direct one. */
 	if (!a.err && (fi->flags & O_DSYNC))
-		a.err = tree_sync(f->tree);
+		a.err = tree_sync_of(f->tree, ino);
 	answer_when_told(req, &a);
 }
 
@@ -297,7 +296,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 	(void)datasync;
 	if (!err)
-		err = tree_sync(f->tree);
+		err = tree_sync_of(f->tree, ino);
 	/* With its writeback cache the kernel keeps a count of blocks from before what it has just written. */
 	if (f->config.writeback && tree_attr_kept(f->tree, ino))
 		told_attr(f, ino);

@@ -327,6 +327,12 @@ int meta_open(struct io_dir *dir, struct meta **out)
 	return 0;
 }
 
+void meta_number_above(struct meta *m, uint64_t base)
+{
+	m->base = base;
+	m->next_ino += base;
+}
+
 void meta_lock(struct meta *m)
 {
 	if (m)

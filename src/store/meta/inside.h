@@ -29,7 +29,7 @@ struct meta {
 	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
 	bool keeps_log; /* meta_secure_log_locked */
-	uint64_t next_ino;
+	uint64_t base, next_ino; /* meta_number_above */
 };
 
 /* -errno of an SQLite result code; 0 for OK, ROW and DONE. Damage and I/O errors are logged. */

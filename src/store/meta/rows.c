@@ -37,9 +37,10 @@ bool meta_is_mode(uint64_t mode)
 }
 
 /* Is a row right in itself? An enemy, or a program with SQLite, may have written anything. */
-static int check_inode(const struct facts *in)
+static int check_inode(const struct meta *m, const struct facts *in)
 {
-	bool known = in->ino == META_INO_ROOT || class_by_ino(in->ino) || (in->ino >= META_INO_FIRST && in->ino < META_INO_END);
+	uint64_t ino = in->ino - m->base;
+	bool known = ino == META_INO_ROOT || class_by_ino(ino) || (ino >= META_INO_FIRST && ino < META_INO_END);
 
 	if (known && meta_is_mode(in->mode) && (!in->kind || class_by_kind(in->kind)) && (!S_ISREG(in->mode) || in->kind) &&
 	    in->size_bytes <= INT64_MAX && in->stored_bytes <= INT64_MAX)
@@ -48,7 +49,7 @@ static int check_inode(const struct facts *in)
 			   (long long)in->size_bytes);
 }
 
-static int inode_row(sqlite3_stmt *row, struct facts *out)
+static int inode_row(const struct meta *m, sqlite3_stmt *row, struct facts *out)
 {
 	int c = 0;
 
@@ -67,7 +68,7 @@ static int inode_row(sqlite3_stmt *row, struct facts *out)
 	out->mtime_ns = sqlite3_column_int64(row, c++);
 	out->ctime_ns = sqlite3_column_int64(row, c++);
 	out->btime_ns = sqlite3_column_int64(row, c++);
-	return check_inode(out);
+	return check_inode(m, out);
 }
 
 int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out)
@@ -78,7 +79,7 @@ int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out)
 
 	if (err || !row)
 		return err ? err : -ENOENT;
-	err = inode_row(row, &in);
+	err = inode_row(m, row, &in);
 	meta_done(row);
 	if (!err)
 		*out = in;
@@ -103,7 +104,7 @@ static int make_fixed(struct meta *m, uint64_t ino, enum array_kind kind, uint32
 		return err;
 	row = (struct facts){
 		.ino = ino, .kind = kind, .mode = S_IFDIR | mode, .nlink = 2,
-		.uid = geteuid(), .gid = getegid(), .parent = META_INO_ROOT,
+		.uid = geteuid(), .gid = getegid(), .parent = m->base + META_INO_ROOT,
 	};
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = clock_now_ns();
 	return meta_inode_store_locked(m, &row);
@@ -133,6 +134,11 @@ int meta_roots_locked(struct meta *m)
 	if (err || root.nlink == nlink)
 		return err;
 	return meta_inode_relink_locked(m, META_INO_ROOT, nlink, META_INO_ROOT, root.ctime_ns);
+}
+
+int meta_scratch_root_locked(struct meta *m)
+{
+	return make_fixed(m, m->base + META_INO_ROOT, ARRAY_BUCKET, 01777);
 }
 
 int meta_inode_relink_locked(struct meta *m, uint64_t ino, uint32_t nlink, uint64_t parent, int64_t ctime_ns)
@@ -267,7 +273,7 @@ static int first_inode(struct meta *m, sqlite3_stmt *row, int err, struct facts 
 	struct facts in = { 0 };
 
 	/* The check reports a damaged row; the other rows can be used. */
-	while (!err && row && inode_row(row, &in)) {
+	while (!err && row && inode_row(m, row, &in)) {
 		in.ino = 0;
 		err = next_row(m, &row);
 	}
@@ -352,11 +358,12 @@ static int each_entry(struct meta *m, uint64_t parent, sqlite3_stmt *row, int (*
 		}
 		e.cookie = (uint64_t)sqlite3_column_int64(row, 0);
 		e.ino = (uint64_t)sqlite3_column_int64(row, 2);
-		e.mode = (uint32_t)sqlite3_column_int64(row, 3);
-		e.nlink = (uint32_t)sqlite3_column_int64(row, 4);
-		if (sqlite3_column_type(row, 5) != SQLITE_NULL) {
-			e.xattr_len = (size_t)sqlite3_column_bytes(row, 5);
-			e.xattr = e.xattr_len ? sqlite3_column_blob(row, 5) : "";
+		e.kind = (uint32_t)sqlite3_column_int64(row, 3);
+		e.mode = (uint32_t)sqlite3_column_int64(row, 4);
+		e.nlink = (uint32_t)sqlite3_column_int64(row, 5);
+		if (sqlite3_column_type(row, 6) != SQLITE_NULL) {
+			e.xattr_len = (size_t)sqlite3_column_bytes(row, 6);
+			e.xattr = e.xattr_len ? sqlite3_column_blob(row, 6) : "";
 		}
 		err = each(ctx, &e);
 		if (!err)

@@ -37,7 +37,7 @@
 	"number, state, bytes, segment, live, raw, stored, arrays, commit_number, time, chain, refs"
 
 #define SQL_ENTRY \
-	"SELECT n.cookie, n.name, n.ino, i.mode, i.nlink, x.value FROM names n JOIN inodes i ON i.ino=n.ino" \
+	"SELECT n.cookie, n.name, n.ino, i.kind, i.mode, i.nlink, x.value FROM names n JOIN inodes i ON i.ino=n.ino" \
 	" LEFT JOIN xattrs x ON x.ino=n.ino AND x.name=?1 WHERE n.parent=?2"
 
 #define SQL_STATEMENTS(X) \

@@ -19,6 +19,7 @@
 #include "store/store.h"
 #include "tree/dir.h"
 #include "tree/past/past.h"
+#include "tree/scratch/scratch.h"
 #include "tree/views/views.h"
 #include "util/clock.h"
 #include "util/number.h"
@@ -32,6 +33,7 @@ static const struct fixed {
 	{ "deltas", META_INO_ROOT, CONTROL_DELTAS, S_IFDIR | 0555, false },
 	{ "snapshots", META_INO_ROOT, CONTROL_SNAPSHOTS, S_IFDIR | 0755, false },
 	{ VIEWS_NAME, META_INO_ROOT, CONTROL_VIEWS, S_IFDIR | 0555, false }, /* for listings: views.h has it */
+	{ SCRATCH_NAME, META_INO_ROOT, META_INO_SCRATCH + META_INO_ROOT, S_IFDIR | 01777, false }, /* for listings */
 	{ ".spillfs", META_INO_ROOT, CONTROL_DOT_SPILLFS, S_IFDIR | 0555, true },
 	{ "stats", CONTROL_DOT_SPILLFS, CONTROL_STATS, S_IFREG | 0444, false },
 	{ "config", CONTROL_DOT_SPILLFS, CONTROL_CONFIG, S_IFREG | 0444, false },
@@ -40,6 +42,14 @@ static const struct fixed {
 	{ "diff", CONTROL_DOT_SPILLFS, CONTROL_DIFF, S_IFDIR | 0555, false },
 };
 #define NFIXED (sizeof(fixed) / sizeof(*fixed))
+
+/* The root of a scratch store has no more than .spillfs. */
+static bool is_there(const struct tree *t, const struct fixed *f)
+{
+	if (f->parent == META_INO_ROOT && t->store->config.scratch)
+		return f->ino == CONTROL_DOT_SPILLFS;
+	return strcmp(f->name, SCRATCH_NAME) || t->scratch;
+}
 
 static void fill_attr(uint64_t ino, mode_t mode, uint64_t size, int64_t time_ns, struct tree_attr *out)
 {
@@ -73,6 +83,12 @@ static int control_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 		out->st.st_nlink = 5;
 		return 0;
 	}
+	for (size_t i = 0; i < NFIXED; i++) {
+		if (fixed[i].ino == ino) {
+			fill_attr(ino, fixed[i].mode, 0, t->mount_ns, out);
+			return 0;
+		}
+	}
 	if (control_is_diff(ino)) {
 		fill_attr(ino, S_IFREG | 0400, 0, t->mount_ns, out);
 		out->name_ms = 0;
@@ -84,12 +100,6 @@ static int control_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 			return -ESTALE;
 		fill_delta(&info, out);
 		return 0;
-	}
-	for (size_t i = 0; i < NFIXED; i++) {
-		if (fixed[i].ino == ino) {
-			fill_attr(ino, fixed[i].mode, 0, t->mount_ns, out);
-			return 0;
-		}
 	}
 	return -ESTALE;
 }
@@ -155,10 +165,12 @@ static int control_lookup(struct tree *t, uint64_t parent, const char *name, con
 		past_present(t, out);
 		return 0;
 	}
-	if (parent == META_INO_ROOT && !strcmp(name, VIEWS_NAME))
+	if (parent == META_INO_ROOT && !t->store->config.scratch && !strcmp(name, VIEWS_NAME))
 		return t->realms[REALM_VIEWS]->enter(t, parent, out);
+	if (parent == META_INO_ROOT && t->scratch && !strcmp(name, SCRATCH_NAME))
+		return t->realms[REALM_SCRATCH]->enter(t, parent, out);
 	for (size_t i = 0; i < NFIXED; i++) {
-		if (fixed[i].parent == parent && !strcmp(fixed[i].name, name))
+		if (fixed[i].parent == parent && !strcmp(fixed[i].name, name) && is_there(t, &fixed[i]))
 			return control_getattr(t, fixed[i].ino, out);
 	}
 	return -ENOENT;
@@ -183,7 +195,7 @@ static void list_fixed(struct tree *t, uint64_t ino, uint64_t cookie, struct tre
 	struct tree_dirent *d;
 
 	for (size_t i = (size_t)cookie; i < NFIXED && to->n < to->max; i++) {
-		if (fixed[i].parent != ino || fixed[i].hidden)
+		if (fixed[i].parent != ino || fixed[i].hidden || !is_there(t, &fixed[i]))
 			continue;
 		d = dir_add(to, i + 1, fixed[i].name);
 		control_getattr(t, fixed[i].ino, &d->attr);

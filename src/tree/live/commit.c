@@ -37,11 +37,12 @@ static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
 static int gather_names_locked(struct inode *i, struct index_record *r)
 {
 	const struct class *class = class_by_kind(i->facts.kind);
+	const struct store *store = i->tree->store;
 	char path[4096] = "", *dtype = NULL, *shape = NULL;
 	int err = 0;
 
 	if (i->facts.nlink && class)
-		meta_path_locked(i->tree->store->meta, class->ino, i->facts.ino, path, sizeof(path));
+		meta_path_locked(i->tree->store->meta, store->config.scratch ? store->config.above + META_INO_ROOT : class->ino, i->facts.ino, path, sizeof(path));
 	if (S_ISREG(inode_mode(i))) {
 		err = setting_dtype_locked(i, &dtype);
 		shape = setting_text_locked(i, SPILLFS_XATTR_SHAPE);
@@ -198,6 +199,7 @@ static int hook_stage(void *ctx, int *left)
 	}
 	lock_release(&t->lock);
 	t->cutting = false;
+	t->frees = atomic_exchange(&t->freed_bytes, 0) != 0;
 	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next)
 		err = stage_inode(&i->base, left);
 	return err ? err : cut_note(t);
@@ -239,6 +241,9 @@ static void hook_done(void *ctx, int err)
 		unstage(i);
 		inode_put(i, 1);
 	}
+	/* The files that it has let go of are deleted in the next transaction. */
+	if (t->frees)
+		commit_again(t->store->commit);
 	live_shrink(t);
 	/* Layers that are dropped keep their files as long as a state that has them is held. */
 	past_forget_states(t);

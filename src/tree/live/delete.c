@@ -14,6 +14,10 @@
 #include "tree/live/room.h"
 #include "util/log.h"
 
+/* So much may be freed before a commit gives it back; a file counts for so much at least. */
+#define FREED_BYTES_MAX (64u << 20)
+#define FREED_FILE_BYTES 4096u
+
 static int delete_locked(struct inode *i, struct array *a)
 {
 	struct store *s = i->tree->store;
@@ -80,22 +84,47 @@ void live_forgetting(struct inode *i)
 		room_free(i->tree); /* it may be the last of a deleted file */
 }
 
+/* Only a commit has the file, which has no name: so many bytes come back when it is committed. RANK_ICACHE. */
+static uint64_t freed_locked(struct inode *i)
+{
+	uint64_t bytes;
+	struct array *a;
+
+	lock_acquire(&i->attr);
+	a = i->array;
+	bytes = i->facts.nlink ? 0 : FREED_FILE_BYTES + (a ? atomic_load(&a->stored_bytes) : i->facts.stored_bytes);
+	lock_release(&i->attr);
+	return bytes;
+}
+
+/* In a scratch store this does not wait for the interval: spills that are gone would fill its memory meanwhile. */
+static void free_soon(struct tree *t, uint64_t bytes)
+{
+	if (bytes && t->store->config.scratch && atomic_fetch_add(&t->freed_bytes, bytes) + bytes >= FREED_BYTES_MAX)
+		commit_ask(t->store->commit);
+}
+
 void live_put(struct inode *i, uint64_t n)
 {
 	struct tree *t = i->tree;
 	struct meta *m = t->store->meta;
 	bool last, named;
+	uint64_t freed = 0;
 
 	lock_acquire(&t->lock);
 	last = i->refs == n;
 	if (!last) {
 		i->refs -= n;
-		if (i->refs == (uint64_t)i->dirty + live_of(i)->staged)
+		if (i->refs == (uint64_t)i->dirty + live_of(i)->staged) {
 			leaving_end_locked(i);
+			freed = freed_locked(i);
+		}
 	}
 	lock_release(&t->lock);
-	if (!last)
+	if (!last) {
+		free_soon(t, freed);
 		return;
+	}
 	if (!i->facts.nlink)
 		cut_orphan(i);
 	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */

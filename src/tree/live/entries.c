@@ -34,7 +34,7 @@ static int give_entry(void *ctx, const struct meta_entry *e)
 			name = one;
 		type = dtype_of_name(name);
 	}
-	return to->each(to->ctx, &(struct realm_entry){ e->cookie, e->ino, e->name, e->mode, type ? type : "" });
+	return to->each(to->ctx, &(struct realm_entry){ e->cookie, e->ino, e->name, e->mode, e->kind, type ? type : "" });
 }
 
 int live_walk(struct tree *t, struct tree_dir *d, uint64_t dir, uint64_t cookie, int (*each)(void *ctx, const struct realm_entry *e),

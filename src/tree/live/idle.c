@@ -130,7 +130,7 @@ bool tree_forgettable(struct tree *t, struct tree_named *out)
 
 		i = take_oldest(t, &t->closed, &t->awake);
 		if (!i)
-			return false;
+			break;
 		if (close_array(i)) {
 			meta_lock(t->store->meta);
 			err = meta_name_of_locked(t->store->meta, i->base.facts.ino, &out->parent, out->name);
@@ -144,5 +144,5 @@ bool tree_forgettable(struct tree *t, struct tree_named *out)
 		if (!err)
 			return true;
 	}
-	return false;
+	return t->scratch && tree_forgettable(t->scratch, out);
 }

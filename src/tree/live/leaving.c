@@ -23,6 +23,8 @@
 void tree_served_by(struct tree *t, unsigned nthreads)
 {
 	t->nwaiting_max = nthreads * 3 / 4;
+	if (t->scratch)
+		tree_served_by(t->scratch, nthreads);
 }
 
 static void take_out_locked(struct live_inode *i)

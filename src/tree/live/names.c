@@ -4,7 +4,7 @@
  * Invariants:
  *  1. Names, link counts and the parent of a directory change together, under the meta lock, in one
  *     transaction (meta_inode_relink_locked with the name rows).
- *  2. A file never leaves its storage class: the class is that of its directory.
+ *  2. A file never leaves its storage class: the class is that of its directory. (A scratch store has none: kind.h.)
  *  3. An entry's cookie is its row number, so that a directory that is read while entries come and go
  *     shows every entry that stays, once.
  */
@@ -21,6 +21,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/dir.h"
+#include "tree/live/kind.h"
 #include "tree/live/live.h"
 #include "tree/live/room.h"
 #include "tree/xattr.h"
@@ -47,7 +48,7 @@ int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct 
 /* A directory in which names may be made or removed. */
 static int find_parent(struct tree *t, uint64_t ino, struct inode **out)
 {
-	int err = ino == META_INO_ROOT ? -EPERM : inode_find(t, ino, out);
+	int err = ino == META_INO_ROOT && !t->store->config.scratch ? -EPERM : inode_find(t, ino, out);
 
 	if (!err)
 		room_measure(*out); /* it changes, too */
@@ -118,6 +119,7 @@ struct inherit {
 	char *name[INHERIT_MAX];
 	void *value[INHERIT_MAX];
 	size_t len[INHERIT_MAX], n;
+	bool dir;  /* for a directory */
 	void *acl; /* the default ACL; NULL: none */
 	size_t acl_len;
 };
@@ -133,7 +135,7 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 		h->acl_len = len;
 		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
 	}
-	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX)
+	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)))
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
 	h->value[h->n] = malloc(len + 1);
@@ -153,11 +155,11 @@ static void inherit_fini(struct inherit *h)
 	free(h->acl);
 }
 
-static int collect_defaults_locked(struct inode *parent, struct inherit *out)
+static int collect_defaults_locked(struct inode *parent, bool dir, struct inherit *out)
 {
 	int err;
 
-	*out = (struct inherit){ 0 };
+	*out = (struct inherit){ .dir = dir };
 	if (!atomic_load(&live_of(parent)->has_xattrs))
 		return 0;
 	err = meta_xattr_walk_locked(parent->tree->store->meta, parent->facts.ino, collect_default, out);
@@ -208,7 +210,7 @@ static int inherit_locked(struct inode *parent, struct facts *row, mode_t umask,
 {
 	struct meta *m = parent->tree->store->meta;
 	struct inherit h;
-	int err = collect_defaults_locked(parent, &h);
+	int err = collect_defaults_locked(parent, S_ISDIR(row->mode), &h);
 
 	if (err)
 		return err;
@@ -238,7 +240,9 @@ static int make_locked(struct inode *parent, const struct realm_new *what, struc
 		return err ? err : -EEXIST;
 	if (!parent->facts.nlink)
 		return -ENOENT;
-	err = inherit_locked(parent, row, what->who->umask, NULL, &any);
+	err = kind_of_new_locked(parent, what->name, row);
+	if (!err)
+		err = inherit_locked(parent, row, what->who->umask, NULL, &any);
 	if (!err && what->target)
 		err = meta_blob_set_locked(m, row->ino, META_BLOB_SYMLINK, what->target, strlen(what->target));
 	if (!err)
@@ -272,7 +276,6 @@ int live_make(struct tree *t, uint64_t parent_ino, const struct realm_new *what,
 			row.mode |= S_ISGID;
 	}
 	lock_release(&parent->attr);
-	row.kind = parent->facts.kind;
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	if (S_ISDIR(mode))
 		row.parent = parent_ino;
@@ -304,7 +307,7 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 		err = inode_find(t, ino, &i);
 	if (!err && S_ISDIR(inode_mode(i)))
 		err = -EPERM;
-	if (!err && i->facts.kind != parent->facts.kind)
+	if (!err && !kind_fits(i, parent))
 		err = -EXDEV;
 	if (!err)
 		err = room_need(t, ROOM_NAME_BYTES);
@@ -429,12 +432,13 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	if (inode_mode(parent) & S_ISGID)
 		row.gid = parent->facts.gid;
 	lock_release(&parent->attr);
-	row.kind = parent->facts.kind;
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
 	row.nlink = 1; /* or it would not be loaded */
-	err = inherit_locked(parent, &row, who->umask, own, &any);
+	err = kind_of_new_locked(parent, NULL, &row);
+	if (!err)
+		err = inherit_locked(parent, &row, who->umask, own, &any);
 	if (!err)
 		err = live_get_locked(t, row.ino, out);
 	if (!err) {
@@ -558,7 +562,7 @@ static int check_rename_locked(struct rename *r)
 		err = 0;
 	if (err)
 		return err;
-	if (r->source->facts.kind != r->to->facts.kind)
+	if (!kind_fits(r->source, r->to))
 		return -EXDEV;
 	if (!r->to->facts.nlink)
 		return -ENOENT;

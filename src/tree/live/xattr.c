@@ -13,6 +13,7 @@
 #include "block/format.h"
 #include "store/store.h"
 #include "tree/live/edit.h"
+#include "tree/live/kind.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
@@ -66,7 +67,7 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
-	if (!xattr_is_setting(name))
+	if (!xattr_is_setting(name) && !kind_is_setting(i, name))
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
 	if (!S_ISREG(inode_mode(i)) && !S_ISDIR(inode_mode(i)))
 		return -EPERM;
@@ -74,7 +75,7 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return -EINVAL;
 	memcpy(text, value, len);
 	text[len] = '\0';
-	return setting_parse(name, text, NULL);
+	return kind_is_setting(i, name) ? kind_check(text) : setting_parse(name, text, NULL);
 }
 
 struct value {
@@ -167,7 +168,7 @@ static int add_name(void *ctx, const char *name, const void *value, size_t len)
 	(void)value;
 	(void)len;
 	l->any = true;
-	if (setting_is_inherited(name))
+	if (setting_is_inherited(name) || xattr_is_read_only(name))
 		return 0;
 	v = realloc(l->v, l->n + n);
 	if (!v)
@@ -205,8 +206,10 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 {
 	struct meta *m = t->store->meta;
 	struct inode *i;
-	int err = xattr_is_read_only(name) ? -EPERM : inode_find(t, ino, &i);
+	int err = inode_find(t, ino, &i);
 
+	if (!err && xattr_is_read_only(name) && !kind_is_setting(i, name))
+		err = -EPERM;
 	if (!err && atomic_load(&t->store->read_only))
 		err = -EROFS;
 	if (err)

@@ -274,7 +274,7 @@ static int give_record(struct entries *to, uint64_t cookie, const char *name, co
 	const char *type = dir ? "" : r->dtype;
 	uint64_t number = past_number(dir ? to->root : r->version, r->facts.ino);
 
-	return to->each(to->ctx, &(struct realm_entry){ cookie, number, name, r->facts.mode, type });
+	return to->each(to->ctx, &(struct realm_entry){ cookie, number, name, r->facts.mode, r->facts.kind, type });
 }
 
 static int give_entry(void *ctx, uint64_t cookie, const char *name, uint64_t ino)

@@ -38,7 +38,7 @@ static struct stat shared_attr(const struct stat *st, mode_t all, bool uids, boo
 /* Does an ACL say who may read a column, or list the directory? Then no mode can tell for all of them. */
 static bool has_acls(struct tree *t, const struct view_columns *c, uint64_t dir)
 {
-	struct meta *m = t->store->meta;
+	struct meta *m = realm_tree(t, dir)->store->meta;
 	bool any = false;
 	void *value;
 	size_t len;

@@ -62,5 +62,5 @@ static bool shows_type(enum view_format f, const char *text)
 
 bool views_shows_entry(enum view_format f, const struct realm_entry *e)
 {
-	return S_ISREG(e->mode) && shows_type(f, e->dtype);
+	return S_ISREG(e->mode) && (view_formats[f].kinds & 1u << e->kind) && shows_type(f, e->dtype);
 }

@@ -132,7 +132,7 @@ struct view_facts {
 	uint8_t filter;        /* view/formats.h */
 };
 int views_facts(struct inode *i, struct view_facts *out);
-/* Is there a view of an entry, in a directory of arrays of a kind that the format shows? */
+/* Is there a view of an entry? */
 bool views_shows_entry(enum view_format f, const struct realm_entry *e);
 
 /* table.c. The arrays of a directory as columns of one table: equally long ones with a type. -ENOENT: they are none. */

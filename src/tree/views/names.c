@@ -15,6 +15,7 @@
 
 #include "store/classes.h"
 #include "tree/dir.h"
+#include "tree/scratch/scratch.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 #include "util/number.h"
@@ -201,12 +202,50 @@ static int lookup_in_array(struct tree *t, struct inode *dir, const char *name, 
 	return err ? err : views_answer(t, &key, 0, NULL, who, out);
 }
 
+/* The folders that formats mirror: those of the classes, and scratch/ beside them. */
+#define FOLDERS_N (CLASSES_N + 1u)
+
+/* Folder k of a root. -ENOENT: it is not there, or the format has no views of what is in it. */
+static int find_folder(struct tree *t, const struct view_key *key, uint64_t k, const char **name_out, uint64_t *dir_out)
+{
+	bool scratch = k == CLASSES_N;
+	const char *name = scratch ? SCRATCH_NAME : classes[k].name;
+	struct tree_attr attr;
+	int err;
+
+	if (scratch)
+		err = key->source == META_INO_ROOT && t->scratch ? t->realms[REALM_SCRATCH]->enter(t, key->source, &attr) : -ENOENT;
+	else if (view_formats[key->format].kinds & 1u << classes[k].kind)
+		err = realm_of(t, key->source)->lookup(t, key->source, name, NULL, &attr);
+	else
+		err = -ENOENT;
+	if (err)
+		return err;
+	inode_forget(t, attr.st.st_ino, 1);
+	*name_out = name;
+	*dir_out = attr.st.st_ino;
+	return 0;
+}
+
+static int lookup_folder(struct tree *t, const struct view_key *format, const char *name, const struct tree_caller *who,
+			 struct tree_attr *out)
+{
+	struct view_key key = { .source = format->source, .format = format->format, .role = VIEW_DIR };
+	const char *folder;
+	int err = -ENOENT;
+
+	for (uint64_t k = 0; k < FOLDERS_N && err == -ENOENT; k++) {
+		err = find_folder(t, format, k, &folder, &key.source);
+		if (!err && strcmp(folder, name))
+			err = -ENOENT;
+	}
+	return err ? err : views_answer(t, &key, 0, NULL, who, out);
+}
+
 static int lookup_held(struct tree *t, struct inode *dir, const char *name, const struct tree_caller *who,
 		       struct tree_attr *out)
 {
 	struct view_key key = { 0 };
-	struct tree_attr attr;
-	int err;
 
 	key.source = view_of(dir)->node.key.source;
 	switch (view_of(dir)->node.key.role) {
@@ -218,19 +257,7 @@ static int lookup_held(struct tree *t, struct inode *dir, const char *name, cons
 		}
 		return -ENOENT;
 	case VIEW_FORMAT:
-		key.format = view_of(dir)->node.key.format;
-		key.role = VIEW_DIR;
-		for (size_t k = 0; k < CLASSES_N; k++) {
-			if (strcmp(classes[k].name, name) || !(view_formats[key.format].kinds & 1u << classes[k].kind))
-				continue;
-			err = realm_of(t, key.source)->lookup(t, key.source, name, NULL, &attr);
-			if (err)
-				return err;
-			inode_forget(t, attr.st.st_ino, 1);
-			key.source = attr.st.st_ino;
-			return views_answer(t, &key, 0, NULL, who, out);
-		}
-		return -ENOENT;
+		return lookup_folder(t, &view_of(dir)->node.key, name, who, out);
 	case VIEW_DIR:
 		return lookup_in_dir(t, &view_of(dir)->node.key, name, who, out);
 	default:
@@ -460,7 +487,6 @@ static int list_array(struct tree_listing *l, struct inode *dir, uint64_t cookie
 static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct tree_listing *l)
 {
 	struct view_key key = { 0 };
-	struct tree_attr attr;
 	int err = 0;
 
 	key.source = view_of(dir)->node.key.source;
@@ -472,16 +498,12 @@ static int list_held(struct tree *t, struct inode *dir, uint64_t cookie, struct 
 			add(l, key.format + 1u, &key, "%s", view_formats[key.format].name);
 		break;
 	case VIEW_FORMAT:
-		key.role = VIEW_DIR;
-		for (uint64_t k = cookie; k < CLASSES_N; k++) {
-			struct view_key child = key;
+		for (uint64_t k = cookie; k < FOLDERS_N; k++) {
+			struct view_key child = { .format = key.format, .role = VIEW_DIR };
+			const char *name;
 
-			if (!(view_formats[key.format].kinds & 1u << classes[k].kind) ||
-			    realm_of(t, key.source)->lookup(t, key.source, classes[k].name, NULL, &attr))
-				continue;
-			inode_forget(t, attr.st.st_ino, 1);
-			child.source = attr.st.st_ino;
-			add(l, k + 1, &child, "%s", classes[k].name);
+			if (!find_folder(t, &key, k, &name, &child.source))
+				add(l, k + 1, &child, "%s", name);
 		}
 		break;
 	case VIEW_DIR:

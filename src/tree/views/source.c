@@ -8,7 +8,8 @@
 
 int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 {
-	struct meta *m = t->store->meta;
+	struct tree *home = realm_tree(t, number);
+	struct meta *m = home->store->meta;
 	int err;
 
 	if (views_is_fixed(t, number)) {
@@ -18,15 +19,17 @@ int views_source_of(struct tree *t, uint64_t number, struct inode **out)
 		return err;
 	}
 	meta_lock(m);
-	err = live_get_locked(t, number, out);
+	err = live_get_locked(home, number, out);
 	meta_unlock(m);
 	return err == -ENOENT ? -ESTALE : err;
 }
 
 int views_hold_dir(struct tree *t, uint64_t number, struct inode **out)
 {
+	enum realm_id id = realm_of(t, number)->id;
+
 	*out = NULL;
-	return realm_of(t, number)->id == REALM_LIVE ? views_source_of(t, number, out) : 0;
+	return id == REALM_LIVE || id == REALM_SCRATCH ? views_source_of(t, number, out) : 0;
 }
 
 void views_let_go_dir(struct inode *dir)

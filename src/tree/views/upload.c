@@ -423,7 +423,7 @@ static int make_array(struct upload *u)
 	if (err)
 		return err;
 	u->total_bytes = u->facts.data_off + shape_count(&u->facts.shape) * elem;
-	err = live_make_nameless(u->node->tree, u->dir, &u->owner, u->mode, u->old ? &u->acl : NULL, &u->array);
+	err = live_make_nameless(realm_tree(u->node->tree, u->dir), u->dir, &u->owner, u->mode, u->old ? &u->acl : NULL, &u->array);
 	if (!err)
 		atomic_store(&u->array_ino, u->array->facts.ino);
 	return err ? err : set_facts(u->array, &u->facts);
@@ -586,7 +586,7 @@ static int publish_locked(struct upload *u)
 	old = u->old;
 	lock_release(&t->lock);
 	if (!err)
-		err = live_publish(t, dir, name, u->array, old, &u->caller);
+		err = live_publish(realm_tree(t, dir), dir, name, u->array, old, &u->caller);
 	if (err == -EACCES || err == -EEXIST)
 		log_warn("views/npy: %s: not %s: its writer may not %s", name, err == -EEXIST ? "replaced" : "made",
 			 err == -EEXIST ? "replace the array that has the name by now" : "make a file in this directory");

@@ -18,7 +18,6 @@
 /* The element type of a file below views/runs; *out is malloc'd. */
 static int run_dtype(struct tree *t, struct inode *i, char **out)
 {
-	struct meta *m = t->store->meta;
 	const struct view_key *key = &view_of(i)->node.key;
 	struct inode *source;
 	char *text;
@@ -33,9 +32,9 @@ static int run_dtype(struct tree *t, struct inode *i, char **out)
 	err = views_source(t, &view_of(i)->node, &source);
 	if (err)
 		return err;
-	meta_lock(m);
+	meta_lock(source->tree->store->meta);
 	err = setting_dtype_locked(source, &text);
-	meta_unlock(m);
+	meta_unlock(source->tree->store->meta);
 	inode_put(source, 1);
 	if (!err)
 		*out = text;

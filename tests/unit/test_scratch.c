@@ -1,0 +1,368 @@
+/*
+ * scratch/: the world beside others, and a scratch store alone, in one process.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/io.h"
+#include "spillfs.h"
+#include "store/commit.h"
+#include "store/meta.h"
+#include "store/store.h"
+#include "tree/realm.h"
+#include "tree/tree.h"
+#include "unit.h"
+#include "world.h"
+
+#define ROOT (META_INO_SCRATCH + META_INO_ROOT)
+
+static const struct tree_caller me = { 0 };
+
+/* A world, and the store of its scratch/. */
+struct scene {
+	struct world w;
+	struct io_dir *faults; /* that the durable store is on */
+	struct store *scratch;
+};
+
+static void open_scene(struct scene *s)
+{
+	struct store_config config = world_config;
+	struct store_refusal why;
+	struct io_dir *dir;
+
+	s->faults = world_faults(world_disk());
+	CHECK_OK(world_open_dir(&s->w, s->faults, &world_config));
+	config.scratch = true;
+	config.above = META_INO_SCRATCH;
+	CHECK_OK(io_mem_dir(&dir));
+	CHECK_OK(store_open(dir, "scratch", &config, &s->scratch, &why));
+	CHECK_OK(tree_add_scratch(s->w.tree, s->scratch));
+	for (uint64_t ino = META_INO_BUCKETS; ino <= META_INO_LAYERS; ino++) {
+		struct tree_attr a;
+
+		CHECK_OK(tree_lookup(s->w.tree, META_INO_ROOT, ino == META_INO_BUCKETS ? "buckets" : ino == META_INO_COLUMNS ? "columns" : "layers",
+				     &me, &a));
+	}
+}
+
+static void close_scene(struct scene *s)
+{
+	CHECK_OK(world_close(&s->w));
+	CHECK_OK(store_close(s->scratch));
+}
+
+static uint64_t make(struct world *w, uint64_t dir, const char *name, mode_t mode)
+{
+	struct tree_attr a;
+
+	CHECK_OK(tree_make(w->tree, dir, name, mode, 0, NULL, &me, &a));
+	return a.st.st_ino;
+}
+
+static void fill(struct world *w, uint64_t ino, const void *p, size_t n, uint64_t off)
+{
+	struct tree_file_info info = { .direct = true };
+	struct tree_file *f;
+
+	CHECK_OK(tree_file_open(w->tree, ino, O_WRONLY, &me, &f, &info));
+	CHECK_OK(tree_write(f, p, n, off, &(struct tree_write_how){ .whole = true, .who = &me }, &(size_t){ 0 }));
+	CHECK_OK(tree_flush(f, true));
+	tree_file_release(f);
+}
+
+static void check_xattr(struct world *w, uint64_t ino, const char *name, const char *want)
+{
+	size_t len;
+	void *value;
+
+	CHECK_OK(tree_getxattr(w->tree, ino, name, &value, &len));
+	if (len != strlen(want) || memcmp(value, want, len))
+		unit_fail(__FILE__, __LINE__, "%s is %.*s, not %s", name, (int)len, (char *)value, want);
+	free(value);
+}
+
+static int set_kind(struct world *w, uint64_t ino, const char *kind)
+{
+	return tree_setxattr(w->tree, ino, SPILLFS_XATTR_KIND, kind, strlen(kind), 0, &me);
+}
+
+/* ---- beside others ---- */
+
+UNIT_TEST(scratch_is_a_world_with_numbers_of_its_own)
+{
+	struct tree_attr a;
+	struct scene s;
+	uint64_t f, up;
+
+	open_scene(&s);
+	CHECK_OK(world_walk(&s.w, "scratch", &a));
+	CHECK_EQ(a.st.st_ino, ROOT);
+	CHECK_EQ(a.st.st_mode, S_IFDIR | 01777);
+	CHECK_EQ(realm_of(s.w.tree, ROOT)->id, REALM_SCRATCH);
+	CHECK_EQ(realm_of(s.w.tree, META_INO_ROOT)->id, REALM_LIVE);
+	f = make(&s.w, make(&s.w, ROOT, "d", S_IFDIR | 0755), "f", S_IFREG | 0644);
+	CHECK(f > ROOT && f < META_INO_SCRATCH + META_INO_END);
+	fill(&s.w, f, "data", 4, 0);
+	CHECK(world_holds(&s.w, "scratch/d/f", "data", 4));
+	CHECK_OK(realm_of(s.w.tree, ROOT)->parent(s.w.tree, ROOT, &up));
+	CHECK_EQ(up, META_INO_ROOT);
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_is_listed_in_the_root_and_lists_itself)
+{
+	struct tree_dirent v[16];
+	struct tree_dir *d;
+	char got[256] = "";
+	struct scene s;
+	size_t n;
+
+	open_scene(&s);
+	make(&s.w, ROOT, "b", S_IFREG | 0644);
+	make(&s.w, ROOT, "a", S_IFDIR | 0755);
+	for (int k = 0; k < 2; k++) {
+		CHECK_OK(tree_dir_open(s.w.tree, &d));
+		CHECK_OK(tree_dir_read(s.w.tree, d, k ? ROOT : META_INO_ROOT, 0, true, v, 16, &n));
+		for (size_t i = 0; i < n; i++) {
+			snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s ", v[i].name);
+			CHECK(v[i].attr.st.st_ino);
+			if (v[i].counted)
+				tree_forget(s.w.tree, v[i].attr.st.st_ino, 1);
+		}
+		tree_dir_release(s.w.tree, d);
+	}
+	CHECK(!strcmp(got, ". .. deltas snapshots views scratch buckets columns layers . .. b a "));
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_changes_nothing_that_is_durable)
+{
+	static const char names[][16] = { "b", "c.column", "l.layered" };
+	uint64_t before, commits;
+	struct scene s;
+
+	open_scene(&s);
+	CHECK_OK(tree_sync(s.w.tree));
+	before = io_fault_count(s.faults);
+	commits = commit_number(s.w.store->commit);
+	for (int k = 0; k < 3; k++) {
+		char bytes[200000];
+		uint64_t ino = make(&s.w, ROOT, names[k], S_IFREG | 0644);
+
+		memset(bytes, k + 1, sizeof(bytes));
+		fill(&s.w, ino, bytes, sizeof(bytes), 0);
+		CHECK_OK(tree_sync_of(s.w.tree, ino));
+	}
+	CHECK_OK(commit_wait(s.scratch->commit, COMMIT_SEAL));
+	CHECK_EQ(io_fault_count(s.faults), before);
+	CHECK_EQ(commit_number(s.w.store->commit), commits);
+	close_scene(&s);
+}
+
+/* A commit that runs would wait for the disk. */
+UNIT_TEST(scratch_is_not_synced_by_anybody)
+{
+	struct scene s;
+	uint64_t commits;
+
+	open_scene(&s);
+	commits = commit_number(s.scratch->commit);
+	CHECK_OK(tree_sync_of(s.w.tree, make(&s.w, ROOT, "f", S_IFREG | 0644)));
+	CHECK_OK(tree_sync_of(s.w.tree, ROOT));
+	CHECK_OK(world_commit(&s.w));
+	CHECK_EQ(commit_number(s.scratch->commit), commits);
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_has_nothing_in_common_with_classes)
+{
+	struct tree_attr a;
+	uint64_t in, out;
+	struct scene s;
+
+	open_scene(&s);
+	in = make(&s.w, ROOT, "in", S_IFREG | 0644);
+	out = make(&s.w, META_INO_BUCKETS, "out", S_IFREG | 0644);
+	CHECK_EQ(tree_rename(s.w.tree, ROOT, "in", META_INO_BUCKETS, "in", 0, &me), -EXDEV);
+	CHECK_EQ(tree_rename(s.w.tree, META_INO_BUCKETS, "out", ROOT, "out", 0, &me), -EXDEV);
+	CHECK_EQ(tree_link(s.w.tree, in, META_INO_BUCKETS, "in", &a), -EXDEV);
+	CHECK_EQ(tree_link(s.w.tree, out, ROOT, "out", &a), -EXDEV);
+	CHECK_EQ(tree_rmdir(s.w.tree, META_INO_ROOT, "scratch"), -EPERM);
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_has_space_of_its_own)
+{
+	struct statvfs durable, own;
+	struct scene s;
+
+	open_scene(&s);
+	io_mem_set_space(s.scratch->dir, 64 << 20);
+	CHECK_OK(tree_statfs(s.w.tree, META_INO_ROOT, &durable));
+	CHECK_OK(tree_statfs(s.w.tree, ROOT, &own));
+	CHECK_EQ(own.f_blocks * own.f_frsize, 64 << 20);
+	CHECK(durable.f_blocks > own.f_blocks);
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_is_a_source_of_views)
+{
+	double v[100] = { 1, 2, 3 };
+	struct tree_attr a;
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	fill(&s.w, make(&s.w, d, "x.f64", S_IFREG | 0644), v, sizeof(v), 0);
+	fill(&s.w, make(&s.w, d, "y.layered.f64", S_IFREG | 0644), v, sizeof(v), 0);
+	CHECK_OK(world_walk(&s.w, "views/npy/scratch/d/x.npy", &a));
+	CHECK(a.st.st_size > (off_t)sizeof(v));
+	CHECK_OK(world_walk(&s.w, "views/parquet/scratch/d.parquet", &a));
+	CHECK_OK(world_walk(&s.w, "views/zst/scratch/d/y.layered.f64.zst", &a));
+	/* Only layered arrays have frames, only buckets have runs. */
+	CHECK_EQ(world_walk(&s.w, "views/zst/scratch/d/x.f64.zst", &a), -ENOENT);
+	CHECK_OK(world_walk(&s.w, "views/runs/scratch/d/x.f64", &a));
+	CHECK_EQ(world_walk(&s.w, "views/runs/scratch/d/y.layered.f64", &a), -ENOENT);
+	CHECK_OK(world_snapshot(&s.w, "s"));
+	CHECK_EQ(world_walk(&s.w, "snapshots/s/scratch", &a), -ENOENT);
+	CHECK_EQ(world_walk(&s.w, "snapshots/s/views/npy/scratch", &a), -ENOENT);
+	close_scene(&s);
+}
+
+/* ---- kinds ---- */
+
+UNIT_TEST(scratch_kind_follows_name_then_directory)
+{
+	struct scene s;
+	uint64_t d, sub;
+
+	open_scene(&s);
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	check_xattr(&s.w, make(&s.w, d, "plain", S_IFREG | 0644), SPILLFS_XATTR_KIND, "bucket");
+	check_xattr(&s.w, make(&s.w, d, "a.layered", S_IFREG | 0644), SPILLFS_XATTR_KIND, "layered");
+	check_xattr(&s.w, make(&s.w, d, "a.column.f64", S_IFREG | 0644), SPILLFS_XATTR_KIND, "column");
+	check_xattr(&s.w, make(&s.w, d, ".column", S_IFREG | 0644), SPILLFS_XATTR_KIND, "bucket");
+	CHECK_OK(set_kind(&s.w, d, "column"));
+	check_xattr(&s.w, d, SPILLFS_XATTR_KIND, "column");
+	check_xattr(&s.w, make(&s.w, d, "b", S_IFREG | 0644), SPILLFS_XATTR_KIND, "column");
+	check_xattr(&s.w, make(&s.w, d, "b.bucket", S_IFREG | 0644), SPILLFS_XATTR_KIND, "bucket");
+	sub = make(&s.w, d, "sub", S_IFDIR | 0755);
+	check_xattr(&s.w, make(&s.w, sub, "b", S_IFREG | 0644), SPILLFS_XATTR_KIND, "column");
+	CHECK_OK(tree_removexattr(s.w.tree, sub, SPILLFS_XATTR_KIND));
+	check_xattr(&s.w, make(&s.w, sub, "c", S_IFREG | 0644), SPILLFS_XATTR_KIND, "bucket");
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_kind_is_set_on_directories_of_scratch_alone)
+{
+	struct scene s;
+	uint64_t f;
+	char *names;
+	size_t len;
+
+	open_scene(&s);
+	f = make(&s.w, ROOT, "f", S_IFREG | 0644);
+	CHECK_EQ(set_kind(&s.w, f, "column"), -EPERM);
+	CHECK_EQ(set_kind(&s.w, ROOT, "columns"), -EINVAL);
+	CHECK_EQ(set_kind(&s.w, META_INO_LAYERS, "column"), -EPERM);
+	CHECK_EQ(set_kind(&s.w, make(&s.w, META_INO_LAYERS, "d", S_IFDIR | 0755), "column"), -EPERM);
+	CHECK_EQ(tree_removexattr(s.w.tree, f, SPILLFS_XATTR_KIND), -EPERM);
+	CHECK_OK(set_kind(&s.w, ROOT, "layered"));
+	CHECK_OK(tree_listxattr(s.w.tree, ROOT, &names, &len));
+	CHECK_EQ(len, 0);
+	free(names);
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_kinds_share_directories)
+{
+	struct tree_attr a;
+	struct scene s;
+	uint64_t d, f;
+
+	open_scene(&s);
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	CHECK_OK(set_kind(&s.w, d, "layered"));
+	f = make(&s.w, ROOT, "f", S_IFREG | 0644);
+	fill(&s.w, f, "f", 1, 0);
+	CHECK_OK(tree_link(s.w.tree, f, d, "linked", &a));
+	CHECK_OK(tree_rename(s.w.tree, ROOT, "f", d, "moved", 0, &me));
+	check_xattr(&s.w, f, SPILLFS_XATTR_KIND, "bucket");
+	CHECK(world_holds(&s.w, "scratch/d/moved", "f", 1));
+	close_scene(&s);
+}
+
+/* ---- alone ---- */
+
+static const struct store_config alone = { .cache_bytes = 4 << 20, .dirty_bytes = 4 << 20, .threads = 2, .pool_files = 2, .scratch = true };
+
+UNIT_TEST(scratch_alone_has_files_in_its_root)
+{
+	struct tree_dirent v[8];
+	struct tree_attr a;
+	struct tree_dir *d;
+	struct world w;
+	uint64_t ino;
+	size_t n;
+
+	world_open(&w, world_disk(), &alone);
+	CHECK_OK(world_make(&w, META_INO_ROOT, "f", S_IFREG | 0644, &ino));
+	CHECK_OK(tree_rename(w.tree, META_INO_ROOT, "f", META_INO_ROOT, "views", 0, &me));
+	CHECK_OK(world_walk(&w, ".spillfs/stats", &a));
+	CHECK_EQ(world_walk(&w, "layers", &a), -ENOENT);
+	CHECK_EQ(world_walk(&w, "snapshots", &a), -ENOENT);
+	CHECK_OK(tree_dir_open(w.tree, &d));
+	CHECK_OK(tree_dir_read(w.tree, d, META_INO_ROOT, 0, false, v, 8, &n));
+	CHECK_EQ(n, 3);
+	CHECK(!strcmp(v[2].name, "views"));
+	tree_dir_release(w.tree, d);
+	CHECK(tree_names_settled(w.tree, META_INO_ROOT));
+	CHECK_OK(world_close(&w));
+}
+
+/* The log of a scratch store has no names. */
+UNIT_TEST(scratch_layers_are_sealed_and_compacted)
+{
+	struct world w;
+	unsigned char bytes[1 << 20];
+	uint64_t ino;
+
+	world_open(&w, world_disk(), &alone);
+	for (size_t k = 0; k < sizeof(bytes); k++)
+		bytes[k] = (unsigned char)(k * 2654435761u >> 13);
+	CHECK_OK(world_write(&w, META_INO_ROOT, "keep.layered", bytes, sizeof(bytes)));
+	CHECK_OK(world_write(&w, META_INO_ROOT, "gone.layered", bytes, sizeof(bytes)));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(tree_unlink(w.tree, META_INO_ROOT, "gone.layered", &me));
+	CHECK_OK(world_make(&w, META_INO_ROOT, "d", S_IFDIR | 0755, &ino));
+	CHECK_OK(tree_rename(w.tree, META_INO_ROOT, "keep.layered", ino, "kept", 0, &me));
+	bytes[5]++;
+	CHECK_OK(world_write(&w, ino, "kept", bytes, 4096));
+	CHECK_OK(world_commit(&w));
+	world_compact(&w);
+	CHECK_OK(world_commit(&w));
+	CHECK(world_holds(&w, "d/kept", bytes, sizeof(bytes)));
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(scratch_ends_without_a_commit)
+{
+	struct io_dir *faults = world_faults(world_disk());
+	unsigned char bytes[300000] = { 1 };
+	struct world w;
+	uint64_t before;
+
+	CHECK_OK(world_open_dir(&w, faults, &alone));
+	CHECK_OK(world_write(&w, META_INO_ROOT, "a", bytes, sizeof(bytes)));
+	CHECK_OK(world_write(&w, META_INO_ROOT, "b.layered", bytes, sizeof(bytes)));
+	before = commit_number(w.store->commit);
+	tree_close(w.tree);
+	CHECK_EQ(commit_number(w.store->commit), before);
+	CHECK_OK(store_close(w.store));
+}
