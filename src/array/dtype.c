@@ -228,6 +228,29 @@ const char *logical_unit_name(enum logical_unit u)
 	return units[u];
 }
 
+/* One or two digits, of a number that is not written longer than it must be. */
+static bool parse_digits(const char **p, unsigned max, uint8_t *out)
+{
+	unsigned n = 0, ndigits = 0;
+
+	for (; **p >= '0' && **p <= '9' && ndigits < 2; (*p)++, ndigits++)
+		n = 10 * n + (unsigned)(**p - '0');
+	*out = (uint8_t)n;
+	return ndigits && n <= max && ndigits == 1 + (n >= 10);
+}
+
+/* The text behind "decimal(". */
+static int parse_decimal(const char *p, struct logical *out)
+{
+	struct logical l = { .kind = LOGICAL_DECIMAL };
+
+	if (!parse_digits(&p, DECIMAL_DIGITS_I64, &l.precision) || !l.precision || *p++ != ',' ||
+	    !parse_digits(&p, l.precision, &l.scale) || strcmp(p, ")"))
+		return -EINVAL;
+	*out = l;
+	return 0;
+}
+
 int logical_parse(const char *text, struct logical *out)
 {
 	static const struct {
@@ -240,6 +263,8 @@ int logical_parse(const char *text, struct logical *out)
 		*out = (struct logical){ .kind = LOGICAL_DATE };
 		return 0;
 	}
+	if (!strncmp(text, "decimal(", 8))
+		return parse_decimal(text + 8, out);
 	for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds) && !l.kind; k++) {
 		size_t n = strlen(kinds[k].name);
 
@@ -264,7 +289,11 @@ int logical_parse(const char *text, struct logical *out)
 
 bool logical_fits(const struct logical *l, const struct dtype *d)
 {
-	enum dtype_scalar want = l->kind == LOGICAL_DATE ? DTYPE_I32 : DTYPE_I64;
+	enum dtype_scalar is = d->fields[0].type;
 
-	return l->kind == LOGICAL_NONE || (!d->record && d->fields[0].type == want);
+	if (l->kind == LOGICAL_NONE || d->record)
+		return l->kind == LOGICAL_NONE;
+	if (l->kind == LOGICAL_DECIMAL && is == DTYPE_I32)
+		return l->precision <= DECIMAL_DIGITS_I32;
+	return is == (l->kind == LOGICAL_DATE ? DTYPE_I32 : DTYPE_I64);
 }

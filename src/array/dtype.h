@@ -65,14 +65,18 @@ uint64_t shape_row(const struct shape *s);
  * A row that is not whole does not show. An array without a shape has one dimension. */
 void shape_fit(struct shape *s, uint64_t count);
 
-/* The meaning of integers: "timestamp[us]", "timestamp[ns,UTC]", "duration[ms]" (i64); "date" (i32, days). Counted from
- * 1970-01-01. */
-enum logical_kind { LOGICAL_NONE, LOGICAL_TIMESTAMP, LOGICAL_DURATION, LOGICAL_DATE };
+/* The meaning of integers: "timestamp[us]", "timestamp[ns,UTC]", "duration[ms]" (i64); "date" (i32, days), counted from
+ * 1970-01-01; "decimal(9,2)" (up to 9 digits i32 or i64, up to 18 i64): numbers of so many digits, that many of them behind the
+ * point. */
+enum logical_kind { LOGICAL_NONE, LOGICAL_TIMESTAMP, LOGICAL_DURATION, LOGICAL_DATE, LOGICAL_DECIMAL };
+#define DECIMAL_DIGITS_I32 9u
+#define DECIMAL_DIGITS_I64 18u
 enum logical_unit { LOGICAL_S, LOGICAL_MS, LOGICAL_US, LOGICAL_NS };
 struct logical {
 	enum logical_kind kind;
 	enum logical_unit unit;
 	bool utc;
+	uint8_t precision, scale; /* DECIMAL: 1 to 18 digits, 0 to precision of them behind the point */
 };
 int logical_parse(const char *text, struct logical *out); /* -EINVAL */
 const char *logical_unit_name(enum logical_unit u); /* "s", "ms", "us", "ns" */

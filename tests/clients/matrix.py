@@ -20,6 +20,9 @@ TYPES["record13"] = ("a:u8,b:f64,c:u32", {"dtype": "a:u8,b:f64,c:u32"})
 TYPES.update({"time" + unit: ("i64", {"dtype": "i64", "logical": "timestamp[%s]" % unit}) for unit in ("ms", "us", "ns")})
 TYPES["date"] = ("i32", {"dtype": "i32", "logical": "date"})
 TYPES["span"] = ("i64", {"dtype": "i64", "logical": "duration[us]"})
+DECIMALS = {"decimal9": 10**9, "decimal15": 10**15}
+TYPES["decimal9"] = ("i32", {"dtype": "i32", "logical": "decimal(9,2)"})
+TYPES["decimal15"] = ("i64", {"dtype": "i64", "logical": "decimal(15,4)"})
 
 # Blocks of up to 64 KiB are packed with others, larger ones stand alone.
 BLOCKS = {"small": (69632, 16384), "full": (4096, 65536, 262144)}
@@ -61,7 +64,9 @@ def sample(dtype: np.dtype, count: int, how: str, seed: int) -> np.ndarray:
 
 
 def times(array: np.ndarray, name: str) -> np.ndarray:
-    """Times that all readers can tell: years 1970 to 2100."""
+    """Times that all readers can tell: years 1970 to 2100; decimals of no more digits than they have."""
+    if name in DECIMALS:
+        return np.sign(array) * (np.abs(array) % DECIMALS[name])
     if name.startswith(("time", "span")):
         scale = {"s": 10**9, "us": 10**6, "ns": 1}.get(name[4:], 1000)
         return np.abs(array) % (4 * 10**9) * scale

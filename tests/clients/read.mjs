@@ -159,6 +159,7 @@ function duckValues(vector, count, { half, unit }, dtype) {
   if (dtype === '|b1') return new Uint8Array(vector.dataView.buffer, vector.dataView.byteOffset, count);
   if (half) return Uint16Array.from(vector.items, numberToHalf);
   const kind = vector.constructor.name;
+  if (/Decimal\d+Vector$/.test(kind)) return ARRAYS[dtype].from({ length: count }, (_, i) => vector.getScaledValue(i));
   if (unit === 'MILLIS' && /Timestamp(TZ)?Vector$/.test(kind)) return vector.items.map(v => v / 1000n);
   if (unit === 'NANOS' && /Timestamp(TZ)?Vector$/.test(kind)) throw new Error('nanoseconds were cut to microseconds');
   return vector.items;
@@ -190,16 +191,20 @@ async function parquetDuckdb(file) {
 
 // ---- hyparquet -------------------------------------------------------------------------------------
 
-function hyElement({ name, type, type_length: length, logical_type: logical, converted_type: converted }) {
+function hyElement({ name, type, type_length: length, logical_type: logical, converted_type: converted, scale }) {
   const m = /^(U?)INT_(\d+)$/.exec(converted ?? '');
   const int = logical?.type === 'INTEGER' ? { bits: logical.bitWidth, signed: logical.isSigned }
     : m && { bits: +m[2], signed: !m[1] };
-  return { name, type, length, int, half: logical?.type === 'FLOAT16', said: logical?.type ?? converted };
+  const said = logical?.type ?? converted, decimal = said === 'DECIMAL' ? 10 ** scale : 0;
+  return { name, type, length, int, half: logical?.type === 'FLOAT16', said, decimal };
 }
 
-function hyValues(data, dtype) {
+function hyValues(data, dtype, decimal) {
   if (dtype[1] === 'V') return Buffer.concat(data);
   const Values = ARRAYS[dtype];
+  // It makes numbers of decimals, which have the digits of all up to 10^15.
+  if (decimal) data = Array.from(data, v => Math.round(v * decimal));
+  if (decimal && Values === BigInt64Array) data = data.map(BigInt);
   if (data instanceof Values) return data;
   if (dtype === '<f2') return Uint16Array.from(data, numberToHalf);
   if (dtype === '|b1') return Uint8Array.from(data, Number);
@@ -221,7 +226,7 @@ async function parquetHyparquet(path) {
     const column = new Column(name, type, dtype);
     for (const { columnData } of pieces.sort((a, b) => a.rowStart - b.rowStart)) {
       const there = Array.isArray(columnData) ? columnData.filter(v => v != null) : columnData;
-      column.add(hyValues(there, dtype), columnData.length - there.length);
+      column.add(hyValues(there, dtype, element.decimal), columnData.length - there.length);
     }
     columns.push(column.report({ rows: `${metadata.num_rows}` }));
   }

@@ -69,6 +69,28 @@ cost() {
 	[ $((FRAMES * 20)) -lt "$all_frames" ]
 }
 
+@test "decimals in SQL, and what cannot match is not read" {
+	"$PYTHON" - "$MNT" <<-'END'
+		import numpy as np, os, sys
+		x = np.arange(-300_000, 700_000, dtype="<i8")
+		for name, width, text in (("price.i32", "<i4", b"decimal(9,2)"), ("amount.i64", "<i8", b"decimal(18,6)"), ("few.i64", "<i8", b"decimal(6,2)")):
+		    with open(sys.argv[1] + "/layers/" + name, "wb") as f:
+		        os.setxattr(f.fileno(), "user.spillfs.logical", text)
+		        f.write(x.astype(width).tobytes())
+	END
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	local p=$MNT/views/parquet/layers all
+	cost "SELECT typeof(any_value(price)) AS t, min(price)::VARCHAR AS a, max(price)::VARCHAR AS b, sum(price)::VARCHAR AS s FROM '$p/price.parquet'" \
+		'[{"t":"DECIMAL(9,2)","a":"-3000.00","b":"6999.99","s":"1999995000.00"}]'
+	all=$VIEW
+	cost "SELECT count(*) AS n FROM '$p/price.parquet' WHERE price >= 6999.5" '[{"n":"50"}]'
+	[ $((VIEW * 3)) -lt "$all" ]
+	eq "$(read_js sql "SELECT typeof(amount) AS t, amount::VARCHAR AS a FROM '$p/amount.parquet' WHERE amount BETWEEN -0.0000015 AND 0")" \
+		'[{"t":"DECIMAL(18,6)","a":"-0.000001"},{"t":"DECIMAL(18,6)","a":"0.000000"}]'
+	eq "$(read_js sql "SELECT typeof(any_value(few)) AS t, sum(few)::VARCHAR AS s FROM '$p/few.parquet'")" \
+		'[{"t":"DECIMAL(6,2)","s":"1999995000.00"}]'
+}
+
 @test "Zarr: chunks of differences are the stored frames, and what was stored otherwise is read as well" {
 	"$PYTHON" - "$MNT" <<-'END'
 		import numpy as np, os, sys

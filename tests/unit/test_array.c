@@ -106,6 +106,34 @@ UNIT_TEST(dtype_logical)
 	CHECK_EQ(logical_parse("timestamp[h]", &l), -EINVAL);
 }
 
+UNIT_TEST(dtype_decimal)
+{
+	static const char *const bad[] = { "decimal", "decimal(", "decimal()", "decimal(9)", "decimal(9,)", "decimal(,2)", "decimal(0,0)",
+					   "decimal(19,2)", "decimal(3,4)", "decimal(9,2", "decimal(9,2)x", "decimal(09,2)", "decimal(9,02)",
+					   "decimal(9, 2)", "decimal(-1,0)", "decimal(9,2,UTC)", "decimal(256,0)", "decimal(9,00)" };
+	static const struct {
+		const char *text, *dtype;
+		bool fits;
+	} cases[] = { { "decimal(9,2)", "i32", true },  { "decimal(9,2)", "i64", true },  { "decimal(10,2)", "i32", false },
+		      { "decimal(18,18)", "i64", true }, { "decimal(1,0)", "u32", false }, { "decimal(1,0)", "i16", false },
+		      { "decimal(1,0)", "f64", false },  { "decimal(4,1)", "a:i32", false } };
+	struct logical l;
+
+	CHECK_OK(logical_parse("decimal(18,3)", &l));
+	CHECK(l.kind == LOGICAL_DECIMAL && l.precision == 18 && l.scale == 3);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		CHECK_EQ(logical_parse(bad[i], &l), -EINVAL);
+	CHECK(l.precision == 18 && l.scale == 3);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct dtype *d;
+
+		CHECK_OK(logical_parse(cases[i].text, &l));
+		CHECK_OK(dtype_parse(cases[i].dtype, &d));
+		CHECK_EQ(logical_fits(&l, d), cases[i].fits);
+		free(d);
+	}
+}
+
 UNIT_TEST(blockmap_is_sparse)
 {
 	static const uint64_t blocks[] = { 0, 255, 256, 1000000, 4294967295ull };

@@ -444,6 +444,8 @@ UNIT_TEST(parquet_logical_types)
 		{ "i32", "date", 6, 6, 0, false },              { "f16", NULL, 15, 0, 0, false },
 		{ "u64", NULL, 10, 14, 64, false },             { "i8", NULL, 10, 15, 8, true },
 		{ "i64", NULL, 0, 0, 0, false },                { "bool", NULL, 0, 0, 0, false },
+		{ "i32", "decimal(9,2)", 5, 5, 902, false },    { "i64", "decimal(18,0)", 5, 5, 1800, false },
+		{ "i32", "decimal(10,2)", 0, 0, 0, false },     { "u32", "decimal(9,2)", 10, 13, 32, false },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -467,6 +469,9 @@ UNIT_TEST(parquet_logical_types)
 		} else if (cases[i].id == 10) {
 			CHECK_EQ(node_field(type, 1)->number, cases[i].unit);
 			CHECK_EQ(node_field(type, 2)->number, cases[i].utc);
+		} else if (cases[i].id == 5) {
+			CHECK_EQ(100 * node_field(type, 2)->number + node_field(type, 1)->number, cases[i].unit);
+			CHECK_EQ(100 * node_field(schema, 8)->number + node_field(schema, 7)->number, cases[i].unit);
 		}
 		table_close(&t);
 	}

@@ -100,7 +100,8 @@ static struct type type_of(const struct view_input *in)
 	const struct dtype *d = in->dtype;
 	enum dtype_scalar s = d->fields[0].type;
 
-	if (in->logical.kind && logical_fits(&in->logical, d))
+	/* Arrow's decimals are of 128 bits and more, but for new ones that few readers know. */
+	if (in->logical.kind && in->logical.kind != LOGICAL_DECIMAL && logical_fits(&in->logical, d))
 		return type_of_logical(&in->logical);
 	if (d->record || s == DTYPE_C64 || s == DTYPE_C128)
 		return (struct type){ .id = TYPE_FIXED, .nfields = 1, .fields = { { 4, d->bytes } } };

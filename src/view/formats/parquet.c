@@ -35,18 +35,20 @@ enum parquet_type {
 	TYPE_BOOLEAN = 0, TYPE_INT32 = 1, TYPE_INT64 = 2, TYPE_FLOAT = 4, TYPE_DOUBLE = 5, TYPE_FIXED = 7
 };
 enum converted {
-	CONVERTED_NONE = 0, CONVERTED_DATE = 6, CONVERTED_TIMESTAMP_MILLIS = 9, CONVERTED_TIMESTAMP_MICROS = 10,
+	CONVERTED_NONE = 0, CONVERTED_DECIMAL = 5, CONVERTED_DATE = 6, CONVERTED_TIMESTAMP_MILLIS = 9, CONVERTED_TIMESTAMP_MICROS = 10,
 	CONVERTED_UINT_8 = 11, CONVERTED_UINT_16 = 12, CONVERTED_UINT_32 = 13, CONVERTED_UINT_64 = 14,
 	CONVERTED_INT_8 = 15, CONVERTED_INT_16 = 16
 };
-enum logical_id { LOGICAL_ID_DATE = 6, LOGICAL_ID_TIMESTAMP = 8, LOGICAL_ID_INTEGER = 10, LOGICAL_ID_FLOAT16 = 15 };
+enum logical_id {
+	LOGICAL_ID_DECIMAL = 5, LOGICAL_ID_DATE = 6, LOGICAL_ID_TIMESTAMP = 8, LOGICAL_ID_INTEGER = 10, LOGICAL_ID_FLOAT16 = 15
+};
 enum encoding { ENCODING_PLAIN = 0, ENCODING_RLE = 3, ENCODING_BYTE_STREAM_SPLIT = 9 };
 enum compression { UNCOMPRESSED = 0, ZSTD = 6 };
 enum page_type { DATA_PAGE = 0 };
 enum repetition { REQUIRED = 0 };
 enum schema_field {
 	SCHEMA_TYPE = 1, SCHEMA_TYPE_LENGTH, SCHEMA_REPETITION, SCHEMA_NAME, SCHEMA_NUM_CHILDREN, SCHEMA_CONVERTED,
-	SCHEMA_LOGICAL = 10
+	SCHEMA_SCALE, SCHEMA_PRECISION, SCHEMA_LOGICAL = 10
 };
 enum header_field { HEADER_TYPE = 1, HEADER_UNCOMPRESSED_BYTES, HEADER_COMPRESSED_BYTES, HEADER_DATA_PAGE = 5 };
 enum data_page_field { DATA_NUM_VALUES = 1, DATA_ENCODING, DATA_DEFINITION_LEVELS, DATA_REPETITION_LEVELS };
@@ -290,6 +292,19 @@ static void put_integer(struct thrift *t, const struct physical *as)
 	thrift_end(t);
 }
 
+static void put_decimal(struct thrift *t, const struct logical *l)
+{
+	thrift_i32(t, SCHEMA_CONVERTED, CONVERTED_DECIMAL);
+	thrift_i32(t, SCHEMA_SCALE, l->scale);
+	thrift_i32(t, SCHEMA_PRECISION, l->precision);
+	thrift_struct(t, SCHEMA_LOGICAL);
+	thrift_struct(t, LOGICAL_ID_DECIMAL);
+	thrift_i32(t, 1, l->scale);
+	thrift_i32(t, 2, l->precision);
+	thrift_end(t);
+	thrift_end(t);
+}
+
 static void put_unit_type(struct thrift *t, enum logical_id id)
 {
 	thrift_struct(t, SCHEMA_LOGICAL);
@@ -307,6 +322,8 @@ static void put_meaning(struct thrift *t, const struct column *c)
 	} else if (c->logical.kind == LOGICAL_DATE) {
 		thrift_i32(t, SCHEMA_CONVERTED, CONVERTED_DATE);
 		put_unit_type(t, LOGICAL_ID_DATE);
+	} else if (c->logical.kind == LOGICAL_DECIMAL) {
+		put_decimal(t, &c->logical);
 	} else if (c->as->int_bits) {
 		put_integer(t, c->as);
 	} else if (!d->record && d->fields[0].type == DTYPE_F16) {
