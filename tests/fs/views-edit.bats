@@ -13,7 +13,7 @@ teardown_file() { [ -n "$NATIVE" ] || teardown_work; }
 setup() {
 	spill_only
 	revive
-	rm -rf "$MNT"/{buckets,columns,layers}/*
+	rm -rf "$MNT"/{buckets,columns,layers,scratch}/*
 }
 teardown() { :; }
 

@@ -20,7 +20,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 		for f in arrow npy parquet runs zarr zarr2 zst; do
 			[ $f = arrow ] || echo
 			echo "$MNT/views/$f:"
-			case $f in runs) echo buckets ;; zst) echo layers ;; *) printf '%s\n' $KINDS ;; esac
+			case $f in runs) printf 'buckets\nscratch\n' ;; zst) printf 'layers\nscratch\n' ;; *) printf '%s\n' $KINDS scratch ;; esac
 		done)"
 	ls "$MNT"/views/*/* >/dev/null
 	eq "$(stat -c %a "$MNT/views" "$MNT/views/npy")" $'555\n555'
@@ -130,7 +130,7 @@ commit() { "$SPILLCTL" commit "$MNT" >/dev/null; }
 	snap s
 	eq "$(ls "$MNT/snapshots/s")" $'layers\nviews'
 	cp -r --sparse=never "$MNT/views" "$WORK/before"
-	rm -r "$WORK/before"/*/buckets "$WORK/before"/*/columns
+	rm -r "$WORK/before"/*/{buckets,columns,scratch}
 	rmdir "$WORK/before/runs"
 	for i in live changed committed remounted; do
 		rm -rf "$WORK/now"

@@ -42,7 +42,8 @@ import numpy as np
 import sysx
 from sysx import NOBODY, ROOT, eq, fails, get, put
 
-KINDS = {"buckets": "bucket", "columns": "column", "layers": "layered"}
+KINDS = {"buckets": "bucket", "columns": "column", "layers": "layered", "scratch": "bucket"}
+DURABLE = ("buckets", "columns", "layers")
 EXTS = {"npy": ".npy", "zarr": ".zarr", "zarr2": ".zarr", "parquet": ".parquet", "arrow": ".arrow", "zst": ".zst",
         "runs": ""}
 TYPES = {"i8": "i1", "i16": "<i2", "i32": "<i4", "i64": "<i8", "u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8",
@@ -122,7 +123,7 @@ def dtype_of(path):
 def shown(fmt, kind, path):
     """Is there a view of this file?"""
     if fmt == "runs":
-        return kind == "buckets"
+        return KINDS[kind] == "bucket"
     if fmt == "zst":
         return kind == "layers"
     dtype = dtype_of(path)
@@ -226,7 +227,7 @@ def agree(mnt, prefix=""):
     total = 0
     for fmt in found:
         base = top + "/views/" + fmt
-        have = {"zst": ("layers",), "runs": ("buckets",)}.get(fmt, kinds)
+        have = {"zst": ("layers", "scratch"), "runs": ("buckets", "scratch")}.get(fmt, kinds)
         eq(sorted(os.listdir(base)), sorted(set(have) & set(kinds)))
         for kind in set(have) & set(kinds):
             n = check_tree(base + "/" + kind, top + "/" + kind, fmt, kind)
@@ -902,7 +903,7 @@ def sparse(mnt):
 
 def reload(mnt):
     """Arrays of an earlier mount, and some that the daemon has forgotten meanwhile: a view has what was written since."""
-    for kind in KINDS:
+    for kind in DURABLE:
         top, views = mnt + "/" + kind, mnt + "/views/"
         path, npy, pq = top + "/t/a.u32", views + "npy/" + kind + "/t/a.npy", views + "parquet/" + kind + "/t.parquet"
         wanted = np.fromfile(path, "<u4")

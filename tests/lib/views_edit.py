@@ -25,7 +25,7 @@ import numpy as np
 import sysx
 from sysx import EXCHANGE, KEEP_SIZE, NOBODY, NOREPLACE, PUNCH_HOLE, eq, fails, fallocate, get, put, rename2
 
-KINDS = "buckets", "columns", "layers"
+KINDS = "buckets", "columns", "layers", "scratch"
 WHEN = 1_000_000_007_123_456_789
 
 
