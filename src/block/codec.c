@@ -174,6 +174,13 @@ static uint8_t *put_raw_blocks(uint8_t *p, const uint8_t *in, size_t from, size_
 	return p;
 }
 
+size_t codec_raw_len(size_t used, size_t n)
+{
+	size_t ncopies = (used + RAW_BLOCK_MAX - 1) / RAW_BLOCK_MAX, nzeros = (n - used + RAW_BLOCK_MAX - 1) / RAW_BLOCK_MAX;
+
+	return RAW_HEAD_BYTES + 3 * ncopies + used + 4 * nzeros + CHECKSUM_BYTES;
+}
+
 /* The n bytes are zeros from `used` on. A window of 128 KiB instead of the single-segment form: streaming decoders refuse large windows.
  */
 static size_t encode_raw(const void *raw, size_t used, size_t n, void *frame)

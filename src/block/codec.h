@@ -32,6 +32,9 @@ struct codec_params {
 
 /* Capacity that codec_encode needs for n raw bytes. */
 size_t codec_bound(size_t n);
+/* Length of the frame of a block of n bytes that is not compressed, when all behind the first `used` bytes is zeros, as is what a filter
+ * with FILTER_PACK makes. */
+size_t codec_raw_len(size_t used, size_t n);
 /* Encodes n > 0 raw bytes, aligned to 8. *filter_out tells what was applied, to elements of which size. `hint` is the array's
  * memory of the last blocks: in/out, -1 at first, opaque. AUTO samples again every 16th block, and a block that the filter does
  * not fit. Where blocks do not shrink, those that look like noise are stored raw, and only every 16th of them is tried.

@@ -12,6 +12,7 @@
 
 #include "array/dtype.h"
 #include "array/layered/pin.h"
+#include "view/deltas.h"
 #include "view/inside.h"
 
 #define BLOCK_MAX (128u << 10) /* RFC 8878 */
@@ -63,14 +64,29 @@ static uint64_t nblocks_of(uint64_t decoded_bytes)
 
 static bool is_accepted(const struct block_ref *ref, unsigned accept, uint32_t elem_bytes)
 {
-	return ref->filter < 8 * sizeof(accept) && accept & 1u << ref->filter &&
+	return ref->filter < 8 * sizeof(accept) && accept & ~VIEW_ACCEPT_DELTAS & 1u << ref->filter &&
 	       (ref->filter == FILTER_NONE || ref->elem_bytes == elem_bytes);
+}
+
+static uint64_t raw_bytes(uint64_t decoded_bytes)
+{
+	return FRAME_HEAD + nblocks_of(decoded_bytes) * BLOCK_HEAD + decoded_bytes;
+}
+
+/* Is the range a block of packed differences that are shorter in Parquet's encoding than plain? */
+static bool find_deltas(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint32_t elem_bytes, size_t *out)
+{
+	struct block_ref ref;
+
+	return find_stored(v, source, off, len, &ref) && ref.filter == (FILTER_DELTA | FILTER_PACK) && ref.elem_bytes == elem_bytes &&
+	       len % elem_bytes == 0 && deltas_bytes((size_t)(len / elem_bytes), elem_bytes, ref.frame_len, out) && *out < len;
 }
 
 void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
 		     unsigned accept, uint32_t elem_bytes, struct view_frame *out)
 {
 	struct block_ref ref;
+	size_t deltas;
 	struct view_frame f = { .source = source, .elem_bytes = elem_bytes, .off = off, .len = len,
 				.decoded_bytes = decoded_bytes };
 
@@ -82,12 +98,17 @@ void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64
 		f.filter = ref.filter;
 		f.block = off / view_source_block_bytes(v, source);
 		f.len_bytes = ref.frame_len;
+	} else if (accept & VIEW_ACCEPT_DELTAS && find_deltas(v, source, off, len, elem_bytes, &deltas)) {
+		f.how = VIEW_FRAME_RAW;
+		f.filter = FILTER_DELTA | FILTER_PACK;
+		f.decoded_bytes = deltas;
+		f.len_bytes = raw_bytes(deltas);
 	} else if (is_hole(v, source, off, len)) {
 		f.how = VIEW_FRAME_ZEROS;
 		f.len_bytes = FRAME_HEAD + nblocks_of(decoded_bytes) * (BLOCK_HEAD + 1);
 	} else {
 		f.how = VIEW_FRAME_RAW;
-		f.len_bytes = FRAME_HEAD + nblocks_of(decoded_bytes) * BLOCK_HEAD + decoded_bytes;
+		f.len_bytes = raw_bytes(decoded_bytes);
 	}
 	*out = f;
 }

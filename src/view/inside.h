@@ -14,6 +14,7 @@ enum piece_kind {
 	PIECE_STORED,   /* where: the block whose frame it is */
 	PIECE_RLE,      /* zstd blocks of 128 KiB of zeros, none of them the last of its frame */
 	PIECE_FILTERED, /* where: in filtereds; count: bytes of it that come before */
+	PIECE_DELTAS,   /* the same */
 };
 
 struct view_piece {
@@ -24,7 +25,8 @@ struct view_piece {
 	uint16_t unused;
 };
 
-/* [off, off + len) of a source, then zeros up to decoded_bytes, filtered as a whole by steps that keep its length. */
+/* [off, off + len) of a source, then zeros up to decoded_bytes, filtered as a whole by steps that keep its length; or as DELTAS, of
+ * decoded_bytes. */
 struct view_filtered {
 	uint64_t off, len, decoded_bytes;
 	uint32_t elem_bytes, steps;

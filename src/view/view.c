@@ -21,6 +21,7 @@
 #include "util/buf.h"
 #include "util/lock.h"
 #include "util/vec.h"
+#include "view/deltas.h"
 #include "view/inside.h"
 
 #define COPY_MAX (1u << 20)
@@ -209,8 +210,8 @@ void view_put_filtered(struct view *v, const struct view_filtered *f, unsigned s
 		return;
 	if (!same)
 		v->filtereds[v->nfiltereds++] = *f;
-	add_piece(v, (struct view_piece){ .kind = PIECE_FILTERED, .source = source, .where = v->nfiltereds - 1, .count = skip },
-		  len);
+	add_piece(v, (struct view_piece){ .kind = f->steps & FILTER_PACK ? PIECE_DELTAS : PIECE_FILTERED, .source = source,
+					  .where = v->nfiltereds - 1, .count = skip }, len);
 }
 
 int view_end(struct view *v)
@@ -361,6 +362,24 @@ static int borrow_filtered(const struct view_source *s, const struct view_filter
 	return 0;
 }
 
+/* Bytes [skip, skip + len) of the whole range as DELTAS. */
+static int borrow_deltas(const struct view_source *s, const struct view_filtered *f, uint64_t skip, size_t len, unsigned how, struct lease *out)
+{
+	size_t whole = (size_t)f->decoded_bytes, raw = (size_t)f->len;
+	unsigned char *in = buf_alloc(raw), *buf = buf_alloc(whole);
+	int err = in && buf ? read_source(s, f->off, in, raw, how) : -ENOMEM;
+
+	if (!err)
+		err = deltas_encode(in, raw / f->elem_bytes, f->elem_bytes, buf, whole);
+	buf_free(in, raw);
+	if (err) {
+		buf_free(buf, whole);
+		return err;
+	}
+	lend_buf(buf, whole, (size_t)skip, len, out);
+	return 0;
+}
+
 /* The piece with the byte at off, which is below the size. */
 static const struct view_piece *find_piece(const struct view *v, uint64_t off)
 {
@@ -414,6 +433,8 @@ static int view_borrow(struct array *a, uint64_t off, size_t len, unsigned how, 
 		return 0;
 	case PIECE_FILTERED:
 		return borrow_filtered(s, &v->filtereds[p->where], p->count + skip, len, how, out);
+	case PIECE_DELTAS:
+		return borrow_deltas(s, &v->filtereds[p->where], p->count + skip, len, how, out);
 	}
 	return -EUCLEAN;
 }

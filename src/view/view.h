@@ -70,13 +70,15 @@ uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
  */
 #define VIEW_ACCEPT_PLAIN (1u << FILTER_NONE)
 #define VIEW_ACCEPT_SHUFFLED (1u << FILTER_SHUFFLE)
+#define VIEW_ACCEPT_DELTAS (1u << (FILTER_DELTA | FILTER_PACK)) /* beside PLAIN: becomes Parquet's encoding, view/deltas.h */
 struct view_frame {
 	uint64_t len_bytes;        /* of the frame */
 	uint8_t filter;            /* what the decoded bytes have gone through: one that was accepted */
 	enum { VIEW_FRAME_STORED, VIEW_FRAME_ZEROS, VIEW_FRAME_RAW } how;
 	unsigned source;           /* the rest is view_put_frame's */
 	uint32_t elem_bytes;
-	uint64_t off, len, decoded_bytes;
+	uint64_t off, len;
+	uint64_t decoded_bytes;    /* content of the frame: another number than was asked for if it is DELTAS */
 	uint64_t block;
 };
 void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,

@@ -26,8 +26,8 @@ TYPES["decimal15"] = ("i64", {"dtype": "i64", "logical": "decimal(15,4)"})
 
 # Blocks of up to 64 KiB are packed with others, larger ones stand alone.
 BLOCKS = {"small": (69632, 16384), "full": (4096, 65536, 262144)}
-SETTINGS = {"small": ({}, {"filter": "delta+shuffle"}), "full": ({}, {"filter": "shuffle"}, {"codec": "none"}, {"codec": "zstd:9", "filter": "none"}, {"filter": "delta+shuffle"},
-                     {"filter": "delta", "codec": "zstd:1"})}
+SETTINGS = {"small": ({}, {"filter": "delta+shuffle"}, {"filter": "delta+pack"}), "full": ({}, {"filter": "shuffle"}, {"codec": "none"}, {"codec": "zstd:9", "filter": "none"}, {"filter": "delta+shuffle"},
+                     {"filter": "delta", "codec": "zstd:1"}, {"filter": "delta+pack"})}
 
 
 class Array(NamedTuple):

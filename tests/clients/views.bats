@@ -91,6 +91,36 @@ cost() {
 		'[{"t":"DECIMAL(6,2)","s":"1999995000.00"}]'
 }
 
+@test "Parquet: packed differences are pages of the same, whatever they leap over" {
+	"$PYTHON" - "$MNT" "$TRUTH" <<-'END'
+		import numpy as np, os, sys
+		rng = np.random.default_rng(3)
+		os.mkdir(sys.argv[1] + "/layers/leaps")
+		for name in ("i4", "u4", "i8", "u8"):
+		    t = np.dtype("<" + name)
+		    info = np.iinfo(t)
+		    x = np.arange(200_000).astype(t)
+		    at = rng.integers(0, x.size, 90)
+		    at[:20] = at[:20] // 1024 * 1024 # the borders of groups
+		    x[at] = rng.choice(np.array([info.min, info.max, info.max // 2, info.min + 1], t), at.size)
+		    x[5000:9000] = np.frombuffer(rng.bytes(4000 * t.itemsize), t)
+		    x.tofile(sys.argv[2] + "/leaps." + {"i": "i", "u": "u"}[name[0]] + str(8 * t.itemsize))
+		    with open(sys.argv[1] + "/layers/leaps/" + name + "." + name[0] + str(8 * t.itemsize), "wb") as f:
+		        os.setxattr(f.fileno(), "user.spillfs.filter", b"delta+pack")
+		        f.write(x.tobytes())
+	END
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	local t z v=$MNT/views/parquet/layers/leaps
+	for t in i4.i32 u4.u32 i8.i64 u8.u64; do
+		z=$(sha256sum <"$MNT/layers/leaps/$t")
+		eq "$z" "$(sha256sum <"$TRUTH/leaps.${t#*.}")"
+		[ "$(stat -c %s "$v/${t%.*}.parquet")" -lt $(($(stat -c %s "$MNT/layers/leaps/$t") * 2 / 3)) ]
+		read_js parquet-duckdb "$v/${t%.*}.parquet" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+		read_js parquet-hyparquet "$v/${t%.*}.parquet" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+		grep -q DELTA_BINARY_PACKED <(read_js sql "SELECT encodings FROM parquet_metadata('$v/${t%.*}.parquet') WHERE encodings LIKE '%DELTA_BINARY_PACKED%' LIMIT 1")
+	done
+}
+
 @test "Zarr: chunks of differences are the stored frames, and what was stored otherwise is read as well" {
 	"$PYTHON" - "$MNT" <<-'END'
 		import numpy as np, os, sys

@@ -210,6 +210,49 @@ static uint8_t *page_body(struct parquet_file *f, const uint8_t *p, size_t len, 
 	return body;
 }
 
+static uint64_t read_bits(const uint8_t *p, size_t at, unsigned bits)
+{
+	uint64_t x = 0;
+
+	for (unsigned b = 0; b < bits; b++, at++)
+		x |= (uint64_t)(p[at / 8] >> at % 8 & 1) << b;
+	return x;
+}
+
+static void put_integer(uint8_t *out, size_t i, size_t width, uint64_t x)
+{
+	for (size_t b = 0; b < width; b++)
+		out[i * width + b] = (uint8_t)(x >> 8 * b);
+}
+
+void parquet_read_deltas(const uint8_t *p, size_t n, size_t width, size_t count, uint8_t *out)
+{
+	const uint8_t *end = p + n;
+	size_t block = read_varint(&p, end), nminis = read_varint(&p, end), i = 1;
+	uint64_t x;
+
+	CHECK(block % 128 == 0 && nminis && block / nminis % 32 == 0);
+	CHECK_EQ(read_varint(&p, end), count);
+	x = (uint64_t)read_zigzag(&p, end);
+	put_integer(out, 0, width, x);
+	while (i < count) {
+		uint64_t least = (uint64_t)read_zigzag(&p, end);
+		const uint8_t *bits = p;
+
+		CHECK(nminis <= (size_t)(end - p));
+		p += nminis;
+		for (size_t m = 0; m < nminis && i < count; m++) {
+			CHECK(bits[m] <= 8 * width && block / nminis / 8 * bits[m] <= (size_t)(end - p));
+			for (size_t k = 0; k < block / nminis && i < count; k++, i++) {
+				x += least + read_bits(p, k * bits[m], bits[m]);
+				put_integer(out, i, width, x);
+			}
+			p += block / nminis / 8 * bits[m];
+		}
+	}
+	CHECK(p == end);
+}
+
 static void decode_page(const uint8_t *body, size_t raw, int64_t type, int64_t encoding, size_t width, size_t count,
 			uint8_t *out)
 {
@@ -217,6 +260,11 @@ static void decode_page(const uint8_t *body, size_t raw, int64_t type, int64_t e
 		CHECK_EQ(raw, (count + 7) / 8);
 		for (size_t i = 0; i < count; i++)
 			out[i] = body[i / 8] >> i % 8 & 1;
+		return;
+	}
+	if (encoding == 5) {
+		CHECK(type == 1 || type == 2);
+		parquet_read_deltas(body, raw, width, count, out);
 		return;
 	}
 	CHECK_EQ(raw, count * width);
@@ -250,6 +298,7 @@ static void read_chunk(struct parquet_file *f, const uint8_t **p, const struct n
 		free(body);
 		encodings |= 1u << number(data, 2);
 		f->nsplit += number(data, 2) == 9;
+		f->ndeltas += number(data, 2) == 5;
 		f->npages++;
 		rows += (int64_t)count;
 		CHECK(rows <= number(meta, 5));

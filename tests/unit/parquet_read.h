@@ -33,10 +33,12 @@ struct parquet_file {
 	uint8_t **values;    /* of each column: PLAIN, but booleans as bytes */
 	size_t *value_bytes; /* of one value */
 	/* Pages by what they are: frames with a checksum are stored ones. */
-	size_t npages, nstored, nsplit, nframes;
+	size_t npages, nstored, nsplit, nframes, ndeltas;
 };
 
 void parquet_read(const uint8_t *p, size_t n, struct parquet_file *out);
+/* DELTA_BINARY_PACKED: count integers of `width` 4 or 8 bytes, which fill the n bytes. */
+void parquet_read_deltas(const uint8_t *p, size_t n, size_t width, size_t count, uint8_t *out);
 void parquet_free(struct parquet_file *f);
 /* A column's entry in the schema; its ColumnMetaData in a row group. */
 const struct node *parquet_schema(const struct parquet_file *f, size_t column);

@@ -1,7 +1,8 @@
 /*
  * Parquet files: REQUIRED columns, one for each input, so that data pages (v1) have no levels and hold nothing but
  * values. A page of a column of a layered array is the stored frame of one block: codec ZSTD, PLAIN, or, shuffled,
- * BYTE_STREAM_SPLIT. Elements without a frame, or widened ones, stand in uncompressed pages.
+ * BYTE_STREAM_SPLIT; packed differences of integers become DELTA_BINARY_PACKED. Elements without a frame, or widened ones, stand in
+ * uncompressed pages.
  *
  * Invariants:
  *  1. Pages are whole elements; the pages of a chunk stand behind each other in order, and so do the chunks of a group.
@@ -42,7 +43,7 @@ enum converted {
 enum logical_id {
 	LOGICAL_ID_DECIMAL = 5, LOGICAL_ID_DATE = 6, LOGICAL_ID_TIMESTAMP = 8, LOGICAL_ID_INTEGER = 10, LOGICAL_ID_FLOAT16 = 15
 };
-enum encoding { ENCODING_PLAIN = 0, ENCODING_RLE = 3, ENCODING_BYTE_STREAM_SPLIT = 9 };
+enum encoding { ENCODING_PLAIN = 0, ENCODING_RLE = 3, ENCODING_DELTA_BINARY_PACKED = 5, ENCODING_BYTE_STREAM_SPLIT = 9 };
 enum compression { UNCOMPRESSED = 0, ZSTD = 6 };
 enum page_type { DATA_PAGE = 0 };
 enum repetition { REQUIRED = 0 };
@@ -209,7 +210,9 @@ static uint64_t put_page_header(struct file *f, uint64_t rows, enum encoding enc
 
 static void put_page(struct file *f, const struct column *c, uint64_t row, uint64_t rows, struct chunk *chunk)
 {
-	unsigned source = c->in->source, accept = VIEW_ACCEPT_PLAIN | (c->as->split ? VIEW_ACCEPT_SHUFFLED : 0);
+	bool integers = c->as->type == TYPE_INT32 || c->as->type == TYPE_INT64;
+	unsigned accept = VIEW_ACCEPT_PLAIN | (c->as->split ? VIEW_ACCEPT_SHUFFLED : integers ? VIEW_ACCEPT_DELTAS : 0);
+	unsigned source = c->in->source;
 	uint64_t bytes = rows * c->elem_bytes, off = row * c->elem_bytes, head;
 	enum encoding encoding = ENCODING_PLAIN;
 	struct view_frame frame;
@@ -218,6 +221,9 @@ static void put_page(struct file *f, const struct column *c, uint64_t row, uint6
 		view_plan_frame(f->view, source, off, bytes, bytes, accept, c->elem_bytes, &frame);
 		if (frame.filter == FILTER_SHUFFLE)
 			encoding = ENCODING_BYTE_STREAM_SPLIT;
+		else if (frame.filter != FILTER_NONE)
+			encoding = ENCODING_DELTA_BINARY_PACKED;
+		bytes = frame.decoded_bytes;
 		head = put_page_header(f, rows, encoding, bytes, frame.len_bytes);
 		view_put_frame(f->view, &frame);
 	} else if (c->as->map != VIEW_MAP_NONE) {
@@ -394,18 +400,16 @@ static void put_chunk_meta(const struct file *f, struct thrift *t, size_t column
 {
 	const struct column *c = &f->columns[column];
 	const struct chunk *chunk = &f->chunks[row / f->group_rows * f->n + column];
-	bool split = chunk->encodings & 1u << ENCODING_BYTE_STREAM_SPLIT;
-	bool plain = chunk->encodings & 1u << ENCODING_PLAIN;
 
 	thrift_struct(t, 0);
 	thrift_i64(t, CHUNK_FILE_OFFSET, 0); /* the metadata stands here and nowhere else */
 	thrift_struct(t, CHUNK_META);
 	thrift_i32(t, META_TYPE, c->as->type);
-	thrift_list(t, META_ENCODINGS, THRIFT_I32, (size_t)plain + split);
-	if (plain)
-		thrift_i32(t, 0, ENCODING_PLAIN);
-	if (split)
-		thrift_i32(t, 0, ENCODING_BYTE_STREAM_SPLIT);
+	thrift_list(t, META_ENCODINGS, THRIFT_I32, (size_t)__builtin_popcount(chunk->encodings));
+	for (int32_t e = ENCODING_PLAIN; e <= ENCODING_BYTE_STREAM_SPLIT; e++) {
+		if (chunk->encodings & 1u << e)
+			thrift_i32(t, 0, e);
+	}
 	thrift_list(t, META_PATH, THRIFT_BINARY, 1);
 	thrift_string(t, 0, c->in->name);
 	thrift_i32(t, META_CODEC, c->framed ? ZSTD : UNCOMPRESSED);
