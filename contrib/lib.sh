@@ -3,7 +3,7 @@
 
 # Debian packages. A new test that needs another one adds it here and nowhere else.
 PACKAGES_BUILD="gcc libc6-dev make autoconf automake pkg-config fuse3 libfuse3-dev libzstd-dev
-	libsqlite3-dev libxxhash-dev libseccomp-dev"
+	libsqlite3-dev libxxhash-dev libseccomp-dev libssl-dev"
 # Real data and what looks at it: a geodetic grid, a word list.
 PACKAGES_DEMO="python3 python3-numpy zstd attr proj-data wamerican-insane"
 PACKAGES_TEST="$PACKAGES_DEMO clang valgrind bats timgm6mb-soundfont sqlite3 xxd file psmisc procps

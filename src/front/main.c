@@ -141,6 +141,7 @@ static struct store_config config_of(const struct options *o)
 		.follow = o->ro,
 		.cache_bytes = (size_t)o->cache,
 		.dirty_bytes = (size_t)o->dirty,
+		.encrypts = o->encrypt,
 	};
 }
 
@@ -172,7 +173,7 @@ static int open_store(struct program *p)
 }
 
 /* A sixteenth of the memory, but no more than a quarter of what the control group leaves this process. */
-static uint64_t spill_bytes(void)
+static uint64_t default_spill_bytes(void)
 {
 	uint64_t some = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 16, limit = cgroup_memory_bytes() / 4;
 
@@ -182,6 +183,7 @@ static uint64_t spill_bytes(void)
 /* The directory of scratch/'s store: memory, and behind it a file without a name in the directory of the store. */
 static int scratch_directory(struct program *p, const struct store_config *config, struct io_dir **out)
 {
+	const struct io_spill_config spill = { .memory_bytes = config->spill_bytes, .encrypts = config->encrypts };
 	int fd = p->scratch_fd, err;
 	struct io_dir *below;
 
@@ -189,7 +191,8 @@ static int scratch_directory(struct program *p, const struct store_config *confi
 	err = store_directory(fd, config, &below);
 	if (err)
 		return err;
-	err = io_spill_dir(below, spill_bytes(), out);
+	io_file_try_direct(below);
+	err = io_spill_dir(below, &spill, out);
 	if (err)
 		io_dir_close(below);
 	return err;
@@ -206,7 +209,10 @@ static int open_scratch(struct program *p)
 	config.above = META_INO_SCRATCH;
 	if (!config.commit_seconds)
 		config.commit_seconds = SCRATCH_SECONDS;
+	config.spill_bytes = p->options.spill < 0 ? default_spill_bytes() : (uint64_t)p->options.spill;
 	err = scratch_directory(p, &config, &dir);
+	if (err == -EPERM && config.encrypts)
+		return daemon_fail(&p->daemon, EXIT_IO, "encrypt=ephemeral: no memory can be locked for the key; allow 64 KiB (ulimit -l, LimitMEMLOCK=)");
 	if (!err)
 		err = store_open(dir, SCRATCH_SHOWN, &config, &p->scratch, &why);
 	if (!err)

@@ -64,6 +64,8 @@ static const struct option_row options_table[] = {
 	{ "compact", 0, OPT_SIZE, FIELD(compact), 0, SIZE_MAX_BYTES, "SIZE", "copied by compaction in a second; 0: no bound (64M)" },
 	{ "cache", 0, OPT_SIZE, FIELD(cache), MIB, SIZE_MAX_BYTES, "SIZE", "memory for decoded blocks (256M)" },
 	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M)" },
+	{ "spill", 0, OPT_SIZE, FIELD(spill), 0, SIZE_MAX_BYTES, "SIZE", "memory for files of scratch/ (a 16th of all)" },
+	{ "encrypt", 0, OPT_CHOICE, FIELD(encrypt), 0, 0, "no|ephemeral", "what scratch/ puts on the disk, by a key that is never stored (no)" },
 	{ "ro", 0, OPT_FLAG, FIELD(ro), 0, 0, NULL, "follow what another daemon commits under layers/" },
 	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes (default)" },
 	{ "nowriteback", 0, OPT_UNFLAG, FIELD(writeback), 0, 0, NULL, "each write(2) reaches the daemon before it returns" },
@@ -408,7 +410,7 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 	struct options o = {
 		.backing = IO_BACKING_AUTO, .commit = 5, .keep = 1, .compact = 64 * MIB,
 		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
-		.lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1, .writeback = true,
+		.spill = -1, .lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1, .writeback = true,
 	};
 	struct parser p = { .o = &o, .why = why, .why_len = why_len };
 	const char *words[3];
@@ -421,6 +423,10 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 		err = refuse(&p, "options allow_other and allow_root exclude each other");
 	if (err == 0 && o.passthrough && p.given[find_name("writeback", strlen("writeback")) - options_table])
 		err = refuse(&p, "options passthrough and writeback exclude each other: the kernel has one of them for a mount");
+#ifndef HAVE_LIBCRYPTO
+	if (err == 0 && o.encrypt)
+		err = refuse(&p, "encrypt=ephemeral: this spillfs was built without libcrypto (Debian: libssl-dev)");
+#endif
 	if (err < 0) {
 		make_line(why);
 		options_fini(&o);

@@ -22,6 +22,8 @@ struct options {
 	int64_t lease_wait;         /* enum io_lease_wait less 1; -1: not given */
 	int64_t pool, threads, commit;
 	int64_t layer, cache, dirty; /* bytes */
+	int64_t spill;               /* bytes; -1: not given */
+	int64_t encrypt;             /* bool: by a key that ends with the daemon */
 	int64_t keep, compact;       /* states; bytes in a second */
 	bool ro, writeback, passthrough;
 	int64_t max_read;        /* bytes; 0: not given */

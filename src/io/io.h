@@ -192,8 +192,14 @@ int io_mem_cut_power(struct io_dir *d, uint64_t seed);
 /* io/spill: a directory that nothing makes durable and that ends with the process: names in memory, bytes in memory up to memory_bytes,
  * which its files share, and the rest of them, the oldest first, in a file of `below` without a name. Files that are IO_PINNED go
  * last. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
- * memory; what `below` refuses (-ENOSPC, -EIO) the writer is told, and nothing is lost. Takes below over, if it succeeds. */
-int io_spill_dir(struct io_dir *below, uint64_t memory_bytes, struct io_dir **out);
+ * memory; what `below` refuses (-ENOSPC, -EIO) the writer is told, and nothing is lost. Takes below over, if it succeeds. With encrypts,
+ * what goes to the file is encrypted with a key in locked memory (io/cipher.h); -EOPNOTSUPP: built without that; -EPERM: no
+ * memory can be locked. */
+struct io_spill_config {
+	uint64_t memory_bytes;
+	bool encrypts;
+};
+int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, struct io_dir **out);
 
 /* io/fault: counts every write, truncate, punch, sync, rename, unlink of `inner` and, from the n-th on (n >= 1), fails
  * with `err`; with torn the n-th write moves half its bytes first. n = 0 only counts. Arming begins the count

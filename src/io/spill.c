@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/cipher.h"
 #include "io/io.h"
 #include "io/names.h"
 #include "io/pieces.h"
@@ -349,12 +350,30 @@ static const struct io_dir_ops spill_dir_ops = {
 	.close = spill_dir_close,
 };
 
-int io_spill_dir(struct io_dir *below, uint64_t memory_bytes, struct io_dir **out)
+/* Takes the file over, also on failure. */
+static int encrypt_file(struct io **disk)
+{
+	struct cipher_key *key = NULL;
+	int err = cipher_key_new(&key);
+
+	if (!err)
+		err = cipher_wrap(*disk, key, disk);
+	if (!err)
+		return 0;
+	if (key)
+		cipher_key_free(key);
+	io_close(*disk);
+	return err;
+}
+
+int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, struct io_dir **out)
 {
 	struct spill_dir *d = calloc(1, sizeof(*d));
 	struct io *disk;
 	int err = d ? io_open(below, "spill", IO_CREATE | IO_EXCL | IO_UNNAMED | IO_OF_SPILL, &disk) : -ENOMEM;
 
+	if (!err && config->encrypts)
+		err = encrypt_file(&disk);
 	if (err) {
 		free(d);
 		return err;
@@ -362,7 +381,7 @@ int io_spill_dir(struct io_dir *below, uint64_t memory_bytes, struct io_dir **ou
 	d->base.ops = &spill_dir_ops;
 	d->below = below;
 	lock_init(&d->lock, RANK_MEM);
-	piece_space_init(&d->space, memory_bytes, disk);
+	piece_space_init(&d->space, config->memory_bytes, disk);
 	*out = &d->base;
 	return 0;
 }

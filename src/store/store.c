@@ -287,7 +287,7 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 	int err;
 
 	io_file_try_direct(s->dir);
-	if (s->config.backing == IO_BACKING_DIRECT && strcmp(io_file_backing(s->dir, &reason), "direct"))
+	if (!s->config.scratch && s->config.backing == IO_BACKING_DIRECT && strcmp(io_file_backing(s->dir, &reason), "direct"))
 		log_warn("%s: with backing=direct all I/O is buffered here, because %s; .spillfs/stats counts it as lease_fallbacks",
 			 shown, reason);
 	err = fresh ? 0 : read_marker(s, shown, why);

@@ -34,6 +34,8 @@ struct store_config {
 	uint64_t above;          /* a new one: numbers of inodes are above this */
 	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
+	uint64_t spill_bytes;    /* of a scratch store: how its directory was made (io_spill_dir) */
+	bool encrypts;
 };
 
 /* Why a store was refused, for the user: one line without a newline, naming the directory. */

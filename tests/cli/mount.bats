@@ -117,9 +117,9 @@ read_ahead() { cat "/sys/class/bdi/$(awk -v m="$MNT" '$5 == m { print $3 }' /pro
 }
 
 @test "every option of the table is taken, as --x=v and as -o x=v" {
-	up --backing=buffered --leases=4 --pool=2 --threads=1 --commit=1 --layer=64M --cache=8M --dirty=8M --keep=3 --compact=1G --nowriteback "$STORE" "$MNT"
+	up --backing=buffered --leases=4 --pool=2 --threads=1 --commit=1 --layer=64M --cache=8M --dirty=8M --spill=16M --encrypt=no --keep=3 --compact=1G --nowriteback "$STORE" "$MNT"
 	umount_store
-	up -o backing=auto,leases=4,pool=2,threads=1,commit=0,layer=1g,cache=8388608,dirty=8192k,keep=1,compact=0,writeback \
+	up -o backing=auto,leases=4,pool=2,threads=1,commit=0,layer=1g,cache=8388608,dirty=8192k,spill=0,keep=1,compact=0,writeback \
 		-o uid=1,gid=2,umask=027,max_read=131072,readahead=1M "$STORE" "$MNT"
 	[ -d "$MNT/layers" ]
 	has_option max_read=131072

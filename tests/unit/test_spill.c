@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/cipher.h"
 #include "io/io.h"
 #include "io/piece.h"
 #include "unit.h"
@@ -34,7 +36,22 @@ static struct io_dir *spill_over(struct io_dir *below, uint64_t memory_bytes)
 {
 	struct io_dir *d;
 
-	CHECK_OK(io_spill_dir(below, memory_bytes, &d));
+	CHECK_OK(io_spill_dir(below, &(struct io_spill_config){ .memory_bytes = memory_bytes }, &d));
+	return d;
+}
+
+/* NULL: this build has no libcrypto. */
+static struct io_dir *encrypted_over(struct io_dir *below, uint64_t memory_bytes)
+{
+	struct io_dir *d = NULL;
+	int err = io_spill_dir(below, &(struct io_spill_config){ .memory_bytes = memory_bytes, .encrypts = true }, &d);
+
+#ifdef HAVE_LIBCRYPTO
+	CHECK_OK(err);
+#else
+	CHECK_EQ(err, -EOPNOTSUPP);
+	io_dir_close(below);
+#endif
 	return d;
 }
 
@@ -181,10 +198,10 @@ static void script_step(struct script *s)
 	}
 }
 
-/* Takes below over. */
-static void script_run(struct io_dir *below, uint64_t memory_bytes, uint64_t seed)
+/* Takes da over. */
+static void script_run(struct io_dir *da, uint64_t memory_bytes, uint64_t seed)
 {
-	struct io_dir *da = spill_over(below, memory_bytes), *db = mem_disk();
+	struct io_dir *db = mem_disk();
 	struct script s = { .seed = seed, .x = malloc(SCRIPT_MAX * 2), .y = malloc(SCRIPT_MAX * 2) };
 	static const char *const names[SCRIPT_FILES] = { "a", "b", "c" };
 
@@ -216,18 +233,25 @@ UNIT_TEST(spill_agrees_with_mem)
 	static const uint64_t budgets[] = { 0, 3 * PAGE, 256 * KIB, 900 * KIB, 3 * MIB, 1u << 30 };
 
 	for (size_t i = 0; i < sizeof(budgets) / sizeof(*budgets); i++) {
-		script_run(mem_disk(), budgets[i], i * 77 + 1);
-		script_run(mem_disk(), budgets[i], i * 991 + 5);
+		script_run(spill_over(mem_disk(), budgets[i]), budgets[i], i * 77 + 1);
+		script_run(spill_over(mem_disk(), budgets[i]), budgets[i], i * 991 + 5);
 	}
+}
+
+static struct io_dir *real_dir_at(const char *path, enum io_backing backing)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct io_dir *d;
+
+	CHECK(fd >= 0);
+	CHECK_OK(io_file_dir_leased(fd, backing, 4, 64 * KIB, &d));
+	io_file_try_direct(d);
+	return d;
 }
 
 static struct io_dir *real_dir(enum io_backing backing)
 {
-	struct io_dir *d;
-
-	CHECK_OK(io_file_dir_leased(unit_tmpdir_fd(), backing, 4, 64 * KIB, &d));
-	io_file_try_direct(d);
-	return d;
+	return real_dir_at(unit_tmpdir(), backing);
 }
 
 UNIT_TEST(spill_agrees_with_mem_on_a_real_disk)
@@ -235,8 +259,8 @@ UNIT_TEST(spill_agrees_with_mem_on_a_real_disk)
 	static const enum io_backing backings[] = { IO_BACKING_AUTO, IO_BACKING_BUFFERED, IO_BACKING_DIRECT };
 
 	for (int i = 0; i < 3; i++) {
-		script_run(real_dir(backings[i]), 0, i * 31 + 3);
-		script_run(real_dir(backings[i]), MIB, i * 17 + 9);
+		script_run(spill_over(real_dir(backings[i]), 0), 0, i * 31 + 3);
+		script_run(spill_over(real_dir(backings[i]), MIB), MIB, i * 17 + 9);
 	}
 }
 
@@ -510,7 +534,7 @@ UNIT_TEST(spill_passes_errors_of_the_disk_on)
 
 	CHECK_OK(io_fault_dir(mem_disk(), &below));
 	io_fault_arm(below, 1, -EIO, false);
-	CHECK_EQ(io_spill_dir(below, MIB, &d), 0); /* making a file fails after the first change only */
+	d = spill_over(below, MIB);
 	f = open_file(d, "f", IO_CREATE);
 	put(f, MIB, 0, 1);
 	CHECK_EQ(io_pwrite(f, "x", 1, MIB), -EIO);
@@ -567,9 +591,9 @@ static void *crowd_run(void *ctx)
 	return NULL;
 }
 
-static void crowd(struct io_dir *below, uint64_t memory_bytes)
+static void crowd(struct io_dir *dir)
 {
-	struct crowd c = { .dir = spill_over(below, memory_bytes) };
+	struct crowd c = { .dir = dir };
 	pthread_t threads[CROWD];
 
 	c.shared = open_file(c.dir, "shared", IO_CREATE);
@@ -585,11 +609,11 @@ static void crowd(struct io_dir *below, uint64_t memory_bytes)
 
 UNIT_TEST(spill_by_many_threads)
 {
-	crowd(mem_disk(), 0);
-	crowd(mem_disk(), PIECE_BYTES);
-	crowd(mem_disk(), 5 * PIECE_BYTES / 2);
-	crowd(real_dir(IO_BACKING_AUTO), MIB);
-	crowd(real_dir(IO_BACKING_DIRECT), MIB);
+	crowd(spill_over(mem_disk(), 0));
+	crowd(spill_over(mem_disk(), PIECE_BYTES));
+	crowd(spill_over(mem_disk(), 5 * PIECE_BYTES / 2));
+	crowd(spill_over(real_dir(IO_BACKING_AUTO), MIB));
+	crowd(spill_over(real_dir(IO_BACKING_DIRECT), MIB));
 }
 
 /* ---- a real directory ---- */
@@ -607,13 +631,155 @@ static int count_entries(const char *path)
 
 UNIT_TEST(spill_has_no_name_on_the_disk)
 {
-	struct io_dir *d = spill_over(real_dir(IO_BACKING_AUTO), MIB);
-	struct io *f = open_file(d, "f", IO_CREATE);
+	const char *path = unit_tmpdir();
+	struct io_dir *below = real_dir_at(path, IO_BACKING_AUTO), *d;
+	struct io *f;
 
+	io_close(open_file(below, "other", IO_CREATE));
+	d = spill_over(below, MIB);
+	f = open_file(d, "f", IO_CREATE);
 	put(f, 8 * MIB, 0, 1);
 	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 7 * MIB);
-	CHECK_EQ(count_entries(unit_tmpdir()), 0);
+	CHECK_EQ(count_entries(path), 1);
 	CHECK(has(f, 8 * MIB, 0, 1));
 	io_close(f);
 	io_dir_close(d);
 }
+
+/* ---- encrypted ---- */
+
+#ifdef HAVE_LIBCRYPTO
+
+UNIT_TEST(spill_encrypted_agrees_with_mem)
+{
+	script_run(encrypted_over(mem_disk(), 0), 0, 41);
+	script_run(encrypted_over(mem_disk(), 900 * KIB), 900 * KIB, 42);
+	script_run(encrypted_over(real_dir(IO_BACKING_AUTO), MIB), MIB, 43);
+	script_run(encrypted_over(real_dir(IO_BACKING_DIRECT), 0), 0, 44);
+	crowd(encrypted_over(mem_disk(), 0));
+	crowd(encrypted_over(real_dir(IO_BACKING_AUTO), MIB));
+}
+
+/* Vector 10 of IEEE 1619, appendix B, which is the begin of a longer sector here. */
+UNIT_TEST(cipher_is_aes_256_xts)
+{
+	static const unsigned char key[CIPHER_KEY_BYTES] = {
+		0x27, 0x18, 0x28, 0x18, 0x28, 0x45, 0x90, 0x45, 0x23, 0x53, 0x60, 0x28, 0x74, 0x71, 0x35, 0x26,
+		0x62, 0x49, 0x77, 0x57, 0x24, 0x70, 0x93, 0x69, 0x99, 0x59, 0x57, 0x49, 0x66, 0x96, 0x76, 0x27,
+		0x31, 0x41, 0x59, 0x26, 0x53, 0x58, 0x97, 0x93, 0x23, 0x84, 0x62, 0x64, 0x33, 0x83, 0x27, 0x95,
+		0x02, 0x88, 0x41, 0x97, 0x16, 0x93, 0x99, 0x37, 0x51, 0x05, 0x82, 0x09, 0x74, 0x94, 0x45, 0x92,
+	};
+	static const unsigned char want[32] = {
+		0x1c, 0x3b, 0x3a, 0x10, 0x2f, 0x77, 0x03, 0x86, 0xe4, 0x83, 0x6c, 0x99, 0xe3, 0x70, 0xcf, 0x9b,
+		0xea, 0x00, 0x80, 0x3f, 0x5e, 0x48, 0x23, 0x57, 0xa4, 0xae, 0x12, 0xd4, 0x14, 0xa3, 0xe6, 0x3b,
+	};
+	unsigned char plain[CIPHER_SECTOR], got[CIPHER_SECTOR];
+	struct io_dir *d = mem_disk();
+	struct io *below = open_file(d, "f", IO_CREATE), *raw = open_file(d, "f", IO_RDONLY), *f;
+	struct cipher_key *k;
+
+	for (size_t i = 0; i < sizeof(plain); i++)
+		plain[i] = (unsigned char)i;
+	CHECK_OK(cipher_key_new(&k));
+	memcpy(k->bytes, key, sizeof(key));
+	CHECK_OK(cipher_wrap(below, k, &f));
+	CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0xff * CIPHER_SECTOR));
+	CHECK_OK(io_pread(raw, got, sizeof(got), 0xff * CIPHER_SECTOR));
+	CHECK(memcmp(got, want, sizeof(want)) == 0);
+	CHECK_OK(io_pwrite(f, "part", 4, 0xff * CIPHER_SECTOR + 77));
+	memcpy(plain + 77, "part", 4);
+	CHECK_OK(io_pread(f, got, sizeof(got), 0xff * CIPHER_SECTOR));
+	CHECK(memcmp(got, plain, sizeof(plain)) == 0);
+	io_close(f);
+	io_close(raw);
+	io_dir_close(d);
+}
+
+/* How often a text stands in what this process has in a directory without a name. */
+static int on_disk(const char *dir, const char *text, uint64_t *bytes)
+{
+	char path[280], target[512];
+	DIR *s = opendir("/proc/self/fd");
+	struct dirent *e;
+	int n = 0;
+
+	*bytes = 0;
+	while ((e = readdir(s))) {
+		unsigned char *p;
+		ssize_t len;
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", e->d_name);
+		len = readlink(path, target, sizeof(target) - 1);
+		target[len > 0 ? len : 0] = '\0';
+		if (strncmp(target, dir, strlen(dir)) || !strstr(target, "(deleted)"))
+			continue;
+		fd = open(path, O_RDONLY);
+		p = unit_allot(16 * MIB);
+		len = pread(fd, p, 16 * MIB, 0);
+		*bytes += (uint64_t)len;
+		for (unsigned char *at = p; (at = memmem(at, (size_t)(p + len - at), text, strlen(text))); at++)
+			n++;
+		free(p);
+		close(fd);
+	}
+	closedir(s);
+	return n;
+}
+
+UNIT_TEST(spill_encrypted_has_no_plaintext_on_the_disk)
+{
+	static const char text[] = "nobody else may read this";
+
+	for (int encrypted = 0; encrypted < 2; encrypted++) {
+		const char *path = unit_tmpdir();
+		struct io_dir *below = real_dir_at(path, IO_BACKING_AUTO), *d = encrypted ? encrypted_over(below, MIB) : spill_over(below, MIB);
+		struct io *f = open_file(d, "f", IO_CREATE);
+		uint64_t bytes;
+		char got[sizeof(text)];
+
+		for (uint64_t off = 0; off < 8 * MIB; off += 1000)
+			CHECK_OK(io_pwrite(f, text, sizeof(text), off));
+		CHECK_EQ(on_disk(path, text, &bytes) > 0, !encrypted);
+		CHECK(bytes >= 7 * MIB);
+		CHECK_OK(io_pwrite(f, "overwritten", 11, 5));
+		for (uint64_t off = 1000; off < 8 * MIB; off += 1000) {
+			CHECK_OK(io_pread(f, got, sizeof(got), off));
+			CHECK(memcmp(got, text, sizeof(text)) == 0);
+		}
+		CHECK_EQ(on_disk(path, "overwritten", &bytes) > 0, !encrypted);
+		io_close(f);
+		io_dir_close(d);
+	}
+}
+
+/* The same bytes are others on the disk of another mount, and at another place. */
+UNIT_TEST(cipher_repeats_nothing)
+{
+	unsigned char plain[2 * CIPHER_SECTOR] = { 0 }, got[2][2 * CIPHER_SECTOR];
+
+	for (int i = 0; i < 2; i++) {
+		struct io_dir *d = mem_disk();
+		struct io *below = open_file(d, "f", IO_CREATE), *raw = open_file(d, "f", IO_RDONLY), *f;
+		struct cipher_key *k;
+
+		CHECK_OK(cipher_key_new(&k));
+		CHECK_OK(cipher_wrap(below, k, &f));
+		CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0));
+		CHECK_OK(io_pread(raw, got[i], sizeof(got[i]), 0));
+		CHECK(memcmp(got[i], got[i] + CIPHER_SECTOR, CIPHER_SECTOR) != 0);
+		io_close(f);
+		io_close(raw);
+		io_dir_close(d);
+	}
+	CHECK(memcmp(got[0], got[1], sizeof(got[0])) != 0);
+}
+
+#else
+
+UNIT_TEST(spill_refuses_to_encrypt_without_libcrypto)
+{
+	CHECK(!encrypted_over(mem_disk(), 0));
+}
+
+#endif

@@ -31,7 +31,7 @@ static struct control_file *control_file_of(struct tree_file *f)
 
 static char *config_text(struct tree *t)
 {
-	const struct store_config *c = &t->store->config;
+	const struct store_config *c = &t->store->config, *scratch = t->scratch ? &t->scratch->store->config : c;
 	const char *why, *way = io_file_backing(t->store->dir, &why);
 	static const char *const backing[] = { "auto", "buffered", "direct" };
 	bool waits = c->lease_wait == IO_LEASE_WAIT_BLOCK || (c->lease_wait == IO_LEASE_WAIT_DEFAULT && c->backing == IO_BACKING_DIRECT);
@@ -40,10 +40,10 @@ static char *config_text(struct tree *t)
 
 	if (asprintf(&text,
 		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\nlease_size %zu\nlease_wait %s\npool %u\nthreads %u\ncommit %u\n"
-		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nfollow %d\npassthrough %s (%s)\n",
+		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nspill %llu\nencrypt %s\nfollow %d\npassthrough %s (%s)\n",
 		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->lease_bytes, waits ? "block" : "buffered", c->pool_files,
 		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->keep,
-		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, c->follow, through, through_why) < 0)
+		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, (unsigned long long)scratch->spill_bytes, scratch->scratch && scratch->encrypts ? "ephemeral" : "no", c->follow, through, through_why) < 0)
 		return NULL;
 	return text;
 }

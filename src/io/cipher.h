@@ -1,0 +1,28 @@
+/*
+ * A file whose bytes are encrypted in the file below it, with a key that no other has and that ends with the process. Private to io/.
+ *
+ * AES-256 in XTS mode (IEEE 1619), in sectors of 4096 bytes: the unit's number is the sector's, in little-endian order. Nothing says whether a
+ * sector was changed by others. Sectors that were never written are undefined: the user of the file reads none, and keeps others
+ * from a sector while he writes a part of it. Sizes, holes and space are those of the file below.
+ */
+#ifndef SPILLFS_IO_CIPHER_H
+#define SPILLFS_IO_CIPHER_H
+
+#include "io/io.h"
+
+#define CIPHER_SECTOR 4096u
+#define CIPHER_KEY_BYTES 64u
+
+/* In memory that is neither swapped out nor part of a core dump. */
+struct cipher_key {
+	unsigned char bytes[CIPHER_KEY_BYTES];
+};
+
+/* By the system's random numbers. -EPERM: no memory can be locked for it (RLIMIT_MEMLOCK); -ENOMEM. */
+int cipher_key_new(struct cipher_key **out);
+void cipher_key_free(struct cipher_key *k);
+
+/* Takes over the file below and the key. -EOPNOTSUPP: built without libcrypto; -ENOMEM. */
+int cipher_wrap(struct io *below, struct cipher_key *key, struct io **out);
+
+#endif
