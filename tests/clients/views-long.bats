@@ -29,6 +29,6 @@ teardown() { :; }
 	reads m py npy npy .npy
 	reads then py npy npy .npy
 	reads then js parquet-hyparquet parquet .parquet
-	reads m js zarr3 zarr .zarr 'c64|c128|record|record13'
+	reads m js zarr3 zarr .zarr 'c64|c128|record|record13|decimal.*'
 	reads then js arrow arrow .arrow
 }

@@ -58,17 +58,17 @@ matrix_numpy() {
 }
 
 matrix_zarr_python() {
-	everywhere py zarr2 zarr2 .zarr
+	everywhere py zarr2 zarr2 .zarr 'decimal.*' # they are floats there
 	reads nd py zarr2 zarr2 .zarr
 	read_py zarr2-group "$MNT/views/zarr2/columns" >"$WORK/group"
 	eq "$(grep -o '"count"' "$WORK/group" | wc -l)" "$(find "$TRUTH/m" "$TRUTH/nd" -name 'c_*' | wc -l)"
 }
 
 matrix_zarrita() {
-	everywhere js zarr3 zarr .zarr 'c64|c128|record|record13'
+	everywhere js zarr3 zarr .zarr 'c64|c128|record|record13|decimal.*'
 	reads nd js zarr3 zarr .zarr
 	[ "$MATRIX" != small ] || return 0 # zarr-python reads version 2 there
-	reads m js zarr2 zarr2 .zarr 'c64|c128|record|record13|time.*|span'
+	reads m js zarr2 zarr2 .zarr 'c64|c128|record|record13|time.*|span|decimal.*'
 	reads nd js zarr2 zarr2 .zarr
 }
 

@@ -121,6 +121,34 @@ cost() {
 	done
 }
 
+@test "Zarr: decimals are the nearest floats, of whatever kind and filter" {
+	"$PYTHON" - "$MNT" "$TRUTH" <<-'END'
+		import numpy as np, os, sys
+		rng = np.random.default_rng(4)
+		for kind in ("layers", "columns"):
+		    for name, text, most, scale, how in (("d32.i32", "decimal(9,2)", 10**9, 100, "delta+shuffle"), ("a32.i32", "decimal(5,5)", 10**5, 10**5, "auto"),
+		                                         ("d64.i64", "decimal(15,4)", 10**15, 10**4, "delta+shuffle"), ("p64.i64", "decimal(3,1)", 10**3, 10, "delta+pack")):
+		        x = rng.integers(1 - most, most, 50_000)
+		        x[:4] = 0, 1 - most, most - 1, -1
+		        x[1000:30000] = np.arange(29000) % most
+		        with open("%s/%s/%s" % (sys.argv[1], kind, name), "wb") as f:
+		            os.setxattr(f.fileno(), "user.spillfs.logical", text.encode())
+		            os.setxattr(f.fileno(), "user.spillfs.filter", how.encode())
+		            f.write(x.astype("<" + name[-3] + str(int(name[-2:]) // 8)).tobytes())
+		        (x / scale).tofile("%s/%s-%s.f64" % (sys.argv[2], kind, name[:3]))
+	END
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	local k n z
+	for k in layers columns; do
+		for n in d32 a32 d64 p64; do
+			z=$(sha256sum <"$TRUTH/$k-$n.f64")
+			read_py zarr2 "$MNT/views/zarr2/$k/$n.zarr" | tee /dev/stderr | grep -qF "\"sha256\": \"${z%% *}\""
+			read_js zarr2 "$MNT/views/zarr2/$k/$n.zarr" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+			read_js zarr3 "$MNT/views/zarr/$k/$n.zarr" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+		done
+	done
+}
+
 @test "Zarr: chunks of differences are the stored frames, and what was stored otherwise is read as well" {
 	"$PYTHON" - "$MNT" <<-'END'
 		import numpy as np, os, sys

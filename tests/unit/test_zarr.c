@@ -412,6 +412,45 @@ UNIT_TEST(zarr_shows_whole_rows_and_times)
 	free(p);
 }
 
+UNIT_TEST(zarr_shows_decimals_as_floats)
+{
+	static const struct {
+		const char *dtype, *logical, *v2, *v3;
+	} cases[] = {
+		{ "i32", "decimal(9,2)", "\"filters\":[{\"id\":\"fixedscaleoffset\",\"scale\":100,\"offset\":0,\"dtype\":\"<f8\",\"astype\":\"<i4\"},"
+		  "{\"id\":\"delta\",\"dtype\":\"<i4\"},{\"id\":\"shuffle\",\"elementsize\":4}]",
+		  "\"codecs\":[{\"name\":\"scale_offset\",\"configuration\":{\"scale\":100,\"offset\":0}},{\"name\":\"cast_value\",\"configuration\":"
+		  "{\"data_type\":\"int32\",\"rounding\":\"nearest-even\"}},{\"name\":\"numcodecs.delta\",\"configuration\":{\"dtype\":\"<i4\"}},"
+		  "{\"name\":\"bytes\"," },
+		{ "i64", "decimal(15,15)", "\"scale\":1000000000000000,", "\"scale\":1000000000000000," },
+		{ "i64", "decimal(16,2)", "\"dtype\":\"<i8\"", "\"data_type\":\"int64\"" }, /* more digits than f64 has */
+		{ "i32", "decimal(9,0)", "\"dtype\":\"<i4\"", "\"data_type\":\"int32\"" },
+		{ "u32", "decimal(9,2)", "\"dtype\":\"<u4\"", "\"data_type\":\"uint32\"" },
+	};
+	size_t size = 2 * (size_t)BLOCK + 8;
+	struct world w;
+
+	view_world_open(&w);
+	for (size_t k = 0; k < sizeof(cases) / sizeof(*cases); k++) {
+		uint8_t *p = content(cases[k].dtype, size, false);
+		struct seen z = { .w = &w, .p = p, .dtype = cases[k].dtype, .logical = cases[k].logical, .shape = "1",
+				  .filter = FILTER_DELTA | FILTER_SHUFFLE };
+		bool decimal = k < 2;
+
+		z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, (enum codec_policy)(FILTER_DELTA | FILTER_SHUFFLE), z.dtype);
+		for (z.version = ZARR_V2; z.version <= ZARR_V3; z.version++) {
+			snprintf(z.save, sizeof(z.save), "zarr/v%d/decimal-%zu", z.version == ZARR_V2 ? 2 : 3, k);
+			see(&z, size);
+			CHECK(strstr(z.meta, z.version == ZARR_V2 ? cases[k].v2 : cases[k].v3));
+			CHECK_EQ(strstr(z.meta, z.version == ZARR_V2 ? "],\"dtype\":\"<f8\"," : "\"float64\"") != NULL, decimal);
+			CHECK_EQ(strstr(z.meta, "scale") != NULL, decimal);
+		}
+		array_close(z.a);
+		free(p);
+	}
+	world_close(&w);
+}
+
 static void check_group(struct world *w, enum zarr_version version, const char *name, const char *text)
 {
 	struct view *v;

@@ -9,6 +9,7 @@
  *  3. All chunks have gone through the same filter, by the array's type and settings alone: metadata that a reader has read stay
  *     true whatever is written. It is one that takes all bytes, so that a block that is stored otherwise can go through it as well.
  *     Version 3 has neither differences nor a shuffle of its own: the names of those in numcodecs are what readers know.
+ *  4. Decimals are shown as the nearest f64, which readers find by dividing: the metadata name that as the first of the filters.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +21,7 @@
 
 #define CHUNK_BYTES (1u << 20)
 #define CHUNK_BYTES_LAYERED (256u << 10) /* at most this is decoded for one element */
+#define DECIMAL_DIGITS_F64 15u           /* all integers of so many are f64 */
 
 struct geometry {
 	uint64_t row_bytes; /* 0: the array is empty */
@@ -131,10 +133,28 @@ static const char *fill_value(const struct dtype *d, int version)
 	return d->fields[0].type == DTYPE_BOOL ? "false" : "0";
 }
 
+/* Digits behind the point of elements that are shown as f64; 0: they are shown as what they are. */
+static unsigned decimals(const struct view_input *in)
+{
+	bool shown = in->logical.kind == LOGICAL_DECIMAL && in->logical.precision <= DECIMAL_DIGITS_F64 && logical_fits(&in->logical, in->dtype);
+
+	return shown ? in->logical.scale : 0;
+}
+
+/* Adds the power of ten by which readers divide. */
+static void add_scale(struct view_text *t, const struct view_input *in)
+{
+	view_text_add(t, "\"scale\":1%0*d,\"offset\":0", (int)decimals(in), 0);
+}
+
 static void add_v2_type(struct view_text *t, const struct view_input *in)
 {
 	const struct dtype *d = in->dtype;
 
+	if (decimals(in)) {
+		view_text_add(t, "\"<f8\"");
+		return;
+	}
 	view_text_add(t, "%s", d->record ? "[" : "\"");
 	for (uint32_t k = 0; k < d->nfields; k++) {
 		const struct dtype_field *f = &d->fields[k];
@@ -150,18 +170,29 @@ static void add_v2_type(struct view_text *t, const struct view_input *in)
 
 static void add_v2_filters(struct view_text *t, const struct view_input *in, const struct geometry *g)
 {
-	if (!g->filter) {
+	const char *sep = "";
+
+	if (!g->filter && !decimals(in)) {
 		view_text_add(t, "null");
 		return;
 	}
 	view_text_add(t, "[");
-	if (g->filter & FILTER_DELTA) {
-		view_text_add(t, "{\"id\":\"delta\",\"dtype\":\"");
+	if (decimals(in)) {
+		view_text_add(t, "{\"id\":\"fixedscaleoffset\",");
+		add_scale(t, in);
+		view_text_add(t, ",\"dtype\":\"<f8\",\"astype\":\"");
 		npy_type(t, in->dtype->fields[0].type, NULL);
-		view_text_add(t, "\"}%s", g->filter & FILTER_SHUFFLE ? "," : "");
+		view_text_add(t, "\"}");
+		sep = ",";
+	}
+	if (g->filter & FILTER_DELTA) {
+		view_text_add(t, "%s{\"id\":\"delta\",\"dtype\":\"", sep);
+		npy_type(t, in->dtype->fields[0].type, NULL);
+		view_text_add(t, "\"}");
+		sep = ",";
 	}
 	if (g->filter & FILTER_SHUFFLE)
-		view_text_add(t, "{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}", in->dtype->bytes);
+		view_text_add(t, "%s{\"id\":\"shuffle\",\"elementsize\":%" PRIu32 "}", sep, in->dtype->bytes);
 	view_text_add(t, "]");
 }
 
@@ -194,6 +225,12 @@ static void add_v3_codecs(struct view_text *t, const struct view_input *in, cons
 		for (unsigned k = in->shape.ndims; k-- > 0;)
 			view_text_add(t, "%u%s", k, k ? "," : "]}},");
 	}
+	if (decimals(in)) {
+		view_text_add(t, "{\"name\":\"scale_offset\",\"configuration\":{");
+		add_scale(t, in);
+		view_text_add(t, "}},{\"name\":\"cast_value\",\"configuration\":{\"data_type\":\"%s\",\"rounding\":\"nearest-even\"}},",
+			      v3_types[in->dtype->fields[0].type]);
+	}
 	if (g->filter & FILTER_DELTA) {
 		view_text_add(t, "{\"name\":\"numcodecs.delta\",\"configuration\":{\"dtype\":\"");
 		npy_type(t, in->dtype->fields[0].type, NULL);
@@ -213,7 +250,7 @@ static void add_v3_array(struct view_text *t, const struct view_input *in, const
 	view_text_add(t, "{\"zarr_format\":3,\"node_type\":\"array\",");
 	add_dims(t, "shape", in, NULL);
 	view_text_add(t, ",\"data_type\":\"%s\",\"chunk_grid\":{\"name\":\"regular\",\"configuration\":{",
-		      v3_types[in->dtype->fields[0].type]);
+		      v3_types[decimals(in) ? DTYPE_F64 : in->dtype->fields[0].type]);
 	add_dims(t, "chunk_shape", in, g);
 	view_text_add(t, "}},\"chunk_key_encoding\":{\"name\":\"default\",\"configuration\":{\"separator\":\"/\"}},");
 	view_text_add(t, "\"fill_value\":%s,", fill_value(in->dtype, 3));
