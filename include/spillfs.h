@@ -94,6 +94,12 @@ struct spillfs_mark {
                                                                   64 KiB of text, see views/runs/PATH/index.u64 */
 #define SPILLFS_XATTR_LAYERS "user.spillfs.layers"             /* layered: number of layers that hold it */
 
+/* For a directory of scratch/: when that process has ended, the directory is removed with all that is in it. "mount" (the default: not before
+ * the mount ends), "pid:N", "pid:self" (the calling process), "session" (the process that leads the caller's session). Not listed. -EPERM:
+ * neither the directory's owner nor root asks; -EBUSY: scratch/ itself; -ENOTDIR; -ESRCH; -EINVAL also for a number of another pid
+ * namespace. */
+#define SPILLFS_XATTR_LIFETIME "user.spillfs.lifetime"
+
 /* To be set alone, to "1" (-EINVAL otherwise): as SPILLFS_IOC_MARK, by path. It is not kept: neither read nor listed. */
 #define SPILLFS_XATTR_MARK "user.spillfs.mark"
 

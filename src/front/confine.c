@@ -95,7 +95,7 @@ void confine_privileges(void)
 static const char *const refused[] = {
 	/* other programs and processes */
 	"execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd",
-	"pidfd_open", "pidfd_send_signal", "kcmp", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill",
+	"pidfd_send_signal", "kcmp", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill",
 	/* mounts and namespaces; umount2 is for the end */
 	"mount", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "pivot_root", "chroot", "setns",
 	"unshare", "swapon", "swapoff", "open_by_handle_at", "quotactl", "quotactl_fd", "acct",

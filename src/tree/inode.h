@@ -22,6 +22,7 @@
 #include "tree/tree.h"
 #include "util/lock.h"
 
+struct lifetimes;
 struct past_states;
 struct upload;
 
@@ -114,6 +115,7 @@ struct tree {
 	bool cutting, cutting_noted; /* live/cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick, acls; /* tree.h */
 	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit but one gives back */
+	_Atomic(struct lifetimes *) lifetimes; /* scratch/lifetime.c; NULL: there have been none */
 	bool frees;           /* the commit thread's: it has let go of some of them */
 	_Atomic uint64_t full_at; /* live/room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;

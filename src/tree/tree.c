@@ -29,6 +29,7 @@
 #include "tree/live/room.h"
 #include "tree/past/past.h"
 #include "tree/realm.h"
+#include "tree/scratch/lifetime.h"
 #include "tree/scratch/scratch.h"
 #include "tree/views/upload.h"
 #include "tree/views/views.h"
@@ -120,6 +121,7 @@ int tree_add_scratch(struct tree *t, struct store *s)
 
 void tree_close(struct tree *t)
 {
+	lifetimes_stop(t);
 	dir_release_all(t);
 	upload_drop_all(t);
 	through_end_all(t);
@@ -522,6 +524,14 @@ static int set_mark(struct tree *t, uint64_t ino, const char *value, size_t len,
 	return flags & XATTR_REPLACE ? -ENODATA : tree_mark(t, ino, &mark);
 }
 
+/* Is this the lifetime of something in a scratch store? */
+static bool is_lifetime(struct tree *t, uint64_t ino, const char *name)
+{
+	enum realm_id id = realm_of(t, ino)->id;
+
+	return (id == REALM_LIVE || id == REALM_SCRATCH) && realm_tree(t, ino)->store->config.scratch && !strcmp(name, SPILLFS_XATTR_LIFETIME);
+}
+
 /* POSIX ACLs. */
 
 /* A member may lend the group, as by chmod. */
@@ -593,6 +603,8 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	const struct realm_ops *r = realm_of(t, ino);
 	int err = !r->getxattr ? -ENODATA : t->acls && acl_is_name(name) ? 0 : check_namespace(name);
 
+	if (is_lifetime(t, ino, name))
+		return lifetime_get(realm_tree(t, ino), ino, out, len_out);
 	return err ? err : r->getxattr(t, ino, name, out, len_out);
 }
 
@@ -604,6 +616,8 @@ int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	if (!strcmp(name, SPILLFS_XATTR_MARK))
 		return set_mark(t, ino, value, len, flags);
 	value = value ? value : "";
+	if (is_lifetime(t, ino, name))
+		return lifetime_set(realm_tree(t, ino), ino, value, len, flags, who);
 	if (acl_is_name(name)) {
 		err = may_change_acl(t, r);
 		return err ? err : set_copy(t, r, ino, name, value, len, who);
@@ -628,6 +642,8 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
 	const struct realm_ops *r = realm_of(t, ino);
 	int err;
 
+	if (is_lifetime(t, ino, name))
+		return lifetime_remove(realm_tree(t, ino), ino);
 	if (acl_is_name(name)) {
 		err = may_change_acl(t, r);
 		return err ? err : remove_acl(t, r, ino, name);

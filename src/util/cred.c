@@ -79,3 +79,38 @@ bool cred_in_group(pid_t thread, gid_t gid)
 	free(text);
 	return found;
 }
+
+int cred_process(pid_t thread, pid_t *out)
+{
+	char *text = status_line(thread, "Tgid:");
+	long pid = text ? strtol(text, NULL, 10) : 0;
+
+	free(text);
+	if (pid <= 0)
+		return -ESRCH;
+	*out = (pid_t)pid;
+	return 0;
+}
+
+int cred_session(pid_t thread, pid_t *out)
+{
+	pid_t leader = thread > 0 ? getsid(thread) : 0;
+
+	if (leader <= 0)
+		return -ESRCH;
+	*out = leader;
+	return 0;
+}
+
+bool cred_shares_pids(pid_t thread)
+{
+	char path[64], ours[64], theirs[64];
+	ssize_t n, m;
+
+	if (thread <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%ld/ns/pid", (long)thread);
+	n = readlink("/proc/self/ns/pid", ours, sizeof(ours));
+	m = readlink(path, theirs, sizeof(theirs));
+	return n > 0 && n == m && !memcmp(ours, theirs, (size_t)n);
+}

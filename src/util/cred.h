@@ -13,5 +13,11 @@
 bool cred_is_capable(pid_t thread, uid_t uid, unsigned capability);
 /* Is gid one of the thread's supplementary groups? */
 bool cred_in_group(pid_t thread, gid_t gid);
+/* The process that a thread belongs to, and the process that leads its session, by their numbers. -ESRCH: it cannot be looked at, or that
+ * leader has no number here. */
+int cred_process(pid_t thread, pid_t *out);
+int cred_session(pid_t thread, pid_t *out);
+/* Are the thread's numbers of processes those of this process? */
+bool cred_shares_pids(pid_t thread);
 
 #endif

@@ -515,7 +515,7 @@ lost() { ls "$MNT/$1/lost+found"; }
 	same "$PRISTINE/words" "$(find "$MNT/layers/lost+found" -name words)"
 	same "$PRISTINE/words" "$MNT/columns/d/words"
 	find "$MNT" \( -name .spillfs -o -path "$MNT/views" \) -prune -o -type d -printf '%n %p\n' | while read -r n p; do
-		eq "$(($(find "$p" -mindepth 1 -maxdepth 1 -type d -not -path "$MNT/deltas" -not -path "$MNT/snapshots" -not -path "$MNT/views" | wc -l) + 2))" "$n"
+		eq "$(($(find "$p" -mindepth 1 -maxdepth 1 -type d -not -path "$MNT/deltas" -not -path "$MNT/snapshots" -not -path "$MNT/views" -not -path "$MNT/scratch" | wc -l) + 2))" "$n"
 	done
 }
 

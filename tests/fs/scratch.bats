@@ -162,3 +162,77 @@ fill_all_kinds() {
 	[ ! -e "$WORK/ro/scratch" ]
 	"$SPILLCTL" umount "$WORK/ro"
 }
+
+# ---- lifetimes ----
+
+lifetime() { setfattr -n user.spillfs.lifetime -v "$1" "$2"; }
+gone() { [ ! -e "$1" ]; }
+
+@test "a directory ends with the process that it was given to, however that ends" {
+	local pid signal
+	for signal in TERM KILL; do
+		sleep 1000 3>&- &
+		pid=$!
+		mkdir -p "$S/d/deep/er"
+		for i in $(seq 300); do echo "$i" >"$S/d/$((i % 2))$i"; done
+		fill_all_kinds "$S/d"
+		lifetime "pid:$pid" "$S/d"
+		eq "$(getfattr --only-values -n user.spillfs.lifetime "$S/d")" "pid:$pid"
+		exec 5<"$S/d/b.column"
+		touch "$S/beside"
+		kill -$signal "$pid"
+		wait "$pid" || true
+		soon gone "$S/d"
+		eq "$(ls -A "$S")" beside
+		eq "$(head -c 3000000 <&5 | wc -c)" 3000000
+		exec 5<&-
+	done
+}
+
+@test "who is in a directory that has ended finds nothing there, and can make nothing" {
+	local pid
+	sleep 1000 3>&- &
+	pid=$!
+	mkdir -p "$S/d/sub"
+	touch "$S/d/sub/f"
+	cd "$S/d/sub"
+	ls -l f
+	lifetime "pid:$pid" "$S/d"
+	kill "$pid"
+	wait "$pid" || true
+	soon gone "$S/d"
+	soon gone f
+	fails_with "No such file" touch g
+	fails_with "No such file" mkdir g
+	touch "$S/x"
+	fails_with "No such file" mv "$S/x" g
+	cd /
+}
+
+@test "a session's directory ends with the process that leads it" {
+	mkdir "$S/d"
+	setsid -w sh -c "setfattr -n user.spillfs.lifetime -v session '$S/d'; getfattr --only-values -n user.spillfs.lifetime '$S/d' >$WORK/is; exit 3" 3>&- || eq $? 3
+	eq "$(cat "$WORK/is")" session
+	soon gone "$S/d"
+}
+
+@test "a lifetime is given by the owner, to directories, by numbers that mean something" {
+	require_root
+	mkdir "$S/d"
+	chmod 777 "$S/d"
+	fails_with "not permitted" setpriv --reuid 1234 --clear-groups setfattr -n user.spillfs.lifetime -v pid:1 "$S/d"
+	fails_with "Invalid argument" lifetime forever "$S/d"
+	fails_with "Invalid argument" lifetime pid:0 "$S/d"
+	fails_with "No such process" lifetime "pid:$(cat /proc/sys/kernel/pid_max)" "$S/d"
+	fails_with "busy" lifetime pid:1 "$S"
+	touch "$S/f"
+	fails_with "Not a directory" lifetime pid:1 "$S/f"
+	mkdir "$MNT/buckets/d"
+	fails_with "Invalid argument" lifetime pid:1 "$MNT/buckets/d"
+	if unshare -p -f true 2>/dev/null; then
+		fails_with "Invalid argument" unshare -p -f setfattr -n user.spillfs.lifetime -v pid:1 "$S/d"
+	fi
+	lifetime pid:1 "$S/d"
+	lifetime mount "$S/d"
+	fails_with "No such attribute" getfattr -n user.spillfs.lifetime "$S/d"
+}

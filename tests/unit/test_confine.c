@@ -39,7 +39,7 @@ static const struct {
 	long number;
 } refused[] = {
 	/* programs and processes */
-	CALL(execve), CALL(execveat), CALL(ptrace), CALL(process_vm_readv), CALL(process_vm_writev), CALL(pidfd_open), CALL(pidfd_send_signal),
+	CALL(execve), CALL(execveat), CALL(ptrace), CALL(process_vm_readv), CALL(process_vm_writev), CALL(pidfd_send_signal),
 	CALL(kcmp), CALL(rt_sigqueueinfo), CALL(tkill), CALL(clone),
 	/* mounts and namespaces */
 	CALL(mount), CALL(move_mount), CALL(open_tree), CALL(fsopen), CALL(fsmount), CALL(pivot_root), CALL(chroot), CALL(setns), CALL(unshare),

@@ -3,9 +3,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "io/io.h"
@@ -16,6 +18,7 @@
 #include "tree/realm.h"
 #include "tree/tree.h"
 #include "unit.h"
+#include "util/clock.h"
 #include "world.h"
 
 #define ROOT (META_INO_SCRATCH + META_INO_ROOT)
@@ -365,4 +368,216 @@ UNIT_TEST(scratch_ends_without_a_commit)
 	tree_close(w.tree);
 	CHECK_EQ(commit_number(w.store->commit), before);
 	CHECK_OK(store_close(w.store));
+}
+
+/* ---- lifetimes ---- */
+
+/* A process that does nothing until it is killed. */
+static pid_t idle_process(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	CHECK(pid > 0);
+	return pid;
+}
+
+static void end_process(pid_t pid)
+{
+	CHECK(!kill(pid, SIGKILL));
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+static int set_lifetime(struct world *w, uint64_t ino, const char *text, uid_t uid)
+{
+	struct tree_caller who = { .uid = uid, .thread = getpid() };
+
+	return tree_setxattr(w->tree, ino, SPILLFS_XATTR_LIFETIME, text, strlen(text), 0, &who);
+}
+
+static void set_pid(struct world *w, uint64_t ino, pid_t pid)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "pid:%ld", (long)pid);
+	CHECK_OK(set_lifetime(w, ino, text, 0));
+	check_xattr(w, ino, SPILLFS_XATTR_LIFETIME, text);
+}
+
+/* Within ten seconds. */
+static void wait_until_absent(struct world *w, uint64_t dir, const char *name)
+{
+	struct tree_attr a;
+	int err = 0;
+
+	for (int k = 0; k < 1000; k++) {
+		err = tree_lookup(w->tree, dir, name, &me, &a);
+		if (err)
+			break;
+		tree_forget(w->tree, a.st.st_ino, 1);
+		clock_sleep_ns(10000000);
+	}
+	CHECK_EQ(err, -ENOENT);
+}
+
+static uint64_t inodes_in(struct store *s)
+{
+	uint64_t n;
+
+	meta_lock(s->meta);
+	CHECK_OK(meta_inode_count_locked(s->meta, &n));
+	meta_unlock(s->meta);
+	return n;
+}
+
+static _Atomic uint64_t last_name_changed;
+
+static void see_name(void *ctx, uint64_t parent, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	last_name_changed = parent;
+}
+
+static void see_attr(void *ctx, uint64_t ino)
+{
+	(void)ctx;
+	(void)ino;
+}
+
+UNIT_TEST(scratch_lifetime_ends_with_its_process)
+{
+	struct tree_file_info info = { .direct = true };
+	pid_t pid = idle_process();
+	struct tree_file *f;
+	struct tree_attr a;
+	struct scene s;
+	uint64_t d, sub, open;
+	char name[16];
+
+	open_scene(&s);
+	tree_on_changes(s.w.tree, &(struct tree_changes){ .name = see_name, .attr = see_attr });
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	sub = make(&s.w, make(&s.w, d, "sub", S_IFDIR | 0755), "deep", S_IFDIR | 0755);
+	for (int k = 0; k < 200; k++) {
+		snprintf(name, sizeof(name), "%d", k);
+		tree_forget(s.w.tree, make(&s.w, k % 2 ? d : sub, name, S_IFREG | 0644), 1);
+	}
+	make(&s.w, ROOT, "other", S_IFREG | 0644);
+	open = make(&s.w, sub, "open", S_IFREG | 0644);
+	CHECK_OK(tree_link(s.w.tree, open, ROOT, "linked", &a));
+	CHECK_OK(tree_file_open(s.w.tree, open, O_RDWR, &me, &f, &info));
+	set_pid(&s.w, d, pid);
+	end_process(pid);
+	wait_until_absent(&s.w, ROOT, "d");
+	CHECK_EQ(last_name_changed, ROOT);
+	CHECK_EQ(tree_make(s.w.tree, d, "new", S_IFREG | 0644, 0, NULL, &me, &a), -ENOENT);
+	CHECK_EQ(tree_rename(s.w.tree, ROOT, "other", d, "new", 0, &me), -ENOENT);
+	CHECK_EQ(tree_rename(s.w.tree, d, "sub", ROOT, "sub", 0, &me), -ENOENT);
+	CHECK_EQ(tree_rmdir(s.w.tree, d, "sub"), -ENOENT);
+	CHECK_OK(tree_write(f, "still", 5, 0, &(struct tree_write_how){ .whole = true, .who = &me }, &(size_t){ 0 }));
+	tree_file_release(f);
+	CHECK(world_holds(&s.w, "scratch/linked", "still", 5));
+	close_scene(&s);
+}
+
+/* What is removed leaves no row. */
+UNIT_TEST(scratch_lifetime_leaves_nothing_behind)
+{
+	pid_t pid = idle_process();
+	uint64_t before, d;
+	struct scene s;
+
+	open_scene(&s);
+	before = inodes_in(s.scratch);
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	CHECK_OK(world_write(&s.w, d, "a", "1", 1));
+	CHECK_OK(world_write(&s.w, d, "b.layered", "22", 2));
+	tree_forget(s.w.tree, make(&s.w, d, "e", S_IFDIR | 0755), 1);
+	CHECK(inodes_in(s.scratch) > before);
+	set_pid(&s.w, d, pid);
+	end_process(pid);
+	wait_until_absent(&s.w, ROOT, "d");
+	tree_forget(s.w.tree, d, 1);
+	for (int k = 0; k < 1000 && inodes_in(s.scratch) > before; k++) {
+		CHECK_OK(commit_wait(s.scratch->commit, COMMIT_SYNC));
+		clock_sleep_ns(1000000);
+	}
+	CHECK_EQ(inodes_in(s.scratch), before);
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_lifetime_can_be_set_anew)
+{
+	pid_t first = idle_process(), second = idle_process();
+	struct tree_attr a;
+	struct scene s;
+	uint64_t kept, moved, end;
+	void *value;
+	size_t len;
+
+	open_scene(&s);
+	kept = make(&s.w, ROOT, "kept", S_IFDIR | 0755);
+	moved = make(&s.w, ROOT, "moved", S_IFDIR | 0755);
+	end = make(&s.w, ROOT, "end", S_IFDIR | 0755);
+	set_pid(&s.w, kept, first);
+	set_pid(&s.w, moved, first);
+	set_pid(&s.w, end, first);
+	CHECK_OK(set_lifetime(&s.w, kept, "mount", 0));
+	CHECK_EQ(tree_getxattr(s.w.tree, kept, SPILLFS_XATTR_LIFETIME, &value, &len), -ENODATA);
+	CHECK_EQ(tree_removexattr(s.w.tree, kept, SPILLFS_XATTR_LIFETIME), -ENODATA);
+	set_pid(&s.w, moved, second);
+	CHECK_OK(tree_rename(s.w.tree, ROOT, "moved", kept, "there", 0, &me));
+	end_process(first);
+	wait_until_absent(&s.w, ROOT, "end");
+	CHECK_OK(tree_lookup(s.w.tree, ROOT, "kept", &me, &a));
+	CHECK_OK(tree_lookup(s.w.tree, kept, "there", &me, &a));
+	end_process(second);
+	wait_until_absent(&s.w, kept, "there");
+	CHECK_OK(tree_lookup(s.w.tree, ROOT, "kept", &me, &a));
+	close_scene(&s);
+}
+
+UNIT_TEST(scratch_lifetime_refuses_what_it_cannot_keep)
+{
+	static const char *const bad[] = { "", "pid:", "pid:0", "pid:-1", "pid:1x", "pid:99999999999", "forever", "pid:self " };
+	struct tree_caller nobody_known = { .uid = 0 };
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	for (size_t k = 0; k < sizeof(bad) / sizeof(*bad); k++)
+		CHECK_EQ(set_lifetime(&s.w, d, bad[k], 0), -EINVAL);
+	CHECK_EQ(set_lifetime(&s.w, d, "pid:2147483647", 0), -ESRCH);
+	CHECK_EQ(set_lifetime(&s.w, d, "pid:self", 1234), -EPERM);
+	CHECK_EQ(set_lifetime(&s.w, ROOT, "pid:self", 0), -EBUSY);
+	CHECK_EQ(set_lifetime(&s.w, make(&s.w, ROOT, "f", S_IFREG | 0644), "pid:self", 0), -ENOTDIR);
+	CHECK_EQ(set_lifetime(&s.w, META_INO_BUCKETS, "pid:self", 0), -EINVAL);
+	CHECK_EQ(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_LIFETIME, "pid:self", 8, 0, &nobody_known), -ESRCH);
+	CHECK_OK(set_lifetime(&s.w, d, "pid:self", 0));
+	CHECK_OK(set_lifetime(&s.w, d, "session", 0));
+	check_xattr(&s.w, d, SPILLFS_XATTR_LIFETIME, "session");
+	close_scene(&s);
+}
+
+/* At the end of the mount lifetimes go unused; directories that somebody else has removed are forgotten. */
+UNIT_TEST(scratch_lifetimes_end_with_the_tree)
+{
+	pid_t pid = idle_process();
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	for (int k = 0; k < 20; k++) {
+		d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+		set_pid(&s.w, d, pid);
+		CHECK_OK(tree_rmdir(s.w.tree, ROOT, "d"));
+	}
+	set_pid(&s.w, make(&s.w, ROOT, "left", S_IFDIR | 0755), pid);
+	close_scene(&s);
+	end_process(pid);
 }

@@ -148,7 +148,10 @@ int live_relog(struct tree *t);
 /* commit.c */
 extern const struct commit_hooks live_commit_hooks;
 
-/* names.c. A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. Without
+/* names.c. i loses this name in dir, be it a directory that is not empty: nothing can be made in that, or be moved into it or out of it, any
+ * more, and what is in it is the caller's to detach. The meta lock is held, in a scratch store. */
+int live_detach_locked(struct inode *dir, const char *name, struct inode *i);
+/* A file without a name, of the directory's class and with its defaults, owned as a new file in it, with one reference. Without
  * a name by then, it is deleted with its last reference, or by a crash. own: its access ACL (acl.h), with just this mode; NULL: both
  * as of a new file. */
 int live_make_nameless(struct tree *t, uint64_t parent, const struct tree_caller *who, mode_t mode, const struct acl *own,

@@ -354,6 +354,19 @@ static int drop_name_locked(struct inode *parent, const char *name, struct inode
 	return err ? err : unlinked_locked(parent, i);
 }
 
+int live_detach_locked(struct inode *dir, const char *name, struct inode *i)
+{
+	bool is_dir = S_ISDIR(inode_mode(i));
+	int err = remove_name_locked(dir, name);
+
+	if (!err)
+		err = relink_locked(i, is_dir ? -(int)i->facts.nlink : -1, i->facts.parent);
+	leaving_expect(i);
+	if (!err && is_dir && dir->facts.nlink)
+		err = relink_locked(dir, -1, dir->facts.parent);
+	return err;
+}
+
 /* The name of old is i's from now on. */
 static int replace_name_locked(struct inode *parent, const char *name, struct inode *old, struct inode *i)
 {
@@ -375,6 +388,12 @@ static int check_removable_locked(struct inode *i, bool dir)
 	return err ? err : empty ? 0 : -ENOTEMPTY;
 }
 
+/* A directory that was detached with what was in it has nothing that could be taken out of it. */
+static int find_entry_locked(struct inode *dir, const char *name, uint64_t *ino_out)
+{
+	return dir->facts.nlink ? meta_name_find_locked(dir->tree->store->meta, dir->facts.ino, name, ino_out) : -ENOENT;
+}
+
 static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bool dir)
 {
 	struct meta *m = t->store->meta;
@@ -387,7 +406,7 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 	room_free(t);
 	live_log_enter(parent);
 	meta_lock(m);
-	err = meta_name_find_locked(m, parent_ino, name, &ino);
+	err = find_entry_locked(parent, name, &ino);
 	if (!err)
 		err = live_get_locked(t, ino, &i);
 	if (!err)
@@ -549,7 +568,7 @@ static int check_rename_locked(struct rename *r)
 	struct tree *t = r->from->tree;
 	struct meta *m = t->store->meta;
 	uint64_t ino;
-	int err = meta_name_find_locked(m, r->from->facts.ino, r->name, &ino);
+	int err = find_entry_locked(r->from, r->name, &ino);
 
 	if (!err)
 		err = live_get_locked(t, ino, &r->source);
