@@ -123,6 +123,35 @@ int setting_parse(const char *name, const char *value, struct settings *out)
 	return s ? s->parse(value, out ? out : &(struct settings){ 0 }) : -ENODATA;
 }
 
+int setting_parse_codec(const char *codec, const char *filter, struct settings *out)
+{
+	int err = setting_parse(SPILLFS_XATTR_CODEC, codec, out);
+
+	return err ? err : setting_parse(SPILLFS_XATTR_FILTER, filter, out);
+}
+
+/* Whole rows in about ARRAY_BLOCK_DEFAULT bytes. */
+static uint32_t default_block(const struct shape *shape, uint32_t elem_bytes)
+{
+	uint64_t row = shape_row(shape);
+
+	row = !row || row > ARRAY_BLOCK_MAX / elem_bytes ? elem_bytes : row * elem_bytes;
+	return row > ARRAY_BLOCK_DEFAULT ? (uint32_t)row : (uint32_t)(ARRAY_BLOCK_DEFAULT / row * row);
+}
+
+void settings_params(const struct settings *s, const char *dtype, struct array_params *out)
+{
+	struct array_params p = { .codec = s->codec, .block_default = !s->block_bytes };
+	uint32_t elem_bytes = 1;
+
+	if (*dtype)
+		dtype_size(dtype, &elem_bytes);
+	p.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;
+	p.codec.type = dtype_summary(dtype);
+	p.block_bytes = s->block_bytes ? s->block_bytes : default_block(&s->shape, elem_bytes);
+	*out = p;
+}
+
 const char *setting_inherited_name(const char *name)
 {
 	const struct setting *s = find(name);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "array/array.h"
 #include "array/dtype.h"
 #include "block/codec.h"
 
@@ -24,6 +25,13 @@ struct settings {
 const char *setting_name(unsigned k);
 /* Puts one value into *out, which may be NULL. -EINVAL: not a value of this setting; -ENODATA: there is no setting of this name. */
 int setting_parse(const char *name, const char *value, struct settings *out);
+
+/* The same for the values of user.spillfs.codec and user.spillfs.filter together. */
+int setting_parse_codec(const char *codec, const char *filter, struct settings *out);
+
+/* How an array with these settings and this element type ("": it has none) is stored: in blocks of whole rows of its shape, so that blocks can be
+ * chunks of an array of several dimensions, if no size is set. */
+void settings_params(const struct settings *s, const char *dtype, struct array_params *out);
 
 /* Where a store keeps what a file has of its directory, not of its own: "spillfs.codec" for "user.spillfs.codec". NULL for
  * what is not kept so: what says what the elements are belongs to the file itself, and is copied with it. The result is

@@ -418,13 +418,19 @@ static void hint_remember(int *hint, const struct filter *f)
 	*hint |= f->steps | f->exponent * HINT_EXPONENT_ONE | f->elem_bytes * HINT_WIDTH_ONE | (SAMPLE_EVERY - 1) * HINT_FILTER_ONE;
 }
 
+bool codec_suits(const struct codec_params *p)
+{
+	unsigned steps = (unsigned)p->policy;
+
+	return p->policy != CODEC_POLICY_AUTO && filter_fits(steps, p->elem_bytes) && (!(steps & FILTER_SCALE) || is_float(p->type));
+}
+
 /* The filter that was asked for, or none for elements that it is not for. */
 static struct filter asked_filter(const struct codec_params *p, const void *raw, size_t n)
 {
 	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes, .steps = (uint8_t)p->policy };
 
-	if (!filter_fits(f.steps, p->elem_bytes) ||
-	    (f.steps & FILTER_SCALE && !(is_float(p->type) && filter_find_exponent(raw, n, p->elem_bytes, &f.exponent))))
+	if (!codec_suits(p) || (f.steps & FILTER_SCALE && !filter_find_exponent(raw, n, p->elem_bytes, &f.exponent)))
 		f.steps = FILTER_NONE;
 	return f;
 }

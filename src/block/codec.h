@@ -8,6 +8,7 @@
 #ifndef SPILLFS_BLOCK_CODEC_H
 #define SPILLFS_BLOCK_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,8 @@ struct codec_params {
 	enum summary_type type;    /* of the elements; NONE: AUTO shuffles, or looks for numbers if elem_bytes is 1 */
 };
 
+/* Can blocks of these elements have the filter that the policy names? */
+bool codec_suits(const struct codec_params *p);
 /* Capacity that codec_encode needs for n raw bytes. */
 size_t codec_bound(size_t n);
 /* Length of the frame of a block of n bytes that is not compressed, when all behind the first `used` bytes is zeros, as is what a filter

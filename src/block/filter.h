@@ -47,7 +47,10 @@ bool filter_fits(unsigned steps, uint32_t elem_bytes);
 /* "none", or the names of the steps in order: "scale+delta+pack"; the number of one that is not known. */
 #define FILTER_TEXT_MAX 40
 void filter_text(unsigned steps, char out[FILTER_TEXT_MAX]);
-/* The steps of such a text, but of a number. -EINVAL: there is no such filter. */
+/* "none", or the steps with the bytes of an element: "scale+delta+pack:8". */
+#define FILTER_DESCRIPTION_MAX (FILTER_TEXT_MAX + 8)
+void filter_describe(const struct filter *f, char out[FILTER_DESCRIPTION_MAX]);
+/* The steps of a text of filter_text, but of a number. -EINVAL: there is no such filter. */
 int filter_parse(const char *text, uint8_t *steps_out);
 
 /* The least e with which SCALE fits nearly all values of a sample of n bytes: floats of elem_bytes 4 or 8, aligned to 8. False: none. */

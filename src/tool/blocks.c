@@ -193,13 +193,11 @@ static uint64_t stored_bytes(const struct spillfs_block *b)
 }
 
 struct cells {
-	char first[48], elements[48], layer[24], stored[24], filter[FILTER_TEXT_MAX + 4], min[40], max[40], nans[16], zeros[24];
+	char first[48], elements[48], layer[24], stored[24], filter[FILTER_DESCRIPTION_MAX], min[40], max[40], nans[16], zeros[24];
 };
 
 static void place_cells(const struct row *r, struct cells *c)
 {
-	char name[FILTER_TEXT_MAX];
-
 	if (!r->b || !r->b->frame_off) {
 		snprintf(c->layer, sizeof(c->layer), "%s", r->b ? "dirty" : "zeros");
 		strcpy(c->stored, r->b ? "-" : "0");
@@ -208,11 +206,7 @@ static void place_cells(const struct row *r, struct cells *c)
 	}
 	snprintf(c->layer, sizeof(c->layer), "%" PRIu64, r->b->layer);
 	snprintf(c->stored, sizeof(c->stored), "%" PRIu64, stored_bytes(r->b));
-	filter_text(r->b->filter, name);
-	if (r->b->filter == FILTER_NONE || !filter_known(r->b->filter))
-		strcpy(c->filter, name);
-	else
-		snprintf(c->filter, sizeof(c->filter), "%s:%u", name, r->b->elem_bytes);
+	filter_describe(&(struct filter){ .steps = r->b->filter, .elem_bytes = r->b->elem_bytes }, c->filter);
 }
 
 /* "-" for both when no element counts. */

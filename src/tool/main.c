@@ -36,6 +36,8 @@ static const struct tool_command tool_commands[] = {
 	  { { 'r', "raw", NULL, "as the daemon writes them (OpenMetrics)" } } },
 	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of a layered array: layer, bytes, smallest, largest, NaNs",
 	  { { 's', "summary", NULL, "of the array as a whole, without the table" } } },
+	{ "try", "FILE", 1, 1, cmd_try, "what each codec and filter would make of a file, in bytes and speed",
+	  { { 't', "type", "TYPE", "its elements: f64, i32, or a record \"pos:u32,lcp:u32\"" } } },
 	{ "mark", "FILE...", 1, INT_MAX, cmd_mark, "end the run of each file below buckets/ where the file ends", { { 0 } } },
 	{ "scratch", "MNT -- CMD", 2, INT_MAX, cmd_scratch, "run CMD, with a TMPDIR in scratch/ that is gone with it", { { 0 } } },
 	{ "info", "MNT", 1, 1, cmd_info, "the daemon, its commit and its newest layer", { { 0 } } },

@@ -75,6 +75,7 @@ enum tool_exit cmd_info(const struct tool_call *call);
 enum tool_exit cmd_rebuild(const struct tool_call *call);
 enum tool_exit cmd_stat(const struct tool_call *call);
 enum tool_exit cmd_stats(const struct tool_call *call);
+enum tool_exit cmd_try(const struct tool_call *call);
 enum tool_exit cmd_log(const struct tool_call *call);
 enum tool_exit cmd_diff(const struct tool_call *call);
 enum tool_exit cmd_compact(const struct tool_call *call);

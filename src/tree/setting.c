@@ -67,18 +67,8 @@ int settings_read_locked(struct inode *i, struct settings *out, char **dtype_out
 	return 0;
 }
 
-/* Whole rows in about ARRAY_BLOCK_DEFAULT bytes, so that blocks can be chunks of an array of several dimensions. */
-static uint32_t default_block(const struct shape *shape, uint32_t elem_bytes)
-{
-	uint64_t row = shape_row(shape);
-
-	row = !row || row > ARRAY_BLOCK_MAX / elem_bytes ? elem_bytes : row * elem_bytes;
-	return row > ARRAY_BLOCK_DEFAULT ? (uint32_t)row : (uint32_t)(ARRAY_BLOCK_DEFAULT / row * row);
-}
-
 int setting_params_locked(struct inode *i, struct array_params *out)
 {
-	uint32_t elem_bytes = 1;
 	struct settings s;
 	char *dtype, *own;
 	int err = settings_read_locked(i, &s, &dtype);
@@ -86,15 +76,8 @@ int setting_params_locked(struct inode *i, struct array_params *out)
 	if (err)
 		return err;
 	own = text_locked(i, SPILLFS_XATTR_BLOCK_SIZE, SPILLFS_XATTR_BLOCK_SIZE, NULL);
-	if (*dtype)
-		dtype_size(dtype, &elem_bytes);
-	s.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;
-	s.codec.type = dtype_summary(dtype);
-	*out = (struct array_params){
-		.block_bytes = s.block_bytes ? s.block_bytes : default_block(&s.shape, elem_bytes),
-		.block_default = !own,
-		.codec = s.codec,
-	};
+	settings_params(&s, dtype, out);
+	out->block_default = !own;
 	free(own);
 	free(dtype);
 	return 0;

@@ -61,6 +61,11 @@ int64_t clock_monotonic_ns(void)
 	return in_use->monotonic_ns();
 }
 
+int64_t clock_thread_cpu_ns(void)
+{
+	return read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void clock_sleep_ns(int64_t ns)
 {
 	in_use->sleep_ns(ns);

@@ -45,12 +45,14 @@ static inline int64_t clock_ns(struct timespec ts)
 int64_t clock_now_ns(void);
 /* Never goes backward; from an unspecified start. */
 int64_t clock_monotonic_ns(void);
+/* The processor time that the calling thread has taken; no test's clock replaces it. */
+int64_t clock_thread_cpu_ns(void);
 /* A signal may end it early. */
 void clock_sleep_ns(int64_t ns);
 /* pthread_cond_timedwait until a time of clock_monotonic_ns: 0, or ETIMEDOUT. c must come from lock_cond_init. */
 int clock_wait(pthread_cond_t *c, pthread_mutex_t *m, int64_t until_ns);
 
-/* A clock: the four functions above. */
+/* A clock: the functions above, but the processor time. */
 struct clock_ops {
 	int64_t (*now_ns)(void);
 	int64_t (*monotonic_ns)(void);

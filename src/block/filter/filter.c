@@ -75,6 +75,13 @@ void filter_text(unsigned steps, char out[FILTER_TEXT_MAX])
 	}
 }
 
+void filter_describe(const struct filter *f, char out[FILTER_DESCRIPTION_MAX])
+{
+	filter_text(f->steps, out);
+	if (f->steps != FILTER_NONE && filter_known(f->steps))
+		snprintf(out + strlen(out), FILTER_DESCRIPTION_MAX - FILTER_TEXT_MAX, ":%u", f->elem_bytes);
+}
+
 /* There are few. */
 int filter_parse(const char *text, uint8_t *steps_out)
 {
