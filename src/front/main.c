@@ -1,5 +1,5 @@
 /*
- * spillfs: mounts a store and serves it.
+ * spillfs: mounts a store, or scratch alone, and serves it.
  *
  * Invariants:
  * 1. The store's directory is opened before anything is mounted: the mount may cover it.
@@ -198,7 +198,8 @@ static int scratch_directory(struct program *p, const struct store_config *confi
 	return err;
 }
 
-static int open_scratch(struct program *p)
+/* The store of scratch/, beside another whose numbers are below `above`, or alone (0). */
+static int open_scratch_store(struct program *p, uint64_t above)
 {
 	struct store_config config = config_of(&p->options);
 	struct store_refusal why = { "" };
@@ -206,7 +207,7 @@ static int open_scratch(struct program *p)
 	int err;
 
 	config.scratch = true;
-	config.above = META_INO_SCRATCH;
+	config.above = above;
 	if (!config.commit_seconds)
 		config.commit_seconds = SCRATCH_SECONDS;
 	config.spill_bytes = p->options.spill < 0 ? default_spill_bytes() : (uint64_t)p->options.spill;
@@ -216,10 +217,28 @@ static int open_scratch(struct program *p)
 	if (!err)
 		err = store_open(dir, SCRATCH_SHOWN, &config, &p->scratch, &why);
 	if (!err)
-		err = tree_add_scratch(p->tree, p->scratch);
-	if (!err)
 		return EXIT_OK;
-	return daemon_fail(&p->daemon, EXIT_IO, "cannot make scratch/ in the store %s: %s", p->store_path, why.text[0] ? why.text : err_text(err));
+	return daemon_fail(&p->daemon, EXIT_IO, "cannot make scratch/ in %s: %s", p->store_path, why.text[0] ? why.text : err_text(err));
+}
+
+/* With scratch-only there is no other store. */
+static int open_trees(struct program *p)
+{
+	bool alone = p->options.scratch_only;
+	int code = alone ? open_scratch_store(p, 0) : open_store(p), err;
+
+	if (code != EXIT_OK)
+		return code;
+	err = tree_open(alone ? p->scratch : p->store, &p->tree);
+	if (err < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "cannot read the store %s: %s", p->store_path, err_text(err));
+	if (alone || p->options.ro)
+		return EXIT_OK;
+	code = open_scratch_store(p, META_INO_SCRATCH);
+	if (code != EXIT_OK)
+		return code;
+	err = tree_add_scratch(p->tree, p->scratch);
+	return err ? daemon_fail(&p->daemon, EXIT_IO, "cannot make scratch/ in %s: %s", p->store_path, err_text(err)) : EXIT_OK;
 }
 
 static int open_front(struct program *p)
@@ -286,13 +305,7 @@ static int start(struct program *p)
 	err = stop_new(&p->stop);
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_IO, "cannot start a thread: %s", strerror(-err));
-	code = open_store(p);
-	if (code != EXIT_OK)
-		return code;
-	err = tree_open(p->store, &p->tree);
-	if (err < 0)
-		return daemon_fail(&p->daemon, EXIT_IO, "cannot read the store %s: %s", p->store_path, err_text(err));
-	code = p->options.ro ? EXIT_OK : open_scratch(p);
+	code = open_trees(p);
 	if (code == EXIT_OK)
 		code = open_front(p);
 	if (code != EXIT_OK)
@@ -309,7 +322,10 @@ static int start(struct program *p)
 	gather_more(p);
 	confine_calls();
 	stop_arm(p->stop, p->tree, p->front, &p->mount);
-	log_info("store %s mounted on %s", p->store_path, p->mount.path);
+	if (p->store)
+		log_info("store %s mounted on %s", p->store_path, p->mount.path);
+	else
+		log_info("scratch mounted on %s, with room in %s", p->mount.path, p->store_path);
 	daemon_ready(&p->daemon);
 	return EXIT_OK;
 }

@@ -66,6 +66,7 @@ static const struct option_row options_table[] = {
 	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M)" },
 	{ "spill", 0, OPT_SIZE, FIELD(spill), 0, SIZE_MAX_BYTES, "SIZE", "memory for files of scratch/ (a 16th of all)" },
 	{ "encrypt", 0, OPT_CHOICE, FIELD(encrypt), 0, 0, "no|ephemeral", "what scratch/ puts on the disk, by a key that is never stored (no)" },
+	{ "scratch-only", 0, OPT_FLAG, FIELD(scratch_only), 0, 0, NULL, "no store: a mount that is all scratch; STORE has room for it" },
 	{ "ro", 0, OPT_FLAG, FIELD(ro), 0, 0, NULL, "follow what another daemon commits under layers/" },
 	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes (default)" },
 	{ "nowriteback", 0, OPT_UNFLAG, FIELD(writeback), 0, 0, NULL, "each write(2) reaches the daemon before it returns" },
@@ -423,6 +424,10 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 		err = refuse(&p, "options allow_other and allow_root exclude each other");
 	if (err == 0 && o.passthrough && p.given[find_name("writeback", strlen("writeback")) - options_table])
 		err = refuse(&p, "options passthrough and writeback exclude each other: the kernel has one of them for a mount");
+	if (err == 0 && o.scratch_only && o.ro)
+		err = refuse(&p, "options scratch-only and ro exclude each other: nothing is there to be read");
+	if (err == 0 && o.scratch_only && o.passthrough)
+		err = refuse(&p, "options scratch-only and passthrough exclude each other: the kernel cannot work on files of scratch");
 #ifndef HAVE_LIBCRYPTO
 	if (err == 0 && o.encrypt)
 		err = refuse(&p, "encrypt=ephemeral: this spillfs was built without libcrypto (Debian: libssl-dev)");

@@ -25,6 +25,7 @@ struct options {
 	int64_t spill;               /* bytes; -1: not given */
 	int64_t encrypt;             /* bool: by a key that ends with the daemon */
 	int64_t keep, compact;       /* states; bytes in a second */
+	bool scratch_only; /* store: the directory that has room for what does not fit into memory */
 	bool ro, writeback, passthrough;
 	int64_t max_read;        /* bytes; 0: not given */
 	int64_t readahead;       /* bytes; -1: not given */

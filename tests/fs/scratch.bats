@@ -236,3 +236,42 @@ gone() { [ ! -e "$1" ]; }
 	lifetime mount "$S/d"
 	fails_with "No such attribute" getfattr -n user.spillfs.lifetime "$S/d"
 }
+
+# ---- scratch alone ----
+
+@test "scratch-only: a mount that is all scratch, and leaves the directory below as it was" {
+	umount_store
+	mkdir "$WORK/room"
+	echo mine >"$WORK/room/mine"
+	chmod 755 "$WORK/room"
+	"$SPILLFS" -o scratch-only,spill=1M "$WORK/room" "$MNT" 3>&- </dev/null
+	PID=$(daemon_pid)
+	echo "$PID" >>"$WORK/.pids"
+	eq "$(ls -A "$MNT")" ""
+	eq "$(stat -c %a "$MNT")" 1777
+	fill_all_kinds "$MNT"
+	mkdir "$MNT/views" "$MNT/layers"
+	fails_with "exists" mkdir "$MNT/.spillfs"
+	[ -r "$MNT/.spillfs/stats" ]
+	fails_with "busy" lifetime pid:1 "$MNT"
+	cp -r "$MNT" "$WORK/copy"
+	eq "$(sums "$MNT")" "$(sums "$WORK/copy")"
+	"$SPILLCTL" scratch "$MNT" -- sh -c 'mktemp' >"$WORK/out"
+	[[ $(cat "$WORK/out") == "$MNT"/sh.??????/tmp.* ]]
+	eq "$(ls -A "$WORK/room")" mine
+	"$SPILLCTL" umount "$MNT"
+	eq "$(ls -A "$WORK/room")" mine
+	"$SPILLFS" -o scratch-only "$MNT" 3>&- </dev/null
+	PID=$(daemon_pid)
+	echo "$PID" >>"$WORK/.pids"
+	eq "$(ls -A "$MNT")" ""
+	echo 1 >"$MNT/f"
+	kill9
+	eq "$(ls -A "$MNT")" ""
+}
+
+@test "scratch-only: what it cannot be with is refused" {
+	umount_store
+	fails_with "exclude each other" "$SPILLFS" -o scratch-only,ro "$MNT"
+	fails_with "exclude each other" "$SPILLFS" -o scratch-only,passthrough "$MNT"
+}
