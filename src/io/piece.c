@@ -28,6 +28,11 @@ void piece_space_init(struct piece_space *s, uint64_t memory_bytes, struct io *d
 	s->disk = disk;
 }
 
+void piece_space_end(struct piece_space *s)
+{
+	s->ends = true;
+}
+
 void piece_space_fini(struct piece_space *s)
 {
 	io_close(s->disk);
@@ -134,11 +139,34 @@ static struct piece *take_oldest(struct piece_space *s)
 
 /* ---- slots ---- */
 
-/* A file system that makes no holes has the space of a slot until somebody else uses it. */
+/* Slots in a row. */
+struct slot_run {
+	uint64_t first, n;
+};
+
+/* A file system that makes no holes has their space until somebody else uses them. */
+static void give_slots(struct piece_space *s, struct slot_run run)
+{
+	if (run.n && !s->ends)
+		io_punch(s->disk, run.first * PIECE_BYTES, run.n * PIECE_BYTES);
+	for (uint64_t i = 0; i < run.n; i++)
+		slots_give(&s->slots, run.first + i);
+}
+
 static void give_slot(struct piece_space *s, uint64_t slot)
 {
-	io_punch(s->disk, slot * PIECE_BYTES, PIECE_BYTES);
-	slots_give(&s->slots, slot);
+	give_slots(s, (struct slot_run){ slot, 1 });
+}
+
+/* Gives the run back, unless this slot makes it longer. */
+static void add_slot(struct piece_space *s, struct slot_run *run, uint64_t slot)
+{
+	if (run->n && slot == run->first + run->n) {
+		run->n++;
+		return;
+	}
+	give_slots(s, *run);
+	*run = (struct slot_run){ slot, 1 };
 }
 
 /* Space for these pages of a slot, where the file system can say so. */
@@ -219,8 +247,8 @@ static int move_oldest(struct piece_space *s)
 	return err;
 }
 
-/* Leaves a piece without pages and place. */
-static void empty_locked(struct piece_space *s, struct piece *p)
+/* Leaves a piece without pages and place; the slot that it had is the caller's. */
+static uint64_t empty_locked(struct piece_space *s, struct piece *p)
 {
 	uint64_t slot = p->slot;
 
@@ -228,16 +256,33 @@ static void empty_locked(struct piece_space *s, struct piece *p)
 	dequeue(s, p);
 	frames_give(&s->frames, &p->frame);
 	p->slot = PIECE_NO_SLOT;
+	return slot;
+}
+
+static void clear_locked(struct piece_space *s, struct piece *p)
+{
+	uint64_t slot = empty_locked(s, p);
+
 	if (slot != PIECE_NO_SLOT)
 		give_slot(s, slot);
 }
 
-void piece_free(struct piece_space *s, struct piece *p)
+void piece_free_all(struct piece_space *s, struct piece *first)
 {
-	rwlock_exclusive(&p->lock);
-	empty_locked(s, p);
-	rwlock_release(&p->lock);
-	unref(p);
+	struct slot_run run = { 0 };
+
+	for (struct piece *p = first, *next; p; p = next) {
+		uint64_t slot;
+
+		next = p->next_gone;
+		rwlock_exclusive(&p->lock);
+		slot = empty_locked(s, p);
+		rwlock_release(&p->lock);
+		unref(p);
+		if (slot != PIECE_NO_SLOT)
+			add_slot(s, &run, slot);
+	}
+	give_slots(s, run);
 }
 
 /* ---- room for changes ---- */
@@ -378,7 +423,7 @@ int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t 
 	if (!err)
 		set_pages_locked(p, p->data | pages, p->reserved & ~pages);
 	else if (!there(p))
-		empty_locked(s, p);
+		clear_locked(s, p);
 	rwlock_release(&p->lock);
 	return err;
 }
@@ -396,7 +441,7 @@ int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off)
 	if (!err)
 		set_pages_locked(p, p->data, p->reserved | pages);
 	else if (!there(p))
-		empty_locked(s, p);
+		clear_locked(s, p);
 	rwlock_release(&p->lock);
 	return err;
 }
@@ -424,7 +469,7 @@ static void drop_locked(struct piece_space *s, struct piece *p, uint64_t pages)
 
 	set_pages_locked(p, p->data & ~pages, p->reserved & ~pages);
 	if (!there(p)) {
-		empty_locked(s, p);
+		clear_locked(s, p);
 		return;
 	}
 	if (p->frame.p)

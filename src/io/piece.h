@@ -33,6 +33,7 @@ struct piece_space {
 	struct frames frames;
 	struct slots slots;
 	struct io *disk;
+	bool ends;                  /* with all of its space */
 	struct lock lock;           /* the links */
 	struct piece_link queue[2]; /* of the pieces in memory; the second: of those that are kept */
 };
@@ -42,6 +43,7 @@ struct piece {
 	atomic_uint refs;
 	bool kept;
 	_Atomic uint64_t *stored_pages; /* of its file, in all */
+	struct piece *next_gone;        /* piece_free_all */
 	struct rwlock lock;             /* all below */
 	struct frame frame;             /* empty: not in memory */
 	uint64_t slot;                  /* PIECE_NO_SLOT: not on the disk */
@@ -52,13 +54,16 @@ struct piece {
 
 /* Takes disk over: an empty file. */
 void piece_space_init(struct piece_space *s, uint64_t memory_bytes, struct io *disk);
+/* Pieces give their space on the disk back no longer: the disk is about to be closed. While nobody uses one. */
+void piece_space_end(struct piece_space *s);
 /* All pieces are gone. */
 void piece_space_fini(struct piece_space *s);
 
 /* NULL: there is no memory. */
 struct piece *piece_new(bool kept, _Atomic uint64_t *stored_pages);
-/* Nobody else uses it, or will; but a move to the disk may be under way. */
-void piece_free(struct piece_space *s, struct piece *p);
+/* Frees a list of pieces, by next_gone. Nobody else uses them, or will; but a move to the disk may be under way. Slots of neighbours that are
+ * neighbours, too, are given back together: a hole costs the file system about the same, however long it is. */
+void piece_free_all(struct piece_space *s, struct piece *first);
 
 int piece_read(struct piece_space *s, struct piece *p, void *buf, size_t n, size_t off, unsigned how);
 int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how);

@@ -19,28 +19,15 @@ struct pieces_chunk {
 	struct piece *pieces[CHUNK_PIECES];
 };
 
-/* Pieces that have left the table. */
+/* Pieces that have left the table, in their order. */
 struct gone {
-	struct piece **list;
-	size_t n, cap;
+	struct piece *first, **end;
 };
 
 void pieces_init(struct pieces *p, struct piece_space *space, bool kept)
 {
 	*p = (struct pieces){ .space = space, .kept = kept };
 	rwlock_init(&p->lock, RANK_SPILL);
-}
-
-void pieces_fini(struct pieces *p)
-{
-	for (size_t c = 0; c < p->nchunks; c++) {
-		for (size_t i = 0; p->chunks[c] && i < CHUNK_PIECES; i++)
-			if (p->chunks[c]->pieces[i])
-				piece_free(p->space, p->chunks[c]->pieces[i]);
-		free(p->chunks[c]);
-	}
-	free(p->chunks);
-	rwlock_fini(&p->lock);
 }
 
 /* ---- the table ---- */
@@ -181,25 +168,24 @@ static int cut_edge_locked(struct pieces *p, uint64_t off, uint64_t end)
 }
 
 /* Takes the pieces of a range of whole ones out of the table. */
-static int take_out_locked(struct pieces *p, uint64_t off, uint64_t end, struct gone *gone)
+static void take_out_locked(struct pieces *p, uint64_t off, uint64_t end, struct gone *gone)
 {
 	while (off < end) {
 		struct pieces_chunk *chunk = p->chunks[off / CHUNK_BYTES];
-		size_t i = (size_t)(off % CHUNK_BYTES / PIECE_BYTES);
+		struct piece **place;
 
 		if (!chunk) {
 			off = (off / CHUNK_BYTES + 1) * CHUNK_BYTES;
 			continue;
 		}
-		if (chunk->pieces[i]) {
-			if (VEC_RESERVE(gone->list, gone->cap, gone->n + 1))
-				return -ENOMEM;
-			gone->list[gone->n++] = chunk->pieces[i];
-			chunk->pieces[i] = NULL;
+		place = &chunk->pieces[off % CHUNK_BYTES / PIECE_BYTES];
+		if (*place) {
+			*gone->end = *place;
+			gone->end = &(*place)->next_gone;
+			*place = NULL;
 		}
 		off += PIECE_BYTES;
 	}
-	return 0;
 }
 
 static int cut_locked(struct pieces *p, uint64_t off, uint64_t end, struct gone *gone)
@@ -215,31 +201,38 @@ static int cut_locked(struct pieces *p, uint64_t off, uint64_t end, struct gone 
 	err = cut_edge_locked(p, off, first < end ? first : end);
 	if (!err && last >= first)
 		err = cut_edge_locked(p, last, end);
-	return err ? err : take_out_locked(p, first, last, gone);
-}
-
-static void free_gone(struct pieces *p, struct gone *gone)
-{
-	for (size_t i = 0; i < gone->n; i++)
-		piece_free(p->space, gone->list[i]);
-	free(gone->list);
+	if (!err)
+		take_out_locked(p, first, last, gone);
+	return err;
 }
 
 int pieces_punch(struct pieces *p, uint64_t off, uint64_t end)
 {
-	struct gone gone = { 0 };
+	struct gone gone = { .end = &gone.first };
 	int err;
 
 	rwlock_exclusive(&p->lock);
 	err = cut_locked(p, off, end, &gone);
 	rwlock_release(&p->lock);
-	free_gone(p, &gone);
+	piece_free_all(p->space, gone.first);
 	return err;
+}
+
+void pieces_fini(struct pieces *p)
+{
+	struct gone gone = { .end = &gone.first };
+
+	take_out_locked(p, 0, p->nchunks * CHUNK_BYTES, &gone);
+	piece_free_all(p->space, gone.first);
+	for (size_t c = 0; c < p->nchunks; c++)
+		free(p->chunks[c]);
+	free(p->chunks);
+	rwlock_fini(&p->lock);
 }
 
 int pieces_set_size(struct pieces *p, uint64_t size)
 {
-	struct gone gone = { 0 };
+	struct gone gone = { .end = &gone.first };
 	int err = 0;
 
 	rwlock_exclusive(&p->lock);
@@ -249,7 +242,7 @@ int pieces_set_size(struct pieces *p, uint64_t size)
 	if (!err)
 		atomic_store(&p->size_bytes, size);
 	rwlock_release(&p->lock);
-	free_gone(p, &gone);
+	piece_free_all(p->space, gone.first);
 	return err;
 }
 

@@ -330,6 +330,7 @@ static void spill_dir_close(struct io_dir *dir)
 	struct spill_dir *d = to_dir(dir);
 	void *file;
 
+	piece_space_end(&d->space);
 	while ((file = names_take_any(&d->names)))
 		file_unref(d, file);
 	names_fini(&d->names);
