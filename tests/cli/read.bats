@@ -64,3 +64,32 @@ write_arrays() {
 	[ "$status" -eq 1 ]
 	[[ $output == *"plain: no such file"* ]]
 }
+
+@test "a filter of a later version: an error that names array and block, everywhere, and nothing is changed" {
+	local out code=0
+	STORE_DAMAGED=1
+	mkdir "$MNT/layers/d"
+	py proc numbers 40000 1 >"$MNT/layers/d/x.f64"
+	py proc numbers 40000 1 >"$WORK/x"
+	umount_store
+	py future "$STORE" d/x.f64 1 200
+	sums "$STORE/layers" >"$WORK/layers1"
+	fails_with "layers/d/x.f64: block 1 cannot be read: it has filter 200, of a later version of spillfs" \
+		"$TOP/contrib/spillfs-read" "$STORE" d/x.f64
+	for options in -n "-n --data" "-y --data"; do
+		code=0
+		# shellcheck disable=SC2086 # several options
+		out=$("$SPILLCTL" check $options "$STORE" 2>&1) || code=$?
+		eq "$code" 4
+		grep -qE "filters: .*layers/d/x.f64.*: block 1 cannot be read by this version of spillfs: filter 200 is of a later one" <<<"$out"
+		refute grep -q "lost+found" <<<"$out"
+	done
+	mount_logged
+	fails_with "Input/output error" cat "$MNT/layers/d/x.f64"
+	grep -qF "layers/d/x.f64: block 1 cannot be read: it has filter 200, of a later version of spillfs" "$DAEMON_LOG"
+	head -c 131072 "$MNT/layers/d/x.f64" | cmp - <(head -c 131072 "$WORK/x")
+	"$SPILLCTL" stats "$MNT/layers/d/x.f64" | tr -s ' ' | grep -qE "^ *1 .* 200 "
+	umount_store
+	sums "$STORE/layers" >"$WORK/layers2"
+	same "$WORK/layers1" "$WORK/layers2"
+}

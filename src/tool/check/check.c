@@ -43,6 +43,7 @@ static const struct check_pass passes[] = {
 	{ "columns", 0, check_pass_columns },
 	{ "layers", 0, check_pass_layers },
 	{ "log", 0, check_pass_log },
+	{ "filters", 0, check_pass_filters },
 	{ "names", 0, check_pass_names },
 	{ "tree", 0, check_pass_tree },
 	{ "leftovers", 0, check_pass_leftovers },

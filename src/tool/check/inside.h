@@ -207,6 +207,7 @@ int check_pass_layers(struct check *c);
 int check_pass_log(struct check *c);
 int check_pass_frames(struct check *c);
 int check_pass_leftovers(struct check *c);
+int check_pass_filters(struct check *c);
 int check_pass_names(struct check *c);
 int check_pass_tree(struct check *c);
 int check_pass_links(struct check *c);
