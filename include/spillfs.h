@@ -82,7 +82,7 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_ORDER "user.spillfs.order"           /* "C", "F": which index varies fastest, last or first */
 #define SPILLFS_XATTR_LOGICAL "user.spillfs.logical"       /* "timestamp[us]", "timestamp[us,UTC]", "duration[s]", "date", "decimal(9,2)" */
 #define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; -EOPNOTSUPP: over 1 GiB is stored in other blocks */
-#define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "auto", "zstd:1".."zstd:19", "pack", "none" */
+#define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "auto", "zstd:1".."zstd:19", "zstd:-7".."zstd:-1", "pack", "none" */
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle", other steps: "delta+pack" */
 
 /* Read-only; not listed by listxattr, so that copies do not carry them. */

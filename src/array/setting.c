@@ -57,10 +57,22 @@ static int parse_block_size(const char *v, struct settings *s)
 	return 0;
 }
 
+/* "3", or "-3". There is no level 0. */
+static int parse_level(const char *v, int *out)
+{
+	bool negative = *v == '-';
+	uint64_t n;
+
+	if (parse_number(v + negative, 1, negative ? -CODEC_LEVEL_MIN : CODEC_LEVEL_MAX, &n))
+		return -EINVAL;
+	*out = negative ? -(int)n : (int)n;
+	return 0;
+}
+
 static int parse_codec(const char *v, struct settings *s)
 {
 	const struct settings initial = SETTINGS_DEFAULT;
-	uint64_t level;
+	int level;
 
 	if (!strcmp(v, "auto"))
 		s->codec.level = initial.codec.level;
@@ -68,8 +80,8 @@ static int parse_codec(const char *v, struct settings *s)
 		s->codec.level = 0;
 	else if (!strcmp(v, "pack"))
 		s->codec.level = CODEC_LEVEL_PACK;
-	else if (!strncmp(v, "zstd:", 5) && !parse_number(v + 5, 1, 19, &level))
-		s->codec.level = (int)level;
+	else if (!strncmp(v, "zstd:", 5) && !parse_level(v + 5, &level))
+		s->codec.level = level;
 	else
 		return -EINVAL;
 	return 0;

@@ -499,7 +499,7 @@ static int encode_block(ZSTD_CCtx *c, int level, const void *raw, size_t used, s
 {
 	int err;
 
-	if (level <= 0 || skip_compression(raw, n, hint)) {
+	if (!codec_compresses(level) || skip_compression(raw, n, hint)) {
 		*len_out = encode_raw(raw, used, n, frame);
 		return 0;
 	}
@@ -559,10 +559,10 @@ int codec_encode(const struct codec_params *p, const void *raw, size_t n, void *
 	size_t len;
 	int err;
 
-	assert(p->level >= CODEC_LEVEL_PACK && p->level <= 19 && n > 0 && cap >= codec_bound(n));
+	assert((p->level == CODEC_LEVEL_PACK || (p->level >= CODEC_LEVEL_MIN && p->level <= CODEC_LEVEL_MAX)) && n > 0 && cap >= codec_bound(n));
 	if (n > FRAME_RAW_MAX)
 		return -EIO;
-	if (p->level > 0) {
+	if (codec_compresses(p->level)) {
 		c = compressor_get();
 		if (!c)
 			return -ENOMEM;

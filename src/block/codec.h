@@ -22,14 +22,23 @@ enum codec_policy {
 	CODEC_POLICY_SHUFFLE = FILTER_SHUFFLE,
 	/* and so on: for blocks that these steps do not fit, none */
 };
-#define CODEC_LEVEL_PACK (-1)
+/* Levels of zstd: negative ones are faster and store more. 0 is none. */
+#define CODEC_LEVEL_MIN (-7)
+#define CODEC_LEVEL_MAX 19
+#define CODEC_LEVEL_PACK (-100)
 
 struct codec_params {
-	int level;                 /* zstd level 1..19; 0 stores raw blocks ("none"); CODEC_LEVEL_PACK too, and AUTO packs them */
+	int level;                 /* of zstd; 0 stores raw blocks ("none"); CODEC_LEVEL_PACK too, and AUTO packs them */
 	enum codec_policy policy;
 	uint32_t elem_bytes;       /* element size; shuffle needs 2..16, otherwise it is never used */
 	enum summary_type type;    /* of the elements; NONE: AUTO shuffles, or looks for numbers if elem_bytes is 1 */
 };
+
+/* Does a codec of this level compress? */
+static inline bool codec_compresses(int level)
+{
+	return level && level != CODEC_LEVEL_PACK;
+}
 
 /* Can blocks of these elements have the filter that the policy names? */
 bool codec_suits(const struct codec_params *p);

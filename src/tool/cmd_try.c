@@ -57,10 +57,11 @@ static const struct {
 	{ "auto", "scale+delta+pack" },
 	{ "none", "none" },
 	{ "pack", "auto" },
+	{ "zstd:-7", "auto" },
+	{ "zstd:-1", "auto" },
 	{ "zstd:1", "auto" },
 	{ "zstd:9", "auto" },
 	{ "zstd:19", "auto" },
-	{ "zstd:19", "none" },
 };
 #define NROWS (sizeof(rows) / sizeof(*rows))
 

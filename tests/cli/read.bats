@@ -38,6 +38,8 @@ write_arrays() {
 	cp "$MNT/layers/prices.f64" "$MNT/layers/d/shuffled.f64"
 	setfattr -n user.spillfs.filter -v shuffle "$MNT/layers/d"
 	cp "$MNT/layers/prices.f64" "$MNT/layers/d/shuffled2.f64"
+	setfattr -n user.spillfs.codec -v zstd:-5 "$MNT/layers/d"
+	cp "$MNT/layers/prices.f64" "$MNT/layers/d/fast.f64"
 	truncate -s 3000000 "$MNT/layers/noise"
 }
 

@@ -48,6 +48,7 @@ less() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'
 	less "$(row auto auto)" 0.26
 	less 0.3 "$(row auto shuffle)"
 	less 1 "$(row none none)"
+	less "$(row zstd:-7 auto)" 0.3
 	[[ $(note auto auto) == "takes scale+"* ]]
 	[ -z "$(note auto shuffle)" ]
 	# Each value is one that the attributes take, and the speeds are numbers.

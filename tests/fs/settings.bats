@@ -188,7 +188,7 @@ checked() {
 }
 
 @test "codecs and filters by name" {
-	for codec in auto zstd:1 pack none; do
+	for codec in auto zstd:1 zstd:-7 pack none; do
 		for filter in auto none shuffle delta+pack delta+zigzag+shuffle; do
 			f=$MNT/layers/$codec.$filter.i64
 			: >"$f"
@@ -207,7 +207,7 @@ checked() {
 	"$SPILLCTL" stats "$MNT/layers/pack.auto.i64" | grep -q 'pack:8 '
 	"$SPILLCTL" stats "$MNT/layers/zstd:1.delta+zigzag+shuffle.i64" | grep -q ' delta+zigzag+shuffle:8 '
 	"$SPILLCTL" stats "$MNT/layers/x.f64" | grep -q ' scale+delta+pack:8 '
-	for bad in zstd:0 zstd:20 packs ''; do run setfattr -n user.spillfs.codec -v "$bad" "$MNT/layers/x.f64"; [ "$status" -ne 0 ]; done
+	for bad in zstd:0 zstd:20 zstd:-0 zstd:-8 zstd:--1 zstd:- zstd:+1 packs ''; do run setfattr -n user.spillfs.codec -v "$bad" "$MNT/layers/x.f64"; [ "$status" -ne 0 ]; done
 	for bad in pack+delta zigzag shuffle+pack 9 ''; do run setfattr -n user.spillfs.filter -v "$bad" "$MNT/layers/x.f64"; [ "$status" -ne 0 ]; done
 	checked
 	(cd "$MNT/layers" && md5sum --quiet -c "$WORK/sums")

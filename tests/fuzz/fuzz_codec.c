@@ -18,7 +18,8 @@ static void decode(const uint8_t *data, size_t size)
 
 static void round_trip(const uint8_t *data, size_t size, enum summary_type type)
 {
-	struct codec_params p = { data[2] % 5 - 1, data[0] % 33 - 1, data[1], type };
+	static const int8_t levels[] = { CODEC_LEVEL_PACK, 0, 1, 2, 3, CODEC_LEVEL_MIN, -1 };
+	struct codec_params p = { levels[data[2] % sizeof(levels)], data[0] % 33 - 1, data[1], type };
 	size_t n = size - 4, cap = codec_bound(n), len;
 	uint8_t *raw = fuzz_copy(data + 4, n), *frame = malloc(cap), *back = malloc(n);
 	struct filter filter;

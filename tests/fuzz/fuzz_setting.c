@@ -15,7 +15,7 @@ static void check_bounds(const struct settings *s)
 {
 	CHECK(s->shape.ndims <= SHAPE_DIMS_MAX && shape_count(&s->shape) <= INT64_MAX);
 	CHECK(!s->block_bytes || (s->block_bytes >= ARRAY_BLOCK_MIN && s->block_bytes <= ARRAY_BLOCK_MAX && s->block_bytes % 4096 == 0));
-	CHECK(s->codec.level >= CODEC_LEVEL_PACK && s->codec.level <= 19);
+	CHECK(s->codec.level == CODEC_LEVEL_PACK || (s->codec.level >= CODEC_LEVEL_MIN && s->codec.level <= CODEC_LEVEL_MAX));
 	CHECK(s->logical.kind <= LOGICAL_DECIMAL && s->logical.unit <= LOGICAL_NS);
 	CHECK(s->logical.scale <= s->logical.precision && s->logical.precision <= DECIMAL_DIGITS_I64);
 	CHECK((s->logical.kind == LOGICAL_DECIMAL) == (s->logical.precision > 0));

@@ -93,7 +93,7 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 			round_trip(&p, raw, n, &hint);
 		}
 	}
-	for (int level = 4; level <= 19; level++) {
+	for (int level = CODEC_LEVEL_MIN; level <= CODEC_LEVEL_MAX; level++) {
 		struct codec_params p = { level, CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
 
 		fill(raw, 20000);

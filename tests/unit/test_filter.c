@@ -384,14 +384,15 @@ UNIT_TEST(filter_texts_are_parsed)
 UNIT_TEST(codec_takes_the_filter_that_is_asked_for)
 {
 	static const uint8_t chains[] = { FILTER_DELTA, FILTER_PACK, FILTER_SCALE | FILTER_DELTAS | FILTER_SHUFFLE };
+	static const int levels[] = { CODEC_LEVEL_PACK, CODEC_LEVEL_MIN, -1, 0, 1 };
 	double *v = unit_allot(BLOCK);
 	uint8_t steps;
 
 	for (size_t i = 0; i < BLOCK / 8; i++)
 		v[i] = (double)below(1000) / 100;
-	for (int level = CODEC_LEVEL_PACK; level <= 1; level++) {
+	for (size_t l = 0; l < sizeof(levels) / sizeof(*levels); l++) {
 		for (size_t k = 0; k < sizeof(chains); k++) {
-			struct codec_params p = { level, (enum codec_policy)chains[k], 8, SUMMARY_F64 };
+			struct codec_params p = { levels[l], (enum codec_policy)chains[k], 8, SUMMARY_F64 };
 
 			stored(&p, (uint8_t *)v, 1, &steps);
 			CHECK_EQ(steps, chains[k]);

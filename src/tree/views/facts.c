@@ -14,7 +14,7 @@ static uint8_t face_of(const struct codec_params *c)
 {
 	if (c->policy != CODEC_POLICY_AUTO)
 		return (uint8_t)c->policy;
-	return c->level > 0 ? FILTER_SHUFFLE : FILTER_NONE;
+	return codec_compresses(c->level) ? FILTER_SHUFFLE : FILTER_NONE;
 }
 
 int views_facts(struct inode *i, struct view_facts *out)
