@@ -19,6 +19,7 @@
 #include "array/layered/pin.h"
 #include "block/filter.h"
 #include "util/buf.h"
+#include "util/err.h"
 #include "util/lock.h"
 #include "util/vec.h"
 #include "view/deltas.h"
@@ -371,6 +372,9 @@ static int borrow_deltas(const struct view_source *s, const struct view_filtered
 
 	if (!err)
 		err = deltas_encode(in, raw / f->elem_bytes, f->elem_bytes, buf, whole);
+	if (err == -EUCLEAN)
+		err_corrupt("layers", f->off, "the block of inode %llu that begins there is not stored in the form that the length of its frame says",
+			    (unsigned long long)s->array->ino);
 	buf_free(in, raw);
 	if (err) {
 		buf_free(buf, whole);

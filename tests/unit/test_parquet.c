@@ -269,6 +269,25 @@ UNIT_TEST(parquet_types_filters)
 	}
 }
 
+/* Packed differences are pages of the same where the format has integers of that width, and plain ones elsewhere. */
+UNIT_TEST(parquet_packed_differences)
+{
+	static const char *const wide[] = { "i32", "i64", "u32", "u64" }, *const others[] = { "i8", "u16", "f64", "f32", "f16" };
+
+	for (size_t i = 0; i < sizeof(wide) / sizeof(*wide) + sizeof(others) / sizeof(*others); i++) {
+		bool packs = i < sizeof(wide) / sizeof(*wide);
+		struct table t = { .columns = { { .name = "t", .dtype = packs ? wide[i] : others[i - sizeof(wide) / sizeof(*wide)],
+						  .kind = ARRAY_LAYERED, .policy = (enum codec_policy)(FILTER_DELTA | FILTER_PACK) } } };
+		char name[64];
+
+		table_open(&t, 300000);
+		snprintf(name, sizeof(name), "packed-%s", t.columns[0].dtype);
+		table_check(&t, name);
+		CHECK(packs ? 2 * t.file.ndeltas >= t.file.npages : !t.file.ndeltas);
+		table_close(&t);
+	}
+}
+
 UNIT_TEST(parquet_types_flat)
 {
 	for (size_t k = 0; k < NDTYPES; k++) {
