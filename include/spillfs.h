@@ -85,6 +85,11 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "auto", "zstd:1".."zstd:19", "zstd:-7".."zstd:-1", "pack", "none" */
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle", other steps: "delta+pack" */
 
+/* Bounds of a directory, for root and the user who runs the daemon to set (-EPERM): what all files below it together may hold, bytes with
+ * K, M, G or T behind them. -ENOTDIR; -EINVAL: no size, or 0. Writes beyond it get EDQUOT, statfs shows it. Not listed by listxattr. */
+#define SPILLFS_XATTR_QUOTA "user.spillfs.quota"                 /* bytes in the store */
+#define SPILLFS_XATTR_QUOTA_LOGICAL "user.spillfs.quota_logical" /* sum of sizes */
+
 /* Read-only; not listed by listxattr, so that copies do not carry them. */
 #define SPILLFS_XATTR_KIND "user.spillfs.kind"                 /* "bucket", "column", "layered"; settable on a directory of scratch/ */
 #define SPILLFS_XATTR_STORED_BYTES "user.spillfs.stored_bytes" /* bytes in the store */

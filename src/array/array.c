@@ -123,6 +123,16 @@ int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size)
 	return err;
 }
 
+uint64_t array_held(struct array *a)
+{
+	return atomic_load(&a->stored_bytes) + promise_bytes(a);
+}
+
+uint64_t array_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
+{
+	return len ? a->ops->growth(a, off, len, how) : 0;
+}
+
 int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 {
 	uint64_t at;

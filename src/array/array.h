@@ -58,6 +58,9 @@ struct array {
 	struct promise *promise;           /* promise.h; NULL: nothing is */
 };
 
+/* The change that a range is about to meet: it is written; its space is reserved; the file ends behind it. */
+enum array_growing { ARRAY_WRITES, ARRAY_RESERVES, ARRAY_ENDS };
+
 struct array_ops {
 	enum array_kind kind;
 	struct {
@@ -79,6 +82,8 @@ struct array_ops {
 	int (*punch)(struct array *a, uint64_t off, uint64_t len);
 	/* The next write into the range does not fail for want of space; the size stays. */
 	int (*allocate)(struct array *a, uint64_t off, uint64_t len);
+	/* The bytes by which that makes array_held more, at most; what fallocate has reserved is held already. */
+	uint64_t (*growth)(struct array *a, uint64_t off, uint64_t len, enum array_growing how);
 	/* First data (or hole) at or behind off < size; size if there is none. */
 	int (*seek)(struct array *a, uint64_t off, bool hole, uint64_t *out);
 	/* Dirty memory goes to the store's files. May wait for the work pool. May be NULL: a stage does it. */
@@ -124,6 +129,10 @@ int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, u
 int array_resize(struct array *a, uint64_t size);                            /* -EFBIG */
 int array_punch(struct array *a, uint64_t off, uint64_t len);
 int array_allocate(struct array *a, uint64_t off, uint64_t len, bool keep_size);
+/* Bytes that it holds in the store: stored_bytes, and what is promised. */
+uint64_t array_held(struct array *a);
+/* As the operation; the inode is held exclusively. */
+uint64_t array_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how);
 int array_seek(struct array *a, uint64_t off, bool hole, uint64_t *out); /* -ENXIO */
 int array_flush(struct array *a);
 int array_stage_locked(struct array *a, const struct index_record *facts, bool changed);

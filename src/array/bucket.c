@@ -612,6 +612,19 @@ static int bucket_allocate(struct array *a, uint64_t off, uint64_t len)
 	return b->tail.n && off + len > a->size_bytes ? -EAGAIN : promise_make(a, off, len, &b->map);
 }
 
+static uint64_t bucket_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
+{
+	uint64_t end = off + len;
+
+	if (how == ARRAY_ENDS)
+		return 0;
+	if (how == ARRAY_RESERVES) {
+		off &= ~(uint64_t)(PROMISE_ALIGN - 1);
+		end = (end + PROMISE_ALIGN - 1) & ~(uint64_t)(PROMISE_ALIGN - 1);
+	}
+	return promise_gaps(a, off, end - off, &bucket_of(a)->map);
+}
+
 static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 {
 	const struct extent_map *m = &bucket_of(a)->map;
@@ -778,6 +791,7 @@ const struct array_ops bucket_ops = {
 	.resize = bucket_resize,
 	.punch = bucket_punch,
 	.allocate = bucket_allocate,
+	.growth = bucket_growth,
 	.seek = bucket_seek,
 	.stage_locked = bucket_stage_locked,
 	.drop_locked = bucket_drop_locked,

@@ -575,6 +575,39 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 	return err;
 }
 
+/* Whole pages of holes in [off, end), which are whole pages. */
+static uint64_t holes_between(struct column *c, uint64_t off, uint64_t end)
+{
+	uint64_t bytes = 0, data, hole;
+
+	while (off < end) {
+		if (io_seek(c->file, off, false, &data) || data > end)
+			data = end;
+		bytes += data - off;
+		if (data == end || io_seek(c->file, data, true, &hole) || hole > end)
+			hole = end;
+		off = hole;
+	}
+	return bytes;
+}
+
+static uint64_t column_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
+{
+	struct column *c = column_of(a);
+	uint64_t end = off + len, whole = round_page(a->size_bytes), first = off & ~(uint64_t)4095;
+
+	if (!c->file && how != ARRAY_RESERVES && end < COLUMN_INLINE_MAX)
+		return end > a->size_bytes ? end - a->size_bytes : 0;
+	if (c->file && how == ARRAY_ENDS)
+		return 0;
+	/* Inline bytes become whole pages of a file, without holes. */
+	if (!c->file)
+		return whole - a->size_bytes + (how == ARRAY_ENDS || round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole));
+	if (first >= whole || atomic_load(&a->stored_bytes) >= whole)
+		return round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole);
+	return holes_between(c, first, round_page(end));
+}
+
 static int column_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 {
 	struct column *c = column_of(a);
@@ -806,6 +839,7 @@ const struct array_ops column_ops = {
 	.resize = column_resize,
 	.punch = column_punch,
 	.allocate = column_allocate,
+	.growth = column_growth,
 	.seek = column_seek,
 	.share = column_share,
 	.unshare = column_unshare,

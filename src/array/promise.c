@@ -96,15 +96,30 @@ static void count_piece(void *ctx, const struct extent *piece)
 	*(uint64_t *)ctx += piece->len_bytes;
 }
 
-/* The sum of the gaps. */
-static uint64_t count_gaps(struct promise *p, uint64_t at, uint64_t end, const struct extent_map *have)
+uint64_t promise_gaps(struct array *a, uint64_t off, uint64_t len, const struct extent_map *have)
 {
-	uint64_t bytes = 0;
+	struct promise *p = a->promise;
+	uint64_t at = off, bytes = 0;
 	struct range gap;
 
-	lock_acquire(&p->lock);
-	while (next_gap(have, &p->ranges, &at, end, &gap))
+	if (p)
+		lock_acquire(&p->lock);
+	while (next_gap(have, p ? &p->ranges : NULL, &at, off + len, &gap))
 		bytes += gap.len_bytes;
+	if (p)
+		lock_release(&p->lock);
+	return bytes;
+}
+
+uint64_t promise_bytes(struct array *a)
+{
+	struct promise *p = a->promise;
+	uint64_t bytes;
+
+	if (!p)
+		return 0;
+	lock_acquire(&p->lock);
+	bytes = p->ranges.mapped_bytes;
 	lock_release(&p->lock);
 	return bytes;
 }
@@ -133,7 +148,7 @@ int promise_make(struct array *a, uint64_t off, uint64_t len, const struct exten
 
 	if (err)
 		return err;
-	bytes = count_gaps(a->promise, begin, end, have);
+	bytes = promise_gaps(a, begin, end - begin, have);
 	err = bytes ? store_promise(a->home->store, bytes) : 0;
 	if (err)
 		return err;

@@ -23,6 +23,10 @@ struct promise;
 int promise_make(struct array *a, uint64_t off, uint64_t len, const struct extent_map *have);
 /* Gives back what is promised in the range: it is written, or wanted no more. */
 void promise_drop(struct array *a, uint64_t off, uint64_t len);
+/* The sum of all ranges. */
+uint64_t promise_bytes(struct array *a);
+/* The bytes of the range that neither are promised nor in `have` (NULL: nothing is). */
+uint64_t promise_gaps(struct array *a, uint64_t off, uint64_t len, const struct extent_map *have);
 /* Is any byte of the range promised? */
 bool promise_touches(struct array *a, uint64_t off, uint64_t len);
 /* Is the byte at off promised? *len is cut to where the answer changes. */

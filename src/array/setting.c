@@ -164,6 +164,19 @@ void settings_params(const struct settings *s, const char *dtype, struct array_p
 	*out = p;
 }
 
+int setting_quota(const char *name, const char *value, uint64_t *out)
+{
+	uint64_t bytes;
+
+	if (strcmp(name, SPILLFS_XATTR_QUOTA) && strcmp(name, SPILLFS_XATTR_QUOTA_LOGICAL))
+		return -ENODATA;
+	if (number_size(value, &bytes) || !bytes)
+		return -EINVAL;
+	if (out)
+		*out = bytes;
+	return 0;
+}
+
 const char *setting_inherited_name(const char *name)
 {
 	const struct setting *s = find(name);

@@ -33,6 +33,10 @@ int setting_parse_codec(const char *codec, const char *filter, struct settings *
  * chunks of an array of several dimensions, if no size is set. */
 void settings_params(const struct settings *s, const char *dtype, struct array_params *out);
 
+/* The bound that a quota attribute of a directory (SPILLFS_XATTR_QUOTA, _LOGICAL) says, in bytes. -EINVAL: not a size, or 0; -ENODATA: another
+ * attribute. out may be NULL. */
+int setting_quota(const char *name, const char *value, uint64_t *out);
+
 /* Where a store keeps what a file has of its directory, not of its own: "spillfs.codec" for "user.spillfs.codec". NULL for
  * what is not kept so: what says what the elements are belongs to the file itself, and is copied with it. The result is
  * a part of name. */

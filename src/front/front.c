@@ -83,6 +83,7 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 #ifndef HAVE_FUSE_CAP_HANDLE_KILLPRIV_V2
 	f->handshake.want = FUSE_HANDLE_KILLPRIV_V2;
 #endif
+	f->handshake.want |= HANDSHAKE_DIRECT_MAPS;
 	if (passthrough_wanted(f))
 		f->handshake.want |= HANDSHAKE_PASSTHROUGH;
 	if (config->writeback)

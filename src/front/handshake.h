@@ -11,6 +11,7 @@ struct fuse_session;
 
 /* Bits of FUSE_INIT that Debian 12's <linux/fuse.h> does not have; those of flags2 are shifted up. */
 #define HANDSHAKE_PASSTHROUGH (1ull << 37)
+#define HANDSHAKE_DIRECT_MAPS (1ull << 36) /* what bypasses the cache can be mapped shared */
 
 /* Bits of the kernel's protocol (FUSE_INIT's flags), and the request that is watched for. */
 struct handshake {

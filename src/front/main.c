@@ -139,6 +139,7 @@ static struct store_config config_of(const struct options *o)
 		.keep = (unsigned)o->keep,
 		.compact_bytes = (uint64_t)o->compact,
 		.follow = o->ro,
+		.size_bytes = (uint64_t)o->size,
 		.cache_bytes = (size_t)o->cache,
 		.dirty_bytes = (size_t)o->dirty,
 		.encrypts = o->encrypt,

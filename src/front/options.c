@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "io/io.h"
+#include "util/number.h"
 
 enum option_type {
 	OPT_FLAG,   /* bool: true */
@@ -67,6 +68,7 @@ static const struct option_row options_table[] = {
 	{ "spill", 0, OPT_SIZE, FIELD(spill), 0, SIZE_MAX_BYTES, "SIZE", "memory for files of scratch/ (a 16th of all)" },
 	{ "encrypt", 0, OPT_CHOICE, FIELD(encrypt), 0, 0, "no|ephemeral", "what scratch/ puts on the disk, by a key that is never stored (no)" },
 	{ "scratch-only", 0, OPT_FLAG, FIELD(scratch_only), 0, 0, NULL, "no store: a mount that is all scratch; STORE has room for it" },
+	{ "size", 0, OPT_SIZE, FIELD(size), MIB, SIZE_MAX_BYTES, "SIZE", "all files together may store this much (no bound)" },
 	{ "ro", 0, OPT_FLAG, FIELD(ro), 0, 0, NULL, "follow what another daemon commits under layers/" },
 	{ "writeback", 0, OPT_FLAG, FIELD(writeback), 0, 0, NULL, "let the kernel gather small writes (default)" },
 	{ "nowriteback", 0, OPT_UNFLAG, FIELD(writeback), 0, 0, NULL, "each write(2) reaches the daemon before it returns" },
@@ -155,11 +157,8 @@ static const struct option_row *find_letter(char letter)
 	return NULL;
 }
 
-static int parse_number(const char *text, int base, bool suffix, int64_t *out)
+static int parse_number(const char *text, int base, int64_t *out)
 {
-	static const char units[] = "KMGT";
-	const char *unit;
-	unsigned shift = 0;
 	char *end;
 	long long n;
 
@@ -169,16 +168,20 @@ static int parse_number(const char *text, int base, bool suffix, int64_t *out)
 	n = strtoll(text, &end, base);
 	if (errno)
 		return -ERANGE;
-	if (suffix && *end && (unit = strchr(units, toupper((unsigned char)*end)))) {
-		shift = 10 * (unsigned)(unit - units + 1);
-		end++;
-	}
 	if (*end)
 		return -EINVAL;
-	if (n > INT64_MAX >> shift)
-		return -ERANGE;
-	*out = (int64_t)n << shift;
+	*out = n;
 	return 0;
+}
+
+static int parse_size(const char *text, int64_t *out)
+{
+	uint64_t n;
+	int err = number_size(text, &n);
+
+	if (!err)
+		*out = (int64_t)n;
+	return err;
 }
 
 static int parse_choice(const char *text, const char *choices, int64_t *out)
@@ -212,7 +215,7 @@ static int set_number(struct parser *p, const struct option_row *row, const char
 {
 	char low[32], high[32];
 	int64_t n;
-	int err = parse_number(value, row->type == OPT_OCTAL ? 8 : 10, row->type == OPT_SIZE, &n);
+	int err = row->type == OPT_SIZE ? parse_size(value, &n) : parse_number(value, row->type == OPT_OCTAL ? 8 : 10, &n);
 
 	if (err == 0 && n >= row->min && n <= row->max) {
 		*field = n;

@@ -24,6 +24,7 @@ struct options {
 	int64_t layer, cache, dirty; /* bytes */
 	int64_t spill;               /* bytes; -1: not given */
 	int64_t encrypt;             /* bool: by a key that ends with the daemon */
+	int64_t size;                /* bytes; 0: no bound */
 	int64_t keep, compact;       /* states; bytes in a second */
 	bool scratch_only; /* store: the directory that has room for what does not fit into memory */
 	bool ro, writeback, passthrough;

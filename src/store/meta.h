@@ -119,6 +119,24 @@ int meta_inode_count_locked(struct meta *m, uint64_t *out);
 /* Is there an inode with this column file? */
 int meta_column_exists_locked(struct meta *m, uint64_t file_id, bool *out);
 
+/* Bytes of an inode, by its rows. */
+struct meta_use {
+	uint64_t ino;
+	uint32_t mode, nlink;
+	uint64_t size_bytes, stored_bytes, promised_bytes;
+};
+/* The directory `top`, and each inode that is below it by a name, once, but no directory that has one of the two attributes, and nothing
+ * that has names below such directories alone. each as in meta_name_walk_locked; it may run other statements. */
+int meta_tree_walk_locked(struct meta *m, uint64_t top, const char *const xattrs[2], int (*each)(void *ctx, const struct meta_use *u), void *ctx);
+/* The sums of all regular files. */
+int meta_tree_sum_locked(struct meta *m, struct meta_use *out);
+/* The sum of what is promised of one inode. */
+int meta_promised_of_locked(struct meta *m, uint64_t ino, uint64_t *out);
+/* The first inode above `after` that has one of the two attributes; 0: there is none. */
+int meta_xattr_owner_after_locked(struct meta *m, const char *const xattrs[2], uint64_t after, uint64_t *out);
+/* Set when an inode is given an attribute that these look for. */
+#define META_FACT_QUOTAS "quotas"
+
 /* Names: blobs of 1..255 bytes. */
 int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out); /* -ENOENT */
 int meta_name_insert_locked(struct meta *m, uint64_t parent, const char *name, uint64_t ino); /* -EEXIST */
@@ -146,7 +164,7 @@ int meta_entry_walk_locked(struct meta *m, uint64_t parent, uint64_t after, cons
 /* Those whose names are `stem`, or begin with it and a dot. */
 int meta_entry_stem_locked(struct meta *m, uint64_t parent, const char *stem, const char *xattr,
 			   int (*each)(void *ctx, const struct meta_entry *e), void *ctx);
-/* A name of ino, the only one or one of several, and the directory that it is in (NULL: not wanted). -ENOENT. */
+/* The oldest name of ino, and the directory that it is in (NULL: not wanted). -ENOENT. */
 int meta_name_of_locked(struct meta *m, uint64_t ino, uint64_t *parent_out, char name[META_NAME_MAX + 1]);
 /* One path of ino relative to the directory `top`, "" for top itself. -ENOENT, -ENAMETOOLONG. */
 int meta_path_locked(struct meta *m, uint64_t top, uint64_t ino, char *out, size_t cap);

@@ -32,6 +32,7 @@ struct store_config {
 	bool alone;              /* with follow: nobody may write meanwhile */
 	bool scratch;            /* nothing of it lasts: one tree of files of all kinds; the end is no commit */
 	uint64_t above;          /* a new one: numbers of inodes are above this */
+	uint64_t size_bytes;     /* all files together may hold so much; 0: no bound */
 	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
 	uint64_t spill_bytes;    /* of a scratch store: how its directory was made (io_spill_dir) */

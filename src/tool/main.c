@@ -40,6 +40,9 @@ static const struct tool_command tool_commands[] = {
 	  { { 't', "type", "TYPE", "its elements: f64, i32, or a record \"pos:u32,lcp:u32\"" } } },
 	{ "mark", "FILE...", 1, INT_MAX, cmd_mark, "end the run of each file below buckets/ where the file ends", { { 0 } } },
 	{ "scratch", "MNT -- CMD", 2, INT_MAX, cmd_scratch, "run CMD, with a TMPDIR in scratch/ that is gone with it", { { 0 } } },
+	{ "quota", "MNT [DIR [SIZE|none]]", 1, 3, cmd_quota, "what directories may hold: all quotas, that of DIR, or a new one",
+	  { { 'l', "logical", NULL, "set the bound of the sizes, not of the bytes stored" },
+	    { 'r', "raw", NULL, "as the daemon writes them, tab-separated" } } },
 	{ "info", "MNT", 1, 1, cmd_info, "the daemon, its commit and its newest layer", { { 0 } } },
 };
 

@@ -71,6 +71,7 @@ enum tool_exit cmd_umount(const struct tool_call *call);
 enum tool_exit cmd_sync(const struct tool_call *call);
 enum tool_exit cmd_commit(const struct tool_call *call);
 enum tool_exit cmd_mark(const struct tool_call *call);
+enum tool_exit cmd_quota(const struct tool_call *call);
 enum tool_exit cmd_info(const struct tool_call *call);
 enum tool_exit cmd_rebuild(const struct tool_call *call);
 enum tool_exit cmd_stat(const struct tool_call *call);

@@ -117,6 +117,9 @@ struct tree {
 	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit but one gives back */
 	_Atomic(struct lifetimes *) lifetimes; /* scratch/lifetime.c; NULL: there have been none */
 	bool frees;           /* the commit thread's: it has let go of some of them */
+	struct quotas *quotas;   /* live/quota.c; those of scratch/ are those of the tree beside it */
+	bool shares_quotas;
+	atomic_bool quota_shrinks, quota_shrinking; /* the next commit, or the one that runs, has some use less: live/quota.c */
 	_Atomic uint64_t full_at; /* live/room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */

@@ -26,6 +26,7 @@
 #include "tree/inode.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "tree/past/past.h"
 #include "tree/realm.h"
@@ -68,7 +69,8 @@ static int hold_root(struct tree *t)
 	return err;
 }
 
-int tree_open(struct store *s, struct tree **out)
+/* shared: the quotas of the tree beside it; NULL: it has its own. */
+static int open_tree(struct store *s, struct quotas *shared, struct tree **out)
 {
 	struct tree *t = calloc(1, sizeof(*t));
 	int err;
@@ -87,12 +89,18 @@ int tree_open(struct store *s, struct tree **out)
 	err = t->table ? arrays_new(s, &t->arrays) : -ENOMEM;
 	if (!err)
 		err = past_open(t);
+	t->quotas = shared;
+	t->shares_quotas = shared;
+	if (!err && !shared)
+		err = quotas_new(s->config.size_bytes, &t->quotas);
 	if (!err && s->config.follow) {
 		*out = t;
 		return 0;
 	}
 	if (!err)
 		err = make_roots(t);
+	if (!err)
+		err = quotas_load(t);
 	if (!err)
 		err = hold_root(t);
 	if (!err)
@@ -114,9 +122,14 @@ int tree_open(struct store *s, struct tree **out)
 	return 0;
 }
 
+int tree_open(struct store *s, struct tree **out)
+{
+	return open_tree(s, NULL, out);
+}
+
 int tree_add_scratch(struct tree *t, struct store *s)
 {
-	return tree_open(s, &t->scratch);
+	return open_tree(s, t->quotas, &t->scratch);
 }
 
 void tree_close(struct tree *t)
@@ -142,6 +155,8 @@ void tree_close(struct tree *t)
 		tree_close(t->scratch); /* views have let go of its arrays */
 	if (t->arrays)
 		arrays_free(t->arrays);
+	if (!t->shares_quotas)
+		quotas_free(t->quotas);
 	free(t->table);
 	pthread_cond_destroy(&t->left);
 	lock_fini(&t->lock);
@@ -239,6 +254,9 @@ int tree_statfs(struct tree *t, uint64_t ino, struct statvfs *out)
 	struct store *s = realm_tree(t, ino)->store;
 	uint64_t total, left, avail, inodes = 0;
 	int err = store_space(s, &total, &left, &avail);
+
+	if (!err)
+		quota_space(realm_tree(t, ino), ino, &total, &left, &avail);
 
 	if (!err && s->meta) {
 		meta_lock(s->meta);

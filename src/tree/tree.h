@@ -168,6 +168,7 @@ int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
  * kernel's cache, does it. */
 struct tree_file_info {
 	bool direct;     /* nobody can map it: the kernel need not cache */
+	bool maps;       /* in: one that bypasses the cache can be mapped all the same */
 	bool keep_cache; /* cached pages are still right */
 	uint32_t backing; /* out: the kernel passes the file through to this backing, or with `direct` only its maps; 0: it does not */
 	bool new_attr;   /* out: attributes are others than were told last; the kernel must not keep those */

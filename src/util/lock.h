@@ -24,6 +24,7 @@ enum lock_rank {
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
 	RANK_META,     /* store/meta/connection: the SQLite connection and all names; statements; an fsync only
 	                  when a log of 64 MiB is folded, or the database made smaller            */
+	RANK_QUOTA,    /* tree/live/quota: what counts where; statements, where META is held          */
 	RANK_ICACHE,   /* tree/tree: the table of known inodes and their reference counts; memory     */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */
 	RANK_ARRAY,    /* array/layered/map: dirty blocks and block map of one array; memory only. array/arrays:

@@ -35,6 +35,29 @@ int number_parse(const char *text, uint64_t *out)
 	return 0;
 }
 
+int number_size(const char *text, uint64_t *out)
+{
+	static const char units[] = "KMGTkmgt";
+	const char *unit;
+	unsigned shift = 0;
+	uint64_t n;
+	int err = number_scan(&text, &n);
+
+	if (err)
+		return err;
+	unit = *text ? strchr(units, *text) : NULL;
+	if (unit) {
+		shift = 10 * ((unsigned)(unit - units) % 4 + 1);
+		text++;
+	}
+	if (*text)
+		return -EINVAL;
+	if (n > (uint64_t)INT64_MAX >> shift)
+		return -ERANGE;
+	*out = n << shift;
+	return 0;
+}
+
 int number_of_name(const char *name, unsigned width, const char *suffix, uint64_t *out)
 {
 	const char *end = name;

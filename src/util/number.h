@@ -10,6 +10,8 @@
 int number_scan(const char **text, uint64_t *out);
 /* As number_scan of all of text. -EINVAL: more than digits. */
 int number_parse(const char *text, uint64_t *out);
+/* A number of bytes, at most INT64_MAX, with K, M, G or T behind it, in either case, for powers of 1024. -EINVAL, -ERANGE. */
+int number_size(const char *text, uint64_t *out);
 /* The number n, at most INT64_MAX, of a name that printf writes with "%0*llu%s" for width, n and suffix; each number has one
  * name. -EINVAL: any other name. */
 int number_of_name(const char *name, unsigned width, const char *suffix, uint64_t *out);

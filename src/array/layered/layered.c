@@ -60,12 +60,43 @@ static void layered_close(struct array *a)
 }
 
 /* Blocks are stored as a whole: in the worst case each as it is, whatever part of it is written. */
-static int layered_allocate(struct array *a, uint64_t off, uint64_t len)
+static void whole_blocks(const struct array *a, uint64_t *off, uint64_t *len)
 {
 	uint32_t bs = a->params.block_bytes;
-	uint64_t first = off / bs * bs, last = (off + len + bs - 1) / bs * bs, size = off + len > a->size_bytes ? off + len : a->size_bytes;
+	uint64_t end = *off + *len, last = (end + bs - 1) / bs * bs, size = end > a->size_bytes ? end : a->size_bytes;
 
-	return promise_make(a, first, (last < size ? last : size) - first, NULL);
+	*off = *off / bs * bs;
+	*len = (last < size ? last : size) - *off;
+}
+
+static int layered_allocate(struct array *a, uint64_t off, uint64_t len)
+{
+	whole_blocks(a, &off, &len);
+	return promise_make(a, off, len, NULL);
+}
+
+/* A block that is about to be written counts as it is, besides its frame, until the new one is stored. */
+static uint64_t layered_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
+{
+	uint32_t bs = a->params.block_bytes;
+	uint64_t end = off + len, bytes = 0;
+
+	if (how == ARRAY_RESERVES) {
+		whole_blocks(a, &off, &len);
+		end = (off + len + PROMISE_ALIGN - 1) & ~(uint64_t)(PROMISE_ALIGN - 1);
+		return promise_gaps(a, off, end - off, NULL);
+	}
+	for (uint64_t at = off; how == ARRAY_WRITES && at < end; at = (at / bs + 1) * bs) {
+		uint64_t rest = end - at / bs * bs, dirty = 0, now = layered_block_len(layered_of(a), at / bs, &dirty);
+		uint64_t then = rest < bs ? rest : bs;
+
+		if (promise_touches(a, at / bs * bs, bs))
+			continue;
+		if (then < now)
+			then = now;
+		bytes += then > dirty ? then - dirty : 0;
+	}
+	return bytes;
 }
 
 static int layered_flush(struct array *a)
@@ -149,6 +180,7 @@ const struct array_ops layered_ops = {
 	.resize = layered_resize,
 	.punch = layered_punch,
 	.allocate = layered_allocate,
+	.growth = layered_growth,
 	.seek = layered_seek,
 	.flush = layered_flush,
 	.stage_locked = layered_stage_locked,

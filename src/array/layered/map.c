@@ -124,6 +124,21 @@ int layered_replay(struct layered *l, struct state *state)
 	return err;
 }
 
+uint32_t layered_block_len(struct layered *l, uint64_t block, uint64_t *dirty_out)
+{
+	struct blockmap_entry *e;
+	uint32_t len = 0;
+
+	lock_acquire(&l->lock);
+	e = blockmap_find(&l->map, block);
+	if (e && e->dirty)
+		*dirty_out = len = e->dirty->len_bytes;
+	else if (e && e->ref.frame_off)
+		len = e->ref.raw_len;
+	lock_release(&l->lock);
+	return len;
+}
+
 int layered_note_change_locked(struct layered *l, uint64_t block, struct blockmap_entry *e)
 {
 	if (e->ref.changed)

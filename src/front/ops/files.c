@@ -55,7 +55,7 @@ static void run_open(struct deferred *d)
 	struct front *f = front_of(d->req);
 	struct tree_caller who = front_caller(d->req);
 	/* With the writeback cache the kernel keeps the times, and knows only of writes that go through it. */
-	struct tree_file_info info = { .direct = !f->config.writeback };
+	struct tree_file_info info = { .direct = !f->config.writeback, .maps = f->handshake.got & HANDSHAKE_DIRECT_MAPS };
 	struct answer a = { .reply = reply_open };
 
 	if (cuts(f, &o->info))
@@ -109,7 +109,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct front *f = front_of(req);
 	struct tree_caller who = front_caller(req);
 	struct fuse_entry_param e;
-	struct tree_file_info info = { .direct = !f->config.writeback };
+	struct tree_file_info info = { .direct = !f->config.writeback, .maps = f->handshake.got & HANDSHAKE_DIRECT_MAPS };
 	struct tree_file *file;
 	struct tree_attr a;
 	int err = tree_create(f->tree, parent, name, mode & 07777, &who, &a);

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
+#include "array/setting.h"
 #include "front/answer.h"
 #include "front/caller.h"
 #include "front/writeback.h"
@@ -78,12 +80,22 @@ static void run_mark(struct deferred *d)
 	answer_err(d->req, tree_setxattr(front_of(d->req)->tree, d->ino, SPILLFS_XATTR_MARK, "1", 1, 0, NULL));
 }
 
+/* A quota is for those to set who may do all with the mount: its directory's owner cannot lift it. */
+static bool may_set(fuse_req_t req, const char *name)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return !uid || uid == geteuid() || setting_quota(name, "", NULL) == -ENODATA;
+}
+
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct tree_caller who = front_caller(req);
 
+	if (!may_set(req, name))
+		answer_err(req, -EPERM);
 	/* The file ends where the kernel knows it to end. */
-	if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
+	else if (!strcmp(name, SPILLFS_XATTR_MARK) && size == 1 && *value == '1' && !(flags & XATTR_REPLACE))
 		deferred_after_growth(deferred_new(req, ino, sizeof(struct deferred), run_mark));
 	else
 		answer_err_when_told(req, tree_setxattr(front_of(req)->tree, ino, name, value, size, flags, &who));
@@ -91,7 +103,10 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	answer_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name));
+	if (!may_set(req, name))
+		answer_err(req, -EPERM);
+	else
+		answer_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name));
 }
 
 void ops_fill_xattrs(struct fuse_lowlevel_ops *ops)

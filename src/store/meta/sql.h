@@ -68,7 +68,13 @@
 	X(SQL_NAME_WALK, "SELECT cookie, name, ino FROM names WHERE parent=? AND cookie>? ORDER BY cookie") \
 	X(SQL_ENTRY_WALK, SQL_ENTRY " AND n.cookie>?3 ORDER BY n.cookie") \
 	X(SQL_ENTRY_STEM, SQL_ENTRY " AND n.name=?3 UNION ALL " SQL_ENTRY " AND n.name>?4 AND n.name<?5") \
-	X(SQL_NAME_OF, "SELECT parent, name FROM names WHERE ino=? LIMIT 1") \
+	X(SQL_NAME_OF, "SELECT parent, name FROM names WHERE ino=? ORDER BY cookie LIMIT 1") \
+	X(SQL_TREE_WALK, "WITH RECURSIVE t(ino) AS (VALUES(?1) UNION SELECT n.ino FROM t JOIN names n ON n.parent=t.ino" \
+	  " JOIN inodes d ON d.ino=n.ino WHERE (d.mode & 61440)<>16384 OR NOT EXISTS(SELECT 1 FROM xattrs x WHERE x.ino=n.ino AND x.name IN(?2,?3)))" \
+	  " SELECT i.ino, i.mode, i.nlink, i.size, i.stored, b.value FROM t JOIN inodes i ON i.ino=t.ino" \
+	  " LEFT JOIN blobs b ON b.ino=i.ino AND b.what=4") \
+	X(SQL_TREE_SUM, "SELECT coalesce(sum(size), 0), coalesce(sum(stored), 0) FROM inodes WHERE (mode & 61440)=32768") \
+	X(SQL_XATTR_OWNERS, "SELECT DISTINCT ino FROM xattrs WHERE name IN(?,?) AND ino>? ORDER BY ino LIMIT 1") \
 	X(SQL_BLOB_GET, "SELECT value FROM blobs WHERE ino=? AND what=?") \
 	X(SQL_PROMISED_ALL, "SELECT value FROM blobs WHERE what=4") \
 	X(SQL_BLOB_SET, "REPLACE INTO blobs(ino, what, value) VALUES(?,?,?)") \

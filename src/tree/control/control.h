@@ -20,6 +20,7 @@ enum control_ino {
 	CONTROL_VERSION = 10,
 	CONTROL_LOG = 11,
 	CONTROL_VIEWS = 13, /* only listed */
+	CONTROL_QUOTAS = 14,
 	CONTROL_DIFF = 12, /* directory; its files are asked for by name, A..B */
 };
 #define CONTROL_DELTA_BASE REALM_CONTROL_BASE /* + number of the layer */
@@ -46,6 +47,8 @@ int snapshots_make(struct tree *t, const char *name, struct tree_attr *out);
 int snapshots_drop(struct tree *t, const char *name);
 int snapshots_readdir(struct tree *t, uint64_t cookie, struct tree_listing *to);
 
+/* The text of .spillfs/quotas (quotas.c has the format). malloc'd; NULL when memory is out. */
+char *control_quotas_text(struct tree *t);
 /* The text of .spillfs/log: a line for each retained layer, newest first. malloc'd; NULL when memory is out. */
 char *control_log_text(struct tree *t);
 /* The text of .spillfs/diff/A..B (diff.c has the format). */

@@ -58,6 +58,8 @@ static int make_text(struct tree *t, uint64_t ino, char **out)
 		text = control_stats_text(t);
 	else if (ino == CONTROL_CONFIG)
 		text = config_text(t);
+	else if (ino == CONTROL_QUOTAS)
+		text = control_quotas_text(t);
 	else if (ino == CONTROL_LOG)
 		text = control_log_text(t);
 	else if (ino == CONTROL_VERSION)

@@ -17,6 +17,7 @@
 #include "store/store.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
+#include "tree/live/quota.h"
 #include "tree/past/past.h"
 #include "tree/setting.h"
 #include "util/err.h"
@@ -167,6 +168,7 @@ static int stage_inode(struct inode *i, int *left)
 		err = stage_facts_locked(i, a, &row);
 	if (!err)
 		err = meta_inode_store_locked(m, &row);
+	quota_settle(i);
 	if (err_is_passing(err)) {
 		*left = err;
 		live_mark_dirty(i);
@@ -199,6 +201,7 @@ static int hook_stage(void *ctx, int *left)
 	}
 	lock_release(&t->lock);
 	t->cutting = false;
+	atomic_store(&t->quota_shrinking, atomic_exchange(&t->quota_shrinks, false));
 	t->frees = atomic_exchange(&t->freed_bytes, 0) != 0;
 	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next)
 		err = stage_inode(&i->base, left);
@@ -241,6 +244,7 @@ static void hook_done(void *ctx, int err)
 		unstage(i);
 		inode_put(i, 1);
 	}
+	atomic_store(&t->quota_shrinking, false);
 	/* The files that it has let go of are deleted in the next transaction. */
 	if (t->frees)
 		commit_again(t->store->commit);

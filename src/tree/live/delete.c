@@ -11,6 +11,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/live/live.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "util/log.h"
 
@@ -69,8 +70,10 @@ static void cut_orphan(struct inode *i)
 		return;
 	rwlock_exclusive(&i->rw);
 	/* delete_inode tries again, and says what fails. */
-	if (!inode_need_array(i, &a) && !array_resize(a, 0))
+	if (!inode_need_array(i, &a) && !array_resize(a, 0)) {
 		inode_array_changed(i);
+		quota_settle(i);
+	}
 	cutting = i->array && array_is_cutting(i->array);
 	rwlock_release(&i->rw);
 	if (cutting)
@@ -92,6 +95,8 @@ static uint64_t freed_locked(struct inode *i)
 
 	lock_acquire(&i->attr);
 	a = i->array;
+	if (!i->facts.nlink)
+		atomic_store(&i->tree->quota_shrinks, true);
 	bytes = i->facts.nlink ? 0 : FREED_FILE_BYTES + (a ? atomic_load(&a->stored_bytes) : i->facts.stored_bytes);
 	lock_release(&i->attr);
 	return bytes;

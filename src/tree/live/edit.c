@@ -16,8 +16,12 @@
 #include "store/store.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "util/err.h"
+
+/* A write that does not fit into a quota goes in as far as whole pages of this size do. */
+#define QUOTA_STEP_BYTES 4096u
 
 static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
 {
@@ -33,6 +37,7 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 		inode_array_changed(i);
 		inode_new_version(i);
 		through_absorb_locked(i);
+		quota_settle(i);
 	}
 	rwlock_release(&i->rw);
 	return err;
@@ -87,7 +92,13 @@ static void note_growth(struct array *a, uint64_t before, struct runs_writer *w)
 		runs_grew(r, w, a->size_bytes);
 }
 
+static uint64_t growth(uint64_t size, uint64_t end)
+{
+	return end > size ? end - size : 0;
+}
+
 struct new_size {
+	struct inode *inode;
 	uint64_t bytes;
 	struct runs_writer *writer;
 };
@@ -95,54 +106,93 @@ struct new_size {
 static int do_resize(struct array *a, void *ctx)
 {
 	const struct new_size *n = ctx;
-	uint64_t before = a->size_bytes;
-	int err = array_resize(a, n->bytes);
+	uint64_t before = a->size_bytes, more = growth(before, n->bytes);
+	int err = more ? quota_take(n->inode, array_growth(a, before, more, ARRAY_ENDS), more) : 0;
 
+	if (!err)
+		err = array_resize(a, n->bytes);
 	note_growth(a, before, n->writer);
 	return err;
 }
 
 int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
 {
-	int err = edit_array(i, do_resize, &(struct new_size){ size_bytes, w });
+	int err = edit_array(i, do_resize, &(struct new_size){ i, size_bytes, w });
 
 	return err ? err : through_cut(i);
 }
 
 struct writing {
+	struct inode *inode;
 	struct edit_bytes *bytes;
 	bool inside;
 	struct runs_writer *writer;
 };
 
-static int do_write(struct array *a, void *ctx)
+/* Takes from the quotas what the beginning of b needs: all of it, or whole pages that fit. */
+static int take_fitting(struct inode *i, struct array *a, const struct edit_bytes *b, size_t *len_out)
 {
-	struct writing *w = ctx;
-	struct edit_bytes *b = w->bytes;
-	uint64_t before = a->size_bytes;
-	size_t done;
+	size_t len = b->len;
 	int err;
 
-	if (w->inside && (b->off > before || b->len > before - b->off))
-		return -EFBIG;
-	err = array_write_as(a, b->buf, b->len, b->off, b->how, &done);
+	for (;;) {
+		uint64_t end = b->off + len;
+
+		err = quota_take(i, array_growth(a, b->off, len, ARRAY_WRITES), growth(a->size_bytes, end));
+		end = (b->off + len / 2) / QUOTA_STEP_BYTES * QUOTA_STEP_BYTES;
+		if (!err || end <= b->off)
+			break;
+		len = (size_t)(end - b->off);
+	}
+	if (!err)
+		*len_out = len;
+	return err;
+}
+
+static int write_part(struct array *a, const struct writing *w)
+{
+	struct edit_bytes *b = w->bytes;
+	uint64_t before = a->size_bytes;
+	size_t len = b->len, done;
+	int err = quota_bounds(w->inode->tree) ? take_fitting(w->inode, a, b, &len) : 0;
+
+	if (err)
+		return err;
+	err = array_write_as(a, b->buf, len, b->off, b->how, &done);
 	/* The part that is in may be committed before this runs again; writing it again would take its space twice. */
 	edit_bytes_take(b, done);
 	note_growth(a, before, w->writer);
 	return err;
 }
 
+static int do_write(struct array *a, void *ctx)
+{
+	const struct writing *w = ctx;
+	const struct edit_bytes *b = w->bytes;
+	int err;
+
+	if (w->inside && (b->off > a->size_bytes || b->len > a->size_bytes - b->off))
+		return -EFBIG;
+	do {
+		err = write_part(a, w);
+		if (!err && b->len)
+			quota_settle(w->inode);
+	} while (!err && b->len);
+	return err;
+}
+
 int edit_write(struct inode *i, struct edit_bytes *b, struct runs_writer *w)
 {
-	return edit_array(i, do_write, &(struct writing){ b, false, w });
+	return edit_array(i, do_write, &(struct writing){ i, b, false, w });
 }
 
 int edit_write_inside(struct inode *i, struct edit_bytes *b)
 {
-	return edit_array(i, do_write, &(struct writing){ b, true, NULL });
+	return edit_array(i, do_write, &(struct writing){ i, b, true, NULL });
 }
 
 struct range {
+	struct inode *inode;
 	uint64_t off, len;
 	bool keep_size;
 	struct runs_writer *writer;
@@ -153,7 +203,10 @@ static int do_allocate(struct array *a, void *ctx)
 {
 	struct range *r = ctx;
 	uint64_t before = a->size_bytes;
-	int err = array_allocate(a, r->off, r->len, r->keep_size);
+	int err = quota_take(r->inode, array_growth(a, r->off, r->len, ARRAY_RESERVES), r->keep_size ? 0 : growth(before, r->off + r->len));
+
+	if (!err)
+		err = array_allocate(a, r->off, r->len, r->keep_size);
 
 	note_growth(a, before, r->writer);
 	return err;
@@ -170,14 +223,16 @@ static int do_punch(struct array *a, void *ctx)
 /* Zeros that are reserved: what is written over them does not fail for want of space. */
 static int do_zero(struct array *a, void *ctx)
 {
+	struct range *r = ctx;
 	int err = do_punch(a, ctx);
 
+	quota_settle(r->inode); /* it has less to take */
 	return err ? err : do_allocate(a, ctx);
 }
 
 int edit_allocate(struct inode *i, int mode, uint64_t off, uint64_t len, struct runs_writer *w, bool *punched_out)
 {
-	struct range r = { off, len, mode & FALLOC_FL_KEEP_SIZE, w, punched_out };
+	struct range r = { i, off, len, mode & FALLOC_FL_KEEP_SIZE, w, punched_out };
 
 	*punched_out = false;
 	switch (mode & ~FALLOC_FL_KEEP_SIZE) {

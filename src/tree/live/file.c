@@ -16,6 +16,7 @@
 #include "tree/live/edit.h"
 #include "tree/live/live.h"
 #include "tree/live/privs.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "tree/live/tail.h"
 #include "tree/reading.h"
@@ -59,22 +60,31 @@ static void count_open(const struct live_file *f, enum array_kind kind)
 			  f->cached ? STAT_COLUMN_OPENS_CACHED : STAT_COLUMN_OPENS_DIRECT, 1);
 }
 
-/* How the kernel is to work on it. -EAGAIN: after a commit. */
+/* Can the kernel have pages by it? */
+static bool has_pages(const struct live_file *f)
+{
+	return f->cached || f->maps;
+}
+
+/* How the kernel is to work on it. Under a quota, writes go around the kernel's cache: it would take what does not fit. -EAGAIN: after a commit. */
 static int choose_mode(struct live_file *f, struct inode *i, struct tree_file_info *info)
 {
 	int acc = f->base.flags & O_ACCMODE, err;
+	bool bound = quota_applies(i);
 	struct array *a;
 
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
-	if (!err)
+	if (!err && !bound)
 		err = through_open(i, a, f->base.flags, &f->through);
 	if (!err) {
 		inode_hold_array(i);
 		info->backing = f->through.backing;
-		info->direct = info->backing ? f->through.told : info->direct && acc == O_WRONLY;
+		info->direct = info->backing ? f->through.told : acc == O_WRONLY ? info->direct || bound :
+			       acc == O_RDWR && bound && i->tree->sizes_stick && info->maps;
 		f->cached = !info->direct && !info->backing;
-		if (f->cached)
+		f->maps = info->direct && !info->backing && acc == O_RDWR;
+		if (has_pages(f))
 			atomic_fetch_add(&i->ncached, 1);
 		/* inode_stat says from then on that there may be data. */
 		info->new_attr = !i->lost_bits && (f->through.unsettles ||
@@ -108,7 +118,7 @@ static int open_file(struct live_file *f, struct inode *i, const struct tree_cal
 		atomic_fetch_add(&live_of(i)->nkept, 1);
 		leaving_end(i);
 	}
-	if (f->cached && writes(&f->base))
+	if (has_pages(f) && writes(&f->base))
 		atomic_fetch_add(&i->nmappable, 1);
 	if (f->cached)
 		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
@@ -191,6 +201,9 @@ static int flush_file(struct tree_file *base, bool closing)
 
 	through_refresh(base->inode);
 	err = closing ? end_run(f) : 0;
+	/* The kernel keeps the times that it has, and knows of no write around its cache. */
+	if (closing && atomic_exchange(&f->times_stale, false))
+		changed_facts(base->tree, base->inode->facts.ino);
 	end_writing(f);
 	if (closing)
 		note_close(f);
@@ -211,9 +224,9 @@ static void release_file(struct tree_file *base)
 	}
 	end_writing(f);
 	note_close(f);
-	if (f->cached && writes(base))
+	if (has_pages(f) && writes(base))
 		atomic_fetch_sub(&i->nmappable, 1);
-	if (f->cached)
+	if (has_pages(f))
 		atomic_fetch_sub(&i->ncached, 1);
 	through_close(i, &f->through);
 	inode_let_go_array(i);
@@ -328,6 +341,8 @@ static int write_file(struct tree_file *base, struct edit_bytes *b, const struct
 	/* An error does not say which bytes it has left as they were. In this order: an open in between sees the mark, or is seen. */
 	if (!f->cached)
 		atomic_store(&i->stale_pages, true);
+	if (!f->cached && how->who && i->tree->sizes_stick)
+		atomic_store(&f->times_stale, true);
 	/* After an asynchronous one the kernel itself drops nothing, be the handle cached or not. */
 	if ((how->direct || !f->cached) && atomic_load(&i->ncached))
 		drop_pages(i, before, off, len);

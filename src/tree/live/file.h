@@ -11,6 +11,8 @@
 struct live_file {
 	struct tree_file base;
 	bool cached;
+	bool maps;           /* around the cache, and it can be mapped */
+	atomic_bool times_stale; /* the kernel has times from before what was written */
 	struct through_open through;
 	atomic_bool written; /* it is not counted as a writer any more */
 	atomic_bool closed;  /* a descriptor of it was, after its last use */

@@ -7,11 +7,18 @@
 
 #include "tree/inos.h"
 #include "tree/live/file.h"
+#include "tree/live/quota.h"
 
 static int live_arrays(struct tree *t, uint64_t ino, struct tree_inos *out)
 {
 	(void)t;
 	return inos_add(out, ino);
+}
+
+static void live_fini(struct inode *i)
+{
+	leaving_end(i);
+	quota_leave(i);
 }
 
 const struct realm_ops live_realm = {
@@ -41,7 +48,7 @@ const struct realm_ops live_realm = {
 	.inode_bytes = sizeof(struct live_inode),
 	.forgetting = live_forgetting,
 	.put = live_put,
-	.fini = leaving_end,
+	.fini = live_fini,
 	.used_locked = live_used_locked,
 	.unknown_locked = live_unknown_locked,
 	.stat_locked = live_stat_locked,

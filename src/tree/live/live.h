@@ -30,8 +30,15 @@ struct through {
 	struct live_inode *next, **link; /* in tree.through; RANK_ICACHE */
 };
 
+/* Bytes that count for a quota. */
+struct quota_amount {
+	uint64_t held_bytes, size_bytes;
+};
+
 struct live_inode {
 	struct inode base;
+	struct quota *quota;         /* that it belongs to (quota.c); RANK_QUOTA, as the next line */
+	struct quota_amount counted; /* for it */
 	bool staged;         /* by the commit that runs */
 	uint64_t owed_bytes; /* to the commit, while it is dirty */
 	struct live_inode *dirty_next, *staged_next;

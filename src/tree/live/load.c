@@ -13,6 +13,7 @@
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
+#include "tree/live/quota.h"
 #include "tree/setting.h"
 
 int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
@@ -44,6 +45,11 @@ int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	atomic_init(&live->has_xattrs, -1);
 	atomic_init(&live->has_capabilities, -1);
 	atomic_init(&live->xattrs_bytes, UINT64_MAX);
+	err = quota_enter_locked(&live->base);
+	if (err) {
+		inode_free(&live->base);
+		return err;
+	}
 	inode_add(&live->base);
 	*out = &live->base;
 	return 0;

@@ -23,6 +23,7 @@
 #include "tree/dir.h"
 #include "tree/live/kind.h"
 #include "tree/live/live.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "tree/xattr.h"
 #include "util/cred.h"
@@ -135,7 +136,7 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 		h->acl_len = len;
 		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
 	}
-	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)))
+	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) || quota_is_attribute(name))
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
 	h->value[h->n] = malloc(len + 1);
@@ -322,6 +323,8 @@ int live_link(struct tree *t, uint64_t ino, uint64_t parent_ino, const char *nam
 	if (!err && i->facts.nlink >= 65000)
 		err = -EMLINK;
 	if (!err)
+		err = quota_link_locked(i, parent);
+	if (!err)
 		err = add_name_locked(parent, name, ino);
 	if (!err)
 		err = relink_locked(i, 1, 0);
@@ -413,6 +416,8 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 		err = check_removable_locked(i, dir);
 	if (!err)
 		err = drop_name_locked(parent, name, i);
+	if (!err)
+		quota_rehome_locked(i);
 	meta_unlock(m);
 	live_log_leave(parent);
 	if (!err)
@@ -462,6 +467,7 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 		err = live_get_locked(t, row.ino, out);
 	if (!err) {
 		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
+		quota_enter_dir_locked(*out, parent);
 		err = relink_locked(*out, -1, 0);
 	} else {
 		meta_inode_delete_locked(m, row.ino);
@@ -508,7 +514,13 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = -EACCES;
 	if (!err)
 		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->facts.ino);
-	return err ? err : relink_locked(i, 1, 0);
+	if (!err)
+		err = relink_locked(i, 1, 0);
+	if (!err)
+		quota_rehome_locked(i);
+	if (!err && *old_out)
+		quota_rehome_locked(*old_out);
+	return err;
 }
 
 int live_publish(struct tree *t, uint64_t parent_ino, const char *name, struct inode *i, uint64_t old_ino,
@@ -613,13 +625,25 @@ static int rename_entries_locked(struct rename *r)
 			 : add_name_locked(r->to, r->newname, r->source->facts.ino);
 }
 
+/* Each counts where its name goes, or the rename is refused. */
+static int move_quotas_locked(struct rename *r)
+{
+	int err = quota_move_locked(r->source, r->to);
+
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = quota_move_locked(r->target, r->from);
+	return err;
+}
+
 static int apply_rename_locked(struct rename *r)
 {
 	int err;
 
 	if (r->source == r->target)
 		return 0;
-	err = rename_entries_locked(r);
+	err = move_quotas_locked(r);
+	if (!err)
+		err = rename_entries_locked(r);
 	if (!err)
 		err = moved_locked(r->source, r->from, r->to);
 	if (!err && r->target && (r->flags & RENAME_EXCHANGE))
@@ -648,6 +672,11 @@ int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 	err = check_rename_locked(&r);
 	if (!err)
 		err = apply_rename_locked(&r);
+	/* Each counts where its oldest name is, also where nothing was moved. */
+	if (r.source)
+		quota_rehome_locked(r.source);
+	if (r.target)
+		quota_rehome_locked(r.target);
 	meta_unlock(m);
 	commit_gate_leave(t->store->commit);
 	if (!err) {

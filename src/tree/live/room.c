@@ -11,6 +11,7 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "tree/live/live.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "util/err.h"
 
@@ -39,6 +40,8 @@ int room_wait(struct tree *t, int err, struct room_wait *w)
 	if (!err_is_full(err))
 		return err;
 	gone = leaving_wait(t, &w->leaving);
+	if (err == -EDQUOT && !gone && !quota_may_shrink(t) && quota_bounds(t))
+		return err;
 	if (!gone && (++w->ncommits > ROOM_COMMITS_MAX || is_hopeless(t)))
 		return err;
 	wait = commit_wait(t->store->commit, COMMIT_SPACE);

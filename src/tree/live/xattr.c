@@ -17,6 +17,7 @@
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
+#include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "tree/setting.h"
 #include "tree/xattr.h"
@@ -67,7 +68,9 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
-	if (!xattr_is_setting(name) && !kind_is_setting(i, name))
+	if (quota_is_attribute(name) && !S_ISDIR(inode_mode(i)))
+		return -ENOTDIR;
+	if (!xattr_is_setting(name) && !kind_is_setting(i, name) && !quota_is_attribute(name))
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
 	if (!S_ISREG(inode_mode(i)) && !S_ISDIR(inode_mode(i)))
 		return -EPERM;
@@ -75,6 +78,8 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return -EINVAL;
 	memcpy(text, value, len);
 	text[len] = '\0';
+	if (quota_is_attribute(name))
+		return setting_quota(name, text, NULL);
 	return kind_is_setting(i, name) ? kind_check(text) : setting_parse(name, text, NULL);
 }
 
@@ -113,6 +118,17 @@ static void restore_setting(struct inode *i, const char *name, const struct valu
 	live_log_leave(i);
 }
 
+static int follow_quota(struct inode *i)
+{
+	struct meta *m = i->tree->store->meta;
+	int err;
+
+	meta_lock(m);
+	err = quota_changed_locked(i);
+	meta_unlock(m);
+	return err;
+}
+
 int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
 {
 	struct meta *m = t->store->meta;
@@ -145,7 +161,7 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	live_log_leave(i);
 	if (!err) {
 		live_touch(i, TREE_SET_CTIME);
-		err = xattr_is_setting(name) ? reconfigure(i) : 0;
+		err = xattr_is_setting(name) ? reconfigure(i) : quota_is_attribute(name) ? follow_quota(i) : 0;
 		if (err)
 			restore_setting(i, name, &old);
 	}
@@ -168,7 +184,7 @@ static int add_name(void *ctx, const char *name, const void *value, size_t len)
 	(void)value;
 	(void)len;
 	l->any = true;
-	if (setting_is_inherited(name) || xattr_is_read_only(name))
+	if (setting_is_inherited(name) || xattr_is_read_only(name) || quota_is_attribute(name))
 		return 0;
 	v = realloc(l->v, l->n + n);
 	if (!v)
@@ -224,5 +240,5 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 	if (err)
 		return err;
 	live_touch(i, TREE_SET_CTIME);
-	return xattr_is_setting(name) ? reconfigure(i) : 0;
+	return xattr_is_setting(name) ? reconfigure(i) : quota_is_attribute(name) ? follow_quota(i) : 0;
 }

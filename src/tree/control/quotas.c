@@ -1,0 +1,86 @@
+/*
+ * The text of .spillfs/quotas: a line with names of columns, then one for each quota, tab-separated:
+ *
+ *   # quota used logical_quota logical_used path
+ *
+ * Bytes, "-" where there is no bound. The path is that below the mount's root, "." of -o size.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/store.h"
+#include "tree/control/control.h"
+#include "tree/inode.h"
+#include "tree/live/quota.h"
+#include "tree/scratch/scratch.h"
+
+#define PATH_BYTES 4096u
+
+struct listing {
+	struct tree *t;
+	FILE *f;
+};
+
+static void put_bound(FILE *f, uint64_t bytes)
+{
+	if (bytes == UINT64_MAX)
+		fputc('-', f);
+	else
+		fprintf(f, "%llu", (unsigned long long)bytes);
+}
+
+/* The path of a directory; false: it has gone. */
+static bool find_path(struct tree *t, uint64_t dir, char path[PATH_BYTES])
+{
+	struct tree *home = realm_tree(t, dir);
+	struct meta *m = home->store->meta;
+	char below[PATH_BYTES - 64] = "";
+	int err = 0;
+
+	if (dir) {
+		meta_lock(m);
+		err = meta_path_locked(m, home->store->config.above + META_INO_ROOT, dir, below, sizeof(below));
+		meta_unlock(m);
+	}
+	snprintf(path, PATH_BYTES, "%s%s%s", home != t ? SCRATCH_NAME : "", home != t && *below ? "/" : "", below);
+	if (!*path)
+		strcpy(path, ".");
+	return !err;
+}
+
+static int put_line(void *ctx, uint64_t dir, const struct quota_amount *limit, const struct quota_amount *used)
+{
+	struct listing *l = ctx;
+	char path[PATH_BYTES];
+
+	if (!find_path(l->t, dir, path))
+		return 0;
+	put_bound(l->f, limit->held_bytes);
+	fprintf(l->f, "\t%llu\t", (unsigned long long)used->held_bytes);
+	put_bound(l->f, limit->size_bytes);
+	fprintf(l->f, "\t%llu\t", (unsigned long long)used->size_bytes);
+	control_put_name(l->f, path, "");
+	fputc('\n', l->f);
+	return 0;
+}
+
+char *control_quotas_text(struct tree *t)
+{
+	struct listing l = { .t = t };
+	char *text = NULL;
+	size_t len;
+
+	l.f = open_memstream(&text, &len);
+	if (!l.f)
+		return NULL;
+	fputs("# quota\tused\tlogical_quota\tlogical_used\tpath\n", l.f);
+	if (!t->store->config.follow)
+		quota_walk(t, put_line, &l);
+	if (fclose(l.f)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

@@ -1,0 +1,190 @@
+#!/usr/bin/env bats
+# Quotas: what a directory may hold, asked at write(2).
+load ../lib/common
+
+setup() {
+	spill_only
+	common_setup
+}
+
+limit() { setfattr -n user.spillfs.quota -v "$2" "$1"; }
+# The size and the free KiB that df shows.
+size_of() { df -k --output=size "$1" | tail -n 1 | tr -d ' '; }
+left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
+
+@test "each kind: dd gets EDQUOT from write, df shows what is left, others write on" {
+	noise $((4 << 20)) "$WORK/noise"
+	for kind in buckets columns layers; do
+		cd "$MNT/$kind"
+		mkdir q
+		limit q 2M
+		eq "$(size_of q)" 2048
+		eq "$(left_of q)" 2048
+		run dd if="$WORK/noise" of=q/a bs=256K
+		[ "$status" != 0 ]
+		[[ $output == *"error writing"*"quota exceeded"* ]]
+		refute grep -q "closing" <<<"$output"
+		(( $(stat -c %s q/a) > 1900000 ))
+		# What has been answered is there.
+		cmp -n "$(stat -c %s q/a)" q/a "$WORK/noise"
+		dd if="$WORK/noise" of=beside bs=256K status=none
+		cmp beside "$WORK/noise"
+		rm q/a
+		dd if="$WORK/noise" of=q/b bs=4K count=256 status=none
+		cmp -n 1048576 q/b "$WORK/noise"
+		sync q/b
+		(( $(left_of q) >= 1000 && $(left_of q) <= 1024 ))
+		cd "$WORK"
+	done
+}
+
+@test "through duplicates, appends, O_RDWR and mappings it is write that is refused, and times are right after a close" {
+	noise $((1 << 20)) "$WORK/noise"
+	cd "$MNT/buckets"
+	mkdir q
+	limit q 512K
+	py quota writes q "$WORK/noise"
+	touch -d 2001-01-01 q/times
+	echo more >>q/times
+	(( $(date +%s) - $(stat -c %Y q/times) < 100 ))
+}
+
+@test "cp, mv, ln and truncate across a quota" {
+	noise $((1 << 20)) "$WORK/noise"
+	cd "$MNT/columns"
+	mkdir q d
+	limit q 1M
+	cp "$WORK/noise" big
+	cp "$WORK/noise" big2
+	mv big q/
+	eq "$(left_of q)" 0
+	fails_with "quota exceeded" mv big2 q/
+	cmp big2 "$WORK/noise"
+	fails_with "cross-device" ln q/big twin
+	ln q/big q/twin
+	rm q/twin
+	truncate -s 256K q/big
+	eq "$(left_of q)" 768
+	mv q/big .
+	eq "$(left_of q)" 1024
+	# A directory is copied, as between file systems.
+	cp big d/
+	mv d q/
+	eq "$(left_of q)" 768
+	cmp q/d/big big
+	truncate -s 1G q/hole
+	eq "$(left_of q)" 768
+	setfattr -n user.spillfs.quota_logical -v 2M q
+	fails_with "quota exceeded" truncate -s 1025M q/hole
+	cp --sparse=never q/d/big q/c || true
+	rm q/hole
+	cp q/d/big q/c
+	setfattr -x user.spillfs.quota_logical q
+	setfattr -x user.spillfs.quota q
+	cp "$WORK/noise" q/e
+	(( $(left_of q) > 2048 ))
+}
+
+@test "only root and the mount's owner set it; bad values are refused; it is no default of what is made below" {
+	require_root
+	cd "$MNT/layers"
+	mkdir q
+	chmod 777 q
+	chown 1234 q
+	limit q 1M
+	for name in quota quota_logical; do
+		run setpriv --reuid=1234 --regid=1234 --clear-groups setfattr -n user.spillfs.$name -v 1G q
+		[[ $status != 0 && $output == *"not permitted"* ]]
+		run setpriv --reuid=1234 --regid=1234 --clear-groups setfattr -x user.spillfs.$name q
+		[[ $status != 0 && $output == *"not permitted"* ]]
+	done
+	eq "$(xattr q quota)" 1M
+	fails_with "nvalid" setfattr -n user.spillfs.quota -v lots q
+	fails_with "nvalid" setfattr -n user.spillfs.quota -v 0 q
+	touch q/f
+	fails_with "ot a directory" setfattr -n user.spillfs.quota -v 1M q/f
+	mkdir q/sub
+	refute getfattr -n user.spillfs.quota q/sub
+	eq "$(getfattr -d q)" ""
+}
+
+@test "after a remount, a kill and a check it is what it was" {
+	noise $((1 << 20)) "$WORK/noise"
+	for kind in buckets columns layers; do
+		mkdir -p "$MNT/$kind/q/in"
+		limit "$MNT/$kind/q" 2M
+		limit "$MNT/$kind/q/in" 1500K
+		cp "$WORK/noise" "$MNT/$kind/q/in/a"
+		sync "$MNT/$kind/q/in/a"
+	done
+	remount
+	for kind in buckets columns layers; do
+		(( $(left_of "$MNT/$kind/q") <= 1024 && $(left_of "$MNT/$kind/q") >= 1010 ))
+		(( $(left_of "$MNT/$kind/q/in") <= 476 ))
+		cp "$WORK/noise" "$MNT/$kind/q/lost" || true
+	done
+	kill9
+	mount_again
+	for kind in buckets columns layers; do
+		rm -f "$MNT/$kind/q/lost"
+		"$SPILLCTL" sync "$MNT"
+		(( $(left_of "$MNT/$kind/q") <= 1024 && $(left_of "$MNT/$kind/q") >= 1010 ))
+		eq "$(size_of "$MNT/$kind/q/in")" 1500
+	done
+	umount_store
+	"$SPILLCTL" check --data "$STORE"
+}
+
+@test "-o size bounds the mount: ENOSPC from write, df shows it, nothing is lost at a remount" {
+	umount_store
+	mount_store -o size=3M
+	noise $((4 << 20)) "$WORK/noise"
+	eq "$(size_of "$MNT")" 3072
+	run dd if="$WORK/noise" of="$MNT/buckets/a" bs=256K
+	[[ $status != 0 && $output == *"No space left"* ]]
+	eq "$(stat -c %s "$MNT/buckets/a")" 3145728
+	cmp -n 3145728 "$MNT/buckets/a" "$WORK/noise"
+	fails_with "No space left" dd if="$WORK/noise" of="$MNT/columns/b" bs=4K count=1
+	rm "$MNT/buckets/a"
+	dd if="$WORK/noise" of="$MNT/columns/b" bs=1M count=2 status=none
+	eq "$(left_of "$MNT")" 1024
+}
+
+@test "spillctl quota sets, lists and takes away; what it cannot do it names" {
+	cd "$MNT"
+	eq "$("$SPILLCTL" quota "$MNT")" "no directory has a quota"
+	mkdir -p buckets/q/in "layers/a b" scratch/s
+	"$SPILLCTL" quota "$MNT" buckets/q 2M
+	"$SPILLCTL" quota -l "$MNT" "$MNT/layers/a b" 1G
+	"$SPILLCTL" quota buckets buckets/q/in 3M
+	noise $((1 << 20)) buckets/q/in/x
+	eq "$("$SPILLCTL" quota "$MNT" | tr -s ' ' | sed 's/^ //')" "$(cat <<-'E'
+		quota used left logical quota used left directory
+		2.0 MiB 1.0 MiB 1.0 MiB buckets/q
+		3.0 MiB 1.0 MiB 2.0 MiB buckets/q/in
+		1.0 GiB 0 B 1.0 GiB layers/a b
+	E
+	)"
+	"$SPILLCTL" quota "$MNT" scratch/s 1M
+	"$SPILLCTL" quota "$MNT" scratch/s | grep -q '1.0 MiB .* scratch/s$'
+	fails_with "quota exceeded" dd if=/dev/zero of=scratch/s/x bs=1M count=2
+	eq "$("$SPILLCTL" quota -r "$MNT" | grep -c .)" 5
+	"$SPILLCTL" quota "$MNT" buckets/q none
+	"$SPILLCTL" quota "$MNT" buckets/q none
+	eq "$("$SPILLCTL" quota "$MNT" buckets/q)" "buckets/q has no quota of its own"
+	ctl_fails 1 "'2X' is no size" quota "$MNT" buckets 2X
+	ctl_fails 1 "'0' is no size" quota "$MNT" buckets 0
+	ctl_fails 3 "No such file" quota "$MNT" buckets/none 1M
+	ctl_fails 3 "Not a directory" quota "$MNT" buckets/q/in/x 1M
+	ctl_fails 1 "is not in" quota "$MNT" "$WORK" 1M
+	ctl_fails 1 "is not in" quota "$MNT" ../store 1M
+	ctl_fails 2 "not in a mounted spillfs" quota "$WORK" x 1M
+	ctl_fails 3 "only directories below" quota "$MNT" snapshots 1M
+	# A directory that goes takes its quota along.
+	rm -r buckets/q "layers/a b" scratch/s
+	soon eval '[ "$("$SPILLCTL" quota "$MNT")" = "no directory has a quota" ]'
+	# The root has one of all.
+	"$SPILLCTL" quota "$MNT" . 1M
+	"$SPILLCTL" quota "$MNT" . | grep -q '1.0 MiB .* \.$'
+	fails_with "quota exceeded" dd if=/dev/zero of=buckets/x bs=1M count=2
+}
