@@ -495,19 +495,27 @@ private_ns() {
 
 # ---- real data ---------------------------------------------------------------------------------
 
-# real_data pcm|grid|words: sets DATA to a file of bytes that nobody here generated.
+# real_data pcm|grid|...: sets DATA to a file of bytes that nobody here generated.
 #   pcm.i16     samples of a General MIDI soundfont         (timgm6mb-soundfont)
 #   grid.f32    the EGM96 geoid, 15' grid, little-endian    (proj-data)
+#   shifts.f32  a grid of shifts and accuracies (NTv2)      (proj-data)
 #   words.txt   a word list of 650,000 lines                (wamerican-insane)
+#   offsets.u32, lengths.u8: where its lines begin, and how long they are
+#   transitions.i64, zones.i32: when clocks are changed, and to which difference from UTC (tzdata)
 real_data() {
 	local dir=$BATS_RUN_TMPDIR/realdata name src
 	case $1 in
 	pcm) name=pcm.i16 src=/usr/share/sounds/sf2/TimGM6mb.sf2 ;;
 	grid) name=grid.f32 src=/usr/share/proj/egm96_15.gtx ;;
+	shifts) name=shifts.f32 src=/usr/share/proj/CHENYX06.gsb ;;
 	words) name=words.txt src=/usr/share/dict/american-english-insane ;;
+	offsets) name=offsets.u32 src=/usr/share/dict/american-english-insane ;;
+	lengths) name=lengths.u8 src=/usr/share/dict/american-english-insane ;;
+	transitions) name=transitions.i64 src=/usr/share/zoneinfo ;;
+	zones) name=zones.i32 src=/usr/share/zoneinfo ;;
 	*) fail "real_data $1?" ;;
 	esac
-	[ -r "$src" ] || missing "no $src (Debian: timgm6mb-soundfont proj-data wamerican-insane)"
+	[ -r "$src" ] || missing "no $src (Debian: timgm6mb-soundfont proj-data wamerican-insane tzdata)"
 	DATA=$dir/$name
 	[ -s "$DATA" ] && return
 	mkdir -p "$dir"

@@ -1,4 +1,4 @@
-"""realdata.py pcm|grid|words SOURCE OUT: arrays and text taken out of Debian's packages."""
+"""realdata.py pcm|grid|shifts|words|offsets|lengths|transitions|zones SOURCE OUT: arrays and text taken out of Debian's packages."""
 import array
 import os
 import struct
@@ -30,9 +30,73 @@ def grid(raw):
     return out.tobytes()
 
 
+def shifts(raw):
+    """The nodes of an NTv2 .gsb: in each sub-grid, behind 11 records of 16 bytes, records of four little-endian float32."""
+    pos, out = 11 * 16, b""
+    while raw[pos:pos + 8] == b"SUB_NAME":
+        count = struct.unpack_from("<i", raw, pos + 10 * 16 + 8)[0]
+        pos += 11 * 16
+        out += raw[pos:pos + 16 * count]
+        pos += 16 * count
+    assert out, "no sub-grid"
+    return out
+
+
+def little(code, values):
+    out = array.array(code, values)
+    if sys.byteorder == "big":
+        out.byteswap()
+    return out.tobytes()
+
+
+def offsets(raw):
+    """Where each line begins, u32."""
+    return little("I", [0] + [i + 1 for i, c in enumerate(raw) if c == 10][:-1])
+
+
+def lengths(raw):
+    """The bytes of each line, u8."""
+    return bytes(min(len(line), 255) for line in raw.split(b"\n")[:-1])
+
+
+def zone(raw):
+    """(times, types, offset of each type) of the 64-bit part of a TZif file (RFC 8536)."""
+    isut, isstd, leap, ntimes, ntypes, nchars = struct.unpack_from(">6I", raw, 20)
+    pos = 44 + ntimes * 5 + ntypes * 6 + nchars + leap * 8 + isstd + isut
+    ntimes, ntypes = struct.unpack_from(">2I", raw, pos + 32)
+    pos += 44
+    times = struct.unpack_from(">%dq" % ntimes, raw, pos)
+    types = raw[pos + 8 * ntimes:pos + 9 * ntimes]
+    return times, types, [struct.unpack_from(">i", raw, pos + 9 * ntimes + 6 * k)[0] for k in range(ntypes)]
+
+
+def zones(directory):
+    """All zones below a directory, in the order of their names."""
+    for top, dirs, files in os.walk(directory):
+        dirs.sort()
+        for name in sorted(files):
+            with open(os.path.join(top, name), "rb") as f:
+                raw = f.read()
+            if raw[:4] == b"TZif" and raw[4:5] >= b"2":
+                yield zone(raw)
+
+
+def transitions(directory):
+    """When clocks are changed, i64, zone after zone."""
+    return little("q", [t for times, _, _ in zones(directory) for t in times])
+
+
+def differences(directory):
+    """The seconds from UTC after each change, i32."""
+    return little("i", [seconds[k] for _, types, seconds in zones(directory) for k in types])
+
+
 def main(what, source, out):
-    raw = open(source, "rb").read()
-    data = {"pcm": pcm, "grid": grid, "words": lambda r: r}[what](raw)
+    if os.path.isdir(source):
+        data = {"transitions": transitions, "zones": differences}[what](source)
+    else:
+        with open(source, "rb") as f:
+            data = {"pcm": pcm, "grid": grid, "shifts": shifts, "words": bytes, "offsets": offsets, "lengths": lengths}[what](f.read())
     tmp = "%s.%d" % (out, os.getpid())
     with open(tmp, "wb") as f:
         f.write(data)
