@@ -1,7 +1,7 @@
 """What the programs of tests/bench share: a directory to work in, and the file systems that they measure beside each other.
 
 The systems are a directory of ext4 (or whatever the work directory is on), others that a user might choose, the three kinds of one
-spillfs mount, and the columns of a second one, by passthrough.
+spillfs mount, the columns of a second one, by passthrough, and scratch/ of a third.
 
 Each system has a directory `dir` for the benchmark's files, cold() after which neither the kernel nor a daemon of it
 knows their contents, and close(). A system that this machine lacks is left out, and missing() says what to install."""
@@ -191,8 +191,22 @@ class Kind(Native):
         self.dir = os.path.join(self.spill.mnt, self.kind, "bench")
         os.makedirs(self.dir, exist_ok=True)
 
+    def cold(self):
+        self.spill.umount()
+        self.spill.mount()
+
     def daemons(self):
         return [self.spill.pid]
+
+
+class Scratch(Kind):
+    """scratch/, of a mount of its own: what is measured there is gone with the mount, so that it is never mounted anew between two rows."""
+
+    def __init__(self, spill):
+        super().__init__(spill, "scratch")
+
+    def cold(self):
+        pass
 
 
 class Memory:
