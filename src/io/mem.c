@@ -1,6 +1,5 @@
 /*
- * A disk in memory, for tests: its directories, and the files that are open in them. Directories are entries without an inode; every
- * name is a full path, and the entries are one list.
+ * A disk in memory, for tests: its names, and the files that are open.
  *
  * Invariants: (1) an inode lives while it has a name, now or on the disk, or is open; (2) `durable` are the names as their directories
  * were synced last; (3) a handle that was opened before the power was cut changes nothing and reads nothing.
@@ -11,8 +10,8 @@
 #include <string.h>
 
 #include "io/io.h"
+#include "io/names.h"
 #include "io/pages.h"
-#include "util/err.h"
 #include "util/lock.h"
 
 #define MEM_SPACE ((uint64_t)1 << 40)
@@ -27,17 +26,11 @@ struct mem_inode {
 	struct mem_file *locker; /* io_lock */
 };
 
-struct mem_entry {
-	struct mem_entry *next;
-	struct mem_inode *inode; /* NULL: a directory */
-	char name[];
-};
-
 struct mem_disk {
-	struct lock lock; /* the entries and nhandles */
+	struct lock lock; /* the names and nhandles */
 	unsigned nhandles;
 	atomic_uint cuts; /* how often the power was cut */
-	struct mem_entry *entries, *durable;
+	struct names now, durable; /* of struct mem_inode */
 	struct pages_space space;
 };
 
@@ -302,52 +295,6 @@ static int dir_enter(struct io_dir *dir, struct mem_disk **out)
 	return 0;
 }
 
-static bool is_root(const char *name)
-{
-	return strcmp(name, ".") == 0 || !*name;
-}
-
-static struct mem_entry **entry_slot(struct mem_disk *d, const char *name)
-{
-	struct mem_entry **p = &d->entries;
-
-	while (*p && strcmp((*p)->name, name))
-		p = &(*p)->next;
-	return p;
-}
-
-/* The length of the directory part; 0 in the root. */
-static size_t parent_len(const char *name)
-{
-	const char *slash = strrchr(name, '/');
-
-	return slash ? (size_t)(slash - name) : 0;
-}
-
-static int check_parent_locked(struct mem_disk *d, const char *name)
-{
-	size_t n = parent_len(name);
-
-	if (n == 0)
-		return 0;
-	for (struct mem_entry *e = d->entries; e; e = e->next)
-		if (strncmp(e->name, name, n) == 0 && !e->name[n])
-			return e->inode ? -ENOTDIR : 0;
-	return -ENOENT;
-}
-
-/* inode: NULL for a directory; the entry takes over the caller's reference. */
-static struct mem_entry *entry_new(const char *name, struct mem_inode *inode)
-{
-	struct mem_entry *e = calloc(1, sizeof(*e) + strlen(name) + 1);
-
-	if (!e)
-		return NULL;
-	memcpy(e->name, name, strlen(name) + 1);
-	e->inode = inode;
-	return e;
-}
-
 static struct mem_inode *inode_new(struct mem_disk *d)
 {
 	struct mem_inode *m = calloc(1, sizeof(*m));
@@ -360,71 +307,49 @@ static struct mem_inode *inode_new(struct mem_disk *d)
 	return m;
 }
 
-static void entries_free(struct mem_entry *e, bool users)
+static void names_free(struct names *names, bool users)
 {
-	while (e) {
-		struct mem_entry *next = e->next;
+	struct mem_inode *m;
 
-		if (e->inode)
-			inode_put(e->inode, users);
-		free(e);
-		e = next;
-	}
+	while ((m = names_take_any(names)))
+		inode_put(m, users);
+	names_fini(names);
 }
 
-/* Where a file should be. */
-static int is_directory(const char *name)
+static int make_file_locked(struct mem_disk *d, const char *name, struct mem_inode **out)
 {
-	return err_corrupt(name, 0, "it is a directory, not a regular file");
-}
+	struct mem_inode *m = inode_new(d);
+	int err = m ? names_add(&d->now, name, m) : -ENOMEM;
 
-static int entry_find_or_make_locked(struct mem_disk *d, const char *name, unsigned flags, bool is_file,
-				     struct mem_entry **out)
-{
-	struct mem_entry **slot = entry_slot(d, name);
-	struct mem_inode *m = NULL;
-	int err;
-
-	if (*slot) {
-		if (flags & IO_EXCL)
-			return -EEXIST;
-		if (!is_file != !(*slot)->inode)
-			return is_file ? is_directory(name) : err_corrupt(name, 0, "it is a regular file, not a directory");
-		*out = *slot;
-		return 0;
-	}
-	if (!(flags & IO_CREATE))
-		return -ENOENT;
-	err = check_parent_locked(d, name);
-	if (err)
-		return err;
-	if (is_file && !(m = inode_new(d)))
-		return -ENOMEM;
-	*slot = entry_new(name, m);
-	if (!*slot) {
-		if (m)
-			inode_put(m, true);
-		return -ENOMEM;
-	}
-	*out = *slot;
-	return 0;
+	if (!err)
+		*out = m;
+	else if (m)
+		inode_put(m, true);
+	return err;
 }
 
 /* With a reference for a handle. */
 static int open_inode_locked(struct mem_disk *d, const char *name, unsigned flags, struct mem_inode **out)
 {
-	struct mem_entry *e;
+	struct mem_inode *m = NULL;
+	void *found;
 	int err;
 
 	if (flags & IO_UNNAMED) {
 		*out = inode_new(d);
 		return *out ? 0 : -ENOMEM;
 	}
-	err = entry_find_or_make_locked(d, name, flags, true, &e);
+	if ((flags & IO_EXCL) && names_find(&d->now, name))
+		return -EEXIST;
+	err = names_file(&d->now, name, &found);
+	if (!err)
+		m = found;
+	else if (err == -ENOENT && (flags & IO_CREATE))
+		err = make_file_locked(d, name, &m);
 	if (err)
 		return err;
-	inode_ref(e->inode, true);
-	*out = e->inode;
+	inode_ref(m, true);
+	*out = m;
 	return 0;
 }
 
@@ -462,161 +387,58 @@ static int mem_dir_open(struct io_dir *dir, const char *name, unsigned flags, st
 
 static int mem_dir_unlink(struct io_dir *dir, const char *name)
 {
-	struct mem_entry **slot, *e;
+	struct mem_disk *d;
+	void *file;
+	int err = dir_enter(dir, &d);
+
+	if (err)
+		return err;
+	err = names_remove(&d->now, name, &file);
+	lock_release(&d->lock);
+	if (!err)
+		inode_put(file, true);
+	return err;
+}
+
+static int mem_dir_rename(struct io_dir *dir, const char *from, const char *to)
+{
+	void *replaced = NULL;
 	struct mem_disk *d;
 	int err = dir_enter(dir, &d);
 
 	if (err)
 		return err;
-	slot = entry_slot(d, name);
-	e = *slot;
-	if (!e)
-		err = -ENOENT;
-	else if (!e->inode)
-		err = is_directory(name);
-	else
-		*slot = e->next;
+	err = names_rename(&d->now, from, to, &replaced);
 	lock_release(&d->lock);
-	if (err)
-		return err;
-	inode_put(e->inode, true);
-	free(e);
-	return 0;
-}
-
-/* Renames a file, not a directory. */
-static int mem_rename_locked(struct mem_disk *d, const char *from, struct mem_entry *to,
-			     struct mem_inode **old)
-{
-	struct mem_entry **slot = entry_slot(d, from), *e = *slot;
-	struct mem_entry **over = entry_slot(d, to->name);
-	int err = check_parent_locked(d, to->name);
-
-	if (!e)
-		return -ENOENT;
-	if (err)
-		return err;
-	if (!e->inode)
-		return -EOPNOTSUPP;
-	if (*over && !(*over)->inode)
-		return is_directory(to->name);
-	to->inode = e->inode;
-	if (*over) {
-		*old = (*over)->inode;
-		(*over)->inode = e->inode;
-		free(to);
-	} else {
-		to->next = d->entries;
-		d->entries = to;
-	}
-	slot = entry_slot(d, from);
-	*slot = e->next;
-	free(e);
-	return 0;
-}
-
-static int mem_dir_rename(struct io_dir *dir, const char *from, const char *to)
-{
-	struct mem_entry *e = entry_new(to, NULL);
-	struct mem_inode *old = NULL;
-	struct mem_disk *d;
-	int err;
-
-	if (!e)
-		return -ENOMEM;
-	err = dir_enter(dir, &d);
-	if (err) {
-		free(e);
-		return err;
-	}
-	if (strcmp(from, to) == 0) {
-		err = *entry_slot(d, from) ? 0 : -ENOENT;
-		free(e);
-	} else {
-		err = mem_rename_locked(d, from, e, &old);
-		if (err)
-			free(e);
-	}
-	lock_release(&d->lock);
-	if (old)
-		inode_put(old, true);
+	if (replaced)
+		inode_put(replaced, true);
 	return err;
 }
 
 static int mem_dir_mkdir(struct io_dir *dir, const char *name)
 {
-	struct mem_entry *e;
 	struct mem_disk *d;
-	int err;
-
-	if (is_root(name))
-		return 0;
-	err = dir_enter(dir, &d);
-	if (err)
-		return err;
-	err = entry_find_or_make_locked(d, name, IO_CREATE, false, &e);
-	lock_release(&d->lock);
-	return err;
-}
-
-static int check_dir_locked(struct mem_disk *d, const char *name)
-{
-	struct mem_entry *e = *entry_slot(d, name);
-
-	if (is_root(name))
-		return 0;
-	return !e ? -ENOENT : e->inode ? -ENOTDIR : 0;
-}
-
-static bool is_in(const struct mem_entry *e, const char *dir)
-{
-	size_t len = is_root(dir) ? 0 : strlen(dir);
-
-	return parent_len(e->name) == len && strncmp(e->name, dir, len) == 0;
-}
-
-static int list_locked(struct mem_disk *d, const char *name, char ***out, size_t *n_out)
-{
-	size_t skip = is_root(name) ? 0 : strlen(name) + 1;
-
-	for (struct mem_entry *e = d->entries; e; e = e->next) {
-		char **grown, *copy;
-
-		if (!is_in(e, name))
-			continue;
-		grown = realloc(*out, (*n_out + 1) * sizeof(**out));
-		copy = grown ? strdup(e->name + skip) : NULL;
-		if (grown)
-			*out = grown;
-		if (!copy)
-			return -ENOMEM;
-		(*out)[(*n_out)++] = copy;
-	}
-	return 0;
-}
-
-/* The names are copied first, since each() may change the directory. */
-static int mem_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name),
-			void *ctx)
-{
-	char **names = NULL;
-	struct mem_disk *d;
-	size_t n = 0;
 	int err = dir_enter(dir, &d);
 
 	if (err)
 		return err;
-	err = check_dir_locked(d, name);
-	if (!err)
-		err = list_locked(d, name, &names, &n);
+	err = names_mkdir(&d->now, name);
 	lock_release(&d->lock);
-	for (size_t i = 0; i < n; i++) {
-		if (!err)
-			err = each(ctx, names[i]);
-		free(names[i]);
-	}
-	free(names);
 	return err;
+}
+
+static int mem_dir_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name), void *ctx)
+{
+	struct mem_disk *d;
+	char **list;
+	size_t n;
+	int err = dir_enter(dir, &d);
+
+	if (err)
+		return err;
+	err = names_list(&d->now, name, &list, &n);
+	lock_release(&d->lock);
+	return err ? err : names_tell(list, n, each, ctx);
 }
 
 static int mem_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
@@ -646,61 +468,57 @@ static void mem_dir_close(struct io_dir *dir)
 	free(dir);
 	if (!last)
 		return;
-	entries_free(d->entries, true);
-	entries_free(d->durable, false);
+	names_free(&d->now, true);
+	names_free(&d->durable, false);
 	lock_fini(&d->lock);
 	free(d);
 }
 
 /* ---- durability of names ---- */
 
-/* Adds one more name of the entry's inode in front of *list. */
-static int entry_copy(const struct mem_entry *e, struct mem_entry **list, bool user)
+/* One more name of what n is. */
+static int name_copy(const struct name *n, struct names *to, bool user)
 {
-	struct mem_entry *copy = entry_new(e->name, e->inode);
+	int err = names_put(to, n->path, n->file);
 
-	if (!copy)
-		return -ENOMEM;
-	if (copy->inode)
-		inode_ref(copy->inode, user);
-	copy->next = *list;
-	*list = copy;
-	return 0;
+	if (!err && n->file)
+		inode_ref(n->file, user);
+	return err;
 }
 
-/* Moves the entries of a directory from one list to another. */
-static void entries_move(struct mem_entry **from, const char *dir, struct mem_entry **to)
+static void name_forget(struct names *names, struct name *n, bool user)
 {
-	while (*from) {
-		struct mem_entry *e = *from;
+	struct mem_inode *m = n->file;
 
-		if (!is_in(e, dir)) {
-			from = &e->next;
-			continue;
-		}
-		*from = e->next;
-		e->next = *to;
-		*to = e;
+	names_drop(names, n);
+	if (m)
+		inode_put(m, user);
+}
+
+/* Takes the durable names of a directory that stand for something else by now, or nothing. */
+static void forget_stale_locked(struct mem_disk *d, const char *dir)
+{
+	for (struct name *n = names_next(&d->durable, NULL), *next; n; n = next) {
+		struct name *is = names_find(&d->now, n->path);
+
+		next = names_next(&d->durable, n);
+		if (names_is_in(n, dir) && (!is || is->file != n->file))
+			name_forget(&d->durable, n, false);
 	}
 }
 
 static int mem_dir_sync(struct io_dir *dir, const char *name)
 {
-	struct mem_entry *fresh = NULL, *old = NULL;
 	struct mem_disk *d;
 	int err = dir_enter(dir, &d);
 
 	if (err)
 		return err;
-	err = check_dir_locked(d, name);
-	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
-		err = is_in(e, name) ? entry_copy(e, &fresh, false) : 0;
-	if (!err) {
-		entries_move(&d->durable, name, &old);
-		entries_move(&fresh, name, &d->durable);
-	}
-	entries_free(old, false);
-	entries_free(fresh, false);
+	err = names_check_dir(&d->now, name);
+	if (!err)
+		forget_stale_locked(d, name);
+	for (struct name *n = names_next(&d->now, NULL); n && !err; n = names_next(&d->now, n))
+		err = names_is_in(n, name) && !names_find(&d->durable, n->path) ? name_copy(n, &d->durable, false) : 0;
 	lock_release(&d->lock);
 	return err;
 }
@@ -719,46 +537,48 @@ static uint64_t seed_for(uint64_t seed, const char *name, size_t len)
 /* Does a directory come out of a cut of the power with the names that it has, synced or not? */
 static bool keeps_names(const char *name, uint64_t seed)
 {
-	return seed_for(seed, name, parent_len(name)) >> 40 & 1;
+	const char *slash = strrchr(name, '/');
+
+	return seed_for(seed, name, slash ? (size_t)(slash - name) : 0) >> 40 & 1;
 }
 
-/* Drops the names whose directory is gone. */
+/* Drops the names whose directory is gone, until there is none: one may have been a directory itself. */
 static void drop_orphans(struct mem_disk *d)
 {
-	for (struct mem_entry **p = &d->entries; *p;) {
-		struct mem_entry *e = *p;
+	bool again = true;
 
-		if (!check_parent_locked(d, e->name)) {
-			p = &e->next;
-			continue;
+	while (again) {
+		again = false;
+		for (struct name *n = names_next(&d->now, NULL), *next; n; n = next) {
+			next = names_next(&d->now, n);
+			if (!names_check_parent(&d->now, n->path))
+				continue;
+			name_forget(&d->now, n, true);
+			again = true;
 		}
-		*p = e->next;
-		e->next = NULL;
-		entries_free(e, true);
-		p = &d->entries; /* it may have been one itself */
 	}
 }
 
 static int names_revert(struct mem_disk *d, uint64_t seed)
 {
-	struct mem_entry *left = NULL;
+	struct names left = { 0 };
 	int err = 0;
 
-	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
-		err = keeps_names(e->name, seed) ? entry_copy(e, &left, true) : 0;
-	for (struct mem_entry *e = d->durable; e && !err; e = e->next)
-		err = keeps_names(e->name, seed) ? 0 : entry_copy(e, &left, true);
+	for (struct name *n = names_next(&d->now, NULL); n && !err; n = names_next(&d->now, n))
+		err = keeps_names(n->path, seed) ? name_copy(n, &left, true) : 0;
+	for (struct name *n = names_next(&d->durable, NULL); n && !err; n = names_next(&d->durable, n))
+		err = keeps_names(n->path, seed) ? 0 : name_copy(n, &left, true);
 	if (err) {
-		entries_free(left, true);
+		names_free(&left, true);
 		return err;
 	}
-	entries_free(d->entries, true);
-	entries_free(d->durable, false);
-	d->durable = NULL;
-	d->entries = left;
+	names_free(&d->now, true);
+	names_free(&d->durable, false);
+	d->now = left;
+	d->durable = (struct names){ 0 };
 	drop_orphans(d);
-	for (struct mem_entry *e = d->entries; e && !err; e = e->next)
-		err = entry_copy(e, &d->durable, false);
+	for (struct name *n = names_next(&d->now, NULL); n && !err; n = names_next(&d->now, n))
+		err = name_copy(n, &d->durable, false);
 	return err;
 }
 
@@ -771,13 +591,15 @@ int io_mem_cut_power(struct io_dir *dir, uint64_t seed)
 		return err;
 	((struct mem_dir *)dir)->cuts = atomic_fetch_add(&d->cuts, 1) + 1;
 	err = names_revert(d, seed);
-	for (struct mem_entry *e = d->entries; e; e = e->next) {
-		if (!e->inode)
+	for (struct name *n = names_next(&d->now, NULL); n; n = names_next(&d->now, n)) {
+		struct mem_inode *m = n->file;
+
+		if (!m)
 			continue;
-		lock_acquire_nested(&e->inode->lock);
-		pages_revert(&e->inode->pages, seed_for(seed, e->name, strlen(e->name)));
-		e->inode->locker = NULL;
-		lock_release(&e->inode->lock);
+		lock_acquire_nested(&m->lock);
+		pages_revert(&m->pages, seed_for(seed, n->path, strlen(n->path)));
+		m->locker = NULL;
+		lock_release(&m->lock);
 	}
 	lock_release(&d->lock);
 	return err;

@@ -47,6 +47,17 @@ struct name *names_find(const struct names *s, const char *path)
 	return s->nheads ? *slot_of(s, path, strlen(path)) : NULL;
 }
 
+struct name *names_next(const struct names *s, const struct name *n)
+{
+	size_t i = n ? (hash(n->path, strlen(n->path)) & (s->nheads - 1)) + 1 : 0;
+
+	if (n && n->next)
+		return n->next;
+	while (i < s->nheads && !s->heads[i])
+		i++;
+	return i < s->nheads ? s->heads[i] : NULL;
+}
+
 static int no_file(const char *path)
 {
 	return err_corrupt(path, 0, "it is a directory, not a regular file");
@@ -72,7 +83,7 @@ static size_t parent_len(const char *path)
 	return slash ? (size_t)(slash - path) : 0;
 }
 
-static int check_parent(const struct names *s, const char *path)
+int names_check_parent(const struct names *s, const char *path)
 {
 	size_t len = parent_len(path);
 	struct name *n = len && s->nheads ? *slot_of(s, path, len) : NULL;
@@ -103,17 +114,12 @@ static int grow(struct names *s)
 	return 0;
 }
 
-int names_add(struct names *s, const char *path, void *file)
+int names_put(struct names *s, const char *path, void *file)
 {
-	int err = check_parent(s, path);
+	int err = s->n >= s->nheads ? grow(s) : 0;
 	size_t len = strlen(path);
-	struct name *n;
+	struct name *n = err ? NULL : malloc(sizeof(*n) + len + 1);
 
-	if (!err && s->n >= s->nheads)
-		err = grow(s);
-	if (err)
-		return err;
-	n = malloc(sizeof(*n) + len + 1);
 	if (!n)
 		return -ENOMEM;
 	*n = (struct name){ .file = file };
@@ -121,6 +127,20 @@ int names_add(struct names *s, const char *path, void *file)
 	*slot_of(s, path, len) = n;
 	s->n++;
 	return 0;
+}
+
+int names_add(struct names *s, const char *path, void *file)
+{
+	int err = names_check_parent(s, path);
+
+	return err ? err : names_put(s, path, file);
+}
+
+void names_drop(struct names *s, struct name *n)
+{
+	*slot_of(s, n->path, strlen(n->path)) = n->next;
+	s->n--;
+	free(n);
 }
 
 int names_mkdir(struct names *s, const char *path)
@@ -136,16 +156,13 @@ int names_mkdir(struct names *s, const char *path)
 
 int names_remove(struct names *s, const char *path, void **out)
 {
-	int err = names_file(s, path, out);
-	struct name **slot, *n;
+	struct name *n = names_find(s, path);
+	int err = n && n->file ? 0 : n || is_root(path) ? no_file(path) : -ENOENT;
 
 	if (err)
 		return err;
-	slot = slot_of(s, path, strlen(path));
-	n = *slot;
-	*slot = n->next;
-	free(n);
-	s->n--;
+	*out = n->file;
+	names_drop(s, n);
 	return 0;
 }
 
@@ -170,7 +187,7 @@ int names_rename(struct names *s, const char *from, const char *to, void **repla
 {
 	struct name *n = names_find(s, from), *over = names_find(s, to);
 	void *file;
-	int err = n ? check_parent(s, to) : -ENOENT;
+	int err = n ? names_check_parent(s, to) : -ENOENT;
 
 	if (!err && !n->file)
 		err = -EOPNOTSUPP;
@@ -214,17 +231,30 @@ static void free_list(char **list, size_t n)
 	free(list);
 }
 
+bool names_is_in(const struct name *n, const char *dir)
+{
+	size_t len = is_root(dir) ? 0 : strlen(dir);
+
+	return parent_len(n->path) == len && strncmp(n->path, dir, len) == 0;
+}
+
+int names_check_dir(const struct names *s, const char *dir)
+{
+	struct name *n = names_find(s, dir);
+
+	if (is_root(dir))
+		return 0;
+	return !n ? -ENOENT : n->file ? -ENOTDIR : 0;
+}
+
 int names_list(const struct names *s, const char *dir, char ***out, size_t *n_out)
 {
-	size_t len = is_root(dir) ? 0 : strlen(dir), skip = len ? len + 1 : 0, n = 0;
-	struct name *d = names_find(s, dir);
+	size_t skip = is_root(dir) ? 0 : strlen(dir) + 1, n = 0;
 	char **list = NULL;
-	int err = !len ? 0 : !d ? -ENOENT : d->file ? -ENOTDIR : 0;
+	int err = names_check_dir(s, dir);
 
-	for (size_t i = 0; i < s->nheads; i++)
-		for (struct name *e = s->heads[i]; e && !err; e = e->next)
-			if (parent_len(e->path) == len && strncmp(e->path, dir, len) == 0)
-				err = list_add(&list, &n, e->path + skip);
+	for (struct name *e = names_next(s, NULL); e && !err; e = names_next(s, e))
+		err = names_is_in(e, dir) ? list_add(&list, &n, e->path + skip) : 0;
 	if (err) {
 		free_list(list, n);
 		return err;

@@ -25,10 +25,21 @@ struct names {
 void names_fini(struct names *s); /* there may be some */
 
 struct name *names_find(const struct names *s, const char *path);
+/* The one behind n, in no order, or the first; NULL: there is none. n may be removed then. */
+struct name *names_next(const struct names *s, const struct name *n);
+bool names_is_in(const struct name *n, const char *dir);
+/* Can a name stand there? -ENOENT, -ENOTDIR: its directory is none. */
+int names_check_parent(const struct names *s, const char *path);
+/* The same of a directory itself. */
+int names_check_dir(const struct names *s, const char *dir);
 /* The file of that name: -ENOENT, -EUCLEAN. */
 int names_file(const struct names *s, const char *path, void **out);
-/* -ENOENT, -ENOTDIR: of the directory that it would stand in; -ENOMEM. The name is not there yet. */
+/* The name is not there yet; names_check_parent's errors, -ENOMEM. */
 int names_add(struct names *s, const char *path, void *file);
+/* The same, whatever its directory is; file NULL: a directory. */
+int names_put(struct names *s, const char *path, void *file);
+/* Takes it, whatever it is. */
+void names_drop(struct names *s, struct name *n);
 /* 0 if it is there. */
 int names_mkdir(struct names *s, const char *path);
 /* Takes the name of a file, which is *out. */

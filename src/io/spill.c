@@ -205,10 +205,12 @@ static int find_or_add_locked(struct spill_dir *d, const char *name, unsigned fl
 {
 	bool unnamed = flags & IO_UNNAMED;
 	void *found;
-	int err = unnamed ? -ENOENT : names_file(&d->names, name, &found);
+	int err = -ENOENT;
 
-	if (!err && (flags & IO_CREATE) && (flags & IO_EXCL))
+	if (!unnamed && (flags & IO_CREATE) && (flags & IO_EXCL) && names_find(&d->names, name))
 		return -EEXIST;
+	if (!unnamed)
+		err = names_file(&d->names, name, &found);
 	if (err == -ENOENT && *fresh) {
 		err = unnamed ? 0 : names_add(&d->names, name, *fresh);
 		if (err)
