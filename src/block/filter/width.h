@@ -1,22 +1,22 @@
 /*
- * The functions of struct ints for integers of BITS bits, once more for each inclusion: ints.c defines BITS. All loops over a group are of a
- * constant length and without branches, so that compilers make vectors of them.
+ * The functions of struct ints for integers of BITS bits, once more for each inclusion: ints.c defines BITS, and for which processors they are:
+ * FOR, an attribute, and FOR_NAME. All loops over a group are of a constant length and without branches, so that compilers make vectors of them.
  *
  * Packed, integer i of a group is in row i / LANES of lane i % LANES, and a lane's integers stand one behind another in its words,
  * lowest bits first; word w of lane l is at w * LANES + l.
  */
 #define JOIN2(a, b, c) a##b##c
 #define JOIN(a, b, c) JOIN2(a, b, c)
-#define NAME(what) JOIN(what, _, BITS)
-#define UINT NAME(uint)
-#define INT NAME(sint)
+#define NAME(what) JOIN(what, BITS, FOR_NAME)
+#define UINT NAME(uint_)
+#define INT NAME(sint_)
 #define ROWS ((unsigned)BITS)
 #define LANES (FILTER_GROUP / BITS)
 
 typedef JOIN(uint, BITS, _t) __attribute__((may_alias)) UINT;
 typedef JOIN(int, BITS, _t) __attribute__((may_alias)) INT;
 
-static void NAME(delta)(void *group, size_t n, uint64_t *before)
+FOR static void NAME(delta_)(void *group, size_t n, uint64_t *before)
 {
 	UINT *restrict v = group, last = (UINT)*before, next = n ? v[n - 1] : last;
 
@@ -27,7 +27,7 @@ static void NAME(delta)(void *group, size_t n, uint64_t *before)
 	*before = next;
 }
 
-static void NAME(undelta)(void *group, size_t n, uint64_t *before)
+FOR static void NAME(undelta_)(void *group, size_t n, uint64_t *before)
 {
 	UINT *restrict v = group, sum = (UINT)*before;
 
@@ -38,7 +38,7 @@ static void NAME(undelta)(void *group, size_t n, uint64_t *before)
 	*before = sum;
 }
 
-static void NAME(zigzag)(void *group)
+FOR static void NAME(zigzag_)(void *group)
 {
 	UINT *restrict v = group;
 
@@ -46,7 +46,7 @@ static void NAME(zigzag)(void *group)
 		v[i] = (UINT)((UINT)(v[i] << 1) ^ (UINT)(0 - (UINT)(v[i] >> (BITS - 1))));
 }
 
-static void NAME(unzigzag)(void *group)
+FOR static void NAME(unzigzag_)(void *group)
 {
 	UINT *restrict v = group;
 
@@ -54,7 +54,7 @@ static void NAME(unzigzag)(void *group)
 		v[i] = (UINT)((UINT)(v[i] >> 1) ^ (UINT)(0 - (UINT)(v[i] & 1)));
 }
 
-static unsigned NAME(measure)(const void *group, uint64_t *least_out)
+FOR static unsigned NAME(measure_)(const void *group, uint64_t *least_out)
 {
 	const INT *restrict v = group;
 	INT least = v[0];
@@ -70,7 +70,7 @@ static unsigned NAME(measure)(const void *group, uint64_t *least_out)
 	return above ? 64 - (unsigned)__builtin_clzll(above) : 0;
 }
 
-static void NAME(pack)(const void *group, uint64_t least, unsigned bits, void *out)
+FOR static void NAME(pack_)(const void *group, uint64_t least, unsigned bits, void *out)
 {
 	const UINT *restrict v = group;
 	UINT word[LANES] = { 0 }, low = (UINT)least;
@@ -91,7 +91,7 @@ static void NAME(pack)(const void *group, uint64_t least, unsigned bits, void *o
 	}
 }
 
-static void NAME(unpack)(const void *in, uint64_t least, unsigned bits, void *group)
+FOR static void NAME(unpack_)(const void *in, uint64_t least, unsigned bits, void *group)
 {
 	UINT *restrict v = group, word[LANES] = { 0 }, low = (UINT)least, mask = (UINT)(bits ? (UINT)~(UINT)0 >> (BITS - bits) : 0);
 	const uint8_t *from = in;
@@ -103,10 +103,11 @@ static void NAME(unpack)(const void *in, uint64_t least, unsigned bits, void *gr
 		for (unsigned l = 0; l < LANES; l++)
 			value[l] = left ? (UINT)(word[l] >> (BITS - left)) : 0;
 		if (left < bits) {
-			memcpy(word, from, sizeof(word));
-			from += sizeof(word);
-			for (unsigned l = 0; l < LANES; l++)
+			for (unsigned l = 0; l < LANES; l++) {
+				memcpy(&word[l], from + l * sizeof(UINT), sizeof(UINT)); /* all at once would go through memory */
 				value[l] |= (UINT)(word[l] << left);
+			}
+			from += sizeof(word);
 			left += BITS;
 		}
 		left -= bits;
@@ -115,7 +116,7 @@ static void NAME(unpack)(const void *in, uint64_t least, unsigned bits, void *gr
 	}
 }
 
-static void NAME(narrow8)(const void *wide, void *group)
+FOR static void NAME(narrow8_)(const void *wide, void *group)
 {
 	const uint64_t *restrict from = wide;
 	UINT *restrict v = group;
@@ -124,7 +125,7 @@ static void NAME(narrow8)(const void *wide, void *group)
 		v[i] = (UINT)from[i];
 }
 
-static void NAME(narrow4)(const void *wide, void *group)
+FOR static void NAME(narrow4_)(const void *wide, void *group)
 {
 	const uint32_t *restrict from = wide;
 	UINT *restrict v = group;
@@ -133,7 +134,7 @@ static void NAME(narrow4)(const void *wide, void *group)
 		v[i] = (UINT)from[i];
 }
 
-static void NAME(to_f64)(const void *group, double divisor, void *out)
+FOR static void NAME(to_f64_)(const void *group, double divisor, void *out)
 {
 	const INT *restrict v = group;
 	double *restrict to = out;
@@ -142,7 +143,7 @@ static void NAME(to_f64)(const void *group, double divisor, void *out)
 		to[i] = (double)v[i] / divisor;
 }
 
-static void NAME(to_f32)(const void *group, double divisor, void *out)
+FOR static void NAME(to_f32_)(const void *group, double divisor, void *out)
 {
 	const INT *restrict v = group;
 	float *restrict to = out;
@@ -151,9 +152,9 @@ static void NAME(to_f32)(const void *group, double divisor, void *out)
 		to[i] = (float)((double)v[i] / divisor);
 }
 
-static const struct ints NAME(ints) = {
-	NAME(delta), NAME(undelta), NAME(zigzag), NAME(unzigzag), NAME(measure), NAME(pack), NAME(unpack),
-	NAME(narrow8), NAME(narrow4), NAME(to_f64), NAME(to_f32),
+static const struct ints NAME(ints_) = {
+	NAME(delta_), NAME(undelta_), NAME(zigzag_), NAME(unzigzag_), NAME(measure_), NAME(pack_), NAME(unpack_),
+	NAME(narrow8_), NAME(narrow4_), NAME(to_f64_), NAME(to_f32_),
 };
 
 #undef JOIN2
