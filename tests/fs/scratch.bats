@@ -68,6 +68,7 @@ fill_all_kinds() {
 	local before
 	before=$(stats_number spillfs_commits_total)
 	[ -n "$before" ]
+	eq "$(stats_number spillfs_scratch_inodes)" 1
 	"$PYTHON" - "$S" <<-'EOF'
 		import os, sys
 		d = os.open(sys.argv[1], os.O_RDONLY)
@@ -81,6 +82,7 @@ fill_all_kinds() {
 		os.fsync(d)
 	EOF
 	eq "$(stats_number spillfs_commits_total)" "$before"
+	eq "$(stats_number spillfs_scratch_inodes)" 4
 	"$SPILLCTL" commit "$MNT"
 	eq "$(stats_number spillfs_layers_sealed_total)" 0
 }

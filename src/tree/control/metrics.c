@@ -60,7 +60,8 @@ static void put_gauge(FILE *f, const char *name, const char *help, uint64_t valu
 	fprintf(f, "%s %" PRIu64 "\n", name, value);
 }
 
-static void put_memory(FILE *f, const struct account *a)
+/* Each store has an account of its own. */
+static void put_memory(FILE *f, const struct tree *t)
 {
 	static const char *const parts[] = {
 		[ACCOUNT_BLOCKS] = "blocks", [ACCOUNT_INODES] = "inodes", [ACCOUNT_ARRAYS] = "arrays",
@@ -69,7 +70,8 @@ static void put_memory(FILE *f, const struct account *a)
 
 	put_head(f, "spillfs_memory_bytes", "gauge", "Bytes of memory that -o cache bounds, by what they hold");
 	for (size_t i = 0; i < ACCOUNT_NPARTS; i++)
-		fprintf(f, "spillfs_memory_bytes{holds=\"%s\"} %zu\n", parts[i], account_held(a, i));
+		fprintf(f, "spillfs_memory_bytes{holds=\"%s\"} %zu\n", parts[i],
+			account_held(&t->store->account, i) + (t->scratch ? account_held(&t->scratch->store->account, i) : 0));
 }
 
 static void put_store(FILE *f, struct tree *t)
@@ -103,6 +105,16 @@ static void put_store(FILE *f, struct tree *t)
 		  atomic_load(&s->read_only));
 	put_head(f, "spillfs_backing", "info", "How the store's files are read and written, and why");
 	fprintf(f, "spillfs_backing_info{way=\"%s\",why=\"%s\"} 1\n", way, why);
+}
+
+static void put_scratch(FILE *f, struct store *s)
+{
+	uint64_t inodes = 0;
+
+	meta_lock(s->meta);
+	meta_inode_count_locked(s->meta, &inodes);
+	meta_unlock(s->meta);
+	put_gauge(f, "spillfs_scratch_inodes", "Inodes in scratch/", inodes);
 }
 
 /* All kinds together. */
@@ -140,8 +152,10 @@ char *control_stats_text(struct tree *t)
 	put_backing(f, "uncached", STATS_UNCACHED);
 	put_backing(f, "buffered", STATS_BUFFERED);
 	put_ratio(f);
-	put_memory(f, &t->store->account);
+	put_memory(f, t);
 	put_store(f, t);
+	if (t->scratch)
+		put_scratch(f, t->scratch->store);
 	fputs("# EOF\n", f);
 	if (fclose(f)) {
 		free(text);
