@@ -84,6 +84,7 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_BLOCK_SIZE "user.spillfs.block_size" /* bytes, decimal; -EOPNOTSUPP: over 1 GiB is stored in other blocks */
 #define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "auto", "zstd:1".."zstd:19", "zstd:-7".."zstd:-1", "pack", "none" */
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle", other steps: "delta+pack" */
+#define SPILLFS_XATTR_CONSUME "user.spillfs.consume"       /* "1": what is read in order is freed; "0" */
 
 /* Bounds of a directory, for root and the user who runs the daemon to set (-EPERM): what all files below it together may hold, bytes with
  * K, M, G or T behind them. -ENOTDIR; -EINVAL: no size, or 0. Writes beyond it get EDQUOT, statfs shows it. Not listed by listxattr. */

@@ -97,10 +97,18 @@ static int parse_filter(const char *v, struct settings *s)
 	return 0;
 }
 
+static int parse_consume(const char *v, struct settings *s)
+{
+	if (strcmp(v, "0") && strcmp(v, "1"))
+		return -EINVAL;
+	s->consume = *v == '1';
+	return 0;
+}
+
 struct setting {
 	const char *name;
 	int (*parse)(const char *value, struct settings *s);
-	bool storage; /* how an array is stored, not what it is */
+	bool storage; /* how an array is stored or read, not what it is */
 };
 
 /* The shape stands before the order, which is a part of it. */
@@ -112,6 +120,7 @@ static const struct setting settings[] = {
 	{ SPILLFS_XATTR_BLOCK_SIZE, parse_block_size, true },
 	{ SPILLFS_XATTR_CODEC, parse_codec, true },
 	{ SPILLFS_XATTR_FILTER, parse_filter, true },
+	{ SPILLFS_XATTR_CONSUME, parse_consume, true },
 };
 
 static const struct setting *find(const char *name)

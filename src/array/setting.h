@@ -15,6 +15,7 @@ struct settings {
 	struct shape shape; /* with the order */
 	struct logical logical;
 	uint32_t block_bytes;      /* 0: not set */
+	bool consume;              /* readers free what they have read */
 	struct codec_params codec; /* but elem_bytes and type */
 };
 

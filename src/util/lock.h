@@ -22,6 +22,7 @@ enum lock_rank {
 	RANK_GATE,     /* store/commit: shared by a rename and by changes of names under layers/, exclusive
 	                  from staging to COMMIT; file system syncs happen under it, no reader takes it */
 	RANK_INODE,    /* tree/inode: size and data of one file (rwlock); data I/O happens under it   */
+	RANK_CONSUME,  /* tree/live/consume: how far a handle has read; memory                        */
 	RANK_META,     /* store/meta/connection: the SQLite connection and all names; statements; an fsync only
 	                  when a log of 64 MiB is folded, or the database made smaller            */
 	RANK_QUOTA,    /* tree/live/quota: what counts where; statements, where META is held          */

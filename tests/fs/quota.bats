@@ -188,3 +188,64 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	"$SPILLCTL" quota "$MNT" . | grep -q '1.0 MiB .* \.$'
 	fails_with "quota exceeded" dd if=/dev/zero of=buckets/x bs=1M count=2
 }
+
+# The bytes that the store of this mount has for a file.
+stored() { stat -c %b "$1" | awk '{ print $1 * 512 }'; }
+
+is_freed() { (( $(stored "$1") <= 4096 )); }
+
+@test "consume: what is read in order is freed behind the reader; others, jumps and small looks free nothing" {
+	noise $((16 << 20)) "$WORK/noise"
+	for kind in buckets columns layers scratch; do
+		cd "$MNT/$kind"
+		mkdir c
+		setfattr -n user.spillfs.consume -v 1 c
+		cp "$WORK/noise" c/run
+		cp "$WORK/noise" c/kept
+		eq "$(xattr c/run consume)" 1
+		# All of it is read as it was, and all of it is gone then.
+		cmp c/run "$WORK/noise"
+		# The close of a reader is not waited for; while that of a writer is on its way, a block is shown.
+		soon is_freed c/run
+		eq "$(stat -c %s c/run)" $((16 << 20))
+		cmp -n $((16 << 20)) c/run /dev/zero
+		# The end, the beginning, a reader who also writes: nothing is freed.
+		tail -c 100 c/kept >/dev/null
+		head -c 100 c/kept >/dev/null
+		dd if=c/kept of=/dev/null bs=1M skip=1 status=none
+		cat <>c/kept >/dev/null
+		if [ "$(id -u)" = 0 ]; then
+			chmod 644 c/kept
+			setpriv --reuid=1234 --regid=1234 --clear-groups cat c/kept >/dev/null
+		fi
+		(( $(stored c/kept) >= 15 << 20 ))
+		cmp -n 100 c/kept "$WORK/noise"
+		# A part is freed up to a margin behind the reader.
+		head -c $((12 << 20)) c/kept >/dev/null
+		(( $(stored c/kept) <= 9 << 20 && $(stored c/kept) >= 4 << 20 ))
+		tail -c $((4 << 20)) c/kept | cmp - <(tail -c $((4 << 20)) "$WORK/noise")
+		setfattr -n user.spillfs.consume -v 0 c/kept
+		fails_with "nvalid" setfattr -n user.spillfs.consume -v yes c/kept
+		rm -r c
+		cd "$WORK"
+	done
+}
+
+@test "consume: a merge of sorted runs keeps near the size, not twice" {
+	cd "$MNT/buckets"
+	mkdir in out
+	setfattr -n user.spillfs.consume -v 1 in
+	for k in 1 2 3 4; do
+		seq -f '%012.0f' "$k" 4 4000000 >"in/$k"
+	done
+	"$SPILLCTL" sync "$MNT"
+	"$SPILLCTL" quota "$MNT" buckets 72M
+	# (Without it there is no room for both.)
+	for k in 1 2 3 4; do setfattr -n user.spillfs.consume -v 0 in/$k; done
+	fails_with "quota exceeded" bash -c 'LC_ALL=C sort -m -S 8M -T out in/* >out/all'
+	for k in 1 2 3 4; do setfattr -n user.spillfs.consume -v 1 in/$k; done
+	LC_ALL=C sort -m -S 8M -T out in/* >out/all
+	eq "$(stat -c %s out/all)" 52000000
+	LC_ALL=C sort -c out/all
+	eq "$(tail -n 1 out/all)" 000004000000
+}

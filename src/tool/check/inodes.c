@@ -466,7 +466,7 @@ static int check_setting(struct check *c, sqlite3_value **v)
 }
 
 /* Settings that a file takes from its directory (setting.h). */
-#define INHERITED "'spillfs.block_size', 'spillfs.codec', 'spillfs.filter'"
+#define INHERITED "'spillfs.block_size', 'spillfs.codec', 'spillfs.filter', 'spillfs.consume'"
 
 #define ACLS "'" ACL_ACCESS "', '" ACL_DEFAULT "'"
 

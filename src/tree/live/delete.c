@@ -83,7 +83,7 @@ static void cut_orphan(struct inode *i)
 void live_forgetting(struct inode *i)
 {
 	leaving_expect(i);
-	if (!i->facts.nlink)
+	if (!inode_has_name(i))
 		room_free(i->tree); /* it may be the last of a deleted file */
 }
 
@@ -130,7 +130,7 @@ void live_put(struct inode *i, uint64_t n)
 		free_soon(t, freed);
 		return;
 	}
-	if (!i->facts.nlink)
+	if (!inode_has_name(i)) /* somebody may have found it meanwhile */
 		cut_orphan(i);
 	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */
 	meta_lock(m);

@@ -75,15 +75,15 @@ static int choose_mode(struct live_file *f, struct inode *i, struct tree_file_in
 
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
-	if (!err && !bound)
+	if (!err && !bound && !f->consume.on)
 		err = through_open(i, a, f->base.flags, &f->through);
 	if (!err) {
 		inode_hold_array(i);
 		info->backing = f->through.backing;
 		info->direct = info->backing ? f->through.told : acc == O_WRONLY ? info->direct || bound :
-			       acc == O_RDWR && bound && i->tree->sizes_stick && info->maps;
+			       f->consume.on || (acc == O_RDWR && bound && i->tree->sizes_stick && info->maps);
 		f->cached = !info->direct && !info->backing;
-		f->maps = info->direct && !info->backing && acc == O_RDWR;
+		f->maps = info->direct && !info->backing && acc != O_WRONLY;
 		if (has_pages(f))
 			atomic_fetch_add(&i->ncached, 1);
 		/* inode_stat says from then on that there may be data. */
@@ -98,6 +98,7 @@ static int open_file(struct live_file *f, struct inode *i, const struct tree_cal
 {
 	int flags = f->base.flags, err = flags & O_TRUNC ? empty(i, who) : 0;
 
+	consume_begin(&f->consume, i, flags, who);
 	through_make_room(i, flags);
 	if (!err)
 		err = choose_mode(f, i, info);
@@ -141,6 +142,7 @@ int live_open(struct tree *t, uint64_t ino, int flags, const struct tree_caller 
 		return -ENOMEM;
 	err = open_file(live_file_of(f), i, who, info);
 	if (err) {
+		consume_end(&live_file_of(f)->consume, i);
 		free(f);
 		return err;
 	}
@@ -228,6 +230,7 @@ static void release_file(struct tree_file *base)
 		atomic_fetch_sub(&i->nmappable, 1);
 	if (has_pages(f))
 		atomic_fetch_sub(&i->ncached, 1);
+	consume_end(&f->consume, i);
 	through_close(i, &f->through);
 	inode_let_go_array(i);
 	inode_put(i, 1);
@@ -261,6 +264,7 @@ static int read_file(struct tree_file *base, uint64_t off, size_t len, int flags
 	int err;
 
 	note_use(f);
+	consume_read(&f->consume, base->inode, off, len);
 	if (f->cached && !(flags & O_DIRECT))
 		tail_replaced(base->inode, off, len);
 	through_refresh(base->inode);

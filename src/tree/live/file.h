@@ -6,6 +6,7 @@
 
 #include "array/runs.h"
 #include "tree/file.h"
+#include "tree/live/consume.h"
 #include "tree/live/passthrough.h"
 
 struct live_file {
@@ -13,6 +14,7 @@ struct live_file {
 	bool cached;
 	bool maps;           /* around the cache, and it can be mapped */
 	atomic_bool times_stale; /* the kernel has times from before what was written */
+	struct consume consume;
 	struct through_open through;
 	atomic_bool written; /* it is not counted as a writer any more */
 	atomic_bool closed;  /* a descriptor of it was, after its last use */

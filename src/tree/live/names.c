@@ -23,10 +23,10 @@
 #include "tree/dir.h"
 #include "tree/live/kind.h"
 #include "tree/live/live.h"
+#include "tree/live/privs.h"
 #include "tree/live/quota.h"
 #include "tree/live/room.h"
 #include "tree/xattr.h"
-#include "util/cred.h"
 
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
@@ -483,20 +483,6 @@ static bool may_replace(struct inode *there, struct inode *i, const struct tree_
 					(there->facts.uid == i->facts.uid && there->facts.gid == i->facts.gid && inode_mode(there) == inode_mode(i)));
 }
 
-/* Would the kernel let the caller make a name in this directory? Where an ACL decides, only the owner is let. */
-static bool may_add_locked(struct inode *dir, const struct tree_caller *who)
-{
-	mode_t need = S_IWUSR | S_IXUSR;
-
-	if (!who->uid)
-		return true;
-	if (who->uid != dir->facts.uid && xattr_has_acl_locked(dir))
-		return false;
-	if (who->uid != dir->facts.uid)
-		need >>= who->gid == dir->facts.gid || cred_in_group(who->thread, dir->facts.gid) ? 3 : 6;
-	return (inode_mode(dir) & need) == need;
-}
-
 static int publish_locked(struct inode *parent, const char *name, struct inode *i, uint64_t old,
 			  const struct tree_caller *who, struct inode **old_out)
 {
@@ -510,7 +496,7 @@ static int publish_locked(struct inode *parent, const char *name, struct inode *
 		err = parent->facts.nlink ? 0 : -ENOENT;
 	if (!err && *old_out && ino != old && !may_replace(*old_out, i, who))
 		err = -EEXIST;
-	if (!err && !*old_out && old && !may_add_locked(parent, who))
+	if (!err && !*old_out && old && !privs_may_locked(parent, who, S_IWUSR | S_IXUSR))
 		err = -EACCES;
 	if (!err)
 		err = *old_out ? replace_name_locked(parent, name, *old_out, i) : add_name_locked(parent, name, i->facts.ino);

@@ -22,6 +22,7 @@
 #include "store/store.h"
 #include "tree/live/live.h"
 #include "tree/tree.h"
+#include "tree/xattr.h"
 #include "util/cred.h"
 
 static bool may_keep_bits(const struct tree_caller *who)
@@ -123,4 +124,15 @@ int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change
 	if (lost_out)
 		*lost_out = lost;
 	return 0;
+}
+
+bool privs_may_locked(struct inode *i, const struct tree_caller *who, mode_t need)
+{
+	if (!who->uid)
+		return true;
+	if (who->uid != i->facts.uid && xattr_has_acl_locked(i))
+		return false;
+	if (who->uid != i->facts.uid)
+		need >>= who->gid == i->facts.gid || cred_in_group(who->thread, i->facts.gid) ? 3 : 6;
+	return (inode_mode(i) & need) == need;
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct inode;
 struct tree_caller;
@@ -24,5 +25,7 @@ bool privs_any(struct inode *i);
  * change; NULL: the kernel writes back, and nothing is taken. *lost_out (may be NULL): the bits of the mode that are gone.
  * No lock above RANK_UPLOAD may be held. */
 int privs_drop(struct inode *i, const struct tree_caller *who, enum privs_change change, uint32_t *lost_out);
+/* Would the kernel let the caller do this (S_IWUSR, S_IXUSR)? Where an ACL decides, only the owner is let. The meta lock is held. */
+bool privs_may_locked(struct inode *i, const struct tree_caller *who, mode_t need);
 
 #endif
