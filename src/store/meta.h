@@ -8,8 +8,8 @@
  * folds into the database and cuts, and a database of which most is unused: if at most 64 MiB are in use, COMMIT makes it
  * smaller; otherwise closing it does.
  *
- * A write statement that fails (disk full, I/O error) leaves the transaction in doubt: meta_failed is
- * set, COMMIT is refused from then on and the store turns read-only.
+ * A write statement that fails (I/O error) leaves the transaction in doubt: meta_failed is set, COMMIT is refused from then on and the
+ * store turns read-only. A full disk fails none: statements stay in memory until the log has room for them.
  */
 #ifndef SPILLFS_STORE_META_H
 #define SPILLFS_STORE_META_H
@@ -50,7 +50,8 @@ void meta_number_above(struct meta *m, uint64_t base);
 void meta_lock(struct meta *m);
 void meta_unlock(struct meta *m);
 
-/* So much of a transaction is in memory at most, and so much of the log is not yet in the database; before anything is written. */
+/* So much of a transaction is in memory (more, while the log gets no room), and so much of the log is not yet in the database; before
+ * anything is written. */
 int meta_bound(struct meta *m, uint64_t cache_bytes, uint64_t log_bytes);
 /* Bytes that the transaction has still to write into the log, and that the database's file will grow by when the log is folded.
  * Any thread, without the lock. */
@@ -61,8 +62,8 @@ uint64_t meta_growth(struct meta *m);
 size_t meta_extents_max(const struct meta *m);
 size_t meta_extents_left_locked(const struct meta *m);
 
-/* Allocates so many bytes of the log, which it keeps from fold to fold until the next call; 0: it keeps none. */
-int meta_secure_log_locked(struct meta *m, uint64_t bytes);
+/* Bytes that the log has room for already, for what is to be written into it. Any thread, without the lock. */
+uint64_t meta_log_left(struct meta *m);
 
 /* Work for after the commit that makes it safe; embedded in an owner, freed by run. Not durable: that commit has failed for
  * good, and run only lets go of what it holds. */
@@ -76,7 +77,8 @@ void meta_defer_locked(struct meta *m, struct meta_deferred *d);
 /* All that has been deferred so far, in that order: the commit thread runs each once. */
 struct meta_deferred *meta_take_deferred_locked(struct meta *m);
 
-/* The transaction. meta_pending_locked: something waits for a commit. */
+/* The transaction. meta_pending_locked: something waits for a commit. commit: -ENOSPC, and the transaction is open as before, if the
+ * log cannot have the room that it needs. */
 bool meta_pending_locked(struct meta *m);
 int meta_commit_locked(struct meta *m);
 /* Between transactions: the log goes into the database and gives its space back. Without space for that it stays; in a

@@ -31,13 +31,19 @@ uint64_t store_reserve_bytes(struct store *s)
 	return io_space(s->dir, &total, &avail) ? RESERVE_BYTES_MAX : reserve_of(total);
 }
 
-/* Free bytes, with the part of the reserve that the log has already. */
+/* A part of the reserve: the log of meta.db has it already, for the next commit. */
+static uint64_t in_log(struct store *s)
+{
+	return s->meta ? meta_log_left(s->meta) : 0;
+}
+
+/* Free bytes, with these. */
 static int space_of(struct store *s, uint64_t *total, uint64_t *avail)
 {
 	int err = io_space(s->dir, total, avail);
 
 	if (!err)
-		*avail += atomic_load(&s->room.log_bytes);
+		*avail += in_log(s);
 	return err;
 }
 
@@ -64,7 +70,9 @@ static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 /* So much has to be held back. */
 static uint64_t to_hold(struct store *s)
 {
-	return store_reserve_bytes(s) - atomic_load(&s->room.log_bytes) + spoken_for(s);
+	uint64_t bytes = store_reserve_bytes(s) + spoken_for(s), left = in_log(s);
+
+	return bytes > left ? bytes - left : 0;
 }
 
 /* In steps; and one more, of which names and attributes can still be made when others have taken the rest. */
@@ -83,21 +91,6 @@ static int hold(struct store *s, uint64_t more_bytes)
 	return io_hold_back(s->dir, with_margin(bytes), UINT64_MAX) ? io_hold_back(s->dir, bytes, UINT64_MAX) : 0;
 }
 
-/* SQLite takes back all that was answered since the last commit when its log finds no space: that is never left to chance. */
-static int secure_log(struct store *s)
-{
-	uint64_t bytes = atomic_load(&s->room.nothers) ? store_reserve_bytes(s) / 2 : 0;
-	int err;
-
-	if (atomic_load(&s->room.log_bytes) == bytes)
-		return 0;
-	meta_lock(s->meta);
-	err = meta_secure_log_locked(s->meta, bytes);
-	atomic_store(&s->room.log_bytes, err ? 0 : bytes);
-	meta_unlock(s->meta);
-	return err;
-}
-
 bool store_others_lack(struct store *s)
 {
 	uint64_t total, avail;
@@ -111,8 +104,6 @@ int store_others_enter(struct store *s)
 	int err = may_use(s, to_hold(s), 1);
 
 	atomic_fetch_add(&s->room.nothers, 1);
-	if (!err)
-		err = secure_log(s);
 	if (!err)
 		err = hold(s, 0);
 	if (err)
@@ -132,7 +123,6 @@ void store_others_settle(struct store *s)
 	if (!bytes && !io_held_back(s->dir))
 		return;
 	io_hold_back(s->dir, bytes, bytes);
-	secure_log(s);
 	hold(s, 0); /* somebody may have come meanwhile */
 }
 

@@ -24,8 +24,7 @@ struct store;
 
 struct room {
 	_Atomic uint64_t promised_bytes, claimed_bytes, owed_bytes, paid_bytes;
-	atomic_uint nothers;       /* writers that do not ask */
-	_Atomic uint64_t log_bytes; /* while there are any: of the reserve, in the log already */
+	atomic_uint nothers; /* writers that do not ask */
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. A write

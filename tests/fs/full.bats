@@ -45,6 +45,22 @@ emptied() {
 	"$SPILLCTL" sync "$MNT"
 	touch "$MNT/columns/x"
 }
+# taken KIND: names that were answered, and no space for the log of the commit: it is tried again, and nothing is taken back.
+taken() {
+	umount_store
+	small_store "$WORK/$1" 64M
+	mount_store -o commit=0
+	guarded 100 "$PYTHON" "$LIB/full.py" others "$MNT/$1/d" "$WORK/$1"
+	kill9
+	mount_again
+	eq "$(ls "$MNT/$1/d" | wc -l)" 400
+	umount_store
+	"$SPILLCTL" check "$STORE"
+}
+
+@test "others take all space before a commit: names of buckets" { taken buckets; }
+@test "others take all space before a commit: names of columns" { taken columns; }
+@test "others take all space before a commit: names of layers" { taken layers; }
 @test "long attributes of columns" { emptied attributes columns; }
 @test "long attributes of layered arrays" { emptied attributes layers; }
 @test "extents of one byte in a bucket" {

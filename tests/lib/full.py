@@ -10,6 +10,8 @@ full.py sparse DIR | begin DIR | resumed DIR: the daemon is killed while a bucke
 
 full.py hole BUCKETS_DIR: a hole is made in a bucket that is cut by several commits; then it grows.
 
+full.py others KIND_DIR DIR: another program takes all space of the file system, in DIR, before a commit has written its names.
+
 full.py facts|attributes|extents KIND_DIR: the same with what a commit writes besides data: facts that change again and again,
 attributes that the log has as well, extents of one byte."""
 import errno
@@ -180,6 +182,39 @@ def extents(d):
     empty(d, 1)
 
 
+def take_all(path):
+    """All space of a file system, to the last block."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    end, step = 0, 1 << 24
+    while step >= 4096:
+        try:
+            os.posix_fallocate(fd, end, step)
+            end += step
+        except OSError as e:
+            assert e.errno == errno.ENOSPC, e
+            end, step = os.fstat(fd).st_size, step // 2
+    os.close(fd)
+
+
+def others(d, top):
+    os.mkdir(d)
+    sync(d)
+    for k in range(400):
+        write(f"{d}/{k}-{'n' * 100}", b"x")
+    take_all(f"{top}/others")
+    for _ in range(3):
+        try:
+            sync(d)
+            assert False, "there was space"
+        except OSError as e:
+            assert e.errno == errno.ENOSPC, e
+    os.unlink(f"{d}/0-{'n' * 100}")
+    os.unlink(f"{top}/others")
+    sync(d)
+    write(f"{d}/more", b"x")
+    sync(d)
+
+
 def sparse(path, n, base=0):
     """n extents of one byte; its rows are committed."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR)
@@ -291,6 +326,8 @@ if __name__ == "__main__":
         begin(sys.argv[2])
     elif sys.argv[1] == "resumed":
         resumed(sys.argv[2], sys.argv[3:] == ["promised"])
+    elif sys.argv[1] == "others":
+        others(sys.argv[2], sys.argv[3])
     elif sys.argv[1] == "cut":
         cut(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] in ("facts", "attributes", "extents", "hole"):

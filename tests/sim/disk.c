@@ -26,7 +26,7 @@ struct disk_file {
 	struct io base;
 	struct io *inner;
 	struct disk_dir *dir;
-	bool prepared; /* meta.db and its log take space before they need it */
+	bool prepared; /* a log that takes its space before it is written */
 };
 
 static struct {
@@ -63,13 +63,13 @@ void disk_on_cut(void (*try)(uint64_t change))
 	s.nchanges = 0;
 }
 
-/* Does the call fail by plan? 0, or the error. prepared: the file has taken its space beforehand, and finds no want of it. */
+/* Does the call fail by plan? 0, or the error. prepared: what the file is written to is its own, and there is no want of space. */
 static int fail(enum disk_call call, bool prepared)
 {
 	const struct disk_fault *f = &s.fault;
 	uint64_t nth;
 
-	if (f->call != call || !f->nth || (prepared && f->err == -ENOSPC))
+	if (f->call != call || !f->nth || (prepared && call == DISK_WRITE && f->err == -ENOSPC))
 		return 0;
 	nth = ++s.ncalls[call];
 	if (nth < f->nth || nth - f->nth >= f->times)
@@ -221,7 +221,7 @@ static int disk_open(struct io_dir *dir, const char *name, unsigned flags, struc
 	}
 	f->base.ops = &disk_ops;
 	f->dir = to_dir(dir);
-	f->prepared = !strncmp(name, "meta.db", 7);
+	f->prepared = !strcmp(name, "meta.db-wal");
 	*out = &f->base;
 	return 0;
 }

@@ -43,6 +43,7 @@ struct caller {
 
 static struct {
 	unsigned ncallers, nfiles;
+	bool is_short;
 	uint32_t moment;
 	struct caller caller[CALLERS_MAX];
 	struct file file[FILES_MAX];
@@ -152,9 +153,10 @@ static bool file_is_right(const struct file *f, const struct content *c, unsigne
 
 /* ---- operations ---- */
 
-void model_begin(unsigned ncallers)
+void model_begin(unsigned ncallers, bool is_short)
 {
 	m.ncallers = ncallers;
+	m.is_short = is_short;
 	for (unsigned c = 0; c < ncallers; c++) {
 		m.caller[c].nstates = m.caller[c].nended = 1;
 		memset(m.caller[c].state[0].file, 0xff, sizeof(m.caller[c].state[0].file));
@@ -172,6 +174,20 @@ static struct names *add_names(struct caller *c)
 	return n;
 }
 
+/* It has its bytes from the start, or was empty before it had them. */
+static int add_upload(const struct op *o)
+{
+	int k = add_file(o->slot / 3, m.is_short ? 0 : o->len);
+	struct file *f = &m.file[k];
+
+	if (m.is_short) {
+		add_version(f, copy(f->v[0], o->len));
+		f->nended++;
+	}
+	model_fill(o->tag, f->v[f->nended - 1]->bytes, o->len);
+	return k;
+}
+
 static int start_create(struct caller *c, const struct op *o)
 {
 	const struct names *now = &c->state[c->nended - 1];
@@ -182,9 +198,7 @@ static int start_create(struct caller *c, const struct op *o)
 		return -ENOENT;
 	if (o->kind == OP_CREATE && now->file[o->slot] >= 0)
 		return -EEXIST;
-	k = add_file(class, o->kind == OP_UPLOAD ? o->len : 0);
-	if (o->kind == OP_UPLOAD)
-		model_fill(o->tag, m.file[k].v[0]->bytes, o->len);
+	k = o->kind == OP_UPLOAD ? add_upload(o) : add_file(class, 0);
 	add_names(c)->file[o->slot] = k;
 	return 0;
 }

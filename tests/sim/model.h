@@ -25,8 +25,8 @@ struct content {
 /* The same bytes. */
 bool content_same(const struct content *a, const struct content *b);
 
-/* Once in a process. */
-void model_begin(unsigned ncallers);
+/* Once in a process. is_short: some writes find no space, and then a new name can be durable before what was written under it. */
+void model_begin(unsigned ncallers, bool is_short);
 
 /* Around each operation. start: what it has to return, by the model: 0 or -errno. end: what it has returned. An operation that has
  * failed when it should not have (a fault of the disk) is to be the caller's last, or fail tells what is under its name now (NULL:

@@ -7,6 +7,8 @@
  *  3. After a failed write statement nothing more is committed (meta_failed).
  *  4. The log is folded into the database only right after a COMMIT; what that points to is durable
  *     already, and SQLite makes the log durable first. The database is made smaller (VACUUM) only then, too.
+ *  5. A transaction's pages go to the log in spill and in COMMIT alone, which have room for all of them first (secure_log): SQLite takes
+ *     a whole transaction back when its log finds no space, and with it what was answered already.
  */
 #include "store/meta.h"
 
@@ -23,11 +25,18 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "util/plant.h"
 #include "util/stats.h"
 
 /* Pages in the log before it is folded into the database. */
 #define META_WAL_PAGES_MAX 16384
 #define META_CACHE_BYTES (8u << 20)
+/* No cache has so many pages: SQLite writes none of a transaction by itself. */
+#define NO_SPILL "PRAGMA cache_spill=1000000000"
+/* The pages that statements use at a time, by which a cache is longer than it may be. */
+#define CACHE_MORE_BYTES (64u * META_PAGE_BYTES)
+/* The header of the log, and a frame of a transaction that has changed nothing. */
+#define LOG_MORE_BYTES (2u * META_PAGE_BYTES)
 /* Statements between two looks at the size that the database will have. Each inserts one page at most, unless its value is
  * long. */
 #define GROWTH_STATEMENTS 16u
@@ -215,6 +224,53 @@ void meta_extents_deleted(struct meta *m)
 	atomic_fetch_add(&m->held_pages, n * EXTENT_ROW_BYTES / META_PAGE_BYTES);
 }
 
+uint64_t meta_log_left(struct meta *m)
+{
+	return meta_vfs_log_left(m->vfs);
+}
+
+/* Memory of the pages that SQLite has, changed or not: for each more than its frame in the log takes. */
+static uint64_t cache_held(struct meta *m)
+{
+	int now = 0, most;
+
+	sqlite3_db_status(m->db, SQLITE_DBSTATUS_CACHE_USED, &now, &most, 0);
+	return (uint64_t)now;
+}
+
+/* Room in the log for all of the transaction that is not in it (invariant 5). -ENOSPC: nothing has changed. */
+static int secure_log(struct meta *m)
+{
+	int err = PLANTED(PLANT_NO_LOG_ROOM) ? 0 : meta_vfs_secure_log(m->vfs, cache_held(m) + LOG_MORE_BYTES);
+
+	if (!err_is_full(err))
+		return err;
+	sqlite3_db_release_memory(m->db); /* what stays is changed */
+	return meta_vfs_secure_log(m->vfs, cache_held(m) + LOG_MORE_BYTES);
+}
+
+/* Between two statements: a transaction that is larger than the cache goes to the log, or stays in memory until there is room. */
+static int spill(struct meta *m)
+{
+	int err;
+
+	if (cache_held(m) <= m->cache_bytes + CACHE_MORE_BYTES || secure_log(m))
+		return 0;
+	err = meta_errno(m, sqlite3_db_cacheflush(m->db));
+	if (!err)
+		atomic_store(&m->held_pages, 0);
+	return err;
+}
+
+/* Now and then a look at what the transaction takes, in the cache and later. */
+static int look(struct meta *m)
+{
+	if (++m->statements % GROWTH_STATEMENTS)
+		return 0;
+	look_at_growth(m);
+	return spill(m);
+}
+
 /* A write statement (invariants 1 and 3). */
 int meta_run(struct meta *m, enum sql id, const char *fmt, ...)
 {
@@ -230,8 +286,8 @@ int meta_run(struct meta *m, enum sql id, const char *fmt, ...)
 	if (row)
 		meta_done(row);
 	atomic_fetch_add(&m->held_pages, 2);
-	if (++m->statements % GROWTH_STATEMENTS == 0)
-		look_at_growth(m);
+	if (!err)
+		err = look(m);
 	if (err && err != -EEXIST && !atomic_exchange(&m->failed, true))
 		log_error("meta.db: write failed (%s); the store is read-only until it is mounted again", strerror(-err));
 	return err;
@@ -241,7 +297,7 @@ static int configure(struct meta *m)
 {
 	static const char text[] =
 		"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;"
-		"PRAGMA secure_delete=OFF; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;";
+		"PRAGMA secure_delete=OFF; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;" NO_SPILL;
 	static const char *const sql[SQL_COUNT] = {
 #define X(id, text) [id] = text,
 		SQL_STATEMENTS(X)
@@ -295,6 +351,33 @@ static void drop_leftovers(struct meta *m)
 	io_unlink(m->dir, "meta.db-journal");
 }
 
+/* Folds a long log into the database and cuts it (invariant 4). The one place where syncs run under the lock: once in
+ * 64 MiB of log, because a log that is never rewound would grow for ever under a steady load, and when the database
+ * shrinks. */
+static int fold_wal_locked(struct meta *m)
+{
+	int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
+	if (rc == SQLITE_OK) {
+		m->wal_pages = 0;
+		meta_vfs_rewound(m->vfs);
+		look_at_file(m);
+	}
+	return meta_errno(m, rc);
+}
+
+/* A crash has left the log with space that the first commit may need. Without space in the database it stays. */
+static int fold_leftover(struct meta *m)
+{
+	int err = fold_wal_locked(m);
+
+	look_at_file(m);
+	return err_is_full(err) ? 0 : err;
+}
+
 int meta_open(struct io_dir *dir, struct meta **out)
 {
 	struct meta *m = calloc(1, sizeof(*m));
@@ -316,12 +399,13 @@ int meta_open(struct io_dir *dir, struct meta **out)
 	}
 	if (!err)
 		err = load_next_ino(m);
+	if (!err)
+		err = fold_leftover(m);
 	if (err) {
 		meta_close(m);
 		return err;
 	}
 	sqlite3_wal_hook(m->db, wal_hook, m);
-	look_at_file(m);
 	drop_leftovers(m);
 	*out = m;
 	return 0;
@@ -343,19 +427,6 @@ void meta_unlock(struct meta *m)
 {
 	if (m)
 		lock_release(&m->lock);
-}
-
-int meta_secure_log_locked(struct meta *m, uint64_t bytes)
-{
-	struct io *log = meta_vfs_log(m->vfs);
-	uint64_t size;
-	int err;
-
-	m->keeps_log = bytes;
-	if (bytes)
-		return io_allocate(log, 0, bytes);
-	err = io_size(log, &size, NULL);
-	return err ? err : io_truncate(log, size); /* to the same size: what lies behind it is given back */
 }
 
 void meta_defer_locked(struct meta *m, struct meta_deferred *d)
@@ -384,24 +455,6 @@ bool meta_failed(struct meta *m)
 	return atomic_load(&m->failed);
 }
 
-/* Folds a long log into the database and cuts it (invariant 4). The one place where syncs run under the lock: once in
- * 64 MiB of log, because a log that is never rewound would grow for ever under a steady load, and when the database
- * shrinks. */
-static int fold_wal_locked(struct meta *m)
-{
-	int rc = sqlite3_exec(m->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
-
-	if (rc == SQLITE_OK)
-		rc = sqlite3_wal_checkpoint_v2(m->db, NULL, m->keeps_log ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-	sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
-	if (rc == SQLITE_OK) {
-		m->wal_pages = 0;
-		meta_vfs_rewound(m->vfs);
-		look_at_file(m);
-	}
-	return meta_errno(m, rc);
-}
-
 /* Is there room for a temporary copy of so many pages, for the log of writing them back, and for what else may come? */
 static bool has_room(struct meta *m, int64_t npages)
 {
@@ -414,9 +467,9 @@ static bool has_room(struct meta *m, int64_t npages)
  * transaction: a crash leaves the one or the other. */
 static int vacuum(struct meta *m)
 {
-	int rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; VACUUM", NULL, NULL, NULL);
+	int rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; PRAGMA cache_spill=1; VACUUM", NULL, NULL, NULL);
 
-	sqlite3_exec(m->db, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
+	sqlite3_exec(m->db, "PRAGMA temp_store=MEMORY;" NO_SPILL, NULL, NULL, NULL);
 	return rc;
 }
 
@@ -468,6 +521,11 @@ int meta_commit_locked(struct meta *m)
 	if (!m->in_transaction)
 		return 0;
 	err = meta_fact_set_locked(m, "next_ino", (int64_t)m->next_ino);
+	if (!err) {
+		err = secure_log(m);
+		if (err_is_passing(err))
+			return err;
+	}
 	if (!err)
 		err = meta_query(m, SQL_COMMIT, &row, "");
 	if (err) {

@@ -24,11 +24,10 @@ struct meta {
 	int64_t file_bytes;           /* of the database, when the log was folded last */
 	_Atomic uint64_t growth_bytes;
 	_Atomic uint64_t held_pages;  /* of the transaction: changed, and perhaps not in the log yet */
-	uint64_t cache_bytes;         /* no more than this */
+	uint64_t cache_bytes;         /* no more than this, if the log gets its room */
 	size_t rows_deleted;          /* of extents, in the transaction */
 	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
-	bool keeps_log; /* meta_secure_log_locked */
 	uint64_t base, next_ino; /* meta_number_above */
 };
 

@@ -9,6 +9,7 @@
  *  4. A want of memory or descriptors is waited for: where a statement fails for want of memory, SQLite
  *     takes the whole transaction back, and with it what was answered already.
  *  5. The name of a log is durable before its bytes are said to be.
+ *  6. What the log is given room for (meta_vfs_secure_log) is its own until it is cut.
  */
 #include "store/meta/vfs.h"
 
@@ -31,6 +32,9 @@
 /* SQLite's own programs lock these bytes: one to write, others to read. */
 #define LOCK_OFF 0x40000000u
 #define LOCK_BYTES 512u
+/* The log gets its room in such steps, while so much is free that they do not count. */
+#define ROOM_STEP_BYTES (1u << 20)
+#define ROOM_STEPS_FREE 64u
 /* Another program may be reading for a moment. */
 #define BUSY_MS 5000
 /* 1970-01-01 in milliseconds of the Julian day. */
@@ -44,6 +48,8 @@ struct meta_vfs {
 	_Atomic(struct io *) log;
 	atomic_bool log_named; /* its name is durable */
 	atomic_bool log_rewound; /* it has frames that are folded: the next ones come from its begin on */
+	_Atomic uint64_t log_end; /* behind what was written last */
+	_Atomic uint64_t log_room; /* to here it has its place on the disk; not below log_end */
 	atomic_int last_error; /* positive */
 };
 
@@ -200,6 +206,78 @@ static int begin_log(struct meta_file *f, const void *header, int n)
 void meta_vfs_rewound(struct meta_vfs *v)
 {
 	atomic_store(&v->log_rewound, true);
+	atomic_store(&v->log_end, 0);
+}
+
+/* Bytes up to `end` were written: all that there is from a begin on, else so much at least. */
+static void log_wrote(struct meta_vfs *v, uint64_t off, uint64_t end)
+{
+	if (!off || end > atomic_load(&v->log_end))
+		atomic_store(&v->log_end, end);
+	if (end > atomic_load(&v->log_room))
+		atomic_store(&v->log_room, end);
+}
+
+/* Where space cannot be allocated it is had by writing, which the log's readers do not mind: SQLite takes no frame for one whose sum is
+ * wrong. */
+static int write_zeros(struct io *log, uint64_t off, uint64_t end)
+{
+	static const uint8_t zeros[65536];
+	int err = 0;
+
+	while (off < end && !err) {
+		size_t n = end - off < sizeof(zeros) ? (size_t)(end - off) : sizeof(zeros);
+
+		err = io_pwrite(log, zeros, n, off);
+		off += n;
+	}
+	return err;
+}
+
+/* Asks first: an allocation that fails may keep what it has got, and others need that. */
+static int make_room(struct meta_vfs *v, uint64_t end)
+{
+	struct io *log = atomic_load(&v->log);
+	uint64_t room = atomic_load(&v->log_room), total, avail;
+	unsigned waits = 0;
+	int err = io_space(v->dir, &total, &avail);
+
+	if (err || avail < end - room)
+		return err ? err : -ENOSPC;
+	if (avail / ROOM_STEP_BYTES > ROOM_STEPS_FREE)
+		end = (end / ROOM_STEP_BYTES + 1) * ROOM_STEP_BYTES;
+	do {
+		err = io_allocate(log, room, end - room);
+		if (err == -EOPNOTSUPP)
+			err = write_zeros(log, room, end);
+	} while (err_wait(err, &waits));
+	if (!err)
+		atomic_store(&v->log_room, end);
+	return err;
+}
+
+int meta_vfs_secure_log(struct meta_vfs *v, uint64_t bytes)
+{
+	uint64_t end = atomic_load(&v->log_end) + bytes;
+
+	return end <= atomic_load(&v->log_room) ? 0 : make_room(v, end);
+}
+
+uint64_t meta_vfs_log_left(struct meta_vfs *v)
+{
+	uint64_t end = atomic_load(&v->log_end), room = atomic_load(&v->log_room);
+
+	return room > end ? room - end : 0;
+}
+
+static int write_log(struct meta_file *f, const void *buf, int n, sqlite3_int64 off)
+{
+	bool anew = !off && atomic_exchange(&f->vfs->log_rewound, false);
+	int rc = anew ? begin_log(f, buf, n) : write_all(f, buf, n, off);
+
+	if (rc == SQLITE_OK)
+		log_wrote(f->vfs, (uint64_t)off, (uint64_t)off + (uint64_t)n);
+	return rc;
 }
 
 static int vfs_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 off)
@@ -207,10 +285,10 @@ static int vfs_write(sqlite3_file *file, const void *buf, int n, sqlite3_int64 o
 	struct meta_file *f = to_file(file);
 	uint8_t page[META_PAGE_BYTES];
 
+	if (f->io == atomic_load(&f->vfs->log))
+		return write_log(f, buf, n, off);
 	if (f->database && !off && n >= HEADER_BYTES)
 		f->sums = meta_page_has_sums(buf);
-	if (!off && f->io == atomic_load(&f->vfs->log) && atomic_exchange(&f->vfs->log_rewound, false))
-		return begin_log(f, buf, n);
 	if (!f->sums || n != META_PAGE_BYTES)
 		return write_all(f, buf, n, off);
 	memcpy(page, buf, sizeof(page));
@@ -237,6 +315,10 @@ static int vfs_truncate(sqlite3_file *file, sqlite3_int64 size)
 	do
 		err = io_truncate(f->io, (uint64_t)size);
 	while (err_wait(err, &waits));
+	if (!err && f->io == atomic_load(&f->vfs->log)) {
+		atomic_store(&f->vfs->log_end, (uint64_t)size);
+		atomic_store(&f->vfs->log_room, (uint64_t)size);
+	}
 	return code_of(f->vfs, err, SQLITE_IOERR_TRUNCATE);
 }
 
@@ -381,6 +463,21 @@ static int open_temporary(struct meta_vfs *v, struct io **out)
 	return err;
 }
 
+/* The bytes that are there have their place; the next frame begins somewhere in them. */
+static int open_log(struct meta_vfs *v, struct io *log)
+{
+	uint64_t bytes;
+	int err = io_size(log, &bytes, NULL);
+
+	if (err)
+		return err;
+	atomic_store(&v->log_end, bytes);
+	atomic_store(&v->log_room, bytes);
+	atomic_store(&v->log_named, false);
+	atomic_store(&v->log, log);
+	return 0;
+}
+
 static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
 {
 	struct meta_file *f = to_file(file);
@@ -397,8 +494,11 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
 	if (err)
 		return code_of(v, err, SQLITE_CANTOPEN);
 	if (flags & SQLITE_OPEN_WAL) {
-		atomic_store(&v->log_named, false);
-		atomic_store(&v->log, f->io);
+		err = open_log(v, f->io);
+		if (err) {
+			io_close(f->io);
+			return code_of(v, err, SQLITE_CANTOPEN);
+		}
 	}
 	f->base.pMethods = &vfs_methods;
 	if (out_flags)
@@ -595,11 +695,6 @@ void meta_vfs_close(struct meta_vfs *v)
 sqlite3 *meta_vfs_db(struct meta_vfs *v)
 {
 	return v->db;
-}
-
-struct io *meta_vfs_log(struct meta_vfs *v)
-{
-	return atomic_load(&v->log);
 }
 
 int meta_vfs_prepare(sqlite3 *db)

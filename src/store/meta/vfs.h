@@ -32,9 +32,13 @@ int meta_vfs_open(struct io_dir *dir, const char *name, int flags, struct meta_v
 /* Closes the connection, all of whose statements are finalized. */
 void meta_vfs_close(struct meta_vfs *v);
 sqlite3 *meta_vfs_db(struct meta_vfs *v);
-/* The log, from the first transaction on. Its bytes and its name become durable. Any thread, also beside SQLite. */
-struct io *meta_vfs_log(struct meta_vfs *v);
+/* The log is there once the database was read. Its bytes and its name become durable. Any thread, also beside SQLite. */
 int meta_vfs_sync_log(struct meta_vfs *v);
+/* So many bytes that SQLite appends to the log next will find space, whatever others take meanwhile. -ENOSPC: they may not, and none
+ * was written. Not beside SQLite. */
+int meta_vfs_secure_log(struct meta_vfs *v, uint64_t bytes);
+/* Bytes of that which are left. Any thread. */
+uint64_t meta_vfs_log_left(struct meta_vfs *v);
 /* The log was folded. The next frame is written over the first, once a new header is durable. */
 void meta_vfs_rewound(struct meta_vfs *v);
 /* For a new database, before anything is stored in it; does nothing to another one. An SQLite code. */

@@ -15,9 +15,7 @@
  * Privileges that are set while somebody writes unseen are armed: the file's time is set to one that no write gives it, so that the
  * next change shows however soon it comes, and takes them away.
  *
- * Space: the kernel's writers do not ask for it. While there are any, reserve, promised and owed bytes are held back (io/ballast.h),
- * and SQLite's log has its blocks before the first such writer comes (meta_secure_log_locked): a log that cannot grow would take back
- * everything since the last commit.
+ * Space: the kernel's writers do not ask for it. While there are any, reserve, promised and owed bytes are held back (io/ballast.h).
  *
  * Invariants:
  *  1. While opens pass through, the array's file stays the same one (array_share), and no other open is cached.
