@@ -102,9 +102,10 @@ DEFINE_SCAN(int64_t)
  */
 #define DEFINE_VSCAN(T, VECTOR_BYTES, TARGET)                                                                   \
 	typedef T vec_##T __attribute__((vector_size(VECTOR_BYTES)));                                           \
+	typedef u##T vec_u##T __attribute__((vector_size(VECTOR_BYTES))); /* counters */                        \
                                                                                                                 \
 	TARGET static ALWAYS_INLINE void vstep_##T(const char *p, enum form form, T inf, vec_##T *lo,           \
-						   vec_##T *hi, vec_##T *nans, vec_##T *zeros)                  \
+						   vec_##T *hi, vec_u##T *nans, vec_u##T *zeros)                \
 	{                                                                                                       \
 		const T rest = (T)(UINT64_MAX >> (65 - sizeof(T) * 8));                                         \
 		vec_##T bits, key, low, high, m;                                                                \
@@ -119,10 +120,10 @@ DEFINE_SCAN(int64_t)
                                                                                                                 \
 			low = (key & ~nan) | (nan & inf);                                                       \
 			high = (key & ~nan) | (nan & (T)~inf);                                                  \
-			*nans -= nan;                                                                           \
+			*nans -= (vec_u##T)nan;                                                                 \
 			bits &= rest;                                                                           \
 		}                                                                                               \
-		*zeros -= (vec_##T)(bits == 0);                                                                 \
+		*zeros -= (vec_u##T)(bits == 0);                                                                \
 		m = (vec_##T)(low < *lo);                                                                       \
 		*lo = (low & m) | (*lo & ~m);                                                                   \
 		m = (vec_##T)(high > *hi);                                                                      \
@@ -134,8 +135,7 @@ DEFINE_SCAN(int64_t)
 	{                                                                                                       \
 		const char *at = p;                                                                             \
 		vec_##T lo0 = (vec_##T){ 0 } + (T)r->lo, lo1 = lo0, hi0 = (vec_##T){ 0 } + (T)r->hi, hi1 = hi0; \
-		vec_##T nans0 = { 0 }, nans1 = { 0 }, zeros0 = { 0 }, zeros1 = { 0 };                           \
-		const uint32_t unsign = (uint32_t)(UINT64_MAX >> (64 - sizeof(T) * 8));                         \
+		vec_u##T nans0 = { 0 }, nans1 = { 0 }, zeros0 = { 0 }, zeros1 = { 0 };                          \
                                                                                                                 \
 		for (size_t i = 0; i < nsteps * STEP_BYTES; i += 2 * VECTOR_BYTES, at += 2 * VECTOR_BYTES) {    \
 			vstep_##T(at, form, inf, &lo0, &hi0, &nans0, &zeros0);                                  \
@@ -147,7 +147,7 @@ DEFINE_SCAN(int64_t)
 			r->hi = hi0[k] > r->hi ? hi0[k] : r->hi;                                                \
 			r->hi = hi1[k] > r->hi ? hi1[k] : r->hi;                                                \
 			r->nans += (uint32_t)nans0[k] + (uint32_t)nans1[k];                                     \
-			r->zeros += ((uint32_t)zeros0[k] & unsign) + ((uint32_t)zeros1[k] & unsign);            \
+			r->zeros += (uint32_t)zeros0[k] + (uint32_t)zeros1[k];                                  \
 		}                                                                                               \
 	}
 
