@@ -42,7 +42,8 @@ struct spillfs_compact {
 };
 #define SPILLFS_IOC_COMPACT _IOWR('S', 3, struct spillfs_compact)
 
-/* The stored blocks of a layered array: an ioctl on the file, opened for reading (-EBADF otherwise). Blocks that were
+/* The stored blocks of a layered array, or stretches of a bucket or column, which is read for it and remembered: an ioctl on the file,
+ * opened for reading (-EBADF otherwise). Blocks that were
  * written and not yet compressed have neither place nor statistics. */
 struct spillfs_block {
 	uint64_t block;
@@ -60,6 +61,7 @@ struct spillfs_blocks {
 	uint64_t size_bytes;  /* of the file */
 	uint32_t block_bytes;
 	uint32_t n;           /* entries that follow, blocks that are all zeros left out; 0: the end */
+	uint64_t plain;       /* 1: a bucket or column: entries are of stretches of block_bytes, with raw_len and statistics alone */
 	struct spillfs_block v[SPILLFS_BLOCKS_MAX];
 };
 #define SPILLFS_IOC_BLOCKS _IOWR('S', 4, struct spillfs_blocks)

@@ -6,19 +6,23 @@
 #include <errno.h>
 
 #include "array/promise.h"
+#include "array/summaries.h"
 #include "util/stats.h"
 
 void array_close(struct array *a)
 {
 	struct promise *p = a->promise;
+	struct arrays *h = a->home;
+	const struct summaries_parked parked = { a->ino, a->file_id, a->size_bytes, a->summaries, summaries_memory(a) };
 
 	a->ops->close(a);
 	promise_free(p);
+	summaries_park(h, &parked);
 }
 
 size_t array_memory(struct array *a)
 {
-	return a->ops->memory(a);
+	return a->ops->memory(a) + summaries_memory(a);
 }
 
 int array_borrow(struct array *a, uint64_t off, size_t len, unsigned how, struct lease *out)
@@ -67,6 +71,8 @@ int array_write_as(struct array *a, const void *buf, size_t len, uint64_t off, u
 		return -EFBIG;
 	if (!len)
 		return 0;
+	/* A gap before it becomes zeros. */
+	summaries_forget(a, off < a->size_bytes ? off : a->size_bytes, off + len);
 	err = a->ops->write(a, buf, len, off, how, done_out);
 	if (!err)
 		stats_add(a->ops->counters.writes, 1);
@@ -80,6 +86,7 @@ int array_resize(struct array *a, uint64_t size)
 
 	if (size > ARRAY_SIZE_MAX)
 		return -EFBIG;
+	summaries_forget(a, size < a->size_bytes ? size : a->size_bytes, UINT64_MAX);
 	/* Even of the same size: what is reserved behind the end goes. */
 	err = size == a->size_bytes && a->ops->kind != ARRAY_COLUMN ? 0 : a->ops->resize(a, size);
 	if (!err)
@@ -99,8 +106,10 @@ static void drop_inside(struct array *a, uint64_t off, uint64_t len)
 int array_punch(struct array *a, uint64_t off, uint64_t len)
 {
 	uint64_t inside = off >= a->size_bytes ? 0 : len < a->size_bytes - off ? len : a->size_bytes - off;
-	int err = inside ? a->ops->punch(a, off, inside) : 0;
+	int err;
 
+	summaries_forget(a, off, off + inside);
+	err = inside ? a->ops->punch(a, off, inside) : 0;
 	if (!err)
 		drop_inside(a, off, len);
 	return err;
@@ -171,6 +180,7 @@ int array_sync(struct array *a)
 
 int array_drop_locked(struct array *a)
 {
+	summaries_forget(a, 0, UINT64_MAX); /* the number is never used again */
 	return a->ops->drop_locked(a);
 }
 
@@ -201,7 +211,13 @@ void array_unshare(struct array *a)
 
 void array_refresh(struct array *a, bool written)
 {
+	summaries_forget(a, 0, UINT64_MAX);
 	a->ops->refresh(a, written);
+}
+
+void array_unseen(struct array *a, bool begins)
+{
+	summaries_close(a, begins);
 }
 
 int array_facts(struct array *a, struct io_facts *out)
@@ -225,6 +241,7 @@ int array_configure(struct array *a, const struct array_params *params)
 			return err;
 		block = a->params.block_bytes;
 	}
+	summaries_forget(a, 0, UINT64_MAX);
 	a->params = *params;
 	a->params.block_bytes = block;
 	return 0;

@@ -30,6 +30,7 @@ struct arrays;
 struct runs;
 struct compact;
 struct promise;
+struct summaries;
 struct index_record;
 struct facts;
 struct io;
@@ -56,6 +57,8 @@ struct array {
 	uint64_t file_id;                  /* columns: the physical file */
 	struct array_params params;
 	struct promise *promise;           /* promise.h; NULL: nothing is */
+	_Atomic(struct summaries *) summaries; /* summaries.h; NULL: none was ever made */
+	bool unseen;                       /* others may write its file: no summaries */
 };
 
 /* The change that a range is about to meet: it is written; its space is reserved; the file ends behind it. */
@@ -147,6 +150,8 @@ int array_share(struct array *a, bool write, struct io **out);
 void array_unshare(struct array *a);
 void array_refresh(struct array *a, bool written);
 int array_facts(struct array *a, struct io_facts *out);
+/* Others may write its shared file from here on, or no more. */
+void array_unseen(struct array *a, bool begins);
 int array_describe(struct array *a, const char *what, char **out);
 /* New parameters. Where the block size is another one that was asked for, existing blocks are written anew: -EOPNOTSUPP for
  * an array that is too large for that, or the errors of a write; nothing has changed then. */

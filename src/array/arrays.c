@@ -78,6 +78,7 @@ void arrays_free(struct arrays *h)
 {
 	if (h->dirty)
 		dirty_free(h->dirty);
+	summaries_drop_parked(h);
 	lock_fini(&h->lock);
 	free(h);
 }
@@ -107,6 +108,8 @@ int arrays_open(struct arrays *h, const struct facts *row, const struct array_pa
 		array_close(a);
 		return err;
 	}
+	if (row->kind != ARRAY_LAYERED)
+		summaries_unpark(a);
 	*out = a;
 	return 0;
 }

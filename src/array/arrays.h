@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "array/array.h"
+#include "array/summaries.h"
 #include "util/lock.h"
 
 struct dirty;
@@ -17,7 +18,8 @@ struct arrays {
 	struct store *store;
 	struct dirty *dirty;
 	atomic_uint_fast64_t next_column; /* number of the next column file */
-	struct lock lock;                 /* RANK_ARRAY: columns' files against the cuts that a commit runs */
+	struct lock lock;                 /* RANK_ARRAY: columns' files against the cuts that a commit runs; `parked` */
+	struct summaries_park parked;     /* summaries of arrays that are closed */
 };
 
 /* Blocks: column files that no committed inode has are deleted. */

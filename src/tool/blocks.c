@@ -1,5 +1,5 @@
 /*
- * The blocks of a layered array as a table.
+ * The blocks of a layered array, or stretches of a bucket or column, as a table.
  *
  * The array is walked twice, to measure and to print: a table of millions of blocks takes no memory.
  *
@@ -20,6 +20,7 @@
 #include "tool/text.h"
 
 #define NCOLUMNS 10
+enum { FIRST_STORED = 2, LAST_STORED = 4 }; /* the columns on how a block is stored */
 
 /* Blocks [first, first + count): one that is stored or dirty, or several that are zeros (b is NULL). */
 struct row {
@@ -31,6 +32,7 @@ struct row {
 struct blocks {
 	const struct blocks_source *from;
 	uint64_t size_bytes, block_bytes, nblocks; /* set before the first row of each walk */
+	bool plain; /* the same: no layered array, and its blocks are stretches */
 	enum summary_type type;
 	uint32_t elem_bytes;
 	struct summary all; /* its type NONE: no element yet */
@@ -75,6 +77,7 @@ static int walk(struct blocks *s, row_fn fn)
 		if (!asked) {
 			s->size_bytes = io.size_bytes;
 			s->block_bytes = io.block_bytes;
+			s->plain = io.plain;
 			s->nblocks = io.size_bytes / io.block_bytes + (io.size_bytes % io.block_bytes != 0);
 		}
 		err = walk_answer(s, &io, &next, fn);
@@ -157,7 +160,7 @@ static struct summary row_summary(const struct blocks *s, const struct row *r)
 		return sum;
 	if (!r->b)
 		return zeros;
-	if (!r->b->frame_off || r->b->stat_type != s->type)
+	if ((!r->b->frame_off && !s->plain) || r->b->stat_type != s->type)
 		return sum;
 	if (r->b->raw_len < len && r->b->raw_len % s->elem_bytes) /* the element across is not counted */
 		return sum;
@@ -247,14 +250,32 @@ static void use_row(struct blocks *s, const struct row *r,
 				 r->b && r->b->frame_off && is_packed(r->b) ? "packed" : "" });
 }
 
+/* Without what plain files do not have: where and how a block is stored. Returns the number of cells. */
+static size_t leave_out(const struct blocks *s, const char *const cells[NCOLUMNS], const char *out[NCOLUMNS])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < NCOLUMNS; i++) {
+		if (!s->plain || i < FIRST_STORED || (i > LAST_STORED && i + 1 < NCOLUMNS))
+			out[n++] = cells[i];
+	}
+	return n;
+}
+
 static void fit_cells(struct blocks *s, const char *const cells[NCOLUMNS])
 {
-	text_fit(s->columns, NCOLUMNS, cells);
+	const char *kept[NCOLUMNS];
+	size_t n = leave_out(s, cells, kept);
+
+	text_fit(s->columns, n, kept);
 }
 
 static void print_cells(struct blocks *s, const char *const cells[NCOLUMNS])
 {
-	text_row(s->to, s->columns, NCOLUMNS, cells);
+	const char *kept[NCOLUMNS];
+	size_t n = leave_out(s, cells, kept);
+
+	text_row(s->to, s->columns, n, kept);
 }
 
 static void measure_row(struct blocks *s, const struct row *r)
@@ -263,11 +284,11 @@ static void measure_row(struct blocks *s, const struct row *r)
 	uint64_t first, end, zeros;
 
 	use_row(s, r, fit_cells);
-	if (r->b && !r->b->frame_off) {
+	if (r->b && !r->b->frame_off && !s->plain) {
 		s->ndirty++;
 		return;
 	}
-	if (r->b) {
+	if (r->b && !s->plain) {
 		s->stored_bytes += stored_bytes(r->b);
 		s->raw_bytes += r->b->raw_len;
 	}
@@ -295,9 +316,10 @@ static void print_array(const struct blocks *s, const char *name, const char *dt
 {
 	if (!*dtype)
 		dtype = s->type ? summary_type_name(s->type) : "no type";
-	fprintf(s->to, "%s: %s, %" PRIu64 " elements, %s in %" PRIu64 " blocks of %s, stored %s", name, dtype,
-		s->size_bytes / s->elem_bytes, text_size(s->size_bytes).s, s->nblocks, text_size(s->block_bytes).s,
-		text_size(s->stored_bytes).s);
+	fprintf(s->to, "%s: %s, %" PRIu64 " elements, %s in %" PRIu64 " blocks of %s", name, dtype, s->size_bytes / s->elem_bytes,
+		text_size(s->size_bytes).s, s->nblocks, text_size(s->block_bytes).s);
+	if (!s->plain)
+		fprintf(s->to, ", stored %s", text_size(s->stored_bytes).s);
 	if (s->stored_bytes)
 		fprintf(s->to, " (%.2fx)", (double)s->raw_bytes / (double)s->stored_bytes);
 	putc('\n', s->to);
@@ -333,17 +355,19 @@ int blocks_print(FILE *to, const struct blocks_source *from, const char *name, c
 	int err = 0;
 
 	for (size_t i = 0; i < NCOLUMNS; i++)
-		s.columns[i] = (struct text_column){ .before = "  ", .right = i != 1 && i != 4 && i != 9 };
+		s.columns[i] = (struct text_column){ .before = "  " };
 	if (!*dtype)
 		err = walk(&s, note_type);
 	if (err)
 		return err;
 	if (dtype_size(*dtype || !s.type ? dtype : summary_type_name(s.type), &s.elem_bytes))
 		s.elem_bytes = 1;
-	fit_cells(&s, titles);
 	err = walk(&s, measure_row);
 	if (err)
 		return err;
+	fit_cells(&s, titles);
+	for (size_t i = 0; i < NCOLUMNS; i++)
+		s.columns[i].right = i != 1 && (s.plain || i != LAST_STORED) && i + 1 != NCOLUMNS;
 	print_array(&s, name, dtype);
 	if (!summary_only) {
 		putc('\n', to);

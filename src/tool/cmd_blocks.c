@@ -1,5 +1,5 @@
 /*
- * stats: the blocks of a layered array.
+ * stats: the blocks of a layered array, or stretches of another.
  *
  * Invariant: nothing but a regular file on a FUSE file system is sent a request.
  */
@@ -45,7 +45,7 @@ static enum tool_exit print_stats(int fd, const char *path, bool summary_only)
 		err = blocks_print(stdout, &from, path, dtype, summary_only);
 	}
 	if (err == -ENOTTY)
-		return tool_fail(TOOL_NOT_MOUNT, "%s is not a layered array on a spillfs", path);
+		return tool_fail(TOOL_NOT_MOUNT, "%s is not an array on a spillfs", path);
 	if (err == -EPROTO)
 		return tool_fail(TOOL_FAILED, "%s: the daemon's answer is not understood", path);
 	if (err < 0)

@@ -34,7 +34,7 @@ static const struct tool_command tool_commands[] = {
 	  { { 'f', "force", NULL, "even if there is one; it is kept as meta.db.before-rebuild-TIME" } } },
 	{ "stat", "MNT", 1, 1, cmd_stat, "what the daemon has counted: operations, cache, space",
 	  { { 'r', "raw", NULL, "as the daemon writes them (OpenMetrics)" } } },
-	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of a layered array: layer, bytes, smallest, largest, NaNs",
+	{ "stats", "FILE", 1, 1, cmd_stats, "the blocks of an array: layer, bytes, smallest, largest, NaNs, zeros",
 	  { { 's', "summary", NULL, "of the array as a whole, without the table" } } },
 	{ "try", "FILE", 1, 1, cmd_try, "what each codec and filter would make of a file, in bytes and speed",
 	  { { 't', "type", "TYPE", "its elements: f64, i32, or a record \"pos:u32,lcp:u32\"" } } },

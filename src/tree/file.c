@@ -13,6 +13,8 @@
 
 #include "array/array.h"
 #include "array/layered/layered.h"
+#include "array/summaries.h"
+#include "array/survey.h"
 #include "spillfs.h"
 #include "tree/inode.h"
 #include "tree/live/edit.h"
@@ -126,14 +128,40 @@ int tree_seek(struct tree_file *f, uint64_t off, int whence, uint64_t *out)
 	return whence == SEEK_DATA || whence == SEEK_HOLE ? f->ops->seek(f, off, whence, out) : -EINVAL;
 }
 
+/* Writers get in between the stretches. */
+static int look_at_stretches(struct inode *i, uint64_t first, struct spillfs_blocks *out)
+{
+	struct survey_stretch s;
+	int err = 0;
+
+	*out = (struct spillfs_blocks){ .first = first, .size_bytes = inode_size(i), .block_bytes = SUMMARIES_STRETCH, .plain = 1 };
+	while (!err && out->n < SPILLFS_BLOCKS_MAX) {
+		rwlock_shared(&i->rw);
+		err = survey_next(i->array, out->first, &s);
+		rwlock_release(&i->rw);
+		if (err)
+			break;
+		out->v[out->n++] = (struct spillfs_block){
+			.block = s.number, .raw_len = s.len_bytes, .stat_type = s.sum.type, .nan_count = s.sum.nan_count,
+			.zero_count = s.sum.zero_count, .min_bits = s.sum.min_bits, .max_bits = s.sum.max_bits,
+		};
+		out->first = s.number + 1;
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
 int tree_blocks(struct tree_file *f, uint64_t first, struct spillfs_blocks *out)
 {
 	struct inode *i = f->inode;
 
-	if (!i || i->facts.kind != ARRAY_LAYERED)
+	if (!i || i->facts.kind < ARRAY_BUCKET || i->facts.kind > ARRAY_LAYERED)
 		return -ENOTTY;
 	if ((f->flags & O_ACCMODE) == O_WRONLY)
 		return -EBADF; /* summaries tell of the elements */
+	if (f->ops->refresh)
+		f->ops->refresh(f);
+	if (i->facts.kind != ARRAY_LAYERED)
+		return look_at_stretches(i, first, out);
 	rwlock_shared(&i->rw);
 	layered_blocks(i->array, first, out);
 	rwlock_release(&i->rw);

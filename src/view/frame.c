@@ -12,6 +12,7 @@
 
 #include "array/dtype.h"
 #include "array/layered/pin.h"
+#include "array/summaries.h"
 #include "view/deltas.h"
 #include "view/inside.h"
 
@@ -197,6 +198,38 @@ static void widen(struct summary *sum, enum summary_type type, uint64_t min_bits
 	*any = true;
 }
 
+bool view_survey(struct view *v, unsigned source)
+{
+	struct view_source *s = source < v->nsources ? &v->sources[source] : NULL;
+
+	if (s)
+		s->surveyed = s->array && !s->block_bytes;
+	return s && !s->block_bytes;
+}
+
+/* The same of a bucket or column. */
+static bool stretches_summary(const struct view *v, unsigned source, enum summary_type type, uint64_t off, uint64_t len, uint32_t elem,
+			      struct summary *out)
+{
+	struct array *a = source < v->nsources ? v->sources[source].array : NULL;
+	struct summary sum = { .type = type }, own;
+	bool any = false;
+
+	if (!a || view_source_block_bytes(v, source) || off % SUMMARIES_STRETCH)
+		return false;
+	for (uint64_t at = off; at < off + len; at += SUMMARIES_STRETCH) {
+		uint64_t here = off + len - at < SUMMARIES_STRETCH ? off + len - at : SUMMARIES_STRETCH;
+
+		if (!summaries_find(a, type, at / SUMMARIES_STRETCH, (uint32_t)here / elem, &own))
+			return false;
+		if (summary_compare(type, own.min_bits, own.max_bits) <= 0)
+			widen(&sum, type, own.min_bits, own.max_bits, &any);
+		sum.nan_count += own.nan_count;
+	}
+	*out = sum;
+	return any;
+}
+
 bool view_summary(const struct view *v, unsigned source, enum summary_type type, uint64_t off, uint64_t len,
 		  struct summary *out)
 {
@@ -206,7 +239,11 @@ bool view_summary(const struct view *v, unsigned source, enum summary_type type,
 	struct summary sum = { .type = type };
 	bool any = false;
 
-	if (!a || !type || !len || off % bs || (end % bs && end != size) || dtype_size(summary_type_name(type), &elem))
+	if (!type || !len || dtype_size(summary_type_name(type), &elem))
+		return false;
+	if (!a)
+		return stretches_summary(v, source, type, off, len, elem, out);
+	if (off % bs || (end % bs && end != size))
 		return false;
 	for (uint64_t at = off; at < end; at += bs) {
 		uint64_t here = end - at < bs ? end - at : bs;

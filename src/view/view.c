@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "array/layered/pin.h"
+#include "array/survey.h"
 #include "block/filter.h"
 #include "util/buf.h"
 #include "util/err.h"
@@ -245,6 +246,8 @@ static int read_source(const struct view_source *s, uint64_t off, void *buf, siz
 	if (s->rw)
 		rwlock_shared_nested(s->rw);
 	err = array_read_as(s->array, buf, inside, off, how, &n);
+	if (!err && s->surveyed)
+		survey_passed(s->array, off, n);
 	if (s->rw)
 		rwlock_release(s->rw);
 	if (!err)

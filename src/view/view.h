@@ -28,6 +28,7 @@ struct view_source {
 	struct rwlock *rw;   /* held shared while the array is read; NULL: it never changes */
 	uint32_t block_bytes; /* of a pinned layered array; 0: it has no blocks */
 	uint64_t size_bytes; /* as the view shows it */
+	bool surveyed;       /* view_survey's */
 	void (*let_go)(struct view_source *s); /* may be NULL */
 	void *owner;                           /* let_go's */
 };
@@ -89,8 +90,10 @@ void view_put_frame(struct view *v, const struct view_frame *f);
 /* The number of bytes from the start of a block on of which nothing is stored. */
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off);
 
-/* Smallest and largest element and number of NaNs of [off, off + len). False if the store does not know: no layered array,
- * another type, a range that begins or ends inside a block. */
+/* Readers of the view have its source summarised, if that is a bucket or column: another view of it will know more. False: it is none. */
+bool view_survey(struct view *v, unsigned source);
+/* Smallest and largest element and number of NaNs of [off, off + len). False if the store does not know: another type, a range that
+ * begins or ends inside a block or stretch (array/summaries.h), a stretch that was never summarised or has changed since. */
 bool view_summary(const struct view *v, unsigned source, enum summary_type type, uint64_t off, uint64_t len,
 		  struct summary *out);
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# spillctl stats: the blocks of a layered array.
+# spillctl stats: the blocks of an array.
 load ../lib/common
 
 setup() {
@@ -17,14 +17,12 @@ array.array('$1', ($2)).tofile(sys.stdout.buffer)"
 # row BLOCK: the columns of a table's row
 row() { awk -v b="$1" '$1 == b' "$WORK/out" | tr -s ' ' | sed 's/^ //'; }
 
-@test "what is no layered array is refused by name" {
-	echo x >"$MNT/buckets/b"
+@test "what is no array is refused by name" {
 	echo x >"$WORK/f"
 	mkfifo "$WORK/fifo"
-	ctl_fails 2 "$MNT/buckets/b is not a layered array on a spillfs" stats "$MNT/buckets/b"
-	ctl_fails 2 "$WORK/f is not a layered array on a spillfs" stats "$WORK/f"
-	ctl_fails 2 "$WORK/fifo is not a layered array on a spillfs" stats "$WORK/fifo"
-	ctl_fails 2 "/dev/null is not a layered array on a spillfs" stats /dev/null
+	ctl_fails 2 "$WORK/f is not an array on a spillfs" stats "$WORK/f"
+	ctl_fails 2 "$WORK/fifo is not an array on a spillfs" stats "$WORK/fifo"
+	ctl_fails 2 "/dev/null is not an array on a spillfs" stats /dev/null
 	ctl_fails 2 "$MNT is a directory (spillctl stat shows" stats "$MNT"
 	ctl_fails 2 "$MNT/layers/no: No such file" stats "$MNT/layers/no"
 	ctl_fails 1 "usage: spillctl stats [options] FILE" stats
@@ -115,4 +113,46 @@ row() { awk -v b="$1" '$1 == b' "$WORK/out" | tr -s ' ' | sed 's/^ //'; }
 	awk '$2 ~ /^\[/ { if ($1 != n || $(NF - ($NF == "packed") - 2) != n + 1) bad = 1; n++ }
 		END { exit bad || n != 200 }' "$WORK/out"
 	grep -qxE 'max +200' "$WORK/out"
+}
+
+@test "buckets and columns: stretches, holes, and after each way to change them" {
+	local kind f
+	for kind in buckets columns; do
+		f=$MNT/$kind/x.i64
+		numbers q "range(1, 100001)" >"$f"
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		cat "$WORK/out"
+		head -n1 "$WORK/out" | grep -qxF "$f: i64, 100000 elements, 781.2 KiB in 4 blocks of 256.0 KiB"
+		eq "$(row 0)" "0 [0, 32768) 1 32768 - 0"
+		eq "$(row 3)" "3 [98304, 100000) 98305 100000 - 0"
+		grep -qxE 'max +100000' "$WORK/out"
+		# Each of these changes what is remembered.
+		numbers q "[-7]" | dd of="$f" bs=8 seek=40000 conv=notrunc status=none
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		eq "$(row 1)" "1 [32768, 65536) -7 65536 - 0"
+		fallocate -p -o $((8 * 70000)) -l $((8 * 512)) "$f"
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		eq "$(row 2)" "2 [65536, 98304) 0 98304 - 512"
+		truncate -s $((8 * 98306)) "$f"
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		eq "$(row 3)" "3 [98304, 98306) 98305 98306 - 0"
+		truncate -s $((8 * 230000)) "$f"
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		eq "$(row 3)" "3 [98304, 131072) 0 98306 - 32766"
+		eq "$(row 4..7)" "4..7 [131072, 230000) 0 0 - 98928"
+		"$PYTHON" - "$f" <<-'END'
+			import mmap, struct, sys
+			with open(sys.argv[1], "r+b") as f:
+			    m = mmap.mmap(f.fileno(), 0)
+			    m[:8] = struct.pack("<q", -99)
+			    m[8 * 98304:8 * 98305] = struct.pack("<q", 1 << 60)
+			    m.close()
+		END
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		eq "$(row 0)" "0 [0, 32768) -99 32768 - 0"
+		eq "$(row 3)" "3 [98304, 131072) 0 1152921504606846976 - 32766"
+		setfattr -n user.spillfs.dtype -v u64 "$f"
+		"$SPILLCTL" stats "$f" >"$WORK/out"
+		eq "$(row 0)" "0 [0, 32768) 2 18446744073709551517 - 0"
+	done
 }

@@ -149,6 +149,60 @@ cost() {
 	done
 }
 
+@test "filters prune buckets and columns, too, once a reader has seen them, and after each way to change them" {
+	local kind f v size all sum="SELECT sum(x)::VARCHAR AS s FROM" count="SELECT count(*)::INT AS n FROM"
+	for kind in buckets columns; do
+		f=$MNT/$kind/p/x.i64 v=$MNT/views/parquet/$kind/p/x.parquet
+		mkdir -p "$MNT/$kind/p"
+		"$PYTHON" -c 'import numpy as np, sys; np.arange(2_000_000).tofile(sys.argv[1])' "$f"
+		mount_again_fresh
+		size=$(stat -c %s "$v")
+		bounds "$v" 0
+		prunes "$sum '$v'" '[{"s":"1999999000000"}]' 15
+		all=$VIEW
+		bounds "$v" 8
+		eq "$(stat -c %s "$v")" "$size"
+		prunes "$count '$v' WHERE x > 1990000" '[{"n":9999}]' 0
+		[ $((VIEW * 5)) -lt "$all" ]
+		# What would be skipped by what was known before.
+		"$PYTHON" "$TOP/tests/clients/change.py" write "$f" 100 5000000
+		prunes "$count '$v' WHERE x > 1990000" '[{"n":10000}]' 0
+		"$PYTHON" "$TOP/tests/clients/change.py" mmap "$f" 300000 5000001
+		prunes "$count '$v' WHERE x > 1990000" '[{"n":10001}]' 0
+		"$PYTHON" "$TOP/tests/clients/change.py" copy "$f" 600000 5000002
+		prunes "$count '$v' WHERE x > 1990000" '[{"n":10002}]' 0
+		prunes "$sum '$v'" "[{\"s\":\"$(sum_of "$f")\"}]" 0
+		fallocate -p -o $((8 * 1000000)) -l 80000 "$f"
+		prunes "$count '$v' WHERE x = 0" '[{"n":10001}]' 0
+		prunes "$sum '$v'" "[{\"s\":\"$(sum_of "$f")\"}]" 0
+		truncate -s $((8 * 1995000)) "$f"
+		truncate -s $((8 * 2100000)) "$f"
+		prunes "$count '$v' WHERE x = 0" '[{"n":115001}]' 0
+		prunes "$count '$v' WHERE x > 1990000" '[{"n":5002}]' 0
+		# A shift by other bytes of another length: a new file over it.
+		"$PYTHON" -c 'import numpy as np, sys; np.full(2_100_000, 7).tofile(sys.argv[1])' "$f.new.i64"
+		mv "$f.new.i64" "$f"
+		prunes "$count '$v' WHERE x = 7" '[{"n":2100000}]' 0
+	done
+}
+
+# prunes QUERY ANSWER MIB: sets VIEW to the bytes of views that it reads, at least so many.
+prunes() {
+	local v
+	v=$(view_bytes)
+	eq "$(read_js sql "$1")" "$2"
+	VIEW=$(($(view_bytes) - v))
+	echo "# $1: $VIEW bytes of views" >&2
+	[ "$VIEW" -ge $(($3 << 20)) ]
+}
+
+# bounds VIEW N: the footer has statistics of N row groups.
+bounds() {
+	eq "$(read_js sql "SELECT count(stats_max_value)::INT AS n FROM parquet_metadata('$1')")" "[{\"n\":$2}]"
+}
+
+sum_of() { "$PYTHON" -c 'import numpy as np, sys; print(np.fromfile(sys.argv[1], "<i8").sum())' "$1"; }
+
 @test "Zarr: chunks of differences are the stored frames, and what was stored otherwise is read as well" {
 	"$PYTHON" - "$MNT" <<-'END'
 		import numpy as np, os, sys

@@ -31,6 +31,27 @@ opens() { stat_value spillfs_column_opens "mode=\"$1\""; }
 @test "sizes and times are those of this moment, whoever asks" { check sizes; }
 @test "O_DIRECT agrees with the page cache" { check direct; }
 @test "times that were set stay" { check times; }
+@test "summaries are of the bytes as they are, whatever a map writes" {
+	local f=$MNT/columns/summed.i64
+	"$PYTHON" -c 'import array, sys; array.array("q", range(1, 100001)).tofile(open(sys.argv[1], "wb"))' "$f"
+	"$SPILLCTL" stats -s "$f" | grep -qxE 'max +100000'
+	"$PYTHON" - "$f" "$SPILLCTL" <<-'END'
+		import mmap, re, struct, subprocess, sys
+		def bounds():
+		    text = subprocess.run([sys.argv[2], "stats", "-s", sys.argv[1]], stdout=subprocess.PIPE, check=True, text=True).stdout
+		    return tuple(int(re.search(r"^%s +(\S+)$" % what, text, re.M)[1]) for what in ("min", "max", "zeros"))
+		with open(sys.argv[1], "r+b") as f:
+		    m = mmap.mmap(f.fileno(), 0)
+		for value in 200000, 300000, -5, 0:  # the page is dirty from the first on: nothing tells of the others
+		    m[80:88] = struct.pack("<q", value)
+		    got = bounds()
+		    want = min(1, value), max(100000, value), int(value == 0)
+		    if got != want:
+		        sys.exit("%s, not %s" % (got, want))
+		m.close()
+	END
+	"$SPILLCTL" stats -s "$f" | grep -qxE 'zeros +1'
+}
 @test "set-id bits and capabilities go with the next change" { check privileges; }
 @test "cached and passed through in turns" { check alternation; }
 @test "open files that are unlinked, replaced and linked" { check names; }

@@ -71,6 +71,11 @@ void deferred_run(struct deferred *d)
 	free(d);
 }
 
+void deferred_after_file(struct deferred *d)
+{
+	deferred_run(d);
+}
+
 void deferred_after_growth(struct deferred *d)
 {
 	deferred_run(d);

@@ -48,16 +48,38 @@ static void control_compact(fuse_req_t req, const struct spillfs_compact *in)
 		fuse_reply_ioctl(req, 0, &out, sizeof(out));
 }
 
-static void file_blocks(fuse_req_t req, struct fuse_file_info *fi, const struct spillfs_blocks *in)
+struct blocks_asked {
+	struct deferred d;
+	struct tree_file *file; /* open until the answer */
+	uint64_t first;
+};
+
+static void run_blocks(struct deferred *d)
 {
+	const struct blocks_asked *b = (const struct blocks_asked *)d;
 	struct spillfs_blocks *out = calloc(1, sizeof(*out));
-	int err = out ? tree_blocks(front_file(fi), in->first, out) : -ENOMEM;
+	int err = out ? tree_blocks(b->file, b->first, out) : -ENOMEM;
 
 	if (err)
-		answer_err(req, err);
+		answer_err(d->req, err);
 	else
-		fuse_reply_ioctl(req, 0, out, sizeof(*out));
+		fuse_reply_ioctl(d->req, 0, out, sizeof(*out));
 	free(out);
+}
+
+/* With what the kernel holds of the file, the first time. */
+static void file_blocks(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, const struct spillfs_blocks *in)
+{
+	struct blocks_asked *b = deferred_new(req, ino, sizeof(*b), run_blocks);
+
+	if (!b)
+		return;
+	b->file = front_file(fi);
+	b->first = in->first;
+	if (in->first)
+		deferred_run(&b->d);
+	else
+		deferred_after_file(&b->d);
 }
 
 static void run_mark(struct deferred *d)
@@ -99,7 +121,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, st
 	else if (cmd == SPILLFS_IOC_MARK)
 		file_mark(req, ino, fi);
 	else if (file)
-		file_blocks(req, fi, in);
+		file_blocks(req, ino, fi, in);
 	else if (cmd == SPILLFS_IOC_INFO)
 		control_info(req);
 	else if (cmd == SPILLFS_IOC_COMMIT)

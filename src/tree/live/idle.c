@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 
+#include "array/arrays.h"
 #include "store/commit.h"
 #include "store/store.h"
 #include "tree/live/live.h"
@@ -103,6 +104,8 @@ void live_shrink(struct tree *t)
 {
 	struct live_inode *i;
 
+	if (account_over(account_of(t), ACCOUNT_ARRAYS))
+		summaries_drop_parked(t->arrays);
 	while (account_over(account_of(t), ACCOUNT_ARRAYS)) {
 		i = take_oldest(t, &t->awake, NULL);
 		/* The rest is dirty or open: what is dirty can be closed after a commit. */

@@ -208,17 +208,21 @@ static int watch(struct inode *i)
 {
 	int err = atomic_load(&live_of(i)->through.watched) ? 0 : store_others_enter(i->tree->store);
 
-	if (!err)
+	if (!err) {
 		atomic_store(&live_of(i)->through.watched, true);
-	else if (!err_is_passing(err) && err != -EROFS)
+		array_unseen(i->array, true);
+	} else if (!err_is_passing(err) && err != -EROFS) {
 		give_up(i->tree, err);
+	}
 	return err;
 }
 
 static void unwatch(struct inode *i)
 {
-	if (atomic_exchange(&live_of(i)->through.watched, false))
-		store_others_leave(i->tree->store);
+	if (!atomic_exchange(&live_of(i)->through.watched, false))
+		return;
+	array_unseen(i->array, false);
+	store_others_leave(i->tree->store);
 }
 
 /* Nobody is left. The list's reference is the caller's from now on. */

@@ -8,12 +8,15 @@
  *  1. Pages are whole elements; the pages of a chunk stand behind each other in order, and so do the chunks of a group.
  *  2. A page is a whole block where blocks are whole elements and none reaches over the end of its row group.
  *  3. Statistics are those of the rows of the chunk and exact, or missing.
+ *  4. The size of the file is the same whether statistics of buckets and columns are known or not: for what is missing there are zeros
+ *     before the footer. So a view's size follows from its sources' sizes (or block maps), whatever was read of them before.
  */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "array/summaries.h"
 #include "view/formats.h"
 #include "view/inside.h"
 #include "view/formats/thrift.h"
@@ -22,7 +25,7 @@
 #define PAGE_BYTES (1u << 20)
 #define FRAME_PAGE_BYTES (256u << 10) /* of frames that are no blocks */
 #define GROUP_ROWS 131072u
-#define GROUP_ROWS_UNBLOCKED (1u << 20)
+#define GROUP_ROWS_UNBLOCKED SUMMARIES_STRETCH /* whole stretches of elements of any size */
 #define GROUP_BYTES_UNBLOCKED (128u << 20) /* of a column's chunk */
 #define GROUP_BLOCKS_MAX 128u
 #define GROUPS_MANY 16384u
@@ -94,6 +97,8 @@ struct column {
 	struct logical logical;
 	uint32_t elem_bytes; /* of the source */
 	bool framed;         /* its pages are frames */
+	bool surveyed;       /* statistics may come later */
+	enum summary_type type;
 	uint64_t block_rows; /* 0: no blocks, or blocks that cut elements */
 	uint64_t page_rows;  /* of pages that are no blocks */
 };
@@ -102,6 +107,8 @@ struct column {
 struct chunk {
 	uint64_t off, len_bytes, uncompressed_bytes; /* with the headers of its pages */
 	unsigned encodings;                          /* 1 << enum encoding */
+	bool bounded;                                /* sum has no NaNs, and holds */
+	struct summary sum;
 };
 
 struct file {
@@ -123,7 +130,7 @@ static uint64_t most(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-static void column_init(struct column *c, const struct view *v, const struct view_input *in)
+static void column_init(struct column *c, struct view *v, const struct view_input *in)
 {
 	uint32_t bs = view_source_block_bytes(v, in->source), e = in->dtype->bytes;
 
@@ -131,6 +138,8 @@ static void column_init(struct column *c, const struct view *v, const struct vie
 	c->as = in->dtype->record ? &record_physical : &scalars[in->dtype->fields[0].type];
 	if (logical_fits(&in->logical, in->dtype))
 		c->logical = in->logical;
+	c->type = dtype_summary(in->dtype->text);
+	c->surveyed = c->type != SUMMARY_NONE && view_survey(v, in->source);
 	c->framed = bs && c->as->map == VIEW_MAP_NONE;
 	c->block_rows = bs % e ? 0 : bs / e;
 	c->page_rows = PAGE_BYTES / e;
@@ -155,6 +164,15 @@ static uint64_t common_multiple(uint64_t a, uint64_t b)
 	return a / x * b;
 }
 
+/* Whole stretches of eight bytes' elements at least, where no element is very wide. */
+static uint64_t unblocked_group_rows(const struct file *f, uint64_t widest)
+{
+	uint64_t many = f->nrows / GROUPS_MANY / GROUP_ROWS_UNBLOCKED + 1;
+	uint64_t rows = least(GROUP_ROWS_UNBLOCKED * many, GROUP_BYTES_UNBLOCKED / widest), unit = SUMMARIES_STRETCH / 8;
+
+	return rows > unit ? rows - rows % unit : most(rows, 1);
+}
+
 /*
  * Rows of a row group: a multiple of a unit in which all columns have whole blocks, the blocks' common multiple; or,
  * where that is large (blocks that are no powers of two), of the largest block. GROUP_ROWS or a little more; more in a
@@ -177,7 +195,7 @@ static uint64_t choose_group_rows(const struct file *f)
 			unit = common_multiple(unit, rows);
 	}
 	if (!largest)
-		return least(GROUP_ROWS_UNBLOCKED, GROUP_BYTES_UNBLOCKED / widest);
+		return unblocked_group_rows(f, widest);
 	if (unit > UNIT_ROWS_MAX)
 		unit = largest;
 	want = most(GROUP_ROWS, f->nrows / GROUPS_MANY);
@@ -254,6 +272,7 @@ static uint64_t page_rows(const struct file *f, const struct column *c, uint64_t
 static void put_chunk(struct file *f, const struct column *c, uint64_t row, uint64_t end, struct chunk *out)
 {
 	struct chunk chunk = { .off = view_size(f->view) };
+	uint64_t begin = row;
 
 	while (row < end && !view_end(f->view)) {
 		uint64_t rows = page_rows(f, c, row, end);
@@ -264,6 +283,9 @@ static void put_chunk(struct file *f, const struct column *c, uint64_t row, uint
 		row += rows;
 	}
 	chunk.len_bytes = view_size(f->view) - chunk.off;
+	/* Readers that sort NaN above all numbers would take the bounds for those of NaNs too. */
+	chunk.bounded = view_summary(f->view, c->in->source, c->type, begin * c->elem_bytes, (end - begin) * c->elem_bytes, &chunk.sum) &&
+			!chunk.sum.nan_count;
 	*out = chunk;
 }
 
@@ -358,12 +380,18 @@ static void put_schema(const struct file *f, struct thrift *t)
 	}
 }
 
+/* Bytes of a bound. */
+static size_t bound_bytes(const struct column *c)
+{
+	return c->as->map == VIEW_MAP_BITS ? 1 : c->as->map != VIEW_MAP_NONE ? 4 : c->elem_bytes;
+}
+
 /* A bound as the PLAIN value of the column's type; `zero`: what a floating-point zero, which has two forms, becomes. */
 static void put_bound(struct thrift *t, int id, const struct column *c, enum summary_type type, uint64_t bits,
 		      uint64_t zero)
 {
 	uint8_t value[8];
-	size_t n = c->as->map == VIEW_MAP_BITS ? 1 : c->as->map != VIEW_MAP_NONE ? 4 : c->elem_bytes;
+	size_t n = bound_bytes(c);
 
 	if (type == SUMMARY_BOOL)
 		bits = bits != 0;
@@ -379,21 +407,28 @@ static void put_bound(struct thrift *t, int id, const struct column *c, enum sum
 	thrift_binary(t, id, value, n);
 }
 
-static void put_statistics(const struct file *f, struct thrift *t, const struct column *c, uint64_t row, uint64_t end)
+static void put_statistics(struct thrift *t, const struct column *c, const struct chunk *chunk)
 {
-	enum summary_type type = dtype_summary(c->in->dtype->text);
 	uint64_t minus_zero = (uint64_t)1 << (8 * c->elem_bytes - 1) % 64;
-	struct summary sum;
 
 	thrift_struct(t, META_STATISTICS);
 	thrift_i64(t, STATISTICS_NULLS, 0);
-	/* Readers that sort NaN above all numbers would take the bounds for those of NaNs too. */
-	if (type != SUMMARY_NONE && view_summary(f->view, c->in->source, type, row * c->elem_bytes,
-						 (end - row) * c->elem_bytes, &sum) && !sum.nan_count) {
-		put_bound(t, STATISTICS_MAX, c, type, sum.max_bits, 0);
-		put_bound(t, STATISTICS_MIN, c, type, sum.min_bits, minus_zero);
+	if (chunk->bounded) {
+		put_bound(t, STATISTICS_MAX, c, c->type, chunk->sum.max_bits, 0);
+		put_bound(t, STATISTICS_MIN, c, c->type, chunk->sum.min_bits, minus_zero);
 	}
 	thrift_end(t);
+}
+
+/* Zeros in place of the bounds that may come later (invariant 4): each has a byte for its field, one for its length, and its bytes. */
+static void put_room_for_bounds(const struct file *f)
+{
+	for (uint64_t k = 0; k < f->ngroups * f->n; k++) {
+		const struct column *c = &f->columns[k % f->n];
+
+		if (c->surveyed && !f->chunks[k].bounded)
+			view_put_zeros(f->view, 2 * (2 + bound_bytes(c)));
+	}
 }
 
 static void put_chunk_meta(const struct file *f, struct thrift *t, size_t column, uint64_t row, uint64_t end)
@@ -417,7 +452,7 @@ static void put_chunk_meta(const struct file *f, struct thrift *t, size_t column
 	thrift_i64(t, META_UNCOMPRESSED_BYTES, (int64_t)chunk->uncompressed_bytes);
 	thrift_i64(t, META_COMPRESSED_BYTES, (int64_t)chunk->len_bytes);
 	thrift_i64(t, META_DATA_PAGE_OFFSET, (int64_t)chunk->off);
-	put_statistics(f, t, c, row, end);
+	put_statistics(t, c, chunk);
 	thrift_end(t);
 	thrift_end(t);
 }
@@ -501,6 +536,7 @@ int parquet_lay(struct view *v, const struct view_input *in, size_t n)
 				put_chunk(&f, &f.columns[k], row, least(row + f.group_rows, f.nrows),
 					  &f.chunks[row / f.group_rows * n + k]);
 		}
+		put_room_for_bounds(&f);
 		put_footer(&f);
 	}
 	free(f.chunks);
