@@ -7,6 +7,7 @@
  *   inodes   some 400 for each that the kernel remembers                      asking the kernel to forget names (tree/live/idle.c)
  *   arrays   layered: 300, and 64 for each stored block; bucket: 250, and     closing arrays that nobody has open, the one used
  *            32 for each extent; column: 150, and its inline bytes            longest ago first (tree/live/idle.c)
+ *            of both 48 for each summary of 256 KiB, also when closed         giving these up first
  *   indexes  of layers: some 350 for each array, 64 for each block; notes     sealing the open layer, at an eighth of the budget;
  *            that wait for a segment                                          giving up sealed ones that no state holds
  *

@@ -682,6 +682,7 @@ class Open:
     """A view that is open, of which a part has been read; what it showed when it was opened."""
 
     def __init__(self, path):
+        get(path)  # the first reader of a bucket or column brings a Parquet view its statistics
         self.path, self.content = path, get(path)
         self.fd = os.open(path, os.O_RDONLY)
         self.part = min(len(self.content), 5000)
