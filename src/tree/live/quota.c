@@ -93,9 +93,10 @@ static void add(struct quota *q, const struct quota_amount *more, int sign)
 	}
 }
 
+/* Where there is no limit, what was there at the mount may not have been counted, and `used` is less than nothing. */
 static bool fits(uint64_t used, uint64_t more, uint64_t limit)
 {
-	return !more || (used <= limit && more <= limit - used);
+	return !more || limit == UINT64_MAX || (used <= limit && more <= limit - used);
 }
 
 static bool is_above(const struct quota *q, const struct quota *below)
