@@ -530,7 +530,7 @@ def request(kind, number, size):
 
 
 INFO, COMMIT, COMPACT = request(2, 1, 32), request(2, 2, 16), request(3, 3, 64)
-BLOCKS, MARK = request(3, 4, 24 + 64 * 72), request(2, 5, 16)
+BLOCKS, MARK = request(3, 4, 32 + 64 * 72), request(2, 5, 16)
 
 
 def ioctl(fd, number):
