@@ -16,7 +16,6 @@ const char *const op_names[OP_NKINDS] = {
 	"fill", "remount",
 };
 
-#define SHORT_TIMES 3u
 #define BLOCK_BYTES 131072u /* of a layered array */
 
 /* How often, of 1000 or so. */
@@ -158,7 +157,7 @@ static void draw_fault(struct disk_fault *f, uint64_t *r)
 
 bool script_breaks(const struct script *s)
 {
-	return s->fault.nth && (!err_is_passing(s->fault.err) || s->fault.times > SHORT_TIMES);
+	return s->fault.nth && (!err_is_passing(s->fault.err) || s->fault.times > SCRIPT_SHORT_TIMES);
 }
 
 bool script_is_short(const struct script *s)
@@ -184,7 +183,7 @@ void script_draw(struct script *s, uint64_t seed)
 	if (sim_random(&r) % (m.plain ? 4 : 8) == 0)
 		draw_fault(&s->fault, &r);
 	else if (m.fails)
-		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 12 + 1, sim_random(&r) % SHORT_TIMES + 1, -ENOSPC, false };
+		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 12 + 1, sim_random(&r) % SCRIPT_SHORT_TIMES + 1, -ENOSPC, false };
 	for (unsigned i = 0; i < s->nops; i++)
 		draw_op(&s->op[i], &m, s->ncallers, &r);
 }

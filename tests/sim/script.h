@@ -19,6 +19,7 @@
 #define SLOTS 9u
 #define OPS_MAX 512u
 #define FILE_BYTES_MAX 400000u
+#define SCRIPT_SHORT_TIMES 3u /* a want of space or descriptors that ends fails so many calls at most */
 
 /* The first OP_NSHORT are those of which short scripts consist. */
 enum op_kind {
