@@ -151,14 +151,20 @@ static bool uses_page(const struct bucket *b, uint32_t file, uint64_t phys)
 	       extent_map_has_page(&b->places, file, phys);
 }
 
+/* Has the next stage anything to do? */
+static bool is_unstaged(const struct bucket *b)
+{
+	return b->dirty_from != UINT64_MAX || b->tail.n || b->tail_to || b->freed.n;
+}
+
 static void bucket_close(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
 	struct region rest = b->region;
 	uint64_t page = b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1);
 
-	/* Invariant 2: the rest of the region is in no extent. */
-	if (b->next_bytes > page && uses_page(b, rest.file, rest.off_bytes + page))
+	/* Invariant 2: the rest of the region is in no extent. Rows that a change has not reached may still have the page. */
+	if (b->next_bytes > page && (is_unstaged(b) || uses_page(b, rest.file, rest.off_bytes + page)))
 		page += POOL_ALIGN;
 	b->next_bytes = page;
 	rest.off_bytes += b->next_bytes;

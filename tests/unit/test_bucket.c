@@ -1,7 +1,9 @@
 /*
  * Buckets: where in the pool what the kernel writes back comes to lie. Its requests overtake each other.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,4 +182,178 @@ UNIT_TEST(bucket_places_agree_with_a_model)
 	}
 	free(p);
 	free(model);
+}
+
+/* ---- pages that are freed ---- */
+
+#define NFILES 6u
+#define MOST (400u << 10)
+
+struct some_file {
+	struct tree_file *f;
+	uint64_t ino;
+};
+
+static void open_some(struct world *w, struct some_file *s, const char *name)
+{
+	struct tree_file_info info = { 0 };
+	struct tree_attr a;
+
+	if (tree_lookup(w->tree, classes[0].ino, name, NULL, &a)) {
+		CHECK_OK(world_make(w, classes[0].ino, name, S_IFREG | 0644, NULL));
+		CHECK_OK(tree_lookup(w->tree, classes[0].ino, name, NULL, &a));
+	}
+	s->ino = a.st.st_ino;
+	CHECK_OK(tree_file_open(w->tree, s->ino, O_RDWR, &me, &s->f, &info));
+}
+
+static void close_some(struct world *w, struct some_file *s)
+{
+	if (!s->f)
+		return;
+	tree_file_release(s->f);
+	tree_forget(w->tree, s->ino, 1);
+	s->f = NULL;
+}
+
+/* Writes, cuts and holes, mostly within pages that others have bytes of. */
+static void change_some(struct world *w, struct some_file *s, uint64_t *seed, const unsigned char *p)
+{
+	uint64_t r = unit_rand(seed), off = (r >> 8) % MOST, len = (r >> 32) % (r % 7 ? 9000 : 100000) + 1;
+	struct stat st = { .st_size = r % 2 ? (off_t)off : 0 };
+	struct tree_attr a;
+	size_t done;
+
+	off &= r % 3 ? UINT64_MAX : ~(uint64_t)(POOL_ALIGN - 1);
+	len = r % 5 ? len : (len + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
+	switch ((r >> 4) % 12) {
+	case 0:
+	case 1:
+		CHECK_OK(tree_setattr(w->tree, s->ino, TREE_SET_SIZE, &st, &me, s->f, &a));
+		break;
+	case 2:
+	case 3:
+		CHECK_OK(tree_fallocate(s->f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len, &me));
+		break;
+	default:
+		CHECK_OK(tree_write(s->f, p, len, off, &(struct tree_write_how){ .who = &me, .direct = (r >> 4) % 12 == 4 }, &done));
+	}
+}
+
+/* The pool ends the program when a page is freed twice. */
+UNIT_TEST(bucket_pages_are_freed_once)
+{
+	unsigned char *p = calloc(1, 1 << 20);
+	char name[8];
+
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct some_file files[NFILES] = { 0 };
+		struct io_dir *disk = world_disk();
+		uint64_t state = seed * 77;
+		struct world w;
+
+		world_open(&w, disk, &world_config);
+		for (unsigned i = 0; i < 500; i++) {
+			unsigned k = (unsigned)(unit_rand(&state) % NFILES);
+
+			snprintf(name, sizeof(name), "r%u", k);
+			if (!files[k].f)
+				open_some(&w, &files[k], name);
+			change_some(&w, &files[k], &state, p);
+			if (unit_rand(&state) % 8 == 0)
+				close_some(&w, &files[k]);
+			if (unit_rand(&state) % 12 == 0)
+				CHECK_OK(world_commit(&w));
+			if (unit_rand(&state) % 40 == 0) {
+				int err = tree_unlink(w.tree, classes[0].ino, name, &me);
+
+				CHECK(err == 0 || err == -ENOENT);
+				close_some(&w, &files[k]);
+			}
+		}
+		for (unsigned k = 0; k < NFILES; k++)
+			close_some(&w, &files[k]);
+		CHECK_OK(world_close(&w));
+		world_open(&w, disk, &world_config); /* finds bytes that two extents share */
+		CHECK_OK(world_close(&w));
+	}
+	free(p);
+}
+
+struct hand {
+	struct world *w;
+	uint64_t seed;
+	const unsigned char *p;
+};
+
+static void some_name(uint64_t *seed, char name[8])
+{
+	snprintf(name, 8, "r%u", (unsigned)(unit_rand(seed) % NFILES));
+}
+
+/* Opens one of the files, which others may delete meanwhile. */
+static void try_to_open(struct hand *h, struct some_file *s)
+{
+	struct tree_file_info info = { 0 };
+	struct tree_attr a;
+	char name[8];
+
+	some_name(&h->seed, name);
+	world_make(h->w, classes[0].ino, name, S_IFREG | 0644, NULL);
+	if (tree_lookup(h->w->tree, classes[0].ino, name, NULL, &a))
+		return;
+	s->ino = a.st.st_ino;
+	if (tree_file_open(h->w->tree, s->ino, O_RDWR, &me, &s->f, &info))
+		tree_forget(h->w->tree, s->ino, 1);
+}
+
+static void *hand_works(void *arg)
+{
+	struct hand *h = arg;
+	struct some_file s = { 0 };
+	char name[8];
+
+	for (unsigned i = 0; i < 1500; i++) {
+		if (!s.f)
+			try_to_open(h, &s);
+		if (s.f)
+			change_some(h->w, &s, &h->seed, h->p);
+		if (unit_rand(&h->seed) % 6 == 0)
+			close_some(h->w, &s);
+		if (unit_rand(&h->seed) % 30 == 0)
+			CHECK_OK(world_commit(h->w));
+		if (unit_rand(&h->seed) % 60 == 0) {
+			some_name(&h->seed, name);
+			tree_unlink(h->w->tree, classes[0].ino, name, &me);
+		}
+	}
+	close_some(h->w, &s);
+	return NULL;
+}
+
+/* The same by several threads, with so little memory for arrays that one is closed whenever nobody uses it. */
+UNIT_TEST(bucket_pages_are_freed_once_beside_others)
+{
+	struct store_config config = world_config;
+	unsigned char *p = calloc(1, 1 << 20);
+
+	config.cache_bytes = 64 << 10;
+	for (uint64_t round = 0; round < 20; round++) {
+		struct io_dir *disk = world_disk();
+		struct hand hands[4];
+		pthread_t threads[4];
+		struct world w;
+
+		world_open(&w, disk, &config);
+		for (unsigned k = 0; k < 4; k++) {
+			hands[k] = (struct hand){ &w, round * 1000 + k + 1, p };
+			CHECK_OK(pthread_create(&threads[k], NULL, hand_works, &hands[k]));
+		}
+		for (unsigned k = 0; k < 4; k++)
+			CHECK_OK(pthread_join(threads[k], NULL));
+		CHECK_OK(world_close(&w));
+		world_open(&w, disk, &config);
+		CHECK_OK(world_close(&w));
+	}
+	free(p);
 }

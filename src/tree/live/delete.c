@@ -109,6 +109,39 @@ static void free_soon(struct tree *t, uint64_t bytes)
 		commit_ask(t->store->commit);
 }
 
+/* Has the inode no name, and no other user than the one with these references? Then nobody finds it any more, nor closes its
+ * array, which is to be cut. */
+static bool is_orphan(struct inode *i, uint64_t n)
+{
+	bool orphan;
+
+	lock_acquire(&i->tree->lock);
+	orphan = i->refs == n && !inode_has_name(i);
+	if (orphan)
+		live_unknown_locked(i);
+	lock_release(&i->tree->lock);
+	return orphan;
+}
+
+/* Takes the meta lock, so that nobody loads the row again before the array is closed (invariant 1). An orphan has been cut
+ * then, also one that has become one meanwhile. */
+static void lock_orphan(struct inode *i, uint64_t n)
+{
+	struct meta *m = i->tree->store->meta;
+	bool is_cut = false;
+
+	for (;;) {
+		if (!is_cut && is_orphan(i, n)) {
+			cut_orphan(i);
+			is_cut = true;
+		}
+		meta_lock(m);
+		if (is_cut || !is_orphan(i, n))
+			return;
+		meta_unlock(m);
+	}
+}
+
 void live_put(struct inode *i, uint64_t n)
 {
 	struct tree *t = i->tree;
@@ -130,10 +163,7 @@ void live_put(struct inode *i, uint64_t n)
 		free_soon(t, freed);
 		return;
 	}
-	if (!inode_has_name(i)) /* somebody may have found it meanwhile */
-		cut_orphan(i);
-	/* Under the meta lock, so that nobody loads the row again before the array is closed (invariant 1). */
-	meta_lock(m);
+	lock_orphan(i, n);
 	lock_acquire(&t->lock);
 	last = inode_release_locked(i, n);
 	lock_release(&t->lock);
