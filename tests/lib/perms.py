@@ -49,11 +49,22 @@ CALLERS = {
 }
 
 
+def may_make_namespaces():
+    """The kernel refuses user namespaces in a changed root (chroot), and by settings."""
+    pid = os.fork()
+    if not pid:
+        os._exit(libc.unshare(0x10000000) != 0)  # CLONE_NEWUSER
+    return os.waitpid(pid, 0)[1] == 0
+
+
+if not may_make_namespaces():
+    print("left out: callers in a user namespace: this machine makes none")
+    CALLERS = {name: c for name, c in CALLERS.items() if "namespace" not in name}
 EVERYBODY = CALLERS
 FEW = int(os.environ.get("FEW", 0))
 if FEW:
     SOME = NAMESPACED, "member by a supplementary group", "another with CAP_FOWNER", "root without CAP_DAC_*", "owner"
-    CALLERS = {name: CALLERS[name] for name in SOME[:FEW]}
+    CALLERS = {name: CALLERS[name] for name in [name for name in SOME if name in CALLERS][:FEW]}
 
 
 def become(caller):
@@ -72,9 +83,8 @@ def become(caller):
 
 
 def enter_namespace(uid, gid):
-    """A new one, whose root this user is. Where the machine forbids it the user stays as he is."""
-    if libc.unshare(0x10000000):  # CLONE_NEWUSER
-        return
+    """A new one, whose root this user is."""
+    eq(libc.unshare(0x10000000), 0)  # CLONE_NEWUSER
     for name, text in (("setgroups", "deny"), ("uid_map", "0 %d 1" % uid), ("gid_map", "0 %d 1" % gid)):
         with open("/proc/self/" + name, "w") as f:
             f.write(text)
@@ -605,6 +615,8 @@ def control(mnt):
     others = {**refused_to_all_but_root, **refused_to_others}
     for caller, table in (("owner", owners), ("another", others), ("another with CAP_FOWNER", others), (NAMESPACED, owners),
                           ("root of a user namespace, another outside", others), ("root", {**refused_to_the_owner, **allowed_to_the_owner})):
+        if caller not in EVERYBODY:
+            continue
         CALLERS[caller] = EVERYBODY[caller]
         got = ask([(lambda _, act=act: act(), None) for act, _ in table.values()], caller)
         for (name, (_, wanted)), said in zip(table.items(), got):
@@ -628,6 +640,8 @@ def raise_if(result):
 
 def idmapped(mnt):
     """The kernel refuses to map the owners of a FUSE mount whose daemon does not ask for that."""
+    if not may_make_namespaces():
+        return 0
     pid = os.fork()
     if not pid:
         eq(libc.unshare(0x10000000), 0)
