@@ -79,3 +79,29 @@ no_leak() {
 	umount_store
 	[ "$(stat -c %s "$STORE/meta.db")" -lt 1000000 ]
 }
+
+pool_bytes() { find "$STORE/pool" -type f -printf '%b\n' | awk '{ s += $1 * 512 } END { print s + 0 }'; }
+
+@test "buckets: what is punched, cut and deleted is back on the store's file system after the next commit" {
+	noise $((16 << 20)) "$MNT/buckets/a"
+	"$SPILLCTL" sync "$MNT"
+	(( $(pool_bytes) >= 16 << 20 ))
+	fallocate -p -o 0 -l 8M "$MNT/buckets/a"
+	"$SPILLCTL" sync "$MNT"
+	(( $(pool_bytes) <= 9 << 20 ))
+	truncate -s 12M "$MNT/buckets/a"
+	"$SPILLCTL" sync "$MNT"
+	(( $(pool_bytes) <= 5 << 20 ))
+	rm "$MNT/buckets/a"
+	soon eval '"$SPILLCTL" sync "$MNT"; [ "$(pool_bytes)" = 0 ]'
+}
+
+@test "buckets: files that come, grow and go leave the pool near what is live" {
+	local excess ratio held taken rest
+	remount -o pool=2
+	read -r excess ratio held taken rest < <(py churn "$MNT/buckets" "$STORE/pool" 600 1 | paste -sd " ")
+	tell "at most $ratio of what was live, $taken bytes for $held at the end, $rest after all was deleted"
+	(( excess <= 0 ))
+	(( taken <= held + held / 10 + (1 << 20) ))
+	(( rest <= 1 << 20 ))
+}
