@@ -25,8 +25,7 @@
 	X(PLANT_NO_CHECKSUM, "a frame is decoded without its checksum")                 \
 	X(PLANT_LOST_WAKE, "a waiter for a commit looks without the lock")              \
 	X(PLANT_NO_GATE, "names change between stage and COMMIT")                       \
-	X(PLANT_NO_SNAPSHOT_WAIT, "a snapshot is answered before it is durable")        \
-	X(PLANT_NO_LOG_ROOM, "COMMIT does not look whether its log has room")
+	X(PLANT_NO_SNAPSHOT_WAIT, "a snapshot is answered before it is durable")
 
 #ifdef SPILLFS_PLANT
 enum plant {

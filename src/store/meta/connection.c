@@ -25,7 +25,6 @@
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
-#include "util/plant.h"
 #include "util/stats.h"
 
 /* Pages in the log before it is folded into the database. */
@@ -241,7 +240,7 @@ static uint64_t cache_held(struct meta *m)
 /* Room in the log for all of the transaction that is not in it (invariant 5). -ENOSPC: nothing has changed. */
 static int secure_log(struct meta *m)
 {
-	int err = PLANTED(PLANT_NO_LOG_ROOM) ? 0 : meta_vfs_secure_log(m->vfs, cache_held(m) + LOG_MORE_BYTES);
+	int err = meta_vfs_secure_log(m->vfs, cache_held(m) + LOG_MORE_BYTES);
 
 	if (!err_is_full(err))
 		return err;

@@ -127,14 +127,16 @@ static int stage_facts_locked(struct inode *i, struct array *a, const struct fac
 	return err;
 }
 
-/* The log gets an inode that cannot be staged as the last commit has left it: its row of then goes with this one. */
+/* The log gets an inode that cannot be staged as the last commit has left it: its row of then goes with this one. Once is enough: a
+ * commit that had to write it each time would never be the last. */
 static int note_as_stored_locked(struct inode *i)
 {
 	struct index_record *r = NULL;
 	struct facts row;
 	int err;
 
-	if (!atomic_load(&live_of(i)->facts_changed) || !class_by_kind(i->facts.kind) || i->facts.kind == ARRAY_BUCKET)
+	if (!atomic_load(&live_of(i)->facts_changed) || !class_by_kind(i->facts.kind) || i->facts.kind == ARRAY_BUCKET ||
+	    atomic_exchange(&live_of(i)->logged_as_stored, true))
 		return 0;
 	err = meta_inode_load_locked(i->tree->store->meta, i->facts.ino, &row);
 	if (err == -ENOENT || (!err && !row.nlink))
@@ -146,6 +148,8 @@ static int note_as_stored_locked(struct inode *i)
 	if (!err)
 		err = note_facts_locked(i, r);
 	index_record_free(r);
+	if (err)
+		atomic_store(&live_of(i)->logged_as_stored, false);
 	return err;
 }
 

@@ -44,6 +44,7 @@ void live_mark_changed(struct inode *i)
 {
 	inode_new_version(i);
 	atomic_store(&live_of(i)->facts_changed, true);
+	atomic_store(&live_of(i)->logged_as_stored, false);
 	live_mark_dirty(i);
 }
 

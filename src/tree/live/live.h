@@ -54,6 +54,7 @@ struct live_inode {
 	atomic_int has_capabilities; /* as an attribute; the same */
 	_Atomic uint64_t xattrs_bytes; /* no bucket: that a note of it has for the log, at most; UINT64_MAX: not known (room.c) */
 	atomic_bool facts_changed;   /* what a layer's index says of it is older */
+	atomic_bool logged_as_stored; /* but as old as its row, since the last change */
 };
 
 static inline struct live_inode *live_of(const struct inode *i)
