@@ -109,14 +109,18 @@ bool content_same(const struct content *a, const struct content *b)
 	return a->size_bytes == b->size_bytes && !memcmp(a->bytes, b->bytes, a->size_bytes);
 }
 
-/* Each byte, and the size, is of one of the versions from..to. A write that has not ended may have got part of the way. */
+/* Each byte, and the size, is of one of the versions from..to. A write that has not ended may have got part of the way; a commit that it
+ * waited for, because it found no space for the rest, has made that part durable. */
 static bool is_mixed(const struct file *f, const struct content *c, unsigned from, unsigned to)
 {
 	bool size = false;
 
-	for (unsigned k = from; k <= to; k++)
+	for (unsigned k = from; k <= to; k++) {
+		bool part = k >= f->nended ? k > 0 : m.is_short && k > from;
+
 		size |= f->v[k]->size_bytes == c->size_bytes ||
-			(k >= f->nended && k && c->size_bytes > f->v[k - 1]->size_bytes && c->size_bytes < f->v[k]->size_bytes);
+			(part && c->size_bytes > f->v[k - 1]->size_bytes && c->size_bytes < f->v[k]->size_bytes);
+	}
 	if (!size)
 		return false;
 	for (uint32_t i = 0; i < c->size_bytes; i++) {
@@ -174,17 +178,15 @@ static struct names *add_names(struct caller *c)
 	return n;
 }
 
-/* It has its bytes from the start, or was empty before it had them. */
+/* It has its bytes from the start, or was empty before it had them: an fsync that begins before the upload has ended promises no more. */
 static int add_upload(const struct op *o)
 {
 	int k = add_file(o->slot / 3, m.is_short ? 0 : o->len);
 	struct file *f = &m.file[k];
 
-	if (m.is_short) {
+	if (m.is_short)
 		add_version(f, copy(f->v[0], o->len));
-		f->nended++;
-	}
-	model_fill(o->tag, f->v[f->nended - 1]->bytes, o->len);
+	model_fill(o->tag, f->v[f->nversions - 1]->bytes, o->len);
 	return k;
 }
 

@@ -25,7 +25,8 @@ struct content {
 /* The same bytes. */
 bool content_same(const struct content *a, const struct content *b);
 
-/* Once in a process. is_short: some writes find no space, and then a new name can be durable before what was written under it. */
+/* Once in a process. is_short: some writes find no space, and then a new name can be durable before what was written under it, and a part
+ * of a write before the rest. */
 void model_begin(unsigned ncallers, bool is_short);
 
 /* Around each operation. start: what it has to return, by the model: 0 or -errno. end: what it has returned. An operation that has

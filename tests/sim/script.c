@@ -165,6 +165,11 @@ bool script_is_short(const struct script *s)
 	return !script_breaks(s) && (s->space_bytes || s->fault.nth);
 }
 
+bool script_lacks_space(const struct script *s)
+{
+	return !script_breaks(s) && (s->space_bytes || (s->fault.nth && s->fault.err == -ENOSPC));
+}
+
 void script_draw(struct script *s, uint64_t seed)
 {
 	uint64_t r = seed ^ 0x5c71f5;

@@ -53,6 +53,8 @@ struct script {
 bool script_breaks(const struct script *s);
 /* Else: a shortage is part of it, of space or by its fault. Operations may fail, and succeed when it is over. */
 bool script_is_short(const struct script *s);
+/* Is that, or a part of it, a want of space? */
+bool script_lacks_space(const struct script *s);
 void script_draw(struct script *s, uint64_t seed);
 /* The n-th of all sequences of one and two operations in the classes; false: there are no more. */
 bool script_short(struct script *s, unsigned n);

@@ -455,7 +455,7 @@ static void run(unsigned seconds)
 	must_mount(&m, "at first");
 	if (callers_prepare(m.tree, sc->ncallers))
 		sim_fail("the directories cannot be made");
-	model_begin(sc->ncallers, script_is_short(sc));
+	model_begin(sc->ncallers, script_lacks_space(sc));
 	disk_plan_fault(sc->fault.nth ? &sc->fault : NULL);
 	disk_on_cut(cut);
 	whole = live(&m);
