@@ -46,11 +46,12 @@ int callers_prepare(struct tree *t, unsigned ncallers)
 
 /* ---- what is there ---- */
 
+/* A follower may go on to another state meanwhile: then it is looked at again. */
 static int find_file(struct tree *t, const char *path, struct content **out)
 {
 	struct content *c;
 	unsigned char *p;
-	struct stat st;
+	struct stat st, behind;
 	uint32_t note;
 	size_t n;
 	int err = client_stat(t, path, &st);
@@ -62,6 +63,10 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 	err = err ? err : client_read(t, path, &p, &n);
 	if (err)
 		return err;
+	if (client_stat(t, path, &behind) || behind.st_size != st.st_size) {
+		free(p);
+		return find_file(t, path, out);
+	}
 	c = malloc(sizeof(*c) + n + 1);
 	*c = (struct content){ (uint32_t)n, st.st_mode & 07777, note };
 	memcpy(c->bytes, p, n);
