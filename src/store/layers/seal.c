@@ -98,9 +98,12 @@ static int open_from_meta(struct layers *ls)
 	if (!err)
 		err = io_mkdir(s->dir, "layers/refs");
 	/* A crash between a commit and its HEAD leaves HEAD with a layer that no row knows. Without space for HEAD followers wait. */
-	if (!err)
+	if (!err) {
 		err = layers_publish(ls);
-	if (!err || err_is_passing(err))
+		if (err_is_passing(err))
+			err = 0;
+	}
+	if (!err)
 		err = io_list(s->dir, "layers", delete_unknown, ls);
 	if (!err)
 		err = layers_refs_clean(ls);
