@@ -559,9 +559,45 @@ UNIT_TEST(scratch_lifetime_refuses_what_it_cannot_keep)
 	CHECK_EQ(set_lifetime(&s.w, META_INO_BUCKETS, "pid:self", 0), -EINVAL);
 	CHECK_EQ(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_LIFETIME, "pid:self", 8, 0, &nobody_known), -ESRCH);
 	CHECK_OK(set_lifetime(&s.w, d, "pid:self", 0));
+	close_scene(&s);
+}
+
+/* A process whose session has no leader any more, as one that nohup or a CI runner has left. The leader has ended. */
+static pid_t leaderless_process(void)
+{
+	int fds[2];
+	pid_t leader, pid;
+
+	CHECK(!pipe(fds));
+	leader = fork();
+	if (!leader) {
+		setsid();
+		pid = idle_process();
+		_exit(write(fds[1], &pid, sizeof(pid)) != sizeof(pid));
+	}
+	CHECK(leader > 0);
+	CHECK_EQ(waitpid(leader, NULL, 0), leader);
+	CHECK_EQ(read(fds[0], &pid, sizeof(pid)), sizeof(pid));
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
+UNIT_TEST(scratch_lifetime_of_a_session_needs_its_leader)
+{
+	pid_t left = leaderless_process();
+	struct scene s;
+	uint64_t d;
+
+	CHECK(setsid() > 0 || getsid(0) == getpid());
+	open_scene(&s);
+	d = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	CHECK_EQ(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_LIFETIME, "session", 7, 0, &(struct tree_caller){ .thread = left }), -ESRCH);
+	CHECK_EQ(tree_getxattr(s.w.tree, d, SPILLFS_XATTR_LIFETIME, &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
 	CHECK_OK(set_lifetime(&s.w, d, "session", 0));
 	check_xattr(&s.w, d, SPILLFS_XATTR_LIFETIME, "session");
 	close_scene(&s);
+	CHECK(!kill(left, SIGKILL));
 }
 
 /* At the end of the mount lifetimes go unused; directories that somebody else has removed are forgotten. */
