@@ -1,7 +1,7 @@
 /*
  * See deltas.h.
  *
- * Invariants: (1) deltas_encode writes out_bytes or fails, and nothing behind them; (2) differences are modulo 2^32 or 2^64, and the least one
+ * Invariants: (1) the encoders write out_bytes or fail, and nothing behind them; (2) differences are modulo 2^32 or 2^64, and the least one
  * is the least as a signed number, as in the stored block.
  */
 #include "view/deltas.h"
@@ -16,6 +16,11 @@
 #define MINIBLOCK 32u    /* values */
 #define HEAD_BYTES 16u   /* of packed differences: the filter's head, and the first integer */
 #define SLACK_PACKS 8u   /* what a frame has besides its content is less than so many bits of a group take */
+
+static uint64_t mask_of(uint32_t elem_bytes)
+{
+	return elem_bytes == 8 ? UINT64_MAX : UINT32_MAX;
+}
 
 /* The greatest length of a number of so many bytes, seven bits to a byte. */
 static size_t varint_bytes(uint32_t elem_bytes)
@@ -94,6 +99,31 @@ bool deltas_bytes(size_t n, uint32_t elem_bytes, size_t frame_len, size_t *out)
 	return true;
 }
 
+/* Miniblocks of n elements of a range. */
+static size_t range_miniblocks(size_t n)
+{
+	size_t last = (n - 1) % GROUP;
+
+	return (n - 1) / GROUP * MINIBLOCKS + (last + MINIBLOCK - 1) / MINIBLOCK;
+}
+
+/* The bytes of n elements of a range besides their miniblocks. */
+static size_t range_heads(size_t n, uint32_t elem_bytes)
+{
+	uint8_t head[32];
+
+	return put_head(head, n) + varint_bytes(elem_bytes) + (n - 1 + GROUP - 1) / GROUP * (varint_bytes(elem_bytes) + MINIBLOCKS);
+}
+
+bool deltas_range_bytes(size_t n, uint32_t elem_bytes, uint64_t min_bits, uint64_t max_bits, size_t *out)
+{
+	uint64_t spread = (max_bits - min_bits) & mask_of(elem_bytes);
+	unsigned bits = spread ? 64 - (unsigned)__builtin_clzll(spread) + 1 : 0;
+
+	*out = range_heads(n, elem_bytes) + range_miniblocks(n) * (MINIBLOCK / 8) * bits;
+	return bits < 8 * elem_bytes;
+}
+
 /* Elements on their way to Parquet's block of them, from first + 1 on. */
 struct pass {
 	const uint8_t *elems;
@@ -124,16 +154,16 @@ static void find_differences(struct pass *s, size_t first)
 	}
 }
 
-/* The least difference of the stored group, and the bits of the others above it. */
-static unsigned measure(const struct pass *s, uint64_t *least_out)
+/* The least of n differences, and the bits of the others above it. */
+static unsigned measure(const struct pass *s, const uint64_t *d, size_t n, uint64_t *least_out)
 {
 	int64_t least = INT64_MAX;
 	uint64_t above = 0;
 
-	for (size_t k = 0; k < GROUP; k++)
-		least = (int64_t)s->d[k] < least ? (int64_t)s->d[k] : least;
-	for (size_t k = 0; k < GROUP; k++)
-		above |= s->d[k] - (uint64_t)least;
+	for (size_t k = 0; k < n; k++)
+		least = (int64_t)d[k] < least ? (int64_t)d[k] : least;
+	for (size_t k = 0; k < n; k++)
+		above |= d[k] - (uint64_t)least;
 	above &= s->mask;
 	*least_out = (uint64_t)least;
 	return above ? 64 - (unsigned)__builtin_clzll(above) : 0;
@@ -164,8 +194,8 @@ static int put_miniblock(struct pass *s, const uint64_t *d, size_t n, uint64_t l
 	return 0;
 }
 
-/* Least, bits of each miniblock, miniblocks of n differences; the last of MINIBLOCKS has all bits. */
-static int put_block(struct pass *s, size_t n, uint64_t least, unsigned bits)
+/* Least, bits of each miniblock, miniblocks of n differences; the last of MINIBLOCKS has other bits. */
+static int put_block(struct pass *s, size_t n, uint64_t least, unsigned bits, unsigned last_bits)
 {
 	size_t nminiblocks = (n + MINIBLOCK - 1) / MINIBLOCK;
 	uint8_t widths[MINIBLOCKS] = { 0 };
@@ -175,7 +205,7 @@ static int put_block(struct pass *s, size_t n, uint64_t least, unsigned bits)
 		return -EUCLEAN;
 	memset(widths, (int)bits, nminiblocks);
 	if (nminiblocks == MINIBLOCKS)
-		widths[MINIBLOCKS - 1] = (uint8_t)(8 * s->elem_bytes);
+		widths[MINIBLOCKS - 1] = (uint8_t)last_bits;
 	s->p += put_zigzag(s->p, least, s->elem_bytes);
 	memcpy(s->p, widths, MINIBLOCKS);
 	s->p += MINIBLOCKS;
@@ -195,19 +225,33 @@ static int put_group(struct pass *s, size_t first)
 		return 0;
 	find_differences(s, first);
 	if (s->n - first >= GROUP)
-		bits = measure(s, &least);
-	return put_block(s, n, least, bits);
+		bits = measure(s, s->d, GROUP, &least);
+	return put_block(s, n, least, bits, 8 * s->elem_bytes);
 }
 
-int deltas_encode(const void *elems, size_t n, uint32_t elem_bytes, void *out, size_t out_bytes)
+/* The same of a range, whose miniblocks have `bits`. */
+static int put_range(struct pass *s, size_t first, unsigned bits)
 {
-	struct pass s = { .elems = elems, .n = n, .elem_bytes = elem_bytes, .mask = elem_bytes == 8 ? UINT64_MAX : UINT32_MAX };
+	size_t n = s->n - first - 1 < GROUP ? s->n - first - 1 : GROUP;
+	uint64_t least;
+
+	if (!n)
+		return 0;
+	find_differences(s, first);
+	if (measure(s, s->d + 1, n, &least) > bits)
+		return -EUCLEAN;
+	return put_block(s, n, least, bits, bits);
+}
+
+/* Begins with the head and the first element. */
+static int begin(struct pass *s, const void *elems, size_t n, uint32_t elem_bytes, void *out, size_t out_bytes)
+{
 	uint64_t x = 0;
 	int32_t narrow;
 	uint8_t head[32];
 	size_t len = put_head(head, n);
-	int err = 0;
 
+	*s = (struct pass){ .elems = elems, .n = n, .elem_bytes = elem_bytes, .mask = mask_of(elem_bytes) };
 	memcpy(&narrow, elems, sizeof(narrow));
 	if (elem_bytes == 8)
 		memcpy(&x, elems, sizeof(x));
@@ -217,9 +261,34 @@ int deltas_encode(const void *elems, size_t n, uint32_t elem_bytes, void *out, s
 	if (len > out_bytes)
 		return -EUCLEAN;
 	memcpy(out, head, len);
-	s.p = (uint8_t *)out + len;
-	s.end = (uint8_t *)out + out_bytes;
+	s->p = (uint8_t *)out + len;
+	s->end = (uint8_t *)out + out_bytes;
+	return 0;
+}
+
+int deltas_encode(const void *elems, size_t n, uint32_t elem_bytes, void *out, size_t out_bytes)
+{
+	struct pass s;
+	int err = begin(&s, elems, n, elem_bytes, out, out_bytes);
+
 	for (size_t first = 0; first < n && !err; first += GROUP)
 		err = put_group(&s, first);
+	return err ? err : s.p == s.end ? 0 : -EUCLEAN;
+}
+
+int deltas_range_encode(const void *elems, size_t n, uint32_t elem_bytes, void *out, size_t out_bytes)
+{
+	size_t heads = range_heads(n, elem_bytes), unit = range_miniblocks(n) * (MINIBLOCK / 8), bits;
+	struct pass s;
+	int err;
+
+	if (out_bytes < heads)
+		return -EUCLEAN;
+	bits = unit ? (out_bytes - heads) / unit : 0;
+	if (bits >= 8 * (size_t)elem_bytes)
+		return -EUCLEAN;
+	err = begin(&s, elems, n, elem_bytes, out, out_bytes);
+	for (size_t first = 0; first < n && !err; first += GROUP)
+		err = put_range(&s, first, (unsigned)bits);
 	return err ? err : s.p == s.end ? 0 : -EUCLEAN;
 }

@@ -16,6 +16,7 @@
 #include "view/deltas.h"
 #include "view/inside.h"
 
+#define RANGE_SAVES_PART 4     /* encoding takes time: the least part of its bytes that a range must save */
 #define BLOCK_MAX (128u << 10) /* RFC 8878 */
 #define BLOCK_HEAD 3u
 #define FRAME_HEAD 10u
@@ -74,42 +75,67 @@ static uint64_t raw_bytes(uint64_t decoded_bytes)
 	return FRAME_HEAD + nblocks_of(decoded_bytes) * BLOCK_HEAD + decoded_bytes;
 }
 
-/* Is the range a block of packed differences that are shorter in Parquet's encoding than plain? */
-static bool find_deltas(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint32_t elem_bytes, size_t *out)
+/* Bytes of a block of packed differences in Parquet's encoding; UINT64_MAX: it is none. */
+static uint64_t stored_deltas(const struct view *v, const struct view_range *r)
 {
 	struct block_ref ref;
+	size_t bytes;
 
-	return find_stored(v, source, off, len, &ref) && ref.filter == (FILTER_DELTA | FILTER_PACK) && ref.elem_bytes == elem_bytes &&
-	       len % elem_bytes == 0 && deltas_bytes((size_t)(len / elem_bytes), elem_bytes, ref.frame_len, out) && *out < len;
+	if (!find_stored(v, r->source, r->off, r->len, &ref) || ref.filter != (FILTER_DELTA | FILTER_PACK) || ref.elem_bytes != r->elem_bytes ||
+	    !deltas_bytes((size_t)(r->len / r->elem_bytes), r->elem_bytes, ref.frame_len, &bytes))
+		return UINT64_MAX;
+	return bytes;
 }
 
-void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
-		     unsigned accept, uint32_t elem_bytes, struct view_frame *out)
+/* Bytes of integers in the same encoding, by how much they differ; UINT64_MAX: nobody knows, or it is too much. */
+static uint64_t range_deltas(const struct view *v, const struct view_range *r)
+{
+	struct summary sum;
+	size_t bytes;
+
+	if (!layered_source(v, r->source) || !view_summary(v, r->source, r->type, r->off, r->len, &sum) ||
+	    !deltas_range_bytes((size_t)(r->len / r->elem_bytes), r->elem_bytes, sum.min_bits, sum.max_bits, &bytes))
+		return UINT64_MAX;
+	return bytes;
+}
+
+/* Becomes the range shorter in Parquet's encoding of differences? */
+static bool find_deltas(const struct view *v, const struct view_range *r, struct view_frame *out)
+{
+	uint64_t stored, range;
+
+	if (!(r->accept & VIEW_ACCEPT_DELTAS) || r->len != r->decoded_bytes || r->len % r->elem_bytes)
+		return false;
+	stored = stored_deltas(v, r);
+	range = stored == UINT64_MAX ? range_deltas(v, r) : UINT64_MAX;
+	if (stored >= r->len && range > r->len - r->len / RANGE_SAVES_PART)
+		return false;
+	out->filter = stored == UINT64_MAX ? FILTER_PACK : FILTER_DELTA | FILTER_PACK;
+	out->decoded_bytes = stored == UINT64_MAX ? range : stored;
+	return true;
+}
+
+void view_plan_frame(const struct view *v, const struct view_range *r, struct view_frame *out)
 {
 	struct block_ref ref;
-	size_t deltas;
-	struct view_frame f = { .source = source, .elem_bytes = elem_bytes, .off = off, .len = len,
-				.decoded_bytes = decoded_bytes };
+	struct view_frame f = { .source = r->source, .elem_bytes = r->elem_bytes, .off = r->off, .len = r->len,
+				.decoded_bytes = r->decoded_bytes, .filter = (uint8_t)__builtin_ctz(r->accept) };
 
-	assert(decoded_bytes && decoded_bytes <= UINT32_MAX && len <= decoded_bytes);
-	f.filter = (uint8_t)__builtin_ctz(accept);
+	assert(r->decoded_bytes && r->decoded_bytes <= UINT32_MAX && r->len <= r->decoded_bytes);
 	assert(!(f.filter & ~(FILTER_DELTA | FILTER_SHUFFLE)));
-	if (len == decoded_bytes && find_stored(v, source, off, len, &ref) && is_accepted(&ref, accept, elem_bytes)) {
+	if (r->len == r->decoded_bytes && find_stored(v, r->source, r->off, r->len, &ref) && is_accepted(&ref, r->accept, r->elem_bytes)) {
 		f.how = VIEW_FRAME_STORED;
 		f.filter = ref.filter;
-		f.block = off / view_source_block_bytes(v, source);
+		f.block = r->off / view_source_block_bytes(v, r->source);
 		f.len_bytes = ref.frame_len;
-	} else if (accept & VIEW_ACCEPT_DELTAS && find_deltas(v, source, off, len, elem_bytes, &deltas)) {
-		f.how = VIEW_FRAME_RAW;
-		f.filter = FILTER_DELTA | FILTER_PACK;
-		f.decoded_bytes = deltas;
-		f.len_bytes = raw_bytes(deltas);
-	} else if (is_hole(v, source, off, len)) {
+	} else if (is_hole(v, r->source, r->off, r->len)) {
 		f.how = VIEW_FRAME_ZEROS;
-		f.len_bytes = FRAME_HEAD + nblocks_of(decoded_bytes) * (BLOCK_HEAD + 1);
+		f.len_bytes = FRAME_HEAD + nblocks_of(r->decoded_bytes) * (BLOCK_HEAD + 1);
 	} else {
 		f.how = VIEW_FRAME_RAW;
-		f.len_bytes = raw_bytes(decoded_bytes);
+		if (!find_deltas(v, r, &f))
+			f.decoded_bytes = r->decoded_bytes;
+		f.len_bytes = raw_bytes(f.decoded_bytes);
 	}
 	*out = f;
 }

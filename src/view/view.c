@@ -374,9 +374,9 @@ static int borrow_deltas(const struct view_source *s, const struct view_filtered
 	int err = in && buf ? read_source(s, f->off, in, raw, how) : -ENOMEM;
 
 	if (!err)
-		err = deltas_encode(in, raw / f->elem_bytes, f->elem_bytes, buf, whole);
+		err = (f->steps & FILTER_DELTA ? deltas_encode : deltas_range_encode)(in, raw / f->elem_bytes, f->elem_bytes, buf, whole);
 	if (err == -EUCLEAN)
-		err_corrupt("layers", f->off, "the block of inode %llu that begins there is not stored in the form that the length of its frame says",
+		err_corrupt("layers", f->off, "the elements of inode %llu that begin there are not what the index says of them",
 			    (unsigned long long)s->array->ino);
 	buf_free(in, raw);
 	if (err) {

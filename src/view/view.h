@@ -68,13 +68,24 @@ uint64_t view_mapped_bytes(enum view_map map, uint64_t n);
  * filter over elem_bytes and all of decoded_bytes that the format can show; what is not stored in one of them goes through none if
  * that is among them, else through the only one there is. Its steps are of FILTER_DELTA and FILTER_SHUFFLE alone, which turn zeros
  * into zeros, and as many bytes into as many, whatever they are.
+ *
+ * Beside PLAIN, DELTAS: integers become Parquet's encoding of differences (view/deltas.h) where that is shorter by its bounds: those of
+ * a block's packed differences, or of whole blocks' summaries, which differ by little.
  */
 #define VIEW_ACCEPT_PLAIN (1u << FILTER_NONE)
 #define VIEW_ACCEPT_SHUFFLED (1u << FILTER_SHUFFLE)
-#define VIEW_ACCEPT_DELTAS (1u << (FILTER_DELTA | FILTER_PACK)) /* beside PLAIN: becomes Parquet's encoding, view/deltas.h */
+#define VIEW_ACCEPT_DELTAS (1u << (FILTER_DELTA | FILTER_PACK))
+struct view_range {
+	unsigned source;
+	unsigned accept;
+	uint64_t off, len;
+	uint64_t decoded_bytes;
+	uint32_t elem_bytes;
+	enum summary_type type;    /* of the elements, for DELTAS */
+};
 struct view_frame {
 	uint64_t len_bytes;        /* of the frame */
-	uint8_t filter;            /* what the decoded bytes have gone through: one that was accepted */
+	uint8_t filter;            /* what the decoded bytes have gone through: one that was accepted; with FILTER_PACK it is DELTAS */
 	enum { VIEW_FRAME_STORED, VIEW_FRAME_ZEROS, VIEW_FRAME_RAW } how;
 	unsigned source;           /* the rest is view_put_frame's */
 	uint32_t elem_bytes;
@@ -82,8 +93,7 @@ struct view_frame {
 	uint64_t decoded_bytes;    /* content of the frame: another number than was asked for if it is DELTAS */
 	uint64_t block;
 };
-void view_plan_frame(const struct view *v, unsigned source, uint64_t off, uint64_t len, uint64_t decoded_bytes,
-		     unsigned accept, uint32_t elem_bytes, struct view_frame *out);
+void view_plan_frame(const struct view *v, const struct view_range *r, struct view_frame *out);
 /* A frame of zeros, from no source. */
 void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);

@@ -121,6 +121,27 @@ cost() {
 	done
 }
 
+@test "Parquet: integers of little range are differences however they are stored" {
+	"$PYTHON" - "$MNT" <<-'END'
+		import numpy as np, os, sys
+		rng = np.random.default_rng(5)
+		os.mkdir(sys.argv[1] + "/layers/range")
+		for name, low in (("i4.i32", -2000), ("u4.u32", 2**32 - 1000), ("i8.i64", -2**63), ("u8.u64", 2**63 - 500)):
+		    x = rng.integers(0, 1000, 100_000).astype("<u8") + np.uint64(low % 2**64)
+		    with open(sys.argv[1] + "/layers/range/" + name, "wb") as f:
+		        os.setxattr(f.fileno(), "user.spillfs.filter", b"shuffle")
+		        f.write(x.astype("<u" + name[1]).tobytes())
+	END
+	"$SPILLCTL" commit "$MNT" >/dev/null
+	local t z v=$MNT/views/parquet/layers/range
+	for t in i4.i32 u4.u32 i8.i64 u8.u64; do
+		z=$(sha256sum <"$MNT/layers/range/$t")
+		[ "$(stat -c %s "$v/${t%.*}.parquet")" -lt $(($(stat -c %s "$MNT/layers/range/$t") / 2)) ]
+		read_js parquet-duckdb "$v/${t%.*}.parquet" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+		read_js parquet-hyparquet "$v/${t%.*}.parquet" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
+	done
+}
+
 @test "Zarr: decimals are the nearest floats, of whatever kind and filter" {
 	"$PYTHON" - "$MNT" "$TRUTH" <<-'END'
 		import numpy as np, os, sys

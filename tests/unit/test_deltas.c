@@ -105,3 +105,65 @@ UNIT_TEST(deltas_refuse_what_is_otherwise_stored)
 	free(frame);
 	free(p);
 }
+
+/* Elements of a range of `bits` somewhere in the width, also around its ends; the least and the greatest come twice. */
+static void fill_range(uint8_t *p, size_t n, uint32_t w, unsigned bits, uint64_t from)
+{
+	uint64_t mask = bits ? UINT64_MAX >> (64 - bits) : 0, seed = 88172645463325252u + bits;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t x = from + (i % 4 == 1 ? 0 : i % 4 == 2 ? mask : unit_rand(&seed) & mask);
+
+		memcpy(p + i * w, &x, w);
+	}
+}
+
+static size_t check_range(const uint8_t *p, size_t n, uint32_t w, unsigned bits, uint64_t from, uint8_t *coded, uint8_t *back)
+{
+	uint64_t most = bits ? UINT64_MAX >> (64 - bits) : 0;
+	size_t bytes, wider;
+
+	if (bits + 1 >= 8 * w) {
+		CHECK(!deltas_range_bytes(n, w, from, from + most, &bytes));
+		return 0;
+	}
+	CHECK(deltas_range_bytes(n, w, from, from + most, &bytes));
+	CHECK(bytes < n * w + n * w / 16 + 512);
+	coded[bytes] = 0x5a;
+	CHECK_OK(deltas_range_encode(p, n, w, coded, bytes));
+	CHECK_EQ(coded[bytes], 0x5a);
+	parquet_read_deltas(coded, bytes, w, n, back);
+	CHECK(!memcmp(back, p, n * w));
+	if (n < 4)
+		return 1;
+	CHECK_EQ(deltas_range_encode(p, n, w, coded, bytes - 1), -EUCLEAN);
+	CHECK_EQ(deltas_range_encode(p, n, w, coded, bytes + 1), -EUCLEAN);
+	CHECK_EQ(deltas_range_encode(p, n, w, coded, 3), -EUCLEAN);
+	/* The elements are not what was said of them: some differ by more than has room. */
+	if (bits > 1 && deltas_range_bytes(n, w, from, from + most / 4, &wider))
+		CHECK_EQ(deltas_range_encode(p, n, w, coded, wider), -EUCLEAN);
+	return 1;
+}
+
+UNIT_TEST(deltas_of_ranges)
+{
+	static const size_t counts[] = { 1, 2, 3, 31, 32, 33, 34, 1023, 1024, 1025, 1026, 1056, 1057, 2048, 2049, 8192, 20000 };
+	uint8_t *p = malloc(20000 * 8), *coded = malloc(20000 * 9), *back = malloc(20000 * 8);
+	size_t ncoded = 0;
+
+	for (uint32_t w = 4; w <= 8; w += 4) {
+		const uint64_t top = (uint64_t)1 << (8 * w - 1), froms[] = { 0, 1000000007, top, top + 5, 0 - top / 4, 0 - (uint64_t)17 };
+
+		for (unsigned bits = 0; bits < 8 * w; bits += bits < 3 ? 1 : 5) {
+			for (size_t k = 0; k < sizeof(froms) / sizeof(*froms); k++) {
+				fill_range(p, 20000, w, bits, froms[k]);
+				for (size_t j = 0; j < sizeof(counts) / sizeof(*counts); j++)
+					ncoded += check_range(p, counts[j], w, bits, froms[k], coded, back);
+			}
+		}
+	}
+	CHECK(ncoded > 1000);
+	free(back);
+	free(coded);
+	free(p);
+}

@@ -79,7 +79,7 @@ static void put_frames(struct view *v, unsigned s, uint64_t block, bool pad, uns
 		uint64_t len = size - off < block ? size - off : block, before = view_size(v);
 		struct view_frame f;
 
-		view_plan_frame(v, s, off, len, pad ? block : len, accept, 8, &f);
+		view_plan_frame(v, &(struct view_range){ s, accept, off, len, pad ? block : len, 8, SUMMARY_NONE }, &f);
 		CHECK(accept & 1u << f.filter);
 		view_put_frame(v, &f);
 		CHECK_EQ(view_size(v) - before, f.len_bytes);

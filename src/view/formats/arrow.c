@@ -287,15 +287,19 @@ static void plan_part(const struct lay *l, size_t i, uint64_t first, uint64_t ro
 {
 	const struct view_input *in = &l->in[i];
 	uint32_t elem = in->dtype->bytes;
-	uint64_t off = first * elem, len = rows * elem;
+	struct view_range r = { .source = in->source, .accept = VIEW_ACCEPT_PLAIN, .off = first * elem, .len = rows * elem,
+				.decoded_bytes = rows * elem, .elem_bytes = elem };
 	struct part p = { .decoded_bytes = plain_bytes(in, rows) };
 
-	if (len <= ARRAY_BLOCK_MAX) { /* no longer zeros: their frames cost memory, too */
-		view_plan_frame(l->v, in->source, off, len, len, VIEW_ACCEPT_PLAIN, elem, &p.frame);
+	if (r.len <= ARRAY_BLOCK_MAX) { /* no longer zeros: their frames cost memory, too */
+		view_plan_frame(l->v, &r, &p.frame);
 		p.framed = p.frame.how == VIEW_FRAME_ZEROS || (p.frame.how == VIEW_FRAME_STORED && !is_bool(in));
 	}
-	if (p.framed && is_bool(in)) /* zeros, but fewer of them */
-		view_plan_frame(l->v, in->source, off, 0, p.decoded_bytes, VIEW_ACCEPT_PLAIN, elem, &p.frame);
+	if (p.framed && is_bool(in)) { /* zeros, but fewer of them */
+		r.len = 0;
+		r.decoded_bytes = p.decoded_bytes;
+		view_plan_frame(l->v, &r, &p.frame);
+	}
 	p.bytes = PREFIX + (p.framed ? p.frame.len_bytes : p.decoded_bytes);
 	*out = p;
 }

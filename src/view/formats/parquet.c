@@ -1,7 +1,7 @@
 /*
  * Parquet files: REQUIRED columns, one for each input, so that data pages (v1) have no levels and hold nothing but
  * values. A page of a column of a layered array is the stored frame of one block: codec ZSTD, PLAIN, or, shuffled,
- * BYTE_STREAM_SPLIT; packed differences of integers become DELTA_BINARY_PACKED. Elements without a frame, or widened ones, stand in
+ * BYTE_STREAM_SPLIT; integers that are stored otherwise become DELTA_BINARY_PACKED. Elements without a frame, or widened ones, stand in
  * uncompressed pages.
  *
  * Invariants:
@@ -229,14 +229,15 @@ static uint64_t put_page_header(struct file *f, uint64_t rows, enum encoding enc
 static void put_page(struct file *f, const struct column *c, uint64_t row, uint64_t rows, struct chunk *chunk)
 {
 	bool integers = c->as->type == TYPE_INT32 || c->as->type == TYPE_INT64;
-	unsigned accept = VIEW_ACCEPT_PLAIN | (c->as->split ? VIEW_ACCEPT_SHUFFLED : integers ? VIEW_ACCEPT_DELTAS : 0);
 	unsigned source = c->in->source;
 	uint64_t bytes = rows * c->elem_bytes, off = row * c->elem_bytes, head;
+	const struct view_range range = { .source = source, .off = off, .len = bytes, .decoded_bytes = bytes, .elem_bytes = c->elem_bytes,
+		.accept = VIEW_ACCEPT_PLAIN | (c->as->split ? VIEW_ACCEPT_SHUFFLED : integers ? VIEW_ACCEPT_DELTAS : 0), .type = c->type };
 	enum encoding encoding = ENCODING_PLAIN;
 	struct view_frame frame;
 
 	if (c->framed) {
-		view_plan_frame(f->view, source, off, bytes, bytes, accept, c->elem_bytes, &frame);
+		view_plan_frame(f->view, &range, &frame);
 		if (frame.filter == FILTER_SHUFFLE)
 			encoding = ENCODING_BYTE_STREAM_SPLIT;
 		else if (frame.filter != FILTER_NONE)

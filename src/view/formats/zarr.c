@@ -302,7 +302,7 @@ int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 	off = chunk * full;
 	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
 	if (g.frames) {
-		view_plan_frame(v, in->source, off, len, full, 1u << g.filter, in->dtype->bytes, &f);
+		view_plan_frame(v, &(struct view_range){ in->source, 1u << g.filter, off, len, full, in->dtype->bytes, SUMMARY_NONE }, &f);
 		view_put_frame(v, &f);
 	} else {
 		view_put_data(v, in->source, off, len);

@@ -61,7 +61,7 @@ static uint64_t put_next(struct view *v, const struct view_input *in, uint64_t o
 	}
 	len = block_bytes ? block_bytes : FRAME_BYTES;
 	len = len < left ? len : left;
-	view_plan_frame(v, in->source, off, len, len, VIEW_ACCEPT_PLAIN, 1, &f);
+	view_plan_frame(v, &(struct view_range){ in->source, VIEW_ACCEPT_PLAIN, off, len, len, 1, SUMMARY_NONE }, &f);
 	view_put_frame(v, &f);
 	note_frame(v, list, f.len_bytes, len);
 	return len;
