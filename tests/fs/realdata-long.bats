@@ -7,11 +7,13 @@ load ../lib/common
 @test "the EGM96 geoid, .f32" { each_kind through grid 4; }
 @test "a word list, text" { each_kind through words 1; }
 
+CORPUS="pcm grid shifts offsets lengths transitions zones words declinations ascensions magnitudes numbers coasts areas segments codes"
+
 # Each array as its type says, and as bytes that nobody has said anything about.
 @test "in layers/ real data takes at most 1.02 of what zstd -3 makes of its blocks" {
 	spill_only
 	local name plain file stored limit suffix
-	for name in pcm grid shifts offsets lengths transitions zones words; do
+	for name in $CORPUS; do
 		real_data $name
 		plain=0
 		rm -f "$WORK"/part-*
@@ -29,7 +31,7 @@ load ../lib/common
 		done
 	done
 	remount
-	for name in pcm grid shifts offsets lengths transitions zones words; do
+	for name in $CORPUS; do
 		real_data $name
 		same "$DATA" "$MNT/layers/$name.${DATA##*.}"
 		same "$DATA" "$MNT/layers/$name"

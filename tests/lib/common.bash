@@ -502,6 +502,8 @@ private_ns() {
 #   words.txt   a word list of 650,000 lines                (wamerican-insane)
 #   offsets.u32, lengths.u8: where its lines begin, and how long they are
 #   transitions.i64, zones.i32: when clocks are changed, and to which difference from UTC (tzdata)
+#   declinations.f64, ascensions.f64, magnitudes.f32, numbers.u32: the Bright Star Catalogue (xplanet)
+#   coasts.i16, areas.f64, segments.i32, codes.i32: shorelines in NetCDF (gmt-gshhg-low)
 real_data() {
 	local dir=$BATS_RUN_TMPDIR/realdata name src
 	case $1 in
@@ -513,9 +515,15 @@ real_data() {
 	lengths) name=lengths.u8 src=/usr/share/dict/american-english-insane ;;
 	transitions) name=transitions.i64 src=/usr/share/zoneinfo ;;
 	zones) name=zones.i32 src=/usr/share/zoneinfo ;;
+	declinations | ascensions) name=$1.f64 src=/usr/share/xplanet/stars/BSC ;;
+	magnitudes) name=$1.f32 src=/usr/share/xplanet/stars/BSC ;;
+	numbers) name=$1.u32 src=/usr/share/xplanet/stars/BSC ;;
+	coasts) name=$1.i16 src=/usr/share/gmt-gshhg/binned_GSHHS_i.nc ;;
+	areas) name=$1.f64 src=/usr/share/gmt-gshhg/binned_GSHHS_i.nc ;;
+	segments | codes) name=$1.i32 src=/usr/share/gmt-gshhg/binned_GSHHS_i.nc ;;
 	*) fail "real_data $1?" ;;
 	esac
-	[ -r "$src" ] || missing "no $src (Debian: timgm6mb-soundfont proj-data wamerican-insane tzdata)"
+	[ -r "$src" ] || missing "no $src (contrib/lib.sh lists the Debian packages)"
 	DATA=$dir/$name
 	[ -s "$DATA" ] && return
 	mkdir -p "$dir"

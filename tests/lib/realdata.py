@@ -1,4 +1,4 @@
-"""realdata.py pcm|grid|shifts|words|offsets|lengths|transitions|zones SOURCE OUT: arrays and text taken out of Debian's packages."""
+"""realdata.py WHAT SOURCE OUT: arrays and text taken out of Debian's packages (WHAT: a key of OF_FILES or OF_PATHS, below)."""
 import array
 import os
 import struct
@@ -91,12 +91,48 @@ def differences(directory):
     return little("i", [seconds[k] for _, types, seconds in zones(directory) for k in types])
 
 
+def stars(raw):
+    """The stars of xplanet's catalogue: lines of declination, right ascension, magnitude, "name", BSN, HD, SAO."""
+    for line in raw.decode("latin-1").splitlines():
+        if line.strip() and not line.startswith("#"):
+            before, _, after = line.split('"')
+            yield [float(x) for x in before.split()[:3]] + [int(x) for x in after.split()[:3]]
+
+
+def star(column, code):
+    return lambda raw: little(code, [s[column] for s in stars(raw)])
+
+
+def variable(name):
+    """A variable of a NetCDF file as it is stored, neither scaled nor masked."""
+    def read(path):
+        import site
+        site.main() # the tests' Python starts without packages
+        import netCDF4
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_maskandscale(False)
+            values = file.variables[name][:]
+        return values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return read
+
+
+OF_FILES = {
+    "pcm": pcm, "grid": grid, "shifts": shifts, "words": bytes, "offsets": offsets, "lengths": lengths,
+    "declinations": star(0, "d"), "ascensions": star(1, "d"), "magnitudes": star(2, "f"), "numbers": star(4, "I"),
+}
+OF_PATHS = {
+    "transitions": transitions, "zones": differences,
+    "coasts": variable("Relative_longitude_from_SW_corner_of_bin"), "areas": variable("The_km_squared_area_of_polygons"),
+    "segments": variable("Id_of_first_point_in_a_segment"), "codes": variable("Embedded_npts_levels_exit_entry_for_a_segment"),
+}
+
+
 def main(what, source, out):
-    if os.path.isdir(source):
-        data = {"transitions": transitions, "zones": differences}[what](source)
+    if what in OF_PATHS:
+        data = OF_PATHS[what](source)
     else:
         with open(source, "rb") as f:
-            data = {"pcm": pcm, "grid": grid, "shifts": shifts, "words": bytes, "offsets": offsets, "lengths": lengths}[what](f.read())
+            data = OF_FILES[what](f.read())
     tmp = "%s.%d" % (out, os.getpid())
     with open(tmp, "wb") as f:
         f.write(data)
