@@ -247,6 +247,11 @@ int array_configure(struct array *a, const struct array_params *params)
 	return 0;
 }
 
+bool array_recount(struct array *a)
+{
+	return a->ops->recount && a->ops->recount(a);
+}
+
 bool array_is_unsettled(struct array *a)
 {
 	return a->ops->is_unsettled && a->ops->is_unsettled(a);

@@ -45,6 +45,7 @@ struct io_facts;
 struct array_params {
 	uint32_t block_bytes; /* layered: ARRAY_BLOCK_MIN..MAX */
 	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
+	bool cold;            /* bucket, column: written with IO_COLD */
 	struct codec_params codec; /* its type is that of the blocks' summaries, too */
 };
 
@@ -53,7 +54,7 @@ struct array {
 	struct arrays *home;
 	uint64_t ino;
 	uint64_t size_bytes;               /* changes under the exclusive lock */
-	_Atomic uint64_t stored_bytes;     /* in the store; dirty bytes count as they are */
+	_Atomic uint64_t stored_bytes;     /* in the store; dirty bytes count as they are, compressed ones as of the last recount */
 	uint64_t file_id;                  /* columns: the physical file */
 	struct array_params params;
 	struct promise *promise;           /* promise.h; NULL: nothing is */
@@ -115,6 +116,8 @@ struct array_ops {
 	/* Writes the content anew in blocks of another size. -EOPNOTSUPP: it is too large for that, or the errors of a write: nothing
 	 * has changed then. May be NULL: a kind without blocks. */
 	int (*reblock)(struct array *a, uint32_t block_bytes);
+	/* stored_bytes follows io_packings, if it has to: did it change? May be NULL: it never has to. */
+	bool (*recount)(struct array *a);
 	/* Has it dirty bytes that stored_bytes only estimates? May be NULL: never. */
 	bool (*is_unsettled)(struct array *a);
 	/* Text of a read-only xattr of this kind, without "user.spillfs."; -ENODATA. May be NULL. */
@@ -157,6 +160,8 @@ int array_describe(struct array *a, const char *what, char **out);
  * an array that is too large for that, or the errors of a write; nothing has changed then. */
 int array_configure(struct array *a, const struct array_params *params);
 
+/* Counts what has become cold, or is not any longer, as it is stored: did stored_bytes change? */
+bool array_recount(struct array *a);
 /* Dirty bytes that stored_bytes only estimates: the attributes may change without a write. */
 bool array_is_unsettled(struct array *a);
 

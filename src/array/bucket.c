@@ -68,6 +68,8 @@ struct bucket {
 	size_t ncut;              /* extents of the map that are gone since the last stage */
 	uint64_t owed_bytes;      /* for the rows of extents that the next commit writes, and for what it deletes */
 	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
+	_Atomic uint64_t saved_bytes; /* by compression (io_saved), of all extents; as of this io_packings: */
+	_Atomic uint64_t packings;
 };
 
 /* Regions on their way back to the pool. */
@@ -187,6 +189,61 @@ static size_t bucket_memory(struct array *a)
 	return sizeof(*b) + (b->map.cap + b->places.cap) * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
 }
 
+/* ---- what is stored compressed ---- */
+
+static uint64_t saved_of(const struct bucket *b, const struct extent *e, bool touched)
+{
+	return io_saved(pool_file(pool_of(b), e->file), e->phys_bytes, e->len_bytes, touched);
+}
+
+static void set_stored(struct bucket *b)
+{
+	uint64_t saved = atomic_load(&b->saved_bytes);
+
+	atomic_store(&b->array.stored_bytes, saved < b->map.mapped_bytes ? b->map.mapped_bytes - saved : 0);
+}
+
+/* Until the next recount. */
+static void save_less(struct bucket *b, uint64_t bytes)
+{
+	uint64_t saved = atomic_load(&b->saved_bytes);
+
+	atomic_store(&b->saved_bytes, saved - (bytes < saved ? bytes : saved));
+}
+
+static bool bucket_recount(struct array *a)
+{
+	struct bucket *b = bucket_of(a);
+	uint64_t was = atomic_load(&a->stored_bytes), packings = io_packings(a->home->store->dir), saved = 0;
+
+	if (packings == atomic_load(&b->packings))
+		return false;
+	atomic_store(&b->packings, packings);
+	for (size_t i = 0; i < b->map.n; i++)
+		saved += saved_of(b, &b->map.v[i], false);
+	atomic_store(&b->saved_bytes, saved);
+	set_stored(b);
+	return atomic_load(&a->stored_bytes) != was;
+}
+
+/* The bytes that a write to [off, end) would bring back, since they are compressed. */
+static uint64_t packed_between(struct bucket *b, uint64_t off, uint64_t end)
+{
+	uint64_t bytes = 0;
+
+	if (!io_packings(b->array.home->store->dir))
+		return 0;
+	for (size_t i = extent_map_find(&b->map, off); i < b->map.n && b->map.v[i].off_bytes < end; i++) {
+		struct extent e = b->map.v[i];
+		uint64_t from = off > e.off_bytes ? off : e.off_bytes, to = e.off_bytes + e.len_bytes < end ? e.off_bytes + e.len_bytes : end;
+
+		e.phys_bytes += from - e.off_bytes;
+		e.len_bytes = to - from;
+		bytes += saved_of(b, &e, true);
+	}
+	return bytes;
+}
+
 /* Finds the extents that a cut had left behind the size when the daemon was killed (invariant 5). */
 static int split_tail(struct bucket *b, uint64_t size)
 {
@@ -223,7 +280,8 @@ static int bucket_open(struct arrays *home, const struct facts *row, const struc
 		return err;
 	}
 	b->region_bytes = b->map.mapped_bytes < POOL_REGION_MIN ? POOL_ALIGN : POOL_REGION_MIN;
-	atomic_store(&b->array.stored_bytes, b->map.mapped_bytes);
+	set_stored(b);
+	bucket_recount(&b->array);
 	*out = &b->array;
 	return 0;
 }
@@ -422,7 +480,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 	mark_dirty(b, off, off + e.len_bytes + 1);
 	if (promised)
 		promise_drop(&b->array, off, e.len_bytes);
-	atomic_fetch_add(&b->array.stored_bytes, e.len_bytes);
+	set_stored(b);
 	*n_out = (size_t)e.len_bytes;
 	return 0;
 }
@@ -434,6 +492,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	size_t done = 0;
 	int err = b->tail.n && off + len > a->size_bytes ? -EAGAIN : runs_reserve(&b->runs);
 
+	how |= a->params.cold ? IO_COLD : 0;
 	if (!err && off > a->size_bytes && (how & IO_KEPT))
 		set_aside(b, off);
 	while (done < len && !err) {
@@ -446,6 +505,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 
 			if (n > e->len_bytes - in)
 				n = (size_t)(e->len_bytes - in);
+			save_less(b, packed_between(b, at, at + n));
 			err = io_pwrite_as(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in, how);
 			pool_touch(p, e->file); /* with an error, too: a part may be in */
 		} else {
@@ -456,6 +516,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 		if (!err)
 			done += n;
 	}
+	set_stored(b);
 	*done_out = done;
 	if (done && off + done > a->size_bytes)
 		a->size_bytes = off + done;
@@ -493,7 +554,7 @@ static void free_piece(void *ctx, const struct extent *piece)
 {
 	struct bucket *b = ctx;
 
-	atomic_fetch_sub(&b->array.stored_bytes, piece->len_bytes);
+	save_less(b, saved_of(b, piece, false));
 	free_pages(b, piece);
 }
 
@@ -539,6 +600,7 @@ static int cut(struct bucket *b, uint64_t off, uint64_t len)
 	err = extent_map_remove(&b->map, off, len, free_piece, b);
 	if (err)
 		return err;
+	set_stored(b);
 	/* The rest of the last one begins at the end. */
 	mark_dirty(b, from, end + 1);
 	b->ncut += j - i;
@@ -563,7 +625,9 @@ static int cut_later(struct bucket *b, uint64_t size)
 
 	if (err)
 		return err;
-	atomic_fetch_sub(&b->array.stored_bytes, b->tail.mapped_bytes);
+	for (size_t k = 0; k < b->tail.n; k++)
+		save_less(b, saved_of(b, &b->tail.v[k], false));
+	set_stored(b);
 	if (b->dirty_from != UINT64_MAX && b->dirty_to > size) {
 		b->tail_from = b->dirty_from > size ? b->dirty_from : size;
 		b->tail_to = b->dirty_to;
@@ -628,7 +692,7 @@ static uint64_t bucket_growth(struct array *a, uint64_t off, uint64_t len, enum 
 		off &= ~(uint64_t)(PROMISE_ALIGN - 1);
 		end = (end + PROMISE_ALIGN - 1) & ~(uint64_t)(PROMISE_ALIGN - 1);
 	}
-	return promise_gaps(a, off, end - off, &bucket_of(a)->map);
+	return promise_gaps(a, off, end - off, &bucket_of(a)->map) + (how == ARRAY_WRITES ? packed_between(bucket_of(a), off, end) : 0);
 }
 
 static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
@@ -802,6 +866,7 @@ const struct array_ops bucket_ops = {
 	.stage_locked = bucket_stage_locked,
 	.drop_locked = bucket_drop_locked,
 	.is_cutting = bucket_is_cutting,
+	.recount = bucket_recount,
 	.runs = bucket_runs,
 	.describe = bucket_describe,
 };

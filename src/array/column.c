@@ -358,14 +358,14 @@ static int need_mem(struct column *c, size_t n)
 }
 
 /* Reserves ahead of an append: as much again as the column has, within bounds. A file system without
- * fallocate, or without the space, does not stop the write. */
+ * fallocate, or without the space, does not stop the write. What nothing makes durable has no order on a disk to keep. */
 static void reserve_ahead(struct column *c, uint64_t end)
 {
 	uint64_t ahead = end < COLUMN_RESERVE_MAX ? end : COLUMN_RESERVE_MAX;
 
 	if (c->shared || end <= c->reserved_bytes)
 		return;
-	if (c->wanted_bytes > end)
+	if (c->wanted_bytes > end || c->array.home->store->config.scratch)
 		ahead = 0;
 	if (!ahead || store_may_write(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
 		ahead = 0;
@@ -440,8 +440,10 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 {
 	struct column *c = column_of(a);
 	uint64_t end = off + len;
-	int err = need_storage(c, end, how);
+	int err;
 
+	how |= a->params.cold ? IO_COLD : 0;
+	err = need_storage(c, end, how);
 	if (err)
 		return err;
 	if (!c->file) {
@@ -591,9 +593,19 @@ static uint64_t holes_between(struct column *c, uint64_t off, uint64_t end)
 	return bytes;
 }
 
-static uint64_t column_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
+static bool column_recount(struct array *a)
 {
-	struct column *c = column_of(a);
+	uint64_t was = atomic_load(&a->stored_bytes);
+
+	if (column_of(a)->file && io_packings(a->home->store->dir))
+		update_stored(column_of(a));
+	return atomic_load(&a->stored_bytes) != was;
+}
+
+/* But for what is compressed. */
+static uint64_t growth_of_pages(struct column *c, uint64_t off, uint64_t len, enum array_growing how)
+{
+	struct array *a = &c->array;
 	uint64_t end = off + len, whole = round_page(a->size_bytes), first = off & ~(uint64_t)4095;
 
 	if (!c->file && how != ARRAY_RESERVES && end < COLUMN_INLINE_MAX)
@@ -606,6 +618,14 @@ static uint64_t column_growth(struct array *a, uint64_t off, uint64_t len, enum 
 	if (first >= whole || atomic_load(&a->stored_bytes) >= whole)
 		return round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole);
 	return holes_between(c, first, round_page(end));
+}
+
+static uint64_t column_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
+{
+	struct column *c = column_of(a);
+	uint64_t more = growth_of_pages(c, off, len, how);
+
+	return c->file && how != ARRAY_ENDS ? more + io_saved(c->file, off, len, true) : more;
 }
 
 static int column_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
@@ -848,4 +868,5 @@ const struct array_ops column_ops = {
 	.stage_locked = column_stage_locked,
 	.sync = column_sync,
 	.drop_locked = column_drop_locked,
+	.recount = column_recount,
 };

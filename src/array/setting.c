@@ -105,6 +105,14 @@ static int parse_consume(const char *v, struct settings *s)
 	return 0;
 }
 
+static int parse_compress(const char *v, struct settings *s)
+{
+	if (strcmp(v, "none") && strcmp(v, "cold"))
+		return -EINVAL;
+	s->cold = *v == 'c';
+	return 0;
+}
+
 struct setting {
 	const char *name;
 	int (*parse)(const char *value, struct settings *s);
@@ -121,6 +129,7 @@ static const struct setting settings[] = {
 	{ SPILLFS_XATTR_CODEC, parse_codec, true },
 	{ SPILLFS_XATTR_FILTER, parse_filter, true },
 	{ SPILLFS_XATTR_CONSUME, parse_consume, true },
+	{ SPILLFS_XATTR_COMPRESS, parse_compress, true },
 };
 
 static const struct setting *find(const char *name)
@@ -162,7 +171,7 @@ static uint32_t default_block(const struct shape *shape, uint32_t elem_bytes)
 
 void settings_params(const struct settings *s, const char *dtype, struct array_params *out)
 {
-	struct array_params p = { .codec = s->codec, .block_default = !s->block_bytes };
+	struct array_params p = { .codec = s->codec, .block_default = !s->block_bytes, .cold = s->cold };
 	uint32_t elem_bytes = 1;
 
 	if (*dtype)

@@ -176,6 +176,11 @@ static bool fault_is_allocated(struct io *io, uint64_t off, uint64_t n)
 	return io_is_allocated(to_file(io)->inner, off, n);
 }
 
+static uint64_t fault_saved(struct io *io, uint64_t off, uint64_t n, bool touched)
+{
+	return io_saved(to_file(io)->inner, off, n, touched);
+}
+
 static int fault_share(struct io *io, bool on)
 {
 	return io_share(to_file(io)->inner, on);
@@ -212,6 +217,7 @@ static const struct io_ops fault_ops = {
 	.size = fault_size,
 	.seek_data = fault_seek_data,
 	.is_allocated = fault_is_allocated,
+	.saved = fault_saved,
 	.share = fault_share,
 	.lend = fault_lend,
 	.has_writers = fault_has_writers,
@@ -291,6 +297,11 @@ static void fault_dir_close(struct io_dir *dir)
 	free(d);
 }
 
+static uint64_t fault_packings(struct io_dir *d)
+{
+	return io_packings(to_dir(d)->inner);
+}
+
 static int fault_hold_back(struct io_dir *d, uint64_t least, uint64_t most)
 {
 	return io_hold_back(to_dir(d)->inner, least, most);
@@ -314,6 +325,7 @@ static const struct io_dir_ops fault_dir_ops = {
 	.sync = fault_dir_sync,
 	.list = fault_dir_list,
 	.space = fault_dir_space,
+	.packings = fault_packings,
 	.hold_back = fault_hold_back,
 	.held_back = fault_held_back,
 	.yields = fault_yields,

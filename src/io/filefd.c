@@ -262,11 +262,11 @@ static enum direct_reach reach_wanted(const struct file *f, uint64_t off, size_t
 		return DIRECT_NONE;
 	if (d->backing == IO_BACKING_DIRECT || (how & IO_DIRECT))
 		return DIRECT_ALL;
-	if (d->backing != IO_BACKING_AUTO || (how & IO_CACHED) || n < IO_DIRECT_MIN)
+	if (d->backing != IO_BACKING_AUTO || (how & IO_CACHED) || (n < IO_DIRECT_MIN && !(how & IO_COLD)))
 		return DIRECT_NONE;
 	if (writes && d->direct.uncached)
 		return DIRECT_UNCACHED;
-	return direct_wanted(&d->direct, off, n, IO_DIRECT_MIN) ? DIRECT_MIDDLE : DIRECT_NONE;
+	return n >= IO_DIRECT_MIN && direct_wanted(&d->direct, off, n, IO_DIRECT_MIN) ? DIRECT_MIDDLE : DIRECT_NONE;
 }
 
 /* The wanted way as far as there is one; the rest is a fallback. */

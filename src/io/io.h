@@ -44,6 +44,7 @@ struct io_dir; /* an open directory */
 
 /* How a transfer goes (`how`), besides what the directory's backing says. */
 #define IO_CACHED 0x1u /* with IO_BACKING_AUTO: buffered, however large, since it will be read again */
+#define IO_COLD 0x8u   /* of a write with IO_BACKING_AUTO: uncached, however small; io/spill compresses it on its way to the disk */
 #define IO_KEPT 0x4u   /* for caches above io: the kernel keeps what goes through; it changes nothing here */
 #define IO_DIRECT 0x2u /* as with IO_BACKING_DIRECT: the caller has opened its file with O_DIRECT */
 
@@ -58,7 +59,8 @@ struct io_ops {
 	int (*seek_data)(struct io *f, uint64_t off, bool hole, uint64_t *out); /* -ENXIO past the end */
 	/* Has every byte of the range a place on the disk, so that writing it takes no space? False where that cannot be known. */
 	bool (*is_allocated)(struct io *f, uint64_t off, uint64_t n);
-	/* These four may be NULL; see below. */
+	/* These may be NULL; see below. */
+	uint64_t (*saved)(struct io *f, uint64_t off, uint64_t n, bool touched);
 	int (*share)(struct io *f, bool on);
 	int (*lend)(struct io *f, int (*use)(void *ctx, int fd), void *ctx);
 	bool (*has_writers)(struct io *f);
@@ -74,7 +76,8 @@ struct io_dir_ops {
 	int (*sync)(struct io_dir *d, const char *name);  /* fsync of a subdirectory; "." is d itself */
 	int (*list)(struct io_dir *d, const char *name, int (*each)(void *ctx, const char *name), void *ctx);
 	int (*space)(struct io_dir *d, uint64_t *total, uint64_t *avail);
-	/* May be NULL; see below. */
+	/* These may be NULL; see below. */
+	uint64_t (*packings)(struct io_dir *d);
 	int (*hold_back)(struct io_dir *d, uint64_t least_bytes, uint64_t most_bytes);
 	uint64_t (*held_back)(struct io_dir *d);
 	bool (*yields)(struct io_dir *d, int err, uint64_t need_bytes);
@@ -115,6 +118,13 @@ static inline int io_size(struct io *f, uint64_t *size, uint64_t *stored) { retu
 static inline int io_seek(struct io *f, uint64_t off, bool hole, uint64_t *out) { return f->ops->seek_data(f, off, hole, out); }
 static inline bool io_is_allocated(struct io *f, uint64_t off, uint64_t n) { return f->ops->is_allocated(f, off, n); }
 static inline void io_close(struct io *f) { f->ops->close(f); }
+
+/* Bytes of a range that take no space because they lie compressed on the disk (IO_COLD): its part of what its pieces save; with
+ * `touched`, all that these would take more if the range were written to. Without a wait. */
+static inline uint64_t io_saved(struct io *f, uint64_t off, uint64_t n, bool touched) { return f->ops->saved ? f->ops->saved(f, off, n, touched) : 0; }
+/* How often bytes of d's files have been compressed, or are not any longer: while it stays the same, so does io_saved of all ranges.
+ * 0: nothing ever was. */
+static inline uint64_t io_packings(struct io_dir *d) { return d->ops->packings ? d->ops->packings(d) : 0; }
 
 /* Keeps so many bytes of the file system, at least and at most, from others, allocated; io_space counts them as available. Writes in d
  * have them when they find no space. -ENOSPC: as many as before are held; -EOPNOTSUPP. */
@@ -191,7 +201,8 @@ int io_mem_cut_power(struct io_dir *d, uint64_t seed);
 
 /* io/spill: a directory that nothing makes durable and that ends with the process: names in memory, bytes in memory up to memory_bytes,
  * which its files share, and the rest of them, the oldest first, in a file of `below` without a name. Files that are IO_PINNED go
- * last. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
+ * last. What was written with IO_COLD is compressed when it goes there, if it shrinks (io/pack.h), and io_size counts it so; a write there
+ * has it back in memory as it was, and can find no space. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
  * memory; what `below` refuses (-ENOSPC, -EIO) the writer is told, and nothing is lost. Takes below over, if it succeeds. With encrypts,
  * what goes to the file is encrypted with a key in locked memory (io/cipher.h); -EOPNOTSUPP: built without that; -EPERM: no
  * memory can be locked. */

@@ -4,7 +4,8 @@
  * Invariants: (1) a piece with data or reserved pages has a frame or a slot, never both, and others have neither; (2) it stands in a queue
  * when it has a frame, unless somebody is about to move it; (3) in memory, its pages are counted in its frame; (4) the bytes of its slot
  * are defined where its pages are data: a page reaches the disk as a whole at first; (5) a thread holds the lock of one piece
- * at a time, and moves others to the disk only while it holds none.
+ * at a time, and moves others to the disk only while it holds none; (6) a slot with a compressed form is never written to: the piece moves
+ * to memory or to another slot first. The form has all pages that are data, and may have more.
  */
 #include "io/piece.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "io/lease.h"
+#include "util/buf.h"
 #include "util/stats.h"
 
 /* Others may take what a writer has made room for; after so many times it goes to the disk itself. */
@@ -22,6 +24,7 @@ void piece_space_init(struct piece_space *s, uint64_t memory_bytes, struct io *d
 {
 	frames_init(&s->frames, memory_bytes);
 	slots_init(&s->slots);
+	packer_init(&s->packer);
 	lock_init(&s->lock, RANK_MEM);
 	for (int i = 0; i < 2; i++)
 		s->queue[i].older = s->queue[i].newer = &s->queue[i];
@@ -37,11 +40,14 @@ void piece_space_fini(struct piece_space *s)
 {
 	io_close(s->disk);
 	lock_fini(&s->lock);
+	packer_fini(&s->packer);
 	slots_fini(&s->slots);
 	frames_fini(&s->frames);
 }
 
 /* ---- one piece ---- */
+
+static const struct piece_place nowhere = { .slot = PIECE_NO_SLOT };
 
 struct piece *piece_new(bool kept, _Atomic uint64_t *stored_pages)
 {
@@ -53,7 +59,7 @@ struct piece *piece_new(bool kept, _Atomic uint64_t *stored_pages)
 	rwlock_init(&p->lock, RANK_PIECE);
 	p->kept = kept;
 	p->stored_pages = stored_pages;
-	p->slot = PIECE_NO_SLOT;
+	p->place = nowhere;
 	return p;
 }
 
@@ -72,18 +78,50 @@ static uint64_t there(const struct piece *p)
 
 static uint64_t on_disk(const struct piece *p, size_t off)
 {
-	return p->slot * PIECE_BYTES + off;
+	return p->place.slot * PIECE_BYTES + off;
 }
 
-static void set_pages_locked(struct piece *p, uint64_t data, uint64_t reserved)
+static bool is_on_disk(const struct piece *p)
 {
-	uint64_t was = frames_count(there(p)), is = frames_count(data | reserved);
+	return p->place.slot != PIECE_NO_SLOT;
+}
 
-	atomic_fetch_add(p->stored_pages, is - was);
-	if (p->slot != PIECE_NO_SLOT)
-		stats_add(STAT_SPILL_DISK_BYTES, (is - was) * FRAME_PAGE);
+static uint64_t stored_pages(const struct piece *p)
+{
+	return p->place.packed ? p->place.npacked : frames_count(there(p));
+}
+
+/* Changes what a piece has and where it is on the disk, and all that counts it. */
+static void set_state_locked(struct piece_space *s, struct piece *p, uint64_t data, uint64_t reserved, const struct piece_place *place)
+{
+	uint64_t was = stored_pages(p), was_on_disk = is_on_disk(p) ? was : 0, is;
+	unsigned saving;
+
 	p->data = data;
 	p->reserved = reserved;
+	p->place = *place;
+	is = stored_pages(p);
+	atomic_fetch_add(p->stored_pages, is - was);
+	stats_add(STAT_SPILL_DISK_BYTES, ((is_on_disk(p) ? is : 0) - was_on_disk) * FRAME_PAGE);
+	saving = p->place.packed ? frames_count(data) << 8 | p->place.npacked : 0;
+	if (atomic_exchange(&p->saving, saving) != saving)
+		atomic_fetch_add(&s->packings, 1);
+}
+
+static void set_pages_locked(struct piece_space *s, struct piece *p, uint64_t data, uint64_t reserved)
+{
+	struct piece_place place = p->place;
+
+	set_state_locked(s, p, data, reserved, &place);
+}
+
+uint64_t piece_saved(const struct piece *p, size_t n, bool touched)
+{
+	unsigned saving = atomic_load(&p->saving), is = saving >> 8, takes = saving & 0xff;
+
+	if (is <= takes)
+		return 0;
+	return touched ? (uint64_t)(is - takes) * FRAME_PAGE : (uint64_t)n * (is - takes) / is;
 }
 
 /* ---- the queues ---- */
@@ -183,34 +221,112 @@ static int reserve_on_disk(struct piece_space *s, uint64_t slot, uint64_t pages)
 	return err;
 }
 
-static int write_to_slot(struct piece_space *s, const struct piece *p, uint64_t slot)
+static int write_plain(struct piece_space *s, const unsigned char *mem, uint64_t data, uint64_t slot)
 {
-	uint64_t pages = p->data;
 	unsigned first, n;
 	int err = 0;
 
-	while (!err && frames_run(&pages, &first, &n))
-		err = io_pwrite(s->disk, p->frame.p + first * FRAME_PAGE, n * FRAME_PAGE, slot * PIECE_BYTES + first * FRAME_PAGE);
-	return err ? err : reserve_on_disk(s, slot, p->reserved);
+	while (!err && frames_run(&data, &first, &n))
+		err = io_pwrite(s->disk, mem + first * FRAME_PAGE, n * FRAME_PAGE, slot * PIECE_BYTES + first * FRAME_PAGE);
+	return err;
+}
+
+/* Leaves to->packed at 0 where the pages do not shrink, or where there is no memory to try it. */
+static int write_packed(struct piece_space *s, const unsigned char *mem, uint64_t data, struct piece_place *to)
+{
+	unsigned char *form = buf_alloc(PIECE_BYTES);
+	unsigned npages = 0;
+	int err = 0;
+
+	if (form && !pack(&s->packer, mem, data, form, &npages) && npages)
+		err = io_pwrite_as(s->disk, form, npages * FRAME_PAGE, to->slot * PIECE_BYTES, IO_COLD);
+	buf_free(form, PIECE_BYTES);
+	if (!err && npages) {
+		to->packed = data;
+		to->npacked = npages;
+		stats_add(STAT_SPILL_COLD_RAW_BYTES, (uint64_t)frames_count(data) * FRAME_PAGE);
+		stats_add(STAT_SPILL_COLD_STORED_BYTES, (uint64_t)npages * FRAME_PAGE);
+	}
+	return err;
+}
+
+/* Writes pages of a piece, whose memory is at mem (NULL: it has none), to a slot. */
+static int put_on_disk(struct piece_space *s, const struct piece *p, const unsigned char *mem, uint64_t data, bool packs, struct piece_place *out)
+{
+	struct piece_place to = nowhere;
+	int err = slots_take(&s->slots, &to.slot);
+
+	if (err)
+		return err;
+	if (packs && data)
+		err = write_packed(s, mem, data, &to);
+	if (!err && !to.packed)
+		err = write_plain(s, mem, data, to.slot);
+	if (!err)
+		err = reserve_on_disk(s, to.slot, p->reserved);
+	if (err)
+		give_slot(s, to.slot);
+	else
+		*out = to;
+	return err;
 }
 
 /* From memory, or from nowhere. */
 static int move_to_disk_locked(struct piece_space *s, struct piece *p)
 {
-	uint64_t slot;
-	int err = slots_take(&s->slots, &slot);
+	struct piece_place to;
+	int err = put_on_disk(s, p, p->frame.p, p->data, p->cold && !p->promised, &to);
 
 	if (err)
 		return err;
-	err = p->frame.p ? write_to_slot(s, p, slot) : 0;
-	if (err) {
-		give_slot(s, slot);
-		return err;
-	}
 	dequeue(s, p);
 	frames_give(&s->frames, &p->frame);
-	p->slot = slot;
-	stats_add(STAT_SPILL_DISK_BYTES, (uint64_t)frames_count(there(p)) * FRAME_PAGE);
+	set_state_locked(s, p, p->data, p->reserved, &to);
+	return 0;
+}
+
+/* ---- compressed forms ---- */
+
+/* To mem, where it lies in the piece. Pages that are data no longer come as well. */
+static int read_packed(struct piece_space *s, const struct piece *p, unsigned char *mem)
+{
+	size_t n = p->place.npacked * FRAME_PAGE;
+	unsigned char *form = buf_alloc(n);
+	int err = form ? io_pread(s->disk, form, n, on_disk(p, 0)) : -ENOMEM;
+
+	if (!err)
+		err = unpack(&s->packer, form, p->place.npacked, mem, p->place.packed);
+	buf_free(form, n);
+	return err == -ENODATA ? -EIO : err;
+}
+
+/* To the piece's frame, which has room for all pages of the form. Pages that are `whole` are about to be written and need not come. */
+static int come_back_locked(struct piece_space *s, struct piece *p, uint64_t whole)
+{
+	uint64_t slot = p->place.slot;
+	int err = p->data & ~whole ? read_packed(s, p, p->frame.p) : 0;
+
+	if (err)
+		return err;
+	set_state_locked(s, p, p->data, p->reserved, &nowhere);
+	give_slot(s, slot);
+	return 0;
+}
+
+/* To another slot, as it was: there is no memory for it. */
+static int unpack_on_disk_locked(struct piece_space *s, struct piece *p)
+{
+	unsigned char *mem = buf_alloc(PIECE_BYTES);
+	struct piece_place to, was = p->place;
+	int err = mem ? read_packed(s, p, mem) : -ENOMEM;
+
+	if (!err)
+		err = put_on_disk(s, p, mem, p->data, false, &to);
+	buf_free(mem, PIECE_BYTES);
+	if (err)
+		return err;
+	set_state_locked(s, p, p->data, p->reserved, &to);
+	give_slot(s, was.slot);
 	return 0;
 }
 
@@ -250,12 +366,12 @@ static int move_oldest(struct piece_space *s)
 /* Leaves a piece without pages and place; the slot that it had is the caller's. */
 static uint64_t empty_locked(struct piece_space *s, struct piece *p)
 {
-	uint64_t slot = p->slot;
+	uint64_t slot = p->place.slot;
 
-	set_pages_locked(p, 0, 0);
+	set_state_locked(s, p, 0, 0, &nowhere);
+	p->promised = false;
 	dequeue(s, p);
 	frames_give(&s->frames, &p->frame);
-	p->slot = PIECE_NO_SLOT;
 	return slot;
 }
 
@@ -287,30 +403,36 @@ void piece_free_all(struct piece_space *s, struct piece *first)
 
 /* ---- room for changes ---- */
 
-/* A place for these pages, beside those that are there: on the disk there is one in any case. -EAGAIN: not in memory. */
-static int place_locked(struct piece_space *s, struct piece *p, uint64_t pages)
+/* A place for these pages, beside those that are there: on the disk, not compressed, there is one in any case. -EAGAIN: not in
+ * memory. */
+static int place_locked(struct piece_space *s, struct piece *p, uint64_t pages, uint64_t whole)
 {
 	bool fresh = !p->frame.p;
+	int err = 0;
 
-	if (p->slot != PIECE_NO_SLOT)
+	if (is_on_disk(p) && !p->place.packed)
 		return 0;
-	if (frames_take(&s->frames, &p->frame, pages))
+	if (frames_take(&s->frames, &p->frame, pages | p->place.packed))
 		return -EAGAIN;
-	if (fresh)
+	if (p->place.packed)
+		err = come_back_locked(s, p, whole);
+	if (err)
+		frames_give(&s->frames, &p->frame);
+	else if (fresh)
 		enqueue(s, p, false);
-	return 0;
+	return err;
 }
 
-/* Locks the piece when these pages have a place. */
-static int lock_placed(struct piece_space *s, struct piece *p, uint64_t pages)
+/* Locks the piece when these pages have a place, of which some will be written as a whole. */
+static int lock_placed(struct piece_space *s, struct piece *p, uint64_t pages, uint64_t whole)
 {
 	int err, moved = 0;
 
 	for (unsigned round = 0;; round++) {
 		rwlock_exclusive(&p->lock);
-		err = place_locked(s, p, pages);
-		if (err && (moved == -EAGAIN || round == ROUNDS_MAX))
-			err = move_to_disk_locked(s, p);
+		err = place_locked(s, p, pages, whole);
+		if (err == -EAGAIN && (moved == -EAGAIN || round == ROUNDS_MAX))
+			err = is_on_disk(p) ? unpack_on_disk_locked(s, p) : move_to_disk_locked(s, p);
 		if (!err)
 			return 0;
 		rwlock_release(&p->lock);
@@ -341,22 +463,49 @@ static size_t alike(uint64_t data, size_t n, size_t off, bool *is_data)
 	return least(n, (size_t)pages * FRAME_PAGE - off % FRAME_PAGE);
 }
 
-int piece_read(struct piece_space *s, struct piece *p, void *buf, size_t n, size_t off, unsigned how)
+/* mem: its memory; NULL: it is read from the disk. */
+static int read_pages(struct piece_space *s, const struct piece *p, const unsigned char *mem, char *to, size_t n, size_t off, unsigned how)
 {
 	bool is_data;
 	size_t k;
 	int err = 0;
 
-	rwlock_shared(&p->lock);
-	for (char *to = buf; n && !err; to += k, off += k, n -= k) {
+	for (; n && !err; to += k, off += k, n -= k) {
 		k = alike(p->data, n, off, &is_data);
 		if (!is_data)
 			memset(to, 0, k);
-		else if (p->frame.p)
-			memcpy(to, p->frame.p + off, k);
+		else if (mem)
+			memcpy(to, mem + off, k);
 		else
 			err = io_pread_as(s->disk, to, k, on_disk(p, off), how);
 	}
+	return err;
+}
+
+static int read_from_packed(struct piece_space *s, const struct piece *p, char *to, size_t n, size_t off)
+{
+	unsigned char *mem;
+	int err;
+
+	if (n == PIECE_BYTES && p->data == UINT64_MAX)
+		return read_packed(s, p, (unsigned char *)to);
+	mem = buf_alloc(PIECE_BYTES);
+	err = mem ? read_packed(s, p, mem) : -ENOMEM;
+	if (!err)
+		err = read_pages(s, p, mem, to, n, off, 0);
+	buf_free(mem, PIECE_BYTES);
+	return err;
+}
+
+int piece_read(struct piece_space *s, struct piece *p, void *buf, size_t n, size_t off, unsigned how)
+{
+	int err;
+
+	rwlock_shared(&p->lock);
+	if (p->place.packed && p->data & piece_range(n, off))
+		err = read_from_packed(s, p, buf, n, off);
+	else
+		err = read_pages(s, p, p->frame.p, buf, n, off, how);
 	rwlock_release(&p->lock);
 	return err == -ENODATA ? -EIO : err;
 }
@@ -409,19 +558,28 @@ static void write_in_memory(struct piece *p, const void *buf, size_t n, size_t o
 	memcpy(p->frame.p + off, buf, n);
 }
 
+/* The pages that a range has as a whole. */
+static uint64_t whole_pages(size_t n, size_t off)
+{
+	size_t first = (off + FRAME_PAGE - 1) / FRAME_PAGE * FRAME_PAGE, last = (off + n) / FRAME_PAGE * FRAME_PAGE;
+
+	return last > first ? piece_range(last - first, first) : 0;
+}
+
 int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how)
 {
 	uint64_t pages = piece_range(n, off);
-	int err = lock_placed(s, p, pages);
+	int err = lock_placed(s, p, pages, whole_pages(n, off));
 
 	if (err)
 		return err;
+	p->cold = how & IO_COLD;
 	if (p->frame.p)
 		write_in_memory(p, buf, n, off, pages & ~p->data);
 	else
 		err = write_on_disk(s, p, buf, n, off, how);
 	if (!err)
-		set_pages_locked(p, p->data | pages, p->reserved & ~pages);
+		set_pages_locked(s, p, p->data | pages, p->reserved & ~pages);
 	else if (!there(p))
 		clear_locked(s, p);
 	rwlock_release(&p->lock);
@@ -431,15 +589,16 @@ int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t 
 int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off)
 {
 	uint64_t pages = piece_range(n, off);
-	int err = lock_placed(s, p, pages);
+	int err = lock_placed(s, p, pages, 0);
 
 	if (err)
 		return err;
 	pages &= ~there(p);
 	if (!p->frame.p)
-		err = reserve_on_disk(s, p->slot, pages);
+		err = reserve_on_disk(s, p->place.slot, pages);
+	p->promised |= !err;
 	if (!err)
-		set_pages_locked(p, p->data, p->reserved | pages);
+		set_pages_locked(s, p, p->data, p->reserved | pages);
 	else if (!there(p))
 		clear_locked(s, p);
 	rwlock_release(&p->lock);
@@ -467,7 +626,7 @@ static void drop_locked(struct piece_space *s, struct piece *p, uint64_t pages)
 {
 	unsigned first, n;
 
-	set_pages_locked(p, p->data & ~pages, p->reserved & ~pages);
+	set_pages_locked(s, p, p->data & ~pages, p->reserved & ~pages);
 	if (!there(p)) {
 		clear_locked(s, p);
 		return;
@@ -479,17 +638,65 @@ static void drop_locked(struct piece_space *s, struct piece *p, uint64_t pages)
 			io_punch(s->disk, on_disk(p, first * FRAME_PAGE), n * FRAME_PAGE);
 }
 
-int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off)
+/* Without a compressed form. */
+static int cut_locked(struct piece_space *s, struct piece *p, size_t n, size_t off)
 {
 	size_t end = off + n, first = (off + FRAME_PAGE - 1) / FRAME_PAGE * FRAME_PAGE, last = end / FRAME_PAGE * FRAME_PAGE;
+	uint64_t pages = there(p) & whole_pages(n, off);
+	int err = zero_locked(s, p, off, least(first, end));
+
+	if (!err && last >= first)
+		err = zero_locked(s, p, last, end);
+	if (!err && pages)
+		drop_locked(s, p, pages);
+	return err;
+}
+
+/* The form of what is left goes to another slot. */
+static int pack_anew_locked(struct piece_space *s, struct piece *p, size_t n, size_t off, uint64_t left)
+{
+	unsigned char *mem = buf_alloc(PIECE_BYTES);
+	struct piece_place to, was = p->place;
+	int err = mem ? read_packed(s, p, mem) : -ENOMEM;
+
+	if (!err) {
+		memset(mem + off, 0, n);
+		err = put_on_disk(s, p, mem, left, true, &to);
+	}
+	buf_free(mem, PIECE_BYTES);
+	if (err)
+		return err;
+	set_state_locked(s, p, left, 0, &to);
+	give_slot(s, was.slot);
+	return 0;
+}
+
+/* Where that finds no space, a cut of whole pages is made all the same: the form is as large as before. */
+static int cut_packed_locked(struct piece_space *s, struct piece *p, size_t n, size_t off)
+{
+	uint64_t whole = whole_pages(n, off), left = p->data & ~whole;
+	int err;
+
+	if (!(p->data & piece_range(n, off)))
+		return 0;
+	if (!left) {
+		clear_locked(s, p);
+		return 0;
+	}
+	err = pack_anew_locked(s, p, n, off, left);
+	if (err && !(left & piece_range(n, off))) {
+		set_pages_locked(s, p, left, 0);
+		err = 0;
+	}
+	return err;
+}
+
+int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off)
+{
 	int err;
 
 	rwlock_exclusive(&p->lock);
-	err = zero_locked(s, p, off, least(first, end));
-	if (!err && last >= first)
-		err = zero_locked(s, p, last, end);
-	if (!err && last > first && there(p) & piece_range(last - first, first))
-		drop_locked(s, p, there(p) & piece_range(last - first, first));
+	err = p->place.packed ? cut_packed_locked(s, p, n, off) : cut_locked(s, p, n, off);
 	rwlock_release(&p->lock);
 	return err;
 }

@@ -6,6 +6,9 @@
  * next, until there is; pieces that are kept go when no others are left. A piece that is on the disk stays there. Where not even that
  * helps (the budget is 0), a piece is on the disk from its first byte on.
  *
+ * A cold piece, which is one whose last write was IO_COLD, is compressed on its way to the disk (io/pack.h), unless space was reserved in
+ * it or it does not shrink. A write there brings it back to memory, and others go instead of it. A part that is cut off is compressed anew.
+ *
  * Pages of a piece are data, reserved (zeros that have a place and are no data), or holes. Offsets are from the piece's begin.
  * All functions are thread-safe, wait for transfers with the disk, and return what the disk says when it has no space or fails; nothing
  * is lost then, and a write may have been made in part.
@@ -20,6 +23,7 @@
 
 #include "io/frames.h"
 #include "io/io.h"
+#include "io/pack.h"
 #include "io/slots.h"
 #include "util/lock.h"
 
@@ -29,10 +33,19 @@ struct piece_link {
 	struct piece_link *older, *newer;
 };
 
+/* Where a piece is on the disk. */
+struct piece_place {
+	uint64_t slot;    /* PIECE_NO_SLOT: nowhere */
+	uint64_t packed;  /* pages that lie there compressed, at the slot's begin; 0: all pages lie where they are in the piece */
+	unsigned npacked; /* pages that these take */
+};
+
 struct piece_space {
 	struct frames frames;
 	struct slots slots;
+	struct packer packer;
 	struct io *disk;
+	_Atomic uint64_t packings;  /* changes of what piece_saved says */
 	bool ends;                  /* with all of its space */
 	struct lock lock;           /* the links */
 	struct piece_link queue[2]; /* of the pieces in memory; the second: of those that are kept */
@@ -46,8 +59,11 @@ struct piece {
 	struct piece *next_gone;        /* piece_free_all */
 	struct rwlock lock;             /* all below */
 	struct frame frame;             /* empty: not in memory */
-	uint64_t slot;                  /* PIECE_NO_SLOT: not on the disk */
+	struct piece_place place;
 	uint64_t data, reserved;        /* bit i: page i */
+	bool cold;                      /* to be compressed on its way to the disk */
+	bool promised;                  /* space in it was reserved: it is not */
+	atomic_uint saving;             /* what place and data say of it, without the lock: piece_saved */
 };
 
 #define PIECE_NO_SLOT UINT64_MAX
@@ -73,6 +89,8 @@ int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off);
 int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off);
 /* The pages that are data, or all that have a place. */
 uint64_t piece_pages(struct piece *p, bool also_reserved);
+/* How many bytes fewer than n bytes of it take n bytes, since it is compressed; with `touched`, than all of it. Without a wait. */
+uint64_t piece_saved(const struct piece *p, size_t n, bool touched);
 
 /* The pages that a range touches, which has at least a byte. */
 static inline uint64_t piece_range(size_t n, size_t off)

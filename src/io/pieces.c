@@ -257,11 +257,27 @@ bool pieces_are_there(struct pieces *p, uint64_t off, uint64_t end)
 		struct piece *piece = piece_at(p, off);
 		size_t k = part_of(off, end);
 
-		are = piece && !(piece_range(k, off % PIECE_BYTES) & ~piece_pages(piece, true));
+		are = piece && !piece_saved(piece, k, true) && !(piece_range(k, off % PIECE_BYTES) & ~piece_pages(piece, true));
 		off += k;
 	}
 	rwlock_release(&p->lock);
 	return are;
+}
+
+uint64_t pieces_saved(struct pieces *p, uint64_t off, uint64_t end, bool touched)
+{
+	uint64_t saved = 0;
+
+	rwlock_shared(&p->lock);
+	while (off < end) {
+		struct piece *piece = piece_at(p, off);
+		size_t k = part_of(off, end);
+
+		saved += piece ? piece_saved(piece, k, touched) : 0;
+		off += k;
+	}
+	rwlock_release(&p->lock);
+	return saved;
 }
 
 /* The first page at or after off, in its piece or chunk, that is data, or hole; else where these end. */

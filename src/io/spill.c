@@ -156,6 +156,11 @@ static bool spill_is_allocated(struct io *io, uint64_t off, uint64_t n)
 	return pieces_are_there(&to_handle(io)->file->pieces, off, off + n);
 }
 
+static uint64_t spill_saved(struct io *io, uint64_t off, uint64_t n, bool touched)
+{
+	return pieces_saved(&to_handle(io)->file->pieces, off, off + n, touched);
+}
+
 /* A lock is one for the whole file, whatever range is asked for. */
 static int spill_lock(struct io *io, uint64_t off, uint64_t n)
 {
@@ -194,6 +199,7 @@ static const struct io_ops spill_ops = {
 	.size = spill_size,
 	.seek_data = spill_seek_data,
 	.is_allocated = spill_is_allocated,
+	.saved = spill_saved,
 	.lock = spill_lock,
 	.close = spill_close,
 };
@@ -327,6 +333,11 @@ static int spill_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
 	return 0;
 }
 
+static uint64_t spill_dir_packings(struct io_dir *dir)
+{
+	return atomic_load(&to_dir(dir)->space.packings);
+}
+
 static void spill_dir_close(struct io_dir *dir)
 {
 	struct spill_dir *d = to_dir(dir);
@@ -350,6 +361,7 @@ static const struct io_dir_ops spill_dir_ops = {
 	.sync = spill_dir_sync,
 	.list = spill_dir_list,
 	.space = spill_dir_space,
+	.packings = spill_dir_packings,
 	.close = spill_dir_close,
 };
 

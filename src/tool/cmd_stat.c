@@ -172,6 +172,18 @@ static void print_memory(struct figures *all)
 	putchar('\n');
 }
 
+/* The files of scratch/. */
+static void print_spills(struct figures *all)
+{
+	uint64_t memory = number(all, "spill_memory_bytes", NULL), disk = number(all, "spill_disk_bytes", NULL);
+	uint64_t raw = number(all, "spill_cold_raw_bytes", NULL), stored = number(all, "spill_cold_stored_bytes", NULL);
+
+	printf("%-12s %s in memory, %s on the disk", "spills", text_size(memory).s, text_size(disk).s);
+	if (stored)
+		printf(", cold %.2fx: %s became %s", (double)raw / (double)stored, text_size(raw).s, text_size(stored).s);
+	putchar('\n');
+}
+
 static void print_rest(struct figures *all)
 {
 	uint64_t failures = number(all, "commit_failures", NULL);
@@ -215,6 +227,7 @@ static enum tool_exit print_table(const struct tool_mount *m, char *text)
 	print_kinds(&all);
 	print_cache(&all);
 	print_memory(&all);
+	print_spills(&all);
 	print_rest(&all);
 	free(all.at);
 	return TOOL_OK;

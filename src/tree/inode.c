@@ -172,6 +172,29 @@ struct inode *inode_get_made(struct inode *made)
 	return i;
 }
 
+int inode_list(struct tree *t, bool (*wanted)(const struct inode *i), struct inode ***out, size_t *n_out)
+{
+	struct inode **v;
+	size_t n = 0;
+
+	lock_acquire(&t->lock);
+	v = malloc((t->ninodes + 1) * sizeof(*v));
+	for (size_t b = 0; v && b < t->nbuckets; b++) {
+		for (struct inode *i = t->table[b]; i; i = i->hash_next) {
+			if (!wanted(i))
+				continue;
+			i->refs++;
+			v[n++] = i;
+		}
+	}
+	lock_release(&t->lock);
+	if (!v)
+		return -ENOMEM;
+	*out = v;
+	*n_out = n;
+	return 0;
+}
+
 bool inode_release_locked(struct inode *i, uint64_t n)
 {
 	struct tree *t = i->tree;

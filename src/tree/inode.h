@@ -119,6 +119,7 @@ struct tree {
 	bool frees;           /* the commit thread's: it has let go of some of them */
 	struct quotas *quotas;   /* live/quota.c; those of scratch/ are those of the tree beside it */
 	bool shares_quotas;
+	_Atomic uint64_t packings; /* live/cold.c: of the store's directory, when files were counted last */
 	atomic_bool quota_shrinks, quota_shrinking; /* the next commit, or the one that runs, has some use less: live/quota.c */
 	_Atomic uint64_t full_at; /* live/room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;
@@ -136,6 +137,8 @@ struct inode *inode_get_made(struct inode *made);
 struct inode *inode_use_locked(struct tree *t, uint64_t ino);
 void inode_add(struct inode *i);
 bool inode_release_locked(struct inode *i, uint64_t n);
+/* The known inodes that are wanted, each with one more reference; *out is malloc'd. -ENOMEM. */
+int inode_list(struct tree *t, bool (*wanted)(const struct inode *i), struct inode ***out, size_t *n_out);
 /* Frees an inode that is not in the table. */
 void inode_free(struct inode *i);
 /* Is the inode known, and open in a way that can leave changed pages in the kernel? */

@@ -12,6 +12,7 @@
 
 #include "spillfs.h"
 #include "store/classes.h"
+#include "store/commit.h"
 #include "store/meta/inside.h"
 #include "tree/inode.h"
 #include "tree/live/quota.h"
@@ -87,12 +88,13 @@ static struct sums recount(struct world *w, uint64_t dir)
 	return s;
 }
 
+/* After commits, for which nobody waits in scratch/. */
 static void check_count(struct world *w, uint64_t dir)
 {
 	struct sums got, want;
 
 	for (int k = 0; k < 3; k++)
-		CHECK_OK(tree_sync(w->tree));
+		CHECK_OK(commit_wait(w->store->commit, COMMIT_SYNC));
 	got = used(w, dir);
 	want = recount(w, dir);
 	CHECK(got.found);
@@ -416,6 +418,71 @@ UNIT_TEST(quota_keeps_what_is_reserved)
 	}
 	CHECK_OK(world_close(&w));
 	free(p);
+}
+
+/* ---- what is compressed once it is cold ---- */
+
+static int write_text(struct world *w, uint64_t dir, const char *name, uint64_t off)
+{
+	unsigned char *p = unit_allot(MIB);
+	size_t in;
+	int err;
+
+	for (size_t i = 0; i < MIB; i++)
+		p[i] = (unsigned char)(i % 97 ? 'a' + i % 7 : i * 2654435761u >> 13);
+	err = write_at(w, dir, name, p, MIB, off, &in);
+	free(p);
+	return err;
+}
+
+/* Writes 24 MiB below a quota of 12, and noise over them. */
+static void check_cold(struct world *w, const char *name)
+{
+	uint64_t d = dir_of(w, META_INO_ROOT, "d");
+	void *raw = noise(MIB);
+	struct tree_attr a;
+	size_t in;
+	int err = 0;
+
+	CHECK_OK(set_quota(w, d, SPILLFS_XATTR_COMPRESS, "cold"));
+	CHECK_OK(set_quota(w, d, SPILLFS_XATTR_QUOTA, "12M"));
+	for (uint64_t off = 0; off < 24 * MIB; off += MIB)
+		CHECK_OK(write_text(w, d, name, off));
+	CHECK_OK(tree_lookup(w->tree, d, name, NULL, &a));
+	CHECK_OK(tree_getattr(w->tree, a.st.st_ino, &a));
+	CHECK(a.st.st_blocks * 512 < 10 * (long)MIB && a.st.st_blocks * 512 > 2 * (long)MIB);
+	CHECK_EQ(a.attr_ms, 0);
+	check_count(w, d);
+	CHECK(used(w, d).held < 10 * MIB);
+	CHECK_EQ(left(w, d), 12 * MIB - used(w, d).held);
+	for (uint64_t off = 0; off < 24 * MIB && !err; off += MIB) {
+		err = write_at(w, d, name, raw, MIB, off, &in);
+		CHECK(used(w, d).held <= 12 * MIB);
+		check_count(w, d);
+		CHECK(used(w, d).held <= 12 * MIB);
+	}
+	CHECK_EQ(err, -EDQUOT);
+	CHECK_OK(tree_unlink(w->tree, d, name, &me));
+	tree_forget(w->tree, a.st.st_ino, 1);
+	check_count(w, d);
+	CHECK_EQ(used(w, d).held, 0);
+	CHECK_OK(tree_rmdir(w->tree, META_INO_ROOT, "d"));
+	free(raw);
+}
+
+UNIT_TEST(quota_counts_what_is_compressed_as_it_is_stored)
+{
+	struct store_config config = world_config;
+	struct io_dir *below, *dir;
+	struct world w;
+
+	config.scratch = true;
+	CHECK_OK(io_mem_dir(&below));
+	CHECK_OK(io_spill_dir(below, &(struct io_spill_config){ .memory_bytes = 4 * MIB }, &dir));
+	CHECK_OK(world_open_dir(&w, dir, &config));
+	check_cold(&w, "f");
+	check_cold(&w, "f.column");
+	CHECK_OK(world_close(&w));
 }
 
 UNIT_TEST(size_of_the_mount_bounds_all)

@@ -116,6 +116,7 @@ static uint64_t avail(struct io_dir *d)
 struct script {
 	struct io *a[SCRIPT_FILES], *b[SCRIPT_FILES]; /* spill, mem */
 	uint64_t seed;
+	bool cold;
 	unsigned char *x, *y;
 };
 
@@ -127,7 +128,7 @@ static void script_compare(struct script *s, int i)
 	CHECK_OK(io_size(s->a[i], &na, &ka));
 	CHECK_OK(io_size(s->b[i], &nb, &kb));
 	CHECK_EQ(na, nb);
-	CHECK_EQ(ka, kb);
+	CHECK(s->cold ? ka <= kb : ka == kb);
 	CHECK_OK(io_pread_some(s->a[i], s->x, SCRIPT_MAX * 2, 0, &ra));
 	CHECK_OK(io_pread_some(s->b[i], s->y, SCRIPT_MAX * 2, 0, &rb));
 	CHECK_EQ(ra, rb);
@@ -143,7 +144,8 @@ static void script_seek(struct script *s, int i, uint64_t off, uint64_t n)
 		CHECK_EQ(io_seek(s->a[i], off, hole, &pa), io_seek(s->b[i], off, hole, &pb));
 		CHECK_EQ(pa, pb);
 	}
-	CHECK_EQ(io_is_allocated(s->a[i], off, n), io_is_allocated(s->b[i], off, n));
+	/* What is compressed takes space when it is written to. */
+	CHECK_EQ(io_is_allocated(s->a[i], off, n), io_is_allocated(s->b[i], off, n) && !io_saved(s->a[i], off, n, true));
 }
 
 static void script_read(struct script *s, int i, uint64_t off, size_t n)
@@ -154,6 +156,19 @@ static void script_read(struct script *s, int i, uint64_t off, size_t n)
 	CHECK_OK(io_pread_some(s->b[i], s->y, n, off, &rb));
 	CHECK_EQ(ra, rb);
 	CHECK(memcmp(s->x, s->y, ra) == 0);
+}
+
+/* Some of what is written with IO_COLD can be compressed. */
+static void script_write(struct script *s, int i, uint64_t off, size_t n)
+{
+	bool shrinks = s->cold && unit_rand(&s->seed) % 4;
+	unsigned how = s->cold && unit_rand(&s->seed) % 8 ? IO_COLD : 0;
+
+	unit_rand_fill(&s->seed, s->x, n);
+	for (size_t k = 0; shrinks && k < n; k++)
+		s->x[k] &= 3;
+	CHECK_OK(io_pwrite_as(s->a[i], s->x, n, off, how));
+	CHECK_OK(io_pwrite(s->b[i], s->x, n, off));
 }
 
 static void script_step(struct script *s)
@@ -170,9 +185,7 @@ static void script_step(struct script *s)
 	case 0:
 	case 1:
 	case 2:
-		unit_rand_fill(&s->seed, s->x, n);
-		CHECK_OK(io_pwrite(s->a[i], s->x, n, off));
-		CHECK_OK(io_pwrite(s->b[i], s->x, n, off));
+		script_write(s, i, off, n);
 		break;
 	case 3:
 	case 4:
@@ -199,10 +212,10 @@ static void script_step(struct script *s)
 }
 
 /* Takes da over. */
-static void script_run(struct io_dir *da, uint64_t memory_bytes, uint64_t seed)
+static void script_run_as(struct io_dir *da, uint64_t memory_bytes, uint64_t seed, bool cold)
 {
 	struct io_dir *db = mem_disk();
-	struct script s = { .seed = seed, .x = malloc(SCRIPT_MAX * 2), .y = malloc(SCRIPT_MAX * 2) };
+	struct script s = { .seed = seed, .cold = cold, .x = malloc(SCRIPT_MAX * 2), .y = malloc(SCRIPT_MAX * 2) };
 	static const char *const names[SCRIPT_FILES] = { "a", "b", "c" };
 
 	for (int i = 0; i < SCRIPT_FILES; i++) {
@@ -226,6 +239,11 @@ static void script_run(struct io_dir *da, uint64_t memory_bytes, uint64_t seed)
 	io_dir_close(db);
 	CHECK_EQ(stats_read(STAT_SPILL_MEMORY_BYTES), 0);
 	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 0);
+}
+
+static void script_run(struct io_dir *da, uint64_t memory_bytes, uint64_t seed)
+{
+	script_run_as(da, memory_bytes, seed, false);
 }
 
 UNIT_TEST(spill_agrees_with_mem)
@@ -261,6 +279,23 @@ UNIT_TEST(spill_agrees_with_mem_on_a_real_disk)
 	for (int i = 0; i < 3; i++) {
 		script_run(spill_over(real_dir(backings[i]), 0), 0, i * 31 + 3);
 		script_run(spill_over(real_dir(backings[i]), MIB), MIB, i * 17 + 9);
+	}
+}
+
+UNIT_TEST(spill_that_is_cold_agrees_with_mem)
+{
+	static const uint64_t budgets[] = { 0, 3 * PAGE, 256 * KIB, 900 * KIB, 3 * MIB };
+	struct io_dir *d;
+
+	for (size_t i = 0; i < sizeof(budgets) / sizeof(*budgets); i++) {
+		uint64_t before = stats_read(STAT_SPILL_COLD_STORED_BYTES);
+
+		script_run_as(spill_over(mem_disk(), budgets[i]), budgets[i], i * 57 + 3, true);
+		script_run_as(spill_over(real_dir(IO_BACKING_AUTO), budgets[i]), budgets[i], i * 59 + 7, true);
+		CHECK_EQ(stats_read(STAT_SPILL_COLD_STORED_BYTES) > before, budgets[i] > 0);
+		d = encrypted_over(mem_disk(), budgets[i]);
+		if (d)
+			script_run_as(d, budgets[i], i * 61 + 1, true);
 	}
 }
 
@@ -462,6 +497,196 @@ UNIT_TEST(spill_gives_space_back)
 	io_dir_close(d);
 }
 
+/* ---- cold pieces ---- */
+
+/* Bytes of which a sixteenth is left when they are compressed, or a little more. */
+static void fill_cold(unsigned char *p, size_t n, uint64_t off, unsigned tag)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)((off + i) % 64 ? 'a' + tag : ((off + i) * 2654435761u >> 13));
+}
+
+static int put_cold(struct io *f, size_t n, uint64_t off, unsigned tag)
+{
+	unsigned char *p = unit_allot(n);
+	int err;
+
+	fill_cold(p, n, off, tag);
+	err = io_pwrite_as(f, p, n, off, IO_COLD);
+	free(p);
+	return err;
+}
+
+static bool has_cold(struct io *f, size_t n, uint64_t off, unsigned tag)
+{
+	unsigned char *p = unit_allot(n), *want = unit_allot(n);
+	bool equal;
+
+	CHECK_OK(io_pread(f, p, n, off));
+	fill_cold(want, n, off, tag);
+	equal = memcmp(p, want, n) == 0;
+	free(p);
+	free(want);
+	return equal;
+}
+
+/* In memory raw, on the disk compressed, and counted as it is there. */
+static void check_cold(struct io_dir *below, struct io_dir *d)
+{
+	struct io *f = open_file(d, "f", IO_CREATE);
+	uint64_t disk = avail(below), took, raw = stats_read(STAT_SPILL_COLD_RAW_BYTES), became = stats_read(STAT_SPILL_COLD_STORED_BYTES);
+
+	CHECK_OK(put_cold(f, MIB, 0, 1));
+	CHECK_EQ(stored(f), MIB);
+	CHECK_EQ(io_packings(d), 0);
+	CHECK_OK(put_cold(f, 7 * MIB, MIB, 1));
+	took = disk - avail(below);
+	CHECK(took >= 7 * MIB / 64 && took <= 7 * MIB / 16);
+	CHECK_EQ(took, stats_read(STAT_SPILL_DISK_BYTES));
+	CHECK_EQ(stored(f), MIB + took);
+	CHECK_EQ(stats_read(STAT_SPILL_COLD_RAW_BYTES) - raw, 7 * MIB);
+	CHECK_EQ(stats_read(STAT_SPILL_COLD_STORED_BYTES) - became, took);
+	CHECK_EQ(io_packings(d), 28);
+	CHECK_EQ(io_saved(f, 0, 7 * MIB, true), 7 * MIB - took);
+	CHECK_EQ(io_saved(f, 0, 8 * MIB, false), 7 * MIB - took);
+	CHECK(io_saved(f, 0, MIB / 2, false) <= MIB / 2);
+	CHECK_EQ(io_saved(f, 7 * MIB, MIB, true), 0);
+	CHECK(!io_is_allocated(f, 0, PAGE) && io_is_allocated(f, 7 * MIB, MIB));
+	CHECK(has_cold(f, 8 * MIB, 0, 1) && has_cold(f, 100, 4000, 1) && has_cold(f, MIB, 300 * KIB + 5, 1));
+	CHECK_EQ(io_packings(d), 28); /* who reads changes nothing */
+
+	/* A piece that is written to is in memory again, and others go instead. */
+	CHECK_OK(put_cold(f, 10, 5000, 2));
+	CHECK_EQ(io_saved(f, 0, PIECE_BYTES, true), 0);
+	CHECK(has_cold(f, 5000, 0, 1) && has_cold(f, 10, 5000, 2) && has_cold(f, 8 * MIB - 5010, 5010, 1));
+	CHECK_EQ(io_packings(d), 30);
+	CHECK_OK(put_cold(f, 10, 5000, 1));
+	CHECK_OK(io_truncate(f, 0));
+	CHECK_EQ(avail(below), disk);
+	CHECK_EQ(stored(f), 0);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_compresses_what_is_cold)
+{
+	struct io_dir *below = mem_disk(), *d;
+
+	check_cold(below, spill_over(below, MIB));
+	CHECK_OK(io_mem_dir(&below));
+	d = encrypted_over(below, MIB);
+	if (d)
+		check_cold(below, d);
+}
+
+UNIT_TEST(spill_cuts_what_is_compressed)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	struct io *f = open_file(d, "f", IO_CREATE);
+	unsigned char zeros[PAGE] = { 0 }, got[PAGE];
+	uint64_t took, at;
+
+	CHECK_OK(put_cold(f, 4 * MIB, 0, 1));
+	took = avail(below);
+	/* Half of a piece, and parts of pages. */
+	CHECK_OK(io_punch(f, 5000, PIECE_BYTES / 2));
+	CHECK(avail(below) > took);
+	CHECK_OK(io_seek(f, 0, true, &at));
+	CHECK_EQ(at, 2 * PAGE);
+	CHECK_OK(io_seek(f, 2 * PAGE, false, &at));
+	CHECK_EQ(at, PIECE_BYTES / 2 + PAGE);
+	CHECK(has_cold(f, 5000, 0, 1) && has_cold(f, MIB, 5000 + PIECE_BYTES / 2, 1));
+	CHECK_OK(io_pread(f, got, PAGE, 5000));
+	CHECK(memcmp(got, zeros, PAGE) == 0);
+	CHECK_OK(io_pread(f, got, PAGE, 900 + PIECE_BYTES / 2));
+	CHECK(memcmp(got, zeros, PAGE) == 0);
+	/* What is written into the hole. */
+	CHECK_OK(put_cold(f, PAGE, 4 * PAGE, 3));
+	CHECK(has_cold(f, PAGE, 4 * PAGE, 3) && has_cold(f, 5000, 0, 1));
+	CHECK_OK(io_pread(f, got, PAGE, 5 * PAGE));
+	CHECK(memcmp(got, zeros, PAGE) == 0);
+	/* Growth behind a cut shows zeros. */
+	CHECK_OK(io_truncate(f, MIB + 100));
+	CHECK_OK(io_truncate(f, 2 * MIB));
+	CHECK(has_cold(f, 100, MIB, 1));
+	CHECK_OK(io_pread(f, got, PAGE, MIB + 100));
+	CHECK(memcmp(got, zeros, PAGE) == 0);
+	CHECK_OK(io_truncate(f, 0));
+	CHECK_EQ(stored(f), 0);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 0);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_compresses_no_noise_and_nothing_reserved)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	struct io *f = open_file(d, "f", IO_CREATE), *g = open_file(d, "g", IO_CREATE);
+	unsigned char *noise = malloc(MIB);
+	uint64_t seed = 7, disk = avail(below);
+
+	CHECK(noise != NULL);
+	for (int i = 0; i < 3; i++) {
+		unit_rand_fill(&seed, noise, MIB);
+		CHECK_OK(io_pwrite_as(f, noise, MIB, i * MIB, IO_COLD));
+	}
+	CHECK_EQ(disk - avail(below), 2 * MIB);
+	CHECK_EQ(io_packings(d), 0);
+	CHECK_OK(io_truncate(f, 0));
+	/* What fallocate has promised is written to without more space. */
+	CHECK_OK(put_cold(g, 2 * MIB, 0, 1));
+	CHECK_OK(io_allocate(g, 0, MIB));
+	CHECK_OK(put_cold(g, 4 * MIB, 2 * MIB, 1));
+	CHECK(io_is_allocated(g, 0, MIB));
+	CHECK(!io_is_allocated(g, MIB, MIB));
+	CHECK(has_cold(g, 6 * MIB, 0, 1));
+	/* Until it is cut off. */
+	CHECK_OK(io_truncate(g, 0));
+	CHECK_OK(put_cold(g, 6 * MIB, 0, 1));
+	CHECK(!io_is_allocated(g, 0, MIB));
+	free(noise);
+	io_close(f);
+	io_close(g);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_that_is_compressed_survives_a_full_disk)
+{
+	struct io_dir *below = mem_disk(), *d;
+	struct io *f, *g;
+	uint64_t at;
+	int err = 0;
+
+	d = spill_over(below, MIB);
+	f = open_file(d, "f", IO_CREATE);
+	g = open_file(d, "g", IO_CREATE);
+	CHECK_OK(put_cold(f, 4 * MIB, 0, 1));
+	io_mem_set_space(below, 4 * MIB);
+	for (at = 0; at < 64 * MIB && !err; at += PIECE_BYTES) {
+		unsigned char *noise = unit_allot(PIECE_BYTES);
+		uint64_t seed = at + 1;
+
+		unit_rand_fill(&seed, noise, PIECE_BYTES);
+		err = io_pwrite_as(g, noise, PIECE_BYTES, at, IO_COLD);
+		free(noise);
+	}
+	CHECK_EQ(err, -ENOSPC);
+	/* An overwrite of what is compressed finds no room; nothing is lost by that. */
+	CHECK_EQ(put_cold(f, 10, 5000, 2), -ENOSPC);
+	CHECK(has_cold(f, 4 * MIB, 0, 1));
+	/* Whole pages can be cut off all the same, and a whole piece gives its space back. */
+	CHECK_OK(io_punch(f, PAGE, 3 * PAGE));
+	CHECK_OK(io_seek(f, 0, true, &at));
+	CHECK_EQ(at, PAGE);
+	CHECK(has_cold(f, PAGE, 0, 1) && has_cold(f, 4 * MIB - 4 * PAGE, 4 * PAGE, 1));
+	CHECK_OK(io_truncate(g, 0));
+	CHECK_OK(put_cold(f, 10, 5000, 2));
+	CHECK(has_cold(f, 10, 5000, 2) && has_cold(f, PAGE, 0, 1) && has_cold(f, 4 * MIB - 4 * PAGE, 4 * PAGE, 1));
+	io_close(f);
+	io_close(g);
+	io_dir_close(d);
+}
+
 UNIT_TEST(spill_has_holes)
 {
 	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
@@ -561,7 +786,22 @@ struct crowd {
 	struct io_dir *dir;
 	struct io *shared;
 	atomic_int next;
+	bool cold;
 };
+
+/* Half of them can be compressed. */
+static void put_in_crowd(const struct crowd *c, struct io *f, size_t n, uint64_t off, int me)
+{
+	if (!c->cold || me % 2)
+		put(f, n, off, (unsigned)me);
+	else
+		CHECK_OK(put_cold(f, n, off, (unsigned)me));
+}
+
+static bool crowd_has(const struct crowd *c, struct io *f, size_t n, uint64_t off, int me)
+{
+	return !c->cold || me % 2 ? has(f, n, off, (unsigned)me) : has_cold(f, n, off, (unsigned)me);
+}
 
 /* Each writes its own strips of one file, and a file of its own that is cut again and again. */
 static void *crowd_run(void *ctx)
@@ -576,10 +816,11 @@ static void *crowd_run(void *ctx)
 		uint64_t strip = (unit_rand(&seed) % (CROWD_BYTES / (16 * KIB)) / CROWD * CROWD + me) * 16 * KIB;
 		size_t n = unit_rand(&seed) % (300 * KIB) + 1;
 
-		put(c->shared, 16 * KIB, strip, me);
-		CHECK(has(c->shared, 16 * KIB, strip, me));
-		put(own, n, i * 10000, me);
-		CHECK(has(own, n, i * 10000, me));
+		put_in_crowd(c, c->shared, 16 * KIB, strip, me);
+		CHECK(crowd_has(c, c->shared, 16 * KIB, strip, me));
+		put_in_crowd(c, own, n, i * 10000, me);
+		CHECK(crowd_has(c, own, n, i * 10000, me));
+		io_saved(c->shared, 0, CROWD_BYTES, i % 2);
 		if (i % 8 == 7)
 			CHECK_OK(io_truncate(own, 0));
 		else if (i % 8 == 3)
@@ -591,9 +832,9 @@ static void *crowd_run(void *ctx)
 	return NULL;
 }
 
-static void crowd(struct io_dir *dir)
+static void crowd(struct io_dir *dir, bool cold)
 {
-	struct crowd c = { .dir = dir };
+	struct crowd c = { .dir = dir, .cold = cold };
 	pthread_t threads[CROWD];
 
 	c.shared = open_file(c.dir, "shared", IO_CREATE);
@@ -609,11 +850,13 @@ static void crowd(struct io_dir *dir)
 
 UNIT_TEST(spill_by_many_threads)
 {
-	crowd(spill_over(mem_disk(), 0));
-	crowd(spill_over(mem_disk(), PIECE_BYTES));
-	crowd(spill_over(mem_disk(), 5 * PIECE_BYTES / 2));
-	crowd(spill_over(real_dir(IO_BACKING_AUTO), MIB));
-	crowd(spill_over(real_dir(IO_BACKING_DIRECT), MIB));
+	for (int cold = 0; cold < 2; cold++) {
+		crowd(spill_over(mem_disk(), 0), cold);
+		crowd(spill_over(mem_disk(), PIECE_BYTES), cold);
+		crowd(spill_over(mem_disk(), 5 * PIECE_BYTES / 2), cold);
+		crowd(spill_over(real_dir(IO_BACKING_AUTO), MIB), cold);
+		crowd(spill_over(real_dir(IO_BACKING_DIRECT), MIB), cold);
+	}
 }
 
 /* ---- a real directory ---- */
@@ -656,8 +899,8 @@ UNIT_TEST(spill_encrypted_agrees_with_mem)
 	script_run(encrypted_over(mem_disk(), 900 * KIB), 900 * KIB, 42);
 	script_run(encrypted_over(real_dir(IO_BACKING_AUTO), MIB), MIB, 43);
 	script_run(encrypted_over(real_dir(IO_BACKING_DIRECT), 0), 0, 44);
-	crowd(encrypted_over(mem_disk(), 0));
-	crowd(encrypted_over(real_dir(IO_BACKING_AUTO), MIB));
+	crowd(encrypted_over(mem_disk(), 0), false);
+	crowd(encrypted_over(real_dir(IO_BACKING_AUTO), MIB), true);
 }
 
 /* Vector 10 of IEEE 1619, appendix B, which is the begin of a longer sector here. */

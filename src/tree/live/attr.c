@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "store/store.h"
+#include "tree/live/cold.h"
 #include "tree/live/edit.h"
 #include "tree/live/file.h"
 #include "tree/live/live.h"
@@ -21,6 +22,7 @@ int live_getattr(struct tree *t, uint64_t ino, struct tree_attr *out)
 	if (err)
 		return err;
 	through_refresh(i);
+	cold_recount(i);
 	inode_stat(i, out);
 	return 0;
 }

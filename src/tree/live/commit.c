@@ -15,6 +15,7 @@
 #include "store/layers/compact.h"
 #include "store/layers.h"
 #include "store/store.h"
+#include "tree/live/cold.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/quota.h"
@@ -192,6 +193,7 @@ static int hook_stage(void *ctx, int *left)
 	struct tree *t = ctx;
 	int err = 0;
 
+	cold_recount_all(t);
 	lock_acquire(&t->lock);
 	t->staged = t->dirty_head;
 	t->dirty_head = NULL;
@@ -257,28 +259,9 @@ static void hook_done(void *ctx, int err)
 	past_forget_states(t);
 }
 
-/* The known inodes with an open array, each with a reference; malloc'd. */
-static int list_open(struct tree *t, struct inode ***out, size_t *n_out)
+static bool is_layered(const struct inode *i)
 {
-	struct inode **v;
-	size_t n = 0;
-
-	lock_acquire(&t->lock);
-	v = malloc((t->ninodes + 1) * sizeof(*v));
-	for (size_t b = 0; v && b < t->nbuckets; b++) {
-		for (struct inode *i = t->table[b]; i; i = i->hash_next) {
-			if (i->realm->fixed || i->facts.kind != ARRAY_LAYERED || !S_ISREG(inode_mode(i)))
-				continue;
-			i->refs++;
-			v[n++] = i;
-		}
-	}
-	lock_release(&t->lock);
-	if (!v)
-		return -ENOMEM;
-	*out = v;
-	*n_out = n;
-	return 0;
+	return !i->realm->fixed && i->facts.kind == ARRAY_LAYERED && S_ISREG(inode_mode(i));
 }
 
 /* An array that is opened while this runs finds the new places already, or waits to be changed here: it is
@@ -288,7 +271,7 @@ static int hook_remap(void *ctx, const struct compact *c)
 	struct tree *t = ctx;
 	struct inode **v;
 	size_t n;
-	int err = list_open(t, &v, &n);
+	int err = inode_list(t, is_layered, &v, &n);
 
 	if (err)
 		return err;

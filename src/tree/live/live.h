@@ -51,6 +51,7 @@ struct live_inode {
 	struct live_inode *leaving_next, **leaving_link; /* NULL: it is not leaving */
 	_Atomic uint64_t old_end;    /* where it ended before a truncation made it longer (tail.c); 0: nothing is to be left out */
 	atomic_int has_xattrs;       /* -1: not known */
+	atomic_int cold;             /* cold.h; the same */
 	atomic_int has_capabilities; /* as an attribute; the same */
 	_Atomic uint64_t xattrs_bytes; /* no bucket: that a note of it has for the log, at most; UINT64_MAX: not known (room.c) */
 	atomic_bool facts_changed;   /* what a layer's index says of it is older */

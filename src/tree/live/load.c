@@ -10,6 +10,7 @@
 #include "array/arrays.h"
 #include "array/dtype.h"
 #include "store/store.h"
+#include "tree/live/cold.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
@@ -43,6 +44,7 @@ int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 		return -ENOMEM;
 	inode_init(&live->base, t, REALM_LIVE, &row);
 	atomic_init(&live->has_xattrs, -1);
+	atomic_init(&live->cold, -1);
 	atomic_init(&live->has_capabilities, -1);
 	atomic_init(&live->xattrs_bytes, UINT64_MAX);
 	err = quota_enter_locked(&live->base);
@@ -115,7 +117,7 @@ void live_stat_locked(struct inode *i, struct tree_attr *out)
 	if (a)
 		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
 	through_stat_locked(i, &out->st);
-	if ((a && array_is_unsettled(a)) || live_of(i)->through.mapped || i->lost_bits)
+	if ((a && array_is_unsettled(a)) || atomic_load(&live_of(i)->cold) > 0 || live_of(i)->through.mapped || i->lost_bits)
 		out->attr_ms = 0;
 }
 
@@ -130,5 +132,7 @@ int live_load(struct inode *i, struct array **out)
 	meta_lock(m);
 	err = setting_params_locked(i, &params);
 	meta_unlock(m);
+	if (!err)
+		cold_know(i, params.cold);
 	return err ? err : arrays_open(i->tree->arrays, &row, &params, out);
 }

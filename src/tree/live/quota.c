@@ -296,7 +296,7 @@ void quota_settle(struct inode *i)
 
 bool quota_may_shrink(struct tree *t)
 {
-	return atomic_load(&t->quota_shrinks) || atomic_load(&t->quota_shrinking);
+	return atomic_load(&t->quota_shrinks) || atomic_load(&t->quota_shrinking) || io_packings(t->store->dir) != atomic_load(&t->packings);
 }
 
 /* Names. */

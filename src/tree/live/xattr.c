@@ -11,7 +11,9 @@
 #include "array/dtype.h"
 #include "array/setting.h"
 #include "block/format.h"
+#include "spillfs.h"
 #include "store/store.h"
+#include "tree/live/cold.h"
 #include "tree/live/edit.h"
 #include "tree/live/kind.h"
 #include "tree/live/live.h"
@@ -39,6 +41,8 @@ int live_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	if ((!atomic_load(&live->has_xattrs) && !xattr_is_setting(name) && !xattr_is_read_only(name)) ||
 	    (capabilities && !atomic_load(&live->has_capabilities)))
 		return -ENODATA;
+	if (!strcmp(name, SPILLFS_XATTR_STORED_BYTES))
+		cold_recount(i);
 	return xattr_get(i, name, out, len_out);
 }
 
@@ -59,6 +63,8 @@ static int reconfigure(struct inode *i)
 	meta_lock(m);
 	err = setting_params_locked(i, &params);
 	meta_unlock(m);
+	if (!err)
+		cold_know(i, params.cold);
 	return err ? err : edit_array(i, do_configure, &params);
 }
 
@@ -72,6 +78,8 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return -ENOTDIR;
 	if (!xattr_is_setting(name) && !kind_is_setting(i, name) && !quota_is_attribute(name))
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
+	if (!strcmp(name, SPILLFS_XATTR_COMPRESS) && !i->tree->store->config.scratch)
+		return -EOPNOTSUPP;
 	if (!S_ISREG(inode_mode(i)) && !S_ISDIR(inode_mode(i)))
 		return -EPERM;
 	if (len > DTYPE_TEXT_MAX || memchr(value, 0, len))
