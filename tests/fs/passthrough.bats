@@ -54,6 +54,7 @@ opens() { stat_value spillfs_column_opens "mode=\"$1\""; }
 }
 @test "set-id bits and capabilities go with the next change" { check privileges; }
 @test "cached and passed through in turns" { check alternation; }
+@test "consumed, and below a quota, beside one that is passed through" { check bound; }
 @test "open files that are unlinked, replaced and linked" { check names; }
 
 @test "maps, what is synced and many open files outlive a crash of the daemon" {

@@ -315,6 +315,29 @@ def many_after(d, _):
         eq((k, read(f"{d}/f{k}.u8") == b"%04d" % k * 20020), (k, True))
 
 
+def bound(d, _):
+    """A reader that consumes, and a writer below a quota that came after the first open, beside one that is passed through."""
+    data = noise(4 * MIB)
+    os.setxattr(d, "user.spillfs.consume", b"1")
+    made(f"{d}/a.u8", data)
+    w = os.open(f"{d}/a.u8", os.O_RDWR)
+    m = mmap.mmap(w, 4 * MIB)
+    r = os.open(f"{d}/a.u8", os.O_RDONLY)
+    eq(b"".join(iter(lambda: os.read(r, 65536), b"")) == data, True)
+    eq((m[:MIB] == bytes(MIB), m[3 * MIB:] == data[3 * MIB:]), (True, True))
+    os.close(r)
+    os.setxattr(d, "user.spillfs.quota", b"8M")
+    for flags in (os.O_RDWR, os.O_WRONLY):
+        fd = os.open(f"{d}/a.u8", flags)
+        os.pwrite(fd, b"new%d" % flags, 4 * MIB - 10)
+        eq(m[-10:-6], b"new%d" % flags)
+        os.close(fd)
+    m.close()
+    os.close(w)
+    os.removexattr(d, "user.spillfs.quota")
+    os.removexattr(d, "user.spillfs.consume")
+
+
 def main(check, d, pid="0"):
     if not check.endswith("-after"):
         os.mkdir(d)

@@ -75,8 +75,8 @@ static int choose_mode(struct live_file *f, struct inode *i, struct tree_file_in
 
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
-	if (!err && !bound && !f->consume.on)
-		err = through_open(i, a, f->base.flags, &f->through);
+	if (!err)
+		err = through_open(i, a, f->base.flags, bound || f->consume.on, &f->through);
 	if (!err) {
 		inode_hold_array(i);
 		info->backing = f->through.backing;

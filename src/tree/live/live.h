@@ -22,6 +22,7 @@ struct through {
 	struct io_facts seen; /* of the file, when the inode caught up with it last */
 	uint32_t backing;     /* the kernel's number of it; 0: no open has it */
 	unsigned nopens, nblind; /* nblind: those among them whose writes pass the daemon by */
+	atomic_int nplain;    /* opens that do not pass through */
 	bool mapped;  /* an open could map the file for writing, and the map may still be there */
 	bool recent;  /* `seen` is of this tick of the clock: another write in the tick would not show */
 	bool armed;   /* it was given privileges while somebody wrote unseen */

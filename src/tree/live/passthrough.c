@@ -18,7 +18,9 @@
  * Space: the kernel's writers do not ask for it. While there are any, reserve, promised and owed bytes are held back (io/ballast.h).
  *
  * Invariants:
- *  1. While opens pass through, the array's file stays the same one (array_share), and no other open is cached.
+ *  1. While opens pass through, the array's file stays the same one (array_share), and all opens do. The kernel takes an answer to an
+ *     open at a moment that nobody here sees, but before it sends the release. So an open that does not pass through counts until then,
+ *     be it cached or not (`nplain`).
  *  2. Code that needs the size, the times or the bytes as they are calls through_refresh first; a commit does. The file is
  *     compared with its facts at the last time (`seen`). The clock of files ticks coarsely: a change in the last tick counts once
  *     more (`recent`).
@@ -257,7 +259,7 @@ static bool must_tell(struct inode *i, int flags)
 	return (flags & O_ACCMODE) != O_RDONLY && ((flags & O_DSYNC) || privs_any(i));
 }
 
-static int join(struct inode *i, int flags, struct through_open *out)
+static int join(struct inode *i, int flags, bool told, struct through_open *out)
 {
 	struct through *s = &live_of(i)->through;
 	int acc = flags & O_ACCMODE, full, err = s->backing ? 0 : open_backing(i, s->file, &s->backing);
@@ -267,7 +269,7 @@ static int join(struct inode *i, int flags, struct through_open *out)
 	full = acc == O_RDONLY ? 0 : watch(i);
 	if (full && acc == O_RDWR) /* nothing asks for the space of pages that are mapped */
 		return full;
-	*out = (struct through_open){ .backing = s->backing, .told = must_tell(i, flags) || full };
+	*out = (struct through_open){ .backing = s->backing, .told = told || must_tell(i, flags) || full };
 	out->blind = acc != O_RDONLY && !out->told;
 	out->unsettles = acc == O_RDWR && !s->mapped;
 	lock_acquire(&i->attr);
@@ -286,7 +288,14 @@ void through_make_room(struct inode *i, int flags)
 		room_need(i->tree, store_reserve_bytes(i->tree->store));
 }
 
-int through_open(struct inode *i, struct array *a, int flags, struct through_open *out)
+/* The open does not pass through. */
+static int begin_plain(struct inode *i)
+{
+	atomic_fetch_add(&live_of(i)->through.nplain, 1);
+	return 0;
+}
+
+int through_open(struct inode *i, struct array *a, int flags, bool told, struct through_open *out)
 {
 	struct through *s = &live_of(i)->through;
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
@@ -294,17 +303,17 @@ int through_open(struct inode *i, struct array *a, int flags, struct through_ope
 
 	*out = (struct through_open){ 0 };
 	if (!s->file) {
-		if (!is_offered(i) || atomic_load(&i->ncached) || must_tell(i, flags))
-			return 0;
+		if (!is_offered(i) || atomic_load(&s->nplain) || told || must_tell(i, flags))
+			return begin_plain(i);
 		err = writes ? watch(i) : 0;
 		if (!err)
 			err = begin(i, a, writes);
 		if (err) {
 			unwatch(i);
-			return err == -EAGAIN ? err : 0;
+			return err == -EAGAIN ? err : begin_plain(i);
 		}
 	}
-	return join(i, flags, out);
+	return join(i, flags, told, out);
 }
 
 /* Times: those of the file, where they have moved since. attr is held. */
@@ -381,8 +390,10 @@ void through_close(struct inode *i, const struct through_open *o)
 	struct through *s = &live_of(i)->through;
 	bool over;
 
-	if (!o->backing)
+	if (!o->backing) {
+		atomic_fetch_sub(&s->nplain, 1);
 		return;
+	}
 	rwlock_exclusive(&i->rw);
 	through_refresh_locked(i);
 	lock_acquire(&i->attr);

@@ -2,8 +2,8 @@
  * Columns that the kernel reads, writes and maps by itself (passthrough): which opens, and how the tree keeps up with what it
  * is not told.
  *
- * Rules of the kernel, for all opens of an inode at one time: either none goes through its cache, and those that pass through
- * have one backing; or none passes through. An open can pass through for maps alone and send its reads and writes here.
+ * Rules of the kernel, for all opens of an inode at one time: either all pass through, with one backing, or none does; open(2) fails
+ * with EIO else. An open can pass through for maps alone and send its reads and writes here.
  */
 #ifndef SPILLFS_TREE_PASSTHROUGH_H
 #define SPILLFS_TREE_PASSTHROUGH_H
@@ -26,10 +26,10 @@ struct through_open {
 
 /* Before a file is opened: waits for the commit that frees space, where the kernel would find none. */
 void through_make_room(struct inode *i, int flags);
-/* With rw held exclusively. -EAGAIN: a commit is to be waited for first. Other errors are final: the file
- * is mapped by somebody in this mode, and cannot be opened in it. */
-int through_open(struct inode *i, struct array *a, int flags, struct through_open *out);
-/* No lock may be held, as for the rest. */
+/* With rw held exclusively. told: its reads and writes have to come here. -EAGAIN: a commit is to be waited for first. Other errors
+ * are final: the file is mapped by somebody in this mode, and cannot be opened in it. */
+int through_open(struct inode *i, struct array *a, int flags, bool told, struct through_open *out);
+/* Once for each open that succeeded, whatever its mode, when the kernel has released it. No lock may be held, as for the rest. */
 void through_close(struct inode *i, const struct through_open *o);
 /* The inode catches up with what the kernel has done; at once if it does nothing. _locked: rw is held exclusively. */
 void through_refresh(struct inode *i);
