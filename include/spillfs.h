@@ -52,7 +52,7 @@ struct spillfs_block {
 	uint8_t filter, elem_bytes, stat_type, zero; /* the same */
 	uint32_t nan_count;
 	uint32_t zero_count, unused; /* SPILLFS_UNCOUNTED: they were not counted */
-	uint64_t min_bits, max_bits;
+	uint64_t min_bits, max_bits; /* of the filter 32: the list of fields, with nan_count */
 };
 #define SPILLFS_UNCOUNTED UINT32_MAX
 #define SPILLFS_BLOCKS_MAX 64

@@ -132,6 +132,11 @@ uint32_t dtype_scalar_bytes(enum dtype_scalar s)
 	return scalars[s].bytes;
 }
 
+uint8_t dtype_scalar_summary(enum dtype_scalar s)
+{
+	return scalars[s].summary;
+}
+
 uint8_t dtype_summary(const char *text)
 {
 	int i = scalar_find(text, strlen(text));

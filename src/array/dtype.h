@@ -42,6 +42,7 @@ int dtype_parse(const char *text, struct dtype **out);
 int dtype_size(const char *text, uint32_t *bytes_out);
 const char *dtype_scalar_name(enum dtype_scalar s);
 uint32_t dtype_scalar_bytes(enum dtype_scalar s);
+uint8_t dtype_scalar_summary(enum dtype_scalar s); /* enum summary_type; NONE: complex numbers */
 /* enum summary_type of a scalar type; NONE for what has no order of its own: complex numbers, records, "". */
 uint8_t dtype_summary(const char *text);
 /* The type that a file name's suffix gives ("prices.f64" gives "f64"); NULL if it gives none. */

@@ -4,6 +4,7 @@
 #include "array/setting.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "array/array.h"
@@ -169,17 +170,42 @@ static uint32_t default_block(const struct shape *shape, uint32_t elem_bytes)
 	return row > ARRAY_BLOCK_DEFAULT ? (uint32_t)row : (uint32_t)(ARRAY_BLOCK_DEFAULT / row * row);
 }
 
+/* The types of as many fields as there is room for; of a scalar none. */
+static struct record fields_of(const struct dtype *d)
+{
+	struct record r = record_begin(d->record ? d->bytes : 0, 0);
+
+	for (uint32_t k = 0; k < d->nfields && r.bytes; k++) {
+		enum dtype_scalar is = d->fields[k].type;
+
+		if (!record_add(&r, dtype_scalar_summary(is), dtype_scalar_bytes(is)))
+			break;
+	}
+	return r;
+}
+
 void settings_params(const struct settings *s, const char *dtype, struct array_params *out)
 {
 	struct array_params p = { .codec = s->codec, .block_default = !s->block_bytes, .cold = s->cold };
 	uint32_t elem_bytes = 1;
+	struct dtype *d;
 
-	if (*dtype)
-		dtype_size(dtype, &elem_bytes);
+	if (*dtype && !dtype_parse(dtype, &d)) {
+		elem_bytes = d->bytes;
+		p.codec.record = fields_of(d);
+		free(d);
+	}
 	p.codec.elem_bytes = elem_bytes > 16 ? 1 : elem_bytes;
 	p.codec.type = dtype_summary(dtype);
 	p.block_bytes = s->block_bytes ? s->block_bytes : default_block(&s->shape, elem_bytes);
 	*out = p;
+}
+
+uint16_t settings_lead(const struct array_params *p, uint64_t block)
+{
+	uint32_t bytes = p->codec.record.bytes, into = bytes ? (uint32_t)(block % bytes * (p->block_bytes % bytes) % bytes) : 0;
+
+	return (uint16_t)(into ? bytes - into : 0);
 }
 
 int setting_quota(const char *name, const char *value, uint64_t *out)

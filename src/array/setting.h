@@ -35,6 +35,9 @@ int setting_parse_codec(const char *codec, const char *filter, struct settings *
  * chunks of an array of several dimensions, if no size is set. */
 void settings_params(const struct settings *s, const char *dtype, struct array_params *out);
 
+/* Bytes before the first record that begins in this block; 0 where elements are no records. */
+uint16_t settings_lead(const struct array_params *p, uint64_t block);
+
 /* The bound that a quota attribute of a directory (SPILLFS_XATTR_QUOTA, _LOGICAL) says, in bytes. -EINVAL: not a size, or 0; -ENODATA: another
  * attribute. out may be NULL. */
 int setting_quota(const char *name, const char *value, uint64_t *out);

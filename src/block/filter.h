@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "block/record.h"
+
 /* Stored in layer files: the numbers are part of the format. */
 enum filter_step {
 	FILTER_NONE = 0,
@@ -31,34 +33,33 @@ enum filter_step {
 	FILTER_ZIGZAG = 16, /* 0, -1, 1, -2 ... to 0, 1, 2, 3 ...; behind DELTA only */
 	FILTER_SHUFFLE = 1, /* shuffle.h; the last, and not with PACK */
 	FILTER_PACK = 8,    /* 1,024 integers at a time: the smallest, and the others as so many bits above it */
+	FILTER_RECORD = 32, /* record.h: each field its own chain. With no other step, and not for filter_apply */
 };
 #define FILTER_DELTAS (FILTER_DELTA | FILTER_ZIGZAG)
 
 struct filter {
 	uint8_t steps;      /* enum filter_step */
-	uint8_t elem_bytes; /* of an element: 2 to 16; with other steps than SHUFFLE 1, 2, 4 or 8; with SCALE 4 (f32) or 8 (f64) */
+	uint8_t elem_bytes; /* of an element: 2 to 16; with other steps than SHUFFLE 1, 2, 4 or 8; with SCALE 4 (f32) or 8 (f64); RECORD: codes */
 	uint8_t exponent;   /* SCALE: e. Not needed to undo it */
+	struct record record; /* RECORD: the chains of the fields */
 };
 
 /* Is there a filter of these steps? One of a later release is not known. */
 bool filter_known(unsigned steps);
-/* Can elements of so many bytes go through it? FILTER_NONE is for all. */
+/* Can elements of so many bytes go through it? FILTER_NONE is for all, FILTER_RECORD for none. */
 bool filter_fits(unsigned steps, uint32_t elem_bytes);
 /* "none", or the names of the steps in order: "scale+delta+pack"; the number of one that is not known. */
 #define FILTER_TEXT_MAX 40
 void filter_text(unsigned steps, char out[FILTER_TEXT_MAX]);
-/* "none", or the steps with the bytes of an element: "scale+delta+pack:8". */
-#define FILTER_DESCRIPTION_MAX (FILTER_TEXT_MAX + 8)
-void filter_describe(const struct filter *f, char out[FILTER_DESCRIPTION_MAX]);
 /* The steps of a text of filter_text, but of a number. -EINVAL: there is no such filter. */
 int filter_parse(const char *text, uint8_t *steps_out);
 
 /* The least e with which SCALE fits nearly all values of a sample of n bytes: floats of elem_bytes 4 or 8, aligned to 8. False: none. */
 bool filter_find_exponent(const void *sample, size_t n, uint32_t elem_bytes, uint8_t *out);
-/* Filters n bytes of `in` into `out` and zeros what is behind *used_out up to n. All are aligned to 8 and of n bytes; scratch is used by SCALE.
+/* Filters n bytes of `in` into `out` and zeros what is behind *used_out up to n. All are of n bytes, `in` and scratch, which SCALE uses, aligned to 8.
  * -ERANGE: too many exceptions, or it would be longer than n. */
 int filter_apply(const struct filter *f, const void *in, size_t n, void *scratch, void *out, size_t *used_out);
-/* The n bytes of `in` unfiltered. -EUCLEAN: it is none, or was not made by filter_apply. Reads nothing behind in + n and writes
+/* The n bytes of `in` unfiltered; out is aligned to 8. -EUCLEAN: it is none, or was not made by filter_apply. Reads nothing behind in + n and writes
  * nothing behind out + n whatever `in` holds. */
 int filter_undo(unsigned steps, uint32_t elem_bytes, const void *in, size_t n, void *out);
 

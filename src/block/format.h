@@ -141,7 +141,7 @@ struct layer_block {
 	uint32_t raw_off;       /* where the block begins in the decoded frame (packed frames) */
 	uint32_t raw_len;       /* bytes of the block; less than the block size at the array's end */
 	uint8_t filter;         /* enum filter_step */
-	uint8_t elem_bytes;     /* element size used by the filter */
+	uint8_t elem_bytes;     /* element size used by the filter; of FILTER_RECORD: codes, and a struct record in place of what follows */
 	uint8_t stat_type;      /* enum summary_type of the four fields below; 0: they do not count */
 	uint8_t nan_bits;       /* 0: counts is the NaNs alone; else one more than the bits of counts that are the NaNs */
 	uint32_t counts;        /* floats: elements that are NaN (they are in neither bound); above them those that are zero */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "block/filter.h"
 #include "block/format.h"
 #include "block/index.h"
 #include "block/summary.h"
@@ -51,6 +52,29 @@ static inline struct layer_block block_ref_entry(const struct block_ref *r, uint
 	memcpy((char *)&b + BLOCK_REF_AT, r, sizeof(*r));
 	b.nan_bits = r->nan_bits;
 	return b;
+}
+
+/* The filter of a block, as filter_undo and record_undo need it. That of records has no summary beside it: its list stands there. */
+static inline struct filter layer_block_filter(const struct layer_block *b)
+{
+	struct filter f = { .steps = b->filter, .elem_bytes = b->elem_bytes };
+
+	if (b->filter == FILTER_RECORD)
+		f.record = record_load(b->elem_bytes, b->counts, b->min_bits, b->max_bits);
+	return f;
+}
+
+static inline void layer_block_set_filter(struct layer_block *b, const struct filter *f)
+{
+	if (b->filter == FILTER_RECORD || f->steps == FILTER_RECORD) {
+		b->stat_type = b->nan_bits = 0;
+		b->counts = 0;
+		b->min_bits = b->max_bits = 0;
+	}
+	b->filter = f->steps;
+	b->elem_bytes = f->elem_bytes;
+	if (f->steps == FILTER_RECORD)
+		record_store(&f->record, &b->counts, &b->min_bits, &b->max_bits);
 }
 
 /* The largest nan_bits: 31 bits for the NaNs. */

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "array/dtype.h"
-#include "block/filter.h"
+#include "block/codec.h"
 #include "block/summary.h"
 #include "tool/text.h"
 
@@ -196,11 +196,22 @@ static uint64_t stored_bytes(const struct spillfs_block *b)
 }
 
 struct cells {
-	char first[48], elements[48], layer[24], stored[24], filter[FILTER_DESCRIPTION_MAX], min[40], max[40], nans[16], zeros[24];
+	char first[48], elements[48], layer[24], stored[24], filter[CODEC_DESCRIPTION_MAX], min[40], max[40], nans[16], zeros[24];
 };
+
+static struct filter filter_of(const struct spillfs_block *b)
+{
+	struct filter f = { .steps = b->filter, .elem_bytes = b->elem_bytes };
+
+	if (b->filter == FILTER_RECORD)
+		f.record = record_load(b->elem_bytes, b->nan_count, b->min_bits, b->max_bits);
+	return f;
+}
 
 static void place_cells(const struct row *r, struct cells *c)
 {
+	struct filter f;
+
 	if (!r->b || !r->b->frame_off) {
 		snprintf(c->layer, sizeof(c->layer), "%s", r->b ? "dirty" : "zeros");
 		strcpy(c->stored, r->b ? "-" : "0");
@@ -209,7 +220,8 @@ static void place_cells(const struct row *r, struct cells *c)
 	}
 	snprintf(c->layer, sizeof(c->layer), "%" PRIu64, r->b->layer);
 	snprintf(c->stored, sizeof(c->stored), "%" PRIu64, stored_bytes(r->b));
-	filter_describe(&(struct filter){ .steps = r->b->filter, .elem_bytes = r->b->elem_bytes }, c->filter);
+	f = filter_of(r->b);
+	codec_describe(&f, c->filter);
 }
 
 /* "-" for both when no element counts. */

@@ -55,6 +55,7 @@ static const struct {
 	{ "auto", "delta+pack" },
 	{ "auto", "scale+pack" },
 	{ "auto", "scale+delta+pack" },
+	{ "auto", "record" },
 	{ "none", "none" },
 	{ "pack", "auto" },
 	{ "zstd:-7", "auto" },
@@ -140,7 +141,7 @@ static int take_block(struct subject *s, uint64_t k)
 		s->nzero += !err;
 		return err;
 	}
-	s->blocks[s->n++] = (struct trial_block){ data, len };
+	s->blocks[s->n++] = (struct trial_block){ data, len, settings_lead(&s->params, k) };
 	return 0;
 }
 
@@ -194,7 +195,7 @@ static void note_of(const struct codec_params *p, const struct trial *t, size_t 
 
 static int print_trial(const struct subject *s, const struct text_column *columns, size_t row)
 {
-	char stored[24], encode[24], decode[24], note[TRIAL_USES_MAX * (FILTER_DESCRIPTION_MAX + 16)];
+	char stored[24], encode[24], decode[24], note[TRIAL_USES_MAX * (CODEC_DESCRIPTION_MAX + 16)];
 	struct codec_params p;
 	struct trial t;
 	int err;

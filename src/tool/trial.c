@@ -32,13 +32,16 @@ struct pass {
 
 static int encode_all(struct pass *t)
 {
-	int hint = -1, err = 0;
+	struct codec_hint hint = CODEC_HINT_NONE;
+	struct codec_params p = *t->params;
+	int err = 0;
 
 	for (size_t i = 0; i < t->n && !err; i++) {
 		const struct trial_block *b = &t->blocks[i];
 		struct frame *f = &t->frames[i];
 
-		err = codec_encode(t->params, b->data, b->len_bytes, f->data, codec_bound(b->len_bytes), &hint, &f->len, &f->filter);
+		p.record.lead_bytes = b->lead_bytes;
+		err = codec_encode(&p, b->data, b->len_bytes, f->data, codec_bound(b->len_bytes), &hint, &f->len, &f->filter);
 	}
 	return err;
 }
@@ -47,7 +50,7 @@ static int decode_one(struct pass *t, size_t i)
 {
 	const struct frame *f = &t->frames[i];
 
-	return codec_decode(f->data, f->len, f->filter.steps, f->filter.elem_bytes, t->back, t->blocks[i].len_bytes);
+	return codec_decode(f->data, f->len, &f->filter, t->back, t->blocks[i].len_bytes);
 }
 
 static int decode_all(struct pass *t)
@@ -92,10 +95,10 @@ static int measure(struct pass *t, int (*all)(struct pass *t), uint64_t raw_byte
 
 static void count_use(struct trial *r, const struct filter *f)
 {
-	char text[FILTER_DESCRIPTION_MAX];
+	char text[CODEC_DESCRIPTION_MAX];
 	size_t k = 0;
 
-	filter_describe(f, text);
+	codec_describe(f, text);
 	while (k < r->nuses && strcmp(r->uses[k].filter, text))
 		k++;
 	if (k == TRIAL_USES_MAX)

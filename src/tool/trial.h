@@ -12,11 +12,12 @@
 struct trial_block {
 	const void *data; /* aligned to 8 */
 	size_t len_bytes; /* above 0 */
+	uint16_t lead_bytes; /* before its first whole record */
 };
 
 /* A filter that blocks have got. */
 struct trial_use {
-	char filter[FILTER_DESCRIPTION_MAX];
+	char filter[CODEC_DESCRIPTION_MAX];
 	uint8_t steps;
 	size_t nblocks;
 };

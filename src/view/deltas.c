@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "block/codec.h"
+#include "block/frame.h"
 
 #define GROUP 1024u      /* of a stored block, and a block of the encoding */
 #define MINIBLOCKS 32u
@@ -79,7 +79,7 @@ static bool find_bits(size_t n, uint32_t elem_bytes, size_t frame_len, size_t *o
 		size_t used = others + bits * (GROUP / 8);
 
 		*out = bits;
-		if (used <= n * w && codec_raw_len(used, n * w) == frame_len)
+		if (used <= n * w && frame_raw_len(used, n * w) == frame_len)
 			return true;
 	}
 	return false;

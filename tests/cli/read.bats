@@ -12,7 +12,7 @@ setup() {
 # Decimals with exceptions among them, counters, walks of each width, noise.
 write_arrays() {
 	"$PYTHON" - "$MNT/layers" <<-'EOF'
-		import array, os, random, sys
+		import array, os, random, struct, sys
 		r = random.Random(7)
 		os.mkdir(sys.argv[1] + '/d')
 		def walk(n, step, power=1, start=5000):
@@ -31,6 +31,13 @@ write_arrays() {
 		put('d/level.i16', 'h', walk(40000, 3, start=0))
 		put('d/byte.u8', 'B', [x % 200 for x in walk(70000, 2)])
 		put('plain', 'B', bytes(200000))
+		os.close(os.open(sys.argv[1] + '/trades', os.O_CREAT | os.O_WRONLY))
+		os.setxattr(sys.argv[1] + '/trades', 'user.spillfs.dtype', b'p:f64,t:i64,c:i32,id:u8')
+		os.setxattr(sys.argv[1] + '/trades', 'user.spillfs.block_size', b'65536')
+		with open(sys.argv[1] + '/trades', 'wb') as f:
+		    for p, t in zip(walk(9000, 30, 100), walk(9000, 900, start=1 << 60)):
+		        f.write(struct.pack('<dqiB', p, t, t % 100000, r.randrange(5)))
+		    f.write(b'not whole')
 		for i in range(5):
 		    put('d/small%d.f64' % i, 'd', walk(700, 30, 100))
 	EOF
@@ -49,11 +56,12 @@ write_arrays() {
 	printf x | dd of="$MNT/layers/prices.f64" bs=1 seek=100000 conv=notrunc status=none
 	rm "$MNT/layers/plain"
 	(cd "$MNT/layers" && find . -type f -printf '%P\n' | sort | xargs md5sum) >"$WORK/before"
-	for f in prices.f64 d/tenths.f32 d/count.i64 d/level.i16; do "$SPILLCTL" stats "$MNT/layers/$f"; done >"$WORK/stats"
+	for f in prices.f64 d/tenths.f32 d/count.i64 d/level.i16 trades; do "$SPILLCTL" stats "$MNT/layers/$f"; done >"$WORK/stats"
 	umount_store
 	grep -q 'scale+[a-z+]*pack:8' "$WORK/stats"
 	grep -q 'scale+[a-z+]*:4' "$WORK/stats"
 	grep -q ' delta+[a-z+]*:8' "$WORK/stats"
+	grep -q ' record(scale+[a-z+]*:8, ' "$WORK/stats"
 	mkdir "$WORK/out" "$WORK/out/d"
 	"$TOP/contrib/spillfs-read" "$STORE" >"$WORK/list"
 	cut -c35- "$WORK/before" | while read -r f; do

@@ -35,7 +35,7 @@ static void add_blocks(struct layer *l)
 	struct index ix;
 	struct filter filter;
 	uint64_t off;
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 
 	index_init(&ix);
 	CHECK_OK(index_add(&ix, 20, &r));

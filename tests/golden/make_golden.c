@@ -49,14 +49,14 @@ static struct index_record *record(struct index *ix, uint64_t ino, const char *p
 static struct layer_block frame(struct layer *l, int level, enum codec_policy policy, uint32_t elem,
 				const void *raw, size_t n)
 {
-	struct codec_params p = { level, policy, elem, SUMMARY_NONE };
+	struct codec_params p = { level, policy, elem, SUMMARY_NONE, { 0 } };
 	struct layer_block b = { .layer = 1,
 				 .frame_raw = (uint32_t)n,
 				 .raw_len = (uint32_t)n,
 				 .elem_bytes = (uint8_t)elem };
 	uint8_t bytes[4096];
 	struct filter filter;
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 	size_t len;
 
 	must(codec_encode(&p, raw, n, bytes, codec_bound(n), &hint, &len, &filter));

@@ -60,7 +60,7 @@ UNIT_TEST(shuffle_equals_its_definition) /* shuffle (1) (2) */
 	free(want);
 }
 
-static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t n, int *hint)
+static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t n, struct codec_hint *hint)
 {
 	size_t cap = codec_bound(n), len = 0;
 	uint8_t *frame = unit_allot(cap), *back = unit_allot(n);
@@ -72,7 +72,7 @@ static void round_trip(const struct codec_params *p, const uint8_t *raw, size_t 
 		CHECK_EQ(filter.steps, FILTER_NONE);
 	else if (p->policy == CODEC_POLICY_SHUFFLE)
 		CHECK_EQ(filter.steps, FILTER_SHUFFLE);
-	CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, n));
+	CHECK_OK(codec_decode(frame, len, &filter, back, n));
 	CHECK(!memcmp(back, raw, n));
 	free(frame);
 	free(back);
@@ -83,18 +83,18 @@ UNIT_TEST(codec_round_trips) /* (1) (2) */
 	static const int levels[] = { 0, 1, 3 };
 	size_t max = 70000;
 	uint8_t *raw = unit_allot(max);
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 
 	for (uint32_t e = 0; e <= 17; e++) {
 		for (size_t n = 1; n <= max; n += n < 40 ? 1 : 1 + below(n < 1000 ? 60 : 6000)) {
-			struct codec_params p = { levels[below(3)], (int)below(3) - 1, e, SUMMARY_NONE };
+			struct codec_params p = { levels[below(3)], (int)below(3) - 1, e, SUMMARY_NONE, { 0 } };
 
 			fill(raw, n);
 			round_trip(&p, raw, n, &hint);
 		}
 	}
 	for (int level = CODEC_LEVEL_MIN; level <= CODEC_LEVEL_MAX; level++) {
-		struct codec_params p = { level, CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
+		struct codec_params p = { level, CODEC_POLICY_AUTO, 8, SUMMARY_NONE, { 0 } };
 
 		fill(raw, 20000);
 		round_trip(&p, raw, 20000, &hint);
@@ -106,7 +106,7 @@ static void corruption(const struct codec_params *p, size_t n)
 {
 	uint8_t *raw = unit_allot(n), *back = unit_allot(n), *frame = unit_allot(codec_bound(n));
 	struct filter filter;
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 	size_t len;
 
 	for (size_t i = 0; i < n; i++)
@@ -117,7 +117,7 @@ static void corruption(const struct codec_params *p, size_t n)
 			int err;
 
 			frame[i] ^= (uint8_t)flip;
-			err = codec_decode(frame, len, filter.steps, filter.elem_bytes, back, n);
+			err = codec_decode(frame, len, &filter, back, n);
 			CHECK(err == -EUCLEAN || (!err && !memcmp(raw, back, n)));
 			frame[i] ^= (uint8_t)flip;
 		}
@@ -126,7 +126,7 @@ static void corruption(const struct codec_params *p, size_t n)
 		uint8_t *cut = unit_allot(short_len);
 
 		memcpy(cut, frame, short_len);
-		CHECK_EQ(codec_decode(cut, short_len, filter.steps, filter.elem_bytes, back, n), -EUCLEAN);
+		CHECK_EQ(codec_decode(cut, short_len, &filter, back, n), -EUCLEAN);
 		free(cut);
 	}
 	free(raw);
@@ -136,10 +136,10 @@ static void corruption(const struct codec_params *p, size_t n)
 
 UNIT_TEST(codec_rejects_damage) /* (3) */
 {
-	corruption(&(struct codec_params){ 0, CODEC_POLICY_NONE, 1, SUMMARY_NONE }, 150);
-	corruption(&(struct codec_params){ 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE }, 300);
-	corruption(&(struct codec_params){ 3, CODEC_POLICY_SHUFFLE, 8, SUMMARY_NONE }, 403);
-	corruption(&(struct codec_params){ 19, CODEC_POLICY_NONE, 1, SUMMARY_NONE }, 77);
+	corruption(&(struct codec_params){ 0, CODEC_POLICY_NONE, 1, SUMMARY_NONE, { 0 } }, 150);
+	corruption(&(struct codec_params){ 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE, { 0 } }, 300);
+	corruption(&(struct codec_params){ 3, CODEC_POLICY_SHUFFLE, 8, SUMMARY_NONE, { 0 } }, 403);
+	corruption(&(struct codec_params){ 19, CODEC_POLICY_NONE, 1, SUMMARY_NONE, { 0 } }, 77);
 }
 
 UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
@@ -147,28 +147,28 @@ UNIT_TEST(codec_takes_exactly_one_frame) /* (2) */
 	/* "AAAAAAAA" without checksum, as zstd --no-check writes it. */
 	static const uint8_t plain[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x20, 8,   0x41, 0,  0,
 					 'A',  'A',  'A',  'A',  'A',  'A', 'A',  'A' };
-	struct codec_params p = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
+	struct codec_params p = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE, { 0 } };
 	_Alignas(8) uint8_t raw[1000] = "many bytes", back[2000], frame[4000];
 	uint8_t skip[8] = { 0x53, 0x2a, 0x4d, 0x18 };
 	size_t cap = codec_bound(sizeof(raw)), len;
 	struct filter filter;
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 
 	CHECK(cap + 100 < sizeof(frame));
 	CHECK_OK(codec_encode(&p, raw, sizeof(raw), frame, cap, &hint, &len, &filter));
-	CHECK_EQ(codec_decode(frame, len, 0, 1, back, sizeof(raw) + 1), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, 0, 1, back, sizeof(raw) - 1), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, &(struct filter){ .steps = 0, .elem_bytes = 1 }, back, sizeof(raw) + 1), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, &(struct filter){ .steps = 0, .elem_bytes = 1 }, back, sizeof(raw) - 1), -EUCLEAN);
 	frame[len] = 0;
-	CHECK_EQ(codec_decode(frame, len + 1, 0, 1, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len + 1, &(struct filter){ .steps = 0, .elem_bytes = 1 }, back, sizeof(raw)), -EUCLEAN);
 	memcpy(frame + len, skip, sizeof(skip));
-	CHECK_EQ(codec_decode(frame, len + sizeof(skip), 0, 1, back, sizeof(raw)), -EUCLEAN);
-	CHECK_EQ(codec_decode(skip, sizeof(skip), 0, 1, back, 0), -EUCLEAN);
-	CHECK_EQ(codec_decode(plain, sizeof(plain), 0, 1, back, 8), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, FILTER_SHUFFLE | FILTER_PACK, 8, back, sizeof(raw)), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, 32, 8, back, sizeof(raw)), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, FILTER_SHUFFLE, 1, back, sizeof(raw)), -EUCLEAN);
-	CHECK_EQ(codec_decode(frame, len, FILTER_SHUFFLE, 17, back, sizeof(raw)), -EUCLEAN);
-	CHECK_OK(codec_decode(frame, len, 0, 0, back, sizeof(raw)));
+	CHECK_EQ(codec_decode(frame, len + sizeof(skip), &(struct filter){ .steps = 0, .elem_bytes = 1 }, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(skip, sizeof(skip), &(struct filter){ .steps = 0, .elem_bytes = 1 }, back, 0), -EUCLEAN);
+	CHECK_EQ(codec_decode(plain, sizeof(plain), &(struct filter){ .steps = 0, .elem_bytes = 1 }, back, 8), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, &(struct filter){ .steps = FILTER_SHUFFLE | FILTER_PACK, .elem_bytes = 8 }, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, &(struct filter){ .steps = 32, .elem_bytes = 8 }, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, &(struct filter){ .steps = FILTER_SHUFFLE, .elem_bytes = 1 }, back, sizeof(raw)), -EUCLEAN);
+	CHECK_EQ(codec_decode(frame, len, &(struct filter){ .steps = FILTER_SHUFFLE, .elem_bytes = 17 }, back, sizeof(raw)), -EUCLEAN);
+	CHECK_OK(codec_decode(frame, len, &(struct filter){ .steps = 0, .elem_bytes = 0 }, back, sizeof(raw)));
 }
 
 #define NVALUES 32768
@@ -189,7 +189,7 @@ static void measurements(double *v, size_t n)
 		v[i] = 1000 + sin((double)i / 500) * 10 + (double)below(1u << 30) / (1u << 30);
 }
 
-static uint8_t chosen(const struct codec_params *p, const double *v, int *hint,
+static uint8_t chosen(const struct codec_params *p, const double *v, struct codec_hint *hint,
 				size_t *len)
 {
 	size_t n = NVALUES * sizeof(*v), cap = codec_bound(n);
@@ -207,11 +207,11 @@ UNIT_TEST(codec_auto_finds_the_better_filter)
 	double *v = unit_allot(NVALUES * sizeof(*v));
 
 	for (int round = 0; round < 6; round++) {
-		struct codec_params p = { levels[round % 3], CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
+		struct codec_params p = { levels[round % 3], CODEC_POLICY_AUTO, 8, SUMMARY_NONE, { 0 } };
 		struct codec_params plain = p, shuffled = p;
 		bool wants_shuffle = round >= 3;
 		size_t len, plain_len, shuffled_len;
-		int hint = -1;
+		struct codec_hint hint = CODEC_HINT_NONE;
 
 		plain.policy = CODEC_POLICY_NONE;
 		shuffled.policy = CODEC_POLICY_SHUFFLE;
@@ -230,9 +230,9 @@ UNIT_TEST(codec_auto_finds_the_better_filter)
 
 UNIT_TEST(codec_auto_samples_every_16th_block)
 {
-	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_NONE };
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_NONE, { 0 } };
 	double *good = unit_allot(NVALUES * sizeof(*good)), *bad = unit_allot(NVALUES * sizeof(*bad));
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 	size_t len;
 
 	measurements(good, NVALUES);
@@ -259,7 +259,7 @@ static uint8_t *noise(size_t n)
 }
 
 /* The stored bytes of blocks that follow each other in one array; each decodes to itself. */
-static size_t stored_in_turn(uint8_t *const *blocks, size_t nblocks, int *hint)
+static size_t stored_in_turn(uint8_t *const *blocks, size_t nblocks, struct codec_hint *hint)
 {
 	struct codec_params p = { .level = 3, .policy = CODEC_POLICY_AUTO, .elem_bytes = 1 };
 	size_t cap = codec_bound(BLOCK_BYTES), sum = 0;
@@ -271,7 +271,7 @@ static size_t stored_in_turn(uint8_t *const *blocks, size_t nblocks, int *hint)
 
 		CHECK_OK(codec_encode(&p, blocks[i], BLOCK_BYTES, frame, cap, hint, &len, &filter));
 		CHECK(len <= BLOCK_BYTES + 32);
-		CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, BLOCK_BYTES));
+		CHECK_OK(codec_decode(frame, len, &filter, back, BLOCK_BYTES));
 		CHECK(!memcmp(back, blocks[i], BLOCK_BYTES));
 		sum += len;
 	}
@@ -285,7 +285,7 @@ UNIT_TEST(codec_noise_does_not_hide_what_shrinks) /* (5) */
 	uint8_t *random = noise(BLOCK_BYTES), *some = noise(BLOCK_BYTES), *repeats = noise(BLOCK_BYTES);
 	uint8_t *turn[8] = { random, random, random, some, random, random, some, random };
 	uint8_t *twice[32];
-	int hint = -1, fresh;
+	struct codec_hint hint = CODEC_HINT_NONE, fresh;
 
 	for (size_t i = 0; i < BLOCK_BYTES / 4; i++) /* a sixteenth is text, in each part of the block */
 		some[i * 4] = i / 1024 % 4 ? some[i * 4] : 'a';
@@ -296,7 +296,7 @@ UNIT_TEST(codec_noise_does_not_hide_what_shrinks) /* (5) */
 	for (size_t i = 0; i < 8; i++) {
 		size_t alone;
 
-		fresh = -1;
+		fresh = CODEC_HINT_NONE;
 		alone = stored_in_turn(&turn[i], 1, &fresh);
 		CHECK(stored_in_turn(&turn[i], 1, &hint) <= alone + alone / 100);
 	}
@@ -343,9 +343,9 @@ UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
 	fill(raw, 1000003);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		for (int level = 0; level <= 3; level += 3) {
-			struct codec_params p = { level, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
+			struct codec_params p = { level, CODEC_POLICY_NONE, 1, SUMMARY_NONE, { 0 } };
 			struct filter filter;
-			int hint = -1;
+			struct codec_hint hint = CODEC_HINT_NONE;
 			size_t len;
 
 			CHECK_OK(codec_encode(&p, raw, sizes[i], frame, codec_bound(sizes[i]),
@@ -359,10 +359,10 @@ UNIT_TEST(codec_frames_are_stock_zstd) /* (1) */
 
 static void *thread_round_trips(void *arg)
 {
-	struct codec_params p = { 1, CODEC_POLICY_AUTO, 4, SUMMARY_NONE };
+	struct codec_params p = { 1, CODEC_POLICY_AUTO, 4, SUMMARY_NONE, { 0 } };
 	uint64_t state = (uint64_t)(uintptr_t)arg;
 	uint8_t raw[5000];
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 
 	for (int i = 0; i < 50; i++) {
 		unit_rand_fill(&state, raw, sizeof(raw) / 2);

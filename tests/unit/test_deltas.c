@@ -37,7 +37,7 @@ static bool store(const uint8_t *p, size_t n, uint32_t w, uint8_t *frame, size_t
 {
 	const struct codec_params params = { .level = CODEC_LEVEL_PACK, .policy = (enum codec_policy)(FILTER_DELTA | FILTER_PACK), .elem_bytes = w };
 	struct filter f;
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 
 	CHECK_OK(codec_encode(&params, p, n * w, frame, codec_bound(n * w), &hint, len, &f));
 	return f.steps == (FILTER_DELTA | FILTER_PACK);

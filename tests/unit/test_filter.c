@@ -289,11 +289,11 @@ static size_t stored(const struct codec_params *p, const uint8_t *raw, size_t nb
 	size_t cap = codec_bound(BLOCK), sum = 0, len;
 	uint8_t *frame = unit_allot(cap), *back = unit_allot(BLOCK);
 	struct filter filter = { 0 };
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
 
 	for (size_t i = 0; i < nblocks; i++) {
 		CHECK_OK(codec_encode(p, raw + i * BLOCK, BLOCK, frame, cap, &hint, &len, &filter));
-		CHECK_OK(codec_decode(frame, len, filter.steps, filter.elem_bytes, back, BLOCK));
+		CHECK_OK(codec_decode(frame, len, &filter, back, BLOCK));
 		CHECK(!memcmp(back, raw + i * BLOCK, BLOCK));
 		sum += len;
 	}
@@ -305,7 +305,7 @@ static size_t stored(const struct codec_params *p, const uint8_t *raw, size_t nb
 
 UNIT_TEST(codec_auto_scales_decimals)
 {
-	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_F64 }, plain = { 3, CODEC_POLICY_NONE, 8, SUMMARY_F64 };
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_F64, { 0 } }, plain = { 3, CODEC_POLICY_NONE, 8, SUMMARY_F64, { 0 } };
 	size_t n = 20 * (size_t)BLOCK / 8;
 	double *v = unit_allot(n * 8), at = 100;
 	uint8_t steps;
@@ -330,7 +330,7 @@ UNIT_TEST(codec_auto_scales_decimals)
 /* Nobody has said what they are. */
 UNIT_TEST(codec_auto_finds_numbers)
 {
-	struct codec_params p = { 3, CODEC_POLICY_AUTO, 1, SUMMARY_NONE }, plain = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE };
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 1, SUMMARY_NONE, { 0 } }, plain = { 3, CODEC_POLICY_NONE, 1, SUMMARY_NONE, { 0 } };
 	size_t n = 4 * (size_t)BLOCK;
 	uint8_t *raw = unit_allot(n), steps;
 	int32_t *whole = (int32_t *)raw;
@@ -352,7 +352,7 @@ UNIT_TEST(codec_auto_finds_numbers)
 
 UNIT_TEST(codec_auto_packs_integers)
 {
-	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_I64 }, plain = { 3, CODEC_POLICY_NONE, 8, SUMMARY_I64 };
+	struct codec_params p = { 3, CODEC_POLICY_AUTO, 8, SUMMARY_I64, { 0 } }, plain = { 3, CODEC_POLICY_NONE, 8, SUMMARY_I64, { 0 } };
 	size_t n = 4 * (size_t)BLOCK / 8;
 	int64_t *v = unit_allot(n * 8);
 	uint8_t steps;
@@ -392,7 +392,7 @@ UNIT_TEST(codec_takes_the_filter_that_is_asked_for)
 		v[i] = (double)below(1000) / 100;
 	for (size_t l = 0; l < sizeof(levels) / sizeof(*levels); l++) {
 		for (size_t k = 0; k < sizeof(chains); k++) {
-			struct codec_params p = { levels[l], (enum codec_policy)chains[k], 8, SUMMARY_F64 };
+			struct codec_params p = { levels[l], (enum codec_policy)chains[k], 8, SUMMARY_F64, { 0 } };
 
 			stored(&p, (uint8_t *)v, 1, &steps);
 			CHECK_EQ(steps, chains[k]);
@@ -402,7 +402,7 @@ UNIT_TEST(codec_takes_the_filter_that_is_asked_for)
 		}
 	}
 	{
-		struct codec_params p = { CODEC_LEVEL_PACK, CODEC_POLICY_AUTO, 8, SUMMARY_F64 };
+		struct codec_params p = { CODEC_LEVEL_PACK, CODEC_POLICY_AUTO, 8, SUMMARY_F64, { 0 } };
 
 		CHECK(stored(&p, (uint8_t *)v, 1, &steps) < BLOCK / 4);
 		CHECK_EQ(steps, FILTER_SCALE | FILTER_PACK);
@@ -422,8 +422,8 @@ UNIT_TEST(codec_auto_is_never_much_longer)
 		for (size_t i = 0; i < 4 * BLOCK; i++)
 			raw[i] = kind == 0 ? (uint8_t)below(256) : kind == 1 ? (uint8_t)"the quick brown fox"[i % 19] : (uint8_t)(i / 1000 * below(2));
 		for (size_t k = 0; k < sizeof(bytes); k++) {
-			struct codec_params p = { 3, CODEC_POLICY_AUTO, bytes[k], types[k] };
-			struct codec_params plain = { 3, CODEC_POLICY_NONE, bytes[k], types[k] };
+			struct codec_params p = { 3, CODEC_POLICY_AUTO, bytes[k], types[k], { 0 } };
+			struct codec_params plain = { 3, CODEC_POLICY_NONE, bytes[k], types[k], { 0 } };
 			size_t least = stored(&plain, raw, 4, &steps);
 
 			CHECK(stored(&p, raw, 4, &steps) <= least + least / 50 + 400);

@@ -51,7 +51,7 @@ static enum codec_policy block_policy(uint64_t block)
 /* Appends a block's frame and notes it in `added`. */
 static int append_block(struct layer *l, struct index *added, uint64_t ino, uint64_t block)
 {
-	struct codec_params p = { block % 3 ? 3 : 0, block_policy(block), 4, SUMMARY_NONE };
+	struct codec_params p = { block % 3 ? 3 : 0, block_policy(block), 4, SUMMARY_NONE, { 0 } };
 	uint8_t raw[BLOCK], frame[BLOCK * 2];
 	struct layer_block b = { .block = block,
 				 .layer = l->number,
@@ -60,7 +60,8 @@ static int append_block(struct layer *l, struct index *added, uint64_t ino, uint
 				 .elem_bytes = 4 };
 	struct filter filter;
 	struct index_record *r;
-	int hint = -1, err;
+	struct codec_hint hint = CODEC_HINT_NONE;
+	int err;
 	size_t len;
 
 	block_bytes(block, raw);

@@ -25,6 +25,7 @@
 
 #include "array/arrays.h"
 #include "array/layered/inside.h"
+#include "array/setting.h"
 #include "array/promise.h"
 #include "block/cache.h"
 #include "io/io.h"
@@ -255,7 +256,7 @@ static void take_locked(struct dirty_block *b)
 static bool same_codec(const struct codec_params *a, const struct codec_params *b)
 {
 	return a->level == b->level && a->policy == b->policy && a->elem_bytes == b->elem_bytes &&
-	       a->type == b->type;
+	       a->type == b->type && a->record.bytes == b->record.bytes;
 }
 
 /* Other small blocks join a small one, oldest first, until one would not fit. */
@@ -349,6 +350,7 @@ void dirty_touch(struct dirty_block *b, bool done)
 	lock_acquire(&d->lock);
 	assert(!b->flushing);
 	b->codec = b->array->params.codec;
+	b->codec.record.lead_bytes = settings_lead(&b->array->params, b->block);
 	unlink_block(b);
 	queue_locked(b, d->queue.prev);
 	/* From here on another thread may encode and free b as soon as the lock is released. A small block waits for others to

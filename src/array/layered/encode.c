@@ -34,8 +34,16 @@ static bool place(struct dirty_block *b, uint32_t *raw)
 	return true;
 }
 
+static void set_filter(struct block_ref *ref, const struct filter *filter)
+{
+	struct layer_block b = block_ref_entry(ref, 0);
+
+	layer_block_set_filter(&b, filter);
+	*ref = block_ref_of(&b);
+}
+
 /* Encodes `raw` bytes as the frame of the job. */
-static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *hint)
+static int encode(struct dirty_block *job, const struct codec_params *p, const void *data, uint32_t raw, struct codec_hint *hint)
 {
 	struct filter filter;
 	size_t len;
@@ -45,7 +53,7 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 	job->frame = buf_alloc(job->frame_cap);
 	if (!job->frame)
 		return -ENOMEM;
-	err = codec_encode(&job->codec, data, raw, job->frame, job->frame_cap, hint, &len, &filter);
+	err = codec_encode(p, data, raw, job->frame, job->frame_cap, hint, &len, &filter);
 	if (err)
 		return err;
 	for (struct dirty_block *b = job; b; b = b->pack_next) {
@@ -53,8 +61,7 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 			continue;
 		b->ref.frame_len = (uint32_t)len;
 		b->ref.frame_raw = raw;
-		b->ref.filter = filter.steps;
-		b->ref.elem_bytes = filter.elem_bytes;
+		set_filter(&b->ref, &filter);
 	}
 	job->frame_len = (uint32_t)len;
 	stats_add(STAT_ENCODE_RAW_BYTES, raw);
@@ -65,12 +72,32 @@ static int encode(struct dirty_block *job, const void *data, uint32_t raw, int *
 static int encode_alone(struct dirty_block *job, struct dirty_block *b)
 {
 	struct layered *l = layered_of(b->array);
-	int hint = atomic_load_explicit(&l->filter_hint, memory_order_relaxed);
-	int err = encode(job, b->data, b->ref.raw_len, &hint);
+	struct codec_hint hint;
+	int err;
 
-	if (!err)
-		atomic_store_explicit(&l->filter_hint, hint, memory_order_relaxed);
+	lock_acquire(&l->lock);
+	hint = l->hint;
+	lock_release(&l->lock);
+	err = encode(job, &b->codec, b->data, b->ref.raw_len, &hint);
+	if (!err) {
+		lock_acquire(&l->lock);
+		l->hint = hint;
+		lock_release(&l->lock);
+	}
 	return err;
+}
+
+/* Is the pack one range of one array? Then its records stand as they do there. */
+static bool is_range(const struct dirty_block *job)
+{
+	const struct dirty_block *before = NULL;
+
+	for (const struct dirty_block *b = job; b; before = b, b = b->pack_next) {
+		if (!b->ref.raw_len || b->array != job->array ||
+		    (before && (b->block != before->block + 1 || b->ref.raw_off != before->ref.raw_off + before->ref.raw_len)))
+			return false;
+	}
+	return true;
 }
 
 /* Arrays differ, so each pack is tried anew. */
@@ -78,11 +105,14 @@ static int encode_pack(struct dirty_block *job, uint32_t raw)
 {
 	unsigned char *data = buf_alloc(raw);
 	uint32_t end = 0;
-	int hint = -1;
+	struct codec_hint hint = CODEC_HINT_NONE;
+	struct codec_params p = job->codec;
 
 	if (!data)
 		return -ENOMEM;
 	job->pack = data;
+	if (!is_range(job))
+		p.record = (struct record){ 0 };
 	for (struct dirty_block *b = job; b; b = b->pack_next) {
 		if (!b->ref.raw_len)
 			continue;
@@ -90,7 +120,7 @@ static int encode_pack(struct dirty_block *job, uint32_t raw)
 		memcpy(data + b->ref.raw_off, b->data, b->ref.raw_len);
 		end = b->ref.raw_off + b->ref.raw_len;
 	}
-	return encode(job, data, raw, &hint);
+	return encode(job, &p, data, raw, &hint);
 }
 
 int dirty_encode(struct dirty_block *job)

@@ -5,8 +5,6 @@
 #ifndef SPILLFS_ARRAY_LAYERED_INSIDE_H
 #define SPILLFS_ARRAY_LAYERED_INSIDE_H
 
-#include <stdatomic.h>
-
 #include "array/array.h"
 #include "array/blockmap.h"
 #include "array/stream.h"
@@ -38,7 +36,7 @@ struct layered {
 	size_t ntombs, cap_tombs;
 	bool recorded;     /* some layer has a record of it */
 	bool facts_staged; /* the last stage had the facts of now */
-	atomic_int filter_hint; /* codec's memory */
+	struct codec_hint hint;
 	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
 	struct held *held; /* the layers that it points into; NULL: the set has them, since the array is one of the present */

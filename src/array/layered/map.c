@@ -28,7 +28,7 @@ struct layered *layered_new(const struct array_ops *ops, struct arrays *home, ui
 	if (!l)
 		return NULL;
 	l->array = (struct array){ .ops = ops, .home = home, .ino = ino, .size_bytes = size, .params = *params };
-	atomic_init(&l->filter_hint, -1);
+	l->hint = CODEC_HINT_NONE;
 	l->facts_staged = true;
 	stream_init(&l->reader);
 	lock_init(&l->lock, RANK_ARRAY);

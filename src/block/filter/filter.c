@@ -43,6 +43,8 @@ struct pass {
 
 bool filter_known(unsigned steps)
 {
+	if (steps == FILTER_RECORD)
+		return true;
 	return !(steps & ~(unsigned)STEPS_KNOWN) && !(steps & FILTER_SHUFFLE && steps & FILTER_PACK) &&
 	       !(steps & FILTER_ZIGZAG && !(steps & FILTER_DELTA));
 }
@@ -53,7 +55,7 @@ bool filter_fits(unsigned steps, uint32_t elem_bytes)
 		return true;
 	if (steps == FILTER_SHUFFLE)
 		return elem_bytes >= 2 && elem_bytes <= SHUFFLE_ELEM_MAX;
-	return filter_known(steps) && (steps & FILTER_SCALE ? elem_bytes == 4 || elem_bytes == 8 : ints_of(elem_bytes) != NULL);
+	return steps != FILTER_RECORD && filter_known(steps) && (steps & FILTER_SCALE ? elem_bytes == 4 || elem_bytes == 8 : ints_of(elem_bytes) != NULL);
 }
 
 void filter_text(unsigned steps, char out[FILTER_TEXT_MAX])
@@ -62,7 +64,7 @@ void filter_text(unsigned steps, char out[FILTER_TEXT_MAX])
 		enum filter_step step;
 		const char *name;
 	} names[] = { { FILTER_SCALE, "scale" }, { FILTER_DELTA, "delta" }, { FILTER_ZIGZAG, "zigzag" }, { FILTER_SHUFFLE, "shuffle" },
-		      { FILTER_PACK, "pack" } };
+		      { FILTER_PACK, "pack" },	 { FILTER_RECORD, "record" } };
 	size_t n = 0;
 
 	if (!steps || !filter_known(steps)) {
@@ -75,19 +77,12 @@ void filter_text(unsigned steps, char out[FILTER_TEXT_MAX])
 	}
 }
 
-void filter_describe(const struct filter *f, char out[FILTER_DESCRIPTION_MAX])
-{
-	filter_text(f->steps, out);
-	if (f->steps != FILTER_NONE && filter_known(f->steps))
-		snprintf(out + strlen(out), FILTER_DESCRIPTION_MAX - FILTER_TEXT_MAX, ":%u", f->elem_bytes);
-}
-
 /* There are few. */
 int filter_parse(const char *text, uint8_t *steps_out)
 {
 	char name[FILTER_TEXT_MAX];
 
-	for (unsigned steps = FILTER_NONE; steps <= STEPS_KNOWN; steps++) {
+	for (unsigned steps = FILTER_NONE; steps <= FILTER_RECORD; steps++) {
 		filter_text(steps, name);
 		if (filter_known(steps) && !strcmp(text, name)) {
 			*steps_out = (uint8_t)steps;

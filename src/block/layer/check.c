@@ -37,7 +37,7 @@ static int decode_frame(struct verify *v, const struct layer_frame *f)
 	if (frame && out)
 		err = layer_pread(v->l, frame, f->len, f->off);
 	if (!err) {
-		err = codec_decode(frame, f->len, FILTER_NONE, 1, out, f->raw);
+		err = codec_decode(frame, f->len, &(struct filter){ .steps = FILTER_NONE }, out, f->raw);
 		if (err == -EUCLEAN)
 			layer_damage(v->l, f->off, "a frame of %u bytes does not decode to %u", f->len,
 				     f->raw);

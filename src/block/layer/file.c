@@ -21,6 +21,7 @@
 
 #include "block/codec.h"
 #include "block/layer/inside.h"
+#include "block/ref.h"
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/number.h"
@@ -334,6 +335,7 @@ int layer_read(struct layer *l, uint64_t off, unsigned how, void *frame, size_t 
 
 int layer_decode(struct layer *l, const struct layer_block *b, const char *who, unsigned how, void *out)
 {
+	const struct filter filter = layer_block_filter(b);
 	void *frame;
 	int err;
 
@@ -348,8 +350,7 @@ int layer_decode(struct layer *l, const struct layer_block *b, const char *who, 
 		return -ENOMEM;
 	err = layer_read(l, b->frame_off, how, frame, b->frame_len);
 	if (!err) {
-		err = codec_decode(frame, b->frame_len, b->filter, b->elem_bytes, out,
-				   b->frame_raw);
+		err = codec_decode(frame, b->frame_len, &filter, out, b->frame_raw);
 		if (err == -EUCLEAN)
 			err_corrupt(l->name, b->frame_off,
 				    "%s: a frame of %u bytes does not decode to %u", who,

@@ -17,6 +17,7 @@
 
 #include "block/codec.h"
 #include "block/layer.h"
+#include "block/ref.h"
 #include "store/layers/inside.h"
 #include "store/layers/state_reader.h"
 #include "store/store.h"
@@ -46,7 +47,7 @@ struct move {
 	uint64_t layer, frame_off, to_off;
 	uint32_t frame_len, frame_raw; /* of the new one when it was copied */
 	uint32_t raw_off, raw_len, to_raw_off;
-	uint8_t filter, elem_bytes;
+	struct filter filter;
 };
 
 struct pack {
@@ -278,7 +279,7 @@ static int list_record(struct compact *c, const struct index_record *r, void *ct
 			return err_corrupt("layers", b->layer, "it has more blocks than were counted");
 		c->moves[c->nmoves++] = (struct move){
 			.layer = b->layer, .frame_off = b->frame_off, .frame_len = b->frame_len, .frame_raw = b->frame_raw,
-			.raw_off = b->raw_off, .raw_len = b->raw_len, .filter = b->filter, .elem_bytes = b->elem_bytes,
+			.raw_off = b->raw_off, .raw_len = b->raw_len, .filter = layer_block_filter(b),
 		};
 	}
 	return 0;
@@ -417,8 +418,9 @@ static int flush_pack(struct compact *c)
 	size_t cap = codec_bound(p->len), len = 0;
 	struct filter filter = { 0 };
 	uint64_t off = 0;
-	int hint = -1, err;
+	struct codec_hint hint = CODEC_HINT_NONE;
 	void *frame;
+	int err;
 
 	if (!p->n)
 		return 0;
@@ -433,8 +435,7 @@ static int flush_pack(struct compact *c)
 		m->to_off = off;
 		m->frame_len = (uint32_t)len;
 		m->frame_raw = p->len;
-		m->filter = filter.steps;
-		m->elem_bytes = filter.elem_bytes;
+		m->filter = filter;
 	}
 	p->n = p->len = 0;
 	return err;
@@ -472,7 +473,7 @@ static int repack(struct compact *c, struct move *v, size_t n, const void *frame
 {
 	unsigned char *raw = buf_alloc(v[0].frame_raw);
 	uint32_t raw_bytes = v[0].frame_raw;
-	int err = raw ? codec_decode(frame, v[0].frame_len, v[0].filter, v[0].elem_bytes, raw, raw_bytes) : -ENOMEM;
+	int err = raw ? codec_decode(frame, v[0].frame_len, &v[0].filter, raw, raw_bytes) : -ENOMEM;
 
 	*done = !err;
 	/* A damaged frame moves as it is, and its readers get an error. */
@@ -552,8 +553,7 @@ int compact_place(const struct compact *c, struct layer_block *b)
 	b->frame_len = m->frame_len;
 	b->frame_raw = m->frame_raw;
 	b->raw_off = m->to_raw_off;
-	b->filter = m->filter;
-	b->elem_bytes = m->elem_bytes;
+	layer_block_set_filter(b, &m->filter);
 	return 0;
 }
 
