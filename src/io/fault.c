@@ -4,7 +4,7 @@
  *
  * Invariants: (1) from the n-th counted operation on (to the last that is to fail) nothing changes in `inner`, but for the
  * first half of a torn write and for what other threads had begun; what is not counted (making a file or
- * directory, allocate) fails then too; (2) reads are never touched; (3) the lock is not held while inner
+ * directory, allocate) fails then too; (2) reads are never touched, but for the opening of files on request; (3) the lock is not held while inner
  * works, and for ever by the thread that kills the process: nobody counts on.
  */
 #include <errno.h>
@@ -29,6 +29,8 @@ struct fault_dir {
 	bool kill;            /* the process ends at the n-th */
 	bool tells;           /* the log is told the count */
 	const char *armed_by; /* counting waits for this file; NULL: it has begun */
+	uint64_t nopens, open_nth, open_times; /* counted by themselves */
+	int open_err;
 };
 
 struct fault_file {
@@ -225,13 +227,27 @@ static const struct io_ops fault_ops = {
 	.close = fault_close,
 };
 
+/* Counts the opening of a file: 0, or the error that it fails with. */
+static int tick_open(struct fault_dir *d)
+{
+	int err;
+
+	lock_acquire(&d->lock);
+	d->nopens++;
+	err = d->open_nth && d->nopens >= d->open_nth && d->nopens - d->open_nth < d->open_times ? d->open_err : 0;
+	lock_release(&d->lock);
+	return err;
+}
+
 static int fault_dir_open(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
 {
 	struct fault_dir *d = to_dir(dir);
-	struct fault_file *f = calloc(1, sizeof(*f));
-	int dead = flags & IO_CREATE ? fault_make(d) : 0;
-	int err;
+	int err = tick_open(d), dead = !err && flags & IO_CREATE ? fault_make(d) : 0;
+	struct fault_file *f;
 
+	if (err)
+		return err;
+	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
 	err = dead && (flags & IO_EXCL) ? dead : io_open(d->inner, name, dead ? 0 : flags, &f->inner);
@@ -408,6 +424,21 @@ int io_fault_arm_by(struct io_dir *d, const char *text, const char *armed_by)
 		return -EINVAL;
 	to_dir(d)->tells = true;
 	return 0;
+}
+
+uint64_t io_fault_fail_open(struct io_dir *dir, uint64_t n, uint64_t times, int err)
+{
+	struct fault_dir *d = to_dir(dir);
+	uint64_t nopens;
+
+	lock_acquire(&d->lock);
+	nopens = d->nopens;
+	d->nopens = 0;
+	d->open_nth = n;
+	d->open_times = times;
+	d->open_err = err;
+	lock_release(&d->lock);
+	return nopens;
 }
 
 struct io_dir *io_fault_inner(struct io_dir *dir)

@@ -227,6 +227,8 @@ void io_fault_fail_at(struct io_dir *d, uint64_t n, uint64_t times, int err, con
 /* The same by a text: "kill:N", "kill-torn:N" (io_fault_kill_at), "fail:N:ERRNO[:TIMES]" (io_fault_fail_at), "count". -EINVAL: it is none
  * of these. When d is closed the log says how much was counted. */
 int io_fault_arm_by(struct io_dir *d, const char *text, const char *armed_by);
+/* From the n-th opening of a file on (1: the next), `times` fail with err, new files or not. Returns how many there were since the last call. */
+uint64_t io_fault_fail_open(struct io_dir *d, uint64_t n, uint64_t times, int err);
 /* The directory that d wraps; any other d itself. */
 struct io_dir *io_fault_inner(struct io_dir *d);
 

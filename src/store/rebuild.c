@@ -410,8 +410,12 @@ static int put_snapshots(struct rebuild *r)
 	while (!err && !layers_snapshot_next(ls, s.name, &s)) {
 		struct state *state;
 
-		if (state_open(ls, s.layer, &state)) {
+		err = state_open(ls, s.layer, &state);
+		if (err_is_passing(err))
+			return err;
+		if (err) {
 			lose(r, "snapshots: %s: layer %llu, or one that it builds upon, is lost", s.name, (unsigned long long)s.layer);
+			err = 0;
 			continue;
 		}
 		state_put(state);

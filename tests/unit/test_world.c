@@ -12,7 +12,9 @@
 
 #include "store/classes.h"
 #include "store/commit.h"
+#include "store/layers/compact.h"
 #include "store/mark.h"
+#include "store/rebuild.h"
 #include "unit.h"
 #include "util/clock.h"
 #include "util/stats.h"
@@ -368,6 +370,125 @@ UNIT_TEST(a_disk_that_dies_loses_nothing)
 	CHECK(count > 60);
 	for (uint64_t n = 1; n <= count; n++)
 		live_on_failing_disk(n, n % 3 ? DIES : DIES_IN_A_WRITE, n % 2);
+}
+
+/* ---- few descriptors ---- */
+
+/* A store that nobody has closed: a snapshot of a sealed layer, an open layer that was committed, and behind it, because that was begun
+ * before and made in its place, the full layer that the state builds upon. */
+static struct io_dir *disk_with_an_open_layer(void)
+{
+	struct io_dir *disk = world_disk();
+	struct compact *c;
+	bool more = true;
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK_OK(write_round(&w, 1, NSIZES));
+	CHECK_OK(write_again(&w, 1));
+	CHECK_OK(world_snapshot(&w, "one"));
+	CHECK_OK(write_again(&w, 3));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(compact_plan(w.store->layers, COMPACT_ALL, &c));
+	while (more)
+		CHECK_OK(compact_step(c, UINT64_MAX, &more));
+	CHECK_OK(write_again(&w, 2));
+	CHECK_OK(tree_sync(w.tree));
+	CHECK_OK(compact_install(c, commit_number(w.store->commit) + 1, 0));
+	CHECK_OK(tree_sync(w.tree));
+	compact_free(c);
+	CHECK_OK(io_mem_cut_power(disk, 0));
+	world_close(&w);
+	CHECK(world_has(disk, "layers/00000003.zst") && world_has(disk, "layers/00000004.zst"));
+	return disk;
+}
+
+static void check_layers_of(struct io_dir *disk, bool buckets)
+{
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	if (buckets)
+		check_round(&w, 1, NSIZES);
+	CHECK(world_holds(&w, "layers/r1-2.u8", bytes_of(1, 2, 2), sizes[2]));
+	CHECK(is_again_of(&w, 2));
+	CHECK(world_holds(&w, "snapshots/one/layers/again", bytes_of(1, 0, 1), sizes[1]));
+	CHECK_OK(world_close(&w));
+}
+
+static void say_nothing(void *ctx, const char *line)
+{
+	(void)ctx;
+	(void)line;
+}
+
+static const int passing[] = { -EMFILE, -ENOMEM, -EINTR };
+
+/* An error that passes says nothing of what is there. */
+UNIT_TEST(a_mount_without_descriptors_deletes_nothing)
+{
+	unsigned nfailed = 0;
+	bool reached = true;
+
+	for (uint64_t n = 1; reached; n++) {
+		struct io_dir *disk = disk_with_an_open_layer(), *faults = world_faults(disk);
+		struct world w;
+
+		io_fault_fail_open(faults, n, 1, passing[n % 3]);
+		if (!world_open_dir(&w, faults, &world_config)) {
+			reached = io_fault_fail_open(faults, 0, 0, 0) >= n;
+			CHECK_OK(world_close(&w));
+		} else {
+			nfailed++;
+		}
+		check_layers_of(disk, true);
+	}
+	CHECK(nfailed > 3);
+}
+
+/* A rebuild that was cut short has left an empty meta.db, and layers. */
+UNIT_TEST(a_half_rebuilt_store_keeps_its_layers)
+{
+	for (uint64_t n = 0; n < 16; n++) {
+		struct io_dir *disk = disk_with_an_open_layer(), *faults = world_faults(disk);
+		struct rebuild_report report;
+		struct store_refusal why;
+		struct world w;
+
+		CHECK_OK(io_replace(disk, "meta.db", "tmp", "", 0));
+		CHECK_OK(io_replace(disk, "meta.db-wal", "tmp", "", 0));
+		io_fault_fail_open(faults, n, 1, -EMFILE);
+		CHECK(world_open_dir(&w, faults, &world_config));
+		CHECK_OK(io_mem_again(disk, &faults));
+		CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+		check_layers_of(disk, false);
+	}
+}
+
+#define REBUILD_OPENS_MAX 48u
+
+UNIT_TEST(a_rebuild_without_descriptors_gives_up_nothing)
+{
+	struct rebuild_report report;
+	struct store_refusal why;
+	unsigned nfailed = 0;
+	int err = -EMFILE;
+
+	for (uint64_t n = 1; n < REBUILD_OPENS_MAX; n++) {
+		struct io_dir *disk = disk_with_an_open_layer(), *faults = world_faults(disk);
+
+		io_fault_fail_open(faults, n, 1, passing[n % 3]);
+		err = store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why);
+		nfailed += err != 0;
+		if (err) {
+			CHECK_OK(io_mem_again(disk, &faults));
+			CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+		}
+		CHECK_EQ(report.snapshots, 1);
+		check_layers_of(disk, false);
+	}
+	CHECK(nfailed > 3);
+	CHECK_OK(err); /* there are not so many */
 }
 
 /* ---- a full disk ---- */

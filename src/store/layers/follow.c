@@ -8,6 +8,8 @@
  *  2. Layers that the writer has deleted leave the set when HEAD has moved on, unless the newest state needs them; who
  *     reads from them keeps their files open.
  *  3. `retained` are the states up to the newest whose layers are all known.
+ *  4. A layer that is missing or damaged is not known. One that a shortage (err_is_passing) has kept from being read may be whole: what
+ *     looked for it fails, because a rebuild gives up what is not known.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -165,22 +167,32 @@ static bool is_whole(struct layers *ls, const struct layers_slot *slot)
 	return base != NULL;
 }
 
+/* Invariant 4. */
+static int unless_unknown(int err)
+{
+	return err_is_passing(err) ? err : 0;
+}
+
 /* Does the file end as a sealed layer does? */
-static bool looks_sealed(struct layers *ls, uint64_t number)
+static int looks_sealed(struct layers *ls, uint64_t number, bool *out)
 {
 	struct layer_seek_footer footer = { 0 };
-	uint64_t size, stored;
+	uint64_t size = 0, stored;
 	char path[LAYER_NAME_MAX];
 	struct io *f;
-	bool sealed;
+	int err;
 
+	*out = false;
 	layer_path(number, path);
-	if (io_open(ls->store->dir, path, IO_RDONLY, &f))
-		return false;
-	sealed = !io_size(f, &size, &stored) && size >= sizeof(footer) &&
-		 !io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
+	err = io_open(ls->store->dir, path, IO_RDONLY, &f);
+	if (err)
+		return unless_unknown(err);
+	err = io_size(f, &size, &stored);
+	if (!err && size >= sizeof(footer))
+		err = io_pread(f, &footer, sizeof(footer), size - sizeof(footer));
+	*out = !err && footer.magic == LAYER_SEEK_FOOTER_MAGIC;
 	io_close(f);
-	return sealed;
+	return unless_unknown(err);
 }
 
 /* All layers up to the newest are known, those that are gone are not. */
@@ -200,11 +212,14 @@ static int refresh(struct layers *ls)
 		layers_slot_unref(slot);
 	}
 	for (size_t i = 0; i < l.n && !err; i++) {
+		bool sealed = l.v[i] < ls->newest->row.number;
 		struct layers_slot *slot;
 
 		/* Only past states: what is missing or not readable is not shown. Behind the newest may be the open layer. */
-		if (l.v[i] < ls->newest->row.number || looks_sealed(ls, l.v[i]))
-			need_layer(ls, l.v[i], &slot);
+		if (!sealed)
+			err = looks_sealed(ls, l.v[i], &sealed);
+		if (!err && sealed)
+			err = unless_unknown(need_layer(ls, l.v[i], &slot));
 	}
 	for (size_t i = 0; i < ls->n; i++)
 		ls->v[i]->retained = !layers_slot_newer(ls->v[i], ls->newest) && is_whole(ls, ls->v[i]);
@@ -250,8 +265,15 @@ static int find_best(struct layers *ls, uint64_t *out)
 	int err = io_list(ls->store->dir, "layers", list_layer, &l);
 
 	for (size_t i = 0; i < l.n && !err; i++) {
-		if (looks_sealed(ls, l.v[i]) && !need_state(ls, l.v[i], &slot) && (!best || layers_slot_newer(slot, best)))
+		bool sealed;
+
+		err = looks_sealed(ls, l.v[i], &sealed);
+		if (err || !sealed)
+			continue;
+		err = need_state(ls, l.v[i], &slot);
+		if (!err && (!best || layers_slot_newer(slot, best)))
 			best = slot;
+		err = unless_unknown(err);
 	}
 	free(l.v);
 	if (!err && !best)
@@ -274,12 +296,14 @@ static int read_ref(void *ctx, const char *name)
 	struct refs *r = ctx;
 	char path[REF_PATH_MAX], text[128] = "";
 	struct layers_snapshot s = { .published = true };
+	int err;
 
 	if (strlen(name) > META_NAME_MAX || name[0] == '@') /* no snapshot has such a name */
 		return 0;
 	ref_path(name, path);
-	if (read_small(r->ls->store->dir, path, text, sizeof(text)))
-		return 0;
+	err = read_small(r->ls->store->dir, path, text, sizeof(text));
+	if (err)
+		return unless_unknown(err);
 	if (ref_parse(text, &s.layer, &s.time_ns))
 		return 0;
 	strcpy(s.name, name);
@@ -323,7 +347,7 @@ int layers_follow(struct layers *ls, bool *changed)
 	*changed = false;
 	lock_acquire(&ls->lock);
 	err = read_head(ls, &head);
-	if (!err && head && (!ls->newest || head != ls->newest->row.number)) {
+	if (!err && head && (!ls->newest || head != ls->newest->row.number || ls->follow_error)) {
 		struct layers_slot *before = ls->newest;
 
 		err = move_to(ls, head);
@@ -352,9 +376,13 @@ int layers_follow_best(struct layers *ls, uint64_t *bad_out)
 
 	lock_acquire(&ls->lock);
 	*bad_out = 0;
-	if (!read_head(ls, &head) && head && need_state(ls, head, &slot))
-		*bad_out = head;
-	err = find_best(ls, &best);
+	err = read_head(ls, &head);
+	if (!err && head) {
+		err = need_state(ls, head, &slot);
+		*bad_out = err ? head : 0;
+	}
+	if (!err_is_passing(err))
+		err = find_best(ls, &best);
 	if (!err)
 		err = move_to(ls, best);
 	else if (err == -ENOENT)

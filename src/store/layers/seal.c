@@ -72,28 +72,45 @@ static int delete_unknown(void *ctx, const char *name)
 	return io_unlink(ls->store->dir, path);
 }
 
+/* A rebuild that was cut short leaves an empty meta.db, with which all layers would be deleted as unknown. */
+static int refuse_half_rebuilt_locked(struct store *s)
+{
+	struct io *head;
+	int64_t commit;
+	int err = meta_fact_get_locked(s->meta, "commit", &commit);
+
+	if (err != -ENOENT)
+		return err;
+	err = io_open(s->dir, "layers/HEAD", IO_RDONLY, &head);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	io_close(head);
+	return err_corrupt("meta.db", 0, "it is empty, and there are layers: run spillctl rebuild --force");
+}
+
+static int load_rows_locked(struct layers *ls)
+{
+	struct meta *m = ls->store->meta;
+	int64_t next = 1;
+	int err = meta_fact_get_locked(m, "next_layer", &next);
+
+	ls->next_number = (uint64_t)next;
+	if (!err || err == -ENOENT)
+		err = meta_layer_walk_locked(m, load_row, ls);
+	if (!err && (!ls->next_number || ls->next_number > LAYERS_NUMBER_MAX))
+		err = err_corrupt("meta.db", 0, "the next layer would be %lld", (long long)ls->next_number);
+	return err ? err : layers_snapshots_load_locked(ls);
+}
+
 static int open_from_meta(struct layers *ls)
 {
 	struct store *s = ls->store;
-	int64_t next = 1, commit;
-	struct io *head;
 	int err;
 
 	meta_lock(s->meta);
-	/* Such a store is a rebuild that was cut short; everything in it would be deleted as unknown. */
-	if (meta_fact_get_locked(s->meta, "commit", &commit) == -ENOENT && !io_open(s->dir, "layers/HEAD", IO_RDONLY, &head)) {
-		io_close(head);
-		meta_unlock(s->meta);
-		return err_corrupt("meta.db", 0, "it is empty, and there are layers: run spillctl rebuild --force");
-	}
-	err = meta_fact_get_locked(s->meta, "next_layer", &next);
-	ls->next_number = (uint64_t)next;
-	if (!err || err == -ENOENT)
-		err = meta_layer_walk_locked(s->meta, load_row, ls);
-	if (!err && (!ls->next_number || ls->next_number > LAYERS_NUMBER_MAX))
-		err = err_corrupt("meta.db", 0, "the next layer would be %lld", (long long)ls->next_number);
+	err = refuse_half_rebuilt_locked(s);
 	if (!err)
-		err = layers_snapshots_load_locked(ls);
+		err = load_rows_locked(ls);
 	meta_unlock(s->meta);
 	if (!err)
 		err = io_mkdir(s->dir, "layers/refs");
