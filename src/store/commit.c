@@ -249,6 +249,7 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 	bool empty = true;
 	int err, left = 0;
 
+	err_forget();
 	*released = c->again = false;
 	if (atomic_load(&s->read_only))
 		return -EROFS;

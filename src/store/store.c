@@ -352,6 +352,7 @@ int store_open(struct io_dir *dir, const char *shown, const struct store_config 
 	bool fresh = false;
 	int err;
 
+	err_forget();
 	why->text[0] = '\0';
 	if (!s) {
 		io_dir_close(dir);

@@ -19,9 +19,12 @@
 #define ERR_WAIT_DOUBLINGS 7
 #define ERR_WAITS_MAX 45
 
-/* "OBJECT at byte OFF: WHAT" of the last report; "": none. */
+#define REPORT_BYTES 640
+
+/* "OBJECT at byte OFF: WHAT" of the last report, of all threads and of this one; "": none. */
 static struct lock last_lock = { PTHREAD_MUTEX_INITIALIZER, RANK_MEM };
-static char last[640];
+static char last[REPORT_BYTES];
+static _Thread_local char own[REPORT_BYTES];
 
 static void (*listener)(void *ctx, const char *object, uint64_t off_bytes, const char *text);
 static void *listener_ctx;
@@ -59,7 +62,7 @@ static bool keep_report(const char *report)
 
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 {
-	char text[256], report[sizeof(last)];
+	char text[256], report[REPORT_BYTES];
 	bool news;
 	va_list ap;
 
@@ -71,6 +74,7 @@ int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 		snprintf(report, sizeof(report), "%.300s at byte %" PRIu64 ": %s", object, off_bytes, text);
 	else
 		snprintf(report, sizeof(report), "%.300s: %s", object, text);
+	strcpy(own, report);
 	news = keep_report(report);
 	if (listener)
 		listener(listener_ctx, object, off_bytes, text);
@@ -81,12 +85,10 @@ int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 
 const char *err_text(int err)
 {
-	static _Thread_local char text[sizeof(last)];
+	return err == -EUCLEAN && *own ? own : strerror(-err);
+}
 
-	if (err != -EUCLEAN)
-		return strerror(-err);
-	lock_acquire_nested(&last_lock);
-	strcpy(text, last);
-	lock_release(&last_lock);
-	return *text ? text : strerror(-err);
+void err_forget(void)
+{
+	own[0] = '\0';
 }

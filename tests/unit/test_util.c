@@ -504,6 +504,27 @@ UNIT_TEST(log_one_line_each)
 	CHECK(strcmp(line3, "spillfs: error: corrupt: layers/00000001.zst at byte 4096: bad magic\n") == 0);
 }
 
+static void *report_b(void *arg)
+{
+	CHECK(!strcmp(err_text(-EUCLEAN), strerror(EUCLEAN))); /* what another thread has found is not its own */
+	CHECK_EQ(err_corrupt("b", 0, "is damaged"), -EUCLEAN);
+	CHECK(!strcmp(err_text(-EUCLEAN), "b: is damaged"));
+	return arg;
+}
+
+UNIT_TEST(damages_at_once_name_their_own_files)
+{
+	pthread_t t;
+
+	CHECK_EQ(err_corrupt("a", 7, "is %s", "damaged"), -EUCLEAN);
+	CHECK_OK(thread_start("b", report_b, NULL, &t));
+	thread_join(t);
+	CHECK(!strcmp(err_text(-EUCLEAN), "a at byte 7: is damaged"));
+	CHECK(!strcmp(err_text(-EIO), strerror(EIO)));
+	err_forget();
+	CHECK(!strcmp(err_text(-EUCLEAN), strerror(EUCLEAN)));
+}
+
 UNIT_TEST(stats_add_and_sub)
 {
 	stats_add(STAT_DIRTY_BYTES, 10);

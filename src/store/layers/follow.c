@@ -344,6 +344,7 @@ int layers_follow(struct layers *ls, bool *changed)
 	bool tell;
 	int err;
 
+	err_forget();
 	*changed = false;
 	lock_acquire(&ls->lock);
 	err = read_head(ls, &head);
