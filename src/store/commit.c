@@ -4,7 +4,8 @@
  * Invariants:
  *  1. Tickets: a request is served by a commit that started after it was made.
  *  2. Deferred work runs only after the log that holds its transaction is durable.
- *  3. After a failure that is not passing (err_is_passing) the store is read-only and nothing commits.
+ *  3. Names are committed with the data that was there before them, unless that lacks space.
+ *  4. After a failure that is not passing (err_is_passing) the store is read-only and nothing commits.
  */
 #include "store/commit.h"
 
@@ -254,7 +255,8 @@ static int commit_once(struct commit *c, enum layers_stage how, bool *released)
 	if (atomic_load(&s->read_only))
 		return -EROFS;
 	err = c->hooks.flush(c->ctx);
-	if (!err || err_is_passing(err))
+	/* Without space what was freed can be committed all the same. For all else names wait for their data. */
+	if (!err || err_wants_space(err))
 		err = gated(c, how, &deferred, &empty, &left);
 	if (!err && !empty) {
 		__atomic_add_fetch(&c->number, 1, __ATOMIC_RELAXED);

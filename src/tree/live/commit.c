@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. Everything under layers/ that is a row is in the log too, in the same transaction.
- *  2. An inode that cannot be staged stays dirty. Its name may be committed, so the log has it as its row is.
+ *  2. An inode that cannot be staged for want of space stays dirty. Its name may be committed, so the log has it as its row is.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -174,7 +174,7 @@ static int stage_inode(struct inode *i, int *left)
 	if (!err)
 		err = meta_inode_store_locked(m, &row);
 	quota_settle(i);
-	if (err_is_passing(err)) {
+	if (err_wants_space(err)) {
 		*left = err;
 		live_mark_dirty(i);
 		err = note_as_stored_locked(i);
