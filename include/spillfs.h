@@ -95,6 +95,11 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_QUOTA "user.spillfs.quota"                 /* bytes in the store */
 #define SPILLFS_XATTR_QUOTA_LOGICAL "user.spillfs.quota_logical" /* sum of sizes */
 
+/* On a directory below buckets/, columns/ or layers/, or one of these: "no": what is in it is scratch, as below scratch/: never synced, and gone at
+ * the next mount. "yes": it is as elsewhere. -ENOTEMPTY: there is something in the directory; -ENOTDIR. Of what is scratch it reads "no" and
+ * cannot be "yes" (-EOPNOTSUPP). Not listed, so that a copy is durable. */
+#define SPILLFS_XATTR_DURABLE "user.spillfs.durable"
+
 /* Read-only; not listed by listxattr, so that copies do not carry them. */
 #define SPILLFS_XATTR_KIND "user.spillfs.kind"                 /* "bucket", "column", "layered"; settable on a directory of scratch/ */
 #define SPILLFS_XATTR_STORED_BYTES "user.spillfs.stored_bytes" /* bytes in the store */

@@ -221,6 +221,19 @@ int setting_quota(const char *name, const char *value, uint64_t *out)
 	return 0;
 }
 
+int setting_durable(const char *name, const char *value, bool *out)
+{
+	bool yes = !strcmp(value, "yes");
+
+	if (strcmp(name, SPILLFS_XATTR_DURABLE))
+		return -ENODATA;
+	if (!yes && strcmp(value, "no"))
+		return -EINVAL;
+	if (out)
+		*out = yes;
+	return 0;
+}
+
 const char *setting_inherited_name(const char *name)
 {
 	const struct setting *s = find(name);

@@ -42,6 +42,9 @@ uint16_t settings_lead(const struct array_params *p, uint64_t block);
  * attribute. out may be NULL. */
 int setting_quota(const char *name, const char *value, uint64_t *out);
 
+/* The value of SPILLFS_XATTR_DURABLE. -EINVAL: neither "yes" nor "no"; -ENODATA: another attribute. out may be NULL. */
+int setting_durable(const char *name, const char *value, bool *out);
+
 /* Where a store keeps what a file has of its directory, not of its own: "spillfs.codec" for "user.spillfs.codec". NULL for
  * what is not kept so: what says what the elements are belongs to the file itself, and is copied with it. The result is
  * a part of name. */

@@ -43,7 +43,7 @@ int meta_open(struct io_dir *dir, struct meta **out);
 /* An open transaction is rolled back. */
 void meta_close(struct meta *m);
 
-/* All numbers of inodes, the fixed ones too, are above this. Before a new database is used. */
+/* All numbers of inodes, the fixed ones too, are above this, and the lock is RANK_META_SCRATCH. Before a new database is used. */
 void meta_number_above(struct meta *m, uint64_t base);
 
 /* m may be NULL here: a follower has no database, and nothing to lock. */
@@ -136,8 +136,9 @@ int meta_tree_sum_locked(struct meta *m, struct meta_use *out);
 int meta_promised_of_locked(struct meta *m, uint64_t ino, uint64_t *out);
 /* The first inode above `after` that has one of the two attributes; 0: there is none. */
 int meta_xattr_owner_after_locked(struct meta *m, const char *const xattrs[2], uint64_t after, uint64_t *out);
-/* Set when an inode is given an attribute that these look for. */
+/* Set when an inode is given an attribute that these look for: a quota; that it is not durable. */
 #define META_FACT_QUOTAS "quotas"
+#define META_FACT_SHELVES "shelves"
 
 /* Names: blobs of 1..255 bytes. */
 int meta_name_find_locked(struct meta *m, uint64_t parent, const char *name, uint64_t *ino_out); /* -ENOENT */

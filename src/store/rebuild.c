@@ -398,6 +398,11 @@ static int put_layers(struct rebuild *r)
 		err = meta_fact_set_locked(r->m, "commit", (int64_t)(commit + 1000000));
 	if (!err)
 		err = meta_fact_set_locked(r->m, "logged", (int64_t)(commit + 1000000));
+	/* Some directory may have such attributes. */
+	if (!err)
+		err = meta_fact_set_locked(r->m, META_FACT_QUOTAS, 1);
+	if (!err)
+		err = meta_fact_set_locked(r->m, META_FACT_SHELVES, 1);
 	return err;
 }
 

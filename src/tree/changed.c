@@ -8,6 +8,7 @@
 #include "store/meta.h"
 #include "store/store.h"
 #include "tree/inode.h"
+#include "tree/live/live.h"
 
 void tree_on_changes(struct tree *t, const struct tree_changes *c)
 {
@@ -18,6 +19,7 @@ void tree_on_changes(struct tree *t, const struct tree_changes *c)
 
 void changed_name(struct tree *t, uint64_t parent, const char *name)
 {
+	parent = live_shown_of(t, parent);
 	if (t->changes.name)
 		t->changes.name(t->changes.ctx, parent, name);
 	/* With a name that it does not know the kernel forgets nothing of the directory's times and links. */

@@ -88,6 +88,7 @@ struct view_wish {
 struct tree {
 	struct store *store;
 	struct tree *scratch; /* scratch/, over a store of its own; NULL: there is none, or this is it */
+	struct tree *beside;  /* that tree's: the one that has it */
 	const struct realm_ops *realms[REALM_N];
 	struct arrays *arrays;
 	struct lock lock; /* RANK_ICACHE */
@@ -117,6 +118,7 @@ struct tree {
 	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit but one gives back */
 	_Atomic(struct lifetimes *) lifetimes; /* scratch/lifetime.c; NULL: there have been none */
 	bool frees;           /* the commit thread's: it has let go of some of them */
+	atomic_uint nshelves;    /* live/shelf.c */
 	struct quotas *quotas;   /* live/quota.c; those of scratch/ are those of the tree beside it */
 	bool shares_quotas;
 	_Atomic uint64_t packings; /* live/cold.c: of the store's directory, when files were counted last */

@@ -3,7 +3,9 @@
  *
  * Invariants:
  *  1. A change that a world has not is refused as the world says; a follower refuses all with -EROFS.
- *  2. Cookies of listings: "." and "..", the root's control entries, then those of the directory's own world.
+ *  2. The names of a directory that is declared scratch are those of its shelf: only here, and where views take a directory as their
+ *     source, is one taken for the other.
+ *  3. Cookies of listings: "." and "..", the root's control entries, then those of the directory's own world.
  */
 #include "tree/tree.h"
 
@@ -28,6 +30,7 @@
 #include "tree/live/passthrough.h"
 #include "tree/live/quota.h"
 #include "tree/live/room.h"
+#include "tree/live/shelf.h"
 #include "tree/past/past.h"
 #include "tree/realm.h"
 #include "tree/scratch/lifetime.h"
@@ -129,7 +132,12 @@ int tree_open(struct store *s, struct tree **out)
 
 int tree_add_scratch(struct tree *t, struct store *s)
 {
-	return open_tree(s, t->quotas, &t->scratch);
+	int err = open_tree(s, t->quotas, &t->scratch);
+
+	if (err)
+		return err;
+	t->scratch->beside = t;
+	return shelves_load(t);
 }
 
 void tree_close(struct tree *t)
@@ -251,9 +259,13 @@ void tree_keep_acls(struct tree *t)
 
 int tree_statfs(struct tree *t, uint64_t ino, struct statvfs *out)
 {
-	struct store *s = realm_tree(t, ino)->store;
+	struct store *s;
 	uint64_t total, left, avail, inodes = 0;
-	int err = store_space(s, &total, &left, &avail);
+	int err;
+
+	ino = live_shelf_of(t, ino);
+	s = realm_tree(t, ino)->store;
+	err = store_space(s, &total, &left, &avail);
 
 	if (!err)
 		quota_space(realm_tree(t, ino), ino, &total, &left, &avail);
@@ -313,6 +325,7 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, const struct 
 
 	if (err)
 		return err;
+	parent = live_shelf_of(t, parent);
 	if (parent == META_INO_ROOT) {
 		err = control_realm.lookup(t, parent, name, who, out);
 		if (err != -ENOENT || realm_of(t, parent) == &control_realm)
@@ -335,60 +348,66 @@ void tree_forget(struct tree *t, uint64_t ino, uint64_t nlookup)
 int tree_make(struct tree *t, uint64_t parent, const char *name, mode_t mode, dev_t rdev, const char *target,
 	      const struct tree_caller *who, struct tree_attr *out)
 {
-	const struct realm_ops *r = realm_of(t, parent);
+	uint64_t dir = live_shelf_of(t, parent);
+	const struct realm_ops *r = realm_of(t, dir);
 	int err = check_name(name);
 
 	if (!err)
 		err = may_change(t, r, r->make);
-	return err ? err : r->make(t, parent, &(struct realm_new){ name, mode, rdev, target, who }, out);
+	return err ? err : r->make(t, dir, &(struct realm_new){ name, mode, rdev, target, who }, out);
 }
 
 int tree_create(struct tree *t, uint64_t parent, const char *name, mode_t mode, const struct tree_caller *who,
 		struct tree_attr *out)
 {
-	const struct realm_ops *r = realm_of(t, parent);
+	uint64_t dir = live_shelf_of(t, parent);
+	const struct realm_ops *r = realm_of(t, dir);
 	int err = check_name(name);
 
 	if (!err)
 		err = may_change(t, r, r->create || r->make);
 	if (err)
 		return err;
-	return (r->create ? r->create : r->make)(t, parent, &(struct realm_new){ name, S_IFREG | mode, 0, NULL, who }, out);
+	return (r->create ? r->create : r->make)(t, dir, &(struct realm_new){ name, S_IFREG | mode, 0, NULL, who }, out);
 }
 
 /* Between worlds, as between file systems. */
 int tree_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, struct tree_attr *out)
 {
-	const struct realm_ops *r = realm_of(t, parent);
+	uint64_t dir = live_shelf_of(t, parent);
+	const struct realm_ops *r = realm_of(t, dir);
 	int err = check_name(name);
 
 	if (!err)
 		err = may_change(t, r, r->link);
 	if (!err && realm_of(t, ino) != r)
 		err = -EXDEV;
-	return err ? err : r->link(t, ino, parent, name, out);
+	return err ? err : r->link(t, ino, dir, name, out);
 }
 
 int tree_unlink(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who)
 {
-	const struct realm_ops *r = realm_of(t, parent);
+	uint64_t dir = live_shelf_of(t, parent);
+	const struct realm_ops *r = realm_of(t, dir);
 	int err = may_change(t, r, r->unlink);
 
-	return err ? err : r->unlink(t, parent, name, who);
+	return err ? err : r->unlink(t, dir, name, who);
 }
 
 int tree_rmdir(struct tree *t, uint64_t parent, const char *name)
 {
-	const struct realm_ops *r = realm_of(t, parent);
+	uint64_t dir = live_shelf_of(t, parent);
+	const struct realm_ops *r = realm_of(t, dir);
 	int err = may_change(t, r, r->rmdir);
 
-	return err ? err : r->rmdir(t, parent, name);
+	return err ? err : r->rmdir(t, dir, name);
 }
 
 int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname,
 		unsigned flags, const struct tree_caller *who)
 {
-	const struct realm_ops *r = realm_of(t, parent), *to = realm_of(t, newparent);
+	uint64_t dir = live_shelf_of(t, parent), newdir = live_shelf_of(t, newparent);
+	const struct realm_ops *r = realm_of(t, dir), *to = realm_of(t, newdir);
 	int err = check_name(newname);
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
@@ -399,7 +418,7 @@ int tree_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 		err = may_change(t, to, to->rename);
 	if (!err && r != to)
 		err = -EXDEV;
-	return err ? err : r->rename(t, parent, name, newparent, newname, flags, who);
+	return err ? err : r->rename(t, dir, name, newdir, newname, flags, who);
 }
 
 int tree_readlink(struct tree *t, uint64_t ino, char **out)
@@ -437,7 +456,7 @@ static int add_dots(struct tree_listing *l, uint64_t ino, uint64_t cookie)
 	if (cookie < COOKIE_DOT)
 		add_dot(l, COOKIE_DOT, ".", ino);
 	if (cookie < COOKIE_DOTDOT)
-		add_dot(l, COOKIE_DOTDOT, "..", parent);
+		add_dot(l, COOKIE_DOTDOT, "..", live_shown_of(l->tree, parent));
 	return 0;
 }
 
@@ -456,12 +475,14 @@ int tree_dir_read(struct tree *t, struct tree_dir *d, uint64_t ino, uint64_t coo
 		  size_t max, size_t *n_out)
 {
 	struct tree_listing l = { .tree = t, .dir = d, .count = count, .v = v, .max = max };
-	const struct realm_ops *r = realm_of(t, ino);
+	const struct realm_ops *r;
 	int err;
 
 	if (!cookie)
 		atomic_store(&d->last, 0);
 	err = add_dots(&l, ino, cookie);
+	ino = live_shelf_of(t, ino);
+	r = realm_of(t, ino);
 	if (!err && ino == META_INO_ROOT && r != &control_realm && cookie < COOKIE_OWN)
 		err = add_of(&l, &control_realm, ino, cookie, COOKIE_CONTROL);
 	if (!err)

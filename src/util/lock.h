@@ -25,6 +25,7 @@ enum lock_rank {
 	RANK_CONSUME,  /* tree/live/consume: how far a handle has read; memory                        */
 	RANK_META,     /* store/meta/connection: the SQLite connection and all names; statements; an fsync only
 	                  when a log of 64 MiB is folded, or the database made smaller            */
+	RANK_META_SCRATCH, /* the same of a scratch store beside another store                         */
 	RANK_QUOTA,    /* tree/live/quota: what counts where; statements, where META is held          */
 	RANK_ICACHE,   /* tree/tree: the table of known inodes and their reference counts; memory     */
 	RANK_ATTR,     /* tree/inode: mode, owner, times, link count of one inode; memory only        */

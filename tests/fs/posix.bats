@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# POSIX behaviour under each of the three classes and in scratch/; what each check asks for is in tests/lib/posix_*.py.
+# POSIX behaviour under each of the three classes, in scratch/ and in a directory that is declared scratch; what each check asks for is in tests/lib/posix_*.py.
 # The tests of this file share one mount.
 
 load ../lib/common
@@ -9,11 +9,16 @@ setup_file() {
 	mount_store
 }
 teardown_file() { teardown_work; }
-setup() { revive; }
+setup() {
+	revive
+	[ ! -d "$MNT/buckets/declared" ] || return 0
+	mkdir "$MNT/buckets/declared"
+	[ -n "$NATIVE" ] || setfattr -n user.spillfs.durable -v no "$MNT/buckets/declared"
+}
 teardown() { :; }
 
 posix() {
-	guarded 100 "$PYTHON" -S "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers "$MNT"/scratch
+	guarded 100 "$PYTHON" -S "$LIB/posix.py" "$1" "$MNT"/buckets "$MNT"/columns "$MNT"/layers "$MNT"/scratch "$MNT"/buckets/declared
 	[ -n "$NATIVE" ] || alive "$PID"
 }
 

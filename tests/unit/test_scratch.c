@@ -32,13 +32,14 @@ struct scene {
 	struct store *scratch;
 };
 
-static void open_scene(struct scene *s)
+/* The disk of the durable store. */
+static struct io_dir *open_scene(struct scene *s)
 {
 	struct store_config config = world_config;
+	struct io_dir *dir, *disk = world_disk();
 	struct store_refusal why;
-	struct io_dir *dir;
 
-	s->faults = world_faults(world_disk());
+	s->faults = world_faults(disk);
 	CHECK_OK(world_open_dir(&s->w, s->faults, &world_config));
 	config.scratch = true;
 	config.above = META_INO_SCRATCH;
@@ -51,6 +52,7 @@ static void open_scene(struct scene *s)
 		CHECK_OK(tree_lookup(s->w.tree, META_INO_ROOT, ino == META_INO_BUCKETS ? "buckets" : ino == META_INO_COLUMNS ? "columns" : "layers",
 				     &me, &a));
 	}
+	return disk;
 }
 
 static void close_scene(struct scene *s)
@@ -616,4 +618,300 @@ UNIT_TEST(scratch_lifetimes_end_with_the_tree)
 	set_pid(&s.w, make(&s.w, ROOT, "left", S_IFDIR | 0755), pid);
 	close_scene(&s);
 	end_process(pid);
+}
+
+/* ---- durable directories that are declared scratch ---- */
+
+static int set_durable(struct world *w, uint64_t dir, const char *value)
+{
+	return tree_setxattr(w->tree, dir, SPILLFS_XATTR_DURABLE, value, strlen(value), 0, &me);
+}
+
+static uint64_t make_declared(struct scene *s, uint64_t folder, const char *name)
+{
+	uint64_t d = make(&s->w, folder, name, S_IFDIR | 0755);
+
+	CHECK_OK(set_durable(&s->w, d, "no"));
+	return d;
+}
+
+/* The names in a directory, each with a space behind it; and the number that ".." has. */
+static void list(struct world *w, uint64_t dir, char got[512], uint64_t *up_out)
+{
+	struct tree_dirent v[16];
+	struct tree_dir *d;
+	size_t n;
+
+	*got = '\0';
+	CHECK_OK(tree_dir_open(w->tree, &d));
+	CHECK_OK(tree_dir_read(w->tree, d, dir, 0, false, v, 16, &n));
+	*up_out = v[1].attr.st.st_ino;
+	for (size_t k = 2; k < n; k++)
+		snprintf(got + strlen(got), 512 - strlen(got), "%s ", v[k].name);
+	tree_dir_release(w->tree, d);
+}
+
+/* The store as a kill and a new mount leave it. */
+static void mount_again(struct scene *s, struct io_dir *disk)
+{
+	struct store_config config = world_config;
+	struct store_refusal why;
+	struct io_dir *dir;
+
+	close_scene(s);
+	world_open(&s->w, disk, &world_config);
+	config.scratch = true;
+	config.above = META_INO_SCRATCH;
+	CHECK_OK(io_mem_dir(&dir));
+	CHECK_OK(store_open(dir, "scratch", &config, &s->scratch, &why));
+	CHECK_OK(tree_add_scratch(s->w.tree, s->scratch));
+}
+
+UNIT_TEST(declared_directory_is_durable_and_what_is_in_it_is_not)
+{
+	static const char *const folders[] = { "buckets", "columns", "layers" }, *const kinds[] = { "bucket", "column", "layered" };
+	struct tree_attr a;
+	struct scene s;
+	struct io_dir *disk = open_scene(&s);
+
+	for (unsigned k = 0; k < 3; k++) {
+		uint64_t d = make_declared(&s, META_INO_BUCKETS + k, "d"), sub = make(&s.w, d, "sub", S_IFDIR | 0700), f;
+		char path[64];
+
+		f = make(&s.w, sub, "f", S_IFREG | 0644);
+		CHECK(d < META_INO_SCRATCH && sub > META_INO_SCRATCH && f > META_INO_SCRATCH);
+		check_xattr(&s.w, f, SPILLFS_XATTR_KIND, kinds[k]);
+		check_xattr(&s.w, d, SPILLFS_XATTR_DURABLE, "no");
+		check_xattr(&s.w, sub, SPILLFS_XATTR_DURABLE, "no");
+		fill(&s.w, f, "data", 4, 0);
+		snprintf(path, sizeof(path), "%s/d/sub/f", folders[k]);
+		CHECK(world_holds(&s.w, path, "data", 4));
+	}
+	CHECK_OK(world_commit(&s.w));
+	mount_again(&s, disk);
+	for (unsigned k = 0; k < 3; k++) {
+		char path[64], names[512];
+		uint64_t up;
+
+		CHECK_OK(world_walk(&s.w, folders[k], &a));
+		snprintf(path, sizeof(path), "%s/d", folders[k]);
+		CHECK_OK(world_walk(&s.w, path, &a));
+		list(&s.w, a.st.st_ino, names, &up);
+		CHECK(!*names);
+		CHECK_EQ(a.st.st_nlink, 2);
+		/* It goes on being what it was declared. */
+		CHECK(make(&s.w, a.st.st_ino, "f", S_IFREG | 0644) > META_INO_SCRATCH);
+	}
+	close_scene(&s);
+}
+
+UNIT_TEST(declared_directory_is_synced_by_nobody)
+{
+	uint64_t d, before, commits;
+	struct scene s;
+
+	open_scene(&s);
+	d = make_declared(&s, META_INO_LAYERS, "d");
+	CHECK_OK(tree_sync(s.w.tree));
+	before = io_fault_count(s.faults);
+	commits = commit_number(s.w.store->commit);
+	for (int k = 0; k < 20; k++) {
+		char bytes[200000], name[8];
+		uint64_t f;
+
+		snprintf(name, sizeof(name), "f%d", k);
+		memset(bytes, k + 1, sizeof(bytes));
+		f = make(&s.w, d, name, S_IFREG | 0644);
+		fill(&s.w, f, bytes, sizeof(bytes), 0);
+		CHECK_OK(tree_sync_of(s.w.tree, f));
+	}
+	CHECK_EQ(io_fault_count(s.faults), before);
+	CHECK_EQ(commit_number(s.w.store->commit), commits);
+	close_scene(&s);
+}
+
+UNIT_TEST(declared_directory_is_one_directory_to_programs)
+{
+	struct tree_attr a, sub;
+	struct statvfs own;
+	char names[512];
+	uint64_t d, up;
+	struct scene s;
+
+	open_scene(&s);
+	io_mem_set_space(s.scratch->dir, 64 << 20);
+	d = make_declared(&s, META_INO_BUCKETS, "d");
+	CHECK_OK(tree_getattr(s.w.tree, d, &sub));
+	while (clock_now_ns() <= clock_ns(sub.st.st_ctim))
+		;
+	make(&s.w, d, "f", S_IFREG | 0644);
+	make(&s.w, make(&s.w, d, "one", S_IFDIR | 0755), "deep", S_IFREG | 0644);
+	make(&s.w, d, "two", S_IFDIR | 0755);
+	CHECK_OK(tree_getattr(s.w.tree, d, &a));
+	CHECK_EQ(a.st.st_nlink, 4);
+	CHECK(clock_ns(a.st.st_mtim) > clock_ns(sub.st.st_mtim) && clock_ns(a.st.st_ctim) > clock_ns(sub.st.st_ctim));
+	list(&s.w, d, names, &up);
+	CHECK(!strcmp(names, "f one two "));
+	CHECK_EQ(up, META_INO_BUCKETS);
+	CHECK_OK(world_walk(&s.w, "buckets/d/one", &sub));
+	list(&s.w, sub.st.st_ino, names, &up);
+	CHECK_EQ(up, d);
+	CHECK_OK(tree_statfs(s.w.tree, d, &own));
+	CHECK_EQ(own.f_blocks * own.f_frsize, 64 << 20);
+	CHECK_EQ(tree_rmdir(s.w.tree, META_INO_BUCKETS, "d"), -ENOTEMPTY);
+	CHECK_OK(tree_unlink(s.w.tree, sub.st.st_ino, "deep", &me));
+	CHECK_OK(tree_rmdir(s.w.tree, d, "one"));
+	CHECK_OK(tree_rmdir(s.w.tree, d, "two"));
+	CHECK_OK(tree_unlink(s.w.tree, d, "f", &me));
+	CHECK_OK(tree_getattr(s.w.tree, d, &a));
+	CHECK_EQ(a.st.st_nlink, 2);
+	CHECK_OK(tree_rmdir(s.w.tree, META_INO_BUCKETS, "d"));
+	CHECK_EQ(tree_make(s.w.tree, d, "late", S_IFREG | 0644, 0, NULL, &me, &a), -ENOENT);
+	close_scene(&s);
+}
+
+UNIT_TEST(declared_directory_passes_on_what_it_says)
+{
+	struct tree_attr a;
+	struct stat st = { .st_mode = 02770, .st_gid = 77 };
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	d = make(&s.w, META_INO_LAYERS, "d", S_IFDIR | 0755);
+	CHECK_OK(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_DTYPE, "f64", 3, 0, &me));
+	CHECK_OK(set_durable(&s.w, d, "no"));
+	check_xattr(&s.w, make(&s.w, d, "f", S_IFREG | 0644), SPILLFS_XATTR_DTYPE, "f64");
+	CHECK_OK(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_DTYPE, "u16", 3, 0, &me));
+	check_xattr(&s.w, make(&s.w, make(&s.w, d, "sub", S_IFDIR | 0755), "g", S_IFREG | 0644), SPILLFS_XATTR_DTYPE, "u16");
+	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_DTYPE));
+	CHECK_EQ(tree_getxattr(s.w.tree, make(&s.w, d, "h", S_IFREG | 0644), SPILLFS_XATTR_DTYPE, &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
+	CHECK_OK(tree_setattr(s.w.tree, d, TREE_SET_MODE | TREE_SET_GID, &st, &me, NULL, &a));
+	CHECK_OK(tree_getattr(s.w.tree, make(&s.w, d, "in", S_IFREG | 0640), &a));
+	CHECK_EQ(a.st.st_gid, 77);
+	close_scene(&s);
+}
+
+UNIT_TEST(declared_directory_is_another_world_to_names)
+{
+	uint64_t d, e, f;
+	struct tree_attr a;
+	struct scene s;
+
+	open_scene(&s);
+	d = make_declared(&s, META_INO_BUCKETS, "d");
+	e = make_declared(&s, META_INO_BUCKETS, "e");
+	make(&s.w, META_INO_BUCKETS, "out", S_IFREG | 0644);
+	f = make(&s.w, d, "in", S_IFREG | 0644);
+	fill(&s.w, f, "in", 2, 0);
+	CHECK_EQ(tree_rename(s.w.tree, d, "in", META_INO_BUCKETS, "in", 0, &me), -EXDEV);
+	CHECK_EQ(tree_rename(s.w.tree, META_INO_BUCKETS, "out", d, "out", 0, &me), -EXDEV);
+	CHECK_EQ(tree_link(s.w.tree, f, META_INO_BUCKETS, "in", &a), -EXDEV);
+	/* Between scratch directories, and within one. */
+	CHECK_OK(tree_rename(s.w.tree, d, "in", e, "in", 0, &me));
+	CHECK(world_holds(&s.w, "buckets/e/in", "in", 2));
+	CHECK_OK(tree_rename(s.w.tree, e, "in", ROOT, "in", 0, &me));
+	CHECK_OK(tree_rename(s.w.tree, ROOT, "in", make(&s.w, d, "sub", S_IFDIR | 0755), "in", 0, &me));
+	CHECK(world_holds(&s.w, "buckets/d/sub/in", "in", 2));
+	/* The directory itself goes where it likes. It replaces an empty one, and is replaced when it is empty. */
+	CHECK_OK(tree_rename(s.w.tree, META_INO_BUCKETS, "d", META_INO_BUCKETS, "e", 0, &me));
+	CHECK(world_holds(&s.w, "buckets/e/sub/in", "in", 2));
+	make(&s.w, META_INO_BUCKETS, "d", S_IFDIR | 0755);
+	CHECK_EQ(tree_rename(s.w.tree, META_INO_BUCKETS, "d", META_INO_BUCKETS, "e", 0, &me), -ENOTEMPTY);
+	CHECK(world_holds(&s.w, "buckets/e/sub/in", "in", 2));
+	make(&s.w, d, "more", S_IFREG | 0644);
+	close_scene(&s);
+}
+
+UNIT_TEST(declaring_is_for_empty_directories)
+{
+	uint64_t d, f;
+	struct tree_attr a;
+	struct scene s;
+
+	open_scene(&s);
+	d = make(&s.w, META_INO_COLUMNS, "d", S_IFDIR | 0755);
+	f = make(&s.w, d, "f", S_IFREG | 0644);
+	CHECK_EQ(set_durable(&s.w, d, "no"), -ENOTEMPTY);
+	CHECK_EQ(tree_getxattr(s.w.tree, d, SPILLFS_XATTR_DURABLE, &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
+	CHECK_EQ(set_durable(&s.w, d, "maybe"), -EINVAL);
+	CHECK_EQ(set_durable(&s.w, f, "no"), -ENOTDIR);
+	CHECK_OK(tree_unlink(s.w.tree, d, "f", &me));
+	CHECK_OK(set_durable(&s.w, d, "no"));
+	CHECK_OK(set_durable(&s.w, d, "no"));
+	f = make(&s.w, d, "f", S_IFREG | 0644);
+	CHECK_EQ(set_durable(&s.w, d, "yes"), -ENOTEMPTY);
+	CHECK_EQ(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_DURABLE), -ENOTEMPTY);
+	check_xattr(&s.w, d, SPILLFS_XATTR_DURABLE, "no");
+	CHECK_EQ(set_durable(&s.w, make(&s.w, d, "sub", S_IFDIR | 0755), "yes"), -EOPNOTSUPP);
+	CHECK_OK(tree_rmdir(s.w.tree, d, "sub"));
+	CHECK_OK(tree_unlink(s.w.tree, d, "f", &me));
+	CHECK_OK(set_durable(&s.w, d, "yes"));
+	CHECK(make(&s.w, d, "f", S_IFREG | 0644) < META_INO_SCRATCH);
+	/* What is made in a durable one has no such attribute; a copy of one has none, either. */
+	CHECK_EQ(tree_getxattr(s.w.tree, make(&s.w, d, "sub", S_IFDIR | 0755), SPILLFS_XATTR_DURABLE, &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
+	CHECK_OK(world_walk(&s.w, "columns/d/f", &a));
+	close_scene(&s);
+}
+
+UNIT_TEST(declared_directory_counts_for_quotas_above_it)
+{
+	struct tree_file_info info = { .direct = true };
+	struct tree_write_how how = { .whole = true, .who = &me };
+	uint64_t top, d, sub, f;
+	static char bytes[200000];
+	struct tree_file *file;
+	struct scene s;
+
+	open_scene(&s);
+	top = make(&s.w, META_INO_BUCKETS, "top", S_IFDIR | 0755);
+	d = make_declared(&s, top, "d");
+	sub = make(&s.w, d, "sub", S_IFDIR | 0755);
+	f = make(&s.w, sub, "f", S_IFREG | 0644);
+	memset(bytes, 1, sizeof(bytes));
+	fill(&s.w, f, bytes, sizeof(bytes), 0);
+	/* Set when it is there already; and around it, and in it. */
+	CHECK_OK(tree_setxattr(s.w.tree, top, SPILLFS_XATTR_QUOTA, "300K", 4, 0, &me));
+	CHECK_OK(tree_file_open(s.w.tree, f, O_WRONLY, &me, &file, &info));
+	CHECK_EQ(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }), -EDQUOT);
+	CHECK_OK(tree_setxattr(s.w.tree, top, SPILLFS_XATTR_QUOTA, "1M", 2, 0, &me));
+	CHECK_OK(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_QUOTA, "300K", 4, 0, &me));
+	CHECK_EQ(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }), -EDQUOT);
+	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_QUOTA));
+	CHECK_OK(tree_setxattr(s.w.tree, sub, SPILLFS_XATTR_QUOTA, "300K", 4, 0, &me));
+	CHECK_EQ(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }), -EDQUOT);
+	CHECK_OK(tree_removexattr(s.w.tree, sub, SPILLFS_XATTR_QUOTA));
+	CHECK_OK(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }));
+	tree_file_release(file);
+	/* What is deleted counts for nothing. */
+	CHECK_OK(tree_setxattr(s.w.tree, top, SPILLFS_XATTR_QUOTA, "300K", 4, 0, &me));
+	CHECK_OK(tree_unlink(s.w.tree, sub, "f", &me));
+	tree_forget(s.w.tree, f, 1);
+	CHECK_OK(commit_wait(s.scratch->commit, COMMIT_SYNC));
+	fill(&s.w, make(&s.w, top, "durable", S_IFREG | 0644), bytes, sizeof(bytes), 0);
+	close_scene(&s);
+}
+
+UNIT_TEST(declared_directory_has_views_and_no_history)
+{
+	double v[100] = { 1, 2, 3 };
+	struct tree_attr a;
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	d = make_declared(&s, META_INO_LAYERS, "d");
+	fill(&s.w, make(&s.w, d, "x.f64", S_IFREG | 0644), v, sizeof(v), 0);
+	fill(&s.w, make(&s.w, make(&s.w, d, "sub", S_IFDIR | 0755), "y.f64", S_IFREG | 0644), v, sizeof(v), 0);
+	CHECK_OK(world_walk(&s.w, "views/npy/layers/d/x.npy", &a));
+	CHECK_OK(world_walk(&s.w, "views/npy/layers/d/sub/y.npy", &a));
+	CHECK_OK(world_walk(&s.w, "views/parquet/layers/d.parquet", &a));
+	CHECK_OK(world_walk(&s.w, "views/npy/layers/d", &a));
+	CHECK_OK(tree_make(s.w.tree, a.st.st_ino, "made", S_IFDIR | 0755, 0, NULL, &me, &a));
+	CHECK_OK(world_walk(&s.w, "layers/d/made", &a));
+	CHECK(a.st.st_ino > META_INO_SCRATCH);
+	CHECK_OK(world_snapshot(&s.w, "s"));
+	CHECK_OK(world_walk(&s.w, "snapshots/s/layers/d", &a));
+	CHECK_EQ(world_walk(&s.w, "snapshots/s/layers/d/x.f64", &a), -ENOENT);
+	close_scene(&s);
 }

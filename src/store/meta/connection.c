@@ -414,6 +414,8 @@ void meta_number_above(struct meta *m, uint64_t base)
 {
 	m->base = base;
 	m->next_ino += base;
+	lock_fini(&m->lock);
+	lock_init(&m->lock, RANK_META_SCRATCH);
 }
 
 void meta_lock(struct meta *m)

@@ -455,7 +455,8 @@ static int check_setting(struct check *c, sqlite3_value **v)
 	snprintf(full, sizeof(full), "%s%s", setting_is_inherited(name) ? "user." : "", name);
 	if (len <= DTYPE_TEXT_MAX && len) {
 		memcpy(text, sqlite3_value_blob(v[2]), len);
-		if (strlen(text) == len && (!setting_parse(full, text, NULL) || !setting_quota(full, text, NULL)))
+		if (strlen(text) == len && (!setting_parse(full, text, NULL) || !setting_quota(full, text, NULL) ||
+					    !setting_durable(full, text, NULL)))
 			return 0;
 	}
 	err = check_mend(c, "removed", "DELETE FROM xattrs WHERE ino=? AND name=?", "is", check_int(v[0]), name);

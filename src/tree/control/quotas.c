@@ -14,6 +14,7 @@
 #include "tree/control/control.h"
 #include "tree/inode.h"
 #include "tree/live/quota.h"
+#include "tree/live/live.h"
 #include "tree/scratch/scratch.h"
 
 #define PATH_BYTES 4096u
@@ -31,20 +32,42 @@ static void put_bound(FILE *f, uint64_t bytes)
 		fprintf(f, "%llu", (unsigned long long)bytes);
 }
 
+/* The directory that paths in dir's tree begin at: its root, or the shelf that dir is in. A circle of rows, as damage leaves it, ends somewhere. */
+static uint64_t top_of(struct tree *home, uint64_t dir)
+{
+	uint64_t root = home->store->config.above + META_INO_ROOT;
+	struct facts row = { .parent = dir };
+
+	meta_lock(home->store->meta);
+	for (unsigned k = 0; k < PATH_BYTES && row.parent != root && live_shown_of(home, row.parent) == row.parent; k++) {
+		if (meta_inode_load_locked(home->store->meta, row.parent, &row))
+			row.parent = root;
+	}
+	meta_unlock(home->store->meta);
+	return row.parent;
+}
+
 /* The path of a directory; false: it has gone. */
 static bool find_path(struct tree *t, uint64_t dir, char path[PATH_BYTES])
 {
 	struct tree *home = realm_tree(t, dir);
-	struct meta *m = home->store->meta;
-	char below[PATH_BYTES - 64] = "";
+	uint64_t top = dir ? top_of(home, dir) : 0, shown = dir ? live_shown_of(home, top) : 0;
+	char above[PATH_BYTES / 2 - 64] = "", below[PATH_BYTES / 2] = "";
 	int err = 0;
 
 	if (dir) {
-		meta_lock(m);
-		err = meta_path_locked(m, home->store->config.above + META_INO_ROOT, dir, below, sizeof(below));
-		meta_unlock(m);
+		meta_lock(home->store->meta);
+		err = meta_path_locked(home->store->meta, top, dir, below, sizeof(below));
+		meta_unlock(home->store->meta);
 	}
-	snprintf(path, PATH_BYTES, "%s%s%s", home != t ? SCRATCH_NAME : "", home != t && *below ? "/" : "", below);
+	if (shown != top) {
+		meta_lock(t->store->meta);
+		err = err ? err : meta_path_locked(t->store->meta, META_INO_ROOT, shown, above, sizeof(above));
+		meta_unlock(t->store->meta);
+	} else if (home != t) {
+		strcpy(above, SCRATCH_NAME);
+	}
+	snprintf(path, PATH_BYTES, "%s%s%s", above, *above && *below ? "/" : "", below);
 	if (!*path)
 		strcpy(path, ".");
 	return !err;

@@ -11,6 +11,7 @@
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
 #include "tree/live/room.h"
+#include "tree/live/shelf.h"
 #include "tree/live/tail.h"
 #include "util/clock.h"
 
@@ -94,6 +95,7 @@ int live_setattr(struct tree *t, uint64_t ino, unsigned set, const struct stat *
 	if (err)
 		return err;
 	apply(i, set, st, lost);
+	shelf_follow(i);
 	inode_stat(i, out);
 	return 0;
 }

@@ -48,6 +48,21 @@ void live_mark_changed(struct inode *i)
 	live_mark_dirty(i);
 }
 
+/* The times of a shelf are its directory's. */
+static void touch_shown(struct inode *shelf, unsigned which)
+{
+	struct tree *t = shelf->tree->beside;
+	struct inode *dir;
+
+	lock_acquire(&t->lock);
+	dir = inode_use_locked(t, live_of(shelf)->shows);
+	lock_release(&t->lock);
+	if (!dir)
+		return;
+	live_touch(dir, which);
+	inode_put(dir, 1);
+}
+
 void live_touch(struct inode *i, unsigned which)
 {
 	int64_t now = inode_stamp_ns(i->tree);
@@ -64,6 +79,8 @@ void live_touch(struct inode *i, unsigned which)
 		live_mark_changed(i);
 	else
 		live_mark_dirty(i);
+	if (live_of(i)->shows)
+		touch_shown(i, which);
 }
 
 void live_log_enter(struct inode *i)

@@ -144,8 +144,10 @@ bool tree_forgettable(struct tree *t, struct tree_named *out)
 			lock_release(&t->lock);
 		}
 		inode_put(&i->base, 1);
-		if (!err)
+		if (!err) {
+			out->parent = live_shown_of(t, out->parent);
 			return true;
+		}
 	}
 	return t->scratch && tree_forgettable(t->scratch, out);
 }

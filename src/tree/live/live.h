@@ -38,6 +38,8 @@ struct quota_amount {
 
 struct live_inode {
 	struct inode base;
+	struct inode *shelf;         /* of a directory: what has its entries (shelf.h); NULL: itself. By the meta lock and attr */
+	uint64_t shows;              /* of a shelf: its directory; 0: it is none */
 	struct quota *quota;         /* that it belongs to (quota.c); RANK_QUOTA, as the next line */
 	struct quota_amount counted; /* for it */
 	bool staged;         /* by the commit that runs */
@@ -110,6 +112,11 @@ void live_touch(struct inode *i, unsigned which);
 /* Around changes of rows that the layers' log has too: no commit falls between the two. Nothing may be held. */
 void live_log_enter(struct inode *i);
 void live_log_leave(struct inode *i);
+
+/* shown.c. The directory that has the entries of dir: its shelf (shelf.h), or itself. Any number; any thread. */
+uint64_t live_shelf_of(struct tree *t, uint64_t dir);
+/* The directory that a shelf stands behind, or the number itself. */
+uint64_t live_shown_of(struct tree *t, uint64_t dir);
 
 /* idle.c. */
 void live_used_locked(struct inode *i);

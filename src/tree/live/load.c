@@ -114,6 +114,8 @@ void live_stat_locked(struct inode *i, struct tree_attr *out)
 {
 	struct array *a = i->array;
 
+	if (live_of(i)->shelf && out->st.st_nlink)
+		out->st.st_nlink = __atomic_load_n(&live_of(i)->shelf->facts.nlink, __ATOMIC_RELAXED);
 	if (a)
 		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
 	through_stat_locked(i, &out->st);

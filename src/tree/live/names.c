@@ -26,6 +26,7 @@
 #include "tree/live/privs.h"
 #include "tree/live/quota.h"
 #include "tree/live/room.h"
+#include "tree/live/shelf.h"
 #include "tree/xattr.h"
 
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
@@ -63,7 +64,8 @@ static int relink_locked(struct inode *i, int delta, uint64_t parent)
 	int64_t ctime;
 
 	lock_acquire(&i->attr);
-	nlink = i->facts.nlink += (uint32_t)delta;
+	nlink = i->facts.nlink + (uint32_t)delta;
+	__atomic_store_n(&i->facts.nlink, nlink, __ATOMIC_RELAXED);
 	ctime = i->facts.ctime_ns = inode_stamp_ns(i->tree);
 	i->facts.parent = parent;
 	lock_release(&i->attr);
@@ -84,8 +86,10 @@ static int note_name(struct inode *dir, const char *name, uint64_t ino)
 
 static int add_name_locked(struct inode *dir, const char *name, uint64_t ino)
 {
-	int err = meta_name_insert_locked(dir->tree->store->meta, dir->facts.ino, name, ino);
+	int err = live_of(dir)->shelf ? -ESTALE : 0; /* it has got one meanwhile */
 
+	if (!err)
+		err = meta_name_insert_locked(dir->tree->store->meta, dir->facts.ino, name, ino);
 	return err ? err : note_name(dir, name, ino);
 }
 
@@ -136,7 +140,8 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 		h->acl_len = len;
 		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
 	}
-	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) || quota_is_attribute(name))
+	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) || quota_is_attribute(name) ||
+	    shelf_is_attribute(name))
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
 	h->value[h->n] = malloc(len + 1);
@@ -388,7 +393,9 @@ static int check_removable_locked(struct inode *i, bool dir)
 	if (!S_ISDIR(inode_mode(i)))
 		return -ENOTDIR;
 	err = meta_name_empty_locked(i->tree->store->meta, i->facts.ino, &empty);
-	return err ? err : empty ? 0 : -ENOTEMPTY;
+	if (!err && !empty)
+		err = -ENOTEMPTY;
+	return err ? err : shelf_close_locked(i);
 }
 
 /* A directory that was detached with what was in it has nothing that could be taken out of it. */
@@ -422,8 +429,10 @@ static int remove_name(struct tree *t, uint64_t parent_ino, const char *name, bo
 	live_log_leave(parent);
 	if (!err)
 		live_touch(parent, TREE_SET_MTIME | TREE_SET_CTIME);
-	if (i)
+	if (i) {
+		shelf_settle(i);
 		inode_put(i, 1);
+	}
 	return err;
 }
 
@@ -671,8 +680,10 @@ int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 	}
 	if (r.source)
 		inode_put(r.source, 1);
-	if (r.target)
+	if (r.target) {
+		shelf_settle(r.target);
 		inode_put(r.target, 1);
+	}
 	return err;
 }
 

@@ -25,6 +25,7 @@ struct quota {
 	struct quota *parent; /* NULL: top */
 	struct quota *next;
 	uint64_t dir;         /* number of the directory; 0: top */
+	uint64_t shown;       /* of a shelf: its directory; 0: it is none */
 	bool dead;
 	uint64_t nusers;      /* inodes and quotas that point to it; and the list, while it is not dead */
 	struct quota_amount limit, used;
@@ -443,8 +444,9 @@ static void take_those_below_locked(struct tree *t, struct quota *q)
 	for (struct quota *o = t->quotas->first; o; o = o->next) {
 		struct facts row;
 
-		if (o == q || alive(o->parent) != q->parent || meta_inode_load_locked(t->store->meta, o->dir, &row) ||
-		    of_dir_locked(t, row.parent) != q)
+		if (o == q || alive(o->parent) != q->parent ||
+		    meta_inode_load_locked(t->store->meta, o->shown ? o->shown : o->dir, &row) ||
+		    of_dir_locked(t, o->shown ? o->shown : row.parent) != q)
 			continue;
 		q->nusers++;
 		let_go(o->parent);
@@ -488,6 +490,19 @@ int quota_changed_locked(struct inode *dir)
 		drop(t->quotas, q);
 	lock_release(&t->quotas->lock);
 	return err;
+}
+
+int quota_stand_in(struct inode *dir, uint64_t shelf)
+{
+	struct quotas *qs = dir->tree->quotas;
+	struct quota *q;
+
+	lock_acquire(&qs->lock);
+	q = new_quota(qs, shelf, alive(live_of(dir)->quota));
+	if (q)
+		q->shown = dir->facts.ino;
+	lock_release(&qs->lock);
+	return q ? 0 : -ENOMEM;
 }
 
 /* At mount. */
@@ -618,7 +633,7 @@ int quota_walk(struct tree *t, int (*each)(void *ctx, uint64_t dir, const struct
 
 		lock_acquire(&t->quotas->lock);
 		for (struct quota *q = t->quotas->first; q; q = q->next) {
-			if (q->dir > after && (!next || q->dir < next->dir))
+			if (q->dir > after && !q->shown && (!next || q->dir < next->dir))
 				next = q;
 		}
 		if (next) {

@@ -54,6 +54,9 @@ void quota_rehome_locked(struct inode *i);
 bool quota_is_attribute(const char *name);
 int quota_changed_locked(struct inode *dir);
 
+/* The shelf of dir (shelf.h), and all below it, counts where dir's entries do. Before the shelf is in memory. */
+int quota_stand_in(struct inode *dir, uint64_t shelf);
+
 /* For statfs of ino: cuts the figures to the bound of which least is left. */
 void quota_space(struct tree *t, uint64_t ino, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes);
 

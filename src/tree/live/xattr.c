@@ -21,11 +21,23 @@
 #include "tree/live/privs.h"
 #include "tree/live/quota.h"
 #include "tree/live/room.h"
+#include "tree/live/shelf.h"
 #include "tree/setting.h"
 #include "tree/xattr.h"
 
 #define XATTR_VALUE_MAX 65536u
 #define SETTINGS "user.spillfs."
+
+static int xattr_text(const char *text, void **out, size_t *len_out)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	*out = copy;
+	*len_out = strlen(copy);
+	return 0;
+}
 
 int live_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, size_t *len_out)
 {
@@ -37,6 +49,8 @@ int live_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 	if (err)
 		return err;
 	live = live_of(i);
+	if (t->store->config.scratch && shelf_is_attribute(name))
+		return xattr_text("no", out, len_out);
 	/* The kernel asks for capabilities before every write through its cache. */
 	if ((!atomic_load(&live->has_xattrs) && !xattr_is_setting(name) && !xattr_is_read_only(name)) ||
 	    (capabilities && !atomic_load(&live->has_capabilities)))
@@ -51,7 +65,7 @@ static int do_configure(struct array *a, void *ctx)
 	return array_configure(a, ctx);
 }
 
-/* A setting changed: the array follows. */
+/* The array of a file follows. */
 static int reconfigure(struct inode *i)
 {
 	struct meta *m = i->tree->store->meta;
@@ -68,15 +82,21 @@ static int reconfigure(struct inode *i)
 	return err ? err : edit_array(i, do_configure, &params);
 }
 
+/* Not listed, nor passed on. */
+static bool is_of_directory(const char *name)
+{
+	return quota_is_attribute(name) || shelf_is_attribute(name);
+}
+
 static int check_setting(struct inode *i, const char *name, const void *value, size_t len)
 {
 	char text[DTYPE_TEXT_MAX + 1];
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
-	if (quota_is_attribute(name) && !S_ISDIR(inode_mode(i)))
+	if (is_of_directory(name) && !S_ISDIR(inode_mode(i)))
 		return -ENOTDIR;
-	if (!xattr_is_setting(name) && !kind_is_setting(i, name) && !quota_is_attribute(name))
+	if (!xattr_is_setting(name) && !kind_is_setting(i, name) && !is_of_directory(name))
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
 	if (!strcmp(name, SPILLFS_XATTR_COMPRESS) && !i->tree->store->config.scratch)
 		return -EOPNOTSUPP;
@@ -88,6 +108,8 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 	text[len] = '\0';
 	if (quota_is_attribute(name))
 		return setting_quota(name, text, NULL);
+	if (shelf_is_attribute(name))
+		return setting_durable(name, text, NULL);
 	return kind_is_setting(i, name) ? kind_check(text) : setting_parse(name, text, NULL);
 }
 
@@ -137,6 +159,31 @@ static int follow_quota(struct inode *i)
 	return err;
 }
 
+/* A row was written or removed: what depends on it follows. */
+static int follow(struct inode *i, const char *name)
+{
+	if (shelf_is_attribute(name))
+		return shelf_changed(i);
+	return xattr_is_setting(name) ? reconfigure(i) : quota_is_attribute(name) ? follow_quota(i) : 0;
+}
+
+/* Nothing that is scratch can be durable. */
+static int set_in_scratch(const void *value, size_t len)
+{
+	return len == 2 && !memcmp(value, "no", 2) ? 0 : -EOPNOTSUPP;
+}
+
+/* The shelf of a directory has the same attributes. */
+static int set_of_shelf(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len)
+{
+	uint64_t shelf = is_of_directory(name) ? ino : live_shelf_of(t, ino);
+	int err = 0;
+
+	if (shelf != ino)
+		err = value ? live_setxattr(t->scratch, shelf, name, value, len, 0) : live_removexattr(t->scratch, shelf, name);
+	return err == -ENODATA ? 0 : err;
+}
+
 int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags)
 {
 	struct meta *m = t->store->meta;
@@ -144,6 +191,8 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	struct inode *i;
 	int err = len > XATTR_VALUE_MAX ? -E2BIG : 0;
 
+	if (t->store->config.scratch && shelf_is_attribute(name))
+		return set_in_scratch(value, len);
 	if (!err)
 		err = inode_find(t, ino, &i);
 	if (!err)
@@ -169,7 +218,9 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 	live_log_leave(i);
 	if (!err) {
 		live_touch(i, TREE_SET_CTIME);
-		err = xattr_is_setting(name) ? reconfigure(i) : quota_is_attribute(name) ? follow_quota(i) : 0;
+		err = follow(i, name);
+		if (!err)
+			err = set_of_shelf(t, ino, name, value, len);
 		if (err)
 			restore_setting(i, name, &old);
 	}
@@ -192,7 +243,7 @@ static int add_name(void *ctx, const char *name, const void *value, size_t len)
 	(void)value;
 	(void)len;
 	l->any = true;
-	if (setting_is_inherited(name) || xattr_is_read_only(name) || quota_is_attribute(name))
+	if (setting_is_inherited(name) || xattr_is_read_only(name) || is_of_directory(name))
 		return 0;
 	v = realloc(l->v, l->n + n);
 	if (!v)
@@ -248,5 +299,10 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 	if (err)
 		return err;
 	live_touch(i, TREE_SET_CTIME);
-	return xattr_is_setting(name) ? reconfigure(i) : quota_is_attribute(name) ? follow_quota(i) : 0;
+	err = set_of_shelf(t, ino, name, NULL, 0);
+	if (!err)
+		err = follow(i, name);
+	if (err && shelf_is_attribute(name))
+		restore_setting(i, name, &(struct value){ (void *)(uintptr_t)"no", 2 });
+	return err;
 }

@@ -22,6 +22,7 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "tree/live/live.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 #include "view/view.h"
@@ -275,7 +276,7 @@ int views_rmdir(struct tree *t, uint64_t parent, const char *name)
 		return err;
 	err = realm_of(t, held->facts.ino)->lookup(t, held->facts.ino, name, NULL, &attr);
 	if (!err) {
-		err = has_uploads(t, attr.st.st_ino) ? -ENOTEMPTY : realm_of(t, held->facts.ino)->rmdir(t, held->facts.ino, name);
+		err = has_uploads(t, live_shelf_of(t, attr.st.st_ino)) ? -ENOTEMPTY : realm_of(t, held->facts.ino)->rmdir(t, held->facts.ino, name);
 		inode_forget(t, attr.st.st_ino, 1);
 	}
 	changed_name(t, held->facts.ino, name);
@@ -350,7 +351,7 @@ static int rename_array(struct tree *t, struct place *from, struct place *to, co
 
 	if (S_ISDIR(inode_mode(from->there)) && to->there && !S_ISDIR(inode_mode(to->there)))
 		return -ENOTDIR;
-	if (to->there && !(flags & RENAME_EXCHANGE) && has_uploads(t, to->there->facts.ino))
+	if (to->there && !(flags & RENAME_EXCHANGE) && has_uploads(t, live_shelf_of(t, to->there->facts.ino)))
 		return -ENOTEMPTY;
 	/* A file that has the array's new name, but is not shown under the view's new name, is not replaced. */
 	if (!to->there)

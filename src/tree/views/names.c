@@ -15,6 +15,7 @@
 
 #include "store/classes.h"
 #include "tree/dir.h"
+#include "tree/live/live.h"
 #include "tree/scratch/scratch.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
@@ -87,7 +88,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 		inode_put(i, 1);
 	if (!err && S_ISDIR(attr.st.st_mode)) {
 		key.role = VIEW_DIR;
-		key.source = attr.st.st_ino;
+		key.source = live_shelf_of(t, attr.st.st_ino);
 		return views_answer(t, &key, 0, NULL, who, out);
 	}
 	if (!views_strip(name, f->suffix, base))
@@ -113,7 +114,7 @@ static int lookup_in_dir(struct tree *t, const struct view_key *dir, const char 
 	if (!S_ISDIR(attr.st.st_mode))
 		return -ENOENT;
 	key.role = VIEW_TABLE;
-	key.source = attr.st.st_ino;
+	key.source = live_shelf_of(t, attr.st.st_ino);
 	err = views_answer(t, &key, 0, NULL, who, out);
 	return err == -ESTALE ? -ENOENT : err; /* not equally long arrays */
 }
@@ -223,7 +224,7 @@ static int find_folder(struct tree *t, const struct view_key *key, uint64_t k, c
 		return err;
 	inode_forget(t, attr.st.st_ino, 1);
 	*name_out = name;
-	*dir_out = attr.st.st_ino;
+	*dir_out = live_shelf_of(t, attr.st.st_ino);
 	return 0;
 }
 
@@ -328,6 +329,7 @@ static void list_source(struct tree_listing *l, const struct view_key *dir, cons
 
 	if (e->is_dir) {
 		key.role = VIEW_DIR;
+		key.source = live_shelf_of(l->tree, e->ino);
 		if (after < e->cookie * 2 && meta_of(dir->format, e->name, true) < 0)
 			add(l, e->cookie * 2 + META_COOKIES, &key, "%s", e->name);
 		if (f->tables && views_name_is_free(l->tree, dir->format, dir->source, e->name) && !views_columns(l->tree, key.source, &columns)) {
