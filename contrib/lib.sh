@@ -8,6 +8,8 @@ PACKAGES_BUILD="gcc libc6-dev make autoconf automake pkg-config fuse3 libfuse3-d
 PACKAGES_DEMO="python3 python3-numpy zstd attr proj-data wamerican-insane"
 PACKAGES_TEST="$PACKAGES_DEMO clang valgrind bats timgm6mb-soundfont tzdata xplanet gmt-gshhg-low sqlite3 xxd file psmisc procps
 	acl e2fsprogs mount util-linux util-linux-extra python3-zarr python3-numcodecs python3-joblib python3-netcdf4 rsync libarchive-tools"
+# Programs of docs/RECIPES.md that the long tests alone run.
+PACKAGES_LONG="default-jdk-headless samtools imagemagick"
 # What make bench measures beside spillfs. It leaves out what is not there.
 PACKAGES_BENCH="bindfs btrfs-progs squashfs-tools squashfuse"
 # Node of any origin does (18 or newer); Debian's would not stand beside another.

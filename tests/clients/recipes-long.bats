@@ -7,13 +7,13 @@ setup() {
 	spill_only
 	setup_work
 	mount_store
-	mkdir -p "$WORK/bin" "$WORK/plain/mnt/scratch"
+	mkdir -p "$WORK/bin" "$WORK/plain/mnt/scratch" "$WORK/durable/mnt" "$MNT/buckets/d" "$MNT/columns/d"
 	# On the plain side there is no spillctl: a private TMPDIR is made and removed by hand.
 	cat >"$WORK/bin/spillctl" <<-'EOF'
 		#!/bin/bash
 		shift 3
 		export TMPDIR=$(mktemp -d "$PWD/mnt/scratch/XXXXXX")
-		SQLITE_TMPDIR=$TMPDIR "$@"
+		SQLITE_TMPDIR=$TMPDIR MAGICK_TEMPORARY_PATH=$TMPDIR "$@"
 		code=$?
 		rm -r "$TMPDIR"
 		exit $code
@@ -44,6 +44,13 @@ run_recipe() {
 # run_plain NAME: the same beside it.
 run_plain() {
 	(cd "$WORK/plain" && PATH=$WORK/bin:$PATH bash -e <(recipe "$1") 3>&-)
+}
+
+# run_durable NAME FOLDER: the same in a directory of that folder, in which nothing is left either.
+run_durable() {
+	ln -s "$MNT/$2/d" "$WORK/durable/mnt/scratch"
+	(cd "$WORK/durable" && PATH=$WORK/bin:$PATH bash -e <(recipe "$1") 3>&-)
+	eq "$(ls -A "$MNT/$2/d")" ""
 }
 
 # spilled KIND MIB BEFORE: so much has gone there since, and nothing stays there.
@@ -141,6 +148,60 @@ stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w sto
 	run_recipe "NumPy memmap"
 	eq "$(cat "$WORK/answer.txt")" "0 3999999 7999998000000"
 	spilled column 30 "$before"
+}
+
+@test "Java: temporary files with maps" {
+	local before
+	command -v java >/dev/null && command -v javac >/dev/null || missing "no Java compiler (Debian: default-jdk-headless)"
+	before=$(bytes column)
+	run_recipe Java
+	spilled column 30 "$before"
+	run_plain Java
+	before=$(bytes column)
+	run_durable Java columns
+	[ "$(bytes column)" -ge $((before + 30 * 1048576)) ]
+	[ "$(cat "$WORK/answer.txt")" -gt 0 ]
+	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
+}
+
+@test "samtools sort" {
+	local before
+	command -v samtools >/dev/null || missing "no samtools (Debian: samtools)"
+	"$PYTHON" - >"$WORK/reads.sam" <<-'EOF'
+		import random
+		r = random.Random(5)
+		print("@HD\tVN:1.6\tSO:unsorted\n@SQ\tSN:chr1\tLN:100000000")
+		for i in range(120000):
+		    print("r%d\t0\tchr1\t%d\t60\t100M\t*\t0\t0\t%s\t%s" % (i, r.randrange(1, 90000000), "".join(r.choices("ACGT", k=100)), "I" * 100))
+	EOF
+	cp "$WORK/reads.sam" "$WORK/plain"
+	cp "$WORK/reads.sam" "$WORK/durable"
+	before=$(bytes bucket)
+	run_recipe "samtools sort"
+	spilled bucket 4 "$before"
+	run_plain "samtools sort"
+	before=$(bytes bucket)
+	run_durable "samtools sort" buckets
+	[ "$(bytes bucket)" -ge $((before + 4 * 1048576)) ]
+	eq "$(samtools view "$WORK/sorted.bam" | wc -l)" 120000
+	cmp "$WORK/sorted.bam" "$WORK/plain/sorted.bam"
+	cmp "$WORK/sorted.bam" "$WORK/durable/sorted.bam"
+}
+
+@test "ImageMagick: its disk cache" {
+	local before
+	ls /usr/bin/convert-im* >/dev/null 2>&1 || missing "no ImageMagick (Debian: imagemagick)"
+	before=$(bytes bucket)
+	run_recipe ImageMagick
+	spilled bucket 20 "$before"
+	run_plain ImageMagick
+	before=$(bytes bucket)
+	run_durable ImageMagick buckets
+	[ "$(bytes bucket)" -ge $((before + 20 * 1048576)) ]
+	eq "$(wc -c <"$WORK/answer.txt")" 65
+	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
 }
 
 @test "every recipe has a test" {
