@@ -89,6 +89,12 @@ void confine_privileges(void)
 		log_warn("capabilities that are not needed are kept: %s", strerror(-err));
 }
 
+void confine_wholly(void)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	set_capabilities(0, 0);
+}
+
 #ifdef HAVE_SECCOMP
 
 /* Those that this machine or this libseccomp has not are left out. */

@@ -9,6 +9,9 @@
  * daemon that unmounts without fusermount3 also never gains privilege by a program again. */
 void confine_privileges(void);
 
+/* Gives up all capabilities, and to gain any: for a process that only watches. */
+void confine_wholly(void);
+
 /* Has the kernel refuse, with EPERM, system calls that a serving daemon never makes, to all threads. Does nothing where fusermount3
  * has to run for unmounting. Call it when the mount serves. */
 void confine_calls(void);

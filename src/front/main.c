@@ -3,7 +3,7 @@
  *
  * Invariants:
  * 1. The store's directory is opened before anything is mounted: the mount may cover it.
- * 2. Threads start only after the fork, and the fork comes after every check that needs no store.
+ * 2. Threads start only after the forks, of the daemon and of its warden, which come after every check that needs no store.
  *    Privileges that serving does not need are given up between the two.
  * 3. Everything is closed in the reverse order of its opening: mount, front, tree, store; a failure is an exit code.
  */
@@ -25,6 +25,7 @@
 #include "front/mount.h"
 #include "front/options.h"
 #include "front/stop.h"
+#include "front/warden.h"
 #include "io/io.h"
 #include "spillfs.h"
 #include "store/meta.h"
@@ -50,6 +51,7 @@
 struct program {
 	struct options options;
 	struct daemon daemon;
+	struct warden warden;
 	struct mount mount;
 	char *store_path;
 	int store_fd; /* -1 once store_open has it */
@@ -297,13 +299,22 @@ static void gather_more(struct program *p)
 		log_debug("the kernel holds little back of what is written: %s", strerror(-err));
 }
 
+/* Without it the mount serves as well. */
+static void has_warden(struct program *p, int err)
+{
+	if (!err)
+		return;
+	log_warn("no warden: programs that use the mount may hang if the daemon is killed: %s", strerror(-err));
+	warden_end(&p->warden);
+}
+
 /* From the fork to a mount that serves. */
 static int start(struct program *p)
 {
 	char why[512];
 	int code, err;
 
-	err = stop_new(&p->stop);
+	err = stop_new(&p->warden, &p->stop);
 	if (err < 0)
 		return daemon_fail(&p->daemon, EXIT_IO, "cannot start a thread: %s", strerror(-err));
 	code = open_trees(p);
@@ -313,6 +324,8 @@ static int start(struct program *p)
 		return code;
 	if (mount_attach(&p->mount, front_session(p->front), why, sizeof(why)) < 0)
 		return daemon_fail(&p->daemon, EXIT_FUSE, "%s", why);
+	if (p->warden.pid)
+		has_warden(p, p->mount.id < 0 ? -ENOENT : warden_arm(&p->warden, p->mount.dev));
 	err = front_handshake(p->front);
 	if (!err)
 		err = serve_first(front_session(p->front));
@@ -383,6 +396,7 @@ static int finish(struct program *p)
 		close(p->scratch_fd);
 	free(p->store_path);
 	free(p->mount.path);
+	warden_end(&p->warden);
 	return err < 0 ? EXIT_IO : EXIT_OK;
 }
 
@@ -403,6 +417,7 @@ static int run(struct program *p)
 		 p->options.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	mount_init_log();
 	confine_privileges();
+	has_warden(p, warden_start(&p->warden));
 	code = start(p);
 	if (code != EXIT_OK) {
 		finish(p);

@@ -2,7 +2,7 @@
  * The signal thread.
  *
  * Invariants:
- * 1. The three signals are blocked in every thread; only this one takes them, by sigwaitinfo, so
+ * 1. The four signals are blocked in every thread; only this one takes them, by sigwaitinfo, so
  *    that it may lock, log and wait.
  * 2. A detach never closes the session's descriptor: open files go on being served.
  * 3. The kernel writes back what it holds while the loop still serves, and is told nothing once the loop is to end.
@@ -23,6 +23,7 @@
 #include "front/daemon.h"
 #include "front/front.h"
 #include "front/mount.h"
+#include "front/warden.h"
 #include "tree/tree.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -36,6 +37,7 @@ struct stop {
 	pthread_t thread, loop;
 	sigset_t signals;
 	atomic_int stage;
+	struct warden *warden;
 	struct tree *tree;
 	struct front *front;
 	struct mount *mount;
@@ -88,7 +90,9 @@ static void *stop_main(void *arg)
 
 		if (stage == OVER)
 			return NULL;
-		if (sig < 0)
+		if (sig == SIGCHLD && stage == SERVING)
+			warden_look(s->warden);
+		if (sig < 0 || sig == SIGCHLD)
 			continue;
 		if (stage == STARTING) {
 			die_by(sig);
@@ -107,9 +111,9 @@ static void *stop_main(void *arg)
 	}
 }
 
-int stop_new(struct stop **out)
+int stop_new(struct warden *w, struct stop **out)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
 	struct sigaction wake = { .sa_handler = wake_only }, old;
 	struct stop *s = calloc(1, sizeof(*s));
 	int err;
@@ -124,6 +128,7 @@ int stop_new(struct stop **out)
 			continue;
 		sigaddset(&s->signals, signals[i]);
 	}
+	s->warden = w;
 	s->loop = pthread_self();
 	atomic_init(&s->stage, STARTING);
 	pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
@@ -142,6 +147,7 @@ void stop_arm(struct stop *s, struct tree *tree, struct front *f, struct mount *
 	s->front = f;
 	s->mount = m;
 	atomic_store(&s->stage, SERVING);
+	pthread_kill(s->thread, SIGCHLD); /* it may have ended before */
 }
 
 void stop_free(struct stop *s)
