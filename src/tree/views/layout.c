@@ -11,6 +11,7 @@
 
 #include "array/layered/pin.h"
 #include "array/runs.h"
+#include "store/store.h"
 #include "tree/views/inside.h"
 
 /* Facts. */
@@ -187,7 +188,8 @@ static int lay_one(struct view *v, struct inode *i, const struct view_node *n, c
 	const struct view_key *key = &n->key;
 	char column[META_NAME_MAX + 1];
 	struct view_input in = { .name = column, .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape,
-				 .count = facts->count, .source = source, .filter = facts->filter };
+				 .count = facts->count, .source = source, .filter = facts->filter,
+				 .fixed = i->realm->fixed && !i->tree->store->config.follow };
 
 	column_name(n, column);
 	if (key->role == VIEW_RUN)
@@ -250,7 +252,7 @@ static int lay_table(struct view *v, const struct view_node *n, const struct vie
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
 		}
-		in[done] = (struct view_input){ c->v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, FILTER_NONE };
+		in[done] = (struct view_input){ c->v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, FILTER_NONE, false };
 		if (!err && facts.count != in[0].count)
 			err = -ESTALE;
 	}
@@ -326,7 +328,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 		err = view_new(&v);
 	if (err)
 		return err;
-	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.filter };
+	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.filter, false };
 	err = add_source(v, source, LAY_BLOCKS, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);
