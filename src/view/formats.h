@@ -1,6 +1,6 @@
 /*
  * The formats: each lays out one file of a view (view/view.h). Pure but for what they read from the sources' block maps:
- * no data is read. Errors are view_end's, and those named here.
+ * no data is read, but for a chunk of Zarr that is compressed again. Errors are view_end's, and those named here.
  *
  * Sources of the formats: npy: NumPy's NEP 1 and lib/format; zarr: the Zarr specifications v2 and v3; parquet:
  * parquet-format's parquet.thrift and Encodings.md; arrow: the columnar format's Message.fbs, Schema.fbs, File.fbs;

@@ -2,7 +2,7 @@
  * Ranges of a source as zstd frames, and what the store knows of ranges without reading them.
  *
  * Invariants:
- *  1. The length of a frame follows from block maps alone.
+ *  1. The length of a frame that is planned follows from block maps alone.
  *  2. Frames made here have a content size and a window of 128 KiB, and no checksum (it would need the data).
  */
 #include <assert.h>
@@ -15,6 +15,7 @@
 #include "array/summaries.h"
 #include "view/deltas.h"
 #include "view/inside.h"
+#include "view/recoded.h"
 
 #define RANGE_SAVES_PART 4     /* encoding takes time: the least part of its bytes that a range must save */
 #define BLOCK_MAX (128u << 10) /* RFC 8878 */
@@ -217,6 +218,20 @@ void view_put_frame(struct view *v, const struct view_frame *f)
 		put_block_head(v, len, BLOCK_RAW, at + len == f->decoded_bytes);
 		put_content(v, f, at, len);
 	}
+}
+
+bool view_put_recoded(struct view *v, const struct view_frame *f)
+{
+	struct array *a = layered_source(v, f->source);
+	uint32_t bs = view_source_block_bytes(v, f->source);
+	struct recoded r;
+
+	if (f->how != VIEW_FRAME_RAW || !a || f->off % bs || f->len != bs || f->decoded_bytes != bs || f->filter & FILTER_PACK ||
+	    !recoded_get(a, f->off / bs, f->filter, f->elem_bytes, &r))
+		return false;
+	view_put(v, r.frame, r.len_bytes);
+	recoded_put(&r);
+	return true;
 }
 
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off)

@@ -101,6 +101,8 @@ void view_weigh_filters(const struct view *v, unsigned source, uint32_t elem_byt
 /* A frame of zeros, from no source. */
 void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);
+/* The same of a frame that is planned RAW, compressed again if that is cheap (view/recoded.h). This reads the source. False: nothing is put. */
+bool view_put_recoded(struct view *v, const struct view_frame *f);
 /* The number of bytes from the start of a block on of which nothing is stored. */
 uint64_t view_hole_bytes(const struct view *v, unsigned source, uint64_t off);
 

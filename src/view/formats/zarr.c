@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. Metadata and chunks follow from the shape and the block maps alone, by the same functions, so that they agree as
- *     long as the source is the same.
+ *     long as the source is the same. A chunk whose block is stored otherwise is compressed again when it is laid out.
  *  2. A chunk is a contiguous range of the source, behind its end zeros: all chunks decode to the same size. Where the
  *     source's blocks are whole rows, a chunk is one block, and its frame the stored one.
  *  3. All chunks have gone through the same filter, by the array's type and settings alone: metadata that a reader has read stay
@@ -320,7 +320,8 @@ int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
 	if (g.frames) {
 		view_plan_frame(v, &(struct view_range){ in->source, 1u << g.filter, off, len, full, in->dtype->bytes, SUMMARY_NONE }, &f);
-		view_put_frame(v, &f);
+		if (!view_put_recoded(v, &f))
+			view_put_frame(v, &f);
 	} else {
 		view_put_data(v, in->source, off, len);
 		view_put_zeros(v, full - len);
