@@ -373,8 +373,11 @@ static int fold_leftover(struct meta *m)
 {
 	int err = fold_wal_locked(m);
 
-	look_at_file(m);
-	return err_is_full(err) ? 0 : err;
+	if (err_is_full(err)) {
+		look_at_file(m);
+		err = 0;
+	}
+	return err;
 }
 
 int meta_open(struct io_dir *dir, struct meta **out)
