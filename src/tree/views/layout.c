@@ -14,12 +14,6 @@
 #include "store/store.h"
 #include "tree/views/inside.h"
 
-/* Facts. */
-
-/* Columns of a table. */
-
-/* Versions. */
-
 /* Sources. */
 
 static void let_go_pin(struct view_source *s)
