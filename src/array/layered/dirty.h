@@ -26,6 +26,8 @@ struct store;
 /* A pack holds at most this many decoded bytes, of blocks no longer than the second. */
 #define DIRTY_PACK_BYTES (256u << 10)
 #define DIRTY_PACK_BLOCK_MAX (64u << 10)
+/* A frame that does not compress is longer than its block, and one of a pack begins aligned: by this at most. */
+#define DIRTY_FRAME_BYTES 32u
 
 struct dirty_block {
 	struct work work;
@@ -84,6 +86,12 @@ int dirty_flush_array(struct dirty *d, struct array *a);
 int dirty_flush_all(struct dirty *d);
 /* Has the array dirty or flushing blocks? */
 bool dirty_has(struct array *a);
+
+/* What a dirty block counts as until its frame is stored, which is never more: noise as it is, and the frame around it. */
+static inline uint64_t dirty_share(uint32_t bytes)
+{
+	return bytes ? bytes + DIRTY_FRAME_BYTES : 0;
+}
 
 /* Where the next block of a pack may begin: aligned for any element. */
 static inline uint32_t dirty_pack_align(uint32_t bytes)

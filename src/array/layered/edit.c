@@ -75,7 +75,7 @@ static int make_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool wh
 		err = layered_note_change_locked(l, block, e);
 		if (!err) {
 			e->dirty = d;
-			atomic_fetch_add(&l->array.stored_bytes, d->len_bytes);
+			atomic_fetch_add(&l->array.stored_bytes, dirty_share(d->len_bytes));
 		}
 		lock_release(&l->lock);
 	}
@@ -106,7 +106,7 @@ static int need_dirty(struct layered *l, uint64_t block, uint32_t bytes, bool wh
 
 static void set_len(struct layered *l, struct dirty_block *d, uint32_t len)
 {
-	atomic_fetch_add(&l->array.stored_bytes, (uint64_t)len - d->len_bytes);
+	atomic_fetch_add(&l->array.stored_bytes, dirty_share(len) - dirty_share(d->len_bytes));
 	d->len_bytes = len;
 }
 
@@ -182,7 +182,7 @@ static int drop_blocks(struct layered *l, uint64_t first, uint64_t count)
 		e = blockmap_find(&l->map, block);
 		if (d) {
 			e->dirty = NULL;
-			atomic_fetch_sub(&l->array.stored_bytes, d->len_bytes);
+			atomic_fetch_sub(&l->array.stored_bytes, dirty_share(d->len_bytes));
 		}
 		if (e->ref.frame_off)
 			err = layered_note_change_locked(l, block, e);

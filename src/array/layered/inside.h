@@ -61,7 +61,7 @@ size_t layered_memory(struct array *a);
 /* Fills the map from the layers of the state, which the array is of; NULL: it is of the present. */
 int layered_replay(struct layered *l, struct state *state);
 /* The length of a block as it is, 0 of zeros; *dirty_out: the same of its dirty block, if it has one. */
-uint32_t layered_block_len(struct layered *l, uint64_t block, uint64_t *dirty_out);
+uint32_t layered_block_len(struct layered *l, uint64_t block, uint32_t *dirty_out);
 /* Changes of the map, with l->lock held. The block's place is about to change (invariant 1 of map.c). */
 int layered_note_change_locked(struct layered *l, uint64_t block, struct blockmap_entry *e);
 void layered_set_ref_locked(struct layered *l, struct blockmap_entry *e, const struct block_ref *ref);

@@ -87,14 +87,14 @@ static uint64_t layered_growth(struct array *a, uint64_t off, uint64_t len, enum
 		return promise_gaps(a, off, end - off, NULL);
 	}
 	for (uint64_t at = off; how == ARRAY_WRITES && at < end; at = (at / bs + 1) * bs) {
-		uint64_t rest = end - at / bs * bs, dirty = 0, now = layered_block_len(layered_of(a), at / bs, &dirty);
-		uint64_t then = rest < bs ? rest : bs;
+		uint64_t rest = end - at / bs * bs;
+		uint32_t dirty = 0, now = layered_block_len(layered_of(a), at / bs, &dirty), then = rest < bs ? (uint32_t)rest : bs;
 
 		if (promise_touches(a, at / bs * bs, bs))
 			continue;
 		if (then < now)
 			then = now;
-		bytes += then > dirty ? then - dirty : 0;
+		bytes += then > dirty ? dirty_share(then) - dirty_share(dirty) : 0;
 	}
 	return bytes;
 }

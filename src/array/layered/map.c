@@ -124,7 +124,7 @@ int layered_replay(struct layered *l, struct state *state)
 	return err;
 }
 
-uint32_t layered_block_len(struct layered *l, uint64_t block, uint64_t *dirty_out)
+uint32_t layered_block_len(struct layered *l, uint64_t block, uint32_t *dirty_out)
 {
 	struct blockmap_entry *e;
 	uint32_t len = 0;
@@ -193,8 +193,9 @@ void layered_flushed(struct layered *l, struct dirty_block *b, const struct bloc
 	e = blockmap_find(&l->map, b->block);
 	assert(e && e->dirty == b);
 	e->dirty = NULL;
-	atomic_fetch_sub(&l->array.stored_bytes, b->len_bytes);
+	/* In this order, because the quotas look without the lock: never less than what is held. */
 	layered_set_ref_locked(l, e, ref);
+	atomic_fetch_sub(&l->array.stored_bytes, dirty_share(b->len_bytes));
 	keep_promise(l, b, ref);
 	lock_release(&l->lock);
 }
