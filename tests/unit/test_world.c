@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "store/classes.h"
 #include "store/commit.h"
@@ -649,4 +650,37 @@ UNIT_TEST(commits_come_by_the_clock_in_use)
 	CHECK(is_again_of(&w, 1));
 	CHECK_OK(world_close(&w));
 	clock_replace(NULL);
+}
+
+static uint64_t inodes_of(struct world *w)
+{
+	struct statvfs st;
+
+	CHECK_OK(tree_statfs(w->tree, META_INO_ROOT, &st));
+	return st.f_files - st.f_ffree;
+}
+
+/* The count that the store keeps, asked before the changes, and the one that it makes when it is opened. */
+UNIT_TEST(world_counts_its_inodes)
+{
+	struct io_dir *disk = world_disk();
+	struct world w;
+	uint64_t before, after;
+
+	world_open(&w, disk, &world_config);
+	before = inodes_of(&w);
+	CHECK_OK(write_round(&w, 1, NSIZES));
+	CHECK_OK(world_make(&w, META_INO_COLUMNS, "dir", S_IFDIR | 0755, &(uint64_t){ 0 }));
+	CHECK_OK(tree_sync(w.tree));
+	CHECK_OK(write_round(&w, 1, NSIZES));
+	CHECK_OK(tree_unlink(w.tree, META_INO_BUCKETS, "r1-0.u8", NULL));
+	CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, "r1-1.u8", NULL));
+	for (int k = 0; k < 3; k++)
+		CHECK_OK(tree_sync(w.tree));
+	after = inodes_of(&w);
+	CHECK_EQ(after, before + CLASSES_N * NSIZES + 1 - 2);
+	CHECK_OK(world_close(&w));
+	world_open(&w, disk, &world_config);
+	CHECK_EQ(inodes_of(&w), after);
+	CHECK_OK(world_close(&w));
 }

@@ -392,6 +392,7 @@ int meta_open(struct io_dir *dir, struct meta **out)
 	m->deferred_tail = &m->deferred;
 	m->wal_pages_max = META_WAL_PAGES_MAX;
 	m->cache_bytes = META_CACHE_BYTES;
+	m->ninodes = -1;
 	err = meta_vfs_open(dir, "meta.db", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &m->vfs, &rc);
 	if (err) {
 		err = rc == SQLITE_OK || err == -EUCLEAN ? err : meta_errno(m, rc);

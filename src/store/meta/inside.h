@@ -29,6 +29,7 @@ struct meta {
 	unsigned statements;          /* since growth_bytes was looked at */
 	bool shrinking_failed;
 	uint64_t base, next_ino; /* meta_number_above */
+	int64_t ninodes;         /* rows; -1: nobody has asked yet */
 };
 
 /* -errno of an SQLite result code; 0 for OK, ROW and DONE. Damage and I/O errors are logged. */

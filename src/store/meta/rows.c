@@ -86,13 +86,34 @@ int meta_inode_load_locked(struct meta *m, uint64_t ino, struct facts *out)
 	return err;
 }
 
+static int row_exists(struct meta *m, enum sql id, uint64_t key, bool *out)
+{
+	sqlite3_stmt *row;
+	int err = meta_query(m, id, &row, "i", (int64_t)key);
+
+	if (err)
+		return err;
+	*out = row != NULL;
+	if (row)
+		meta_done(row);
+	return 0;
+}
+
 int meta_inode_store_locked(struct meta *m, const struct facts *in)
 {
+	bool there = true;
+	int err = m->ninodes < 0 ? 0 : row_exists(m, SQL_INODE_EXISTS, in->ino, &there);
+
+	if (err)
+		return err;
 	meta_inode_reserve_locked(m, in->ino);
-	return meta_run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
-		   (int64_t)in->nlink, (int64_t)in->uid, (int64_t)in->gid, (int64_t)in->rdev,
-		   (int64_t)in->size_bytes, (int64_t)in->stored_bytes, (int64_t)in->file_id,
-		   (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
+	err = meta_run(m, SQL_INODE_PUT, "iiiiiiiiiiiiiii", (int64_t)in->ino, (int64_t)in->kind, (int64_t)in->mode,
+		       (int64_t)in->nlink, (int64_t)in->uid, (int64_t)in->gid, (int64_t)in->rdev,
+		       (int64_t)in->size_bytes, (int64_t)in->stored_bytes, (int64_t)in->file_id,
+		       (int64_t)in->parent, in->atime_ns, in->mtime_ns, in->ctime_ns, in->btime_ns);
+	if (!err && !there)
+		m->ninodes++;
+	return err;
 }
 
 static int make_fixed(struct meta *m, uint64_t ino, enum array_kind kind, uint32_t mode)
@@ -151,34 +172,27 @@ int meta_inode_delete_locked(struct meta *m, uint64_t ino)
 	static const enum sql by_ino[] = { SQL_INODE_DELETE, SQL_BLOBS_DELETE, SQL_XATTRS_DELETE };
 	int err = meta_extents_cut_locked(m, ino, 0, UINT64_MAX);
 
-	for (size_t i = 0; i < sizeof(by_ino) / sizeof(*by_ino) && !err; i++)
+	for (size_t i = 0; i < sizeof(by_ino) / sizeof(*by_ino) && !err; i++) {
 		err = meta_run(m, by_ino[i], "i", (int64_t)ino);
+		if (!err && by_ino[i] == SQL_INODE_DELETE && m->ninodes >= 0)
+			m->ninodes -= sqlite3_changes(m->db);
+	}
 	return err;
 }
 
+/* All rows are counted once, for the first who asks. */
 int meta_inode_count_locked(struct meta *m, uint64_t *out)
 {
 	sqlite3_stmt *row;
-	int err = meta_query(m, SQL_INODE_COUNT, &row, "");
+	int err = m->ninodes < 0 ? meta_query(m, SQL_INODE_COUNT, &row, "") : 0;
 
 	if (err)
 		return err;
-	*out = row ? (uint64_t)sqlite3_column_int64(row, 0) : 0;
-	if (row)
+	if (m->ninodes < 0 && row) {
+		m->ninodes = sqlite3_column_int64(row, 0);
 		meta_done(row);
-	return 0;
-}
-
-static int row_exists(struct meta *m, enum sql id, uint64_t key, bool *out)
-{
-	sqlite3_stmt *row;
-	int err = meta_query(m, id, &row, "i", (int64_t)key);
-
-	if (err)
-		return err;
-	*out = row != NULL;
-	if (row)
-		meta_done(row);
+	}
+	*out = m->ninodes < 0 ? 0 : (uint64_t)m->ninodes;
 	return 0;
 }
 

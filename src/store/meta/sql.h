@@ -55,6 +55,7 @@
 	X(SQL_INODE_KIND, "SELECT " SQL_INODE_COLUMNS " FROM inodes WHERE kind=? AND nlink>0 AND ino>? ORDER BY ino") \
 	X(SQL_INODE_CUT, "SELECT " SQL_INODE_COLUMNS " FROM inodes i WHERE nlink>0 AND ino>? AND" \
 	  " EXISTS(SELECT 1 FROM extents e WHERE e.ino=i.ino AND e.off>=i.size) ORDER BY ino") \
+	X(SQL_INODE_EXISTS, "SELECT 1 FROM inodes WHERE ino=?") \
 	X(SQL_INODE_COUNT, "SELECT count(*) FROM inodes") \
 	X(SQL_INODE_MAX, "SELECT max(ino) FROM inodes") \
 	X(SQL_COLUMN_EXISTS, "SELECT 1 FROM inodes WHERE file=? AND file > 0") \
