@@ -87,7 +87,7 @@ int dirty_flush_all(struct dirty *d);
 /* Has the array dirty or flushing blocks? */
 bool dirty_has(struct array *a);
 
-/* What a dirty block counts as until its frame is stored, which is never more: noise as it is, and the frame around it. */
+/* A dirty block counts as this until its frame is stored, which is never more: noise as it is, and the frame around it. */
 static inline uint64_t dirty_share(uint32_t bytes)
 {
 	return bytes ? bytes + DIRTY_FRAME_BYTES : 0;
