@@ -59,6 +59,36 @@ filled() {
 	diff "$WORK/before" "$WORK/after"
 }
 
+# Each array as tests/lib/golden_records.py makes it.
+records() {
+	local name size dtype
+	while read -r name size dtype; do
+		eq "$(xattr "$MNT/layers/$name" dtype)" "$dtype"
+		[ "$size" -eq 0 ] || eq "$(xattr "$MNT/layers/$name" block_size)" "$size"
+		cmp "$WORK/$name" "$MNT/layers/$name"
+	done <"$WORK/arrays"
+}
+
+@test "the golden store of records: columns, leads, rests and repeats are read by all that reads" {
+	rm -r "$STORE"
+	cp -r --no-preserve=mode "$TOP/tests/golden/records" "$STORE"
+	clean
+	py golden_records "$WORK" >"$WORK/arrays"
+	for name in trades lead small mixed wide; do "$TOP/contrib/spillfs-read" "$STORE" $name | cmp - "$WORK/$name"; done
+	mount_store
+	records
+	"$SPILLCTL" stats "$MNT/layers/lead" | grep -q 'record(scale+delta+pack:8, delta+pack:8, delta+pack:4, pack:1)'
+	"$SPILLCTL" stats "$MNT/layers/wide" | grep -q 'record(100x delta+zigzag+shuffle:2)'
+	printf x >>"$MNT/layers/trades"
+	umount_store
+	rm "$STORE"/meta.db*
+	"$SPILLCTL" rebuild "$STORE" >&2
+	clean
+	mount_again
+	truncate -s -1 "$MNT/layers/trades"
+	records
+}
+
 @test "a newer format, and one that was never released, are refused by name, and nothing is changed" {
 	local format before
 	STORE_DAMAGED=1

@@ -47,10 +47,13 @@ static void round_trip(const uint8_t *data, size_t size, enum summary_type type,
 static void undo(const uint8_t *data, size_t size)
 {
 	size_t n = size - HEAD;
-	uint8_t *in = fuzz_copy(data + HEAD, n), *out = malloc(n);
+	uint8_t *in = fuzz_copy(data + HEAD, n), *out = malloc(n), *planes = malloc(record_planes_bytes(RECORD_COLUMNS_MAX, n));
+	const struct record record = fields_of(data);
 
-	CHECK(out);
+	CHECK(out && planes);
 	filter_undo(data[0], data[1], in, n, out);
+	record_undo(&record, in, n, planes, out);
+	free(planes);
 	free(in);
 	free(out);
 }
