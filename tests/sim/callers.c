@@ -209,12 +209,15 @@ static int do_unsnapshot(struct tree *t, const struct op *o)
 {
 	unsigned n = nsnapshots[o->caller] ? o->tag % nsnapshots[o->caller] : 0;
 	char path[PATH_BYTES];
+	int err;
 
 	if (!nsnapshots[o->caller] || removed[o->caller][n])
 		return 0;
 	removed[o->caller][n] = true;
 	snapshot_path(o->caller, n, "", path);
-	return client_rmdir(t, path);
+	err = client_rmdir(t, path);
+	removed[o->caller][n] = !err_is_passing(err);
+	return err;
 }
 
 static int check_past(struct tree *t, unsigned caller, unsigned n)
@@ -467,7 +470,8 @@ static bool may_fail(const struct script *s, const struct op *o, int err)
 	return err == s->fault.err || (s->space_bytes && err == -ENOSPC);
 }
 
-static int perform(const struct caller *c, const struct op *o)
+/* 0, or how it failed, as it may. */
+static int attempt(const struct caller *c, const struct op *o)
 {
 	int want = model_start(o), err = do_op(c->tree, o);
 
@@ -487,6 +491,49 @@ static int perform(const struct caller *c, const struct op *o)
 	else
 		sim_counts->shorts++;
 	return err;
+}
+
+/* Deletes what else the caller has; false: snapshots may need it, or it is not alone, so that others may take the space. */
+static bool make_space(const struct caller *c, const struct op *o)
+{
+	if (c->script->ncallers > 1 || c->script->fault.nth || nsnapshots[c->number])
+		return false;
+	sim_fill(0);
+	client_let_go(held[c->number]);
+	held[c->number] = NULL;
+	for (unsigned slot = 0; slot < SLOTS; slot++) {
+		struct op unlink = { .kind = OP_UNLINK, .caller = c->number, .slot = slot };
+
+		if (slot != o->slot && slot != o->to && model_file(c->number, slot) && attempt(c, &unlink))
+			sim_fail("slot %u of caller %u cannot be deleted to make space", slot, c->number);
+	}
+	return true;
+}
+
+/* What found no space succeeds as soon as there is some: because files were deleted, or others have given it back. */
+static void succeed(const struct caller *c, const struct op *o)
+{
+	unsigned tries = c->script->fault.nth ? SCRIPT_SHORT_TIMES + 1 : 1;
+	bool relief = !(o->tag & 1) || !make_space(c, o);
+	int err;
+
+	if (relief)
+		sim_relieve(true);
+	do
+		err = attempt(c, o);
+	while (err && --tries && !ended[c->number]);
+	if (relief)
+		sim_relieve(false);
+	if (err && !ended[c->number])
+		sim_fail("%s of caller %u, slot %u, answered %s when there was space again%s", op_names[o->kind], c->number, o->slot,
+			 strerror(-err), relief ? "" : ", because files were deleted");
+	sim_counts->retried++;
+}
+
+static void perform(const struct caller *c, const struct op *o)
+{
+	if (err_is_full(attempt(c, o)) && !ended[c->number] && !script_breaks(c->script))
+		succeed(c, o);
 }
 
 static void *call(void *arg)

@@ -161,9 +161,9 @@ int main(int argc, char **argv)
 	sim_counts = mmap(NULL, sizeof(*sim_counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	good = all(&o);
 	took = sim_now_s() - begin;
-	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu operations failed and the caller went on, %llu flips, %llu comparisons, %llu checks by spillctl\n",
+	printf("%llu runs, %llu operations (%.0f a second), %llu cuts, %llu of them again while recovering, %llu faults, %llu operations failed and the caller went on, %llu of them succeeded when there was space again, %llu flips, %llu comparisons, %llu checks by spillctl\n",
 	       (unsigned long long)sim_counts->runs, (unsigned long long)sim_counts->operations, (double)sim_counts->operations / took,
-	       (unsigned long long)sim_counts->cuts, (unsigned long long)sim_counts->recuts, (unsigned long long)sim_counts->faults, (unsigned long long)sim_counts->shorts,
+	       (unsigned long long)sim_counts->cuts, (unsigned long long)sim_counts->recuts, (unsigned long long)sim_counts->faults, (unsigned long long)sim_counts->shorts, (unsigned long long)sim_counts->retried,
 	       (unsigned long long)sim_counts->flips, (unsigned long long)sim_counts->checks, (unsigned long long)sim_counts->probes);
 	printf("%llu passed, %llu failed\n", (unsigned long long)(sim_counts->runs - sim_counts->failures),
 	       (unsigned long long)sim_counts->failures);

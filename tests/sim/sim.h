@@ -11,7 +11,7 @@
 
 /* Counts over all processes of the simulation. */
 struct sim_counts {
-	uint64_t runs, operations, cuts, recuts, faults, shorts, flips, checks, probes, failures;
+	uint64_t runs, operations, cuts, recuts, faults, shorts, retried, flips, checks, probes, failures;
 };
 extern struct sim_counts *sim_counts;
 
@@ -22,6 +22,8 @@ _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2
 void sim_follow(void);
 /* Others take the space of the disk, but for what `tag` tells, if that is odd; else they give it back. */
 void sim_fill(uint32_t tag);
+/* The disk is larger, for an operation that found no space; as often off as on. Meanwhile others take nothing. */
+void sim_relieve(bool on);
 /* Seconds of the true clock. */
 double sim_now_s(void);
 /* Longer than any run takes, on a busy machine, too. */

@@ -43,6 +43,7 @@
 #define FOLLOW_TRIES 5u
 #define FILLER "others" /* a file that is not the store's */
 #define MUCH_SPACE ((uint64_t)1 << 40)
+#define RELIEF_BYTES ((uint64_t)16 << 20)
 
 struct sim_counts *sim_counts;
 
@@ -59,6 +60,7 @@ static struct {
 	unsigned depth;  /* cuts so far */
 	uint64_t recut_at;
 	bool wrote_after; /* try_out has, durably */
+	unsigned nrelieved;
 	FILE *said; /* what is wrong goes here, and the store's log to stderr, which SIM_LOG shows; NULL: nowhere */
 	char where[160];
 } s;
@@ -250,7 +252,7 @@ void sim_fill(uint32_t tag)
 	uint64_t total, avail, left = (uint64_t)(tag / 2 % 1024) * 4096;
 	struct io *f;
 
-	if (!s.script.space_bytes || io_open(s.disk, FILLER, IO_CREATE, &f))
+	if (!s.script.space_bytes || s.nrelieved || io_open(s.disk, FILLER, IO_CREATE, &f))
 		return;
 	if (io_truncate(f, 0) || io_space(s.disk, &total, &avail))
 		sim_fail("io/mem");
@@ -259,6 +261,13 @@ void sim_fill(uint32_t tag)
 	io_close(f);
 	if (!(tag & 1))
 		io_unlink(s.disk, FILLER);
+}
+
+void sim_relieve(bool on)
+{
+	s.nrelieved += on ? 1 : -1u;
+	if (s.script.space_bytes)
+		io_mem_set_space(s.disk, s.script.space_bytes + (s.nrelieved ? RELIEF_BYTES : 0));
 }
 
 /* ---- cuts ---- */
@@ -312,11 +321,15 @@ static void try_out(struct mount *m)
 static void recover(void)
 {
 	uint64_t seed = sim_random(&s.random);
-	struct disk_fault fault = { (enum disk_call)(seed % DISK_NCALLS), (seed >> 8) % 20 + 1, 1, -EIO, false };
+	static const int errors[] = { -EIO, -EIO, -EMFILE, -ENOMEM, -EINTR };
+	struct disk_fault fault = { (enum disk_call)(seed % DISK_NCALLS), (seed >> 8) % 20 + 1, 1, errors[(seed >> 57) % 5], false };
 	const char *why;
 	struct mount m;
 
+	if (fault.call == DISK_SYNC || fault.call == DISK_SYNC_DIR)
+		fault.err = -EIO; /* as io/file.c has it */
 	sched_begin(seed, (seed >> 52) % CALM_OF != 0);
+	s.nrelieved = 0;
 	disk_plan_fault(seed >> 16 & 7 ? NULL : &fault);
 	s.depth++;
 	s.recut_at = s.depth == 1 && (seed >> 20) % RECUT_ONE_IN == 0 ? (seed >> 24) % RECUT_MOST + 1 : 0;
