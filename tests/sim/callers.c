@@ -68,13 +68,78 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 		return find_file(t, path, out);
 	}
 	c = malloc(sizeof(*c) + n + 1);
-	*c = (struct content){ (uint32_t)n, st.st_mode & 07777, note };
+	*c = (struct content){ (uint32_t)n, st.st_mode & 07777, note, st.st_ino, (uint64_t)st.st_blocks };
 	memcpy(c->bytes, p, n);
 	free(p);
 	if ((uint64_t)st.st_size != n)
 		sim_fail("%s: %zu bytes could be read, st_size is %lld", path, n, (long long)st.st_size);
 	*out = c;
 	return 0;
+}
+
+static void quota_dir(unsigned caller, unsigned class, unsigned which, char out[PATH_BYTES])
+{
+	snprintf(out, PATH_BYTES, "%s/c%u%s", class_names[class], caller, which == QUOTA_INNER ? "/d" : "");
+}
+
+static int find_quotas(struct tree *t, unsigned c, struct found *f)
+{
+	char path[PATH_BYTES];
+	int err = 0;
+
+	for (unsigned k = 0; k < CLASSES * QUOTAS && !err; k++) {
+		quota_dir(c, k / QUOTAS, k % QUOTAS, path);
+		err = client_get_quota(t, path, &f->quota[k / QUOTAS][k % QUOTAS]);
+		err = err == -ENOENT ? 0 : err;
+	}
+	return err;
+}
+
+/* nfiles: of which the blocks were rounded up. */
+static void sum(const struct found *f, unsigned class, unsigned which, uint64_t *size, uint64_t *blocks, unsigned *nfiles)
+{
+	struct content *const *file = &f->file[class * 3];
+
+	*size = *blocks = *nfiles = 0;
+
+	for (unsigned k = which == QUOTA_INNER ? 2 : 0; k < 3; k++) {
+		bool again = false;
+
+		for (unsigned j = 0; j < k && file[k]; j++)
+			again |= file[j] && file[j]->ino == file[k]->ino;
+		if (!file[k] || again)
+			continue;
+		*size += file[k]->size_bytes;
+		*blocks += file[k]->blocks;
+		++*nfiles;
+	}
+}
+
+const char *callers_check_quotas(struct tree *t, unsigned ncallers, bool reserves, const struct found found[CALLERS_MAX])
+{
+	static char text[PATH_BYTES + 100];
+	uint64_t used, held, size, blocks;
+	char path[PATH_BYTES];
+	unsigned n;
+
+	for (unsigned k = 0; k < ncallers * CLASSES * QUOTAS; k++) {
+		const struct found *f = &found[k / (CLASSES * QUOTAS)];
+		unsigned class = k / QUOTAS % CLASSES, which = k % QUOTAS;
+
+		if (!f->quota[class][which])
+			continue;
+		quota_dir(k / (CLASSES * QUOTAS), class, which, path);
+		sum(f, class, which, &size, &blocks, &n);
+		if (client_quota_used(t, path, &used, &held))
+			return "a quota is not listed";
+		/* What is reserved is counted besides, and is no block of a file yet. */
+		if (used == size && held + n * 511 >= blocks * 512 && (reserves || held <= blocks * 512))
+			continue;
+		snprintf(text, sizeof(text), "the quota of %s counts %llu bytes in %llu of the store, not %llu in %llu", path, (unsigned long long)used,
+			 (unsigned long long)held, (unsigned long long)size, (unsigned long long)blocks * 512);
+		return text;
+	}
+	return NULL;
 }
 
 int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX])
@@ -91,6 +156,11 @@ int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found f
 			found[c].dir[k] = !err;
 			if (err && err != -ENOENT && !damaged)
 				return err;
+			err = 0;
+		}
+		err = find_quotas(t, c, &found[c]);
+		if (err && damaged) {
+			found[c].quotas_unreadable = true;
 			err = 0;
 		}
 		for (unsigned k = 0; k < SLOTS && !err; k++) {
@@ -136,6 +206,13 @@ struct caller {
 
 /* The file that each caller has open besides. */
 static struct client_held *held[CALLERS_MAX];
+
+static void let_go(unsigned caller)
+{
+	client_let_go(held[caller]);
+	held[caller] = NULL;
+	model_let_go(caller);
+}
 
 /* By caller; of the whole run. */
 static unsigned nsnapshots[CALLERS_MAX];
@@ -322,8 +399,7 @@ static int hold(struct tree *t, const struct op *o, const char *path)
 	char view[PATH_BYTES];
 
 	views_npy_path(path, "", view);
-	client_let_go(held[o->caller]);
-	held[o->caller] = NULL;
+	let_go(o->caller);
 	return client_hold(t, o->tag & 1 ? view : path, &held[o->caller]);
 }
 
@@ -338,6 +414,18 @@ static int do_compact(struct tree *t, const struct op *o)
 		err = tree_compact(t, false, &c);
 	}
 	return err;
+}
+
+static int do_quota(struct tree *t, const struct op *o)
+{
+	char path[PATH_BYTES];
+	uint32_t bytes;
+	unsigned which;
+
+	if (!model_quota_op(o, &which, &bytes))
+		return 0;
+	quota_dir(o->caller, o->slot / 3, which, path);
+	return client_set_quota(t, path, bytes);
 }
 
 static int do_data(struct tree *t, const struct op *o, const char *path)
@@ -424,6 +512,8 @@ static int do_op(struct tree *t, const struct op *o)
 	case OP_FILL:
 		sim_fill(o->tag);
 		return 0;
+	case OP_QUOTA:
+		return do_quota(t, o);
 	case OP_UPLOAD:
 		return upload(t, o, path);
 	case OP_REMOUNT:
@@ -473,17 +563,23 @@ static bool may_fail(const struct script *s, const struct op *o, int err)
 /* 0, or how it failed, as it may. */
 static int attempt(const struct caller *c, const struct op *o)
 {
-	int want = model_start(o), err = do_op(c->tree, o);
+	int may, must, want, err;
+
+	model_quota_due(o, &may, &must);
+	want = model_start(o);
+	err = do_op(c->tree, o);
 
 	log_debug("sim: %s of caller %u, slot %u: %s", op_names[o->kind], c->number, o->slot, strerror(-err));
 	sched_note((uint64_t)err);
 	sched_progress();
 	sim_counts->operations++;
+	if (!want && !err && must)
+		sim_fail("%s of caller %u, slot %u, has passed a quota", op_names[o->kind], c->number, o->slot);
 	if (err == want) {
 		model_end(o, err);
 		return 0;
 	}
-	if (!may_fail(c->script, o, err))
+	if ((want || err != may) && !may_fail(c->script, o, err))
 		sim_fail("%s of caller %u, slot %u, answered %s, not %s", op_names[o->kind], c->number, o->slot, strerror(-err),
 			 strerror(-want));
 	if (!err_is_passing(err) || !look_after(c, o, err))
@@ -499,8 +595,7 @@ static bool make_space(const struct caller *c, const struct op *o)
 	if (c->script->ncallers > 1 || c->script->fault.nth || nsnapshots[c->number])
 		return false;
 	sim_fill(0);
-	client_let_go(held[c->number]);
-	held[c->number] = NULL;
+	let_go(c->number);
 	for (unsigned slot = 0; slot < SLOTS; slot++) {
 		struct op unlink = { .kind = OP_UNLINK, .caller = c->number, .slot = slot };
 
@@ -530,9 +625,25 @@ static void succeed(const struct caller *c, const struct op *o)
 	sim_counts->retried++;
 }
 
+/* The same of quotas, which are taken away. */
+static void succeed_without_quotas(const struct caller *c, const struct op *o)
+{
+	for (unsigned which = 0; which < QUOTAS && !ended[c->number]; which++)
+		attempt(c, &(struct op){ .kind = OP_QUOTA, .caller = c->number, .slot = o->slot, .tag = which });
+	if (!ended[c->number] && attempt(c, o) == -EDQUOT)
+		sim_fail("%s of caller %u, slot %u, finds no space without a quota", op_names[o->kind], c->number, o->slot);
+	sim_counts->retried++;
+}
+
 static void perform(const struct caller *c, const struct op *o)
 {
-	if (err_is_full(attempt(c, o)) && !ended[c->number] && !script_breaks(c->script))
+	int err = attempt(c, o);
+
+	if (ended[c->number] || script_breaks(c->script))
+		return;
+	if (err == -EDQUOT)
+		succeed_without_quotas(c, o);
+	else if (err_is_full(err))
 		succeed(c, o);
 }
 
@@ -545,8 +656,7 @@ static void *call(void *arg)
 		if (s->op[i].caller == c->number)
 			perform(c, &s->op[i]);
 	}
-	client_let_go(held[c->number]);
-	held[c->number] = NULL;
+	let_go(c->number);
 	return NULL;
 }
 

@@ -22,6 +22,9 @@ unsigned callers_run(struct tree *t, const struct script *s, unsigned first);
 bool callers_have_ended(void);
 /* Reads everything that is there of all callers: 0, or the first error. damaged: files may be unreadable. */
 int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX]);
+/* NULL, or which quota does not count what is there (a static text); nothing is open, and nothing waits to be deleted.
+ * reserves: by fallocate, too. */
+const char *callers_check_quotas(struct tree *t, unsigned ncallers, bool reserves, const struct found found[CALLERS_MAX]);
 void found_free(struct found found[CALLERS_MAX]);
 bool found_same(const struct found a[CALLERS_MAX], const struct found b[CALLERS_MAX]);
 /* Snapshots that were answered are there, with what they had. NULL, or what is wrong. */

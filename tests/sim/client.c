@@ -5,10 +5,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "spillfs.h"
 #include "store/meta.h"
+#include "tree/live/quota.h"
 
 #define DEPTH_MAX 8
 #define STEP_BYTES (128u << 10)
@@ -370,6 +373,75 @@ int client_get_note(struct tree *t, const char *path, uint32_t *out)
 	}
 	walk_end(t, &w);
 	return err;
+}
+
+int client_set_quota(struct tree *t, const char *path, uint32_t bytes)
+{
+	char text[16];
+	struct walk w;
+	int err = walk_begin(t, path, false, &w), n = snprintf(text, sizeof(text), "%u", bytes);
+
+	if (err)
+		return err;
+	if (bytes)
+		err = tree_setxattr(t, walk_ino(&w), SPILLFS_XATTR_QUOTA_LOGICAL, text, (size_t)n, 0, &me);
+	else
+		err = tree_removexattr(t, walk_ino(&w), SPILLFS_XATTR_QUOTA_LOGICAL);
+	walk_end(t, &w);
+	return err == -ENODATA ? 0 : err;
+}
+
+int client_get_quota(struct tree *t, const char *path, uint32_t *out)
+{
+	void *value;
+	size_t n;
+	struct walk w;
+	int err = walk_begin(t, path, false, &w);
+
+	if (err)
+		return err;
+	*out = 0;
+	err = tree_getxattr(t, walk_ino(&w), SPILLFS_XATTR_QUOTA_LOGICAL, &value, &n);
+	if (!err) {
+		*out = (uint32_t)strtoul(value, NULL, 10);
+		free(value);
+	}
+	walk_end(t, &w);
+	return err == -ENODATA ? 0 : err;
+}
+
+struct counted {
+	uint64_t dir;
+	struct quota_amount used;
+	bool found;
+};
+
+static int see_quota(void *ctx, uint64_t dir, const struct quota_amount *limit, const struct quota_amount *used)
+{
+	struct counted *c = ctx;
+
+	(void)limit;
+	if (dir == c->dir)
+		*c = (struct counted){ dir, *used, true };
+	return 0;
+}
+
+int client_quota_used(struct tree *t, const char *path, uint64_t *size_out, uint64_t *held_out)
+{
+	struct counted c = { 0 };
+	struct walk w;
+	int err = walk_begin(t, path, false, &w);
+
+	if (err)
+		return err;
+	c.dir = walk_ino(&w);
+	err = quota_walk(t, see_quota, &c);
+	walk_end(t, &w);
+	if (err || !c.found)
+		return err ? err : -ENODATA;
+	*size_out = c.used.size_bytes;
+	*held_out = c.used.held_bytes;
+	return 0;
 }
 
 int client_list(struct tree *t, const char *path, void (*each)(void *ctx, const char *name), void *ctx)

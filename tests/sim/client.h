@@ -36,6 +36,11 @@ int client_fallocate(struct tree *t, const char *path, int mode, uint64_t off, u
 int client_set_note(struct tree *t, const char *path, uint32_t note);
 /* 0: none. */
 int client_get_note(struct tree *t, const char *path, uint32_t *out);
+/* A bound of sizes; 0: none. */
+int client_set_quota(struct tree *t, const char *path, uint32_t bytes);
+int client_get_quota(struct tree *t, const char *path, uint32_t *out);
+/* What counts below it, if it has one (-ENODATA): sizes, and bytes of the store. */
+int client_quota_used(struct tree *t, const char *path, uint64_t *size_out, uint64_t *held_out);
 int client_list(struct tree *t, const char *path, void (*each)(void *ctx, const char *name), void *ctx);
 
 #endif

@@ -22,6 +22,7 @@
 struct names {
 	int file[SLOTS]; /* an index; -1: none */
 	bool dir[CLASSES];
+	uint32_t quota[CLASSES][QUOTAS];
 	uint32_t begun, ended; /* the operation that made it */
 };
 
@@ -39,6 +40,7 @@ struct caller {
 	/* At the start of its fsync: what that promises when it has ended. */
 	unsigned names_then[CALLERS_MAX], *files_then, nfiles_then;
 	struct content *kept[SNAPSHOTS_MAX][3];
+	int held; /* a file that is open, index + 1; 0: none */
 };
 
 static struct {
@@ -98,7 +100,7 @@ static int add_file(unsigned class, uint32_t size_bytes)
 	struct content *c = calloc(1, sizeof(*c) + size_bytes + 1);
 	struct file *f = &m.file[m.nfiles];
 
-	*c = (struct content){ size_bytes, 0644, 0 };
+	*c = (struct content){ size_bytes, 0644, 0, 0, 0 };
 	*f = (struct file){ .class = class, .nended = 1 };
 	add_version(f, c);
 	return (int)m.nfiles++;
@@ -260,6 +262,115 @@ static int start_data(struct file *f, const struct op *o)
 	}
 }
 
+/* ---- quotas ---- */
+
+static bool crosses(unsigned slot, unsigned to)
+{
+	return (slot % 3 == 2) != (to % 3 == 2);
+}
+
+static unsigned count_names(const struct names *n, int file)
+{
+	unsigned k = 0;
+
+	for (unsigned slot = 0; slot < SLOTS; slot++)
+		k += n->file[slot] == file;
+	return k;
+}
+
+bool model_quota_op(const struct op *o, unsigned *which, uint32_t *bytes)
+{
+	const struct caller *c = &m.caller[o->caller];
+	const struct names *now = &c->state[c->nended - 1];
+	const int *file = &now->file[o->slot / 3 * 3];
+
+	*which = o->tag % QUOTAS;
+	*bytes = o->tag / 2 % 4 ? 20000 + o->tag / 8 % 400000 : 0;
+	return *which == QUOTA_OUTER || (now->dir[o->slot / 3] && (file[2] < 0 || (file[2] != file[0] && file[2] != file[1])));
+}
+
+static int start_quota(struct caller *c, const struct op *o)
+{
+	uint32_t bytes;
+	unsigned which;
+
+	if (model_quota_op(o, &which, &bytes))
+		add_names(c)->quota[o->slot / 3][which] = bytes;
+	return 0;
+}
+
+/* -EXDEV: a file that keeps a name outside would count in the quota of the directory, or the other way round. */
+static int check_crossing(const struct names *now, const struct op *o)
+{
+	if (!crosses(o->slot, o->to) || !now->quota[o->slot / 3][QUOTA_INNER])
+		return 0;
+	return o->kind == OP_LINK || (o->kind == OP_RENAME && count_names(now, now->file[o->slot]) > 1) ? -EXDEV : 0;
+}
+
+/* The sizes of the files of a class that count; held: also of one that is open and has no name. */
+static uint64_t used(const struct caller *c, unsigned class, unsigned which, bool held)
+{
+	const struct names *now = &c->state[c->nended - 1];
+	const int *file = &now->file[class * 3];
+	uint64_t sum = 0;
+
+	for (unsigned k = which == QUOTA_INNER ? 2 : 0; k < 3; k++) {
+		bool again = (k > 0 && file[k] == file[0]) || (k > 1 && file[k] == file[1]);
+
+		sum += file[k] < 0 || again ? 0 : newest(&m.file[file[k]])->size_bytes;
+	}
+	if (held && c->held && m.file[c->held - 1].class == class && !count_names(now, c->held - 1))
+		sum += newest(&m.file[c->held - 1])->size_bytes;
+	return sum;
+}
+
+/* The bytes that an operation adds to what counts in that quota. */
+static uint64_t added(const struct names *now, const struct op *o, unsigned which)
+{
+	int file = now->file[o->slot];
+	uint64_t size = file < 0 ? 0 : newest(&m.file[file])->size_bytes, end = 0;
+
+	if (o->kind == OP_RENAME)
+		return which == QUOTA_INNER && crosses(o->slot, o->to) && o->to % 3 == 2 ? size : 0;
+	if (which == QUOTA_INNER && o->slot % 3 != 2)
+		return 0;
+	if (o->kind == OP_UPLOAD)
+		return o->len;
+	if (o->kind == OP_WRITE || o->kind == OP_APPEND)
+		end = (o->kind == OP_WRITE ? o->off : size) + (uint64_t)o->len;
+	else if (o->kind == OP_TRUNCATE)
+		end = o->off;
+	return end > size && (end <= FILE_BYTES_MAX || o->kind == OP_TRUNCATE) ? end - size : 0;
+}
+
+void model_quota_due(const struct op *o, int *may, int *must)
+{
+	const struct caller *c = &m.caller[o->caller];
+	const struct names *now = &c->state[c->nended - 1];
+	unsigned class = o->slot / 3;
+
+	*may = *must = 0;
+	for (unsigned which = 0; which < QUOTAS; which++) {
+		uint64_t more = added(now, o, which), limit = now->quota[class][which], goes = 0;
+
+		if (o->kind == OP_RENAME && now->file[o->to] >= 0)
+			goes = newest(&m.file[now->file[o->to]])->size_bytes;
+		if (!more || !limit)
+			continue;
+		if (used(c, class, which, true) + more > limit)
+			*may = -EDQUOT;
+		if (used(c, class, which, false) + more > limit + goes)
+			*must = -EDQUOT;
+	}
+}
+
+void model_let_go(unsigned caller)
+{
+	m.caller[caller].held = 0;
+}
+
+/* ---- names ---- */
+
 static int start_names(struct caller *c, const struct op *o)
 {
 	const struct names *now = &c->state[c->nended - 1];
@@ -275,6 +386,8 @@ static int start_names(struct caller *c, const struct op *o)
 	/* rename(2) does nothing where both are one file. */
 	if (o->kind == OP_RENAME && now->file[o->to] == file)
 		return 0;
+	if (check_crossing(now, o))
+		return -EXDEV;
 	n = add_names(c);
 	if (o->kind != OP_LINK)
 		n->file[o->slot] = -1;
@@ -287,6 +400,7 @@ static int start_dir(struct caller *c, const struct op *o)
 {
 	unsigned class = o->slot / 3;
 	const struct names *now = &c->state[c->nended - 1];
+	struct names *n;
 
 	if (o->kind == OP_MKDIR && now->dir[class])
 		return -EEXIST;
@@ -294,7 +408,9 @@ static int start_dir(struct caller *c, const struct op *o)
 		return -ENOENT;
 	if (o->kind == OP_RMDIR && now->file[class * 3 + 2] >= 0)
 		return -ENOTEMPTY;
-	add_names(c)->dir[class] = o->kind == OP_MKDIR;
+	n = add_names(c);
+	n->dir[class] = o->kind == OP_MKDIR;
+	n->quota[class][QUOTA_INNER] = 0;
 	return 0;
 }
 
@@ -322,6 +438,8 @@ static int start(struct caller *c, const struct op *o)
 	case OP_MKDIR:
 	case OP_RMDIR:
 		return start_dir(c, o);
+	case OP_QUOTA:
+		return start_quota(c, o);
 	case OP_FSYNC:
 	case OP_SNAPSHOT:
 	case OP_COMMIT:
@@ -373,6 +491,8 @@ void model_end(const struct op *o, int err)
 	f = file_of(o->caller, o->slot);
 	if (f)
 		f->nended = f->nversions;
+	if (f && o->kind == OP_HOLD)
+		c->held = (int)(f - m.file) + 1;
 	if (o->kind == OP_FSYNC || o->kind == OP_COMMIT || o->kind == OP_SNAPSHOT)
 		promise(c);
 }
@@ -432,8 +552,8 @@ const struct content *model_kept(unsigned caller, unsigned snapshot, unsigned sl
 
 /* ---- judging ---- */
 
-enum difference { NOTHING, DIRECTORIES, NAMES, CONTENTS };
-static const char *const differences[] = { NULL, "directories", "names", "bytes, sizes or facts of a file" };
+enum difference { NOTHING, DIRECTORIES, QUOTAS_SET, NAMES, CONTENTS };
+static const char *const differences[] = { NULL, "directories", "quotas", "names", "bytes, sizes or facts of a file" };
 
 static enum difference compare(const struct names *n, const struct found *f, bool past)
 {
@@ -443,6 +563,8 @@ static enum difference compare(const struct names *n, const struct found *f, boo
 		if (n->dir[k] != f->dir[k])
 			return DIRECTORIES;
 	}
+	if (!past && !f->quotas_unreadable && memcmp(n->quota, f->quota, sizeof(n->quota)))
+		return QUOTAS_SET;
 	for (unsigned k = first * 3; k < SLOTS; k++) {
 		if (!f->unreadable[k] && (n->file[k] >= 0) != (f->file[k] != NULL))
 			return NAMES;

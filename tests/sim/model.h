@@ -19,11 +19,24 @@ struct content {
 	uint32_t size_bytes;
 	unsigned mode;
 	uint32_t note; /* an extended attribute; 0: none */
+	/* Of what is found: names of one file have the same number. */
+	uint64_t ino, blocks;
 	unsigned char bytes[];
 };
 
 /* The same bytes. */
 bool content_same(const struct content *a, const struct content *b);
+
+/* Quotas of sizes: of a caller's directory of a class, and of the one in it. */
+enum { QUOTA_OUTER, QUOTA_INNER, QUOTAS };
+/* What an operation sets: which directory's, to how many bytes; 0: none. false: it changes nothing, because the directory is not there, or
+ * a file would have names on both sides. */
+bool model_quota_op(const struct op *o, unsigned *which, uint32_t *bytes);
+/* What an operation that model_start would let succeed may get because of them, and has to: -EDQUOT or 0. They differ where a file that is
+ * open or replaced is counted, or not any more. */
+void model_quota_due(const struct op *o, int *may, int *must);
+/* The caller has let go of the file that it has had open. */
+void model_let_go(unsigned caller);
 
 /* Once in a process. is_short: some writes find no space, and then a new name can be durable before what was written under it, and a part
  * of a write before the rest. */
@@ -54,6 +67,8 @@ struct found {
 	bool dir[CLASSES];
 	struct content *file[SLOTS];
 	bool unreadable[SLOTS]; /* an error says that it is damaged */
+	uint32_t quota[CLASSES][QUOTAS];
+	bool quotas_unreadable;
 };
 /* Compares all callers: NULL, or what is wrong (a static text). past: what a follower shows of layers/, which is a state of any time. */
 const char *model_judge(const struct found *f, bool past);

@@ -13,7 +13,7 @@
 const char *const op_names[OP_NKINDS] = {
 	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
 	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "hold", "view", "upload", "commit", "compact", "follow", "sleep",
-	"fill", "remount",
+	"fill", "quota", "remount",
 };
 
 #define BLOCK_BYTES 131072u /* of a layered array */
@@ -52,6 +52,9 @@ static const struct mix {
 	{ .class = CLASSES, .large = true, .full = true, .more = { [OP_FILL] = 150, [OP_APPEND] = 200, [OP_FSYNC] = 100, [OP_SNAPSHOT] = 30 } },
 	/* Blocks that find no space when they are flushed. */
 	{ .class = 2, .few = true, .large = true, .fails = true, .more = { [OP_WRITE] = 300, [OP_FSYNC] = 150, [OP_READ] = 200 } },
+	/* Quotas, over writes, cuts, uploads, and renames and links across them. */
+	{ .class = CLASSES, .few = true, .more = { [OP_QUOTA] = 120, [OP_WRITE] = 150, [OP_APPEND] = 150, [OP_TRUNCATE] = 150, [OP_RENAME] = 200, [OP_LINK] = 60,
+		[OP_MKDIR] = 80, [OP_UPLOAD] = 60, [OP_UNLINK] = 80, [OP_HOLD] = 30, [OP_FSYNC] = 60, [OP_SNAPSHOT] = 20, [OP_REMOUNT] = 30 } },
 	/* Names. */
 	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60,
 		[OP_REMOUNT] = 60 } },
@@ -168,6 +171,15 @@ bool script_is_short(const struct script *s)
 bool script_lacks_space(const struct script *s)
 {
 	return !script_breaks(s) && (s->space_bytes || (s->fault.nth && s->fault.err == -ENOSPC));
+}
+
+bool script_has(const struct script *s, enum op_kind kind)
+{
+	for (unsigned i = 0; i < s->nops; i++) {
+		if (s->op[i].kind == kind)
+			return true;
+	}
+	return false;
 }
 
 void script_draw(struct script *s, uint64_t seed)

@@ -157,8 +157,8 @@ static void must_mount(struct mount *m, const char *when)
 		sim_fail("the store cannot be opened %s: %s", when, strerror(-err));
 }
 
-/* Everything that is there is as the model has it. A want that is not over yet fails a few calls more. */
-static void judge(struct mount *m, const char *when)
+/* Everything that is there is as the model has it. fresh: nothing was done since the mount. A want that is not over yet fails a few calls more. */
+static void judge(struct mount *m, const char *when, bool fresh)
 {
 	static struct found found[CALLERS_MAX];
 	unsigned tries = 0;
@@ -176,6 +176,8 @@ static void judge(struct mount *m, const char *when)
 	why = model_judge(found, false);
 	if (!why)
 		why = callers_check_kept(m->tree, s.script.ncallers);
+	if (!why && fresh)
+		why = callers_check_quotas(m->tree, s.script.ncallers, script_has(&s.script, OP_RESERVE), found);
 	if (why)
 		sim_fail("%s: %s", when, why);
 	found_free(found);
@@ -348,12 +350,12 @@ static void recover(void)
 		disk_plan_fault(NULL);
 	}
 	must_mount(&m, "after a cut");
-	judge(&m, "after a cut");
+	judge(&m, "after a cut", true);
 	if (s.wrote_after)
 		check_after(&m);
 	if (s.depth > 1 || (seed >> 54) % TRY_ONE_IN == 0) {
 		try_out(&m);
-		judge(&m, "after a cut and a life");
+		judge(&m, "after a cut and a life", true);
 	}
 	unmount_store(&m);
 	if ((seed >> 48) % PROBE_ONE_IN == 0)
@@ -432,7 +434,7 @@ static bool live(struct mount *m)
 	for (unsigned i = 0; i < sc->nops;) {
 		i = callers_run(m->tree, sc, i);
 		if (!script_breaks(sc))
-			judge(m, "before it is closed");
+			judge(m, "before it is closed", false);
 		if (i >= sc->nops)
 			break;
 		failed = unmount_store(m);
@@ -442,7 +444,7 @@ static bool live(struct mount *m)
 			disk_plan_fault(NULL);
 		sim_fill(0);
 		must_mount(m, "again");
-		judge(m, "after a remount");
+		judge(m, "after a remount", true);
 		if (failed || callers_have_ended())
 			return false;
 	}
@@ -468,7 +470,7 @@ static void run(unsigned seconds)
 	must_mount(&m, "at first");
 	if (callers_prepare(m.tree, sc->ncallers))
 		sim_fail("the directories cannot be made");
-	model_begin(sc->ncallers, script_lacks_space(sc));
+	model_begin(sc->ncallers, script_lacks_space(sc) || script_has(sc, OP_QUOTA));
 	disk_plan_fault(sc->fault.nth ? &sc->fault : NULL);
 	disk_on_cut(cut);
 	whole = live(&m);
@@ -482,7 +484,7 @@ static void run(unsigned seconds)
 	if (whole && !script_breaks(sc))
 		model_promise_all();
 	must_mount(&m, "at last");
-	judge(&m, "at last");
+	judge(&m, "at last", true);
 	unmount_store(&m);
 	probe("at last");
 	flip();
