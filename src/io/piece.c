@@ -187,6 +187,7 @@ static void give_slots(struct piece_space *s, struct slot_run run)
 {
 	if (run.n && !s->ends)
 		io_punch(s->disk, run.first * PIECE_BYTES, run.n * PIECE_BYTES);
+	atomic_fetch_add(&s->transfers, 1);
 	for (uint64_t i = 0; i < run.n; i++)
 		slots_give(&s->slots, run.first + i);
 }
@@ -218,6 +219,7 @@ static int reserve_on_disk(struct piece_space *s, uint64_t slot, uint64_t pages)
 		if (err == -EOPNOTSUPP)
 			err = 0;
 	}
+	atomic_fetch_add(&s->transfers, 1);
 	return err;
 }
 
@@ -540,6 +542,7 @@ static int write_on_disk(struct piece_space *s, const struct piece *p, const cha
 		off += k;
 		n -= k;
 	}
+	atomic_fetch_add(&s->transfers, 1);
 	return err;
 }
 
@@ -636,6 +639,7 @@ static void drop_locked(struct piece_space *s, struct piece *p, uint64_t pages)
 	else
 		while (frames_run(&pages, &first, &n))
 			io_punch(s->disk, on_disk(p, first * FRAME_PAGE), n * FRAME_PAGE);
+	atomic_fetch_add(&s->transfers, 1);
 }
 
 /* Without a compressed form. */

@@ -46,6 +46,7 @@ struct piece_space {
 	struct packer packer;
 	struct io *disk;
 	_Atomic uint64_t packings;  /* changes of what piece_saved says */
+	_Atomic uint64_t transfers; /* so far that may have taken space on the disk, or given some back */
 	bool ends;                  /* with all of its space */
 	struct lock lock;           /* the links */
 	struct piece_link queue[2]; /* of the pieces in memory; the second: of those that are kept */

@@ -13,9 +13,12 @@
 #include "io/io.h"
 #include "io/names.h"
 #include "io/pieces.h"
+#include "util/clock.h"
 #include "util/lock.h"
 
 #define SPILL_SIZE_MAX ((uint64_t)1 << 44)
+/* Others can fill the disk meanwhile: then a transfer says so. */
+#define ASK_EVERY_NS 10000000
 
 struct spill_handle;
 
@@ -25,12 +28,19 @@ struct spill_file {
 	struct pieces pieces;
 };
 
+/* What the disk has said. */
+struct answered {
+	uint64_t total, avail, transfers;
+	int64_t ns;
+};
+
 struct spill_dir {
 	struct io_dir base;
 	struct io_dir *below;
 	struct piece_space space;
-	struct lock lock; /* the names */
+	struct lock lock; /* all below */
 	struct names names;
+	struct answered space_below;
 };
 
 struct spill_handle {
@@ -320,11 +330,36 @@ static int spill_dir_list(struct io_dir *dir, const char *name, int (*each)(void
 	return err ? err : names_tell(list, n, each, ctx);
 }
 
+/* Asks the disk, unless it was asked a moment ago and nothing has gone there since: a small file in memory needs the figures a dozen times. */
+static int space_below(struct spill_dir *d, uint64_t *total, uint64_t *avail)
+{
+	struct answered now = { .ns = clock_monotonic_ns(), .transfers = atomic_load(&d->space.transfers) };
+	bool is_new;
+	int err;
+
+	lock_acquire(&d->lock);
+	is_new = d->space_below.total && d->space_below.transfers == now.transfers && now.ns - d->space_below.ns < ASK_EVERY_NS;
+	*total = d->space_below.total;
+	*avail = d->space_below.avail;
+	lock_release(&d->lock);
+	if (is_new)
+		return 0;
+	err = io_space(d->below, total, avail);
+	if (err)
+		return err;
+	now.total = *total;
+	now.avail = *avail;
+	lock_acquire(&d->lock);
+	d->space_below = now;
+	lock_release(&d->lock);
+	return 0;
+}
+
 /* The disk's, and what there may be in memory. */
 static int spill_dir_space(struct io_dir *dir, uint64_t *total, uint64_t *avail)
 {
 	struct spill_dir *d = to_dir(dir);
-	int err = io_space(d->below, total, avail);
+	int err = space_below(d, total, avail);
 
 	if (err)
 		return err;

@@ -6,6 +6,7 @@ spillfs mount, the columns of a second one, by passthrough, and scratch/ of a th
 Each system has a directory `dir` for the benchmark's files, cold() after which neither the kernel nor a daemon of it
 knows their contents, and close(). A system that this machine lacks is left out, and missing() says what to install."""
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -235,6 +236,39 @@ class Memory:
 
     def close(self):
         os.rmdir(self.path)
+
+
+class Process:
+    """A program that answers a line of JSON by one."""
+
+    def __init__(self, *argv, env=None, **popen):
+        self.p = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, **(env or {})}, **popen)
+
+    def ask(self, **what):
+        self.p.stdin.write(json.dumps(what) + "\n")
+        self.p.stdin.flush()
+        said = json.loads(self.p.stdout.readline() or '{"error": "it has died"}')
+        if "error" in said:
+            raise RuntimeError("%s: %s" % (what, said["error"]))
+        return said
+
+    def close(self):
+        self.p.stdin.close()
+        self.p.wait()
+
+
+def clients():
+    """The directory of the readers by others, installed if nobody has; None: they cannot be."""
+    if "CLIENTS_DIR" in os.environ:
+        return os.environ["CLIENTS_DIR"]
+    said = subprocess.run([os.path.join(TOP, "contrib", "clients")], stdout=subprocess.PIPE, text=True, check=False)
+    return said.stdout.strip() if said.returncode == 0 else None
+
+
+class DuckDB(Process):
+    def __init__(self, where, **popen):
+        super().__init__("node", os.path.join(TOP, "tests", "bench", "duck.mjs"), env={"CLIENTS_DIR": where}, **popen)
 
 
 PEERS = [Btrfs, Bindfs, Squashfuse]

@@ -13,7 +13,7 @@ setup() { setup_work; }
 	grep -v commits "$WORK/rows" | while read -r row; do
 		grep -F "$row " "$WORK/table" | grep -qE ' [0-9]+ +(MiB)?/s .*[0-9]\.[0-9]{2}'
 	done
-	for system in native btrfs bindfs squashfuse buckets columns layers passthrough; do
+	for system in native btrfs bindfs squashfuse buckets columns layers passthrough scratch; do
 		grep -q "\"system\": \"$system\"" "$WORK/lines"
 	done
 	grep -qE '^commit, [0-9]+ times +[0-9.]+' "$WORK/table"

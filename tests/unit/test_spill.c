@@ -16,6 +16,7 @@
 #include "io/io.h"
 #include "io/piece.h"
 #include "unit.h"
+#include "util/clock.h"
 #include "util/stats.h"
 
 #define PAGE 4096u
@@ -682,6 +683,34 @@ UNIT_TEST(spill_that_is_compressed_survives_a_full_disk)
 	CHECK_OK(io_truncate(g, 0));
 	CHECK_OK(put_cold(f, 10, 5000, 2));
 	CHECK(has_cold(f, 10, 5000, 2) && has_cold(f, PAGE, 0, 1) && has_cold(f, 4 * MIB - 4 * PAGE, 4 * PAGE, 1));
+	io_close(f);
+	io_close(g);
+	io_dir_close(d);
+}
+
+/* The disk is not asked for its space again before something goes there, or comes back. */
+UNIT_TEST(spill_knows_its_space)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	struct io *f = open_file(d, "f", IO_CREATE), *g = open_file(below, "g", IO_CREATE);
+	uint64_t all = avail(d);
+
+	put(f, MIB, 0, 1);
+	CHECK_EQ(avail(d), all - MIB);
+	put(f, MIB, MIB, 1);
+	CHECK_EQ(avail(d), all - 2 * MIB);
+	put(f, PAGE, 3 * MIB, 1);
+	CHECK_OK(io_allocate(f, 4 * MIB, 2 * MIB));
+	CHECK_EQ(avail(d), all - 4 * MIB - PAGE);
+	CHECK_OK(io_punch(f, 0, PAGE));
+	CHECK_EQ(avail(d), all - 4 * MIB);
+	CHECK_OK(io_truncate(f, 0));
+	CHECK_EQ(avail(below) + MIB, all);
+	CHECK(avail(d) + MIB / 8 + PIECE_BYTES >= all);
+	/* What others take shows in a moment. */
+	put(g, MIB, 0, 1);
+	clock_sleep_ns(20000000);
+	CHECK(avail(d) <= all - MIB);
 	io_close(f);
 	io_close(g);
 	io_dir_close(d);
