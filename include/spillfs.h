@@ -87,6 +87,7 @@ struct spillfs_mark {
 #define SPILLFS_XATTR_CODEC "user.spillfs.codec"           /* "auto", "zstd:1".."zstd:19", "zstd:-7".."zstd:-1", "pack", "none" */
 #define SPILLFS_XATTR_FILTER "user.spillfs.filter"         /* "auto", "none", "shuffle", other steps: "delta+pack" */
 #define SPILLFS_XATTR_CONSUME "user.spillfs.consume"       /* "1": what is read in order is freed; "0" */
+#define SPILLFS_XATTR_DIRECT "user.spillfs.direct"         /* "1": who opens it to write goes around the kernel's cache; "0" */
 #define SPILLFS_XATTR_COMPRESS "user.spillfs.compress"     /* "cold": what does not stay in memory goes to the disk compressed; "none". Below
                                                               scratch/ only (-EOPNOTSUPP), of buckets and columns */
 

@@ -45,6 +45,7 @@ struct io_facts;
 struct array_params {
 	uint32_t block_bytes; /* layered: ARRAY_BLOCK_MIN..MAX */
 	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
+	bool direct;          /* for who opens it: to be written around the kernel's cache */
 	bool cold;            /* bucket, column: written with IO_COLD */
 	struct codec_params codec; /* its type is that of the blocks' summaries, too */
 };

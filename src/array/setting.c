@@ -98,12 +98,22 @@ static int parse_filter(const char *v, struct settings *s)
 	return 0;
 }
 
-static int parse_consume(const char *v, struct settings *s)
+static int parse_switch(const char *v, bool *out)
 {
 	if (strcmp(v, "0") && strcmp(v, "1"))
 		return -EINVAL;
-	s->consume = *v == '1';
+	*out = *v == '1';
 	return 0;
+}
+
+static int parse_consume(const char *v, struct settings *s)
+{
+	return parse_switch(v, &s->consume);
+}
+
+static int parse_direct(const char *v, struct settings *s)
+{
+	return parse_switch(v, &s->direct);
 }
 
 static int parse_compress(const char *v, struct settings *s)
@@ -130,6 +140,7 @@ static const struct setting settings[] = {
 	{ SPILLFS_XATTR_CODEC, parse_codec, true },
 	{ SPILLFS_XATTR_FILTER, parse_filter, true },
 	{ SPILLFS_XATTR_CONSUME, parse_consume, true },
+	{ SPILLFS_XATTR_DIRECT, parse_direct, true },
 	{ SPILLFS_XATTR_COMPRESS, parse_compress, true },
 };
 
@@ -186,7 +197,7 @@ static struct record fields_of(const struct dtype *d)
 
 void settings_params(const struct settings *s, const char *dtype, struct array_params *out)
 {
-	struct array_params p = { .codec = s->codec, .block_default = !s->block_bytes, .cold = s->cold };
+	struct array_params p = { .codec = s->codec, .block_default = !s->block_bytes, .direct = s->direct, .cold = s->cold };
 	uint32_t elem_bytes = 1;
 	struct dtype *d;
 

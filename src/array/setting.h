@@ -16,6 +16,7 @@ struct settings {
 	struct logical logical;
 	uint32_t block_bytes;      /* 0: not set */
 	bool consume;              /* readers free what they have read */
+	bool direct;               /* writers go around the kernel's cache */
 	bool cold;                 /* what leaves the memory of scratch/ is compressed */
 	struct codec_params codec; /* but elem_bytes and type */
 };

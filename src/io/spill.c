@@ -28,7 +28,7 @@ struct spill_file {
 	struct pieces pieces;
 };
 
-/* What the disk has said. */
+/* The disk's answer, and when it was given. */
 struct answered {
 	uint64_t total, avail, transfers;
 	int64_t ns;

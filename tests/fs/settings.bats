@@ -212,3 +212,39 @@ checked() {
 	checked
 	(cd "$MNT/layers" && md5sum --quiet -c "$WORK/sums")
 }
+
+# cut_often FILE: 40 pieces of 128 KiB are written, and the file is shortened by each fourth of them while it is open.
+cut_often() {
+	"$PYTHON" -S - "$1" <<-'EOF'
+		import os, sys
+		fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o644)
+		piece, end = os.urandom(1 << 17), 0
+		for i in range(40):
+		    os.pwrite(fd, piece, end)
+		    end += len(piece)
+		    if i % 4 == 3:
+		        end -= 2 * len(piece)
+		        os.ftruncate(fd, end)
+		assert os.pread(fd, len(piece), end - len(piece)) == piece
+		assert os.fstat(fd).st_size == end == 20 << 17
+		assert open(sys.argv[1], "rb").read() == piece * 20
+	EOF
+}
+
+@test "direct: what a file that is cut has gathered is not written page by page" {
+	local dir before ops
+	[ "$(printf '%s\n' 6.6 "$(uname -r)" | sort -V | head -n1)" = 6.6 ] || missing "maps of direct files: Linux 6.6"
+	for dir in scratch buckets; do
+		mkdir "$MNT/$dir/direct"
+		set_xattr "$MNT/$dir/direct" direct 1
+		before=$(stat_value spillfs_write_ops 'kind="bucket"')
+		cut_often "$MNT/$dir/direct/f"
+		ops=$(($(stat_value spillfs_write_ops 'kind="bucket"') - before))
+		eq "$ops" 40
+		eq "$(xattr "$MNT/$dir/direct/f" direct)" 1
+		set_xattr "$MNT/$dir/direct/f" direct 0
+		cut_often "$MNT/$dir/direct/f"
+		fails_with "nvalid" setfattr -n user.spillfs.direct -v yes "$MNT/$dir/direct/f"
+		rm -r "$MNT/$dir/direct"
+	done
+}

@@ -66,11 +66,12 @@ static bool has_pages(const struct live_file *f)
 	return f->cached || f->maps;
 }
 
-/* How the kernel is to work on it. Under a quota, writes go around the kernel's cache: it would take what does not fit. -EAGAIN: after a commit. */
+/* How the kernel is to work on it. Under a quota, writes go around the kernel's cache: it would take what does not fit. So they do where
+ * the settings say it: the kernel writes dirty pages back one by one when a file is cut. -EAGAIN: after a commit. */
 static int choose_mode(struct live_file *f, struct inode *i, struct tree_file_info *info)
 {
 	int acc = f->base.flags & O_ACCMODE, err;
-	bool bound = quota_applies(i);
+	bool bound = quota_applies(i), around;
 	struct array *a;
 
 	rwlock_exclusive(&i->rw);
@@ -80,8 +81,9 @@ static int choose_mode(struct live_file *f, struct inode *i, struct tree_file_in
 	if (!err) {
 		inode_hold_array(i);
 		info->backing = f->through.backing;
-		info->direct = info->backing ? f->through.told : acc == O_WRONLY ? info->direct || bound :
-			       f->consume.on || (acc == O_RDWR && bound && i->tree->sizes_stick && info->maps);
+		around = bound || a->params.direct;
+		info->direct = info->backing ? f->through.told : acc == O_WRONLY ? info->direct || around :
+			       f->consume.on || (acc == O_RDWR && around && i->tree->sizes_stick && info->maps);
 		f->cached = !info->direct && !info->backing;
 		f->maps = info->direct && !info->backing && acc != O_WRONLY;
 		if (has_pages(f))
