@@ -17,7 +17,8 @@
 #include "util/lock.h"
 
 #define SPILL_SIZE_MAX ((uint64_t)1 << 44)
-/* Others can fill the disk meanwhile: then a transfer says so. */
+/* A disk with so much is not asked again for so long. One with less is asked each time: what is freed there is waited for. */
+#define AMPLE_BYTES ((uint64_t)1 << 30)
 #define ASK_EVERY_NS 10000000
 
 struct spill_handle;
@@ -330,7 +331,7 @@ static int spill_dir_list(struct io_dir *dir, const char *name, int (*each)(void
 	return err ? err : names_tell(list, n, each, ctx);
 }
 
-/* Asks the disk, unless it was asked a moment ago and nothing has gone there since: a small file in memory needs the figures a dozen times. */
+/* Asks the disk, unless it had much a moment ago and nothing has gone there since: a small file in memory needs the figures a dozen times. */
 static int space_below(struct spill_dir *d, uint64_t *total, uint64_t *avail)
 {
 	struct answered now = { .ns = clock_monotonic_ns(), .transfers = atomic_load(&d->space.transfers) };
@@ -338,7 +339,7 @@ static int space_below(struct spill_dir *d, uint64_t *total, uint64_t *avail)
 	int err;
 
 	lock_acquire(&d->lock);
-	is_new = d->space_below.total && d->space_below.transfers == now.transfers && now.ns - d->space_below.ns < ASK_EVERY_NS;
+	is_new = d->space_below.avail >= AMPLE_BYTES && d->space_below.transfers == now.transfers && now.ns - d->space_below.ns < ASK_EVERY_NS;
 	*total = d->space_below.total;
 	*avail = d->space_below.avail;
 	lock_release(&d->lock);
