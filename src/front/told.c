@@ -36,11 +36,11 @@ static void tell_attr(void *ctx, uint64_t ino)
 	told_attr(ctx, ino);
 }
 
-static void tell_pages(void *ctx, uint64_t ino, uint64_t off, uint64_t len)
+static void tell_pages(void *ctx, uint64_t ino, uint64_t off, uint64_t len, void (*then)(void *ctx), void *then_ctx)
 {
 	struct front *f = ctx;
 
-	notify_drop_pages(f->notify, ino, (off_t)off, (off_t)len, NULL, NULL);
+	notify_drop_pages(f->notify, ino, (off_t)off, (off_t)len, then, then_ctx);
 	told.any = true;
 }
 

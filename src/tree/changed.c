@@ -51,6 +51,13 @@ void changed_facts(struct tree *t, uint64_t ino)
 
 void changed_pages(struct tree *t, uint64_t ino, uint64_t off, uint64_t len)
 {
+	changed_pages_then(t, ino, off, len, NULL, NULL);
+}
+
+void changed_pages_then(struct tree *t, uint64_t ino, uint64_t off, uint64_t len, void (*then)(void *ctx), void *ctx)
+{
 	if (t->changes.pages)
-		t->changes.pages(t->changes.ctx, ino, off, len);
+		t->changes.pages(t->changes.ctx, ino, off, len, then, ctx);
+	else if (then)
+		then(ctx);
 }

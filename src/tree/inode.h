@@ -45,7 +45,8 @@ struct inode {
 	atomic_int nmappable;    /* of them, opens that can leave dirty pages in it */
 	atomic_uint nlost;       /* writes of such pages that failed */
 	atomic_int lost_err;     /* the last one's -errno */
-	atomic_bool stale_pages; /* written around the cache while nobody had it open */
+	_Atomic uint64_t nstale; /* times that pages which the kernel may have of it have become old */
+	_Atomic uint64_t nfresh; /* so many of them the kernel is known to have dropped its pages after, for an open */
 	_Atomic uint64_t version;  /* another one after each change of data, size or settings */
 };
 
@@ -127,6 +128,29 @@ struct tree {
 	int64_t mount_ns;
 	_Atomic int64_t newest_ns; /* the kernel's newest stamp */
 };
+
+/* Pages that the kernel may have of it, also of nobody who has it open, are old. */
+static inline void inode_pages_stale(struct inode *i)
+{
+	atomic_fetch_add(&i->nstale, 1);
+}
+
+/* For an open. 0: the kernel may keep the pages that it has. Else it is to drop them, and the result is for inode_pages_dropped when
+ * the open is known to have reached the kernel, by a request of its file: another open may get there first. */
+static inline uint64_t inode_pages_old(struct inode *i)
+{
+	uint64_t n = atomic_load(&i->nstale);
+
+	return n == atomic_load(&i->nfresh) ? 0 : n;
+}
+
+static inline void inode_pages_dropped(struct inode *i, uint64_t nstale)
+{
+	uint64_t n = atomic_load(&i->nfresh);
+
+	while (n < nstale && !atomic_compare_exchange_weak(&i->nfresh, &n, nstale))
+		;
+}
 
 /* The known inode; -ESTALE if the kernel made the number up. Counts nothing. */
 int inode_find(struct tree *t, uint64_t ino, struct inode **out);

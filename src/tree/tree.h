@@ -75,7 +75,8 @@ void tree_served_by(struct tree *t, unsigned nthreads);
 struct tree_changes {
 	void (*name)(void *ctx, uint64_t parent, const char *name);
 	void (*attr)(void *ctx, uint64_t ino);
-	void (*pages)(void *ctx, uint64_t ino, uint64_t off, uint64_t len); /* len 0: to the end */
+	/* len 0: to the end. then (may be NULL) is called once, by any thread, when they are forgotten and before the answer. */
+	void (*pages)(void *ctx, uint64_t ino, uint64_t off, uint64_t len, void (*then)(void *ctx), void *then_ctx);
 	void *ctx;
 };
 void tree_on_changes(struct tree *t, const struct tree_changes *c);

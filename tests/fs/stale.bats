@@ -14,6 +14,8 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 
 @test "bytes that a mapping wrote behind the end are not there when the file grows" { each_kind stale grown; }
 
+@test "a reader of what is appended sees no zeros" { each_kind stale appended; }
+
 @test "an asynchronous direct write leaves no stale page" { each_kind stale aio; }
 
 @test "an asynchronous direct write to a view leaves no stale page" {
@@ -30,7 +32,7 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 @test "the same with -o nowriteback" {
 	spill_only
 	remount -o nowriteback
-	for check in direct_write reopened sizes other_changes grown grown_uncached aio; do
+	for check in direct_write reopened sizes other_changes grown grown_uncached appended aio; do
 		each_kind stale $check
 		for k in $KINDS; do rm -r "$MNT/$k/t$BATS_TEST_NUMBER"; done
 	done

@@ -14,6 +14,7 @@
 #include "store/commit.h"
 #include "store/store.h"
 #include "tree/live/edit.h"
+#include "tree/live/growth.h"
 #include "tree/live/live.h"
 #include "tree/live/privs.h"
 #include "tree/live/quota.h"
@@ -124,7 +125,8 @@ static int open_file(struct live_file *f, struct inode *i, const struct tree_cal
 	if (has_pages(f) && writes(&f->base))
 		atomic_fetch_add(&i->nmappable, 1);
 	if (f->cached)
-		info->keep_cache = !atomic_exchange(&i->stale_pages, false);
+		f->drops = inode_pages_old(i);
+	info->keep_cache = f->cached && !f->drops;
 	return 0;
 }
 
@@ -171,11 +173,18 @@ static void note_close(struct live_file *f)
 	leaving_expect(i);
 }
 
+/* A caller has the descriptor: the kernel has done what it does at an open. */
+static void note_opened(struct live_file *f)
+{
+	inode_pages_dropped(f->base.inode, f->drops);
+}
+
 /* A caller uses the file, so the close that was seen was that of a duplicate descriptor, such as a child process inherits. */
 static void note_use(struct live_file *f)
 {
 	struct inode *i = f->base.inode;
 
+	note_opened(f);
 	if (!atomic_load(&f->closed) || !tells_of_closes(f) || !atomic_exchange(&f->closed, false))
 		return;
 	atomic_fetch_add(&live_of(i)->nkept, 1);
@@ -203,6 +212,7 @@ static int flush_file(struct tree_file *base, bool closing)
 	struct live_file *f = live_file_of(base);
 	int err;
 
+	note_opened(f);
 	through_refresh(base->inode);
 	err = closing ? end_run(f) : 0;
 	/* The kernel keeps the times that it has, and knows of no write around its cache. */
@@ -319,12 +329,22 @@ static int write_bytes(struct live_file *f, struct edit_bytes *b)
 	return edit_write(f->base.inode, b, &f->writer);
 }
 
-/* Has the kernel drop [off, off + len), and what is between it and the end that was before. */
-static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t len)
+/* Before the write is answered, and so before its file is released. */
+static void end_growth(void *ctx)
+{
+	growth_end(ctx);
+}
+
+/* After a write around the cache to [off, off + len): has the kernel drop that, and what is between it and the end that was before, if
+ * anybody has pages open. */
+static void drop_pages(struct inode *i, uint64_t before, uint64_t off, uint64_t len, bool grows)
 {
 	uint64_t from = tail_drop_from(i, before, off);
 
-	changed_pages(i->tree, i->facts.ino, from, off + len - from);
+	if (atomic_load(&i->ncached))
+		changed_pages_then(i->tree, i->facts.ino, from, off + len - from, grows ? end_growth : NULL, i);
+	else if (grows)
+		growth_end(i);
 }
 
 static int write_file(struct tree_file *base, struct edit_bytes *b, const struct tree_write_how *how)
@@ -332,6 +352,8 @@ static int write_file(struct tree_file *base, struct edit_bytes *b, const struct
 	const uint64_t off = b->off, len = b->len;
 	struct live_file *f = live_file_of(base);
 	struct inode *i = base->inode;
+	/* After an asynchronous one the kernel itself drops nothing, be the handle cached or not. */
+	bool around = how->direct || !f->cached, grows;
 	uint64_t before;
 	int err;
 
@@ -341,17 +363,19 @@ static int write_file(struct tree_file *base, struct edit_bytes *b, const struct
 	if (err)
 		return err;
 	before = inode_size(i);
+	grows = around && !f->through.backing && off + len > before;
+	if (grows)
+		growth_begin(i);
 	err = how->who ? write_bytes(f, b) : write_pages(f, b);
 	if (b->off > off && !how->keep_times)
 		note_write(i);
 	/* An error does not say which bytes it has left as they were. In this order: an open in between sees the mark, or is seen. */
 	if (!f->cached)
-		atomic_store(&i->stale_pages, true);
+		inode_pages_stale(i);
 	if (!f->cached && how->who && i->tree->sizes_stick)
 		atomic_store(&f->times_stale, true);
-	/* After an asynchronous one the kernel itself drops nothing, be the handle cached or not. */
-	if ((how->direct || !f->cached) && atomic_load(&i->ncached))
-		drop_pages(i, before, off, len);
+	if (around)
+		drop_pages(i, before, off, len, grows);
 	return err;
 }
 
@@ -370,7 +394,7 @@ static int allocate_file(struct tree_file *base, int mode, uint64_t off, uint64_
 	if (!err && !(mode & FALLOC_FL_KEEP_SIZE) && tail_drop_from(i, before, end) < end)
 		changed_pages(i->tree, i->facts.ino, before, end - before);
 	if (punched && !atomic_load(&i->ncached))
-		atomic_store(&i->stale_pages, true);
+		inode_pages_stale(i);
 	/* The kernel drops the pages of what succeeds. */
 	if (punched && err)
 		changed_pages(i->tree, i->facts.ino, off, len);

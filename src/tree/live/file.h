@@ -13,6 +13,7 @@ struct live_file {
 	struct tree_file base;
 	bool cached;
 	bool maps;           /* around the cache, and it can be mapped */
+	uint64_t drops;      /* the kernel drops its pages for this open (inode_pages_old) */
 	atomic_bool times_stale; /* the kernel has times from before what was written */
 	struct consume consume;
 	struct through_open through;

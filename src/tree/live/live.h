@@ -31,6 +31,12 @@ struct through {
 	struct live_inode *next, **link; /* in tree.through; RANK_ICACHE */
 };
 
+/* growth.h. Under attr. */
+struct growth {
+	unsigned nwrites;    /* that the kernel has not dropped its pages for */
+	uint64_t told_bytes; /* what stat says meanwhile, at most */
+};
+
 /* Bytes that count for a quota. */
 struct quota_amount {
 	uint64_t held_bytes, size_bytes;
@@ -48,6 +54,7 @@ struct live_inode {
 	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next two */
 	struct live_inode *older, *younger;
 	struct through through;
+	struct growth growth;
 	atomic_int nwriters;         /* opens that can write */
 	atomic_int nkept;            /* opens no descriptor of which was closed, if the kernel tells */
 	int64_t leaving_ns;          /* leaving.c; RANK_ICACHE, as the next line */

@@ -11,6 +11,7 @@
 #include "array/dtype.h"
 #include "store/store.h"
 #include "tree/live/cold.h"
+#include "tree/live/growth.h"
 #include "tree/live/live.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
@@ -119,6 +120,7 @@ void live_stat_locked(struct inode *i, struct tree_attr *out)
 	if (a)
 		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
 	through_stat_locked(i, &out->st);
+	growth_stat_locked(i, &out->st);
 	if ((a && array_is_unsettled(a)) || atomic_load(&live_of(i)->cold) > 0 || live_of(i)->through.mapped || i->lost_bits)
 		out->attr_ms = 0;
 }

@@ -278,7 +278,7 @@ static int join(struct inode *i, int flags, bool told, struct through_open *out)
 	s->mapped |= acc == O_RDWR;
 	lock_release(&i->attr);
 	if (acc != O_RDONLY)
-		atomic_store(&i->stale_pages, true);
+		inode_pages_stale(i);
 	return 0;
 }
 

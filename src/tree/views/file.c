@@ -20,7 +20,7 @@ struct view_file {
 	struct tree_file base;
 	struct upload *upload; /* NULL: none is written */
 	struct inode *live;    /* a view that is written through the kernel's cache: in place, or an upload's */
-	bool drops;            /* the kernel drops its pages when this open is answered */
+	uint64_t drops;        /* the kernel drops its pages for this open (inode_pages_old) */
 };
 
 static struct view_file *view_file_of(struct tree_file *f)
@@ -88,9 +88,8 @@ static int open_pinned(struct view_file *f, struct inode *i, const struct tree_c
 	if (err)
 		return err;
 	info->direct = false;
-	/* Until one of these opens is known to have reached the kernel, none may keep its pages. */
-	f->drops = atomic_load(&i->stale_pages) || views_is_live(i);
-	info->keep_cache = !f->drops;
+	f->drops = inode_pages_old(i);
+	info->keep_cache = !f->drops && !views_is_live(i);
 	info->new_attr = views_told(i) != inode_size(i);
 	f->base.inode = f->base.pages = i;
 	inode_ref(i);
@@ -217,8 +216,7 @@ static int read_view(struct tree_file *base, uint64_t off, size_t len, int flags
 
 	if (f->upload)
 		return read_upload(f->upload, off, len, out);
-	if (f->drops)
-		atomic_store(&base->inode->stale_pages, false);
+	inode_pages_dropped(base->inode, f->drops);
 	return reading_begin(base->inode, off, len, reading_how(flags, true), out);
 }
 

@@ -28,7 +28,7 @@ int views_write_array(struct inode *i, struct edit_bytes *b, const struct tree_c
 	if (b->off > off)
 		live_touch(i, TREE_SET_MTIME | TREE_SET_CTIME);
 	/* As of a write around the cache: in this order, an open in between sees the mark or is seen. */
-	atomic_store(&i->stale_pages, true);
+	inode_pages_stale(i);
 	if (atomic_load(&i->ncached))
 		changed_pages(i->tree, i->facts.ino, off, len);
 	else

@@ -128,7 +128,7 @@ int views_open_end(struct inode *i, struct view_opening *o)
 	}
 	views_note_version_locked(n, o->version);
 	if (!n->known || n->version != o->version || n->hash != o->hash)
-		atomic_store(&i->stale_pages, true);
+		inode_pages_stale(i);
 	n->known = true;
 	n->version = o->version;
 	n->hash = o->hash;
