@@ -6,7 +6,7 @@
  * appends to the write-ahead log (synchronous=OFF); meta_sync makes the log durable afterwards, without
  * the lock, so that no lookup waits for the disk. The exceptions are a log of over 64 MiB, which COMMIT
  * folds into the database and cuts, and a database of which most is unused: if at most 64 MiB are in use, COMMIT makes it
- * smaller; otherwise closing it does.
+ * smaller; otherwise opening or closing it does.
  *
  * A write statement that fails (I/O error) leaves the transaction in doubt: meta_failed is set, COMMIT is refused from then on and the
  * store turns read-only. A full disk fails none: statements stay in memory until the log has room for them.

@@ -80,6 +80,38 @@ no_leak() {
 	[ "$(stat -c %s "$STORE/meta.db")" -lt 1000000 ]
 }
 
+# 20,000 files, by one process.
+make_files() {
+	"$PYTHON" - "$MNT" <<-'P'
+		import sys
+		for i in range(20000):
+		    open("%s/%s/d/file%d" % (sys.argv[1], ("buckets", "columns", "layers")[i % 3], i), "wb").write(b"x")
+	P
+}
+
+# Their rows are deleted once the kernel has let go of them.
+are_gone() { [ $(($(stat -f -c '%c - %d' "$MNT"))) -lt 200 ]; }
+
+@test "meta.db is as small as before 20,000 files were made and removed: at the end of the mount, or after a kill at the next" {
+	local before end
+	for k in $KINDS; do mkdir "$MNT/$k/d"; done
+	for i in $(seq 100); do echo "$i" >"$MNT/columns/$i"; done
+	umount_store
+	before=$(stat -c %s "$STORE/meta.db")
+	for end in umount_store kill9; do
+		mount_again
+		make_files
+		"$SPILLCTL" sync "$MNT"
+		find "$MNT"/*/d -type f -delete
+		soon are_gone
+		"$SPILLCTL" sync "$MNT"
+		$end
+		[ $end = umount_store ] || mount_again
+		[ "$(stat -c %s "$STORE/meta.db")" -lt $((2 * before)) ]
+	done
+	eq "$(cat "$MNT/columns/77")" 77
+}
+
 pool_bytes() { find "$STORE/pool" -type f -printf '%b\n' | awk '{ s += $1 * 512 } END { print s + 0 }'; }
 
 @test "buckets: what is punched, cut and deleted is back on the store's file system after the next commit" {

@@ -32,7 +32,7 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 @test "the same with -o nowriteback" {
 	spill_only
 	remount -o nowriteback
-	for check in direct_write reopened sizes other_changes grown grown_uncached appended aio; do
+	for check in direct_write reopened sizes other_changes grown grown_uncached aio; do
 		each_kind stale $check
 		for k in $KINDS; do rm -r "$MNT/$k/t$BATS_TEST_NUMBER"; done
 	done

@@ -236,7 +236,7 @@ def grown_uncached(d):
 
 def appended(d):
     """What one process appends is there for those who read to the end meanwhile, by calls and by mappings: no zeros of an old page.
-    A few are left to the kernel's own race (DECISIONS.md); without the order of the daemon they are hundreds."""
+    (Around the kernel's cache, with -o nowriteback, a few are left: DECISIONS.md.)"""
     f = put(os.path.join(d, "f"), b"x" * 100)
     end = time.monotonic() + 0.7
 
@@ -261,7 +261,7 @@ def appended(d):
         pid = os.fork()
         if pid == 0:
             fd = os.open(f, os.O_RDONLY)
-            os._exit(read() > 20)
+            os._exit(read() > 0)
         pids.append(pid)
     wr, n = os.open(f, os.O_WRONLY | os.O_APPEND), 0
     while time.monotonic() < end:

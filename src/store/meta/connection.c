@@ -44,8 +44,10 @@
 /* Pages that are given back at a time, so that the log stays short. */
 #define TRIM_PAGES "64"
 /* The database shrinks when at least so many of its pages are unused, and half of all; but not while it is mounted if more
- * than so many are in use: nobody can look anything up meanwhile. */
+ * than so many are in use: nobody can look anything up meanwhile. When it is opened or closed, fewer unused pages will do: then nobody waits
+ * for the syncs. */
 #define META_FREE_PAGES_MIN 4096
+#define META_FREE_PAGES_RESTING_MIN 64
 #define META_LIVE_PAGES_MAX 16384
 
 int meta_errno(struct meta *m, int rc)
@@ -368,6 +370,40 @@ static int fold_wal_locked(struct meta *m)
 	return meta_errno(m, rc);
 }
 
+/* Is there room for a temporary copy of so many pages, for the log of writing them back, and for what else may come? */
+static bool has_room(struct meta *m, int64_t npages)
+{
+	uint64_t total, avail;
+
+	return !io_space(m->dir, &total, &avail) && (int64_t)(avail / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
+}
+
+/* SQLite writes the rows anew into a file without a name in the store's directory, and back through the log in one
+ * transaction: a crash leaves the one or the other. */
+static int vacuum(struct meta *m)
+{
+	int rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; PRAGMA cache_spill=1; VACUUM", NULL, NULL, NULL);
+
+	sqlite3_exec(m->db, "PRAGMA temp_store=MEMORY;" NO_SPILL, NULL, NULL, NULL);
+	return rc;
+}
+
+/* Gives the file's free pages back when they are most of it, and at least free_min: between transactions, with at most live_max pages
+ * in use. A failure harms nothing, and the next mount tries again. */
+static void shrink_locked(struct meta *m, int64_t free_min, int64_t live_max)
+{
+	int64_t unused = pages(m, SQL_PAGES_FREE), live = pages(m, SQL_PAGES) - unused;
+	int rc;
+
+	if (unused < free_min || unused < live || live > live_max || m->shrinking_failed || !has_room(m, live))
+		return;
+	rc = vacuum(m);
+	if (rc == SQLITE_OK && fold_wal_locked(m) == 0)
+		return;
+	m->shrinking_failed = true;
+	log_warn("meta.db: %lld unused pages are not given back: %s", (long long)unused, sqlite3_errmsg(m->db));
+}
+
 /* A crash has left the log with space that the first commit may need. Without space in the database it stays. */
 static int fold_leftover(struct meta *m)
 {
@@ -410,6 +446,7 @@ int meta_open(struct io_dir *dir, struct meta **out)
 	}
 	sqlite3_wal_hook(m->db, wal_hook, m);
 	drop_leftovers(m);
+	shrink_locked(m, META_FREE_PAGES_RESTING_MIN, META_LIVE_PAGES_MAX);
 	*out = m;
 	return 0;
 }
@@ -458,40 +495,6 @@ bool meta_pending_locked(struct meta *m)
 bool meta_failed(struct meta *m)
 {
 	return atomic_load(&m->failed);
-}
-
-/* Is there room for a temporary copy of so many pages, for the log of writing them back, and for what else may come? */
-static bool has_room(struct meta *m, int64_t npages)
-{
-	uint64_t total, avail;
-
-	return !io_space(m->dir, &total, &avail) && (int64_t)(avail / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
-}
-
-/* SQLite writes the rows anew into a file without a name in the store's directory, and back through the log in one
- * transaction: a crash leaves the one or the other. */
-static int vacuum(struct meta *m)
-{
-	int rc = sqlite3_exec(m->db, "PRAGMA temp_store=FILE; PRAGMA cache_spill=1; VACUUM", NULL, NULL, NULL);
-
-	sqlite3_exec(m->db, "PRAGMA temp_store=MEMORY;" NO_SPILL, NULL, NULL, NULL);
-	return rc;
-}
-
-/* Gives the file's free pages back when they are most of it: after a COMMIT, with at most live_max pages in use. A
- * failure harms nothing, and the next mount tries again. */
-static void shrink_locked(struct meta *m, int64_t live_max)
-{
-	int64_t unused = pages(m, SQL_PAGES_FREE), live = pages(m, SQL_PAGES) - unused;
-	int rc;
-
-	if (unused < META_FREE_PAGES_MIN || unused < live || live > live_max || m->shrinking_failed || !has_room(m, live))
-		return;
-	rc = vacuum(m);
-	if (rc == SQLITE_OK && fold_wal_locked(m) == 0)
-		return;
-	m->shrinking_failed = true;
-	log_warn("meta.db: %lld unused pages are not given back: %s", (long long)unused, sqlite3_errmsg(m->db));
 }
 
 int meta_trim_locked(struct meta *m)
@@ -544,7 +547,7 @@ int meta_commit_locked(struct meta *m)
 	if (m->wal_pages > m->wal_pages_max)
 		err = meta_fold_locked(m);
 	if (!err)
-		shrink_locked(m, META_LIVE_PAGES_MAX);
+		shrink_locked(m, META_FREE_PAGES_MIN, META_LIVE_PAGES_MAX);
 	return err;
 }
 
@@ -553,7 +556,7 @@ void meta_close(struct meta *m)
 	if (m->in_transaction)
 		sqlite3_exec(m->db, "ROLLBACK", NULL, NULL, NULL);
 	else if (m->stmt[SQL_COUNT - 1] && !meta_failed(m))
-		shrink_locked(m, INT64_MAX);
+		shrink_locked(m, META_FREE_PAGES_RESTING_MIN, INT64_MAX);
 	for (int i = 0; i < SQL_COUNT; i++)
 		sqlite3_finalize(m->stmt[i]);
 	/* Closing folds the log; it must be durable in the database before the log is unlinked. */
