@@ -31,7 +31,7 @@ static void open_dirty(struct world *w, size_t dirty_bytes)
 	open_cached(w, dirty_bytes, 4 << 20);
 }
 
-static struct array_params plain = { .block_bytes = ARRAY_BLOCK_DEFAULT, .codec = { 3, CODEC_POLICY_AUTO, 1, SUMMARY_NONE } };
+static struct array_params plain = { .block_bytes = ARRAY_BLOCK_DEFAULT, .codec = { .level = 3, .policy = CODEC_POLICY_AUTO, .elem_bytes = 1 } };
 
 static struct array *make(struct world *w, const struct array_params *params)
 {
@@ -349,7 +349,7 @@ UNIT_TEST(dirty_failed_packs_are_dirty_again)
 
 UNIT_TEST(dirty_blocks_get_summaries)
 {
-	struct array_params params = { .block_bytes = 65536, .codec = { 3, CODEC_POLICY_AUTO, 2, SUMMARY_I16 } };
+	struct array_params params = { .block_bytes = 65536, .codec = { .level = 3, .policy = CODEC_POLICY_AUTO, .elem_bytes = 2, .type = SUMMARY_I16 } };
 	struct array *a, *b;
 	struct world w;
 	int16_t v[100000];

@@ -716,7 +716,7 @@ UNIT_TEST(declared_directory_is_synced_by_nobody)
 	before = io_fault_count(s.faults);
 	commits = commit_number(s.w.store->commit);
 	for (int k = 0; k < 20; k++) {
-		char bytes[200000], name[8];
+		char bytes[200000], name[16];
 		uint64_t f;
 
 		snprintf(name, sizeof(name), "f%d", k);

@@ -22,7 +22,7 @@ void view_world_open(struct world *w)
 struct array *view_world_array(struct world *w, enum array_kind kind, const void *p, size_t n, uint32_t block,
 			       enum codec_policy policy, const char *dtype)
 {
-	struct array_params params = { .block_bytes = block ? block : ARRAY_BLOCK_DEFAULT, .codec = { 3, policy, 1, SUMMARY_NONE } };
+	struct array_params params = { .block_bytes = block ? block : ARRAY_BLOCK_DEFAULT, .codec = { .level = 3, .policy = policy, .elem_bytes = 1 } };
 	struct array *a;
 
 	if (dtype) {
