@@ -53,7 +53,7 @@ static int load(void *ctx, void *dst, size_t size)
 {
 	const struct load *l = ctx;
 	struct lease lease;
-	uint32_t len;
+	uint32_t len = 0;
 	int err = array_borrow(l->pin, l->off_bytes, l->raw_bytes, IO_KEPT, &lease);
 
 	(void)size;

@@ -54,19 +54,6 @@ int quotas_new(uint64_t size_bytes, struct quotas **out)
 	return 0;
 }
 
-void quotas_free(struct quotas *qs)
-{
-	while (qs && qs->first) {
-		struct quota *q = qs->first;
-
-		qs->first = q->next;
-		free(q);
-	}
-	if (qs)
-		lock_fini(&qs->lock);
-	free(qs);
-}
-
 /* Chains. */
 
 static struct quota *alive(struct quota *q)
@@ -84,6 +71,20 @@ static void let_go(struct quota *q)
 		free(q);
 		q = above;
 	}
+}
+
+/* The inodes have left. Those that are dead go with the last quota that is below them. */
+void quotas_free(struct quotas *qs)
+{
+	while (qs && qs->first) {
+		struct quota *q = qs->first;
+
+		qs->first = q->next;
+		let_go(q);
+	}
+	if (qs)
+		lock_fini(&qs->lock);
+	free(qs);
 }
 
 static void add(struct quota *q, const struct quota_amount *more, int sign)
