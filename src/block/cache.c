@@ -77,7 +77,7 @@ static size_t room(const struct cache *c)
 
 static size_t key_bucket(const struct cache *c, struct cache_key key)
 {
-	uint64_t h = (PLANTED(PLANT_STALE_CACHE) ? 0 : key.layer * 0x9e3779b97f4a7c15ull) ^ key.off_bytes;
+	uint64_t h = (PLANTED(PLANT_STALE_CACHE) ? 0 : (key.layer + key.kind) * 0x9e3779b97f4a7c15ull) ^ key.off_bytes;
 
 	h ^= h >> 32;
 	h *= 0xd6e8feb86659fd93ull;
@@ -89,7 +89,7 @@ static struct cache_entry *table_find(const struct cache *c, struct cache_key ke
 {
 	struct cache_entry *e = c->buckets[key_bucket(c, key)];
 
-	while (e && ((e->key.layer != key.layer && !PLANTED(PLANT_STALE_CACHE)) || e->key.off_bytes != key.off_bytes))
+	while (e && ((e->key.layer != key.layer && !PLANTED(PLANT_STALE_CACHE)) || e->key.off_bytes != key.off_bytes || e->key.kind != key.kind))
 		e = e->chain;
 	return e;
 }

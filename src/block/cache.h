@@ -24,6 +24,7 @@ struct cache_entry;
 struct cache_key {
 	uint64_t layer;
 	uint64_t off_bytes;
+	uint64_t kind; /* 0: what is stored there, decoded; else what was made of it, see who made it */
 };
 
 struct account;

@@ -51,7 +51,7 @@ static bool is_integer(enum summary_type type)
 
 bool choice_has_records(const struct codec_params *p, size_t n)
 {
-	return p->record.bytes && record_count(&p->record, n) >= RECORDS_MIN;
+	return p->record.bytes && p->record.bytes <= ROWS_BYTES / RECORDS_MIN && record_count(&p->record, n) >= RECORDS_MIN;
 }
 
 bool choice_is_free(const struct codec_params *p)

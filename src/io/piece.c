@@ -273,11 +273,11 @@ static int put_on_disk(struct piece_space *s, const struct piece *p, const unsig
 	return err;
 }
 
-/* From memory, or from nowhere. */
-static int move_to_disk_locked(struct piece_space *s, struct piece *p)
+/* From memory, or from nowhere; packs: compressed. */
+static int move_to_disk_locked(struct piece_space *s, struct piece *p, bool packs)
 {
 	struct piece_place to;
-	int err = put_on_disk(s, p, p->frame.p, p->data, p->cold && !p->promised, &to);
+	int err = put_on_disk(s, p, p->frame.p, p->data, packs, &to);
 
 	if (err)
 		return err;
@@ -354,7 +354,7 @@ static int move_oldest(struct piece_space *s)
 	if (p->frame.p) {
 		stays = trim_locked(s, p);
 		if (!stays)
-			err = move_to_disk_locked(s, p);
+			err = move_to_disk_locked(s, p, p->cold && !p->promised);
 		if (stays || err) {
 			dequeue(s, p);
 			enqueue(s, p, true);
@@ -434,7 +434,7 @@ static int lock_placed(struct piece_space *s, struct piece *p, uint64_t pages, u
 		rwlock_exclusive(&p->lock);
 		err = place_locked(s, p, pages, whole);
 		if (err == -EAGAIN && (moved == -EAGAIN || round == ROUNDS_MAX))
-			err = is_on_disk(p) ? unpack_on_disk_locked(s, p) : move_to_disk_locked(s, p);
+			err = is_on_disk(p) ? unpack_on_disk_locked(s, p) : move_to_disk_locked(s, p, false);
 		if (!err)
 			return 0;
 		rwlock_release(&p->lock);

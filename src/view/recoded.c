@@ -17,10 +17,9 @@
 
 #define LEVEL (-1)             /* of zstd: 1 to 2 GB/s of shuffled numbers, two to four times as fast as 3 */
 #define SAVES_PART 8           /* the least part of a block that a frame must save */
-#define BLOCK_MAX (1u << 20)   /* a lookup waits for so much at most */
-#define KEY_WIDTH_SHIFT 48     /* layers are fewer; widths of up to 16 bytes, and the filters of Zarr */
-#define KEY_FILTER_SHIFT 56
-#define KEY_RECODED (1ull << 63)
+#define BLOCK_MAX (256u << 10) /* a lookup waits for so much at most, and an open chunk has its frame in memory */
+#define KIND_RECODED (1ull << 63)
+#define KIND_FILTER_SHIFT 32   /* above the width of the elements */
 
 struct load {
 	struct array *pin;
@@ -69,15 +68,14 @@ static int load(void *ctx, void *dst, size_t size)
 bool recoded_get(struct array *pin, uint64_t block, uint8_t filter, uint32_t elem_bytes, struct recoded *out)
 {
 	uint32_t bs = pin->params.block_bytes, len;
-	struct load l = { .pin = pin, .off_bytes = block * bs, .raw_bytes = bs, .filter = filter, .elem_bytes = (uint8_t)elem_bytes };
+	struct load l = { .pin = pin, .off_bytes = block * bs, .raw_bytes = bs, .filter = filter, .elem_bytes = filter == FILTER_NONE ? 1 : (uint8_t)elem_bytes };
 	struct recoded r = { .cache = pin->home->store->cache };
 	struct block_ref ref;
 	struct cache_key key;
 
 	if (bs > BLOCK_MAX || !pin_block(pin, block, &ref) || ref.raw_off || ref.raw_len != bs || ref.frame_raw != bs)
 		return false;
-	key.layer = ref.layer | (uint64_t)elem_bytes << KEY_WIDTH_SHIFT | (uint64_t)filter << KEY_FILTER_SHIFT | KEY_RECODED;
-	key.off_bytes = ref.frame_off;
+	key = (struct cache_key){ ref.layer, ref.frame_off, KIND_RECODED | (uint64_t)filter << KIND_FILTER_SHIFT | l.elem_bytes };
 	/* The chunk is laid out as decoded then, and its reader is told of what has failed. */
 	if (cache_get(r.cache, key, entry_bytes(bs), load, &l, &r.entry))
 		return false;

@@ -98,6 +98,23 @@ static void pass(struct cache *c, uint64_t n, size_t size)
 	cache_put_passed(c, e);
 }
 
+UNIT_TEST(cache_knows_what_was_made_of_a_block_apart)
+{
+	struct cache *c = new_cache(64 * BLOCK);
+	struct cache_entry *e;
+	uint64_t stamp;
+
+	for (uint64_t kind = 0; kind < 3; kind++) {
+		struct source s = { .stamp = 100 + kind };
+
+		CHECK_OK(cache_get(c, (struct cache_key){ 5, 4096, kind }, BLOCK, source_load, &s, &e));
+		memcpy(&stamp, cache_data(e), sizeof(stamp));
+		CHECK_EQ(stamp, 100 + kind);
+		cache_put(c, e);
+	}
+	cache_free(c);
+}
+
 UNIT_TEST(cache_blocks_read_in_passing_leave_early) /* (2) (3) (6) */
 {
 	const size_t big = 1 << 20;

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "block/filter.h"
 #include "block/index.h"
 #include "block/summary.h"
 #include "encode.h"
@@ -789,11 +790,11 @@ UNIT_TEST(index_code_refuses_bad_entries) /* piece (3) */
 {
 	struct layer_block good = { .block = 1, .layer = 7, .raw_len = 50, .frame_off = 56, .frame_len = 9,
 				    .frame_raw = 60, .raw_off = 10 };
-	struct layer_block bad[6];
+	struct layer_block bad[7];
 	struct index ix;
 	struct index_record *r;
 
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 7; i++)
 		bad[i] = good;
 	bad[0].raw_len = 101;
 	bad[1].raw_off = 11;
@@ -801,12 +802,14 @@ UNIT_TEST(index_code_refuses_bad_entries) /* piece (3) */
 	bad[3].stat_type = SUMMARY_NTYPES;
 	bad[4].nan_bits = 33;
 	bad[5].frame_len = 0;
+	bad[6].filter = FILTER_RECORD;
+	bad[6].stat_type = SUMMARY_U8;
 	index_init(&ix);
 	r = add(&ix, 1);
 	r->block_bytes = 100;
 	CHECK_OK(index_record_put(r, &good));
 	CHECK_OK(encode_err(&ix));
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 7; i++) {
 		CHECK_OK(index_record_put(r, &bad[i]));
 		CHECK_EQ(encode_err(&ix), -EINVAL);
 	}

@@ -165,7 +165,7 @@ static void clean_locked(struct dirty_block *b, const struct block_ref *ref)
 	bool whole = ref && ref->frame_off && ref->raw_len == ref->frame_raw;
 
 	if (whole && b->refs == 1 && b->len_bytes == b->cap_bytes) {
-		cache_insert(d->store->cache, (struct cache_key){ ref->layer, ref->frame_off }, b->data, b->cap_bytes,
+		cache_insert(d->store->cache, (struct cache_key){ .layer = ref->layer, .off_bytes = ref->frame_off }, b->data, b->cap_bytes,
 			     leaves_early(b, ref));
 		b->data = NULL;
 	}
@@ -195,7 +195,7 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 		}
 	}
 	if (job->pack)
-		cache_insert(s->cache, (struct cache_key){ layer, off }, job->pack, job->frame_raw, false);
+		cache_insert(s->cache, (struct cache_key){ .layer = layer, .off_bytes = off }, job->pack, job->frame_raw, false);
 	job->pack = NULL;
 	return 0;
 }

@@ -86,7 +86,7 @@ int layered_get_frame(struct layered *l, const struct block_ref *ref, uint64_t b
 {
 	struct store *s = l->array.home->store;
 	struct load load = load_of(l, ref, block, how);
-	struct cache_key key = { ref->layer, ref->frame_off };
+	struct cache_key key = { .layer = ref->layer, .off_bytes = ref->frame_off };
 
 	return layered_report(l, ref, block, cache_get(s->cache, key, ref->frame_raw, load_frame, &load, out));
 }
@@ -101,7 +101,7 @@ static void run_prefetch(struct work *w)
 {
 	struct prefetch *p = (struct prefetch *)w;
 	struct cache *cache = p->load.store->cache;
-	struct cache_key key = { p->load.ref.layer, p->load.ref.frame_off };
+	struct cache_key key = { .layer = p->load.ref.layer, .off_bytes = p->load.ref.frame_off };
 	struct cache_entry *e;
 
 	/* A damaged frame is reported to the reader that asks for it. */
@@ -125,7 +125,7 @@ static void prefetch_block(struct layered *l, uint64_t block, unsigned how)
 	if (e && !e->dirty)
 		ref = e->ref;
 	lock_release(&l->lock);
-	if (!ref.frame_off || cache_has(s->cache, (struct cache_key){ ref.layer, ref.frame_off }))
+	if (!ref.frame_off || cache_has(s->cache, (struct cache_key){ .layer = ref.layer, .off_bytes = ref.frame_off }))
 		return;
 	p = calloc(1, sizeof(*p));
 	if (!p)

@@ -16,6 +16,8 @@ static bool block_valid(const struct layer_block *b, uint64_t block_bytes)
 {
 	if (b->block == UINT64_MAX || !block_bytes || b->raw_len > block_bytes || b->stat_type >= SUMMARY_NTYPES || b->nan_bits > BLOCK_NAN_BITS_MAX)
 		return false;
+	if (b->filter == FILTER_RECORD && (b->stat_type || b->nan_bits)) /* what stands for the summary are the fields */
+		return false;
 	if (!b->frame_off)
 		return true;
 	return b->layer && b->frame_len && b->frame_raw <= LAYER_FRAME_MAX && b->frame_len <= LAYER_FRAME_STORED_MAX &&

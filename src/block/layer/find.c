@@ -104,7 +104,7 @@ static int find_paged(struct layer *l, struct cache *cache, uint64_t ino, struct
 	page = index_pages_find(&l->pages, ino);
 	if (!page)
 		return -ENOENT;
-	err = cache_get(cache, (struct cache_key){ l->number, pages_off(l) + page->off }, page->raw, load_page,
+	err = cache_get(cache, (struct cache_key){ .layer = l->number, .off_bytes = pages_off(l) + page->off }, page->raw, load_page,
 			&(struct page_load){ l, page }, &e);
 	if (err)
 		return err;
