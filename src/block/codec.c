@@ -346,7 +346,7 @@ static int encode_records(ZSTD_CCtx *c, const struct codec_params *p, const void
 	if (!err)
 		err = encode_columns(c, p->level, &f->record, room.buf, used, n, frame, frame_bound(n), len_out);
 	f->elem_bytes = f->record.ncodes;
-	if (err == -ERANGE || err == -ENOSPC) {
+	if (err == -ERANGE || err == -ENOSPC || (!err && *len_out > n)) {
 		*f = (struct filter){ .steps = FILTER_NONE, .elem_bytes = (uint8_t)p->elem_bytes };
 		err = encode_block(c, p->level, raw, n, n, frame, cap, hint, len_out);
 	} else if (!err && tried && p->policy == CODEC_POLICY_AUTO) {

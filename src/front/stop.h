@@ -12,7 +12,7 @@ struct stop;
 struct tree;
 struct warden;
 
-/* Until stop_free, the warden is that thread's from stop_arm on. Blocks the signals in the caller (and so in all threads started later) and starts the thread that
+/* From stop_arm to stop_free only the signal thread calls warden_look. Blocks the signals in the caller (and so in all threads started later) and starts the thread that
  * receives them. Until stop_arm they end the process as usual: nothing is lost by that. The caller is
  * the thread that will run the loop. */
 int stop_new(struct warden *w, struct stop **out);

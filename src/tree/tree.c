@@ -143,6 +143,8 @@ int tree_add_scratch(struct tree *t, struct store *s)
 void tree_close(struct tree *t)
 {
 	lifetimes_stop(t);
+	if (t->scratch) /* a directory that ends there touches the one here that shows it */
+		lifetimes_stop(t->scratch);
 	dir_release_all(t);
 	upload_drop_all(t);
 	through_end_all(t);

@@ -679,8 +679,8 @@ UNIT_TEST(quota_is_exact_with_many_writers_of_layers)
 /* What does not compress is stored with a frame around it, small blocks together: not even that passes what was taken. */
 UNIT_TEST(quota_takes_no_less_than_what_is_stored)
 {
-	static const size_t sizes[] = { 1, 100, 777, 5 * KIB + 3, 64 * KIB, 128 * KIB, 300 * KIB + 1 };
-	char *p = noise(512 * KIB);
+	static const size_t sizes[] = { 1, 100, 777, 5 * KIB + 3, 64 * KIB, 128 * KIB, 300 * KIB + 1, 5 * MIB };
+	char *p = noise(6 * MIB);
 	struct sums before, after;
 	struct world w;
 	char name[16];
@@ -690,6 +690,7 @@ UNIT_TEST(quota_takes_no_less_than_what_is_stored)
 	world_open(&w, world_disk(), &world_config);
 	q = dir_of(&w, META_INO_LAYERS, "q");
 	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "1G"));
+	CHECK_OK(tree_setxattr(w.tree, q, "user.spillfs.block_size", "4194304", 7, 0, &me));
 	for (size_t k = 0; k < sizeof(sizes) / sizeof(*sizes); k++) {
 		snprintf(name, sizeof(name), "a%zu", k);
 		CHECK_OK(write_at(&w, q, name, p + size, sizes[k], 0, &in));

@@ -892,6 +892,26 @@ UNIT_TEST(declared_directory_counts_for_quotas_above_it)
 	close_scene(&s);
 }
 
+/* A caller who holds the view of the directory, and names it when the directory has become scratch. */
+UNIT_TEST(declared_directory_takes_no_name_from_before)
+{
+	struct tree_attr before, npy, a;
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	d = make(&s.w, META_INO_BUCKETS, "d", S_IFDIR | 0755);
+	CHECK_OK(world_write(&s.w, META_INO_BUCKETS, "f.u8", "abc", 3));
+	CHECK_OK(world_walk(&s.w, "views/npy/buckets", &npy));
+	CHECK_OK(world_walk(&s.w, "views/npy/buckets/d", &before));
+	CHECK_OK(tree_setxattr(s.w.tree, d, "user.spillfs.durable", "no", 2, 0, &me));
+	CHECK(tree_rename(s.w.tree, npy.st.st_ino, "f.npy", before.st.st_ino, "f.npy", 0, &me) < 0);
+	CHECK(tree_make(s.w.tree, before.st.st_ino, "sub", S_IFDIR | 0755, 0, NULL, &me, &a) < 0);
+	CHECK_OK(commit_wait(s.w.store->commit, COMMIT_SYNC));
+	CHECK(world_holds(&s.w, "buckets/f.u8", "abc", 3));
+	close_scene(&s);
+}
+
 UNIT_TEST(declared_directory_has_views_and_no_history)
 {
 	double v[100] = { 1, 2, 3 };

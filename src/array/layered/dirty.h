@@ -26,7 +26,8 @@ struct store;
 /* A pack holds at most this many decoded bytes, of blocks no longer than the second. */
 #define DIRTY_PACK_BYTES (256u << 10)
 #define DIRTY_PACK_BLOCK_MAX (64u << 10)
-/* A frame that does not compress is longer than its block, and one of a pack begins aligned: by this at most. */
+/* A frame that does not compress is longer than its block, by three bytes for each 128 KiB and its ends, and one of a pack begins
+ * aligned: by this and a byte for each 32 KiB at most. */
 #define DIRTY_FRAME_BYTES 32u
 
 struct dirty_block {
@@ -90,7 +91,7 @@ bool dirty_has(struct array *a);
 /* A dirty block counts as this until its frame is stored, which is never more: noise as it is, and the frame around it. */
 static inline uint64_t dirty_share(uint32_t bytes)
 {
-	return bytes ? bytes + DIRTY_FRAME_BYTES : 0;
+	return bytes ? bytes + DIRTY_FRAME_BYTES + bytes / 32768 : 0;
 }
 
 /* Where the next block of a pack may begin: aligned for any element. */

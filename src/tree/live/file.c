@@ -363,7 +363,7 @@ static int write_file(struct tree_file *base, struct edit_bytes *b, const struct
 	if (err)
 		return err;
 	before = inode_size(i);
-	grows = around && !f->through.backing && off + len > before;
+	grows = around && how->who && !f->through.backing && off + len > before;
 	if (grows)
 		growth_begin(i);
 	err = how->who ? write_bytes(f, b) : write_pages(f, b);

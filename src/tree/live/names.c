@@ -246,6 +246,8 @@ static int make_locked(struct inode *parent, const struct realm_new *what, struc
 		return err ? err : -EEXIST;
 	if (!parent->facts.nlink)
 		return -ENOENT;
+	if (live_of(parent)->shelf)
+		return -ESTALE;
 	err = kind_of_new_locked(parent, what->name, row);
 	if (!err)
 		err = inherit_locked(parent, row, what->who->umask, NULL, &any);
@@ -592,6 +594,8 @@ static int check_rename_locked(struct rename *r)
 		return -EXDEV;
 	if (!r->to->facts.nlink)
 		return -ENOENT;
+	if (live_of(r->to)->shelf) /* it has got one since it was found: nothing is changed yet */
+		return -ESTALE;
 	if (!r->target)
 		return 0;
 	if (r->flags & RENAME_NOREPLACE)

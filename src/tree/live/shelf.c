@@ -101,10 +101,10 @@ static int open_shelf(struct inode *dir)
 	struct tree *t = dir->tree, *scratch = t->scratch;
 	struct inode *shelf = NULL;
 	bool empty = true;
-	int err = scratch ? room_need(scratch, ROOM_NAME_BYTES) : -EOPNOTSUPP;
+	int err;
 
-	if (err)
-		return err;
+	if (!scratch)
+		return -EOPNOTSUPP;
 	meta_lock(t->store->meta);
 	err = live_of(dir)->shelf ? -EEXIST : meta_name_empty_locked(t->store->meta, dir->facts.ino, &empty);
 	if (!err && !empty)
@@ -195,32 +195,35 @@ static int close_shelf(struct inode *dir)
 
 /* The attribute. */
 
-static bool is_durable_locked(struct inode *dir)
+static int is_durable_locked(struct inode *dir, bool *out)
 {
-	bool durable = true;
 	void *text;
 	size_t len;
+	int err = live_stored_locked(dir, SPILLFS_XATTR_DURABLE, &text, &len);
 
-	if (live_stored_locked(dir, SPILLFS_XATTR_DURABLE, &text, &len))
-		return true;
+	*out = true;
+	if (err)
+		return err == -ENODATA ? 0 : err;
 	/* A value that nobody can have set says nothing. */
 	if (strlen(text) == len)
-		setting_durable(SPILLFS_XATTR_DURABLE, text, &durable);
+		setting_durable(SPILLFS_XATTR_DURABLE, text, out);
 	free(text);
-	return durable;
+	return 0;
 }
 
 int shelf_changed(struct inode *dir)
 {
 	struct meta *m = dir->tree->store->meta;
 	bool durable;
-	int err = 0;
+	int err;
 
 	meta_lock(m);
-	durable = is_durable_locked(dir);
-	if (!durable)
+	err = is_durable_locked(dir, &durable);
+	if (!err && !durable)
 		err = meta_fact_set_locked(m, META_FACT_SHELVES, 1);
 	meta_unlock(m);
+	if (!err && !durable && dir->tree->scratch)
+		err = room_need(dir->tree->scratch, ROOM_NAME_BYTES);
 	return err ? err : durable ? close_shelf(dir) : open_shelf(dir);
 }
 
@@ -250,16 +253,20 @@ void shelf_follow(struct inode *dir)
 static int load_one(struct tree *t, uint64_t ino)
 {
 	struct inode *dir;
-	bool durable;
+	bool durable = true;
 	int err;
 
 	meta_lock(t->store->meta);
 	err = live_get_locked(t, ino, &dir);
-	durable = err || !S_ISDIR(inode_mode(dir)) || !class_by_kind(dir->facts.kind) || ino == META_INO_ROOT || is_durable_locked(dir);
-	meta_unlock(t->store->meta);
-	if (err)
+	if (err) {
+		meta_unlock(t->store->meta);
 		return err == -ENOENT || err == -EUCLEAN ? 0 : err;
-	err = durable ? 0 : open_shelf(dir);
+	}
+	if (S_ISDIR(inode_mode(dir)) && class_by_kind(dir->facts.kind) && ino != META_INO_ROOT)
+		err = is_durable_locked(dir, &durable);
+	meta_unlock(t->store->meta);
+	if (!err && !durable)
+		err = open_shelf(dir);
 	if (err == -ENOTEMPTY) {
 		log_warn("directory %llu has %s=no and files that are durable: it is taken as durable: move them away, and set it again", (unsigned long long)ino,
 			 SPILLFS_XATTR_DURABLE);
