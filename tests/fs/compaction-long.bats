@@ -64,7 +64,7 @@ PY
 	wait_all
 }
 
-# 4 MiB for the list of what moves are 87,000 blocks: two layers of 30,000 at a time.
+# 5 MiB for the list of what moves are 72,000 blocks: two layers of 30,000 at a time.
 @test "a compaction that has to leave victims to the next one goes on until there is nothing to gain" {
 	mount_store -o cache=8M,dirty=32M
 	many_blocks() {

@@ -40,7 +40,7 @@
 #define PACK_LEVEL 3
 /* The list of moves may take this part of -o cache, or this size if that is more. One layer is always taken. */
 #define MOVES_PART 8u
-#define MOVES_MIN ((size_t)4 << 20)
+#define MOVES_MIN ((size_t)5 << 20)
 
 /* The place of a block that moves: the old one, and the new one when it was copied. */
 struct move {
