@@ -21,7 +21,6 @@ struct view_input {
 	uint64_t count;            /* elements: shape_count(&shape) */
 	unsigned source;
 	uint8_t filter;            /* steps that blocks may be stored with: by the settings, whatever the blocks are */
-	bool fixed;                /* the source never changes, and is pinned where its blocks count */
 };
 
 /* NAME.npy: version 1.0 (2.0, 3.0 where the header needs it), header padded to 4096. */

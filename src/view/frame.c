@@ -60,21 +60,6 @@ static bool is_hole(const struct view *v, unsigned source, uint64_t off, uint64_
 	return true;
 }
 
-void view_weigh_filters(const struct view *v, unsigned source, uint32_t elem_bytes, uint64_t saved[VIEW_NFILTERS])
-{
-	struct array *a = layered_source(v, source);
-	uint32_t bs = view_source_block_bytes(v, source);
-	struct block_ref ref;
-
-	memset(saved, 0, VIEW_NFILTERS * sizeof(*saved));
-	for (uint64_t block = 0; a && pin_next(a, block, &block); block++) {
-		if (!find_stored(v, source, block * bs, bs, &ref) || ref.filter >= VIEW_NFILTERS || ref.frame_len >= ref.raw_len ||
-		    (ref.filter != FILTER_NONE && ref.elem_bytes != elem_bytes))
-			continue;
-		saved[ref.filter] += ref.raw_len - ref.frame_len;
-	}
-}
-
 static uint64_t nblocks_of(uint64_t decoded_bytes)
 {
 	return (decoded_bytes + BLOCK_MAX - 1) / BLOCK_MAX;

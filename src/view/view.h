@@ -94,10 +94,6 @@ struct view_frame {
 	uint64_t block;
 };
 void view_plan_frame(const struct view *v, const struct view_range *r, struct view_frame *out);
-/* By how many bytes the blocks of a pinned source are longer than their frames: those that have a frame of their own, for each filter of
- * FILTER_DELTA and FILTER_SHUFFLE over elem_bytes. */
-#define VIEW_NFILTERS (FILTER_DELTA + FILTER_SHUFFLE + 1)
-void view_weigh_filters(const struct view *v, unsigned source, uint32_t elem_bytes, uint64_t saved[VIEW_NFILTERS]);
 /* A frame of zeros, from no source. */
 void view_plan_zeros(uint64_t decoded_bytes, struct view_frame *out);
 void view_put_frame(struct view *v, const struct view_frame *f);

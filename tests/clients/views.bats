@@ -142,38 +142,6 @@ cost() {
 	done
 }
 
-@test "Zarr of a snapshot is as stored, whatever the array becomes" {
-	"$PYTHON" - "$MNT" "$TRUTH" <<-'END'
-		import numpy as np, os, sys
-		repeats = np.random.default_rng(6).choice(np.random.default_rng(7).integers(-2**63, 2**63 - 1, 5), 6000).repeat(20)
-		repeats.tofile(sys.argv[1] + "/layers/repeats.i64") # zstd alone is best
-		repeats.tofile(sys.argv[2] + "/repeats.i64")
-		steps = np.random.default_rng(8).integers(0, 10**6, 120_000).cumsum()
-		with open(sys.argv[1] + "/layers/steps.i64", "wb") as f:
-		    os.setxattr(f.fileno(), "user.spillfs.filter", b"delta+shuffle")
-		    f.write(steps.tobytes())
-		steps.tofile(sys.argv[2] + "/steps.i64")
-	END
-	"$SPILLCTL" commit "$MNT" >/dev/null
-	mkdir "$MNT/snapshots/faces"
-	setfattr -n user.spillfs.filter -v none "$MNT/layers/steps.i64"
-	dd if=/dev/urandom of="$MNT/layers/repeats.i64" bs=64K count=1 conv=notrunc status=none
-	"$SPILLCTL" commit "$MNT" >/dev/null
-	local n z top=$MNT/snapshots/faces/views
-	zstd -l "$top/zarr/layers/repeats.zarr/c/0" >/dev/null # it is a frame
-	[ "$(stat -c %s "$top/zarr/layers/repeats.zarr/c/0")" -lt $((131072 / 20)) ]
-	grep -q shuffle "$MNT/views/zarr/layers/repeats.zarr/zarr.json" # of the present
-	refute grep -q shuffle "$top/zarr/layers/repeats.zarr/zarr.json"
-	[ "$(stat -c %s "$top/zarr2/layers/steps.zarr/0")" -lt $((131072 / 2)) ]
-	for n in repeats steps; do
-		z=$(sha256sum <"$TRUTH/$n.i64")
-		read_py zarr2 "$top/zarr2/layers/$n.zarr" | tee /dev/stderr | grep -qF "\"sha256\": \"${z%% *}\""
-		read_js zarr2 "$top/zarr2/layers/$n.zarr" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
-		read_js zarr3 "$top/zarr/layers/$n.zarr" | tee /dev/stderr | grep -qF "\"sha256\":\"${z%% *}\""
-	done
-	rmdir "$MNT/snapshots/faces"
-}
-
 @test "Zarr: what is stored otherwise is compressed again, and the size that is told is the size that is read" {
 	"$PYTHON" - "$MNT" "$TRUTH" <<-'END'
 		import numpy as np, sys

@@ -28,7 +28,6 @@ struct seen {
 	const char *shape;
 	bool fortran;
 	uint8_t filter; /* that the settings say */
-	bool fixed;
 	enum zarr_version version;
 	char save[128]; /* directory */
 	/* found: */
@@ -45,7 +44,6 @@ static struct view_input input(struct view *v, const struct seen *z)
 	struct view_input in = view_world_input(v, view_world_source(v, z->a), "x", z->dtype, z->shape);
 
 	in.filter = z->filter;
-	in.fixed = z->fixed;
 	in.shape.fortran = z->fortran;
 	if (z->fortran) { /* view_world_input fits shapes in order C */
 		CHECK_OK(shape_parse(z->shape, &in.shape));
@@ -315,42 +313,6 @@ UNIT_TEST(zarr_chunks_are_the_stored_frames)
 		world_close(&w);
 		free(p);
 	}
-}
-
-/* An array that never changes is shown by what its blocks are; by the settings if the metadata cannot name that. */
-UNIT_TEST(zarr_of_fixed_arrays_is_as_stored)
-{
-	static const struct {
-		enum codec_policy policy;
-		bool shuffled;
-		unsigned named, nstored;
-	} cases[] = {
-		{ CODEC_POLICY_NONE, false, FILTER_NONE, 9 },
-		{ CODEC_POLICY_SHUFFLE, true, FILTER_SHUFFLE, 9 },
-		{ (enum codec_policy)(FILTER_DELTA | FILTER_SHUFFLE), false, FILTER_DELTA | FILTER_SHUFFLE, 9 },
-		{ (enum codec_policy)FILTER_DELTA, false, FILTER_DELTA, 9 },
-		{ (enum codec_policy)(FILTER_DELTA | FILTER_PACK), false, FILTER_SHUFFLE, 2 },
-	};
-	size_t size = 9 * (size_t)BLOCK;
-	struct world w;
-
-	view_world_open(&w);
-	for (size_t k = 0; k < sizeof(cases) / sizeof(*cases); k++) {
-		uint8_t *p = content("i64", size, cases[k].shuffled);
-		struct seen z = { .w = &w, .p = p, .dtype = "i64", .shape = "1,64", .fixed = true, .filter = FILTER_SHUFFLE };
-
-		z.a = view_world_array(&w, ARRAY_LAYERED, p, size, BLOCK, cases[k].policy, "i64");
-		for (z.version = ZARR_V2; z.version <= ZARR_V3; z.version++) {
-			snprintf(z.save, sizeof(z.save), "zarr/v%d/fixed-i64-%zu", z.version == ZARR_V2 ? 2 : 3, k);
-			see(&z, size);
-			CHECK_EQ(z.named, cases[k].named);
-			CHECK_EQ(z.nstored, cases[k].nstored);
-			CHECK_EQ(z.nrecoded, 9 - z.nstored);
-		}
-		array_close(z.a);
-		free(p);
-	}
-	world_close(&w);
 }
 
 UNIT_TEST(zarr_shuffles_by_the_settings_whatever_the_blocks_are)

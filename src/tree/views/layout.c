@@ -11,7 +11,6 @@
 
 #include "array/layered/pin.h"
 #include "array/runs.h"
-#include "store/store.h"
 #include "tree/views/inside.h"
 
 /* Sources. */
@@ -182,8 +181,7 @@ static int lay_one(struct view *v, struct inode *i, const struct view_node *n, c
 	const struct view_key *key = &n->key;
 	char column[META_NAME_MAX + 1];
 	struct view_input in = { .name = column, .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape,
-				 .count = facts->count, .source = source, .filter = facts->filter,
-				 .fixed = i->realm->fixed && !i->tree->store->config.follow };
+				 .count = facts->count, .source = source, .filter = facts->filter };
 
 	column_name(n, column);
 	if (key->role == VIEW_RUN)
@@ -246,7 +244,7 @@ static int lay_table(struct view *v, const struct view_node *n, const struct vie
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
 		}
-		in[done] = (struct view_input){ c->v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, FILTER_NONE, false };
+		in[done] = (struct view_input){ c->v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, FILTER_NONE };
 		if (!err && facts.count != in[0].count)
 			err = -ESTALE;
 	}
@@ -322,7 +320,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 		err = view_new(&v);
 	if (err)
 		return err;
-	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.filter, false };
+	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.filter };
 	err = add_source(v, source, LAY_BLOCKS, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);

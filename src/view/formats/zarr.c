@@ -8,7 +8,6 @@
  *     source's blocks are whole rows, a chunk is one block, and its frame the stored one.
  *  3. All chunks have gone through the same filter, by the array's type and settings alone: metadata that a reader has read stay
  *     true whatever is written. It is one that takes all bytes, so that a block that is stored otherwise can go through it as well.
- *     Arrays that never change have the one that leaves the most as it is stored.
  *     Version 3 has neither differences nor a shuffle of its own: the names of those in numcodecs are what readers know.
  *  4. Decimals are shown as the nearest f64, which readers find by dividing: the metadata name that as the first of the filters.
  */
@@ -62,22 +61,6 @@ static bool has_name(uint8_t filter, const struct dtype *d)
 	return filter_fits(filter, d->bytes) && !(filter & ~(FILTER_DELTA | FILTER_SHUFFLE)) && (!(filter & FILTER_DELTA) || is_integer(d));
 }
 
-/* The filter of all chunks, which are blocks. */
-static uint8_t choose_filter(const struct view *v, const struct view_input *in)
-{
-	uint8_t best = has_name(in->filter, in->dtype) ? in->filter : FILTER_NONE;
-	uint64_t saved[VIEW_NFILTERS];
-
-	if (!in->fixed)
-		return best;
-	view_weigh_filters(v, in->source, in->dtype->bytes, saved);
-	for (uint8_t k = 0; k < VIEW_NFILTERS; k++) {
-		if (saved[k] > saved[best] && has_name(k, in->dtype))
-			best = k;
-	}
-	return best;
-}
-
 static void find_geometry(const struct view *v, const struct view_input *in, struct geometry *out)
 {
 	uint32_t block_bytes = view_source_block_bytes(v, in->source);
@@ -89,8 +72,8 @@ static void find_geometry(const struct view *v, const struct view_input *in, str
 		g.row_bytes = shape_row(&in->shape) * in->dtype->bytes;
 		g.chunk_rows = chunk_rows(g.row_bytes, g.nrows, block_bytes);
 		g.nchunks = (g.nrows + g.chunk_rows - 1) / g.chunk_rows;
-		if (g.frames && g.chunk_rows * g.row_bytes <= block_bytes)
-			g.filter = choose_filter(v, in);
+		if (g.frames && g.chunk_rows * g.row_bytes <= block_bytes && has_name(in->filter, in->dtype))
+			g.filter = in->filter;
 	}
 	*out = g;
 }
