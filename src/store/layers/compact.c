@@ -322,22 +322,18 @@ static int list_moves(struct compact *c)
 	return 0;
 }
 
-/* Is the newest layer a full one, of which few frames died while it was made? For the commit thread. */
-static bool is_enough(const struct layers_slot *newest, enum compact_effort effort)
+/* Is the newest state one full layer, of which few frames died while it was made? */
+static bool is_enough(struct layers *ls, enum compact_effort effort)
 {
-	return newest->row.state == META_LAYER_FULL &&
-	       !mostly_dead(newest->row.stored_bytes, newest->row.live_bytes, effort);
-}
-
-/* Layers in the chain of the newest state. */
-static size_t chain_length(struct layers *ls)
-{
-	size_t n;
+	const struct layers_slot *newest;
+	bool enough;
 
 	lock_acquire(&ls->lock);
-	n = ls->newest ? ls->newest->row.chain.n : 0;
+	newest = ls->newest;
+	enough = newest && newest->row.chain.n == 1 && newest->row.state == META_LAYER_FULL &&
+		 !mostly_dead(newest->row.stored_bytes, newest->row.live_bytes, effort);
 	lock_release(&ls->lock);
-	return n;
+	return enough;
 }
 
 int compact_plan(struct layers *ls, enum compact_effort effort, struct compact **out)
@@ -349,7 +345,7 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 		return -ENOMEM;
 	c->ls = ls;
 	err = choose_victims(c, effort);
-	if (!err && !c->nvictims && chain_length(ls) == 1 && is_enough(ls->newest, effort))
+	if (!err && !c->nvictims && is_enough(ls, effort))
 		err = -ENOENT;
 	if (!err)
 		err = list_moves(c);
