@@ -60,14 +60,19 @@ asks() {
 	umount "$WORK/connections"
 }
 
-# The kernel writes a page back for the notify thread, and the daemon cannot write it to the disk.
-stick_on_page() {
-	noise 40000 "$MNT/buckets/a.f64"
+# stick_on_write FILE: a thread of the daemon cannot write a page of it to the disk.
+stick_on_write() {
+	noise 40000 "$1"
 	"$SPILLCTL" sync "$MNT"
 	freeze_disk
-	dd if=/dev/zero of="$MNT/buckets/a.f64" bs=4096 count=1 conv=notrunc 2>/dev/null 3>&- &
+	dd if=/dev/zero of="$1" bs=4096 count=1 conv=notrunc 2>/dev/null 3>&- &
 	clients=($!)
 	warden stuck "$PID" spillfs 0
+}
+
+# The kernel writes a page back for the notify thread, and the daemon cannot write it to the disk.
+stick_on_page() {
+	stick_on_write "$MNT/buckets/a.f64"
 	stat "$MNT/views/npy/buckets/a.npy" >/dev/null 2>&1 3>&- &
 	clients+=($!)
 	warden stuck "$PID" notify 1
@@ -144,12 +149,7 @@ lets_go() {
 
 @test "killed while the disk keeps its only thread: clients get an error" {
 	mount_on_disk -s
-	noise 40000 "$MNT/buckets/a"
-	"$SPILLCTL" sync "$MNT"
-	freeze_disk
-	dd if=/dev/zero of="$MNT/buckets/a" bs=4096 count=1 conv=notrunc 2>/dev/null 3>&- &
-	clients=($!)
-	warden stuck "$PID" spillfs 0
+	stick_on_write "$MNT/buckets/a"
 	lets_go KILL
 }
 

@@ -354,25 +354,35 @@ int client_set_note(struct tree *t, const char *path, uint32_t note)
 	return err;
 }
 
-int client_get_note(struct tree *t, const char *path, uint32_t *out)
+/* The value of an attribute, which the caller frees; NULL without one. */
+static int get_attribute(struct tree *t, const char *path, const char *name, void **value, size_t *n)
 {
-	void *value;
-	size_t n;
 	struct walk w;
 	int err = walk_begin(t, path, false, &w);
 
 	if (err)
 		return err;
-	*out = 0;
-	err = tree_getxattr(t, walk_ino(&w), NOTE, &value, &n);
-	if (!err) {
-		memcpy(out, value, n < sizeof(*out) ? n : sizeof(*out));
-		free(value);
-	} else if (err == -ENODATA) {
-		err = 0;
-	}
+	*value = NULL;
+	err = tree_getxattr(t, walk_ino(&w), name, value, n);
 	walk_end(t, &w);
-	return err;
+	if (err)
+		*value = NULL;
+	return err == -ENODATA ? 0 : err;
+}
+
+int client_get_note(struct tree *t, const char *path, uint32_t *out)
+{
+	void *value;
+	size_t n;
+	int err = get_attribute(t, path, NOTE, &value, &n);
+
+	if (err)
+		return err;
+	*out = 0;
+	if (value)
+		memcpy(out, value, n < sizeof(*out) ? n : sizeof(*out));
+	free(value);
+	return 0;
 }
 
 int client_set_quota(struct tree *t, const char *path, uint32_t bytes)
@@ -395,19 +405,13 @@ int client_get_quota(struct tree *t, const char *path, uint32_t *out)
 {
 	void *value;
 	size_t n;
-	struct walk w;
-	int err = walk_begin(t, path, false, &w);
+	int err = get_attribute(t, path, SPILLFS_XATTR_QUOTA_LOGICAL, &value, &n);
 
 	if (err)
 		return err;
-	*out = 0;
-	err = tree_getxattr(t, walk_ino(&w), SPILLFS_XATTR_QUOTA_LOGICAL, &value, &n);
-	if (!err) {
-		*out = (uint32_t)strtoul(value, NULL, 10);
-		free(value);
-	}
-	walk_end(t, &w);
-	return err == -ENODATA ? 0 : err;
+	*out = value ? (uint32_t)strtoul(value, NULL, 10) : 0;
+	free(value);
+	return 0;
 }
 
 struct counted {
