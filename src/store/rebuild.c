@@ -2,9 +2,10 @@
  * Rebuilding meta.db.
  *
  * Invariants:
- *  1. Nothing of the store is deleted or overwritten before the new meta.db is durable; what cannot be used is moved to
- *     lost+found, or said to be lost.
- *  2. The rows are one transaction: a crash leaves a store without meta.db, as before.
+ *  1. Nothing of the store is deleted; what cannot be used is moved to lost+found, or said to be lost. layers/HEAD, which may name
+ *     a layer that is lost, is written when that is durable.
+ *  2. The rows are one transaction: a crash before it leaves a store without meta.db, or with one that has no rows. A mount refuses both
+ *     (store.c), and another rebuild finds what this one has found. So meta.db goes first, and nothing changes where it may not go.
  *  3. A layer behind a damaged one is not applied: it would mix two moments.
  */
 #include "store/rebuild.h"
@@ -35,6 +36,7 @@ struct rebuild {
 	struct layer *open; /* NULL: none */
 	uint64_t open_number, open_bytes, open_segment;
 	uint64_t last; /* highest number that a layer file or HEAD has */
+	bool moved;    /* layers, to lost+found */
 	uint32_t *names;    /* for each record: how many point to it; directories: subdirectories */
 	uint64_t *parents;  /* of directories */
 	int64_t now_ns;
@@ -131,6 +133,19 @@ static int take_state(struct rebuild *r)
 	return err;
 }
 
+/* A layer that was moved there keeps its number for itself. */
+static int see_saved(void *ctx, const char *name)
+{
+	struct rebuild *r = ctx;
+	uint64_t number;
+
+	if (layer_name_parse(name, &number))
+		return 0;
+	see_number(r, number);
+	lose(r, "layers: lost+found/%s was moved there by a rebuild before", name);
+	return 0;
+}
+
 /* Files that no row will name would be deleted by the next mount. */
 static int save_layer(void *ctx, const char *name)
 {
@@ -154,7 +169,23 @@ static int save_layer(void *ctx, const char *name)
 		err = io_rename(r->s->dir, from, to);
 	if (!err)
 		lose(r, "layers: %s is not part of a whole state, moved to lost+found", name);
+	r->moved |= !err;
 	return err;
+}
+
+/* A moved layer is durable there before the next mount could take it for unknown. */
+static int save_layers(struct rebuild *r)
+{
+	struct io_dir *dir = r->s->dir;
+	int err = io_list(dir, "lost+found", see_saved, r);
+
+	if (!err || err == -ENOENT)
+		err = io_list(dir, "layers", save_layer, r);
+	if (!err && r->moved)
+		err = io_dir_sync(dir, ".");
+	if (!err && r->moved)
+		err = io_dir_sync(dir, "lost+found");
+	return err; /* write_head syncs layers/ */
 }
 
 /* Inodes and names. */
@@ -492,10 +523,13 @@ static int set_aside(struct rebuild *r, bool replace, const char *shown, struct 
 		}
 		snprintf(to, sizeof(to), "%s.before-rebuild-%lld", files[i], (long long)(r->now_ns / CLOCK_SECOND_NS));
 		err = io_rename(r->s->dir, files[i], to);
+		/* meta.db without its log would be an older one. */
+		if (!err)
+			err = io_dir_sync(r->s->dir, ".");
 		if (err)
 			return err;
 	}
-	return io_dir_sync(r->s->dir, ".");
+	return 0;
 }
 
 /* HEAD may name a layer that is lost. */
@@ -522,9 +556,11 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 	int err = take_state(r);
 
 	if (!err)
-		err = io_list(s->dir, "layers", save_layer, r);
-	if (!err)
 		err = set_aside(r, replace, shown, why);
+	if (!err)
+		err = save_layers(r);
+	if (!err)
+		err = write_head(r);
 	if (err)
 		return err;
 	io_list(s->dir, "pool", see_pool, r);
@@ -537,7 +573,7 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 	if (!err)
 		err = meta_sync(r->m);
 	meta_close(r->m);
-	return err ? err : write_head(r);
+	return err;
 }
 
 int store_rebuild(struct io_dir *dir, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,

@@ -6,7 +6,8 @@
  *     follower takes no lock and writes nothing.
  *  2. A directory is a store if it holds SPILLFS; an empty one (lost+found aside) becomes a store, and
  *     SPILLFS is its last file to appear.
- *  3. Nothing outside meta.db says what is in use: pool space, column files and layers are derived from it.
+ *  3. Nothing outside meta.db says what is in use: pool space, column files and layers are derived from it. So nothing is derived from
+ *     one without the number of a commit: each store has that before its mark, and what has none was lost, or is half rebuilt.
  */
 #include "store/store.h"
 
@@ -240,6 +241,37 @@ static int load_promised(struct store *s)
 	return err;
 }
 
+/* Invariant 3. */
+static int check_commits(struct store *s, const char *shown, struct store_refusal *why)
+{
+	int64_t commit;
+	int err;
+
+	meta_lock(s->meta);
+	err = meta_fact_get_locked(s->meta, "commit", &commit);
+	meta_unlock(s->meta);
+	if (err == -ENOENT)
+		return refuse(why, -EUCLEAN, "%s: meta.db is empty, because it was lost or a rebuild was cut short; spillctl rebuild --force %s "
+			      "makes a new one from the layers", shown, shown);
+	return err;
+}
+
+/* Something may be there all the same: the making was cut short, or the mark was lost. */
+static int write_first_commit(struct meta *m)
+{
+	int64_t commit;
+	int err;
+
+	meta_lock(m);
+	err = meta_fact_get_locked(m, "commit", &commit);
+	if (err == -ENOENT)
+		err = meta_fact_set_locked(m, "commit", 0);
+	if (!err)
+		err = meta_commit_locked(m);
+	meta_unlock(m);
+	return err ? err : meta_sync(m);
+}
+
 /* Opens the parts that only the daemon that writes has. */
 static int open_written(struct store *s, bool fresh, const char *shown, struct store_refusal *why)
 {
@@ -263,7 +295,11 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 	if (!err)
 		err = meta_bound(s->meta, store_reserve_bytes(s) / 4, store_reserve_bytes(s) / 4);
 	if (!err && fresh)
+		err = write_first_commit(s->meta);
+	if (!err && fresh)
 		err = write_marker(s);
+	if (!err)
+		err = check_commits(s, shown, why);
 	if (!err)
 		err = open_pool(s);
 	if (!err)

@@ -447,25 +447,6 @@ UNIT_TEST(a_mount_without_descriptors_deletes_nothing)
 	CHECK(nfailed > 3);
 }
 
-/* A rebuild that was cut short has left an empty meta.db, and layers. */
-UNIT_TEST(a_half_rebuilt_store_keeps_its_layers)
-{
-	for (uint64_t n = 0; n < 16; n++) {
-		struct io_dir *disk = disk_with_an_open_layer(), *faults = world_faults(disk);
-		struct rebuild_report report;
-		struct store_refusal why;
-		struct world w;
-
-		CHECK_OK(io_replace(disk, "meta.db", "tmp", "", 0));
-		CHECK_OK(io_replace(disk, "meta.db-wal", "tmp", "", 0));
-		io_fault_fail_open(faults, n, 1, -EMFILE);
-		CHECK(world_open_dir(&w, faults, &world_config));
-		CHECK_OK(io_mem_again(disk, &faults));
-		CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
-		check_layers_of(disk, false);
-	}
-}
-
 static int64_t true_time(void)
 {
 	struct timespec ts;
@@ -479,6 +460,180 @@ static int true_wait(pthread_cond_t *c, pthread_mutex_t *m, int64_t until_ns)
 	struct timespec ts = clock_timespec(until_ns);
 
 	return pthread_cond_timedwait(c, m, &ts);
+}
+
+static void not_sleep(int64_t ns)
+{
+	(void)ns;
+}
+
+/* A rebuild that was cut short has left an empty meta.db, and layers. */
+UNIT_TEST(a_half_rebuilt_store_keeps_its_layers)
+{
+	static const struct clock_ops clock = { .now_ns = true_time, .monotonic_ns = true_time, .sleep_ns = not_sleep, .wait = true_wait };
+	unsigned nfailed = 0;
+	int err = -EMFILE;
+
+	clock_replace(&clock);
+	for (uint64_t n = 1; err != -EUCLEAN; n++) {
+		struct io_dir *disk = disk_with_an_open_layer(), *faults = world_faults(disk);
+		struct rebuild_report report;
+		struct store_refusal why;
+		struct world w;
+
+		CHECK_OK(io_replace(disk, "meta.db", "tmp", "", 0));
+		CHECK_OK(io_replace(disk, "meta.db-wal", "tmp", "", 0));
+		io_fault_fail_open(faults, n, UINT64_MAX, passing[n % 3]);
+		err = world_open_dir(&w, faults, &world_config);
+		/* No opening from the n-th on comes about, which refuses the mount; without an n-th, the empty meta.db does. */
+		CHECK(err);
+		nfailed += err != -EUCLEAN;
+		CHECK_OK(io_mem_again(disk, &faults));
+		CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+		check_layers_of(disk, false);
+	}
+	CHECK(nfailed > 3);
+	clock_replace(NULL);
+}
+
+/* ---- a rebuild that is cut short ---- */
+
+/* A store of which no layer was sealed. */
+static struct io_dir *disk_never_sealed(void)
+{
+	struct io_dir *disk = world_disk();
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK_OK(write_round(&w, 1, NSIZES));
+	CHECK_OK(write_again(&w, 2));
+	CHECK_OK(tree_sync(w.tree));
+	CHECK_OK(io_mem_cut_power(disk, 0));
+	world_close(&w);
+	CHECK(world_has(disk, "layers/00000001.zst") && !world_has(disk, "layers/HEAD"));
+	return disk;
+}
+
+#define DAMAGED "00000005.zst"
+
+/* The newest layer is damaged, and all others are whole. */
+static struct io_dir *disk_with_a_damaged_layer(void)
+{
+	struct io_dir *disk = disk_with_an_open_layer();
+	uint64_t size, stored;
+	struct world w;
+	struct io *f;
+
+	world_open(&w, disk, &world_config);
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(write_again(&w, 4));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(io_open(disk, "layers/" DAMAGED, 0, &f));
+	CHECK_OK(io_size(f, &size, &stored));
+	CHECK_OK(io_pwrite(f, "damaged", 7, size - 100));
+	CHECK_OK(io_sync(f));
+	io_close(f);
+	return disk;
+}
+
+/* layers/ and columns/ as they were. */
+static void check_never_sealed(struct io_dir *disk)
+{
+	struct world w;
+
+	world_open(&w, disk, &world_config);
+	CHECK(is_again_of(&w, 2));
+	for (size_t i = 0; i < NSIZES; i++) {
+		char path[64];
+
+		for (size_t k = 1; k < CLASSES_N; k++) {
+			snprintf(path, sizeof(path), "%s/r1-%zu.u8", classes[k].name, i);
+			CHECK(world_holds(&w, path, bytes_of(1, k, i), sizes[i]));
+		}
+	}
+	CHECK_OK(world_close(&w));
+}
+
+static void check_sealed(struct io_dir *disk)
+{
+	check_layers_of(disk, false);
+}
+
+/* Where the cut came before anything was changed, the damage is still there. */
+static void check_damaged(struct io_dir *disk)
+{
+	struct rebuild_report report;
+	struct store_refusal why;
+	struct io_dir *again;
+	struct world w;
+
+	if (world_has(disk, "layers/" DAMAGED)) {
+		CHECK_OK(io_mem_again(disk, &again));
+		CHECK_OK(store_rebuild(again, "test", true, say_nothing, NULL, &report, &why));
+	}
+	world_open(&w, disk, &world_config);
+	CHECK(is_again_of(&w, 2));
+	CHECK(world_holds(&w, "layers/r1-2.u8", bytes_of(1, 2, 2), sizes[2]));
+	CHECK_OK(write_again(&w, 5));
+	CHECK_OK(world_close(&w));
+	CHECK(world_has(disk, "lost+found/" DAMAGED) && !world_has(disk, "layers/" DAMAGED));
+}
+
+/* The power is cut at the n-th change of a rebuild: the next mount shows all there is, or is refused until a rebuild comes to its end.
+ * Returns whether there were so many. */
+static bool cut_rebuild(struct io_dir *disk, uint64_t n, uint64_t seed, void (*check)(struct io_dir *disk))
+{
+	struct io_dir *faults = world_faults(disk);
+	struct rebuild_report report;
+	struct store_refusal why;
+	struct world w;
+	bool reached;
+
+	io_fault_arm(faults, n, -EIO, n % 2);
+	reached = store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why) != 0;
+	CHECK_OK(io_mem_cut_power(disk, seed));
+	if (!world_open_dir(&w, world_faults(disk), &world_config)) {
+		CHECK_OK(world_close(&w));
+	} else {
+		CHECK_OK(io_mem_again(disk, &faults));
+		CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+	}
+	check(disk);
+	return reached;
+}
+
+UNIT_TEST(a_rebuild_that_is_cut_short_loses_nothing)
+{
+	static const struct {
+		struct io_dir *(*make)(void);
+		void (*check)(struct io_dir *disk);
+		bool chance; /* not where files change their directory: io/mem may then lose both names, and no file system does */
+	} stores[] = {
+		{ disk_never_sealed, check_never_sealed, true },
+		{ disk_with_an_open_layer, check_sealed, true },
+		{ disk_with_a_damaged_layer, check_damaged, false },
+	};
+
+	for (size_t k = 0; k < sizeof(stores) / sizeof(*stores); k++) {
+		uint64_t n = 1;
+
+		while (cut_rebuild(stores[k].make(), n, n % 2 && stores[k].chance ? n : 0, stores[k].check))
+			n++;
+		CHECK(n > 30);
+	}
+}
+
+/* Without --force, a meta.db that is there ends it: then nothing has changed. */
+UNIT_TEST(a_rebuild_that_is_refused_changes_nothing)
+{
+	struct io_dir *disk = disk_with_a_damaged_layer(), *again;
+	struct rebuild_report report;
+	struct store_refusal why;
+
+	CHECK_OK(io_mem_again(disk, &again));
+	CHECK_EQ(store_rebuild(again, "test", false, say_nothing, NULL, &report, &why), -EEXIST);
+	CHECK(strstr(why.text, "--force"));
+	CHECK(world_has(disk, "layers/" DAMAGED) && world_has(disk, "meta.db"));
 }
 
 static struct io_dir *doomed;

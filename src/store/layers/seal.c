@@ -72,22 +72,6 @@ static int delete_unknown(void *ctx, const char *name)
 	return io_unlink(ls->store->dir, path);
 }
 
-/* A rebuild that was cut short leaves an empty meta.db, with which all layers would be deleted as unknown. */
-static int refuse_half_rebuilt_locked(struct store *s)
-{
-	struct io *head;
-	int64_t commit;
-	int err = meta_fact_get_locked(s->meta, "commit", &commit);
-
-	if (err != -ENOENT)
-		return err;
-	err = io_open(s->dir, "layers/HEAD", IO_RDONLY, &head);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	io_close(head);
-	return err_corrupt("meta.db", 0, "it is empty, and there are layers: run spillctl rebuild --force");
-}
-
 static int load_rows_locked(struct layers *ls)
 {
 	struct meta *m = ls->store->meta;
@@ -108,9 +92,7 @@ static int open_from_meta(struct layers *ls)
 	int err;
 
 	meta_lock(s->meta);
-	err = refuse_half_rebuilt_locked(s);
-	if (!err)
-		err = load_rows_locked(ls);
+	err = load_rows_locked(ls);
 	meta_unlock(s->meta);
 	if (!err)
 		err = io_mkdir(s->dir, "layers/refs");

@@ -248,13 +248,19 @@ int check_pass_facts(struct check *c)
 		{ "next_ino", "SELECT max(coalesce(max(ino), 0) + 1, 64) FROM inodes" },
 		{ "next_layer", "SELECT max(number) + 1 FROM layers" },
 	};
-	int err = 0;
+	int64_t commits = 0;
+	int err = check_number(c, 0, &commits, "SELECT count(*) FROM facts WHERE key='commit'", "");
 
-	for (size_t i = 0; i < sizeof(facts) / sizeof(*facts) && !err; i++) {
+	/* Each store has one before it has its mark. */
+	if (!err && !commits) {
+		check_found(c, "meta.db holds no commit: it was lost, or a rebuild was cut short");
+		c->fatal = true;
+	}
+	for (size_t i = 0; i < sizeof(facts) / sizeof(*facts) && !err && !c->fatal; i++) {
 		int64_t least;
 
 		err = check_number(c, -1, &least, facts[i].least, "");
-		/* A store that was killed before its first commit has none. */
+		/* There may be no rows. */
 		if (!err && least >= 0)
 			err = check_fact(c, facts[i].key, least);
 	}
