@@ -25,7 +25,10 @@
 	X(PLANT_NO_CHECKSUM, "a frame is decoded without its checksum")                 \
 	X(PLANT_LOST_WAKE, "a waiter for a commit looks without the lock")              \
 	X(PLANT_NO_GATE, "names change between stage and COMMIT")                       \
-	X(PLANT_NO_SNAPSHOT_WAIT, "a snapshot is answered before it is durable")
+	X(PLANT_NO_SNAPSHOT_WAIT, "a snapshot is answered before it is durable")        \
+	X(PLANT_NO_QUOTA, "a write passes a quota of stored bytes")                     \
+	X(PLANT_QUOTA_LEAK, "a deleted file goes on counting in its quota")             \
+	X(PLANT_QUOTA_KEPT, "what a write has taken of a quota is not given back")
 
 #ifdef SPILLFS_PLANT
 enum plant {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bounds.h"
 #include "client.h"
 #include "sched.h"
 #include "sim.h"
@@ -77,7 +78,7 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 	return 0;
 }
 
-static void quota_dir(unsigned caller, unsigned class, unsigned which, char out[PATH_BYTES])
+void caller_quota_dir(unsigned caller, unsigned class, unsigned which, char out[PATH_BYTES])
 {
 	snprintf(out, PATH_BYTES, "%s/c%u%s", class_names[class], caller, which == QUOTA_INNER ? "/d" : "");
 }
@@ -88,8 +89,12 @@ static int find_quotas(struct tree *t, unsigned c, struct found *f)
 	int err = 0;
 
 	for (unsigned k = 0; k < CLASSES * QUOTAS && !err; k++) {
-		quota_dir(c, k / QUOTAS, k % QUOTAS, path);
-		err = client_get_quota(t, path, &f->quota[k / QUOTAS][k % QUOTAS]);
+		struct quota_set *q = &f->quota[k / QUOTAS][k % QUOTAS];
+
+		caller_quota_dir(c, k / QUOTAS, k % QUOTAS, path);
+		err = client_get_quota(t, path, SPILLFS_XATTR_QUOTA_LOGICAL, &q->size_bytes);
+		if (!err)
+			err = client_get_quota(t, path, SPILLFS_XATTR_QUOTA, &q->stored_bytes);
 		err = err == -ENOENT ? 0 : err;
 	}
 	return err;
@@ -126,9 +131,9 @@ const char *callers_check_quotas(struct tree *t, unsigned ncallers, bool reserve
 		const struct found *f = &found[k / (CLASSES * QUOTAS)];
 		unsigned class = k / QUOTAS % CLASSES, which = k % QUOTAS;
 
-		if (!f->quota[class][which])
+		if (!f->quota[class][which].size_bytes && !f->quota[class][which].stored_bytes)
 			continue;
-		quota_dir(k / (CLASSES * QUOTAS), class, which, path);
+		caller_quota_dir(k / (CLASSES * QUOTAS), class, which, path);
 		sum(f, class, which, &size, &blocks, &n);
 		if (client_quota_used(t, path, &used, &held))
 			return "a quota is not listed";
@@ -149,7 +154,7 @@ int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found f
 	int err = 0;
 
 	memset(found, 0, CALLERS_MAX * sizeof(*found));
-	for (unsigned c = 0; c < ncallers; c++) {
+	for (unsigned c = 0; c < ncallers && !err; c++) {
 		for (unsigned k = 0; k < CLASSES; k++) {
 			caller_dir(c, k, path);
 			err = client_stat(t, path, &st);
@@ -424,8 +429,8 @@ static int do_quota(struct tree *t, const struct op *o)
 
 	if (!model_quota_op(o, &which, &bytes))
 		return 0;
-	quota_dir(o->caller, o->slot / 3, which, path);
-	return client_set_quota(t, path, bytes);
+	caller_quota_dir(o->caller, o->slot / 3, which, path);
+	return client_set_quota(t, path, o->kind == OP_QUOTA ? SPILLFS_XATTR_QUOTA_LOGICAL : SPILLFS_XATTR_QUOTA, bytes);
 }
 
 static int do_data(struct tree *t, const struct op *o, const char *path)
@@ -513,6 +518,7 @@ static int do_op(struct tree *t, const struct op *o)
 		sim_fill(o->tag);
 		return 0;
 	case OP_QUOTA:
+	case OP_BOUND:
 		return do_quota(t, o);
 	case OP_UPLOAD:
 		return upload(t, o, path);
@@ -560,6 +566,22 @@ static bool may_fail(const struct script *s, const struct op *o, int err)
 	return err == s->fault.err || (s->space_bytes && err == -ENOSPC);
 }
 
+/* Behind a commit what counts is what is there, while nothing but names holds files. */
+static void check_counts(const struct caller *c)
+{
+	struct found found[CALLERS_MAX];
+	const char *why;
+
+	if (!script_is_bound(c->script) || c->script->ncallers > 1 || c->script->fault.nth || held[c->number])
+		return;
+	if (callers_find(c->tree, 1, false, found))
+		sim_fail("what counts cannot be read");
+	why = callers_check_quotas(c->tree, 1, script_has(c->script, OP_RESERVE), found);
+	if (why)
+		sim_fail("behind an fsync: %s", why);
+	found_free(found);
+}
+
 /* 0, or how it failed, as it may. */
 static int attempt(const struct caller *c, const struct op *o)
 {
@@ -577,9 +599,12 @@ static int attempt(const struct caller *c, const struct op *o)
 		sim_fail("%s of caller %u, slot %u, has passed a quota", op_names[o->kind], c->number, o->slot);
 	if (err == want) {
 		model_end(o, err);
+		bounds_check(c->tree, c->script, o);
+		if (!err && o->kind == OP_FSYNC)
+			check_counts(c);
 		return 0;
 	}
-	if ((want || err != may) && !may_fail(c->script, o, err))
+	if ((want || (err != may && !bounds_refuse(c->tree, c->script, o, err))) && !may_fail(c->script, o, err))
 		sim_fail("%s of caller %u, slot %u, answered %s, not %s", op_names[o->kind], c->number, o->slot, strerror(-err),
 			 strerror(-want));
 	if (!err_is_passing(err) || !look_after(c, o, err))
@@ -589,12 +614,9 @@ static int attempt(const struct caller *c, const struct op *o)
 	return err;
 }
 
-/* Deletes what else the caller has; false: snapshots may need it, or it is not alone, so that others may take the space. */
-static bool make_space(const struct caller *c, const struct op *o)
+/* Deletes what else the caller has. */
+static void delete_others(const struct caller *c, const struct op *o)
 {
-	if (c->script->ncallers > 1 || c->script->fault.nth || nsnapshots[c->number])
-		return false;
-	sim_fill(0);
 	let_go(c->number);
 	for (unsigned slot = 0; slot < SLOTS; slot++) {
 		struct op unlink = { .kind = OP_UNLINK, .caller = c->number, .slot = slot };
@@ -602,6 +624,15 @@ static bool make_space(const struct caller *c, const struct op *o)
 		if (slot != o->slot && slot != o->to && model_file(c->number, slot) && attempt(c, &unlink))
 			sim_fail("slot %u of caller %u cannot be deleted to make space", slot, c->number);
 	}
+}
+
+/* false: snapshots may need it, or it is not alone, so that others may take the space. */
+static bool make_space(const struct caller *c, const struct op *o)
+{
+	if (c->script->ncallers > 1 || c->script->fault.nth || nsnapshots[c->number])
+		return false;
+	sim_fill(0);
+	delete_others(c, o);
 	return true;
 }
 
@@ -625,11 +656,27 @@ static void succeed(const struct caller *c, const struct op *o)
 	sim_counts->retried++;
 }
 
-/* The same of quotas, which are taken away. */
+/* The same of bounds: what was deleted counts no more, be it in a snapshot. A refusal is looked at as the first was. */
+static int succeed_in_bounds(const struct caller *c, const struct op *o, int err)
+{
+	if (c->script->ncallers > 1 || c->script->fault.nth || !(o->tag & 1))
+		return err;
+	delete_others(c, o);
+	if (!ended[c->number] && attempt(c, &(struct op){ .kind = OP_FSYNC, .caller = c->number }))
+		sim_fail("files were deleted, and cannot be synced");
+	bounds_check_freed(c->tree, c->script, c->number);
+	err = attempt(c, o);
+	sim_counts->retried += !err;
+	return err;
+}
+
+/* Quotas are taken away. */
 static void succeed_without_quotas(const struct caller *c, const struct op *o)
 {
-	for (unsigned which = 0; which < QUOTAS && !ended[c->number]; which++)
-		attempt(c, &(struct op){ .kind = OP_QUOTA, .caller = c->number, .slot = o->slot, .tag = which });
+	static const enum op_kind kinds[] = { OP_QUOTA, OP_BOUND };
+
+	for (unsigned k = 0; k < 2 * QUOTAS && !ended[c->number]; k++)
+		attempt(c, &(struct op){ .kind = kinds[k / QUOTAS], .caller = c->number, .slot = o->slot, .tag = k % QUOTAS });
 	if (!ended[c->number] && attempt(c, o) == -EDQUOT)
 		sim_fail("%s of caller %u, slot %u, finds no space without a quota", op_names[o->kind], c->number, o->slot);
 	sim_counts->retried++;
@@ -641,9 +688,13 @@ static void perform(const struct caller *c, const struct op *o)
 
 	if (ended[c->number] || script_breaks(c->script))
 		return;
+	if (err == -EDQUOT || (err == -ENOSPC && c->script->size_bytes))
+		err = succeed_in_bounds(c, o, err);
+	if (ended[c->number])
+		return;
 	if (err == -EDQUOT)
 		succeed_without_quotas(c, o);
-	else if (err_is_full(err))
+	else if (err == -ENOSPC && !c->script->size_bytes)
 		succeed(c, o);
 }
 

@@ -13,6 +13,7 @@
 /* The paths of a caller's names. */
 void caller_path(unsigned caller, unsigned slot, char out[PATH_BYTES]);
 void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES]);
+void caller_quota_dir(unsigned caller, unsigned class, unsigned which, char out[PATH_BYTES]);
 
 /* The directories of the callers; durable. */
 int callers_prepare(struct tree *t, unsigned ncallers);

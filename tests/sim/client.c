@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "spillfs.h"
 #include "store/meta.h"
 #include "tree/live/quota.h"
 
@@ -385,7 +384,7 @@ int client_get_note(struct tree *t, const char *path, uint32_t *out)
 	return 0;
 }
 
-int client_set_quota(struct tree *t, const char *path, uint32_t bytes)
+int client_set_quota(struct tree *t, const char *path, const char *name, uint32_t bytes)
 {
 	char text[16];
 	struct walk w;
@@ -394,18 +393,18 @@ int client_set_quota(struct tree *t, const char *path, uint32_t bytes)
 	if (err)
 		return err;
 	if (bytes)
-		err = tree_setxattr(t, walk_ino(&w), SPILLFS_XATTR_QUOTA_LOGICAL, text, (size_t)n, 0, &me);
+		err = tree_setxattr(t, walk_ino(&w), name, text, (size_t)n, 0, &me);
 	else
-		err = tree_removexattr(t, walk_ino(&w), SPILLFS_XATTR_QUOTA_LOGICAL);
+		err = tree_removexattr(t, walk_ino(&w), name);
 	walk_end(t, &w);
 	return err == -ENODATA ? 0 : err;
 }
 
-int client_get_quota(struct tree *t, const char *path, uint32_t *out)
+int client_get_quota(struct tree *t, const char *path, const char *name, uint32_t *out)
 {
 	void *value;
 	size_t n;
-	int err = get_attribute(t, path, SPILLFS_XATTR_QUOTA_LOGICAL, &value, &n);
+	int err = get_attribute(t, path, name, &value, &n);
 
 	if (err)
 		return err;
@@ -445,6 +444,17 @@ int client_quota_used(struct tree *t, const char *path, uint64_t *size_out, uint
 		return err ? err : -ENODATA;
 	*size_out = c.used.size_bytes;
 	*held_out = c.used.held_bytes;
+	return 0;
+}
+
+int client_held(struct tree *t, uint64_t *out)
+{
+	struct counted c = { 0 };
+	int err = quota_walk(t, see_quota, &c);
+
+	if (err || !c.found)
+		return err ? err : -ENODATA;
+	*out = c.used.held_bytes;
 	return 0;
 }
 

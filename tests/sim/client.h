@@ -36,11 +36,13 @@ int client_fallocate(struct tree *t, const char *path, int mode, uint64_t off, u
 int client_set_note(struct tree *t, const char *path, uint32_t note);
 /* 0: none. */
 int client_get_note(struct tree *t, const char *path, uint32_t *out);
-/* A bound of sizes; 0: none. */
-int client_set_quota(struct tree *t, const char *path, uint32_t bytes);
-int client_get_quota(struct tree *t, const char *path, uint32_t *out);
+/* A quota: SPILLFS_XATTR_QUOTA or its sibling; 0: none. */
+int client_set_quota(struct tree *t, const char *path, const char *name, uint32_t bytes);
+int client_get_quota(struct tree *t, const char *path, const char *name, uint32_t *out);
 /* What counts below it, if it has one (-ENODATA): sizes, and bytes of the store. */
 int client_quota_used(struct tree *t, const char *path, uint64_t *size_out, uint64_t *held_out);
+/* Bytes of the store that all files take, by the account of -o size (-ENODATA: there is none). */
+int client_held(struct tree *t, uint64_t *out);
 int client_list(struct tree *t, const char *path, void (*each)(void *ctx, const char *name), void *ctx);
 
 #endif

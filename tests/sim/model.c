@@ -22,7 +22,7 @@
 struct names {
 	int file[SLOTS]; /* an index; -1: none */
 	bool dir[CLASSES];
-	uint32_t quota[CLASSES][QUOTAS];
+	struct quota_set quota[CLASSES][QUOTAS];
 	uint32_t begun, ended; /* the operation that made it */
 };
 
@@ -294,15 +294,27 @@ static int start_quota(struct caller *c, const struct op *o)
 	uint32_t bytes;
 	unsigned which;
 
-	if (model_quota_op(o, &which, &bytes))
-		add_names(c)->quota[o->slot / 3][which] = bytes;
+	if (model_quota_op(o, &which, &bytes)) {
+		struct quota_set *q = &add_names(c)->quota[o->slot / 3][which];
+
+		*(o->kind == OP_QUOTA ? &q->size_bytes : &q->stored_bytes) = bytes;
+	}
 	return 0;
+}
+
+struct quota_set model_quota(unsigned caller, unsigned class, unsigned which)
+{
+	const struct caller *c = &m.caller[caller];
+
+	return c->state[c->nended - 1].quota[class][which];
 }
 
 /* -EXDEV: a file that keeps a name outside would count in the quota of the directory, or the other way round. */
 static int check_crossing(const struct names *now, const struct op *o)
 {
-	if (!crosses(o->slot, o->to) || !now->quota[o->slot / 3][QUOTA_INNER])
+	const struct quota_set *q = &now->quota[o->slot / 3][QUOTA_INNER];
+
+	if (!crosses(o->slot, o->to) || (!q->size_bytes && !q->stored_bytes))
 		return 0;
 	return o->kind == OP_LINK || (o->kind == OP_RENAME && count_names(now, now->file[o->slot]) > 1) ? -EXDEV : 0;
 }
@@ -351,7 +363,7 @@ void model_quota_due(const struct op *o, int *may, int *must)
 
 	*may = *must = 0;
 	for (unsigned which = 0; which < QUOTAS; which++) {
-		uint64_t more = added(now, o, which), limit = now->quota[class][which], goes = 0;
+		uint64_t more = added(now, o, which), limit = now->quota[class][which].size_bytes, goes = 0;
 
 		if (o->kind == OP_RENAME && now->file[o->to] >= 0)
 			goes = newest(&m.file[now->file[o->to]])->size_bytes;
@@ -410,7 +422,7 @@ static int start_dir(struct caller *c, const struct op *o)
 		return -ENOTEMPTY;
 	n = add_names(c);
 	n->dir[class] = o->kind == OP_MKDIR;
-	n->quota[class][QUOTA_INNER] = 0;
+	n->quota[class][QUOTA_INNER] = (struct quota_set){ 0 };
 	return 0;
 }
 
@@ -439,6 +451,7 @@ static int start(struct caller *c, const struct op *o)
 	case OP_RMDIR:
 		return start_dir(c, o);
 	case OP_QUOTA:
+	case OP_BOUND:
 		return start_quota(c, o);
 	case OP_FSYNC:
 	case OP_SNAPSHOT:

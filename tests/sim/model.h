@@ -27,13 +27,17 @@ struct content {
 /* The same bytes. */
 bool content_same(const struct content *a, const struct content *b);
 
-/* Quotas of sizes: of a caller's directory of a class, and of the one in it. */
+/* Quotas: of a caller's directory of a class, and of the one in it; of sizes, and of bytes that are stored. 0: none. */
 enum { QUOTA_OUTER, QUOTA_INNER, QUOTAS };
-/* What an operation sets: which directory's, to how many bytes; 0: none. false: it changes nothing, because the directory is not there, or
+struct quota_set {
+	uint32_t size_bytes, stored_bytes;
+};
+/* What OP_QUOTA and OP_BOUND set: which directory's, to how many bytes. false: it changes nothing, because the directory is not there, or
  * a file would have names on both sides. */
 bool model_quota_op(const struct op *o, unsigned *which, uint32_t *bytes);
-/* What an operation that model_start would let succeed may get because of them, and has to: -EDQUOT or 0. They differ where a file that is
- * open or replaced is counted, or not any more. */
+struct quota_set model_quota(unsigned caller, unsigned class, unsigned which);
+/* What an operation that model_start would let succeed may get because of those of sizes, and has to: -EDQUOT or 0. They differ where a
+ * file that is open or replaced is counted, or not any more. (Those of stored bytes: bounds.h.) */
 void model_quota_due(const struct op *o, int *may, int *must);
 /* The caller has let go of the file that it has had open. */
 void model_let_go(unsigned caller);
@@ -67,7 +71,7 @@ struct found {
 	bool dir[CLASSES];
 	struct content *file[SLOTS];
 	bool unreadable[SLOTS]; /* an error says that it is damaged */
-	uint32_t quota[CLASSES][QUOTAS];
+	struct quota_set quota[CLASSES][QUOTAS];
 	bool quotas_unreadable;
 };
 /* Compares all callers: NULL, or what is wrong (a static text). past: what a follower shows of layers/, which is a state of any time. */

@@ -13,7 +13,7 @@
 const char *const op_names[OP_NKINDS] = {
 	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
 	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "hold", "view", "upload", "commit", "compact", "follow", "sleep",
-	"fill", "quota", "remount",
+	"fill", "quota", "bound", "remount",
 };
 
 #define BLOCK_BYTES 131072u /* of a layered array */
@@ -29,11 +29,12 @@ static const unsigned weights[OP_NKINDS] = {
 /*
  * What a script is mostly about: a mix adds to a part of the weights. Scripts of odd seeds have none, the others one in turn. `class` is
  * that of all its files; CLASSES: any, but with `few` one. `few`: one caller, and mostly one file, so that its operations meet; `large`:
- * whole blocks are written, cut and punched; `full`: there is little space; `fails`: some writes find none.
+ * whole blocks are written, cut and punched; `full`: there is little space; `sized`: the mount often has a size; `fails`: some writes find
+ * no space.
  */
 static const struct mix {
 	unsigned class;
-	bool plain, few, large, full, fails;
+	bool plain, few, large, full, sized, fails;
 	uint16_t more[OP_NKINDS];
 } mixes[] = {
 	/* Regions of pool files are freed and used again. */
@@ -55,6 +56,10 @@ static const struct mix {
 	/* Quotas, over writes, cuts, uploads, and renames and links across them. */
 	{ .class = CLASSES, .few = true, .more = { [OP_QUOTA] = 120, [OP_WRITE] = 150, [OP_APPEND] = 150, [OP_TRUNCATE] = 150, [OP_RENAME] = 200, [OP_LINK] = 60,
 		[OP_MKDIR] = 80, [OP_UPLOAD] = 60, [OP_UNLINK] = 80, [OP_HOLD] = 30, [OP_FSYNC] = 60, [OP_SNAPSHOT] = 20, [OP_REMOUNT] = 30 } },
+	/* Bounds on stored bytes: of directories, and of the mount. */
+	{ .class = CLASSES, .few = true, .sized = true, .more = { [OP_BOUND] = 150, [OP_WRITE] = 250, [OP_APPEND] = 150, [OP_TRUNCATE] = 100, [OP_PUNCH] = 60,
+		[OP_RENAME] = 100, [OP_MKDIR] = 60, [OP_UPLOAD] = 80, [OP_UNLINK] = 100, [OP_HOLD] = 30, [OP_FSYNC] = 60, [OP_COMMIT] = 60, [OP_SNAPSHOT] = 20,
+		[OP_REMOUNT] = 30 } },
 	/* Names. */
 	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60,
 		[OP_REMOUNT] = 60 } },
@@ -182,6 +187,11 @@ bool script_has(const struct script *s, enum op_kind kind)
 	return false;
 }
 
+bool script_is_bound(const struct script *s)
+{
+	return s->size_bytes || script_has(s, OP_QUOTA) || script_has(s, OP_BOUND);
+}
+
 void script_draw(struct script *s, uint64_t seed)
 {
 	uint64_t r = seed ^ 0x5c71f5;
@@ -197,6 +207,8 @@ void script_draw(struct script *s, uint64_t seed)
 		s->slow_ns = 50000000;
 	if (m.full || sim_random(&r) % 16 == 0)
 		s->space_bytes = (6 + sim_random(&r) % 4) << 20;
+	if (!s->space_bytes && sim_random(&r) % (m.sized ? 2 : 32) == 0)
+		s->size_bytes = 100000 + sim_random(&r) % 700000;
 	if (sim_random(&r) % (m.plain ? 4 : 8) == 0)
 		draw_fault(&s->fault, &r);
 	else if (m.fails)
@@ -232,8 +244,8 @@ bool script_short(struct script *s, unsigned n)
 
 void script_print(const struct script *s, FILE *out)
 {
-	fprintf(out, "seed %llu\ncallers %u\nspace %llu\nslow %llu\nevery %u\ncut %llu\n", (unsigned long long)s->seed, s->ncallers,
-		(unsigned long long)s->space_bytes, (unsigned long long)s->slow_ns, s->cut_every, (unsigned long long)s->cut_at);
+	fprintf(out, "seed %llu\ncallers %u\nspace %llu\nsize %llu\nslow %llu\nevery %u\ncut %llu\n", (unsigned long long)s->seed, s->ncallers,
+		(unsigned long long)s->space_bytes, (unsigned long long)s->size_bytes, (unsigned long long)s->slow_ns, s->cut_every, (unsigned long long)s->cut_at);
 	if (s->fault.nth)
 		fprintf(out, "fault %s %llu %llu %d %d\n", disk_call_names[s->fault.call], (unsigned long long)s->fault.nth,
 			(unsigned long long)s->fault.times, -s->fault.err, s->fault.half);
@@ -299,6 +311,8 @@ static bool read_line(struct script *s, const char *line)
 		s->ncallers = (unsigned)v;
 	else if (!strcmp(word, "space"))
 		s->space_bytes = v;
+	else if (!strcmp(word, "size"))
+		s->size_bytes = v;
 	else if (!strcmp(word, "slow"))
 		s->slow_ns = v;
 	else if (!strcmp(word, "every"))

@@ -26,7 +26,7 @@ enum op_kind {
 	OP_CREATE, OP_WRITE, OP_APPEND, OP_TRUNCATE, OP_RESERVE, OP_PUNCH, OP_RENAME, OP_LINK, OP_UNLINK, OP_MKDIR, OP_RMDIR, OP_CHMOD,
 	OP_FSYNC, OP_SNAPSHOT, OP_NSHORT,
 	OP_UNSNAPSHOT = OP_NSHORT, OP_PAST, OP_READ, OP_LIST, OP_NOTE, OP_HOLD, OP_VIEW, OP_UPLOAD, OP_COMMIT, OP_COMPACT, OP_FOLLOW, OP_SLEEP,
-	OP_FILL, OP_QUOTA, OP_REMOUNT, OP_NKINDS
+	OP_FILL, OP_QUOTA, OP_BOUND, OP_REMOUNT, OP_NKINDS
 };
 
 extern const char *const op_names[OP_NKINDS];
@@ -42,6 +42,7 @@ struct script {
 	uint64_t seed; /* of the schedule and of what a cut leaves */
 	unsigned ncallers;
 	uint64_t space_bytes, slow_ns; /* 0: much, not slow */
+	uint64_t size_bytes;           /* -o size; 0: no bound */
 	unsigned cut_every;            /* one change of so many is cut at, by chance; 0: none */
 	uint64_t cut_at;               /* not 0: only this one */
 	struct disk_fault fault;
@@ -55,8 +56,9 @@ bool script_breaks(const struct script *s);
 bool script_is_short(const struct script *s);
 /* Is that, or a part of it, a want of space? */
 bool script_lacks_space(const struct script *s);
-/* Has it an operation of the kind? With a quota writes may be cut short. */
 bool script_has(const struct script *s, enum op_kind kind);
+/* Has it quotas, or a size? Then writes may be cut short. */
+bool script_is_bound(const struct script *s);
 void script_draw(struct script *s, uint64_t seed);
 /* The n-th of all sequences of one and two operations in the classes; false: there are no more. */
 bool script_short(struct script *s, unsigned n);

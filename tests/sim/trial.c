@@ -19,6 +19,7 @@
 
 #include <sqlite3.h>
 
+#include "bounds.h"
 #include "callers.h"
 #include "client.h"
 #include "disk.h"
@@ -121,7 +122,7 @@ static int mount_as(struct mount *m, bool follow)
 	uint64_t state = s.script.seed, x = sim_random(&state);
 	struct store_config config = { .cache_bytes = caches[x / 4 % 4], .dirty_bytes = 1 << 20, .threads = 2,
 				       .pool_files = 1 + x / 16 % 2, .commit_seconds = seconds[x % 4], .layer_bytes = 300000,
-				       .keep = 1 + x / 32 % 2, .follow = follow };
+				       .keep = 1 + x / 32 % 2, .follow = follow, .size_bytes = s.script.size_bytes };
 	struct store_refusal why;
 	struct io_dir *again, *dir;
 	int err = io_mem_again(s.disk, &again);
@@ -178,6 +179,8 @@ static void judge(struct mount *m, const char *when, bool fresh)
 		why = callers_check_kept(m->tree, s.script.ncallers);
 	if (!why && fresh)
 		why = callers_check_quotas(m->tree, s.script.ncallers, script_has(&s.script, OP_RESERVE), found);
+	if (!why)
+		why = bounds_check_size(m->tree, &s.script);
 	if (why)
 		sim_fail("%s: %s", when, why);
 	found_free(found);
@@ -303,7 +306,7 @@ static void try_out(struct mount *m)
 		err = client_make(m->tree, after_paths[k], S_IFREG | 0644);
 		if (!err || err == -EEXIST)
 			err = client_write(m->tree, after_paths[k], bytes, sizeof(bytes), 0);
-		if (err && !s.script.space_bytes)
+		if (err && !s.script.space_bytes && !s.script.size_bytes)
 			sim_fail("after a cut %s cannot be written: %s", after_paths[k], strerror(-err));
 		if (err)
 			return;
@@ -470,7 +473,7 @@ static void run(unsigned seconds)
 	must_mount(&m, "at first");
 	if (callers_prepare(m.tree, sc->ncallers))
 		sim_fail("the directories cannot be made");
-	model_begin(sc->ncallers, script_lacks_space(sc) || script_has(sc, OP_QUOTA));
+	model_begin(sc->ncallers, script_lacks_space(sc) || script_is_bound(sc));
 	disk_plan_fault(sc->fault.nth ? &sc->fault : NULL);
 	disk_on_cut(cut);
 	whole = live(&m);

@@ -20,6 +20,7 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "util/plant.h"
 
 struct quota {
 	struct quota *parent; /* NULL: top */
@@ -114,7 +115,7 @@ static int check(const struct quota *q, const struct quota_amount *more, const s
 	for (; q; q = q->parent) {
 		if (q->dead || (from && is_above(q, from)))
 			continue;
-		if (!fits(q->used.held_bytes, more->held_bytes, q->limit.held_bytes) ||
+		if ((!PLANTED(PLANT_NO_QUOTA) && !fits(q->used.held_bytes, more->held_bytes, q->limit.held_bytes)) ||
 		    !fits(q->used.size_bytes, more->size_bytes, q->limit.size_bytes))
 			return q->dir ? -EDQUOT : -ENOSPC;
 	}
@@ -233,7 +234,7 @@ void quota_leave(struct inode *i)
 	struct quota *own;
 
 	lock_acquire(&qs->lock);
-	if (!i->facts.nlink)
+	if (!i->facts.nlink && !PLANTED(PLANT_QUOTA_LEAK))
 		count_as(i, &(struct quota_amount){ 0, 0 });
 	own = i->facts.nlink ? NULL : find(qs, i->facts.ino);
 	if (own)
@@ -289,6 +290,8 @@ void quota_settle(struct inode *i)
 	if (!a)
 		return;
 	now = (struct quota_amount){ array_held(a), a->size_bytes };
+	if (PLANTED(PLANT_QUOTA_KEPT) && now.held_bytes < live_of(i)->counted.held_bytes)
+		now.held_bytes = live_of(i)->counted.held_bytes;
 	lock_acquire(&i->tree->quotas->lock);
 	count_as(i, &now);
 	lock_release(&i->tree->quotas->lock);
