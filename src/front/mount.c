@@ -222,8 +222,37 @@ static int mount_quietly(struct fuse_session *se, const char *path)
 	return err;
 }
 
+/* The number of the session's connection, which is that of the mounted device. -ENOENT: Linux before 6.16 does not tell. */
+static int connection_of(struct fuse_session *se, unsigned *out)
+{
+	char path[40], line[80];
+	int err = -ENOENT;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fuse_session_fd(se));
+	f = fopen(path, "re");
+	while (f && err && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "fuse_connection: %u", out) == 1)
+			err = 0;
+	}
+	if (f)
+		fclose(f);
+	return err;
+}
+
+/* Somebody may have mounted something over it at once. Where the kernel does not tell which is ours, it is known if it is the only new one. */
+static int find_ours(const struct mount *m, struct fuse_session *se, unsigned before, struct mnt *out)
+{
+	unsigned connection;
+
+	if (!connection_of(se, &connection))
+		return mnt_find_dev(m->path, makedev(0, connection), out);
+	return mnt_count(m->path) == before + 1 ? mnt_find(m->path, out) : -ENOENT;
+}
+
 int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why_len)
 {
+	unsigned before = mnt_count(m->path);
 	struct mnt found;
 
 	if (mount_quietly(se, m->path) < 0) {
@@ -232,7 +261,7 @@ int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why
 		return -EIO;
 	}
 	m->id = -1;
-	if (mnt_find(m->path, &found) == 0) {
+	if (find_ours(m, se, before, &found) == 0) {
 		m->id = found.id;
 		m->dev = found.dev;
 	}

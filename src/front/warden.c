@@ -33,32 +33,50 @@
 #define NAME "spillfs-warden" /* of at most 15 bytes */
 #define LOOK_MS 1000
 #define END_MS 2000
-#define STATUS_BYTES (64u << 10)
+/* The lines that count are short; those of a process in many groups or cgroups, a thousand times longer, are not. */
+#define LINE_BYTES 64u
 #define CONNECTIONS "/sys/fs/fuse/connections"
 #define FUSECTL_MAGIC 0x65735543
 
 /* ---- in the warden ---- */
 
-static bool kill_pending(const char *status, const char *name)
-{
-	const char *at = strstr(status, name);
+struct seen {
+	char line[LINE_BYTES]; /* the begin of this line */
+	size_t len;
+	bool lives, killed;
+};
 
-	return at && strtoull(at + strlen(name), NULL, 16) >> (SIGKILL - 1) & 1;
+static void see_line(struct seen *s)
+{
+	s->line[s->len] = '\0';
+	s->len = 0;
+	if (!strncmp(s->line, "SigPnd:\t", 8) || !strncmp(s->line, "ShdPnd:\t", 8))
+		s->killed |= strtoull(s->line + 8, NULL, 16) >> (SIGKILL - 1) & 1;
+	else if (!strcmp(s->line, "CoreDumping:\t0"))
+		s->lives = true;
 }
 
 /* Whether the process of an open /proc/PID/status will never answer again. No event tells: a parent, a pidfd and the other end of a socket
- * learn of a death when the last thread has ended. A process has this line as long as its first thread has memory. */
+ * learn of a death when the last thread has ended. A process has the line CoreDumping as long as its first thread has memory. Read to its
+ * end piece by piece, the file is of one moment. */
 static bool is_dying(int status)
 {
-	char text[STATUS_BYTES];
-	ssize_t n = pread(status, text, sizeof(text), 0);
+	struct seen s = { .len = 0 };
+	char text[4096];
+	off_t off = 0;
+	ssize_t n;
 
+	for (; (n = pread(status, text, sizeof(text), off)) > 0; off += n) {
+		for (ssize_t i = 0; i < n; i++) {
+			if (text[i] == '\n')
+				see_line(&s);
+			else if (s.len < LINE_BYTES - 1)
+				s.line[s.len++] = text[i];
+		}
+	}
 	if (n < 0)
 		return errno == ESRCH;
-	if (n == 0 || (size_t)n == sizeof(text))
-		return false;
-	text[n] = '\0';
-	return !strstr(text, "\nCoreDumping:\t0") || kill_pending(text, "\nSigPnd:\t") || kill_pending(text, "\nShdPnd:\t");
+	return off && (!s.lives || s.killed);
 }
 
 /* Leaves a and b open, and 0 to 2, which lead nowhere. */

@@ -87,27 +87,27 @@ int mnt_each(const char *file, void (*each)(void *ctx, const struct mnt *m, cons
 	return 0;
 }
 
-/* The last mount that matches: by path when it is given (later lines cover earlier ones), else by id. */
+/* The last mount that matches: later lines cover earlier ones. */
 struct wanted {
-	const char *path;
-	int id;
+	const char *path; /* NULL: any */
+	int id;           /* 0: any */
+	dev_t dev;        /* the same */
 	struct mnt *out;
-	bool found;
+	unsigned found;
 };
 
 static void match(void *ctx, const struct mnt *m, const char *point)
 {
 	struct wanted *w = ctx;
 
-	if (w->path ? strcmp(point, w->path) : m->id != w->id)
+	if ((w->path && strcmp(point, w->path)) || (w->id && m->id != w->id) || (w->dev && m->dev != w->dev))
 		return;
 	*w->out = *m;
-	w->found = true;
+	w->found++;
 }
 
-static int scan(const char *path, int id, struct mnt *out)
+static int scan(struct wanted w)
 {
-	struct wanted w = { path, id, out, false };
 	int err = mnt_each("/proc/self/mountinfo", match, &w);
 
 	return err < 0 ? err : w.found ? 0 : -ENOENT;
@@ -115,7 +115,21 @@ static int scan(const char *path, int id, struct mnt *out)
 
 int mnt_find(const char *path, struct mnt *out)
 {
-	return scan(path, 0, out);
+	return scan((struct wanted){ .path = path, .out = out });
+}
+
+int mnt_find_dev(const char *path, dev_t dev, struct mnt *out)
+{
+	return scan((struct wanted){ .path = path, .dev = dev, .out = out });
+}
+
+unsigned mnt_count(const char *path)
+{
+	struct mnt last;
+	struct wanted w = { .path = path, .out = &last };
+
+	mnt_each("/proc/self/mountinfo", match, &w);
+	return w.found;
 }
 
 int mnt_ask(const char *path)
@@ -132,7 +146,7 @@ bool mnt_attached(int id)
 {
 	struct mnt m;
 
-	return scan(NULL, id, &m) == 0;
+	return scan((struct wanted){ .id = id, .out = &m }) == 0;
 }
 
 /* Starts fusermount3 with its stderr on the returned descriptor. */

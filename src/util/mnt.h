@@ -26,6 +26,10 @@ int mnt_each(const char *file, void (*each)(void *ctx, const struct mnt *m, cons
 
 /* The topmost mount on path itself. -ENOENT: path is no mountpoint. */
 int mnt_find(const char *path, struct mnt *out);
+/* The same of the mounts of one file system. */
+int mnt_find_dev(const char *path, dev_t dev, struct mnt *out);
+/* How many mounts are on path itself, one over the other. */
+unsigned mnt_count(const char *path);
 /* 0: the file system at path answers, be it with EIO. -ENOTCONN: it is dead, or dies of not answering this. */
 int mnt_ask(const char *path);
 /* True while the mount is attached anywhere in this namespace. */

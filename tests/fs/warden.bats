@@ -153,6 +153,59 @@ lets_go() {
 	lets_go KILL
 }
 
+# Its groups alone are more than half a megabyte of /proc/PID/status.
+@test "killed, with as many groups as there can be: clients get an error" {
+	require_root
+	cat >"$WORK/run" <<-END
+		#!/bin/bash
+		exec "$PYTHON" -S -c 'import os, sys; os.setgroups(range(3000000000, 3000065536)); os.execv(sys.argv[1], sys.argv[1:])' "$SPILLFS" "\$@"
+	END
+	chmod +x "$WORK/run"
+	SPILLFS=$WORK/run mount_on_disk -s
+	[ "$(wc -c <"/proc/$PID/status")" -gt 600000 ]
+	warden looked "$WARDEN" 3
+	stick_on_write "$MNT/buckets/a"
+	lets_go KILL
+}
+
+@test "what is mounted over the mount at once is not cut with it" {
+	! sanitized || skip "a sanitizer wants to be loaded first"
+	local other
+	mkdir "$WORK/other" "$WORK/over"
+	"$SPILLFS" "$WORK/other" "$WORK/over" 3>&- </dev/null
+	other=$(daemon_pid "$WORK/over")
+	echo "$other" >>"$WORK/.pids"
+	cat >"$WORK/over.c" <<-END
+		#define _GNU_SOURCE
+		#include <dlfcn.h>
+		#include <stdlib.h>
+		#include <sys/mount.h>
+
+		int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
+		{
+			int (*real)() = (int (*)())dlsym(RTLD_NEXT, "mount"), err = real(source, target, type, flags, data);
+
+			return err ? err : real(getenv("OVER"), target, NULL, MS_BIND, NULL);
+		}
+	END
+	cc -w -shared -fPIC -o "$WORK/over.so" "$WORK/over.c" || missing "no compiler"
+	printf '#!/bin/bash\nOVER=%q LD_PRELOAD=%q exec %q "$@"\n' "$WORK/over" "$WORK/over.so" "$SPILLFS" >"$WORK/run"
+	chmod +x "$WORK/run"
+	SPILLFS=$WORK/run mount_logged
+	eq "$(daemon_pid)" "$other"
+	WARDEN=$(pgrep -P "$PID" -x spillfs-warden || true) # a kernel that does not tell which is which: none
+	echo hello >"$MNT/layers/f"
+	kill -9 "$PID"
+	wait_gone "$PID"
+	[ -z "$WARDEN" ] || wait_gone "$WARDEN"
+	eq "$(cat "$WORK/over/layers/f")" hello
+	umount "$MNT"
+	fails_with "not connected" stat "$MNT/layers"
+	umount -l "$MNT"
+	"$SPILLCTL" umount "$WORK/over"
+	DAEMON_LOST=expected
+}
+
 @test "a warden holds nothing of the daemon's" {
 	mount_store
 	WARDEN=$(warden_of "$PID")
