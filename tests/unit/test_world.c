@@ -496,6 +496,51 @@ UNIT_TEST(a_half_rebuilt_store_keeps_its_layers)
 	clock_replace(NULL);
 }
 
+/* The open layer has a lower number than the full one that HEAD names. */
+UNIT_TEST(a_follower_takes_an_open_layer_for_what_it_is)
+{
+	struct io_dir *disk = disk_with_an_open_layer();
+	struct store_config config = world_config;
+	uint64_t before = stats_read(STAT_CORRUPTIONS);
+	struct world w;
+
+	config.follow = true;
+	world_open(&w, disk, &config);
+	CHECK(is_again_of(&w, 3));
+	CHECK(world_holds(&w, "snapshots/one/layers/again", bytes_of(1, 0, 1), sizes[1]));
+	CHECK_OK(world_close(&w));
+	CHECK_EQ(stats_read(STAT_CORRUPTIONS), before);
+}
+
+/* A sealed layer of the past that has lost its end is damaged, and is said to be. */
+UNIT_TEST(a_follower_takes_a_damaged_layer_for_what_it_is)
+{
+	struct io_dir *disk = world_disk();
+	struct store_config config = world_config;
+	uint64_t size, stored, before;
+	struct world w;
+	struct io *f;
+
+	config.keep = 4;
+	world_open(&w, disk, &config);
+	for (unsigned round = 1; round <= 3; round++) {
+		CHECK_OK(write_again(&w, round));
+		CHECK_OK(world_commit(&w));
+	}
+	world_compact(&w);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(io_open(disk, "layers/00000001.zst", 0, &f));
+	CHECK_OK(io_size(f, &size, &stored));
+	CHECK_OK(io_pwrite(f, "damaged", 7, size - 7));
+	io_close(f);
+	before = stats_read(STAT_CORRUPTIONS);
+	config.follow = true;
+	world_open(&w, disk, &config);
+	CHECK(is_again_of(&w, 3));
+	CHECK_OK(world_close(&w));
+	CHECK_EQ(stats_read(STAT_CORRUPTIONS), before + 1);
+}
+
 /* ---- a rebuild that is cut short ---- */
 
 /* A store of which no layer was sealed. */

@@ -195,6 +195,25 @@ static int looks_sealed(struct layers *ls, uint64_t number, bool *out)
 	return unless_unknown(err);
 }
 
+/* Is the layer sealed, or may it be that to be? A damaged end makes it no open one where a delta has a higher number (seal.c). */
+static int is_sealed(struct layers *ls, uint64_t number, bool *out)
+{
+	for (size_t i = ls->n; i-- && ls->v[i]->row.number > number;) {
+		if (ls->v[i]->row.state == META_LAYER_DELTA && !layers_slot_newer(ls->v[i], ls->newest)) {
+			*out = true;
+			return 0;
+		}
+	}
+	return looks_sealed(ls, number, out);
+}
+
+static int compare_falling(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x > y ? -1 : x < y;
+}
+
 /* All layers up to the newest are known, those that are gone are not. */
 static int refresh(struct layers *ls)
 {
@@ -211,13 +230,15 @@ static int refresh(struct layers *ls)
 		layers_slot_leave(ls, slot);
 		layers_slot_unref(slot);
 	}
+	if (l.n)
+		qsort(l.v, l.n, sizeof(*l.v), compare_falling);
 	for (size_t i = 0; i < l.n && !err; i++) {
-		bool sealed = l.v[i] < ls->newest->row.number;
+		bool sealed = false;
 		struct layers_slot *slot;
 
-		/* Only past states: what is missing or not readable is not shown. Behind the newest may be the open layer. */
-		if (!sealed)
-			err = looks_sealed(ls, l.v[i], &sealed);
+		/* Only past states: what is missing or not readable is not shown. */
+		if (!layers_slot_find(ls, l.v[i]))
+			err = is_sealed(ls, l.v[i], &sealed);
 		if (!err && sealed)
 			err = unless_unknown(need_layer(ls, l.v[i], &slot));
 	}
