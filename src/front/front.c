@@ -78,6 +78,7 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 
 	if (!f)
 		return -ENOMEM;
+	readers_init(&f->handshake.readers);
 	f->tree = tree;
 	f->config = *config;
 #ifndef HAVE_FUSE_CAP_HANDLE_KILLPRIV_V2
@@ -96,12 +97,14 @@ int front_new(struct fuse_args *args, struct tree *tree, const struct front_conf
 	ops_fill_xattrs(&ops);
 	f->se = fuse_session_new(args, &ops, sizeof(ops), f);
 	if (!f->se) {
+		readers_fini(&f->handshake.readers);
 		free(f);
 		return -EINVAL; /* libfuse has said why */
 	}
 	err = notify_new(f->se, tree, &f->notify);
 	if (err) {
 		fuse_session_destroy(f->se);
+		readers_fini(&f->handshake.readers);
 		free(f);
 		return err;
 	}
@@ -126,5 +129,6 @@ void front_free(struct front *f)
 	tree_on_passthrough(f->tree, &(struct tree_passthrough){ .why = "unmounted" });
 	notify_free(f->notify);
 	fuse_session_destroy(f->se);
+	readers_fini(&f->handshake.readers);
 	free(f);
 }

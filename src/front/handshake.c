@@ -86,7 +86,11 @@ static void complete_open(const struct iovec *v, int n)
 static ssize_t pass_request(int fd, void *buf, size_t len, void *userdata)
 {
 	struct handshake *h = userdata;
-	ssize_t n = payload_read(fd, buf, len);
+	ssize_t n;
+
+	readers_enter(&h->readers);
+	n = payload_read(fd, buf, len);
+	readers_leave(&h->readers);
 
 	if (h->state != ANSWERED && n > 0)
 		see_request(h, buf, (size_t)n);

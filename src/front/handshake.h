@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "front/readers.h"
+
 struct fuse_session;
 
 /* Bits of FUSE_INIT that Debian 12's <linux/fuse.h> does not have; those of flags2 are shifted up. */
@@ -19,6 +21,7 @@ struct handshake {
 	uint64_t got;  /* offered, and asked for: in force once INIT is answered */
 	uint64_t unique;
 	int state;
+	struct readers readers; /* of the session; initialized by the caller */
 };
 
 /* Watches the session's messages until INIT is answered, which must be before a second thread serves it. Called between
