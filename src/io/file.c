@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -46,6 +47,53 @@ static struct file_dir *to_dir(struct io_dir *d)
 	return (struct file_dir *)d;
 }
 
+/* ---- what a cache above has, too ---- */
+
+/* Linux 6.5; the C library may be older. */
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+/* To drop dirty pages is to have them written, which files that are soon removed do without. */
+static bool is_clean(struct file *f, int fd, struct behind_range r)
+{
+	struct { uint64_t off, len; } range = { r.from, r.to - r.from };
+	struct { uint64_t cached, dirty, writeback, evicted, recently; } n;
+
+	if (syscall(SYS_cachestat, fd, &range, &n, 0))
+		return !atomic_load_explicit(&f->dirty, memory_order_relaxed);
+	return !n.dirty && !n.writeback;
+}
+
+/* The kernel drops no page that somebody writes or maps. */
+static void drop(int fd, struct behind_range r)
+{
+	if (r.to > r.from)
+		posix_fadvise(fd, (off_t)r.from, (off_t)(r.to - r.from), POSIX_FADV_DONTNEED);
+}
+
+static bool is_kept_above(struct file *f, unsigned how)
+{
+	return (how & IO_KEPT) && !f->pinned && !atomic_load(&f->shared);
+}
+
+static void drop_behind_reader(struct file *f, const struct direct_io *x, uint64_t off, size_t n)
+{
+	struct behind_range r = behind_read(&f->behind, off, n, x->end ? atomic_load(&x->end->bytes) : UINT64_MAX);
+
+	if (r.to > r.from && is_clean(f, x->fd, r))
+		drop(x->fd, r);
+}
+
+static void drop_behind_writer(struct file *f, int fd, uint64_t off, size_t n)
+{
+	struct behind_range start, r = behind_wrote(&f->behind, off, n, &start);
+
+	if (start.to > start.from)
+		sync_file_range(fd, (off_t)start.from, (off_t)(start.to - start.from), SYNC_FILE_RANGE_WRITE);
+	drop(fd, r);
+}
+
 /* ---- files ---- */
 
 static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
@@ -57,6 +105,8 @@ static int file_pread_some(struct io *io, void *buf, size_t n, uint64_t off, uns
 	if (err)
 		return err;
 	err = direct_pread(&x, buf, n, off, out);
+	if (!err && x.reach == DIRECT_NONE && is_kept_above(f, how))
+		drop_behind_reader(f, &x, off, *out);
 	fd_put_io(f, &x);
 	return err;
 }
@@ -76,6 +126,8 @@ static int file_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, u
 	do
 		err = direct_pwrite(&x, buf, n, off);
 	while (ballast_yield(&f->dir->ballast, err, n));
+	if (!err && x.reach == DIRECT_NONE && is_kept_above(f, how))
+		drop_behind_writer(f, x.fd, off, n);
 	fd_put_io(f, &x);
 	return err;
 }
@@ -89,11 +141,13 @@ static int final(int err)
 static int file_sync(struct io *io)
 {
 	struct file *f = to_file(io);
+	struct behind_range behind;
 	uint64_t cut = 0;
 	int fd, late, err = fd_get(f, &fd);
 
 	if (err)
 		return err;
+	behind = behind_syncs(&f->behind);
 	/* Before the call: a write that comes after it is dirty again. */
 	atomic_store_explicit(&f->dirty, false, memory_order_relaxed);
 	err = fd_tracks_end(f) ? direct_trim(&f->end, fd, false, &cut) : 0;
@@ -106,6 +160,8 @@ static int file_sync(struct io *io)
 		err = final(late);
 	if (err)
 		atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
+	else
+		drop(fd, behind);
 	fd_put(f);
 	return err;
 }
@@ -268,6 +324,7 @@ static void file_close(struct io *io)
 	fd_close(f); /* frees the space of an unlinked file: may take long */
 	if (f->has_end)
 		direct_end_fini(&f->end);
+	behind_fini(&f->behind);
 	free(f->name);
 	free(f);
 }
@@ -387,12 +444,14 @@ static int file_dir_open(struct io_dir *dir, const char *name, unsigned flags, s
 	f->pinned = flags & IO_PINNED;
 	f->nameless = flags & IO_UNNAMED;
 	f->kind = (flags & IO_OF_MASK) / IO_OF_BUCKET;
+	behind_init(&f->behind);
 	lock_acquire(&d->names);
 	do
 		err = name_open_locked(d, f, oflags);
 	while (ballast_yield(&d->ballast, err, 0));
 	lock_release(&d->names);
 	if (err) {
+		behind_fini(&f->behind);
 		free(f->name);
 		free(f);
 		return err;

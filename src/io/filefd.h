@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "io/ballast.h"
+#include "io/behind.h"
 #include "io/direct.h"
 #include "io/io.h"
 #include "util/lock.h"
@@ -54,6 +55,7 @@ struct file {
 	atomic_bool shared; /* io_share */
 	bool held; /* by the name operation under way */
 	atomic_bool dirty;
+	struct behind behind;
 };
 
 /* Puts a file whose fd is open under its name, idle unless it has a user; the caller holds `names`. */

@@ -45,7 +45,7 @@ struct io_dir; /* an open directory */
 /* How a transfer goes (`how`), besides what the directory's backing says. */
 #define IO_CACHED 0x1u /* with IO_BACKING_AUTO: buffered, however large, since it will be read again */
 #define IO_COLD 0x8u   /* of a write with IO_BACKING_AUTO: uncached, however small; io/spill compresses it on its way to the disk */
-#define IO_KEPT 0x4u   /* for caches above io: the kernel keeps what goes through; it changes nothing here */
+#define IO_KEPT 0x4u   /* the kernel keeps what goes through in the cache of the mount: io/file does not keep it, too (io/behind.h) */
 #define IO_DIRECT 0x2u /* as with IO_BACKING_DIRECT: the caller has opened its file with O_DIRECT */
 
 struct io_ops {

@@ -184,6 +184,7 @@ static int append_frame(struct dirty *d, struct dirty_block *job)
 
 	for (struct dirty_block *b = job; b; b = b->pack_next)
 		how |= b->how;
+	how = layered_frame_how(how, job->frame_len, job->frame_raw);
 	if (!err)
 		err = layers_append(s->layers, job->frame, job->frame_len, job->frame_raw, how, &layer, &off);
 	if (err)

@@ -8,6 +8,7 @@
 #include "array/array.h"
 #include "array/blockmap.h"
 #include "array/stream.h"
+#include "io/io.h"
 #include "util/lock.h"
 
 struct cache_entry;
@@ -98,5 +99,12 @@ int layered_remap(struct array *a, const struct compact *c);
 /* reblock.c. Blocks on I/O of the whole array. -EOPNOTSUPP: it is too large for that; -ENOSPC. After an error nothing has
  * changed. */
 int layered_reblock(struct array *a, uint32_t block_bytes);
+
+/* How a frame is read and written for elements that go by `how`. One that shrank is no second copy of what the kernel keeps, and serves
+ * views: it may stay in the page cache. */
+static inline unsigned layered_frame_how(unsigned how, uint32_t frame_len, uint32_t frame_raw)
+{
+	return frame_len <= frame_raw / 2 ? how & ~IO_KEPT : how;
+}
 
 #endif

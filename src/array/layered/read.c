@@ -44,7 +44,7 @@ static int load_frame(void *ctx, void *dst, size_t size)
 		return err;
 	snprintf(who, sizeof(who), "inode %llu block %llu", (unsigned long long)load->ino,
 		 (unsigned long long)load->block);
-	err = layer_decode(layers_file(slot), &b, who, load->how, dst);
+	err = layer_decode(layers_file(slot), &b, who, layered_frame_how(load->how, b.frame_len, b.frame_raw), dst);
 	if (!load->held)
 		layers_put(ls, slot);
 	return err;
