@@ -49,6 +49,26 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	(( $(date +%s) - $(stat -c %Y q/times) < 100 ))
 }
 
+@test "by a npy view, too, it is write that is refused: of a new array, and of one that is written in place" {
+	noise $((1 << 20)) "$WORK/noise"
+	for kind in buckets columns layers; do
+		cd "$MNT/$kind"
+		mkdir q
+		limit q 512K
+		{ printf '\x93NUMPY\x01\x00\x76\x00'; printf '%-117s\n' "{'descr': '|u1', 'fortran_order': False, 'shape': (1048576,), }"; cat "$WORK/noise"; } >"$WORK/noise.npy"
+		run dd if="$WORK/noise.npy" of="$MNT/views/npy/$kind/q/new.npy" bs=64K
+		[ "$status" != 0 ]
+		[[ $output == *"error writing"*"quota exceeded"* ]]
+		eq "$(ls q)" ""
+		for way in w rw; do
+			truncate -s 1M q/zeros.u8
+			py quota place "$MNT/views/npy/$kind/q/zeros.npy" $way
+			rm q/zeros.u8
+		done
+		cd "$WORK"
+	done
+}
+
 @test "cp, mv, ln and truncate across a quota" {
 	noise $((1 << 20)) "$WORK/noise"
 	cd "$MNT/columns"

@@ -3,6 +3,8 @@
 
     quota.py writes DIR NOISE   DIR has 512 KiB and is empty. Each way of writing is refused by the call itself, at the
                                 same length, and what follows (fsync, close) succeeds.
+    quota.py place VIEW w|rw    The .npy view of zeros, in 512 KiB of quota. Writing numbers in place of them is refused by the call
+                                itself, and what follows succeeds; a mapping beside them shows what was taken.
 """
 import errno
 import mmap
@@ -55,4 +57,28 @@ def writes(top, noise):
         os.unlink(path)
 
 
-{"writes": writes}[sys.argv[1]](*sys.argv[2:])
+def place(view, way):
+    data = os.urandom(2 * LIMIT)
+    with open(view, "rb") as f:
+        head = f.read(10)
+    start = 10 + int.from_bytes(head[8:], "little")
+    fd = os.open(view, os.O_RDWR)
+    with mmap.mmap(fd, 0) as m:
+        assert m[start + 8192:start + 8197] == bytes(5)
+        os.pwrite(fd, b"write", start + 8192)
+        assert m[start + 8192:start + 8197] == b"write"
+        m[start:start + 3] = b"map"
+        m.flush()
+        assert os.pread(fd, 3, start) == b"map"
+    os.close(fd)
+    fd = os.open(view, os.O_WRONLY if way == "w" else os.O_RDWR)
+    os.lseek(fd, start, os.SEEK_SET)
+    n = fill(fd, data, 65536)
+    assert LIMIT // 2 < n <= 2 * LIMIT, n
+    os.fsync(fd)
+    os.close(fd)
+    with open(view, "rb") as f:
+        assert f.read(start + n)[start:] == data[:n]
+
+
+{"place": place, "writes": writes}[sys.argv[1]](*sys.argv[2:])

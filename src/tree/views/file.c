@@ -10,6 +10,7 @@
 #include "tree/live/edit.h"
 #include "tree/live/passthrough.h"
 #include "tree/live/privs.h"
+#include "tree/live/quota.h"
 #include "tree/reading.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
@@ -119,6 +120,13 @@ static void end_view(struct view_file *f)
 	leave_live(f);
 }
 
+/* Under a quota, writes go around the kernel's cache, as those of the array's own file do (live/file.c): it would take what does not fit,
+ * and the close would tell. */
+static bool goes_around(const struct view_file *f, bool bound, const struct tree_file_info *info)
+{
+	return bound && ((f->base.flags & O_ACCMODE) == O_WRONLY || (f->base.tree->sizes_stick && info->maps));
+}
+
 /* In place. Readers of pinned bytes go on with them; the writer is sent to look for another node. */
 static int open_live(struct view_file *f, struct inode *i, const struct tree_caller *who, struct tree_file_info *info)
 {
@@ -133,6 +141,8 @@ static int open_live(struct view_file *f, struct inode *i, const struct tree_cal
 	}
 	if (err)
 		leave_live(f);
+	else
+		info->direct = goes_around(f, quota_applies(view_owner(i->array)), info);
 	return err;
 }
 
@@ -165,7 +175,7 @@ static int open_written(struct view_file *f, struct inode *i, const struct tree_
 		return open_live(f, i, who, info);
 	if (err)
 		return err;
-	info->direct = !cached;
+	info->direct = !cached || goes_around(f, upload_is_bound(f->upload), info);
 	if (cached)
 		enter_live(f, i);
 	f->base.pages = f->live;

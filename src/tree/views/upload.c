@@ -24,6 +24,7 @@
 #include "tree/live/edit.h"
 #include "tree/live/live.h"
 #include "tree/live/privs.h"
+#include "tree/live/quota.h"
 #include "tree/views/inside.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -711,6 +712,16 @@ int upload_set(struct upload *u, unsigned set, const struct stat *st, const stru
 	}
 	lock_release(&u->lock);
 	return err;
+}
+
+bool upload_is_bound(struct upload *u)
+{
+	bool is;
+
+	lock_acquire(&u->lock);
+	is = u->array && quota_applies(u->array);
+	lock_release(&u->lock);
+	return is;
 }
 
 uint64_t upload_bytes(struct upload *u)

@@ -53,6 +53,8 @@ int upload_flush(struct upload *u, bool closing);
  * to that of the whole file, or to 0. */
 void upload_stat(struct upload *u, struct tree_attr *out);
 int upload_set(struct upload *u, unsigned set, const struct stat *st, const struct tree_caller *who);
+/* Does a quota bound what is written? */
+bool upload_is_bound(struct upload *u);
 uint64_t upload_bytes(struct upload *u);
 uint64_t upload_total_bytes(struct upload *u); /* 0: not known yet */
 bool upload_is_published(struct upload *u);
