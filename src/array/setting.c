@@ -245,6 +245,11 @@ int setting_durable(const char *name, const char *value, bool *out)
 	return 0;
 }
 
+bool setting_is_of_directory(const char *name)
+{
+	return setting_quota(name, "", NULL) != -ENODATA || setting_durable(name, "", NULL) != -ENODATA;
+}
+
 const char *setting_inherited_name(const char *name)
 {
 	const struct setting *s = find(name);

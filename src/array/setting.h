@@ -46,6 +46,9 @@ int setting_quota(const char *name, const char *value, uint64_t *out);
 /* The value of SPILLFS_XATTR_DURABLE. -EINVAL: neither "yes" nor "no"; -ENODATA: another attribute. out may be NULL. */
 int setting_durable(const char *name, const char *value, bool *out);
 
+/* Is it one of these, which a directory has by itself: not listed, and not passed on to what is made in it? */
+bool setting_is_of_directory(const char *name);
+
 /* Where a store keeps what a file has of its directory, not of its own: "spillfs.codec" for "user.spillfs.codec". NULL for
  * what is not kept so: what says what the elements are belongs to the file itself, and is copied with it. The result is
  * a part of name. */

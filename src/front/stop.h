@@ -12,9 +12,9 @@ struct stop;
 struct tree;
 struct warden;
 
-/* From stop_arm to stop_free only the signal thread calls warden_look. Blocks the signals in the caller (and so in all threads started later) and starts the thread that
- * receives them. Until stop_arm they end the process as usual: nothing is lost by that. The caller is
- * the thread that will run the loop. */
+/* Blocks the signals in the caller (and so in all threads started later) and starts the thread that receives them. Until
+ * stop_arm they end the process as usual: nothing is lost by that. The caller is the thread that will run the loop. From
+ * stop_arm to stop_free only the signal thread calls warden_look. */
 int stop_new(struct warden *w, struct stop **out);
 void stop_arm(struct stop *s, struct tree *tree, struct front *f, struct mount *m);
 /* The loop has ended: signals are ignored from here on, the end must not be cut short. */

@@ -705,6 +705,28 @@ UNIT_TEST(declared_directory_is_durable_and_what_is_in_it_is_not)
 	close_scene(&s);
 }
 
+/* The directory and its shelf have the same, or the caller is told and nothing has changed. */
+UNIT_TEST(declared_directory_keeps_an_attribute_that_its_shelf_refuses)
+{
+	struct scene s;
+	uint64_t d;
+
+	open_scene(&s);
+	d = make_declared(&s, META_INO_LAYERS, "d");
+	CHECK_OK(tree_setxattr(s.w.tree, d, "user.a", "old", 3, 0, &me));
+	atomic_store(&s.scratch->read_only, true);
+	CHECK_EQ(tree_setxattr(s.w.tree, d, "user.a", "new", 3, 0, &me), -EROFS);
+	check_xattr(&s.w, d, "user.a", "old");
+	CHECK_EQ(tree_removexattr(s.w.tree, d, "user.a"), -EROFS);
+	check_xattr(&s.w, d, "user.a", "old");
+	CHECK_EQ(tree_setxattr(s.w.tree, d, "user.b", "new", 3, 0, &me), -EROFS);
+	CHECK_EQ(tree_getxattr(s.w.tree, d, "user.b", &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
+	atomic_store(&s.scratch->read_only, false);
+	CHECK_OK(tree_removexattr(s.w.tree, d, "user.a"));
+	CHECK_EQ(tree_getxattr(s.w.tree, d, "user.a", &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
+	close_scene(&s);
+}
+
 UNIT_TEST(declared_directory_is_synced_by_nobody)
 {
 	uint64_t d, before, commits;

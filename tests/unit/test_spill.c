@@ -80,17 +80,23 @@ static void put(struct io *f, size_t n, uint64_t off, unsigned tag)
 	free(p);
 }
 
-static bool has(struct io *f, size_t n, uint64_t off, unsigned tag)
+/* Filled by fill or fill_cold. */
+static bool holds(struct io *f, size_t n, uint64_t off, unsigned tag, void (*filled)(unsigned char *, size_t, uint64_t, unsigned))
 {
 	unsigned char *p = unit_allot(n), *want = unit_allot(n);
 	bool equal;
 
 	CHECK_OK(io_pread(f, p, n, off));
-	fill(want, n, off, tag);
+	filled(want, n, off, tag);
 	equal = memcmp(p, want, n) == 0;
 	free(p);
 	free(want);
 	return equal;
+}
+
+static bool has(struct io *f, size_t n, uint64_t off, unsigned tag)
+{
+	return holds(f, n, off, tag, fill);
 }
 
 static uint64_t stored(struct io *f)
@@ -520,15 +526,7 @@ static int put_cold(struct io *f, size_t n, uint64_t off, unsigned tag)
 
 static bool has_cold(struct io *f, size_t n, uint64_t off, unsigned tag)
 {
-	unsigned char *p = unit_allot(n), *want = unit_allot(n);
-	bool equal;
-
-	CHECK_OK(io_pread(f, p, n, off));
-	fill_cold(want, n, off, tag);
-	equal = memcmp(p, want, n) == 0;
-	free(p);
-	free(want);
-	return equal;
+	return holds(f, n, off, tag, fill_cold);
 }
 
 /* In memory raw, on the disk compressed, and counted as it is there. */

@@ -140,8 +140,8 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 		h->acl_len = len;
 		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
 	}
-	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) || quota_is_attribute(name) ||
-	    shelf_is_attribute(name))
+	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) ||
+	    setting_is_of_directory(name))
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
 	h->value[h->n] = malloc(len + 1);

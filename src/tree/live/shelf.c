@@ -33,7 +33,7 @@ static int copy_attribute(void *ctx, const char *name, const void *value, size_t
 {
 	struct inode *shelf = ctx;
 
-	if (shelf_is_attribute(name) || quota_is_attribute(name))
+	if (setting_is_of_directory(name))
 		return 0;
 	return meta_xattr_set_locked(shelf->tree->store->meta, shelf->facts.ino, name, value, len);
 }

@@ -82,21 +82,15 @@ static int reconfigure(struct inode *i)
 	return err ? err : edit_array(i, do_configure, &params);
 }
 
-/* Not listed, nor passed on. */
-static bool is_of_directory(const char *name)
-{
-	return quota_is_attribute(name) || shelf_is_attribute(name);
-}
-
 static int check_setting(struct inode *i, const char *name, const void *value, size_t len)
 {
 	char text[DTYPE_TEXT_MAX + 1];
 
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
-	if (is_of_directory(name) && !S_ISDIR(inode_mode(i)))
+	if (setting_is_of_directory(name) && !S_ISDIR(inode_mode(i)))
 		return -ENOTDIR;
-	if (!xattr_is_setting(name) && !kind_is_setting(i, name) && !is_of_directory(name))
+	if (!xattr_is_setting(name) && !kind_is_setting(i, name) && !setting_is_of_directory(name))
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
 	if (!strcmp(name, SPILLFS_XATTR_COMPRESS) && !i->tree->store->config.scratch)
 		return -EOPNOTSUPP;
@@ -133,8 +127,8 @@ static int set_locked(struct meta *m, uint64_t ino, const char *name, const void
 	return meta_xattr_set_locked(m, ino, name, value, len);
 }
 
-/* The array did not follow: the setting is what it was. */
-static void restore_setting(struct inode *i, const char *name, const struct value *old)
+/* The array or the shelf did not follow: the attribute is what it was. */
+static void restore(struct inode *i, const char *name, const struct value *old)
 {
 	struct meta *m = i->tree->store->meta;
 
@@ -176,7 +170,7 @@ static int set_in_scratch(const void *value, size_t len)
 /* The shelf of a directory has the same attributes. */
 static int set_of_shelf(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len)
 {
-	uint64_t shelf = is_of_directory(name) ? ino : live_shelf_of(t, ino);
+	uint64_t shelf = setting_is_of_directory(name) ? ino : live_shelf_of(t, ino);
 	int err = 0;
 
 	if (shelf != ino)
@@ -222,7 +216,7 @@ int live_setxattr(struct tree *t, uint64_t ino, const char *name, const void *va
 		if (!err)
 			err = set_of_shelf(t, ino, name, value, len);
 		if (err)
-			restore_setting(i, name, &old);
+			restore(i, name, &old);
 	}
 	free(old.v);
 	return err;
@@ -243,7 +237,7 @@ static int add_name(void *ctx, const char *name, const void *value, size_t len)
 	(void)value;
 	(void)len;
 	l->any = true;
-	if (setting_is_inherited(name) || xattr_is_read_only(name) || is_of_directory(name))
+	if (setting_is_inherited(name) || xattr_is_read_only(name) || setting_is_of_directory(name))
 		return 0;
 	v = realloc(l->v, l->n + n);
 	if (!v)
@@ -280,6 +274,7 @@ int live_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 {
 	struct meta *m = t->store->meta;
+	struct value old = { 0 };
 	struct inode *i;
 	int err = inode_find(t, ino, &i);
 
@@ -293,16 +288,19 @@ int live_removexattr(struct tree *t, uint64_t ino, const char *name)
 	room_free(t);
 	live_log_enter(i);
 	meta_lock(m);
-	err = meta_xattr_remove_locked(m, ino, name);
+	err = meta_xattr_get_locked(m, ino, name, &old.v, &old.len);
+	if (!err)
+		err = meta_xattr_remove_locked(m, ino, name);
 	meta_unlock(m);
 	live_log_leave(i);
-	if (err)
-		return err;
-	live_touch(i, TREE_SET_CTIME);
-	err = set_of_shelf(t, ino, name, NULL, 0);
-	if (!err)
-		err = follow(i, name);
-	if (err && shelf_is_attribute(name))
-		restore_setting(i, name, &(struct value){ (void *)(uintptr_t)"no", 2 });
+	if (!err) {
+		live_touch(i, TREE_SET_CTIME);
+		err = set_of_shelf(t, ino, name, NULL, 0);
+		if (!err)
+			err = follow(i, name);
+		if (err)
+			restore(i, name, &old);
+	}
+	free(old.v);
 	return err;
 }
