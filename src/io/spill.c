@@ -15,7 +15,9 @@
 #include "io/pieces.h"
 #include "util/clock.h"
 #include "util/lock.h"
+#include "util/plant.h"
 
+#define SPILL_FILE (PLANTED(PLANT_SCRATCH_NAMED) ? IO_CREATE : IO_CREATE | IO_EXCL | IO_UNNAMED | IO_OF_SPILL)
 #define SPILL_SIZE_MAX ((uint64_t)1 << 44)
 /* A disk with so much is not asked again for so long. One with less is asked each time: what is freed there is waited for. */
 #define AMPLE_BYTES ((uint64_t)1 << 30)
@@ -421,7 +423,7 @@ int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, str
 {
 	struct spill_dir *d = calloc(1, sizeof(*d));
 	struct io *disk;
-	int err = d ? io_open(below, "spill", IO_CREATE | IO_EXCL | IO_UNNAMED | IO_OF_SPILL, &disk) : -ENOMEM;
+	int err = d ? io_open(below, "spill", SPILL_FILE, &disk) : -ENOMEM;
 
 	if (!err && config->encrypts)
 		err = encrypt_file(&disk);

@@ -39,6 +39,7 @@
 #include "tree/views/views.h"
 #include "util/clock.h"
 #include "util/cred.h"
+#include "util/plant.h"
 
 static const struct realm_ops *const worlds[REALM_N] = {
 	[REALM_LIVE] = &live_realm,
@@ -182,6 +183,8 @@ int tree_sync(struct tree *t)
 		return 0;
 	do {
 		err = commit_wait(t->store->commit, COMMIT_SYNC);
+		if (!err && PLANTED(PLANT_SCRATCH_FSYNC) && t->scratch)
+			err = commit_wait(t->scratch->store->commit, COMMIT_SYNC);
 		if (!err)
 			return 0;
 		err = room_wait(t, err, &wait);

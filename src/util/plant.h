@@ -28,7 +28,11 @@
 	X(PLANT_NO_SNAPSHOT_WAIT, "a snapshot is answered before it is durable")        \
 	X(PLANT_NO_QUOTA, "a write passes a quota of stored bytes")                     \
 	X(PLANT_QUOTA_LEAK, "a deleted file goes on counting in its quota")             \
-	X(PLANT_QUOTA_KEPT, "what a write has taken of a quota is not given back")
+	X(PLANT_QUOTA_KEPT, "what a write has taken of a quota is not given back")       \
+	X(PLANT_SCRATCH_NAMED, "the file below scratch/ has a name on the disk")        \
+	X(PLANT_SCRATCH_FSYNC, "fsync fails with the disk below scratch/")              \
+	X(PLANT_SHELF_FULL, "a directory with durable files is declared scratch")       \
+	X(PLANT_SPILL_SLOT, "two pieces of scratch/ have one place on the disk")
 
 #ifdef SPILLFS_PLANT
 enum plant {

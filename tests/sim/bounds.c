@@ -17,6 +17,7 @@
 #define FRAME_BYTES 4096u    /* that a frame takes besides its block, and more */
 #define BUCKET 0u
 #define COLUMN 1u
+#define PIECE_BYTES 262144u /* of scratch: one that is written to is compressed no more */
 
 /* What counted when the bound was set, or less: that much may go on counting. */
 static uint64_t over[CALLERS_MAX][CLASSES][QUOTAS];
@@ -43,13 +44,15 @@ static uint64_t most_of_range(unsigned class, uint64_t size, uint64_t off, uint6
 		return end - off + (whole ? 2 * PAGE_BYTES : 0);
 	if (class == COLUMN)
 		return round_to(end, PAGE_BYTES) - off / PAGE_BYTES * PAGE_BYTES + (size < INLINE_BYTES ? INLINE_BYTES : 0);
+	if (class == CLASS_SCRATCH)
+		return round_to(end > size ? end : size, PIECE_BYTES) + INLINE_BYTES + blocks_between(off, end, round_to(end > size ? end : size, BLOCK_BYTES));
 	return blocks_between(off, end, whole ? round_to(end > size ? end : size, BLOCK_BYTES) : end > size ? end : size);
 }
 
 /* What files of so many bytes take. A block may count twice. */
 static uint64_t most_of_file(const struct script *s, unsigned class, uint64_t size)
 {
-	uint64_t most = class < 2 ? round_to(size, PAGE_BYTES) : 2 * blocks_between(0, size, size);
+	uint64_t most = class < CLASS_LAYERS ? round_to(size, PAGE_BYTES) : 2 * blocks_between(0, size, size);
 
 	return most + (script_has(s, OP_RESERVE) ? 2 * FILE_BYTES_MAX : 0);
 }
@@ -74,7 +77,7 @@ static uint64_t most(const struct script *s, const struct op *o, unsigned which)
 	case OP_RESERVE:
 		return most_of_range(class, size, off, off + o->len, true);
 	case OP_TRUNCATE:
-		return class == COLUMN && size < INLINE_BYTES ? INLINE_BYTES : 0;
+		return (class == COLUMN || class == CLASS_SCRATCH) && size < INLINE_BYTES ? INLINE_BYTES : 0;
 	default:
 		return 0;
 	}
@@ -124,9 +127,9 @@ bool bounds_refuse(struct tree *t, const struct script *s, const struct op *o, i
 /* A block of each array counts twice for a moment, and what is reserved besides what is written there; not behind a commit. */
 static uint64_t excess(const struct script *s, const struct op *o, unsigned class)
 {
-	bool quiet = s->ncallers == 1 && (o->kind == OP_FSYNC || o->kind == OP_COMMIT);
+	bool quiet = s->ncallers == 1 && !script_has_scratch(s) && (o->kind == OP_FSYNC || o->kind == OP_COMMIT);
 
-	return class < 2 || quiet ? 0 : BLOCK_BYTES + FRAME_BYTES + (script_has(s, OP_RESERVE) ? 2 * FILE_BYTES_MAX : 0);
+	return class < CLASS_LAYERS || quiet ? 0 : BLOCK_BYTES + FRAME_BYTES + (script_has(s, OP_RESERVE) ? 2 * FILE_BYTES_MAX : 0);
 }
 
 static void check_quota(struct tree *t, const struct script *s, const struct op *o, unsigned class, unsigned which)
@@ -152,7 +155,7 @@ void bounds_check(struct tree *t, const struct script *s, const struct op *o)
 {
 	for (unsigned k = 0; k < CLASSES * QUOTAS && script_has(s, OP_BOUND); k++)
 		check_quota(t, s, o, k / QUOTAS, k % QUOTAS);
-	if (s->size_bytes && used_of_all(t) > s->size_bytes + s->ncallers * 3 * excess(s, o, CLASSES - 1))
+	if (s->size_bytes && used_of_all(t) > s->size_bytes + s->ncallers * 3 * excess(s, o, CLASS_LAYERS))
 		sim_fail("%s of caller %u, slot %u: %llu bytes are stored in a mount of %llu", op_names[o->kind], o->caller, o->slot,
 			 (unsigned long long)used_of_all(t), (unsigned long long)s->size_bytes);
 }

@@ -20,7 +20,7 @@
 #include "util/thread.h"
 #include "views.h"
 
-static const char *const class_names[CLASSES] = { "buckets", "columns", "layers" };
+static const char *const class_names[CLASSES] = { "buckets", "columns", "layers", "scratch" };
 static const char *const slot_names[3] = { "a.u8", "b.u8", "d/a.u8" };
 
 void caller_path(unsigned caller, unsigned slot, char out[PATH_BYTES])
@@ -33,19 +33,55 @@ void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES])
 	snprintf(out, PATH_BYTES, "%s/c%u/d", class_names[class], caller);
 }
 
-int callers_prepare(struct tree *t, unsigned ncallers)
+/* The caller has met a fault of the disk below scratch/, and leaves that alone. */
+static bool lost[CALLERS_MAX];
+/* All of it may be lost: the disk below answers EIO. */
+static bool loses_scratch;
+
+static int prepare(struct tree *t, unsigned ncallers, unsigned class)
 {
 	char path[PATH_BYTES];
 	int err = 0;
 
-	for (unsigned k = 0; k < ncallers * CLASSES && !err; k++) {
-		snprintf(path, sizeof(path), "%s/c%u", class_names[k % CLASSES], k / CLASSES);
+	for (unsigned k = 0; k < ncallers && !err; k++) {
+		snprintf(path, sizeof(path), "%s/c%u", class_names[class], k);
 		err = client_make(t, path, S_IFDIR | 0755);
 	}
-	return err ? err : tree_sync(t);
+	return err;
+}
+
+int callers_prepare(struct tree *t, const struct script *s)
+{
+	int err = 0;
+
+	loses_scratch = script_loses_scratch(s) && s->fault.err == -EIO;
+	for (unsigned class = 0; class < DURABLE_CLASSES && !err; class++)
+		err = prepare(t, s->ncallers, class);
+	err = err ? err : tree_sync(t);
+	return err ? err : callers_prepare_scratch(t, s);
+}
+
+int callers_prepare_scratch(struct tree *t, const struct script *s)
+{
+	static const char *const kinds[] = { "bucket", "column", "layered" };
+	uint64_t state = s->seed, x = sim_random(&state);
+	char path[PATH_BYTES];
+	int err;
+
+	if (!script_has_scratch(s))
+		return 0;
+	err = prepare(t, s->ncallers, CLASS_SCRATCH);
+	for (unsigned k = 0; k < s->ncallers && !err; k++) {
+		snprintf(path, sizeof(path), "scratch/c%u", k);
+		err = client_set_text(t, path, SPILLFS_XATTR_KIND, kinds[(x + k) % 3]);
+		if (!err && x / 3 % 2)
+			err = client_set_text(t, path, SPILLFS_XATTR_COMPRESS, "cold");
+	}
+	return err;
 }
 
 /* ---- what is there ---- */
+
 
 /* A follower may go on to another state meanwhile: then it is looked at again. */
 static int find_file(struct tree *t, const char *path, struct content **out)
@@ -88,13 +124,15 @@ static int find_quotas(struct tree *t, unsigned c, struct found *f)
 	char path[PATH_BYTES];
 	int err = 0;
 
-	for (unsigned k = 0; k < CLASSES * QUOTAS && !err; k++) {
+	for (unsigned k = 0; k < DURABLE_CLASSES * QUOTAS && !err; k++) {
 		struct quota_set *q = &f->quota[k / QUOTAS][k % QUOTAS];
 
 		caller_quota_dir(c, k / QUOTAS, k % QUOTAS, path);
 		err = client_get_quota(t, path, SPILLFS_XATTR_QUOTA_LOGICAL, &q->size_bytes);
 		if (!err)
 			err = client_get_quota(t, path, SPILLFS_XATTR_QUOTA, &q->stored_bytes);
+		if (!err && k % QUOTAS == QUOTA_INNER)
+			err = client_get_shelved(t, path, &f->shelved[k / QUOTAS]);
 		err = err == -ENOENT ? 0 : err;
 	}
 	return err;
@@ -147,35 +185,58 @@ const char *callers_check_quotas(struct tree *t, unsigned ncallers, bool reserve
 	return NULL;
 }
 
-int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX])
+static int find_dirs(struct tree *t, unsigned c, bool damaged, struct found *f)
 {
 	char path[PATH_BYTES];
 	struct stat st;
+	int err;
+
+	for (unsigned k = 0; k < CLASSES; k++) {
+		if (k == CLASS_SCRATCH && f->scratch_is_lost)
+			continue;
+		caller_dir(c, k, path);
+		err = client_stat(t, path, &st);
+		f->dir[k] = !err;
+		if (err && err != -ENOENT && !damaged)
+			return err;
+	}
+	return 0;
+}
+
+static int find_files(struct tree *t, unsigned c, bool damaged, struct found *f)
+{
+	char path[PATH_BYTES];
+	int err = 0;
+
+	for (unsigned k = 0; k < SLOTS && !err; k++) {
+		if (f->scratch_is_lost && model_is_scratch(c, k))
+			continue;
+		caller_path(c, k, path);
+		err = find_file(t, path, &f->file[k]);
+		if (err && damaged) {
+			f->unreadable[k] = true;
+			err = 0;
+		}
+	}
+	return err;
+}
+
+int callers_find(struct tree *t, unsigned ncallers, bool damaged, struct found found[CALLERS_MAX])
+{
 	int err = 0;
 
 	memset(found, 0, CALLERS_MAX * sizeof(*found));
 	for (unsigned c = 0; c < ncallers && !err; c++) {
-		for (unsigned k = 0; k < CLASSES; k++) {
-			caller_dir(c, k, path);
-			err = client_stat(t, path, &st);
-			found[c].dir[k] = !err;
-			if (err && err != -ENOENT && !damaged)
-				return err;
-			err = 0;
-		}
-		err = find_quotas(t, c, &found[c]);
+		found[c].scratch_is_lost = lost[c] || loses_scratch;
+		err = find_dirs(t, c, damaged, &found[c]);
+		if (!err)
+			err = find_quotas(t, c, &found[c]);
 		if (err && damaged) {
 			found[c].quotas_unreadable = true;
 			err = 0;
 		}
-		for (unsigned k = 0; k < SLOTS && !err; k++) {
-			caller_path(c, k, path);
-			err = find_file(t, path, &found[c].file[k]);
-			if (err && damaged) {
-				found[c].unreadable[k] = true;
-				err = 0;
-			}
-		}
+		if (!err)
+			err = find_files(t, c, damaged, &found[c]);
 	}
 	return err;
 }
@@ -307,7 +368,7 @@ static int check_past(struct tree *t, unsigned caller, unsigned n)
 	char path[PATH_BYTES], below[PATH_BYTES];
 	int err = 0;
 
-	for (unsigned slot = 6; slot < SLOTS && !err; slot++) {
+	for (unsigned slot = 6; slot < 9 && !err; slot++) {
 		caller_path(caller, slot, below);
 		snapshot_path(caller, n, below, path);
 		err = compare(t, path, model_kept(caller, n, slot), 0);
@@ -433,6 +494,16 @@ static int do_quota(struct tree *t, const struct op *o)
 	return client_set_quota(t, path, o->kind == OP_QUOTA ? SPILLFS_XATTR_QUOTA_LOGICAL : SPILLFS_XATTR_QUOTA, bytes);
 }
 
+static int do_shelve(struct tree *t, const struct op *o)
+{
+	char path[PATH_BYTES];
+
+	if (o->slot / 3 == CLASS_SCRATCH)
+		return 0;
+	caller_dir(o->caller, o->slot / 3, path);
+	return client_set_text(t, path, SPILLFS_XATTR_DURABLE, o->tag & 1 ? "no" : "yes");
+}
+
 static int do_data(struct tree *t, const struct op *o, const char *path)
 {
 	switch (o->kind) {
@@ -517,6 +588,8 @@ static int do_op(struct tree *t, const struct op *o)
 	case OP_FILL:
 		sim_fill(o->tag);
 		return 0;
+	case OP_SHELVE:
+		return do_shelve(t, o);
 	case OP_QUOTA:
 	case OP_BOUND:
 		return do_quota(t, o);
@@ -572,7 +645,7 @@ static void check_counts(const struct caller *c)
 	struct found found[CALLERS_MAX];
 	const char *why;
 
-	if (!script_is_bound(c->script) || c->script->ncallers > 1 || c->script->fault.nth || held[c->number])
+	if (!script_is_bound(c->script) || script_has_scratch(c->script) || c->script->ncallers > 1 || c->script->fault.nth || held[c->number])
 		return;
 	if (callers_find(c->tree, 1, false, found))
 		sim_fail("what counts cannot be read");
@@ -580,6 +653,14 @@ static void check_counts(const struct caller *c)
 	if (why)
 		sim_fail("behind an fsync: %s", why);
 	found_free(found);
+}
+
+static bool touches_scratch(const struct op *o)
+{
+	bool moves = o->kind == OP_RENAME || o->kind == OP_LINK;
+
+	return o->kind != OP_SHELVE && (o->slot / 3 == CLASS_SCRATCH || model_is_scratch(o->caller, o->slot) || (moves && model_is_scratch(o->caller, o->to)) ||
+	       ((o->kind == OP_RMDIR || o->kind == OP_LIST) && model_is_scratch(o->caller, o->slot / 3 * 3 + 2)));
 }
 
 /* 0, or how it failed, as it may. */
@@ -604,6 +685,11 @@ static int attempt(const struct caller *c, const struct op *o)
 			check_counts(c);
 		return 0;
 	}
+	if (err != may && touches_scratch(o) && script_loses_scratch(c->script)) {
+		lost[c->number] = true;
+		model_lose(o);
+		return 0;
+	}
 	if ((want || (err != may && !bounds_refuse(c->tree, c->script, o, err))) && !may_fail(c->script, o, err))
 		sim_fail("%s of caller %u, slot %u, answered %s, not %s", op_names[o->kind], c->number, o->slot, strerror(-err),
 			 strerror(-want));
@@ -618,7 +704,7 @@ static int attempt(const struct caller *c, const struct op *o)
 static void delete_others(const struct caller *c, const struct op *o)
 {
 	let_go(c->number);
-	for (unsigned slot = 0; slot < SLOTS; slot++) {
+	for (unsigned slot = 0; slot < SLOTS && !lost[c->number]; slot++) {
 		struct op unlink = { .kind = OP_UNLINK, .caller = c->number, .slot = slot };
 
 		if (slot != o->slot && slot != o->to && model_file(c->number, slot) && attempt(c, &unlink))
@@ -704,7 +790,7 @@ static void *call(void *arg)
 	const struct script *s = c->script;
 
 	for (unsigned i = c->first; i < c->end && !ended[c->number]; i++) {
-		if (s->op[i].caller == c->number)
+		if (s->op[i].caller == c->number && !(lost[c->number] && (touches_scratch(&s->op[i]) || s->op[i].kind == OP_SHELVE)))
 			perform(c, &s->op[i]);
 	}
 	let_go(c->number);

@@ -15,8 +15,9 @@ void caller_path(unsigned caller, unsigned slot, char out[PATH_BYTES]);
 void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES]);
 void caller_quota_dir(unsigned caller, unsigned class, unsigned which, char out[PATH_BYTES]);
 
-/* The directories of the callers; durable. */
-int callers_prepare(struct tree *t, unsigned ncallers);
+/* The directories of the callers; durable. And those in scratch/, at each mount. */
+int callers_prepare(struct tree *t, const struct script *s);
+int callers_prepare_scratch(struct tree *t, const struct script *s);
 /* Does the operations from `first` up to the next remount, or the end; returns behind it. The callers' threads have ended then. */
 unsigned callers_run(struct tree *t, const struct script *s, unsigned first);
 /* Has one of them met an error of the disk, and stopped? */

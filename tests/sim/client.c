@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spillfs.h"
 #include "store/meta.h"
 #include "tree/live/quota.h"
 
@@ -398,6 +399,31 @@ int client_set_quota(struct tree *t, const char *path, const char *name, uint32_
 		err = tree_removexattr(t, walk_ino(&w), name);
 	walk_end(t, &w);
 	return err == -ENODATA ? 0 : err;
+}
+
+int client_set_text(struct tree *t, const char *path, const char *name, const char *value)
+{
+	struct walk w;
+	int err = walk_begin(t, path, false, &w);
+
+	if (err)
+		return err;
+	err = tree_setxattr(t, walk_ino(&w), name, value, strlen(value), 0, &me);
+	walk_end(t, &w);
+	return err;
+}
+
+int client_get_shelved(struct tree *t, const char *path, bool *out)
+{
+	void *value;
+	size_t n;
+	int err = get_attribute(t, path, SPILLFS_XATTR_DURABLE, &value, &n);
+
+	if (err)
+		return err;
+	*out = value && n == 2 && !memcmp(value, "no", 2);
+	free(value);
+	return 0;
 }
 
 int client_get_quota(struct tree *t, const char *path, const char *name, uint32_t *out)

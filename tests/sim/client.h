@@ -38,6 +38,10 @@ int client_set_note(struct tree *t, const char *path, uint32_t note);
 int client_get_note(struct tree *t, const char *path, uint32_t *out);
 /* A quota: SPILLFS_XATTR_QUOTA or its sibling; 0: none. */
 int client_set_quota(struct tree *t, const char *path, const char *name, uint32_t bytes);
+/* Any other attribute of text. */
+int client_set_text(struct tree *t, const char *path, const char *name, const char *value);
+/* Is it declared scratch, of a directory that is durable? */
+int client_get_shelved(struct tree *t, const char *path, bool *out);
 int client_get_quota(struct tree *t, const char *path, const char *name, uint32_t *out);
 /* What counts below it, if it has one (-ENODATA): sizes, and bytes of the store. */
 int client_quota_used(struct tree *t, const char *path, uint64_t *size_out, uint64_t *held_out);

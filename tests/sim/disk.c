@@ -13,7 +13,7 @@
 #include "util/log.h"
 
 const char *const disk_call_names[DISK_NCALLS] = {
-	"open", "read", "write", "sync", "truncate", "allocate", "punch", "unlink", "rename", "mkdir", "syncdir", "list",
+	"open", "read", "write", "sync", "truncate", "allocate", "punch", "unlink", "rename", "mkdir", "syncdir", "list", "spillread", "spillwrite",
 };
 
 struct disk_dir {
@@ -27,6 +27,7 @@ struct disk_file {
 	struct io *inner;
 	struct disk_dir *dir;
 	bool prepared; /* a log that takes its space before it is written */
+	bool unnamed;
 };
 
 static struct {
@@ -63,13 +64,13 @@ void disk_on_cut(void (*try)(uint64_t change))
 	s.nchanges = 0;
 }
 
-/* Does the call fail by plan? 0, or the error. prepared: what the file is written to is its own, and there is no want of space. */
+/* Does the call fail by plan? 0, or the error. prepared: what is written to is the file's own, and there is no want of space. */
 static int fail(enum disk_call call, bool prepared)
 {
 	const struct disk_fault *f = &s.fault;
 	uint64_t nth;
 
-	if (f->call != call || !f->nth || (prepared && call == DISK_WRITE && f->err == -ENOSPC))
+	if (f->call != call || !f->nth || (prepared && f->err == -ENOSPC))
 		return 0;
 	nth = ++s.ncalls[call];
 	if (nth < f->nth || nth - f->nth >= f->times)
@@ -89,7 +90,7 @@ static int enter(struct disk_dir *d, enum disk_call call, uint64_t off, uint64_t
 		sched_sleep((int64_t)sched_draw(d->slow_ns) + 1);
 	else
 		sched_step();
-	if (call != DISK_READ && call != DISK_LIST && call != DISK_OPEN) {
+	if (call != DISK_READ && call != DISK_SPILL_READ && call != DISK_LIST && call != DISK_OPEN) {
 		s.nchanges++;
 		if (s.cut)
 			s.cut(s.nchanges);
@@ -101,6 +102,8 @@ static int enter_file(struct io *io, enum disk_call call, uint64_t off, uint64_t
 {
 	struct disk_file *f = to_file(io);
 
+	if (f->unnamed && (call == DISK_READ || call == DISK_WRITE))
+		return enter(f->dir, call == DISK_READ ? DISK_SPILL_READ : DISK_SPILL_WRITE, off, n, bytes, call == DISK_WRITE && io_is_allocated(f->inner, off, n));
 	return enter(f->dir, call, off, n, bytes, f->prepared);
 }
 
@@ -221,6 +224,7 @@ static int disk_open(struct io_dir *dir, const char *name, unsigned flags, struc
 	}
 	f->base.ops = &disk_ops;
 	f->dir = to_dir(dir);
+	f->unnamed = flags & IO_UNNAMED;
 	f->prepared = !strcmp(name, "meta.db-wal");
 	*out = &f->base;
 	return 0;

@@ -10,9 +10,10 @@
 
 #include "io/io.h"
 
+/* The last two are those of a file without a name, into which scratch/ is spilled. */
 enum disk_call {
 	DISK_OPEN, DISK_READ, DISK_WRITE, DISK_SYNC, DISK_TRUNCATE, DISK_ALLOCATE, DISK_PUNCH, DISK_UNLINK, DISK_RENAME, DISK_MKDIR,
-	DISK_SYNC_DIR, DISK_LIST, DISK_NCALLS
+	DISK_SYNC_DIR, DISK_LIST, DISK_SPILL_READ, DISK_SPILL_WRITE, DISK_NCALLS
 };
 
 extern const char *const disk_call_names[DISK_NCALLS];

@@ -23,6 +23,7 @@ struct names {
 	int file[SLOTS]; /* an index; -1: none */
 	bool dir[CLASSES];
 	struct quota_set quota[CLASSES][QUOTAS];
+	bool shelved[CLASSES]; /* the directory is scratch */
 	uint32_t begun, ended; /* the operation that made it */
 };
 
@@ -148,7 +149,7 @@ static bool file_is_right(const struct file *f, const struct content *c, unsigne
 		if (content_same(f->v[k], c))
 			return true;
 	}
-	if (f->class < 2)
+	if (f->class != CLASS_LAYERS)
 		return is_mixed(f, c, floor, f->nversions - 1);
 	for (unsigned k = floor; k + 1 < f->nversions; k++) {
 		if (is_mixed(f, c, k, k + 1))
@@ -262,6 +263,65 @@ static int start_data(struct file *f, const struct op *o)
 	}
 }
 
+/* ---- what is scratch ---- */
+
+static bool is_scratch(const struct names *n, unsigned slot)
+{
+	return slot / 3 == CLASS_SCRATCH || (slot % 3 == 2 && n->shelved[slot / 3]);
+}
+
+bool model_is_scratch(unsigned caller, unsigned slot)
+{
+	const struct caller *c = &m.caller[caller];
+
+	return is_scratch(&c->state[c->nended - 1], slot);
+}
+
+static struct names *add_names(struct caller *c);
+
+void model_lose(const struct op *o)
+{
+	struct caller *c = &m.caller[o->caller];
+	struct file *f;
+
+	m.moment++;
+	c->nstates = c->nended;
+	f = file_of(o->caller, o->slot);
+	if (f)
+		f->nversions = f->nended;
+}
+
+void model_unmount(void)
+{
+	for (unsigned k = 0; k < m.ncallers; k++) {
+		struct caller *c = &m.caller[k];
+		struct names *n;
+
+		m.moment++;
+		n = add_names(c);
+		for (unsigned slot = 0; slot < SLOTS; slot++)
+			n->file[slot] = is_scratch(n, slot) ? -1 : n->file[slot];
+		n->dir[CLASS_SCRATCH] = false;
+		c->state[c->nended++].ended = ++m.moment;
+	}
+}
+
+/* The directory is empty; -ENOTEMPTY. */
+static int start_shelve(struct caller *c, const struct op *o)
+{
+	unsigned class = o->slot / 3;
+	const struct names *now = &c->state[c->nended - 1];
+
+	if (class == CLASS_SCRATCH)
+		return 0;
+	if (!now->dir[class])
+		return -ENOENT;
+	if (now->file[class * 3 + 2] >= 0 && now->shelved[class] != (o->tag & 1))
+		return -ENOTEMPTY;
+	add_names(c)->shelved[class] = o->tag & 1;
+	return 0;
+}
+
 /* ---- quotas ---- */
 
 static bool crosses(unsigned slot, unsigned to)
@@ -284,6 +344,8 @@ bool model_quota_op(const struct op *o, unsigned *which, uint32_t *bytes)
 	const struct names *now = &c->state[c->nended - 1];
 	const int *file = &now->file[o->slot / 3 * 3];
 
+	if (o->slot / 3 == CLASS_SCRATCH)
+		return false;
 	*which = o->tag % QUOTAS;
 	*bytes = o->tag / 2 % 4 ? 20000 + o->tag / 8 % 400000 : 0;
 	return *which == QUOTA_OUTER || (now->dir[o->slot / 3] && (file[2] < 0 || (file[2] != file[0] && file[2] != file[1])));
@@ -314,7 +376,8 @@ static int check_crossing(const struct names *now, const struct op *o)
 {
 	const struct quota_set *q = &now->quota[o->slot / 3][QUOTA_INNER];
 
-	if (!crosses(o->slot, o->to) || (!q->size_bytes && !q->stored_bytes))
+	/* A directory that is declared scratch counts by itself. */
+	if (o->slot / 3 == o->to / 3 && (!crosses(o->slot, o->to) || (!q->size_bytes && !q->stored_bytes)))
 		return 0;
 	return o->kind == OP_LINK || (o->kind == OP_RENAME && count_names(now, now->file[o->slot]) > 1) ? -EXDEV : 0;
 }
@@ -389,12 +452,18 @@ static int start_names(struct caller *c, const struct op *o)
 	struct names *n;
 	int file = now->file[o->slot];
 
+	bool moves = o->kind != OP_UNLINK;
+
+	if ((file < 0 && o->kind != OP_RENAME) || (o->slot % 3 == 2 && !now->dir[o->slot / 3]) || (moves && o->to % 3 == 2 && !now->dir[o->to / 3]))
+		return -ENOENT;
+	if (moves && is_scratch(now, o->slot) != is_scratch(now, o->to))
+		return -EXDEV;
 	if (file < 0)
 		return -ENOENT;
+	if (moves && !is_scratch(now, o->slot) && o->slot / 3 != o->to / 3)
+		return -EXDEV;
 	if (o->kind == OP_LINK && now->file[o->to] >= 0)
 		return -EEXIST;
-	if (o->kind != OP_UNLINK && o->to % 3 == 2 && !now->dir[o->to / 3])
-		return -ENOENT;
 	/* rename(2) does nothing where both are one file. */
 	if (o->kind == OP_RENAME && now->file[o->to] == file)
 		return 0;
@@ -423,6 +492,7 @@ static int start_dir(struct caller *c, const struct op *o)
 	n = add_names(c);
 	n->dir[class] = o->kind == OP_MKDIR;
 	n->quota[class][QUOTA_INNER] = (struct quota_set){ 0 };
+	n->shelved[class] = false;
 	return 0;
 }
 
@@ -450,6 +520,8 @@ static int start(struct caller *c, const struct op *o)
 	case OP_MKDIR:
 	case OP_RMDIR:
 		return start_dir(c, o);
+	case OP_SHELVE:
+		return start_shelve(c, o);
 	case OP_QUOTA:
 	case OP_BOUND:
 		return start_quota(c, o);
@@ -552,7 +624,7 @@ bool model_has_dir(unsigned caller, unsigned class)
 void model_keep(unsigned caller, unsigned snapshot)
 {
 	for (unsigned k = 0; k < 3; k++) {
-		const struct content *now = model_file(caller, 6 + k);
+		const struct content *now = model_is_scratch(caller, 6 + k) ? NULL : model_file(caller, 6 + k);
 
 		m.caller[caller].kept[snapshot][k] = now ? copy(now, now->size_bytes) : NULL;
 	}
@@ -565,34 +637,58 @@ const struct content *model_kept(unsigned caller, unsigned snapshot, unsigned sl
 
 /* ---- judging ---- */
 
-enum difference { NOTHING, DIRECTORIES, QUOTAS_SET, NAMES, CONTENTS };
-static const char *const differences[] = { NULL, "directories", "quotas", "names", "bytes, sizes or facts of a file" };
+enum difference { NOTHING, DIRECTORIES, DECLARED, QUOTAS_SET, NAMES, CONTENTS };
+static const char *const differences[] = { NULL, "directories", "declared directories", "quotas", "names", "bytes, sizes or facts of a file" };
 
-static enum difference compare(const struct names *n, const struct found *f, bool past)
+/* The file that has to be there; -1: none. */
+static int file_then(const struct names *n, unsigned slot, enum model_when when)
 {
-	unsigned first = past ? CLASSES - 1 : 0;
+	return when != MODEL_NOW && is_scratch(n, slot) ? -1 : n->file[slot];
+}
 
-	for (unsigned k = first; k < CLASSES; k++) {
+static bool is_looked_at(const struct names *n, const struct found *f, unsigned slot)
+{
+	return !f->unreadable[slot] && !(f->scratch_is_lost && is_scratch(n, slot));
+}
+
+static enum difference compare_dirs(const struct names *n, const struct found *f, enum model_when when)
+{
+	for (unsigned k = when == MODEL_PAST ? CLASS_LAYERS : 0; k < DURABLE_CLASSES; k++) {
 		if (n->dir[k] != f->dir[k])
 			return DIRECTORIES;
 	}
-	if (!past && !f->quotas_unreadable && memcmp(n->quota, f->quota, sizeof(n->quota)))
+	if (when != MODEL_PAST && !f->scratch_is_lost && (when == MODEL_NOW && n->dir[CLASS_SCRATCH]) != f->dir[CLASS_SCRATCH])
+		return DIRECTORIES;
+	if (when != MODEL_PAST && !f->quotas_unreadable && memcmp(n->shelved, f->shelved, sizeof(n->shelved)))
+		return DECLARED;
+	if (when != MODEL_PAST && !f->quotas_unreadable && memcmp(n->quota, f->quota, sizeof(n->quota)))
 		return QUOTAS_SET;
-	for (unsigned k = first * 3; k < SLOTS; k++) {
-		if (!f->unreadable[k] && (n->file[k] >= 0) != (f->file[k] != NULL))
+	return NOTHING;
+}
+
+static enum difference compare(const struct names *n, const struct found *f, enum model_when when)
+{
+	unsigned first = when == MODEL_PAST ? CLASS_LAYERS * 3 : 0, end = when == MODEL_PAST ? first + 3 : SLOTS;
+	enum difference d = compare_dirs(n, f, when);
+
+	if (d)
+		return d;
+	for (unsigned k = first; k < end; k++) {
+		if (is_looked_at(n, f, k) && (file_then(n, k, when) >= 0) != (f->file[k] != NULL))
 			return NAMES;
 	}
-	for (unsigned k = first * 3; k < SLOTS; k++) {
-		const struct file *file = n->file[k] >= 0 ? &m.file[n->file[k]] : NULL;
+	for (unsigned k = first; k < end; k++) {
+		int is = file_then(n, k, when);
+		const struct file *file = is >= 0 ? &m.file[is] : NULL;
 
-		if (file && f->file[k] && !file_is_right(file, f->file[k], past ? 0 : file->floor))
+		if (file && f->file[k] && is_looked_at(n, f, k) && !file_is_right(file, f->file[k], when == MODEL_PAST ? 0 : file->floor))
 			return CONTENTS;
 	}
 	return NOTHING;
 }
 
 /* Clears the moments at which no state of the caller's is what is found. */
-static const char *judge_caller(unsigned k, const struct found *f, bool past, bool *moment)
+static const char *judge_caller(unsigned k, const struct found *f, enum model_when when, bool *moment)
 {
 	const struct caller *c = &m.caller[k];
 	static bool possible[MOMENTS_MAX];
@@ -600,9 +696,9 @@ static const char *judge_caller(unsigned k, const struct found *f, bool past, bo
 	bool any = false;
 
 	memset(possible, 0, sizeof(possible));
-	for (unsigned i = past ? 0 : c->floor; i < c->nstates; i++) {
+	for (unsigned i = when == MODEL_PAST ? 0 : c->floor; i < c->nstates; i++) {
 		uint32_t end = i + 1 < c->nstates ? c->state[i + 1].ended : NEVER;
-		enum difference d = compare(&c->state[i], f, past);
+		enum difference d = compare(&c->state[i], f, when);
 
 		if (d > least)
 			least = d;
@@ -617,7 +713,7 @@ static const char *judge_caller(unsigned k, const struct found *f, bool past, bo
 	return any ? NULL : differences[least];
 }
 
-const char *model_judge(const struct found *f, bool past)
+const char *model_judge(const struct found *f, enum model_when when)
 {
 	static bool moment[MOMENTS_MAX];
 	static char text[128];
@@ -625,7 +721,7 @@ const char *model_judge(const struct found *f, bool past)
 
 	memset(moment, 1, sizeof(moment));
 	for (unsigned k = 0; k < m.ncallers; k++) {
-		const char *why = judge_caller(k, &f[k], past, moment);
+		const char *why = judge_caller(k, &f[k], when, moment);
 
 		if (!why)
 			continue;

@@ -39,6 +39,12 @@ struct quota_set model_quota(unsigned caller, unsigned class, unsigned which);
 /* What an operation that model_start would let succeed may get because of those of sizes, and has to: -EDQUOT or 0. They differ where a
  * file that is open or replaced is counted, or not any more. (Those of stored bytes: bounds.h.) */
 void model_quota_due(const struct op *o, int *may, int *must);
+/* Is what has this name scratch at present? */
+bool model_is_scratch(unsigned caller, unsigned slot);
+/* An operation on what is scratch has failed, and the caller leaves all of that alone from now on. */
+void model_lose(const struct op *o);
+/* The store is not mounted any more. */
+void model_unmount(void);
 /* The caller has let go of the file that it has had open. */
 void model_let_go(unsigned caller);
 
@@ -72,9 +78,12 @@ struct found {
 	struct content *file[SLOTS];
 	bool unreadable[SLOTS]; /* an error says that it is damaged */
 	struct quota_set quota[CLASSES][QUOTAS];
-	bool quotas_unreadable;
+	bool shelved[CLASSES];
+	bool quotas_unreadable, scratch_is_lost;
 };
-/* Compares all callers: NULL, or what is wrong (a static text). past: what a follower shows of layers/, which is a state of any time. */
-const char *model_judge(const struct found *f, bool past);
+/* Compares all callers: NULL, or what is wrong (a static text). MODEL_NEW: nothing was done since the mount, so that there is nothing scratch;
+ * MODEL_PAST: what a follower shows of layers/, which is a state of any time. */
+enum model_when { MODEL_NOW, MODEL_NEW, MODEL_PAST };
+const char *model_judge(const struct found *f, enum model_when when);
 
 #endif

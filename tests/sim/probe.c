@@ -158,3 +158,68 @@ bool probe_flip(struct io_dir *disk, uint64_t *random)
 	io_close(f);
 	return good;
 }
+
+struct leftovers {
+	struct io_dir *disk;
+	const char *dir;
+	const uint64_t *words;
+	unsigned nwords;
+	uint64_t stored_bytes;
+	bool found, failed;
+};
+
+static bool has_word(struct io *f, const struct leftovers *l)
+{
+	uint64_t size = 0;
+	unsigned char *p;
+	bool found = false;
+	size_t n = 0;
+
+	if (io_size(f, &size, NULL))
+		return false;
+	p = malloc(size + 1);
+	if (!io_pread_some(f, p, size, 0, &n)) {
+		for (unsigned i = 0; i < l->nwords && !found; i++)
+			found = memmem(p, n, &l->words[i], sizeof(*l->words));
+	}
+	free(p);
+	return found;
+}
+
+static int look_at(void *ctx, const char *name)
+{
+	struct leftovers *l = ctx;
+	const char *dir = l->dir;
+	uint64_t stored = 0;
+	char path[256];
+	struct io *f;
+	int err;
+
+	snprintf(path, sizeof(path), "%.100s%s%.100s", dir, *dir ? "/" : "", name);
+	err = io_open(l->disk, path, IO_RDONLY, &f);
+	if (err == -EUCLEAN) {
+		l->dir = path;
+		l->failed |= io_list(l->disk, path, look_at, l) != 0;
+		l->dir = dir;
+	} else if (err || io_size(f, NULL, &stored)) {
+		l->failed = true;
+	} else {
+		l->stored_bytes += stored;
+		l->found |= has_word(f, l);
+	}
+	if (!err)
+		io_close(f);
+	return 0;
+}
+
+const char *probe_leftovers(struct io_dir *disk, const uint64_t *words, unsigned n)
+{
+	struct leftovers l = { .disk = disk, .dir = "", .words = words, .nwords = n };
+	uint64_t total = 0, avail = 0;
+
+	if (io_list(disk, ".", look_at, &l) || l.failed || io_space(disk, &total, &avail))
+		return "the disk cannot be looked at";
+	if (l.found)
+		return "what was written to scratch/ is on the disk";
+	return total - avail != l.stored_bytes ? "what takes space on the disk has no name" : NULL;
+}

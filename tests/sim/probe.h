@@ -16,4 +16,8 @@ const char *probe_head(struct io_dir *disk);
 /* Flips one bit of a layer, or of meta.db; false: there is none. */
 bool probe_flip(struct io_dir *disk, uint64_t *random);
 
+/* Has the disk something of what is scratch, though no store is mounted? Space that no name has, or one of these words, with which what was
+ * written there begins. NULL, or what (a static text). */
+const char *probe_leftovers(struct io_dir *disk, const uint64_t *words, unsigned n);
+
 #endif

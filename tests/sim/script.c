@@ -13,7 +13,7 @@
 const char *const op_names[OP_NKINDS] = {
 	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
 	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "hold", "view", "upload", "commit", "compact", "follow", "sleep",
-	"fill", "quota", "bound", "remount",
+	"fill", "quota", "bound", "shelve", "remount",
 };
 
 #define BLOCK_BYTES 131072u /* of a layered array */
@@ -30,11 +30,12 @@ static const unsigned weights[OP_NKINDS] = {
  * What a script is mostly about: a mix adds to a part of the weights. Scripts of odd seeds have none, the others one in turn. `class` is
  * that of all its files; CLASSES: any, but with `few` one. `few`: one caller, and mostly one file, so that its operations meet; `large`:
  * whole blocks are written, cut and punched; `full`: there is little space; `sized`: the mount often has a size; `fails`: some writes find
- * no space.
+ * no space; `scratch`: some names are in scratch/, and the disk below that may fail;
+ * `shelves`: many are in directories that are declared so.
  */
 static const struct mix {
 	unsigned class;
-	bool plain, few, large, full, sized, fails;
+	bool plain, few, large, full, sized, fails, scratch, shelves;
 	uint16_t more[OP_NKINDS];
 } mixes[] = {
 	/* Regions of pool files are freed and used again. */
@@ -60,6 +61,12 @@ static const struct mix {
 	{ .class = CLASSES, .few = true, .sized = true, .more = { [OP_BOUND] = 150, [OP_WRITE] = 250, [OP_APPEND] = 150, [OP_TRUNCATE] = 100, [OP_PUNCH] = 60,
 		[OP_RENAME] = 100, [OP_MKDIR] = 60, [OP_UPLOAD] = 80, [OP_UNLINK] = 100, [OP_HOLD] = 30, [OP_FSYNC] = 60, [OP_COMMIT] = 60, [OP_SNAPSHOT] = 20,
 		[OP_REMOUNT] = 30 } },
+	/* Files in scratch/, of which some are not in memory. */
+	{ .class = CLASS_SCRATCH, .scratch = true, .large = true, .more = { [OP_WRITE] = 300, [OP_APPEND] = 250, [OP_TRUNCATE] = 100, [OP_PUNCH] = 60, [OP_READ] = 250,
+		[OP_RENAME] = 60, [OP_FSYNC] = 80, [OP_SLEEP] = 60, [OP_REMOUNT] = 20 } },
+	/* Directories that are declared scratch, and durable again, beside scratch/ and what is durable. */
+	{ .class = CLASSES, .scratch = true, .shelves = true, .more = { [OP_SHELVE] = 150, [OP_CREATE] = 100, [OP_WRITE] = 150, [OP_RENAME] = 250, [OP_LINK] = 60,
+		[OP_UNLINK] = 60, [OP_MKDIR] = 200, [OP_RMDIR] = 30, [OP_FSYNC] = 80, [OP_SNAPSHOT] = 20, [OP_REMOUNT] = 50 } },
 	/* Names. */
 	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60,
 		[OP_REMOUNT] = 60 } },
@@ -132,11 +139,17 @@ static void guide(struct op *o, uint64_t *r)
 static void draw_op(struct op *o, const struct mix *m, unsigned ncallers, uint64_t *r)
 {
 	*o = (struct op){ .kind = draw_kind(m, r), .caller = (unsigned)(sim_random(r) % ncallers), .slot = (unsigned)(sim_random(r) % SLOTS) };
+	if (!m->scratch)
+		o->slot %= DURABLE_CLASSES * 3;
+	if (m->shelves && sim_random(r) % 2)
+		o->slot = o->slot / 3 * 3 + 2;
 	if (m->class < CLASSES)
 		o->slot = m->class * 3 + o->slot % 3;
 	if (m->few && sim_random(r) % 8)
 		o->slot = o->slot / 3 * 3;
 	o->to = o->slot / 3 * 3 + (unsigned)(sim_random(r) % 3);
+	if (m->scratch && sim_random(r) % 2)
+		o->to = (unsigned)(sim_random(r) % SLOTS);
 	o->off = sim_random(r) % 4 ? draw_bytes(r, 200000) : 0;
 	o->len = draw_bytes(r, 150000);
 	if (m->large && sim_random(r) % 4) {
@@ -163,19 +176,45 @@ static void draw_fault(struct disk_fault *f, uint64_t *r)
 		f->err = -EIO; /* as io/file.c has it */
 }
 
+static void draw_spill_fault(struct disk_fault *f, uint64_t *r)
+{
+	uint64_t x = sim_random(r);
+
+	*f = (struct disk_fault){ x & 1 ? DISK_SPILL_WRITE : DISK_SPILL_READ, x / 8 % 12 + 1, x & 2 ? 1 : UINT32_MAX, (x & 5) == 5 ? -ENOSPC : -EIO, false };
+}
+
+static bool fails_spill(const struct script *s)
+{
+	return s->fault.call == DISK_SPILL_READ || s->fault.call == DISK_SPILL_WRITE;
+}
+
 bool script_breaks(const struct script *s)
 {
-	return s->fault.nth && (!err_is_passing(s->fault.err) || s->fault.times > SCRIPT_SHORT_TIMES);
+	return s->fault.nth && !fails_spill(s) && (!err_is_passing(s->fault.err) || s->fault.times > SCRIPT_SHORT_TIMES);
+}
+
+bool script_loses_scratch(const struct script *s)
+{
+	return s->fault.nth && fails_spill(s);
+}
+
+bool script_has_scratch(const struct script *s)
+{
+	for (unsigned i = 0; i < s->nops; i++) {
+		if (s->op[i].slot / 3 == CLASS_SCRATCH || s->op[i].kind == OP_SHELVE)
+			return true;
+	}
+	return false;
 }
 
 bool script_is_short(const struct script *s)
 {
-	return !script_breaks(s) && (s->space_bytes || s->fault.nth);
+	return !script_breaks(s) && !script_loses_scratch(s) && (s->space_bytes || s->fault.nth);
 }
 
 bool script_lacks_space(const struct script *s)
 {
-	return !script_breaks(s) && (s->space_bytes || (s->fault.nth && s->fault.err == -ENOSPC));
+	return script_is_short(s) && (s->space_bytes || s->fault.err == -ENOSPC);
 }
 
 bool script_has(const struct script *s, enum op_kind kind)
@@ -198,7 +237,8 @@ void script_draw(struct script *s, uint64_t seed)
 	struct mix m = seed % 2 ? plain : mixes[seed / 2 % (sizeof(mixes) / sizeof(*mixes))];
 
 	if (m.few && m.class == CLASSES)
-		m.class = (unsigned)(sim_random(&r) % CLASSES);
+		m.class = (unsigned)(sim_random(&r) % DURABLE_CLASSES);
+	m.scratch |= sim_random(&r) % 8 == 0 && m.plain;
 	memset(there, 0, sizeof(there));
 	memset(dir_there, 0, sizeof(dir_there));
 	*s = (struct script){ .seed = seed, .ncallers = m.few ? 1 : (unsigned)(sim_random(&r) % CALLERS_MAX) + 1, .cut_every = 6 };
@@ -213,6 +253,8 @@ void script_draw(struct script *s, uint64_t seed)
 		draw_fault(&s->fault, &r);
 	else if (m.fails)
 		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 12 + 1, sim_random(&r) % SCRIPT_SHORT_TIMES + 1, -ENOSPC, false };
+	if (m.scratch && !m.plain && sim_random(&r) % 3 == 0)
+		draw_spill_fault(&s->fault, &r);
 	for (unsigned i = 0; i < s->nops; i++)
 		draw_op(&s->op[i], &m, s->ncallers, &r);
 }
@@ -220,7 +262,7 @@ void script_draw(struct script *s, uint64_t seed)
 /* Two files and a directory are there, and durable, before the sequence. */
 bool script_short(struct script *s, unsigned n)
 {
-	unsigned class = n % CLASSES, which = n / CLASSES, first, second;
+	unsigned class = n % DURABLE_CLASSES, which = n / DURABLE_CLASSES, first, second;
 
 	if (which >= OP_NSHORT * (OP_NSHORT + 1))
 		return false;

@@ -2,7 +2,8 @@
  * What a run of the simulation does: a list of operations, each of one caller, and the circumstances. It is drawn from a seed, made by
  * number (the short ones), or read from text; as text it can be kept and replayed.
  *
- * A caller has nine names, slots: three of each class, the last of them in a directory. A slot is class * 3 + k.
+ * A caller has twelve names, slots: three of each class, the last of them in a directory. A slot is class * 3 + k. The last class is
+ * scratch/; and OP_SHELVE declares a directory of another one scratch, or durable again.
  */
 #ifndef SPILLFS_SIM_SCRIPT_H
 #define SPILLFS_SIM_SCRIPT_H
@@ -15,8 +16,11 @@
 #include "disk.h"
 
 #define CALLERS_MAX 4u
-#define CLASSES 3u
-#define SLOTS 9u
+#define CLASSES 4u
+#define DURABLE_CLASSES 3u
+#define CLASS_LAYERS 2u
+#define CLASS_SCRATCH 3u
+#define SLOTS 12u
 #define OPS_MAX 512u
 #define FILE_BYTES_MAX 400000u
 #define SCRIPT_SHORT_TIMES 3u /* a want of space or descriptors that ends fails so many calls at most */
@@ -26,7 +30,7 @@ enum op_kind {
 	OP_CREATE, OP_WRITE, OP_APPEND, OP_TRUNCATE, OP_RESERVE, OP_PUNCH, OP_RENAME, OP_LINK, OP_UNLINK, OP_MKDIR, OP_RMDIR, OP_CHMOD,
 	OP_FSYNC, OP_SNAPSHOT, OP_NSHORT,
 	OP_UNSNAPSHOT = OP_NSHORT, OP_PAST, OP_READ, OP_LIST, OP_NOTE, OP_HOLD, OP_VIEW, OP_UPLOAD, OP_COMMIT, OP_COMPACT, OP_FOLLOW, OP_SLEEP,
-	OP_FILL, OP_QUOTA, OP_BOUND, OP_REMOUNT, OP_NKINDS
+	OP_FILL, OP_QUOTA, OP_BOUND, OP_SHELVE, OP_REMOUNT, OP_NKINDS
 };
 
 extern const char *const op_names[OP_NKINDS];
@@ -59,6 +63,10 @@ bool script_lacks_space(const struct script *s);
 bool script_has(const struct script *s, enum op_kind kind);
 /* Has it quotas, or a size? Then writes may be cut short. */
 bool script_is_bound(const struct script *s);
+/* Has it anything in scratch/? And is a fault for good that the file below that alone meets: then what is scratch may be lost, and nothing
+ * else. */
+bool script_has_scratch(const struct script *s);
+bool script_loses_scratch(const struct script *s);
 void script_draw(struct script *s, uint64_t seed);
 /* The n-th of all sequences of one and two operations in the classes; false: there are no more. */
 bool script_short(struct script *s, unsigned n);

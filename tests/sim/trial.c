@@ -27,6 +27,7 @@
 #include "probe.h"
 #include "sched.h"
 #include "store/store.h"
+#include "store/meta.h"
 #include "tree/tree.h"
 #include "util/err.h"
 #include "util/log.h"
@@ -51,6 +52,7 @@ struct sim_counts *sim_counts;
 struct mount {
 	struct store *store;
 	struct tree *tree;
+	struct store *scratch; /* NULL: none */
 };
 
 /* Of this process. */
@@ -114,6 +116,43 @@ pid_t getpid(void)
 
 /* ---- mounting ---- */
 
+static int unmount_store(struct mount *m)
+{
+	int err;
+
+	tree_close(m->tree);
+	err = store_close(m->store);
+	if (m->scratch)
+		store_close(m->scratch);
+	return err;
+}
+
+/* As front/main.c does. The file below it is the disk's, and there is little memory. */
+static int add_scratch(struct mount *m, struct store_config config)
+{
+	static const uint64_t memory[] = { 0, 128 << 10, 512 << 10, 64 << 20 };
+	struct io_dir *again, *below, *dir;
+	struct store_refusal why;
+	uint64_t state = s.script.seed ^ 0x5c7a7c;
+	int err = io_mem_again(s.disk, &again);
+
+	config.scratch = true;
+	config.above = META_INO_SCRATCH;
+	config.commit_seconds = 5;
+	config.spill_bytes = memory[sim_random(&state) % 4];
+	if (!err)
+		err = disk_wrap(again, s.script.slow_ns, &below);
+	if (err)
+		return err;
+	err = io_spill_dir(below, &(struct io_spill_config){ .memory_bytes = config.spill_bytes }, &dir);
+	if (err) {
+		io_dir_close(below);
+		return err;
+	}
+	err = store_open(dir, "scratch", &config, &m->scratch, &why);
+	return err ? err : tree_add_scratch(m->tree, m->scratch);
+}
+
 static int mount_as(struct mount *m, bool follow)
 {
 	static const unsigned seconds[] = { 0, 1, 5, 0 };
@@ -134,8 +173,14 @@ static int mount_as(struct mount *m, bool follow)
 		err = store_open(dir, "sim", &config, &m->store, &why);
 	if (!err)
 		err = tree_open(m->store, &m->tree);
-	if (err && m->store)
-		store_close(m->store);
+	if (err || follow || !script_has_scratch(&s.script)) {
+		if (err && m->store)
+			store_close(m->store);
+		return err;
+	}
+	err = add_scratch(m, config);
+	if (err)
+		unmount_store(m);
 	return err;
 }
 
@@ -144,18 +189,22 @@ static int mount_store(struct mount *m)
 	return mount_as(m, false);
 }
 
-static int unmount_store(struct mount *m)
+
+static void count_name(void *ctx, const char *name)
 {
-	tree_close(m->tree);
-	return store_close(m->store);
+	(void)name;
+	++*(unsigned *)ctx;
 }
 
 static void must_mount(struct mount *m, const char *when)
 {
 	int err = mount_store(m);
+	unsigned n = 0;
 
 	if (err)
 		sim_fail("the store cannot be opened %s: %s", when, strerror(-err));
+	if (m->scratch && (client_list(m->tree, "scratch", count_name, &n) || n))
+		sim_fail("scratch/ has %u entries %s", n, when);
 }
 
 /* Everything that is there is as the model has it. fresh: nothing was done since the mount. A want that is not over yet fails a few calls more. */
@@ -174,7 +223,7 @@ static void judge(struct mount *m, const char *when, bool fresh)
 	}
 	if (err)
 		sim_fail("%s: something cannot be read: %s", when, strerror(-err));
-	why = model_judge(found, false);
+	why = model_judge(found, fresh ? MODEL_NEW : MODEL_NOW);
 	if (!why)
 		why = callers_check_kept(m->tree, s.script.ncallers);
 	if (!why && fresh)
@@ -213,7 +262,7 @@ void sim_follow(void)
 	for (unsigned k = 0; k < FOLLOW_TRIES && !same; k++) {
 		same = find_one_state(&m, found);
 		if (same)
-			why = model_judge(found, true);
+			why = model_judge(found, MODEL_PAST);
 		if (why)
 			sim_fail("a follower: %s", why);
 		found_free(found);
@@ -232,6 +281,25 @@ static void probe(const char *when)
 		sim_fail("%s: spillctl check: %s", when, text);
 }
 
+/* Nothing of what is scratch is left. */
+static void look_for_leftovers(void)
+{
+	uint64_t words[32], tag;
+	const char *why;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s.script.nops && n < 32; i++) {
+		const struct op *o = &s.script.op[i];
+
+		tag = o->tag;
+		if (o->slot / 3 == CLASS_SCRATCH && (o->kind == OP_WRITE || o->kind == OP_APPEND || o->kind == OP_UPLOAD) && o->len >= sizeof(*words))
+			words[n++] = sim_random(&tag);
+	}
+	why = script_has_scratch(&s.script) ? probe_leftovers(s.disk, words, n) : NULL;
+	if (why)
+		sim_fail("at last: %s", why);
+}
+
 /* A flipped bit is found, or harms nothing: what can be read is what was written. */
 static void flip(void)
 {
@@ -244,12 +312,11 @@ static void flip(void)
 	sim_counts->flips++;
 	if (mount_store(&m))
 		return;
-	why = callers_find(m.tree, s.script.ncallers, true, found) ? NULL : model_judge(found, false);
+	why = callers_find(m.tree, s.script.ncallers, true, found) ? NULL : model_judge(found, MODEL_NEW);
 	if (why)
 		sim_fail("with a flipped bit: %s", why);
 	found_free(found);
-	tree_close(m.tree);
-	store_close(m.store);
+	unmount_store(&m);
 }
 
 void sim_fill(uint32_t tag)
@@ -279,7 +346,7 @@ void sim_relieve(bool on)
 
 static void cut(uint64_t change);
 
-static const char *const after_paths[CLASSES] = { "buckets/after", "columns/after", "layers/after" };
+static const char *const after_paths[CLASSES] = { "buckets/after", "columns/after", "layers/after", "scratch/after" };
 #define AFTER_BYTES 3000u
 
 static void check_after(struct mount *m)
@@ -288,7 +355,7 @@ static void check_after(struct mount *m)
 	size_t n;
 
 	model_fill(77, bytes, sizeof(bytes));
-	for (unsigned k = 0; k < CLASSES; k++) {
+	for (unsigned k = 0; k < DURABLE_CLASSES; k++) {
 		if (client_read(m->tree, after_paths[k], &got, &n) || n != sizeof(bytes) || memcmp(got, bytes, n))
 			sim_fail("after a cut %s does not keep what is written", after_paths[k]);
 		free(got);
@@ -302,7 +369,7 @@ static void try_out(struct mount *m)
 	int err;
 
 	model_fill(77, bytes, sizeof(bytes));
-	for (unsigned k = 0; k < CLASSES; k++) {
+	for (unsigned k = 0; k < (m->scratch ? CLASSES : DURABLE_CLASSES); k++) {
 		err = client_make(m->tree, after_paths[k], S_IFREG | 0644);
 		if (!err || err == -EEXIST)
 			err = client_write(m->tree, after_paths[k], bytes, sizeof(bytes), 0);
@@ -428,6 +495,14 @@ static void cut(uint64_t change)
 
 /* ---- a run ---- */
 
+static void prepare_scratch(struct mount *m)
+{
+	sim_relieve(true);
+	if (callers_prepare_scratch(m->tree, &s.script) && !s.script.size_bytes)
+		sim_fail("the directories in scratch/ cannot be made");
+	sim_relieve(false);
+}
+
 /* false: a remount has lost what was not committed; the model does not go back. */
 static bool live(struct mount *m)
 {
@@ -447,7 +522,9 @@ static bool live(struct mount *m)
 			disk_plan_fault(NULL);
 		sim_fill(0);
 		must_mount(m, "again");
+		model_unmount();
 		judge(m, "after a remount", true);
+		prepare_scratch(m);
 		if (failed || callers_have_ended())
 			return false;
 	}
@@ -471,7 +548,7 @@ static void run(unsigned seconds)
 	if (sc->space_bytes)
 		io_mem_set_space(s.disk, sc->space_bytes);
 	must_mount(&m, "at first");
-	if (callers_prepare(m.tree, sc->ncallers))
+	if (callers_prepare(m.tree, sc))
 		sim_fail("the directories cannot be made");
 	model_begin(sc->ncallers, script_lacks_space(sc) || script_is_bound(sc));
 	disk_plan_fault(sc->fault.nth ? &sc->fault : NULL);
@@ -489,6 +566,7 @@ static void run(unsigned seconds)
 	must_mount(&m, "at last");
 	judge(&m, "at last", true);
 	unmount_store(&m);
+	look_for_leftovers();
 	probe("at last");
 	flip();
 	sched_end();
