@@ -47,6 +47,7 @@ struct array_params {
 	bool block_default;   /* nobody asked for that size: blocks that are there keep theirs */
 	bool direct;          /* for who opens it: to be written around the kernel's cache */
 	bool cold;            /* bucket, column: written with IO_COLD */
+	bool fresh;           /* for who opens it: it was just made, so the store has nothing of it */
 	struct codec_params codec; /* its type is that of the blocks' summaries, too */
 };
 

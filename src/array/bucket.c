@@ -144,6 +144,18 @@ static int load_runs(struct bucket *b)
 	return 0;
 }
 
+static int load_locked(struct bucket *b)
+{
+	int err;
+
+	if (b->array.params.fresh) {
+		runs_load(&b->runs, NULL, 0, 0);
+		return 0;
+	}
+	err = meta_extents_load_locked(b->array.home->store->meta, b->array.ino, &b->map);
+	return err ? err : load_runs(b);
+}
+
 static_assert(PARTIAL_PAGE_BYTES == POOL_ALIGN, "the pool's pages");
 
 /* Does an extent or a place have a byte of the page? None has the whole page. */
@@ -269,9 +281,7 @@ static int bucket_open(struct arrays *home, const struct facts *row, const struc
 	extent_map_init(&b->tail);
 	extent_map_init(&b->places);
 	meta_lock(home->store->meta);
-	err = meta_extents_load_locked(home->store->meta, row->ino, &b->map);
-	if (!err)
-		err = load_runs(b);
+	err = load_locked(b);
 	meta_unlock(home->store->meta);
 	if (!err)
 		err = split_tail(b, row->size_bytes);

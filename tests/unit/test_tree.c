@@ -2,6 +2,7 @@
  * Store, arrays and tree without FUSE: written, crashed, opened again.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "store/meta/inside.h"
 #include "tree/unwritten.h"
 #include "unit.h"
+#include "util/account.h"
 #include "util/err.h"
 #include "world.h"
 
@@ -358,4 +360,78 @@ UNIT_TEST(a_table_is_looked_up_by_one_walk)
 	CHECK(statements <= 4 * COLUMNS);
 	sqlite3_trace_v2(w.store->meta->db, 0, NULL, NULL);
 	CHECK_OK(world_close(&w));
+}
+
+static const struct tree_caller me = { 0 };
+
+/* Now and then SQLite is asked how long the database is. */
+static int count_row_statement(unsigned what, void *ctx, void *statement, void *text)
+{
+	return strncmp(text, "PRAGMA", 6) ? count_statement(what, ctx, statement, text) : 0;
+}
+
+/* Makes the file and opens it, as the kernel does: how many statements that took. */
+static int make_and_open(struct world *w, const char *name, unsigned *nstatements)
+{
+	struct tree_file_info info = { .direct = true };
+	sqlite3 *db = w->store->meta->db;
+	struct tree_file *f;
+	struct tree_attr a;
+	int err;
+
+	*nstatements = 0;
+	sqlite3_trace_v2(db, SQLITE_TRACE_STMT, count_row_statement, nstatements);
+	err = tree_lookup(w->tree, META_INO_BUCKETS, name, NULL, &a);
+	err = err == -ENOENT ? tree_make(w->tree, META_INO_BUCKETS, name, S_IFREG | 0644, 0, NULL, &me, &a) : -EEXIST;
+	if (!err)
+		err = tree_file_open(w->tree, a.st.st_ino, O_WRONLY, &me, &f, &info);
+	sqlite3_trace_v2(db, 0, NULL, NULL);
+	if (err)
+		return err;
+	tree_file_release(f);
+	tree_forget(w->tree, a.st.st_ino, 1);
+	return 0;
+}
+
+/* Nothing is asked for that cannot be there: two looks for the name, two rows, and the name once more, for the type that its suffix says. */
+UNIT_TEST(a_file_is_made_and_opened_with_five_statements)
+{
+	struct world w;
+	unsigned n;
+
+	world_open(&w, world_disk(), &world_config);
+	CHECK_OK(make_and_open(&w, "first", &n)); /* it looks for what the directory gives it, too */
+	CHECK_OK(make_and_open(&w, "second", &n));
+	CHECK_EQ(n, 5);
+	CHECK_OK(world_close(&w));
+}
+
+/* The array of a new file has nothing to load when it is opened first; each time after that it has. */
+UNIT_TEST(what_was_made_is_there_when_its_array_was_closed)
+{
+	enum { FILES = 300, LEN = 5000 };
+	struct store_config config = world_config;
+	unsigned char *p = malloc(LEN);
+	struct tree_attr a[FILES];
+	char name[16], path[32];
+	struct world w;
+
+	fill(p, LEN, 5);
+	config.cache_bytes = 64 << 10;
+	world_open(&w, world_disk(), &config);
+	for (unsigned k = 0; k < FILES; k++) {
+		snprintf(name, sizeof(name), "f%u", k);
+		CHECK_OK(world_write(&w, META_INO_BUCKETS, name, p, LEN));
+		CHECK_OK(tree_lookup(w.tree, META_INO_BUCKETS, name, NULL, &a[k])); /* the inode stays */
+	}
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(world_write(&w, META_INO_BUCKETS, "last", p, LEN));
+	CHECK(!account_over(&w.store->account, ACCOUNT_ARRAYS));
+	for (unsigned k = 0; k < FILES; k++) {
+		snprintf(path, sizeof(path), "buckets/f%u", k);
+		CHECK(world_holds(&w, path, p, LEN));
+		tree_forget(w.tree, a[k].st.st_ino, 1);
+	}
+	CHECK_OK(world_close(&w));
+	free(p);
 }

@@ -612,6 +612,8 @@ static void be_patient(void)
 	patient.xMalloc = patient_malloc;
 	patient.xRealloc = patient_realloc;
 	sqlite3_config(SQLITE_CONFIG_MALLOC, &patient);
+	/* Nobody asks SQLite how much it has; to count that, it takes a lock of the process for each piece of memory. */
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
 /* The connection. */

@@ -49,6 +49,7 @@ struct live_inode {
 	struct quota *quota;         /* that it belongs to (quota.c); RANK_QUOTA, as the next line */
 	struct quota_amount counted; /* for it */
 	bool staged;         /* by the commit that runs */
+	bool fresh;          /* made, and its array was not open since. rw held exclusively */
 	uint64_t owed_bytes; /* to the commit, while it is dirty */
 	struct live_inode *dirty_next, *staged_next;
 	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next two */
@@ -102,6 +103,8 @@ int live_mark(struct tree *t, uint64_t ino, struct spillfs_mark *out);
 /* load.c. The known inode, or a new one from the row, with one more reference. The meta lock is held. -ENOENT: it is deleted, or being
  * deleted. */
 int live_get_locked(struct tree *t, uint64_t ino, struct inode **out);
+/* The inode of a row that was made in this hold of the meta lock, with one reference. */
+int live_add_locked(struct tree *t, const struct facts *row, struct inode **out);
 /* A row of the inode at this moment: attributes, and size and storage of the array if it is open. */
 void live_row(struct inode *i, struct facts *out);
 /* Operations of struct realm_ops. */

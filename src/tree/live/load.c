@@ -18,10 +18,37 @@
 #include "tree/live/quota.h"
 #include "tree/setting.h"
 
+static int add_locked(struct tree *t, const struct facts *row, bool fresh, struct inode **out)
+{
+	struct live_inode *live = calloc(1, sizeof(*live));
+	int err;
+
+	if (!live)
+		return -ENOMEM;
+	inode_init(&live->base, t, REALM_LIVE, row);
+	live->fresh = fresh;
+	atomic_init(&live->has_xattrs, -1);
+	atomic_init(&live->cold, -1);
+	atomic_init(&live->has_capabilities, -1);
+	atomic_init(&live->xattrs_bytes, UINT64_MAX);
+	err = quota_enter_locked(&live->base);
+	if (err) {
+		inode_free(&live->base);
+		return err;
+	}
+	inode_add(&live->base);
+	*out = &live->base;
+	return 0;
+}
+
+int live_add_locked(struct tree *t, const struct facts *row, struct inode **out)
+{
+	return add_locked(t, row, true, out);
+}
+
 int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 {
 	struct facts row;
-	struct live_inode *live;
 	struct inode *i;
 	int err;
 
@@ -40,22 +67,7 @@ int live_get_locked(struct tree *t, uint64_t ino, struct inode **out)
 	/* Without a name and not in memory: it is being deleted. */
 	if (!row.nlink && !t->deleting_orphans)
 		return -ENOENT;
-	live = calloc(1, sizeof(*live));
-	if (!live)
-		return -ENOMEM;
-	inode_init(&live->base, t, REALM_LIVE, &row);
-	atomic_init(&live->has_xattrs, -1);
-	atomic_init(&live->cold, -1);
-	atomic_init(&live->has_capabilities, -1);
-	atomic_init(&live->xattrs_bytes, UINT64_MAX);
-	err = quota_enter_locked(&live->base);
-	if (err) {
-		inode_free(&live->base);
-		return err;
-	}
-	inode_add(&live->base);
-	*out = &live->base;
-	return 0;
+	return add_locked(t, &row, false, out);
 }
 
 void live_row(struct inode *i, struct facts *out)
@@ -136,7 +148,12 @@ int live_load(struct inode *i, struct array **out)
 	meta_lock(m);
 	err = setting_params_locked(i, &params);
 	meta_unlock(m);
+	if (err)
+		return err;
+	cold_know(i, params.cold);
+	params.fresh = live_of(i)->fresh;
+	err = arrays_open(i->tree->arrays, &row, &params, out);
 	if (!err)
-		cold_know(i, params.cold);
-	return err ? err : arrays_open(i->tree->arrays, &row, &params, out);
+		live_of(i)->fresh = false;
+	return err;
 }

@@ -125,6 +125,7 @@ struct inherit {
 	void *value[INHERIT_MAX];
 	size_t len[INHERIT_MAX], n;
 	bool dir;  /* for a directory */
+	bool any;  /* attribute, be it a default or not */
 	void *acl; /* the default ACL; NULL: none */
 	size_t acl_len;
 };
@@ -135,6 +136,7 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 	const char *inherited = setting_inherited_name(name);
 	struct inherit *h = ctx;
 
+	h->any = true;
 	if (!strcmp(name, ACL_DEFAULT)) {
 		h->acl = malloc(len + 1);
 		h->acl_len = len;
@@ -173,8 +175,8 @@ static int collect_defaults_locked(struct inode *parent, bool dir, struct inheri
 		err = -EIO;
 	if (err)
 		inherit_fini(out);
-	else if (!out->n && !out->acl)
-		atomic_store(&live_of(parent)->has_xattrs, -1);
+	else if (!out->any)
+		atomic_store(&live_of(parent)->has_xattrs, 0);
 	return err;
 }
 
@@ -258,7 +260,7 @@ static int make_locked(struct inode *parent, const struct realm_new *what, struc
 	if (!err && S_ISDIR(row->mode))
 		err = relink_locked(parent, 1, parent->facts.parent);
 	if (!err)
-		err = live_get_locked(t, row->ino, out);
+		err = live_add_locked(t, row, out);
 	if (!err)
 		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
 	return err;
@@ -470,12 +472,12 @@ int live_make_nameless(struct tree *t, uint64_t parent_ino, const struct tree_ca
 	row.atime_ns = row.mtime_ns = row.ctime_ns = row.btime_ns = inode_stamp_ns(t);
 	meta_lock(m);
 	meta_inode_next_locked(m, &row.ino);
-	row.nlink = 1; /* or it would not be loaded */
+	row.nlink = 1; /* so many, until it is complete */
 	err = kind_of_new_locked(parent, NULL, &row);
 	if (!err)
 		err = inherit_locked(parent, &row, who->umask, own, &any);
 	if (!err)
-		err = live_get_locked(t, row.ino, out);
+		err = live_add_locked(t, &row, out);
 	if (!err) {
 		atomic_store(&live_of(*out)->has_xattrs, any ? 1 : 0);
 		quota_enter_dir_locked(*out, parent);
