@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "block/filter.h"
+#include "util/plant.h"
 
 #define WIDTH_BITS 3u
 #define WIDTH_MASK 7u
@@ -101,7 +102,7 @@ size_t record_columns(const struct record *r, struct record_column out[RECORD_CO
 
 void record_store(const struct record *r, uint32_t *counts_out, uint64_t *min_out, uint64_t *max_out)
 {
-	*counts_out = r->bytes | (uint32_t)r->lead_bytes << 16;
+	*counts_out = r->bytes | (PLANTED(PLANT_RECORD_LEAD) ? 0u : (uint32_t)r->lead_bytes << 16);
 	memcpy(min_out, r->codes, sizeof(*min_out));
 	memcpy(max_out, r->codes + sizeof(*min_out), sizeof(*max_out));
 }

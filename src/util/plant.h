@@ -32,7 +32,9 @@
 	X(PLANT_SCRATCH_NAMED, "the file below scratch/ has a name on the disk")        \
 	X(PLANT_SCRATCH_FSYNC, "fsync fails with the disk below scratch/")              \
 	X(PLANT_SHELF_FULL, "a directory with durable files is declared scratch")       \
-	X(PLANT_SPILL_SLOT, "two pieces of scratch/ have one place on the disk")
+	X(PLANT_SPILL_SLOT, "two pieces of scratch/ have one place on the disk")         \
+	X(PLANT_RECORD_LEAD, "records are taken to begin with the block")               \
+	X(PLANT_NO_UNZIGZAG, "a step of a filter is not undone")
 
 #ifdef SPILLFS_PLANT
 enum plant {

@@ -70,6 +70,7 @@ static uint64_t most(const struct script *s, const struct op *o, unsigned which)
 		return 0;
 	switch (o->kind) {
 	case OP_WRITE:
+	case OP_WALK:
 	case OP_APPEND:
 		return off + o->len > FILE_BYTES_MAX ? 0 : most_of_range(class, size, off, off + o->len, false);
 	case OP_UPLOAD:

@@ -15,6 +15,7 @@
 #include "sched.h"
 #include "sim.h"
 #include "spillfs.h"
+#include "types.h"
 #include "util/err.h"
 #include "util/log.h"
 #include "util/thread.h"
@@ -37,6 +38,7 @@ void caller_dir(unsigned caller, unsigned class, char out[PATH_BYTES])
 static bool lost[CALLERS_MAX];
 /* All of it may be lost: the disk below answers EIO. */
 static bool loses_scratch;
+static bool has_types; /* arrays get settings */
 
 static int prepare(struct tree *t, unsigned ncallers, unsigned class)
 {
@@ -54,6 +56,7 @@ int callers_prepare(struct tree *t, const struct script *s)
 {
 	int err = 0;
 
+	has_types = script_has(s, OP_TYPE);
 	loses_scratch = script_loses_scratch(s) && s->fault.err == -EIO;
 	for (unsigned class = 0; class < DURABLE_CLASSES && !err; class++)
 		err = prepare(t, s->ncallers, class);
@@ -83,12 +86,29 @@ int callers_prepare_scratch(struct tree *t, const struct script *s)
 /* ---- what is there ---- */
 
 
+static int find_settings(struct tree *t, const char *path, uint8_t out[SETTINGS])
+{
+	int err = 0;
+
+	for (unsigned k = 0; k < SETTINGS && has_types && !err; k++) {
+		char *text;
+
+		err = client_get_text(t, path, types_setting_name(k), &text);
+		if (err)
+			break;
+		out[k] = types_find(k, text);
+		free(text);
+	}
+	return err;
+}
+
 /* A follower may go on to another state meanwhile: then it is looked at again. */
 static int find_file(struct tree *t, const char *path, struct content **out)
 {
 	struct content *c;
 	unsigned char *p;
 	struct stat st, behind;
+	uint8_t setting[SETTINGS] = { 0 };
 	uint32_t note;
 	size_t n;
 	int err = client_stat(t, path, &st);
@@ -97,6 +117,7 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 	if (err == -ENOENT)
 		return 0;
 	err = err ? err : client_get_note(t, path, &note);
+	err = err ? err : find_settings(t, path, setting);
 	err = err ? err : client_read(t, path, &p, &n);
 	if (err)
 		return err;
@@ -105,7 +126,8 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 		return find_file(t, path, out);
 	}
 	c = malloc(sizeof(*c) + n + 1);
-	*c = (struct content){ (uint32_t)n, st.st_mode & 07777, note, st.st_ino, (uint64_t)st.st_blocks };
+	*c = (struct content){ .size_bytes = (uint32_t)n, .mode = st.st_mode & 07777, .note = note, .ino = st.st_ino, .blocks = (uint64_t)st.st_blocks };
+	memcpy(c->setting, setting, sizeof(setting));
 	memcpy(c->bytes, p, n);
 	free(p);
 	if ((uint64_t)st.st_size != n)
@@ -297,7 +319,10 @@ static int write_bytes(struct tree *t, const char *path, const struct op *o, uin
 	if (off + o->len > FILE_BYTES_MAX)
 		return 0;
 	p = malloc(o->len);
-	model_fill(o->tag, p, o->len);
+	if (o->kind == OP_WALK)
+		types_fill(o, p, o->len);
+	else
+		model_fill(o->tag, p, o->len);
 	err = client_write(t, path, p, o->len, off);
 	free(p);
 	return err;
@@ -422,6 +447,20 @@ static int do_list(struct tree *t, const struct op *o)
 	return err;
 }
 
+/* The view has whole elements alone. */
+static int compare_elements(struct tree *t, const char *path, const struct content *want)
+{
+	size_t whole = want->size_bytes / types_bytes(want) * types_bytes(want);
+	struct content *c = malloc(sizeof(*c) + whole + 1);
+	int err;
+
+	*c = (struct content){ .size_bytes = (uint32_t)whole };
+	memcpy(c->bytes, want->bytes, whole);
+	err = compare(t, path, c, 64);
+	free(c);
+	return err;
+}
+
 static int do_view(struct tree *t, const struct op *o, const char *path)
 {
 	const struct content *want = model_file(o->caller, o->slot);
@@ -429,6 +468,10 @@ static int do_view(struct tree *t, const struct op *o, const char *path)
 
 	if (!want)
 		return 0;
+	if (want->setting[SETTING_DTYPE]) {
+		views_npy_path(path, "", view);
+		return compare_elements(t, view, want);
+	}
 	switch (o->tag % 4) {
 	case 0:
 		return views_compare_zarr(t, path, want);
@@ -507,7 +550,10 @@ static int do_shelve(struct tree *t, const struct op *o)
 static int do_data(struct tree *t, const struct op *o, const char *path)
 {
 	switch (o->kind) {
+	case OP_TYPE:
+		return client_set_text(t, path, types_setting_name(types_setting_of(o)), types_text(types_setting_of(o), types_value_of(o)));
 	case OP_WRITE:
+	case OP_WALK:
 		return write_bytes(t, path, o, o->off);
 	case OP_APPEND:
 		return append(t, path, o);

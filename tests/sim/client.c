@@ -413,6 +413,19 @@ int client_set_text(struct tree *t, const char *path, const char *name, const ch
 	return err;
 }
 
+int client_get_text(struct tree *t, const char *path, const char *name, char **out)
+{
+	void *value;
+	size_t n;
+	int err = get_attribute(t, path, name, &value, &n);
+
+	if (err)
+		return err;
+	*out = value ? strndup(value, n) : NULL;
+	free(value);
+	return 0;
+}
+
 int client_get_shelved(struct tree *t, const char *path, bool *out)
 {
 	void *value;

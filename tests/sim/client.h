@@ -40,6 +40,8 @@ int client_get_note(struct tree *t, const char *path, uint32_t *out);
 int client_set_quota(struct tree *t, const char *path, const char *name, uint32_t bytes);
 /* Any other attribute of text. */
 int client_set_text(struct tree *t, const char *path, const char *name, const char *value);
+/* malloc'd; NULL: there is none. */
+int client_get_text(struct tree *t, const char *path, const char *name, char **out);
 /* Is it declared scratch, of a directory that is durable? */
 int client_get_shelved(struct tree *t, const char *path, bool *out);
 int client_get_quota(struct tree *t, const char *path, const char *name, uint32_t *out);

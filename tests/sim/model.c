@@ -101,7 +101,7 @@ static int add_file(unsigned class, uint32_t size_bytes)
 	struct content *c = calloc(1, sizeof(*c) + size_bytes + 1);
 	struct file *f = &m.file[m.nfiles];
 
-	*c = (struct content){ size_bytes, 0644, 0, 0, 0 };
+	*c = (struct content){ .size_bytes = size_bytes, .mode = 0644 };
 	*f = (struct file){ .class = class, .nended = 1 };
 	add_version(f, c);
 	return (int)m.nfiles++;
@@ -142,7 +142,7 @@ static bool file_is_right(const struct file *f, const struct content *c, unsigne
 	bool facts = false;
 
 	for (unsigned k = floor; k < f->nversions; k++)
-		facts |= f->v[k]->mode == c->mode && f->v[k]->note == c->note;
+		facts |= f->v[k]->mode == c->mode && f->v[k]->note == c->note && !memcmp(f->v[k]->setting, c->setting, sizeof(c->setting));
 	if (!facts)
 		return false;
 	for (unsigned k = floor; k < f->nversions; k++) {
@@ -216,7 +216,10 @@ static int start_write(struct file *f, uint32_t off, const struct op *o)
 	if (end > FILE_BYTES_MAX)
 		return 0;
 	n = copy(newest(f), end > newest(f)->size_bytes ? end : newest(f)->size_bytes);
-	model_fill(o->tag, n->bytes + off, o->len);
+	if (o->kind == OP_WALK)
+		types_fill(o, n->bytes + off, o->len);
+	else
+		model_fill(o->tag, n->bytes + off, o->len);
 	add_version(f, n);
 	return 0;
 }
@@ -235,7 +238,9 @@ static int start_facts(struct file *f, const struct op *o)
 {
 	struct content *n = copy(newest(f), newest(f)->size_bytes);
 
-	if (o->kind == OP_CHMOD)
+	if (o->kind == OP_TYPE)
+		n->setting[types_setting_of(o)] = types_value_of(o);
+	else if (o->kind == OP_CHMOD)
 		n->mode = 0600 | (o->tag & 077);
 	else
 		n->note = o->tag | 1;
@@ -247,6 +252,7 @@ static int start_data(struct file *f, const struct op *o)
 {
 	switch (o->kind) {
 	case OP_WRITE:
+	case OP_WALK:
 		return start_write(f, o->off, o);
 	case OP_APPEND:
 		return start_write(f, newest(f)->size_bytes, o);
@@ -255,6 +261,7 @@ static int start_data(struct file *f, const struct op *o)
 		return 0;
 	case OP_PUNCH:
 		return start_punch(f, o);
+	case OP_TYPE:
 	case OP_CHMOD:
 	case OP_NOTE:
 		return start_facts(f, o);
@@ -411,8 +418,8 @@ static uint64_t added(const struct names *now, const struct op *o, unsigned whic
 		return 0;
 	if (o->kind == OP_UPLOAD)
 		return o->len;
-	if (o->kind == OP_WRITE || o->kind == OP_APPEND)
-		end = (o->kind == OP_WRITE ? o->off : size) + (uint64_t)o->len;
+	if (o->kind == OP_WRITE || o->kind == OP_WALK || o->kind == OP_APPEND)
+		end = (o->kind == OP_APPEND ? size : o->off) + (uint64_t)o->len;
 	else if (o->kind == OP_TRUNCATE)
 		end = o->off;
 	return end > size && (end <= FILE_BYTES_MAX || o->kind == OP_TRUNCATE) ? end - size : 0;
@@ -531,6 +538,8 @@ static int start(struct caller *c, const struct op *o)
 		start_fsync(c);
 		return 0;
 	case OP_WRITE:
+	case OP_WALK:
+	case OP_TYPE:
 	case OP_APPEND:
 	case OP_TRUNCATE:
 	case OP_RESERVE:

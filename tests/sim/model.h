@@ -14,11 +14,13 @@
 #include <stdint.h>
 
 #include "script.h"
+#include "types.h"
 
 struct content {
 	uint32_t size_bytes;
 	unsigned mode;
 	uint32_t note; /* an extended attribute; 0: none */
+	uint8_t setting[SETTINGS]; /* types.h */
 	/* Of what is found: names of one file have the same number. */
 	uint64_t ino, blocks;
 	unsigned char bytes[];

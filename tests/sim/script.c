@@ -8,12 +8,13 @@
 #include <string.h>
 
 #include "sched.h"
+#include "types.h"
 #include "util/err.h"
 
 const char *const op_names[OP_NKINDS] = {
 	"create", "write", "append", "truncate", "reserve", "punch", "rename", "link", "unlink", "mkdir", "rmdir", "chmod",
 	"fsync", "snapshot", "unsnapshot", "past", "read", "list", "note", "hold", "view", "upload", "commit", "compact", "follow", "sleep",
-	"fill", "quota", "bound", "shelve", "remount",
+	"fill", "quota", "bound", "shelve", "type", "walk", "remount",
 };
 
 #define BLOCK_BYTES 131072u /* of a layered array */
@@ -36,6 +37,7 @@ static const unsigned weights[OP_NKINDS] = {
 static const struct mix {
 	unsigned class;
 	bool plain, few, large, full, sized, fails, scratch, shelves;
+	unsigned element; /* drawn: of what is walked */
 	uint16_t more[OP_NKINDS];
 } mixes[] = {
 	/* Regions of pool files are freed and used again. */
@@ -67,6 +69,9 @@ static const struct mix {
 	/* Directories that are declared scratch, and durable again, beside scratch/ and what is durable. */
 	{ .class = CLASSES, .scratch = true, .shelves = true, .more = { [OP_SHELVE] = 150, [OP_CREATE] = 100, [OP_WRITE] = 150, [OP_RENAME] = 250, [OP_LINK] = 60,
 		[OP_UNLINK] = 60, [OP_MKDIR] = 200, [OP_RMDIR] = 30, [OP_FSYNC] = 80, [OP_SNAPSHOT] = 20, [OP_REMOUNT] = 50 } },
+	/* Elements of types and records, which filters change; what is written are such. */
+	{ .class = CLASS_LAYERS, .few = true, .large = true, .more = { [OP_TYPE] = 300, [OP_WALK] = 500, [OP_PUNCH] = 40, [OP_TRUNCATE] = 60, [OP_READ] = 250, [OP_VIEW] = 100,
+		[OP_COMMIT] = 150, [OP_COMPACT] = 20, [OP_SNAPSHOT] = 20, [OP_FOLLOW] = 20, [OP_REMOUNT] = 50 } },
 	/* Names. */
 	{ .class = CLASSES, .few = true, .more = { [OP_RENAME] = 300, [OP_LINK] = 100, [OP_UNLINK] = 100, [OP_MKDIR] = 60, [OP_RMDIR] = 60,
 		[OP_REMOUNT] = 60 } },
@@ -114,6 +119,7 @@ static bool there[CALLERS_MAX][SLOTS], dir_there[CALLERS_MAX][CLASSES];
 static const bool needs_file[OP_NKINDS] = {
 	[OP_WRITE] = true, [OP_APPEND] = true, [OP_TRUNCATE] = true, [OP_RESERVE] = true, [OP_PUNCH] = true, [OP_RENAME] = true,
 	[OP_LINK] = true, [OP_UNLINK] = true, [OP_CHMOD] = true, [OP_READ] = true, [OP_NOTE] = true, [OP_HOLD] = true, [OP_VIEW] = true,
+	[OP_TYPE] = true, [OP_WALK] = true,
 };
 
 static void guide(struct op *o, uint64_t *r)
@@ -156,6 +162,10 @@ static void draw_op(struct op *o, const struct mix *m, unsigned ncallers, uint64
 		o->off = (uint32_t)(sim_random(r) % 3) * BLOCK_BYTES;
 		o->len = BLOCK_BYTES;
 	}
+	if (o->kind == OP_WALK)
+		o->off = o->off / TYPES_ALIGN * TYPES_ALIGN;
+	if ((o->kind == OP_WALK || o->kind == OP_TYPE) && sim_random(r) % 8)
+		o->to = m->element;
 	o->tag = (uint32_t)sim_random(r);
 	guide(o, r);
 }
@@ -238,6 +248,7 @@ void script_draw(struct script *s, uint64_t seed)
 
 	if (m.few && m.class == CLASSES)
 		m.class = (unsigned)(sim_random(&r) % DURABLE_CLASSES);
+	m.element = (unsigned)(sim_random(&r) % SLOTS);
 	m.scratch |= sim_random(&r) % 8 == 0 && m.plain;
 	memset(there, 0, sizeof(there));
 	memset(dir_there, 0, sizeof(dir_there));

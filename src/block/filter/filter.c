@@ -17,6 +17,7 @@
 
 #include "block/filter/inside.h"
 #include "block/filter/shuffle.h"
+#include "util/plant.h"
 
 #define STEPS_KNOWN (FILTER_SCALE | FILTER_DELTA | FILTER_ZIGZAG | FILTER_SHUFFLE | FILTER_PACK)
 #define SHUFFLE_ELEM_MAX 16u
@@ -324,7 +325,7 @@ static int get_ints(struct pass *p, const uint8_t *in, double divisor, uint8_t *
 			memcpy(v, in + p->body + first * p->int_bytes, n * p->int_bytes);
 		if (err)
 			return err;
-		if (p->steps & FILTER_ZIGZAG)
+		if (p->steps & FILTER_ZIGZAG && !PLANTED(PLANT_NO_UNZIGZAG))
 			p->ints->unzigzag(v);
 		if (p->steps & FILTER_DELTA)
 			p->ints->undelta(v, n, &p->before);
