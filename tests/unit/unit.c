@@ -167,7 +167,7 @@ static void unit_child(const struct unit_job *job)
 	if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
 		unit_fail(__FILE__, __LINE__, "%s: %s", job->output, strerror(errno));
 	close(fd);
-	alarm(UNIT_TIMEOUT_S);
+	alarm(UNIT_TIMEOUT_S * (unit_in_valgrind() ? 3 : 1));
 	job->test->run();
 	exit(*unit_failure->text ? 1 : 0);
 }
