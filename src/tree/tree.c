@@ -681,13 +681,13 @@ int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 	return r->listxattr ? r->listxattr(t, ino, out, len_out) : 0;
 }
 
-int tree_removexattr(struct tree *t, uint64_t ino, const char *name)
+int tree_removexattr(struct tree *t, uint64_t ino, const char *name, const struct tree_caller *who)
 {
 	const struct realm_ops *r = realm_of(t, ino);
 	int err;
 
 	if (is_lifetime(t, ino, name))
-		return lifetime_remove(realm_tree(t, ino), ino);
+		return lifetime_remove(realm_tree(t, ino), ino, who);
 	if (acl_is_name(name)) {
 		err = may_change_acl(t, r);
 		return err ? err : remove_acl(t, r, ino, name);

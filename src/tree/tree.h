@@ -163,7 +163,7 @@ int tree_getxattr(struct tree *t, uint64_t ino, const char *name, void **out, si
 /* who: for a POSIX ACL, which changes the mode as a chmod by the caller does. -EOPNOTSUPP: none are kept. */
 int tree_setxattr(struct tree *t, uint64_t ino, const char *name, const void *value, size_t len, int flags, const struct tree_caller *who);
 int tree_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out);
-int tree_removexattr(struct tree *t, uint64_t ino, const char *name);
+int tree_removexattr(struct tree *t, uint64_t ino, const char *name, const struct tree_caller *who);
 
 /* Open files. flags as open(2); O_TRUNC truncates. info->direct is in and out: may the file bypass the
  * kernel's cache, does it. */

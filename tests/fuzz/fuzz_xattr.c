@@ -120,7 +120,7 @@ static void get(struct world *w, uint64_t ino, const char *name)
 
 static void take_away(struct world *w, uint64_t ino, const char *name)
 {
-	int err = tree_removexattr(w->tree, ino, name);
+	int err = tree_removexattr(w->tree, ino, name, &me);
 
 	if (err)
 		return;

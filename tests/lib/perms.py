@@ -543,6 +543,14 @@ INFO, COMMIT, COMPACT = request(2, 1, 32), request(2, 2, 16), request(3, 3, 64)
 BLOCKS, MARK = request(3, 4, 32 + 64 * 72), request(2, 5, 16)
 
 
+LIFETIME = "user.spillfs.lifetime"
+QUOTAS = "quota", "quota_logical"
+# What can be set, and what can only be read: include/spillfs.h.
+SETTINGS = {"dtype": b"f64", "shape": b"37500", "order": b"F", "logical": b"date", "block_size": b"65536", "codec": b"zstd:3",
+            "filter": b"shuffle", "consume": b"1", "direct": b"1", "compress": b"cold"}
+READ = "kind", "stored_bytes", "length", "extents", "runs", "layers"
+
+
 def ioctl(fd, number):
     fcntl.ioctl(fd, number, bytearray(number >> 16 & 0x3fff))
 
@@ -557,6 +565,12 @@ def control(mnt):
             f.write(b"1" * 300000)
     os.mkdir(mnt + "/snapshots/perms")
     os.mkdir(mnt + "/snapshots/perms2")
+    # To one everybody may write: what is asked for there is for spillfs to refuse. That of scratch/ lives as long as this process.
+    shared, plain, held, own = (mnt + d for d in ("/layers/perms.shared", "/layers/perms.plain", "/scratch/perms.held", "/scratch/perms.own"))
+    for path, mode in ((shared, 0o777), (plain, 0o755), (held, 0o777), (own, 0o755)):
+        make(path, stat.S_IFDIR | mode)
+    this = b"pid:%d" % os.getpid()
+    os.setxattr(held, LIFETIME, this)
     owned = os.open(layered, os.O_RDONLY)
     delta = "%s/deltas/%s" % (mnt, max(os.listdir(mnt + "/deltas")))
     for number in (INFO, COMMIT, COMPACT):
@@ -582,23 +596,52 @@ def control(mnt):
         "unmount": (lambda: raise_if(libc.umount2(os.fsencode(mnt), 2)), "EPERM"),
         "follow the store": (lambda: os.listdir(os.environ["STORE"] + "/pool"), "EACCES"),
     }
+    refused_to_all_but_root.update({
+        **{"set a %s%s" % (q, where): (lambda q=q, p=p: os.setxattr(p, "user.spillfs." + q, b"1G"), "EPERM") for q in QUOTAS
+           for where, p in (("", shared), (", by a view", mnt + "/views/npy/layers/perms.shared"))},
+        **{"remove a %s" % q: (lambda q=q: os.removexattr(shared, "user.spillfs." + q), "EPERM") for q in QUOTAS},
+        "read all quotas": (lambda: os.open(mnt + "/.spillfs/quotas", os.O_RDONLY), "EACCES"),
+        "set a control directory's attribute": (lambda: os.setxattr(mnt + "/.spillfs", "user.spillfs.dtype", b"f64"), "EACCES"),
+    })
+    allowed_to_root = {
+        **{"set and remove a " + q: (lambda q=q: set_and_remove(shared, "user.spillfs." + q, b"1G"), "ok") for q in QUOTAS},
+        "read all quotas": (lambda: os.close(os.open(mnt + "/.spillfs/quotas", os.O_RDONLY)), "ok"),
+        "set a control directory's attribute": (lambda: os.setxattr(mnt + "/.spillfs", "user.spillfs.dtype", b"f64"), "EPERM"),
+        "remove a lifetime": (lambda: os.removexattr(held, LIFETIME), "ok"),
+    }
+    # On a file, and as the default of what is made in a directory.
+    settings_refused = {"set %s of %s" % (s, what): (lambda s=s, v=v, p=p: os.setxattr(p, "user.spillfs." + s, v), "EACCES")
+                        for s, v in SETTINGS.items() for what, p in (("a file", bucket), ("a directory", plain))}
+    settings_removed = {"remove %s of %s" % (s, what): (lambda s=s, p=p: os.removexattr(p, "user.spillfs." + s), "EACCES")
+                        for s in SETTINGS for what, p in (("a file", bucket), ("a directory", plain))}
+    settings_set = {"set and remove %s of %s" % (s, what): (lambda s=s, v=v, p=p: set_and_remove(p, "user.spillfs." + s, v),
+                                                            "EOPNOTSUPP" if s == "compress" else "ok")
+                    for s, v in SETTINGS.items() for what, p in (("a file", bucket), ("a directory", plain))}
     refused_to_others = {
+        **settings_refused,
+        **settings_removed,
+        **{"read " + s: (lambda s=s: os.getxattr(layered, "user.spillfs." + s), "EACCES") for s in (*SETTINGS, *READ)},
+        "declare a directory scratch": (lambda: os.setxattr(plain, "user.spillfs.durable", b"no"), "EACCES"),
+        "declare a directory durable": (lambda: os.removexattr(plain, "user.spillfs.durable"), "EACCES"),
+        "set a kind": (lambda: os.setxattr(own, "user.spillfs.kind", b"layered"), "EACCES"),
+        "set what is compressed": (lambda: os.setxattr(own, "user.spillfs.compress", b"cold"), "EACCES"),
+        "give a lifetime": (lambda: os.setxattr(held, LIFETIME, b"pid:self"), "EPERM"),
+        "set a lifetime to that of the mount": (lambda: os.setxattr(held, LIFETIME, b"mount"), "EPERM"),
+        "remove a lifetime": (lambda: os.removexattr(held, LIFETIME), "EPERM"),
         "blocks, by the name": (lambda: on(layered, os.O_RDONLY, BLOCKS), "EACCES"),
         "open root's descriptor again": (lambda: os.open("/proc/self/fd/%d" % owned, os.O_RDONLY), "EACCES"),
         "open it again to write": (lambda: os.open("/proc/self/fd/%d" % owned, os.O_WRONLY), "EACCES"),
         "mark a bucket": (lambda: on(bucket, os.O_WRONLY, MARK), "EACCES"),
         "mark a bucket that is read": (lambda: on(bucket, os.O_RDONLY, MARK), "EBADF"),
         "mark a bucket by its attribute": (lambda: os.setxattr(bucket, "user.spillfs.mark", b"1"), "EACCES"),
-        "set a type": (lambda: os.setxattr(bucket, "user.spillfs.dtype", b"f64"), "EACCES"),
-        "read what is stored": (lambda: os.getxattr(layered, "user.spillfs.stored_bytes"), "EACCES"),
         "read a snapshot's file": (lambda: os.open(mnt + "/snapshots/perms/layers/perms", os.O_RDONLY), "EACCES"),
     }
     refused_to_the_owner = {
         "blocks, of a file that is only written": (lambda: on(layered, os.O_WRONLY, BLOCKS), "EBADF"),
         "mark, of a file that is only read": (lambda: on(bucket, os.O_RDONLY, MARK), "EBADF"),
         "mark what is no bucket": (lambda: on(layered, os.O_WRONLY, MARK), "EOPNOTSUPP"),
-        "set what can only be read": (lambda: os.setxattr(bucket, "user.spillfs.kind", b"column"), "EPERM"),
-        "remove what can only be read": (lambda: os.removexattr(bucket, "user.spillfs.kind"), "EPERM"),
+        **{"set %s, which can only be read" % s: (lambda s=s: os.setxattr(bucket, "user.spillfs." + s, b"column"), "EPERM") for s in READ},
+        **{"remove %s, which can only be read" % s: (lambda s=s: os.removexattr(bucket, "user.spillfs." + s), "EPERM") for s in READ},
         "a request of the root, of a file": (lambda: on(layered, os.O_RDONLY, COMMIT), "ENOTTY"),
         "a request that there is not": (lambda: on(layered, os.O_RDONLY, request(3, 99, 8)), "ENOTTY"),
     }
@@ -608,13 +651,20 @@ def control(mnt):
         "mark by the attribute": (lambda: os.setxattr(bucket, "user.spillfs.mark", b"1"), "ok"),
         "open again to read": (lambda: os.close(os.open("/proc/self/fd/%d" % owned, os.O_RDONLY)), "ok"),
         "sync": (lambda: os.fsync(root), "ok"),
-        "read figures": (lambda: os.close(os.open(mnt + "/.spillfs/stats", os.O_RDONLY)), "ok"),
+        **{"read " + f: (lambda f=f: os.close(os.open(mnt + "/.spillfs/" + f, os.O_RDONLY)), "ok") for f in ("stats", "config", "version", "log")},
+        **settings_set,
+        **{"read " + s: (lambda s=s: os.getxattr(bucket if s in ("extents", "runs") else layered, "user.spillfs." + s) and None, "ok")
+           for s in READ},
+        "declare a directory scratch, and durable": (lambda: set_and_remove(plain, "user.spillfs.durable", b"no"), "ok"),
+        "set and remove a kind": (lambda: set_and_remove(own, "user.spillfs.kind", b"layered"), "ok"),
+        "set and remove what is compressed": (lambda: set_and_remove(own, "user.spillfs.compress", b"cold"), "ok"),
+        "give and remove a lifetime": (lambda: set_and_remove(own, LIFETIME, this), "ok"),
     }
     sheet = Sheet()
     owners = {**refused_to_all_but_root, **refused_to_the_owner, **allowed_to_the_owner}
     others = {**refused_to_all_but_root, **refused_to_others}
     for caller, table in (("owner", owners), ("another", others), ("another with CAP_FOWNER", others), (NAMESPACED, owners),
-                          ("root of a user namespace, another outside", others), ("root", {**refused_to_the_owner, **allowed_to_the_owner})):
+                          ("root of a user namespace, another outside", others), ("root", {**allowed_to_root, **refused_to_the_owner, **allowed_to_the_owner})):
         if caller not in EVERYBODY:
             continue
         CALLERS[caller] = EVERYBODY[caller]
@@ -623,7 +673,14 @@ def control(mnt):
             sheet.compare("control", (caller, name), said, wanted)
     os.unlink(layered)
     os.unlink(bucket)
+    for path in (shared, plain, held, own):
+        os.rmdir(path)
     return sheet.end()
+
+
+def set_and_remove(path, name, value):
+    os.setxattr(path, name, value)
+    os.removexattr(path, name)
 
 
 def of_root(n):

@@ -396,7 +396,7 @@ int client_set_quota(struct tree *t, const char *path, const char *name, uint32_
 	if (bytes)
 		err = tree_setxattr(t, walk_ino(&w), name, text, (size_t)n, 0, &me);
 	else
-		err = tree_removexattr(t, walk_ino(&w), name);
+		err = tree_removexattr(t, walk_ino(&w), name, &me);
 	walk_end(t, &w);
 	return err == -ENODATA ? 0 : err;
 }

@@ -243,7 +243,7 @@ UNIT_TEST(quotas_nest_and_the_tightest_counts)
 	CHECK_EQ(write_at(&w, inner, "b", p, 300 * KIB, 0, &in), 0);
 	CHECK_EQ(in, 200 * KIB);
 	CHECK_EQ(write_at(&w, outer, "c", p, 1, 0, &in), -EDQUOT);
-	CHECK_OK(tree_removexattr(w.tree, outer, SPILLFS_XATTR_QUOTA));
+	CHECK_OK(tree_removexattr(w.tree, outer, SPILLFS_XATTR_QUOTA, &me));
 	CHECK(!used(&w, outer).found);
 	CHECK_OK(write_at(&w, inner, "b", p, 100 * KIB, 200 * KIB, &in));
 	CHECK_EQ(write_at(&w, inner, "b", p, 1, 300 * KIB, &in), -EDQUOT);
@@ -607,7 +607,7 @@ static int step(struct storm *s, uint64_t *seed)
 	case 6:
 		return set_quota(s->w, s->dir[unit_rand(seed) % 3], SPILLFS_XATTR_QUOTA, unit_rand(seed) % 2 ? "900K" : "1500K");
 	case 7:
-		return tree_removexattr(s->w->tree, s->dir[unit_rand(seed) % 3], SPILLFS_XATTR_QUOTA);
+		return tree_removexattr(s->w->tree, s->dir[unit_rand(seed) % 3], SPILLFS_XATTR_QUOTA, &me);
 	case 8:
 		return tree_sync(s->w->tree);
 	default:

@@ -191,7 +191,7 @@ static void check_refused(struct scene *w, uint64_t dir, uint64_t file, int want
 	CHECK_EQ(tree_link(t, file, dir, "z.f64", &a), want);
 	CHECK_EQ(tree_setattr(t, file, TREE_SET_MODE, &st, &me, NULL, &a), want);
 	CHECK_EQ(tree_setxattr(t, file, "user.note", "1", 1, 0, NULL), want);
-	CHECK_EQ(tree_removexattr(t, file, "user.note"), want);
+	CHECK_EQ(tree_removexattr(t, file, "user.note", &me), want);
 	CHECK(tree_mark(t, file, &mark) < 0);
 }
 
@@ -590,7 +590,7 @@ UNIT_TEST(realm_views_of_the_past_refuse_changes)
 
 	CHECK_EQ(tree_setattr(w.tree, file, TREE_SET_MODE, &st, &me, NULL, &a), -EROFS);
 	CHECK_EQ(tree_setxattr(w.tree, file, "user.note", "1", 1, 0, NULL), -EROFS);
-	CHECK_EQ(tree_removexattr(w.tree, file, "user.note"), -EROFS);
+	CHECK_EQ(tree_removexattr(w.tree, file, "user.note", &me), -EROFS);
 	CHECK_EQ(tree_unlink(w.tree, walk_to(&w, "snapshots/s/views/npy/layers/d"), "x.npy", &me), -EROFS);
 	CHECK_EQ(tree_create(w.tree, walk_to(&w, "snapshots/s/views/npy/layers/d"), "n.npy", 0644, &me, &a), -EROFS);
 	CHECK_EQ(try_open(&w, file, O_WRONLY), -EROFS);

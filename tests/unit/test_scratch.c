@@ -259,7 +259,7 @@ UNIT_TEST(scratch_kind_follows_name_then_directory)
 	check_xattr(&s.w, make(&s.w, d, "b.bucket", S_IFREG | 0644), SPILLFS_XATTR_KIND, "bucket");
 	sub = make(&s.w, d, "sub", S_IFDIR | 0755);
 	check_xattr(&s.w, make(&s.w, sub, "b", S_IFREG | 0644), SPILLFS_XATTR_KIND, "column");
-	CHECK_OK(tree_removexattr(s.w.tree, sub, SPILLFS_XATTR_KIND));
+	CHECK_OK(tree_removexattr(s.w.tree, sub, SPILLFS_XATTR_KIND, &me));
 	check_xattr(&s.w, make(&s.w, sub, "c", S_IFREG | 0644), SPILLFS_XATTR_KIND, "bucket");
 	close_scene(&s);
 }
@@ -277,7 +277,7 @@ UNIT_TEST(scratch_kind_is_set_on_directories_of_scratch_alone)
 	CHECK_EQ(set_kind(&s.w, ROOT, "columns"), -EINVAL);
 	CHECK_EQ(set_kind(&s.w, META_INO_LAYERS, "column"), -EPERM);
 	CHECK_EQ(set_kind(&s.w, make(&s.w, META_INO_LAYERS, "d", S_IFDIR | 0755), "column"), -EPERM);
-	CHECK_EQ(tree_removexattr(s.w.tree, f, SPILLFS_XATTR_KIND), -EPERM);
+	CHECK_EQ(tree_removexattr(s.w.tree, f, SPILLFS_XATTR_KIND, &me), -EPERM);
 	CHECK_OK(set_kind(&s.w, ROOT, "layered"));
 	CHECK_OK(tree_listxattr(s.w.tree, ROOT, &names, &len));
 	CHECK_EQ(len, 0);
@@ -540,7 +540,7 @@ UNIT_TEST(scratch_lifetime_can_be_set_anew)
 	set_pid(&s.w, end, first);
 	CHECK_OK(set_lifetime(&s.w, kept, "mount", 0));
 	CHECK_EQ(tree_getxattr(s.w.tree, kept, SPILLFS_XATTR_LIFETIME, &value, &len), -ENODATA);
-	CHECK_EQ(tree_removexattr(s.w.tree, kept, SPILLFS_XATTR_LIFETIME), -ENODATA);
+	CHECK_EQ(tree_removexattr(s.w.tree, kept, SPILLFS_XATTR_LIFETIME, &me), -ENODATA);
 	set_pid(&s.w, moved, second);
 	CHECK_OK(tree_rename(s.w.tree, ROOT, "moved", kept, "there", 0, &me));
 	end_process(first);
@@ -568,6 +568,10 @@ UNIT_TEST(scratch_lifetime_refuses_what_it_cannot_keep)
 		CHECK_EQ(set_lifetime(&s.w, d, bad[k], 0), -EINVAL);
 	CHECK_EQ(set_lifetime(&s.w, d, "pid:2147483647", 0), -ESRCH);
 	CHECK_EQ(set_lifetime(&s.w, d, "pid:self", 1234), -EPERM);
+	CHECK_OK(set_lifetime(&s.w, d, "pid:self", 0));
+	CHECK_EQ(set_lifetime(&s.w, d, "mount", 1234), -EPERM);
+	CHECK_EQ(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_LIFETIME, &(struct tree_caller){ .uid = 1234 }), -EPERM);
+	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_LIFETIME, &me));
 	CHECK_EQ(set_lifetime(&s.w, ROOT, "pid:self", 0), -EBUSY);
 	CHECK_EQ(set_lifetime(&s.w, make(&s.w, ROOT, "f", S_IFREG | 0644), "pid:self", 0), -ENOTDIR);
 	CHECK_EQ(set_lifetime(&s.w, META_INO_BUCKETS, "pid:self", 0), -EINVAL);
@@ -735,12 +739,12 @@ UNIT_TEST(declared_directory_keeps_an_attribute_that_its_shelf_refuses)
 	atomic_store(&s.scratch->read_only, true);
 	CHECK_EQ(tree_setxattr(s.w.tree, d, "user.a", "new", 3, 0, &me), -EROFS);
 	check_xattr(&s.w, d, "user.a", "old");
-	CHECK_EQ(tree_removexattr(s.w.tree, d, "user.a"), -EROFS);
+	CHECK_EQ(tree_removexattr(s.w.tree, d, "user.a", &me), -EROFS);
 	check_xattr(&s.w, d, "user.a", "old");
 	CHECK_EQ(tree_setxattr(s.w.tree, d, "user.b", "new", 3, 0, &me), -EROFS);
 	CHECK_EQ(tree_getxattr(s.w.tree, d, "user.b", &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
 	atomic_store(&s.scratch->read_only, false);
-	CHECK_OK(tree_removexattr(s.w.tree, d, "user.a"));
+	CHECK_OK(tree_removexattr(s.w.tree, d, "user.a", &me));
 	CHECK_EQ(tree_getxattr(s.w.tree, d, "user.a", &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
 	close_scene(&s);
 }
@@ -824,7 +828,7 @@ UNIT_TEST(declared_directory_passes_on_what_it_says)
 	check_xattr(&s.w, make(&s.w, d, "f", S_IFREG | 0644), SPILLFS_XATTR_DTYPE, "f64");
 	CHECK_OK(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_DTYPE, "u16", 3, 0, &me));
 	check_xattr(&s.w, make(&s.w, make(&s.w, d, "sub", S_IFDIR | 0755), "g", S_IFREG | 0644), SPILLFS_XATTR_DTYPE, "u16");
-	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_DTYPE));
+	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_DTYPE, &me));
 	CHECK_EQ(tree_getxattr(s.w.tree, make(&s.w, d, "h", S_IFREG | 0644), SPILLFS_XATTR_DTYPE, &(void *){ NULL }, &(size_t){ 0 }), -ENODATA);
 	CHECK_OK(tree_setattr(s.w.tree, d, TREE_SET_MODE | TREE_SET_GID, &st, &me, NULL, &a));
 	CHECK_OK(tree_getattr(s.w.tree, make(&s.w, d, "in", S_IFREG | 0640), &a));
@@ -881,7 +885,7 @@ UNIT_TEST(declaring_is_for_empty_directories)
 	CHECK_OK(set_durable(&s.w, d, "no"));
 	f = make(&s.w, d, "f", S_IFREG | 0644);
 	CHECK_EQ(set_durable(&s.w, d, "yes"), -ENOTEMPTY);
-	CHECK_EQ(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_DURABLE), -ENOTEMPTY);
+	CHECK_EQ(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_DURABLE, &me), -ENOTEMPTY);
 	check_xattr(&s.w, d, SPILLFS_XATTR_DURABLE, "no");
 	CHECK_EQ(set_durable(&s.w, make(&s.w, d, "sub", S_IFDIR | 0755), "yes"), -EOPNOTSUPP);
 	CHECK_OK(tree_rmdir(s.w.tree, d, "sub"));
@@ -917,10 +921,10 @@ UNIT_TEST(declared_directory_counts_for_quotas_above_it)
 	CHECK_OK(tree_setxattr(s.w.tree, top, SPILLFS_XATTR_QUOTA, "1M", 2, 0, &me));
 	CHECK_OK(tree_setxattr(s.w.tree, d, SPILLFS_XATTR_QUOTA, "300K", 4, 0, &me));
 	CHECK_EQ(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }), -EDQUOT);
-	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_QUOTA));
+	CHECK_OK(tree_removexattr(s.w.tree, d, SPILLFS_XATTR_QUOTA, &me));
 	CHECK_OK(tree_setxattr(s.w.tree, sub, SPILLFS_XATTR_QUOTA, "300K", 4, 0, &me));
 	CHECK_EQ(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }), -EDQUOT);
-	CHECK_OK(tree_removexattr(s.w.tree, sub, SPILLFS_XATTR_QUOTA));
+	CHECK_OK(tree_removexattr(s.w.tree, sub, SPILLFS_XATTR_QUOTA, &me));
 	CHECK_OK(tree_write(file, bytes, sizeof(bytes), sizeof(bytes), &how, &(size_t){ 0 }));
 	tree_file_release(file);
 	/* What is deleted counts for nothing. */

@@ -103,10 +103,12 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
+	struct tree_caller who = front_caller(req);
+
 	if (!may_set(req, name))
 		answer_err(req, -EPERM);
 	else
-		answer_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name));
+		answer_err_when_told(req, tree_removexattr(front_of(req)->tree, ino, name, &who));
 }
 
 void ops_fill_xattrs(struct fuse_lowlevel_ops *ops)

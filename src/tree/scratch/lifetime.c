@@ -338,7 +338,7 @@ int lifetime_set(struct tree *t, uint64_t ino, const char *text, size_t len, int
 	if (err)
 		return err;
 	if (!one.pid) {
-		err = lifetime_remove(t, ino);
+		err = lifetime_remove(t, ino, who);
 		return err == -ENODATA ? 0 : err;
 	}
 	one.pidfd = (int)syscall(SYS_pidfd_open, one.pid, 0);
@@ -375,11 +375,15 @@ int lifetime_get(struct tree *t, uint64_t ino, void **out, size_t *len_out)
 	return 0;
 }
 
-int lifetime_remove(struct tree *t, uint64_t ino)
+int lifetime_remove(struct tree *t, uint64_t ino, const struct tree_caller *who)
 {
 	struct lifetimes *l = atomic_load(&t->lifetimes);
-	bool had = l && take(l, ino, false);
+	int err = check_dir(t, ino, who);
+	bool had;
 
+	if (err)
+		return err == -ENOTDIR || err == -EBUSY ? -ENODATA : err; /* they cannot have one */
+	had = l && take(l, ino, false);
 	if (had)
 		wake(l);
 	return had ? 0 : -ENODATA;

@@ -19,8 +19,8 @@ struct tree_caller;
 int lifetime_set(struct tree *t, uint64_t ino, const char *text, size_t len, int flags, const struct tree_caller *who);
 /* "pid:N", or "session"; malloc'd. -ENODATA. */
 int lifetime_get(struct tree *t, uint64_t ino, void **out, size_t *len_out);
-/* -ENODATA: it has none. */
-int lifetime_remove(struct tree *t, uint64_t ino);
+/* -ENODATA: it has none; -EPERM. */
+int lifetime_remove(struct tree *t, uint64_t ino, const struct tree_caller *who);
 /* At the end of the tree: waits for the removal that runs. */
 void lifetimes_stop(struct tree *t);
 
