@@ -183,3 +183,26 @@ rebuilt_is() { # PICTURE
 	mount_again
 	noise 700000 - 1 | same - "$MNT/layers/d/e/noise"
 }
+
+@test "an empty meta.db, be it lost or half rebuilt, is refused with all that it knows nothing of" {
+	fill
+	picture "$WORK/before"
+	umount_store
+	lose_meta
+	: >"$STORE/meta.db"
+	(cd "$STORE" && ls layers columns pool) >"$WORK/files"
+	run "$SPILLFS" "$STORE" "$MNT" 3>&-
+	eq "$status" 6
+	[[ $output == *"spillctl rebuild --force $STORE"* ]]
+	(cd "$STORE" && ls layers columns pool) | diff "$WORK/files" -
+	run "$SPILLCTL" check "$STORE"
+	eq "$status" 4
+	[[ $output == *"meta.db holds no commit"*"spillctl rebuild --force"* ]]
+	run "$SPILLCTL" check --repair "$STORE"
+	eq "$status" 4
+	(cd "$STORE" && ls layers columns pool) | diff "$WORK/files" -
+	"$SPILLCTL" rebuild --force "$STORE"
+	mount_again
+	picture "$WORK/after"
+	diff "$WORK/before" "$WORK/after"
+}
