@@ -5,7 +5,7 @@
  * when it has a frame, unless somebody is about to move it; (3) in memory, its pages are counted in its frame; (4) the bytes of its slot
  * are defined where its pages are data: a page reaches the disk as a whole at first; (5) a thread holds the lock of one piece
  * at a time, and moves others to the disk only while it holds none; (6) a slot with a compressed form is never written to: the piece moves
- * to memory or to another slot first. The form has all pages that are data, and may have more.
+ * to memory or to another slot first. The form has all pages that are data, and may have more, and bytes that were cut since.
  */
 #include "io/piece.h"
 
@@ -298,6 +298,8 @@ static int read_packed(struct piece_space *s, const struct piece *p, unsigned ch
 
 	if (!err)
 		err = unpack(&s->packer, form, p->place.npacked, mem, p->place.packed);
+	if (!err && p->place.zeros_to)
+		memset(mem + p->place.zeros_from, 0, p->place.zeros_to - p->place.zeros_from);
 	buf_free(form, n);
 	return err == -ENODATA ? -EIO : err;
 }
@@ -675,7 +677,19 @@ static int pack_anew_locked(struct piece_space *s, struct piece *p, size_t n, si
 	return 0;
 }
 
-/* Where that finds no space, a cut of whole pages is made all the same: the form is as large as before. */
+/* One range, into which the ends of a file's cuts grow together. False: it is apart from those before. */
+static bool note_zeros(struct piece_place *place, size_t from, size_t to)
+{
+	if (place->zeros_to && (from > place->zeros_to || to < place->zeros_from))
+		return false;
+	if (!place->zeros_to || from < place->zeros_from)
+		place->zeros_from = (uint32_t)from;
+	if (to > place->zeros_to)
+		place->zeros_to = (uint32_t)to;
+	return true;
+}
+
+/* Where that finds no space, the form stays as large as before, and what is cut of its pages is noted. */
 static int cut_packed_locked(struct piece_space *s, struct piece *p, size_t n, size_t off)
 {
 	uint64_t whole = whole_pages(n, off), left = p->data & ~whole;
@@ -688,7 +702,7 @@ static int cut_packed_locked(struct piece_space *s, struct piece *p, size_t n, s
 		return 0;
 	}
 	err = pack_anew_locked(s, p, n, off, left);
-	if (err && !(left & piece_range(n, off))) {
+	if (err && (!(left & piece_range(n, off)) || note_zeros(&p->place, off, off + n))) {
 		set_pages_locked(s, p, left, 0);
 		err = 0;
 	}

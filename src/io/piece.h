@@ -38,6 +38,7 @@ struct piece_place {
 	uint64_t slot;    /* PIECE_NO_SLOT: nowhere */
 	uint64_t packed;  /* pages that lie there compressed, at the slot's begin; 0: all pages lie where they are in the piece */
 	unsigned npacked; /* pages that these take */
+	uint32_t zeros_from, zeros_to; /* bytes that are zeros, whatever the compressed form has */
 };
 
 struct piece_space {

@@ -649,19 +649,12 @@ UNIT_TEST(spill_compresses_no_noise_and_nothing_reserved)
 	io_dir_close(d);
 }
 
-UNIT_TEST(spill_that_is_compressed_survives_a_full_disk)
+/* Noise, until there is no room. */
+static void fill_disk(struct io *g)
 {
-	struct io_dir *below = mem_disk(), *d;
-	struct io *f, *g;
-	uint64_t at;
 	int err = 0;
 
-	d = spill_over(below, MIB);
-	f = open_file(d, "f", IO_CREATE);
-	g = open_file(d, "g", IO_CREATE);
-	CHECK_OK(put_cold(f, 4 * MIB, 0, 1));
-	io_mem_set_space(below, 4 * MIB);
-	for (at = 0; at < 64 * MIB && !err; at += PIECE_BYTES) {
+	for (uint64_t at = 0; at < 64 * MIB && !err; at += PIECE_BYTES) {
 		unsigned char *noise = unit_allot(PIECE_BYTES);
 		uint64_t seed = at + 1;
 
@@ -670,6 +663,59 @@ UNIT_TEST(spill_that_is_compressed_survives_a_full_disk)
 		free(noise);
 	}
 	CHECK_EQ(err, -ENOSPC);
+}
+
+static bool is_zero(struct io *f, size_t n, uint64_t off)
+{
+	unsigned char *p = unit_allot(n);
+	size_t i = 0;
+
+	CHECK_OK(io_pread(f, p, n, off));
+	while (i < n && !p[i])
+		i++;
+	free(p);
+	return i == n;
+}
+
+UNIT_TEST(spill_that_is_compressed_is_cut_on_a_full_disk)
+{
+	struct io_dir *below = mem_disk(), *d = spill_over(below, MIB);
+	struct io *f = open_file(d, "f", IO_CREATE), *g = open_file(d, "g", IO_CREATE);
+	const uint64_t begin = 4 * MIB - PIECE_BYTES, at = begin + 10 * PAGE + 100;
+
+	CHECK_OK(put_cold(f, 4 * MIB, 0, 1));
+	io_mem_set_space(below, 4 * MIB);
+	fill_disk(g);
+	/* Within a page, shorter and shorter: what comes behind the end is zeros. */
+	for (unsigned k = 0; k < 4; k++) {
+		CHECK_OK(io_truncate(f, at - k * PAGE * 3 / 2));
+		CHECK_OK(io_truncate(f, 4 * MIB));
+		CHECK(has_cold(f, at - k * PAGE * 3 / 2, 0, 1));
+		CHECK(is_zero(f, 4 * MIB - at, at) && is_zero(f, 300, at - k * PAGE * 3 / 2));
+	}
+	CHECK_EQ(put_cold(f, 10, at - 5 * PAGE, 2), -ENOSPC);
+	CHECK_OK(io_truncate(g, 0));
+	/* It goes to memory, or to another place, without what was cut. */
+	CHECK_OK(put_cold(f, 10, begin, 2));
+	CHECK(has_cold(f, begin, 0, 1) && has_cold(f, 10, begin, 2) && has_cold(f, at - PAGE * 9 / 2 - begin - 10, begin + 10, 1));
+	CHECK(is_zero(f, PAGE * 9 / 2, at - PAGE * 9 / 2) && is_zero(f, 4 * MIB - at, at));
+	io_close(f);
+	io_close(g);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_that_is_compressed_survives_a_full_disk)
+{
+	struct io_dir *below = mem_disk(), *d;
+	struct io *f, *g;
+	uint64_t at;
+
+	d = spill_over(below, MIB);
+	f = open_file(d, "f", IO_CREATE);
+	g = open_file(d, "g", IO_CREATE);
+	CHECK_OK(put_cold(f, 4 * MIB, 0, 1));
+	io_mem_set_space(below, 4 * MIB);
+	fill_disk(g);
 	/* An overwrite of what is compressed finds no room; nothing is lost by that. */
 	CHECK_EQ(put_cold(f, 10, 5000, 2), -ENOSPC);
 	CHECK(has_cold(f, 4 * MIB, 0, 1));
