@@ -100,22 +100,36 @@ static uint64_t round_page(uint64_t n)
 	return (n + 4095) & ~(uint64_t)4095;
 }
 
-/* Reserved space does not count as stored. Some file systems count written bytes late, so data counts as one block at least. */
+/* Space that fallocate has reserved counts as stored, space that was reserved ahead of appends does not. Some file systems count
+ * written bytes late, so data counts as one block at least. */
 static void update_stored(struct column *c)
 {
 	uint64_t size, stored = c->array.size_bytes, ahead = 0, at;
+	bool wanted = c->wanted_bytes > c->array.size_bytes;
 
 	if (c->file && !io_size(c->file, &size, &stored)) {
-		if (round_page(c->reserved_bytes) > round_page(size))
+		if (!wanted && round_page(c->reserved_bytes) > round_page(size))
 			ahead = round_page(c->reserved_bytes) - round_page(size);
 		stored = stored > ahead ? stored - ahead : 0;
 		/* A cut that waits for its commit counts as made. */
-		if (stored > round_page(c->array.size_bytes))
+		if (!wanted && stored > round_page(c->array.size_bytes))
 			stored = round_page(c->array.size_bytes);
 		if (!stored && c->array.size_bytes && !io_seek(c->file, 0, false, &at) && at < c->array.size_bytes)
 			stored = 1;
 	}
 	atomic_store(&c->array.stored_bytes, stored);
+}
+
+/* Behind the end there may be what fallocate has reserved, which the row counts; or what was reserved ahead when the daemon was
+ * killed, which goes. */
+static void load_reserve(struct column *c, const struct facts *row, uint64_t stored_bytes)
+{
+	uint64_t whole = round_page(row->size_bytes);
+
+	if (row->stored_bytes > whole)
+		c->wanted_bytes = row->stored_bytes;
+	else if (stored_bytes > whole)
+		io_truncate(c->file, row->size_bytes);
 }
 
 static int load_file(struct column *c, const struct facts *row)
@@ -138,6 +152,8 @@ static int load_file(struct column *c, const struct facts *row)
 	/* Behind the size there may be bytes that were appended after the last commit, or that a cut has left (invariant 4). */
 	if (size > row->size_bytes)
 		err = io_truncate(c->file, row->size_bytes);
+	else
+		load_reserve(c, row, stored);
 	atomic_store(&c->file_bytes, row->size_bytes);
 	c->reserved_bytes = row->size_bytes;
 	return err;
@@ -577,6 +593,19 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 	return err;
 }
 
+/* The bytes of [off, end), which has no data, but for those that fallocate has reserved: inside the size, or up to wanted_bytes. The
+ * rest is reserved ahead, and does not count yet. */
+static uint64_t unreserved(struct column *c, uint64_t off, uint64_t end)
+{
+	uint64_t size = c->array.size_bytes, to = round_page(c->wanted_bytes > size ? c->wanted_bytes : size);
+
+	if (to > end)
+		to = end;
+	if (off < to && io_is_allocated(c->file, off, to - off))
+		off = to;
+	return end > off ? end - off : 0;
+}
+
 /* Whole pages of holes in [off, end), which are whole pages. */
 static uint64_t holes_between(struct column *c, uint64_t off, uint64_t end)
 {
@@ -585,7 +614,7 @@ static uint64_t holes_between(struct column *c, uint64_t off, uint64_t end)
 	while (off < end) {
 		if (io_seek(c->file, off, false, &data) || data > end)
 			data = end;
-		bytes += data - off;
+		bytes += unreserved(c, off, data);
 		if (data == end || io_seek(c->file, data, true, &hole) || hole > end)
 			hole = end;
 		off = hole;
@@ -616,7 +645,7 @@ static uint64_t growth_of_pages(struct column *c, uint64_t off, uint64_t len, en
 	if (!c->file)
 		return whole - a->size_bytes + (how == ARRAY_ENDS || round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole));
 	if (first >= whole || atomic_load(&a->stored_bytes) >= whole)
-		return round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole);
+		return unreserved(c, first > whole ? first : whole, round_page(end));
 	return holes_between(c, first, round_page(end));
 }
 

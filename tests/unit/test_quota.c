@@ -420,6 +420,65 @@ UNIT_TEST(quota_keeps_what_is_reserved)
 	free(p);
 }
 
+/* Behind the end, where no size tells of it. */
+UNIT_TEST(quota_counts_what_is_reserved_behind_the_end)
+{
+	struct io_dir *disk = world_disk();
+	struct tree_file_info info = { .direct = true };
+	char *p = noise(MIB);
+	uint64_t q[CLASSES_N], kept[CLASSES_N];
+	struct tree_file *f;
+	struct tree_attr a;
+	struct world w;
+	size_t in;
+
+	world_open(&w, disk, &world_config);
+	for (size_t k = 0; k < CLASSES_N; k++) {
+		q[k] = dir_of(&w, classes[k].ino, "q");
+		CHECK_OK(set_quota(&w, q[k], SPILLFS_XATTR_QUOTA, "512K"));
+		CHECK_OK(tree_make(w.tree, q[k], "a", S_IFREG | 0644, 0, NULL, &me, &a));
+		CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f, &info));
+		CHECK_EQ(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, 0, MIB, &me), -EDQUOT);
+		CHECK_OK(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, 0, 256 * KIB, &me));
+		CHECK_EQ(used(&w, q[k]).held, 256 * KIB);
+		CHECK_EQ(used(&w, q[k]).size, 0);
+		CHECK_OK(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, 0, 256 * KIB, &me)); /* it has that */
+		CHECK_EQ(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, 256 * KIB, 300 * KIB, &me), -EDQUOT);
+		CHECK_EQ(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, MIB, 300 * KIB, &me), -EDQUOT);
+		CHECK_OK(tree_write(f, p, 64 * KIB, 0, &(struct tree_write_how){ .who = &me }, &in));
+		check_count(&w, q[k]);
+		kept[k] = used(&w, q[k]).held;
+		CHECK(kept[k] >= 250 * KIB && kept[k] <= 330 * KIB);
+		tree_file_release(f);
+		tree_forget(w.tree, a.st.st_ino, 1);
+	}
+	CHECK_OK(world_close(&w));
+	world_open(&w, disk, &world_config);
+	for (size_t k = 0; k < CLASSES_N; k++) {
+		CHECK_OK(tree_lookup(w.tree, classes[k].ino, "q", &me, &a));
+		CHECK_EQ(used(&w, q[k]).held, kept[k]);
+		CHECK_EQ(write_at(&w, q[k], "b", p, 300 * KIB, 0, &in), 0);
+		CHECK(in <= 512 * KIB - kept[k]);
+		CHECK_OK(tree_lookup(w.tree, q[k], "a", &me, &a));
+		CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f, &info));
+		/* What it has reserved is its own still. */
+		CHECK_OK(tree_write(f, p, 64 * KIB, 64 * KIB, &(struct tree_write_how){ .who = &me }, &in));
+		if (classes[k].kind != ARRAY_LAYERED)
+			CHECK_EQ(in, 64 * KIB);
+		check_count(&w, q[k]);
+		tree_file_release(f);
+		a.st.st_size = 64 * KIB;
+		CHECK_OK(tree_setattr(w.tree, a.st.st_ino, TREE_SET_SIZE, &a.st, &me, NULL, &a));
+		CHECK_OK(tree_unlink(w.tree, q[k], "b", &me));
+		CHECK_OK(world_commit(&w));
+		check_count(&w, q[k]);
+		tree_forget(w.tree, a.st.st_ino, 1);
+		CHECK(used(&w, q[k]).held <= 80 * KIB);
+	}
+	CHECK_OK(world_close(&w));
+	free(p);
+}
+
 /* ---- what is compressed once it is cold ---- */
 
 static int write_text(struct world *w, uint64_t dir, const char *name, uint64_t off)
