@@ -21,9 +21,13 @@
 
 #define REPORT_BYTES 640
 
-/* "OBJECT at byte OFF: WHAT" of the last report, of all threads and of this one; "": none. */
-static struct lock last_lock = { PTHREAD_MUTEX_INITIALIZER, RANK_MEM };
-static char last[REPORT_BYTES];
+#define REPORTS_KEPT 256u
+
+/* Hashes of the last reports, the oldest at `oldest`; 0: none. */
+static struct lock kept_lock = { PTHREAD_MUTEX_INITIALIZER, RANK_MEM };
+static uint64_t kept[REPORTS_KEPT];
+static unsigned oldest;
+/* "OBJECT at byte OFF: WHAT" of this thread's last report; "": none. */
 static _Thread_local char own[REPORT_BYTES];
 
 static void (*listener)(void *ctx, const char *object, uint64_t off_bytes, const char *text);
@@ -48,15 +52,29 @@ bool err_wait(int err, unsigned *waits)
 	return true;
 }
 
-/* True: it is another one than the last. */
-static bool keep_report(const char *report)
+/* FNV-1a; never 0. */
+static uint64_t hash(const char *text)
 {
-	bool news;
+	uint64_t h = 0xcbf29ce484222325u;
 
-	lock_acquire_nested(&last_lock);
-	news = strcmp(last, report) != 0;
-	strcpy(last, report);
-	lock_release(&last_lock);
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 0x100000001b3u;
+	return h | 1;
+}
+
+bool err_is_news(const char *report)
+{
+	uint64_t h = hash(report);
+	bool news = true;
+
+	lock_acquire_nested(&kept_lock);
+	for (unsigned k = 0; k < REPORTS_KEPT && news; k++)
+		news = kept[k] != h;
+	if (news) {
+		kept[oldest] = h;
+		oldest = (oldest + 1) % REPORTS_KEPT;
+	}
+	lock_release(&kept_lock);
 	return news;
 }
 
@@ -75,7 +93,7 @@ int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 	else
 		snprintf(report, sizeof(report), "%.300s: %s", object, text);
 	strcpy(own, report);
-	news = keep_report(report);
+	news = err_is_news(report);
 	if (listener)
 		listener(listener_ctx, object, off_bytes, text);
 	else if (news)

@@ -37,7 +37,9 @@ static inline bool err_is_passing(int err)
  * after some 5 s the answer is false. May be called under locks. */
 bool err_wait(int err, unsigned *waits);
 
-/* Logs "corrupt: OBJECT at byte OFF: WHAT", unless the last report was the same, and returns -EUCLEAN. Thread-safe, never blocks on locks
+/* Does it say what no other of the last 256 reports did? Who meets a damage again and again logs it once. Thread-safe. */
+bool err_is_news(const char *report);
+/* Logs "corrupt: OBJECT at byte OFF: WHAT", if that is news, and returns -EUCLEAN. Thread-safe, never blocks on locks
  * other than the log's. `what` is a printf format. */
 int err_corrupt(const char *object, uint64_t off_bytes, const char *what, ...)
 	__attribute__((format(printf, 3, 4)));

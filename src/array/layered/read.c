@@ -59,7 +59,7 @@ static struct load load_of(struct layered *l, const struct block_ref *ref, uint6
 int layered_report(struct layered *l, const struct block_ref *r, uint64_t block, int err)
 {
 	struct meta *m = l->array.home->store->meta;
-	char path[4096] = "?";
+	char path[4096] = "?", why[96], report[4300];
 
 	if (err == -ESTALE)
 		err = err_corrupt("layers", r->layer, "the layer is missing");
@@ -73,11 +73,12 @@ int layered_report(struct layered *l, const struct block_ref *r, uint64_t block,
 		snprintf(path, sizeof(path), "(inode %llu)", (unsigned long long)l->array.ino);
 	}
 	if (!filter_known(r->filter))
-		log_error("layers/%s: block %llu cannot be read: it has filter %u, of a later version of spillfs", path,
-			  (unsigned long long)block, r->filter);
+		snprintf(why, sizeof(why), "it has filter %u, of a later version of spillfs", r->filter);
 	else
-		log_error("layers/%s: block %llu cannot be read: layer %llu is damaged at byte %llu", path,
-			  (unsigned long long)block, (unsigned long long)r->layer, (unsigned long long)r->frame_off);
+		snprintf(why, sizeof(why), "layer %llu is damaged at byte %llu", (unsigned long long)r->layer, (unsigned long long)r->frame_off);
+	snprintf(report, sizeof(report), "layers/%s: block %llu cannot be read: %s", path, (unsigned long long)block, why);
+	if (err_is_news(report))
+		log_error("%s", report);
 	return err;
 }
 
