@@ -53,9 +53,14 @@ run_durable() {
 	eq "$(ls -A "$MNT/$2/d")" ""
 }
 
-# spilled KIND MIB BEFORE: so much has gone there since, and nothing stays there.
-spilled() {
+# wrote KIND MIB BEFORE: so much has gone there since.
+wrote() {
 	[ "$(bytes "$1")" -ge "$(($3 + $2 * 1048576))" ] || fail "only $(($(bytes "$1") - $3)) bytes were spilled"
+}
+
+# spilled KIND MIB BEFORE: the same, and nothing stays there.
+spilled() {
+	wrote "$@"
 	soon is_empty # processes that a program leaves behind keep its directory a moment longer
 }
 is_empty() { [ -z "$(ls -A "$MNT/scratch")" ]; }
@@ -67,8 +72,13 @@ is_empty() { [ -z "$(ls -A "$MNT/scratch")" ]; }
 	run_recipe "GNU sort"
 	spilled bucket 20 "$before"
 	cp "$WORK/numbers.txt" "$WORK/plain"
+	cp "$WORK/numbers.txt" "$WORK/durable"
 	run_plain "GNU sort"
+	before=$(bytes bucket)
+	run_durable "GNU sort" buckets
+	wrote bucket 20 "$before"
 	cmp "$WORK/sorted.txt" "$WORK/plain/sorted.txt"
+	cmp "$WORK/sorted.txt" "$WORK/durable/sorted.txt"
 }
 
 # The lines of SQL behind those of the shell, each a question to DuckDB; the last answer.
@@ -90,6 +100,11 @@ print(said[-1]["rows"])'
 	rmdir "$MNT/scratch/duckdb"
 	spilled bucket 20 "$before"
 	eq "$got" "$(cd "$WORK/plain" && duck 3>&-)"
+	ln -s "$MNT/buckets/d" "$WORK/durable/mnt/scratch"
+	before=$(bytes bucket)
+	eq "$got" "$(cd "$WORK/durable" && duck 3>&-)"
+	wrote bucket 20 "$before"
+	rmdir "$MNT/buckets/d/duckdb"
 }
 
 @test "SQLite: temporary tables and sorts" {
@@ -98,8 +113,27 @@ print(said[-1]["rows"])'
 	run_recipe SQLite
 	spilled bucket 8 "$before"
 	run_plain SQLite
+	before=$(bytes bucket)
+	run_durable SQLite buckets
+	wrote bucket 8 "$before"
 	[ -s "$WORK/answer.txt" ]
 	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
+}
+
+@test "A work database of SQLite" {
+	local before
+	before=$(bytes bucket)
+	run_recipe "A work database of SQLite"
+	spilled bucket 3 "$before"
+	run_plain "A work database of SQLite"
+	before=$(bytes bucket)
+	run_durable "A work database of SQLite" buckets
+	wrote bucket 3 "$before"
+	grep -qx ok "$WORK/answer.txt"
+	grep -q '^200000|' "$WORK/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
 }
 
 teardown() {
@@ -110,7 +144,7 @@ teardown() {
 as_postgres() { setpriv --reuid postgres --regid postgres --init-groups env HOME=/tmp "$@" 3>&-; }
 
 @test "PostgreSQL: temp_tablespaces, as its own user" {
-	local before bin
+	local before bin spilled_by_postgres
 	require_root
 	bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n1)
 	[ -x "$bin/postgres" ] && command -v psql >/dev/null || missing "no PostgreSQL (Debian: postgresql)"
@@ -126,10 +160,17 @@ as_postgres() { setpriv --reuid postgres --regid postgres --init-groups env HOME
 	eq "$(find "$MNT/scratch/postgres" -type f | wc -l)" 0
 	psql -q -c "ALTER SYSTEM RESET temp_tablespaces" -c "SELECT pg_reload_conf()" >/dev/null
 	psql -q -c "DROP TABLESPACE spill"
+	ln -s "$MNT/buckets/d" "$WORK/durable/mnt/scratch"
+	spilled_by_postgres=$(bytes bucket)
+	(cd "$WORK/durable" && PATH=$WORK/bin:$PATH bash -e <(recipe PostgreSQL) 3>&-) || { stop_postgres "$bin"; fail "$(tail "$WORK/pg/log")"; }
+	psql -q -c "ALTER SYSTEM RESET temp_tablespaces" -c "SELECT pg_reload_conf()" >/dev/null
+	psql -q -c "DROP TABLESPACE spill"
 	stop_postgres "$bin"
-	rmdir "$MNT/scratch/postgres"
-	spilled bucket 10 "$before"
+	rmdir "$MNT/scratch/postgres" "$MNT/buckets/d/postgres"
+	wrote bucket 10 "$spilled_by_postgres"
+	spilled bucket 20 "$before"
 	eq "$(tail -n 1 "$WORK/answer.txt")" "$(cat "$WORK/want")"
+	eq "$(tail -n 1 "$WORK/durable/answer.txt")" "$(cat "$WORK/want")"
 }
 
 stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w stop >/dev/null; }
@@ -141,6 +182,12 @@ stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w sto
 	run_recipe joblib
 	eq "$(cat "$WORK/answer.txt")" 7999998000000
 	spilled bucket 30 "$before"
+	before=$(bytes bucket)
+	run_durable joblib buckets
+	wrote bucket 30 "$before"
+	run_plain joblib
+	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
 }
 
 @test "NumPy memmap" {
@@ -150,6 +197,12 @@ stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w sto
 	run_recipe "NumPy memmap"
 	eq "$(cat "$WORK/answer.txt")" "0 3999999 7999998000000"
 	spilled column 30 "$before"
+	before=$(bytes column)
+	run_durable "NumPy memmap" columns
+	wrote column 30 "$before"
+	run_plain "NumPy memmap"
+	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
+	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
 }
 
 @test "Java: temporary files with maps" {
@@ -161,7 +214,7 @@ stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w sto
 	run_plain Java
 	before=$(bytes column)
 	run_durable Java columns
-	[ "$(bytes column)" -ge $((before + 30 * 1048576)) ]
+	wrote column 30 "$before"
 	[ "$(cat "$WORK/answer.txt")" -gt 0 ]
 	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
 	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
@@ -185,7 +238,7 @@ stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w sto
 	run_plain "samtools sort"
 	before=$(bytes bucket)
 	run_durable "samtools sort" buckets
-	[ "$(bytes bucket)" -ge $((before + 4 * 1048576)) ]
+	wrote bucket 4 "$before"
 	eq "$(samtools view "$WORK/sorted.bam" | wc -l)" 120000
 	cmp "$WORK/sorted.bam" "$WORK/plain/sorted.bam"
 	cmp "$WORK/sorted.bam" "$WORK/durable/sorted.bam"
@@ -200,7 +253,7 @@ stop_postgres() { as_postgres "$1/pg_ctl" -D "$WORK/pg/data" -m immediate -w sto
 	run_plain ImageMagick
 	before=$(bytes bucket)
 	run_durable ImageMagick buckets
-	[ "$(bytes bucket)" -ge $((before + 20 * 1048576)) ]
+	wrote bucket 20 "$before"
 	eq "$(wc -c <"$WORK/answer.txt")" 65
 	cmp "$WORK/answer.txt" "$WORK/plain/answer.txt"
 	cmp "$WORK/answer.txt" "$WORK/durable/answer.txt"
