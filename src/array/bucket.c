@@ -223,6 +223,7 @@ static void save_less(struct bucket *b, uint64_t bytes)
 	atomic_store(&b->saved_bytes, saved - (bytes < saved ? bytes : saved));
 }
 
+/* The later of two that look at once knows better. */
 static bool bucket_recount(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
@@ -230,11 +231,15 @@ static bool bucket_recount(struct array *a)
 
 	if (packings == atomic_load(&b->packings))
 		return false;
-	atomic_store(&b->packings, packings);
 	for (size_t i = 0; i < b->map.n; i++)
 		saved += saved_of(b, &b->map.v[i], false);
-	atomic_store(&b->saved_bytes, saved);
-	set_stored(b);
+	lock_acquire(&a->home->lock);
+	if (packings > atomic_load(&b->packings)) {
+		atomic_store(&b->packings, packings);
+		atomic_store(&b->saved_bytes, saved);
+		set_stored(b);
+	}
+	lock_release(&a->home->lock);
 	return atomic_load(&a->stored_bytes) != was;
 }
 
