@@ -51,13 +51,8 @@ static void open_array(struct inode *i)
 	struct array *a;
 
 	rwlock_exclusive(&i->rw);
-	if (!inode_need_array(i, &a)) {
-		if (atomic_load(&a->stored_bytes) != i->facts.stored_bytes) {
-			live_mark_dirty(i);
-			quota_settle(i);
-		}
+	if (!inode_need_array(i, &a))
 		inode_idle_array(i);
-	}
 	rwlock_release(&i->rw);
 }
 

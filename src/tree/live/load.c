@@ -141,6 +141,7 @@ int live_load(struct inode *i, struct array **out)
 {
 	struct meta *m = i->tree->store->meta;
 	struct array_params params;
+	struct array *a;
 	struct facts row;
 	int err;
 
@@ -152,8 +153,15 @@ int live_load(struct inode *i, struct array **out)
 		return err;
 	cold_know(i, params.cold);
 	params.fresh = live_of(i)->fresh;
-	err = arrays_open(i->tree->arrays, &row, &params, out);
-	if (!err)
-		live_of(i)->fresh = false;
-	return err;
+	err = arrays_open(i->tree->arrays, &row, &params, &a);
+	if (err)
+		return err;
+	live_of(i)->fresh = false;
+	/* A column may have kept what was written to it after the last commit before a kill: the row follows. */
+	if (row.nlink && atomic_load(&a->stored_bytes) != row.stored_bytes) {
+		live_mark_dirty(i);
+		quota_settle_opened(i, a);
+	}
+	*out = a;
+	return 0;
 }

@@ -282,13 +282,10 @@ int quota_take(struct inode *i, uint64_t held_bytes, uint64_t size_bytes)
 	return err;
 }
 
-void quota_settle(struct inode *i)
+void quota_settle_opened(struct inode *i, struct array *a)
 {
-	struct array *a = i->array;
 	struct quota_amount now;
 
-	if (!a)
-		return;
 	now = (struct quota_amount){ array_held(a), a->size_bytes };
 	if (PLANTED(PLANT_QUOTA_KEPT) && now.held_bytes < live_of(i)->counted.held_bytes)
 		now.held_bytes = live_of(i)->counted.held_bytes;
@@ -297,6 +294,12 @@ void quota_settle(struct inode *i)
 	lock_release(&i->tree->quotas->lock);
 	if (i->facts.kind == ARRAY_LAYERED && array_is_unsettled(a))
 		atomic_store_explicit(&i->tree->quota_shrinks, true, memory_order_relaxed);
+}
+
+void quota_settle(struct inode *i)
+{
+	if (i->array)
+		quota_settle_opened(i, i->array);
 }
 
 bool quota_may_shrink(struct tree *t)

@@ -40,6 +40,8 @@ bool quota_bounds(struct tree *t);
 int quota_take(struct inode *i, uint64_t held_bytes, uint64_t size_bytes);
 /* The inode counts for what its array holds now. Its data is locked. */
 void quota_settle(struct inode *i);
+/* The same of an array that was just opened, and is about to be the inode's. */
+void quota_settle_opened(struct inode *i, struct array *a);
 /* Is something counted as more than it will be after a commit? */
 bool quota_may_shrink(struct tree *t);
 
