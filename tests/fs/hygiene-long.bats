@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # With 4 GiB: what goes through the mount is in the page cache once, and puts out nothing of others that the daemon shares a memory bound with.
+# alone: tests that empty the page cache of the machine take the bystander with it
 
 load ../lib/common
 load hygiene

@@ -9,6 +9,11 @@ setup() {
 	setup_work
 }
 
+teardown() {
+	teardown_work
+	remove_group
+}
+
 # cached_mib PATH...: of files there that are large, in the page cache.
 cached_mib() {
 	find "$@" -type f -size +1M -exec fincore -b -n -o PAGES {} + | awk '{ n += $1 } END { print int(n / 256) }'
