@@ -117,8 +117,9 @@ static int sample_pack(const struct filter *f, const struct sample *s, size_t *l
 	return 0;
 }
 
-/* The bytes that the sample takes. -ERANGE: the filter does not fit it. */
-static int sample_try(ZSTD_CCtx *c, int level, const struct filter *f, const struct sample *s, size_t *len_out)
+/* The bytes that the sample takes; those of a low level where these are half as much again as would be of use, below `limit`. -ERANGE: the
+ * filter does not fit it. */
+static int sample_try(ZSTD_CCtx *c, int level, const struct filter *f, const struct sample *s, size_t limit, size_t *len_out)
 {
 	const uint8_t *in = s->raw;
 	size_t used;
@@ -136,6 +137,11 @@ static int sample_try(ZSTD_CCtx *c, int level, const struct filter *f, const str
 			return err;
 		in = s->filtered;
 	}
+	if (level > CHOICE_QUICK_LEVEL && limit < s->len) {
+		err = frame_compress(c, CHOICE_QUICK_LEVEL, in, s->len, s->frame, s->frame_cap, len_out);
+		if (err || *len_out >= limit + limit / 2)
+			return err;
+	}
 	return frame_compress(c, level, in, s->len, s->frame, s->frame_cap, len_out);
 }
 
@@ -148,27 +154,37 @@ static size_t worth(size_t best, unsigned steps, unsigned other, int level)
 	return other == FILTER_NONE ? best : best - best / (level <= LEVEL_DEFAULT ? 4 : 32);
 }
 
+/* Byte planes of floats, which those of the integers that they stand for are smaller than. */
+static bool is_of_bits(unsigned steps)
+{
+	return steps & FILTER_SHUFFLE && !(steps & FILTER_SCALE);
+}
+
 /* *best: the bytes that the sample takes with *out, 0: none yet. */
 static int sample_choose(ZSTD_CCtx *c, const struct codec_params *p, const struct sample *s, size_t *best, struct filter *out)
 {
 	struct filter f = { .elem_bytes = (uint8_t)p->elem_bytes };
 	bool scales = is_float(p->type) && filter_fits(FILTER_SCALE, p->elem_bytes) &&
 		      filter_find_exponent(s->raw, s->len, p->elem_bytes, &f.exponent);
+	bool scaled = false;
 	size_t n, len;
 	const uint8_t *v = candidates(p->type, p->elem_bytes, &n);
 
 	for (size_t i = 0; i < n; i++) {
+		size_t limit;
 		int err;
 
 		f.steps = v[i];
-		if ((f.steps & FILTER_SCALE && !scales) || !filter_fits(f.steps, p->elem_bytes))
+		if ((f.steps & FILTER_SCALE && !scales) || !filter_fits(f.steps, p->elem_bytes) || (scaled && is_of_bits(f.steps)))
 			continue;
-		err = sample_try(c, p->level, &f, s, &len);
+		limit = *best ? worth(*best, out->steps, f.steps, p->level) : SIZE_MAX;
+		err = sample_try(c, p->level, &f, s, limit, &len);
 		if (err == -ERANGE)
 			continue;
 		if (err)
 			return err;
-		if (!*best || len < worth(*best, out->steps, f.steps, p->level)) {
+		scaled = scaled || f.steps & FILTER_SCALE;
+		if (len < limit) {
 			*best = len;
 			*out = f;
 		}
@@ -254,7 +270,7 @@ static int choose_chain(ZSTD_CCtx *c, const struct codec_params *p, const struct
 	*out = (struct filter){ .steps = FILTER_NONE };
 	if (!column->rest)
 		return sample_choose(c, &as, &part, len_out, out);
-	return sample_try(c, as.level, out, &part, len_out);
+	return sample_try(c, as.level, out, &part, SIZE_MAX, len_out);
 }
 
 /* *sum_out: the bytes of the sample's columns, each with the chain that suits it. */

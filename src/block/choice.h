@@ -9,6 +9,9 @@
 #include "block/codec.h"
 #include "block/frame.h"
 
+/* A level that shows at a third of the time of the default one whether something has a chance to be shorter than another. */
+#define CHOICE_QUICK_LEVEL 1
+
 /* Is there anything to choose from for n bytes? */
 bool choice_exists(const struct codec_params *p, size_t n);
 /* May a block have the filter FILTER_RECORD? */

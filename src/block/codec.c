@@ -34,8 +34,6 @@
 #define RAW_EVERY 16
 /* In a column with FILTER_SHUFFLE: the planes of up to 16 bytes, what is behind them, and zeros. */
 #define COLUMN_PARTS_MAX 18
-/* Shows at a third of the time of the default level whether a block has a chance to be shorter than another. */
-#define QUICK_LEVEL 1
 #define SCALE_HEAD_BYTES 8 /* docs/FORMAT.md; the second is the bytes of an integer */
 /* Byte frequencies are counted in this many pieces of this size, spread evenly. */
 #define NOISE_PIECES 16
@@ -317,9 +315,9 @@ static int encode_columns(ZSTD_CCtx *c, int level, const struct record *r, const
 static int compare_with_rows(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, uint8_t *other, void *frame, size_t cap,
 			     struct codec_hint *hint, struct filter *f, size_t *len_out)
 {
-	bool quick = p->level > QUICK_LEVEL;
+	bool quick = p->level > CHOICE_QUICK_LEVEL;
 	size_t len;
-	int err = encode_block(c, quick ? QUICK_LEVEL : p->level, raw, n, n, other, cap, hint, &len);
+	int err = encode_block(c, quick ? CHOICE_QUICK_LEVEL : p->level, raw, n, n, other, cap, hint, &len);
 
 	if (!err && quick && len < *len_out + *len_out / 2)
 		err = encode_block(c, p->level, raw, n, n, other, cap, hint, &len);
@@ -332,19 +330,41 @@ static int compare_with_rows(ZSTD_CCtx *c, const struct codec_params *p, const v
 	return 0;
 }
 
+/* Byte planes have few repeats to find, and then a low level makes them no longer, in half the time: the block that is tried shows it, and the
+ * array remembers. `other` has room for a frame. */
+static int compare_levels(ZSTD_CCtx *c, int level, const struct record *r, const uint8_t *filtered, const size_t *used, size_t n, uint8_t *other,
+			  void *frame, size_t cap, struct codec_hint *hint, size_t *len_out)
+{
+	size_t len;
+	int err;
+
+	hint->quick = false;
+	if (level <= CHOICE_QUICK_LEVEL)
+		return 0;
+	err = encode_columns(c, CHOICE_QUICK_LEVEL, r, filtered, used, n, other, cap, &len);
+	if (err || len > *len_out)
+		return err == -ENOSPC ? 0 : err;
+	memcpy(frame, other, len);
+	*len_out = len;
+	hint->quick = true;
+	return 0;
+}
+
 static int encode_records(ZSTD_CCtx *c, const struct codec_params *p, const void *raw, size_t n, struct filter *f, bool tried, void *frame,
 			  size_t cap, struct codec_hint *hint, size_t *len_out)
 {
 	size_t used[RECORD_COLUMNS_MAX];
 	struct record_room room;
 	bool all_fit;
-	int err;
+	int err, level = hint->quick && !tried && p->level > CHOICE_QUICK_LEVEL ? CHOICE_QUICK_LEVEL : p->level;
 
 	if (!record_room_get(&room, n))
 		return -ENOMEM;
 	err = record_apply(&f->record, raw, n, room.buf + 2 * room.block, room.buf + room.block, room.buf, used, &all_fit);
 	if (!err)
-		err = encode_columns(c, p->level, &f->record, room.buf, used, n, frame, frame_bound(n), len_out);
+		err = encode_columns(c, level, &f->record, room.buf, used, n, frame, frame_bound(n), len_out);
+	if (!err && tried)
+		err = compare_levels(c, level, &f->record, room.buf, used, n, room.buf + 2 * room.block, frame, frame_bound(n), hint, len_out);
 	f->elem_bytes = f->record.ncodes;
 	if (err == -ERANGE || err == -ENOSPC || (!err && *len_out > n)) {
 		*f = (struct filter){ .steps = FILTER_NONE, .elem_bytes = (uint8_t)p->elem_bytes };

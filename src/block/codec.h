@@ -46,6 +46,7 @@ static inline bool codec_compresses(int level)
 struct codec_hint {
 	int bits;
 	uint8_t codes[RECORD_CODES_MAX]; /* the fields' chains */
+	bool quick;                      /* their columns are as short at a low level */
 };
 #define CODEC_HINT_NONE ((struct codec_hint){ .bits = -1 })
 

@@ -330,6 +330,34 @@ static void fill_counters(uint8_t *p, size_t n, const struct record *r)
 	}
 }
 
+/* Columns are compressed at a low level only where a block has shown that they are as short there. */
+UNIT_TEST(codec_columns_stay_as_short_as_in_the_block_that_was_tried)
+{
+	struct codec_params p = { .level = 3, .policy = CODEC_POLICY_RECORD, .elem_bytes = 1, .record = of_dtype("a:f64,b:i64,c:i32,d:u8") };
+	size_t n = 4 * BLOCK, first, again, cap = codec_bound(n);
+	uint8_t *raw = unit_allot(n), *frame = unit_allot(cap);
+	unsigned quick = 0, slow = 0;
+	struct filter f;
+
+	for (int kind = 1; kind < 8; kind++) {
+		struct codec_hint hint = CODEC_HINT_NONE;
+
+		if (kind < 7)
+			fill_kind(kind, raw, n, p.record.bytes);
+		else
+			fill_counters(raw, n, &p.record);
+		CHECK_OK(codec_encode(&p, raw, n, frame, cap, &hint, &first, &f));
+		CHECK_OK(codec_encode(&p, raw, n, frame, cap, &hint, &again, &f));
+		CHECK(again <= first);
+		CHECK_EQ(f.steps, FILTER_RECORD);
+		quick += hint.quick;
+		slow += !hint.quick;
+	}
+	CHECK(quick && slow);
+	free(raw);
+	free(frame);
+}
+
 /* As many fields as a record may have, and more of different kinds than a list has room for. */
 UNIT_TEST(codec_takes_wide_records)
 {
