@@ -13,6 +13,7 @@
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#include <zstd_errors.h>
 
 #include "util/plant.h"
 
@@ -178,6 +179,11 @@ size_t frame_put_raw(const void *raw, size_t used, size_t n, void *frame)
 	return frame_put_runs(raw, &(struct frame_run){ n, used }, 1, n, frame);
 }
 
+int frame_compress_error(size_t code)
+{
+	return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
+}
+
 static void begin_compress(ZSTD_CCtx *c, int level)
 {
 	ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
@@ -193,7 +199,7 @@ int frame_compress(ZSTD_CCtx *c, int level, const void *raw, size_t n, void *fra
 	begin_compress(c, level);
 	len = ZSTD_compress2(c, frame, cap, raw, n);
 	if (ZSTD_isError(len))
-		return -EIO;
+		return frame_compress_error(len);
 	*len_out = len;
 	return 0;
 }
@@ -207,7 +213,7 @@ static int compress_part(ZSTD_CCtx *c, const void *raw, size_t n, bool last, ZST
 	do {
 		left = ZSTD_compressStream2(c, to, &from, last ? ZSTD_e_end : ZSTD_e_flush);
 		if (ZSTD_isError(left))
-			return -EIO;
+			return frame_compress_error(left);
 	} while (left && to->pos < to->size);
 	return left ? -ENOSPC : 0;
 }

@@ -31,7 +31,9 @@ size_t frame_put_raw(const void *raw, size_t used, size_t n, void *frame);
 size_t frame_put_runs(const void *raw, const struct frame_run *v, size_t nruns, size_t n, void *frame);
 /* Length of what frame_put_raw makes. */
 size_t frame_raw_len(size_t used, size_t n);
-/* Compresses at a level of zstd that is not 0. -EIO (library failure). */
+/* The error for what zstd returned when it could not compress: -ENOMEM, which passes, or -EIO (library failure). */
+int frame_compress_error(size_t code);
+/* Compresses at a level of zstd that is not 0. -ENOMEM, -EIO (library failure). */
 int frame_compress(ZSTD_CCtx *c, int level, const void *raw, size_t n, void *frame, size_t cap, size_t *len_out);
 /* The same, where each of the parts, which follow one another, is of its own kind: none shares a table of codes with another, unless it is
  * short. -ENOSPC: cap is too small; codec_bound() need not do. */

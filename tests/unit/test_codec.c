@@ -1,7 +1,10 @@
 /*
  * block/codec and block/shuffle.
  */
+#define ZSTD_STATIC_LINKING_ONLY /* a context's own allocator */
+
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -11,6 +14,7 @@
 
 #include "block/codec.h"
 #include "block/filter/shuffle.h"
+#include "block/frame.h"
 #include "unit.h"
 
 static uint64_t rand_state = 1;
@@ -381,4 +385,36 @@ UNIT_TEST(codec_contexts_are_per_thread) /* (4) */
 	for (int i = 0; i < 8; i++)
 		CHECK_OK(pthread_join(t[i], NULL));
 	thread_round_trips((void *)9);
+}
+
+/* A context's memory, of which so many pieces are left. */
+static void *take_piece(void *left, size_t n)
+{
+	return *(unsigned *)left ? --*(unsigned *)left, malloc(n) : NULL;
+}
+
+static void free_piece(void *left, void *p)
+{
+	(void)left;
+	free(p);
+}
+
+UNIT_TEST(frame_without_memory_for_zstd)
+{
+	size_t parts[2] = { 50000, 50000 }, n = 100000, cap = frame_bound(n), len;
+	uint8_t *raw = unit_allot(n), *frame = unit_allot(cap);
+	unsigned left = 1;
+	ZSTD_CCtx *c;
+
+	fill(raw, n);
+	c = ZSTD_createCCtx_advanced((ZSTD_customMem){ take_piece, free_piece, &left });
+	CHECK(c);
+	CHECK_EQ(frame_compress(c, 3, raw, n, frame, cap, &len), -ENOMEM);
+	CHECK_EQ(frame_compress_parts(c, 3, raw, parts, 2, n, frame, cap, &len), -ENOMEM);
+	left = UINT_MAX;
+	CHECK_OK(frame_compress(c, 3, raw, n, frame, cap, &len));
+	CHECK_OK(frame_compress_parts(c, 3, raw, parts, 2, n, frame, cap, &len));
+	ZSTD_freeCCtx(c);
+	free(raw);
+	free(frame);
 }

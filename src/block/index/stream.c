@@ -13,6 +13,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "block/frame.h"
 #include "block/index/inside.h"
 
 #define BODY_LEVEL 3
@@ -250,7 +251,7 @@ static int writer_flush(struct index_writer *w)
 		return err;
 	len = ZSTD_compressCCtx(w->cctx, w->frame, w->frame_cap, w->page, w->page_len, BODY_LEVEL);
 	if (ZSTD_isError(len))
-		return ZSTD_getErrorCode(len) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
+		return frame_compress_error(len);
 	w->page_len = 0;
 	w->page_max = BODY_PAGE_BYTES;
 	return w->sink.write(w->sink.ctx, w->frame, len);
