@@ -12,6 +12,8 @@
 #include "util/buf.h"
 
 #include <malloc.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +32,28 @@
 
 #define BUF_ALIGN 4096u
 
+static bool (*_Atomic refusal)(size_t size_bytes);
+
+void buf_set_refusal(bool (*fn)(size_t size_bytes))
+{
+	atomic_store(&refusal, fn);
+}
+
+static bool refused(size_t size_bytes)
+{
+	bool (*fn)(size_t size_bytes) = atomic_load_explicit(&refusal, memory_order_acquire);
+
+	return fn && fn(size_bytes);
+}
+
 #ifdef BUF_EXACT
 
 void *buf_alloc(size_t size_bytes)
 {
 	void *p;
 
+	if (refused(size_bytes))
+		return NULL;
 	return posix_memalign(&p, BUF_ALIGN, size_bytes ? size_bytes : 1) ? NULL : p;
 }
 
@@ -155,6 +173,8 @@ void *buf_alloc(size_t size_bytes)
 	unsigned class = buf_class_of(size_bytes);
 	void *p;
 
+	if (refused(size_bytes))
+		return NULL;
 	if (class == BUF_NCLASSES) {
 		if (size_bytes > PTRDIFF_MAX)
 			return NULL;

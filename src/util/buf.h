@@ -16,6 +16,9 @@ size_t buf_bytes(size_t size_bytes);
 /* Gives the idle buffers, and what the heap has free, back to the system. */
 void buf_trim(void);
 
+/* For tests: buf_alloc returns NULL where fn, which may block, is true; NULL: nowhere. fn runs on any thread. */
+void buf_set_refusal(_Bool (*fn)(size_t size_bytes));
+
 /* True when all n bytes are zero. */
 _Bool buf_is_zero(const void *p, size_t n);
 

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,7 @@
 #include "block/cache.h"
 #include "block/summary.h"
 #include "unit.h"
+#include "util/buf.h"
 #include "util/stats.h"
 #include "world.h"
 
@@ -344,6 +347,47 @@ UNIT_TEST(dirty_failed_packs_are_dirty_again)
 		CHECK(holds(a[i], 600, i));
 	for (size_t i = 0; i < MANY; i++)
 		array_close(a[i]);
+	world_close(&w);
+}
+
+/* A block, and the part of one: the first is flushed at once, the other with its array. */
+#define SCARCE_BYTES (1u << 20)
+#define PART_BYTES 100000u
+
+static atomic_bool part_is_flushed;
+
+/* There is no memory for the first one's frame; that shows when the other one's flush has begun. */
+static bool refuses_scarce(size_t bytes)
+{
+	if (bytes == codec_bound(PART_BYTES))
+		atomic_store(&part_is_flushed, true);
+	while (bytes == codec_bound(SCARCE_BYTES) && !atomic_load(&part_is_flushed))
+		sched_yield();
+	return bytes == codec_bound(SCARCE_BYTES);
+}
+
+UNIT_TEST(dirty_flushes_fail_by_their_own_blocks)
+{
+	struct array_params large = plain;
+	struct array *scarce, *part;
+	struct world w;
+
+	open_dirty(&w, 8 << 20);
+	large.block_bytes = SCARCE_BYTES;
+	scarce = make(&w, &large);
+	part = make(&w, &plain);
+	buf_set_refusal(refuses_scarce);
+	write_seed(scarce, SCARCE_BYTES, 2);
+	write_seed(part, PART_BYTES, 1);
+	CHECK_OK(array_flush(part));
+	CHECK_EQ(array_flush(scarce), -ENOMEM);
+	CHECK_EQ(arrays_flush(w.home), -ENOMEM);
+	CHECK(!is_dirty(part, 0) && is_dirty(scarce, 0));
+	buf_set_refusal(NULL);
+	CHECK_OK(arrays_flush(w.home));
+	CHECK(holds(part, PART_BYTES, 1) && holds(scarce, SCARCE_BYTES, 2));
+	array_close(scarce);
+	array_close(part);
 	world_close(&w);
 }
 

@@ -232,6 +232,8 @@ static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 		d->ended++;
 		layered_of(b->array)->nflushing--;
 		if (err) {
+			layered_of(b->array)->flush_failures++;
+			layered_of(b->array)->flush_error = err;
 			if (PLANTED(PLANT_LOST_BLOCK))
 				memset(b->data, 0, b->len_bytes);
 			queue_locked(b, after);
@@ -545,15 +547,15 @@ static bool submit_some_locked(struct dirty *d, struct array *a)
 
 int dirty_flush_array(struct dirty *d, struct array *a)
 {
-	const size_t *flushing = &layered_of(a)->nflushing;
+	struct layered *l = layered_of(a);
 	uint64_t failures;
 	int err;
 
 	lock_acquire(&d->lock);
-	failures = d->failures;
-	while (d->failures == failures && (submit_some_locked(d, a) || *flushing))
+	failures = l->flush_failures;
+	while (l->flush_failures == failures && (submit_some_locked(d, a) || l->nflushing))
 		lock_wait(&d->lock, &d->changed);
-	err = d->failures == failures ? 0 : d->error;
+	err = l->flush_failures == failures ? 0 : l->flush_error;
 	lock_release(&d->lock);
 	return err;
 }

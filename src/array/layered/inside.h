@@ -38,8 +38,10 @@ struct layered {
 	bool recorded;     /* some layer has a record of it */
 	bool facts_staged; /* the last stage had the facts of now */
 	struct codec_hint hint;
-	/* Dirty blocks, counted under RANK_BUDGET by dirty.c. */
+	/* Dirty blocks, and flushes of them that have failed, with the last one's error: under RANK_BUDGET by dirty.c. */
 	size_t ndirty, nflushing;
+	uint64_t flush_failures;
+	int flush_error;
 	struct held *held; /* the layers that it points into; NULL: the set has them, since the array is one of the present */
 	bool past;         /* it is of a state: meta.db does not know it */
 	struct stream reader;
