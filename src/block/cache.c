@@ -16,6 +16,7 @@
 
 #include "util/account.h"
 #include "util/buf.h"
+#include "util/err.h"
 #include "util/lock.h"
 #include "util/plant.h"
 #include "util/stats.h"
@@ -260,6 +261,8 @@ static int wait_locked(struct cache *c, struct cache_entry *e)
 		lock_wait(&c->lock, &c->loaded);
 	e->waiters--;
 	err = e->err;
+	if (err)
+		err_forget(); /* another thread has met it: what this one has reported is not why */
 	if (err && !--e->pins)
 		free(e);
 	return err;

@@ -32,6 +32,7 @@
 #include "store/layers.h"
 #include "store/store.h"
 #include "util/buf.h"
+#include "util/err.h"
 #include "util/lock.h"
 #include "util/plant.h"
 #include "util/stats.h"
@@ -244,6 +245,13 @@ static void end_job_locked(struct dirty *d, struct dirty_block *job, int err)
 	}
 }
 
+/* Another thread has met it: what this one has reported is not why. */
+static int of_a_job(int err)
+{
+	err_forget();
+	return err;
+}
+
 static void run_job(struct work *w);
 
 /* Takes a block out of the queue for a job. */
@@ -372,7 +380,7 @@ static int make_room(struct dirty *d, size_t bytes)
 
 	while (d->bytes + d->inline_bytes + bytes > d->budget && (d->queue.next != &d->queue || d->nflushing)) {
 		if (d->failures != failures)
-			return d->error;
+			return of_a_job(d->error);
 		if (!d->wanted)
 			d->wanted = 1;
 		pump_locked(d);
@@ -555,7 +563,7 @@ int dirty_flush_array(struct dirty *d, struct array *a)
 	failures = l->flush_failures;
 	while (l->flush_failures == failures && (submit_some_locked(d, a) || l->nflushing))
 		lock_wait(&d->lock, &d->changed);
-	err = l->flush_failures == failures ? 0 : l->flush_error;
+	err = l->flush_failures == failures ? 0 : of_a_job(l->flush_error);
 	lock_release(&d->lock);
 	return err;
 }
@@ -574,7 +582,7 @@ int dirty_flush_all(struct dirty *d)
 		pump_locked(d);
 		lock_wait(&d->lock, &d->changed);
 	}
-	err = d->failures == failures ? 0 : d->error;
+	err = d->failures == failures ? 0 : of_a_job(d->error);
 	lock_release(&d->lock);
 	return err;
 }
