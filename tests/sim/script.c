@@ -248,7 +248,8 @@ void script_draw(struct script *s, uint64_t seed)
 
 	if (m.few && m.class == CLASSES)
 		m.class = (unsigned)(sim_random(&r) % DURABLE_CLASSES);
-	m.element = (unsigned)(sim_random(&r) % SLOTS);
+	if (m.more[OP_WALK])
+		m.element = (unsigned)(sim_random(&r) % SLOTS);
 	m.scratch |= sim_random(&r) % 8 == 0 && m.plain;
 	memset(there, 0, sizeof(there));
 	memset(dir_there, 0, sizeof(dir_there));
