@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/cache.h"
 #include "block/pool.h"
 #include "store/layers/compact.h"
 #include "store/layers.h"
@@ -290,6 +291,13 @@ static int commit_run(struct commit *c, enum layers_stage how)
 	return err;
 }
 
+/* Nobody reads any more: what they hold may be what is lacking. */
+static void give_up_caches(struct commit *c)
+{
+	cache_shrink(c->store->cache, 0);
+	buf_trim();
+}
+
 /* The last one: until nothing is left to commit, because what has no name is deleted when its commit lets go of it. */
 static int commit_last(struct commit *c, enum layers_stage how)
 {
@@ -300,8 +308,10 @@ static int commit_last(struct commit *c, enum layers_stage how)
 		before = c->number;
 		err = commit_run(c, how);
 		/* An end without a seal is as good: the next mount goes on with the open layer. */
-		if (err_is_passing(err))
+		if (err_is_passing(err)) {
+			give_up_caches(c);
 			err = commit_run(c, LAYERS_STAGE);
+		}
 		how = LAYERS_STAGE;
 	} while (!err && c->number != before);
 	return err;

@@ -10,13 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "block/codec.h"
+#include "spillfs.h"
 #include "store/classes.h"
 #include "store/commit.h"
 #include "store/layers/compact.h"
 #include "store/mark.h"
 #include "store/rebuild.h"
 #include "unit.h"
+#include "util/buf.h"
 #include "util/clock.h"
 #include "util/stats.h"
 #include "world.h"
@@ -740,6 +744,98 @@ UNIT_TEST(a_rebuild_without_descriptors_gives_up_nothing)
 	}
 	CHECK(nfailed > 3);
 	CHECK_OK(err); /* there are not so many */
+}
+
+/* ---- a block that there is no memory for ---- */
+
+#define SCARCE_BYTES (1u << 20)
+
+static const unsigned char *scarce_bytes(void)
+{
+	static unsigned char p[SCARCE_BYTES];
+	uint64_t state = 1;
+
+	for (size_t k = 0; k < sizeof(p); k++)
+		p[k] = (unsigned char)(unit_rand(&state) & 15);
+	return p;
+}
+
+/* layers/scarce, in one block that has not been encoded. */
+static void write_scarce(struct world *w)
+{
+	static const struct tree_caller me;
+	uint64_t ino;
+
+	CHECK_OK(world_make(w, META_INO_LAYERS, "scarce", S_IFREG | 0644, &ino));
+	CHECK_OK(tree_setxattr(w->tree, ino, SPILLFS_XATTR_BLOCK_SIZE, "1048576", 7, 0, &me));
+	CHECK_OK(world_write(w, META_INO_LAYERS, "scarce", scarce_bytes(), SCARCE_BYTES));
+}
+
+static bool refuses_frame(size_t bytes)
+{
+	return bytes == codec_bound(SCARCE_BYTES);
+}
+
+static bool refuses_frame_beside_caches(size_t bytes)
+{
+	return refuses_frame(bytes) && stats_read(STAT_CACHE_BYTES);
+}
+
+/* The store's last commit, of which the block of layers/scarce is a part; what the log says meanwhile. */
+static int close_refused(struct io_dir *disk, bool (*refuses)(size_t bytes), char *said, size_t cap)
+{
+	static const struct clock_ops clock = { .now_ns = true_time, .monotonic_ns = true_time, .sleep_ns = not_sleep, .wait = true_wait };
+	FILE *log = tmpfile();
+	int fd = dup(2), err;
+	struct world w;
+
+	clock_replace(&clock);
+	world_open(&w, disk, &world_config);
+	CHECK_OK(write_again(&w, 1));
+	CHECK_OK(tree_sync(w.tree));
+	CHECK(is_again_of(&w, 1) && stats_read(STAT_CACHE_BYTES));
+	buf_set_refusal(refuses);
+	write_scarce(&w);
+	CHECK_OK(world_write(&w, META_INO_LAYERS, "new", bytes_of(2, 0, 1), sizes[1]));
+	CHECK_OK(tree_rename(w.tree, META_INO_LAYERS, "new", META_INO_LAYERS, "again", 0, NULL));
+	CHECK(log && fd >= 0 && dup2(fileno(log), 2) == 2);
+	err = world_close(&w);
+	CHECK(dup2(fd, 2) == 2 && !close(fd));
+	buf_set_refusal(NULL);
+	clock_replace(NULL);
+	rewind(log);
+	said[fread(said, 1, cap - 1, log)] = '\0';
+	fclose(log);
+	return err;
+}
+
+UNIT_TEST(the_end_gives_up_caches_for_a_block)
+{
+	struct io_dir *disk = world_disk();
+	char said[1u << 16];
+	struct world w;
+
+	CHECK_OK(close_refused(disk, refuses_frame_beside_caches, said, sizeof(said)));
+	CHECK(!strstr(said, "is not stored"));
+	world_open(&w, disk, &world_config);
+	CHECK(is_again_of(&w, 2) && world_holds(&w, "layers/scarce", scarce_bytes(), SCARCE_BYTES));
+	CHECK_OK(world_close(&w));
+}
+
+/* No name is durable before its data: all that is new is held back, and the log says so. */
+UNIT_TEST(the_end_names_what_is_not_stored)
+{
+	struct io_dir *disk = world_disk();
+	char said[1u << 16];
+	struct tree_attr a;
+	struct world w;
+
+	CHECK_EQ(close_refused(disk, refuses_frame, said, sizeof(said)), -ENOMEM);
+	CHECK(strstr(said, "layers/scarce (inode") && strstr(said, "layers/again (inode"));
+	world_open(&w, disk, &world_config);
+	CHECK(is_again_of(&w, 1));
+	CHECK_EQ(world_walk(&w, "layers/scarce", &a), -ENOENT);
+	CHECK_OK(world_close(&w));
 }
 
 /* ---- a full disk ---- */

@@ -18,6 +18,8 @@
 /* So much may be freed before a commit gives it back; a file counts for so much at least. */
 #define FREED_BYTES_MAX (64u << 20)
 #define FREED_FILE_BYTES 4096u
+/* Lines of the log for files that are left behind; the others are counted. */
+#define TOLD_MAX 16u
 
 static int delete_locked(struct inode *i, struct array *a)
 {
@@ -213,15 +215,44 @@ static void abandon(struct inode *i)
 	inode_free(i);
 }
 
+/* The next mount has the file as its last commit left it. */
+static void tell_lost(struct inode *i)
+{
+	const struct class *class = class_by_kind(i->facts.kind);
+	struct meta *m = i->tree->store->meta;
+	char path[4096] = "";
+	int err = -ENOENT;
+
+	if (class) {
+		meta_lock(m);
+		err = meta_path_locked(m, class->ino, i->facts.ino, path, sizeof(path));
+		meta_unlock(m);
+	}
+	log_error("%s%s%s (inode %llu): what has changed since its last commit is not stored", class ? class->name : "a file", err ? "" : "/",
+		  err ? "" : path, (unsigned long long)i->facts.ino);
+}
+
+/* Does the next mount have the file, in an older state, or its directory without it? */
+static bool is_lost(struct inode *i)
+{
+	return i->facts.nlink && S_ISREG(inode_mode(i)) && !i->tree->store->config.scratch;
+}
+
 void live_abandon_dirty(struct tree *t)
 {
+	size_t nlost = 0;
+
 	while (t->dirty_head) {
 		struct live_inode *live = t->dirty_head;
 
+		if (is_lost(&live->base) && ++nlost <= TOLD_MAX)
+			tell_lost(&live->base);
 		t->dirty_head = live->dirty_next;
 		store_disown(t->store, live->owed_bytes);
 		live->owed_bytes = 0;
 		abandon(&live->base);
 	}
 	t->dirty_tail = &t->dirty_head;
+	if (nlost > TOLD_MAX)
+		log_error("and %zu more files: what has changed since their last commit is not stored", nlost - TOLD_MAX);
 }

@@ -141,7 +141,7 @@ void live_shrink(struct tree *t);
 void live_forgetting(struct inode *i);
 /* Takes n references; with the last one goes the storage of what has no name. Blocks; no lock may be held. */
 void live_put(struct inode *i, uint64_t n);
-/* After the last commit: lets go of the inodes that are still dirty. */
+/* After the last commit: lets go of the inodes that are still dirty, and names the files among them in the log. */
 void live_abandon_dirty(struct tree *t);
 /* Deletes the inodes that a crash has left without a name. */
 int live_delete_orphans(struct tree *t);
