@@ -126,7 +126,9 @@ static int find_file(struct tree *t, const char *path, struct content **out)
 		return find_file(t, path, out);
 	}
 	c = malloc(sizeof(*c) + n + 1);
-	*c = (struct content){ .size_bytes = (uint32_t)n, .mode = st.st_mode & 07777, .note = note, .ino = st.st_ino, .blocks = (uint64_t)st.st_blocks };
+	*c = (struct content){ .size_bytes = (uint32_t)n, .mode = st.st_mode & 07777, .note = note, .ino = st.st_ino };
+	/* What a column has kept of what was written after the last commit counts once it was read. */
+	c->blocks = (uint64_t)behind.st_blocks;
 	memcpy(c->setting, setting, sizeof(setting));
 	memcpy(c->bytes, p, n);
 	free(p);

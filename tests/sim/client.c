@@ -14,7 +14,6 @@
 #include "tree/live/quota.h"
 
 #define DEPTH_MAX 8
-#define STEP_BYTES (128u << 10)
 #define NOTE "user.note"
 
 static const struct tree_caller me;
@@ -219,7 +218,7 @@ static int write_all(struct tree_file *f, void *ctx)
 	int err = 0;
 
 	for (size_t done = 0; done < b->n && !err; done += in)
-		err = tree_write(f, b->p + done, b->n - done < STEP_BYTES ? b->n - done : STEP_BYTES, b->off + done,
+		err = tree_write(f, b->p + done, b->n - done < CLIENT_STEP_BYTES ? b->n - done : CLIENT_STEP_BYTES, b->off + done,
 				 &(struct tree_write_how){ .direct = true, .who = &me }, &in);
 	return err;
 }
@@ -258,7 +257,7 @@ int client_upload(struct tree *t, const char *path, const void *p, size_t n)
 static int read_some(struct tree_file *f, struct bytes *b)
 {
 	struct tree_read r;
-	int err = tree_read_begin(f, b->n, STEP_BYTES, 0, &r);
+	int err = tree_read_begin(f, b->n, CLIENT_STEP_BYTES, 0, &r);
 	size_t n = 0;
 
 	if (err)

@@ -13,6 +13,8 @@
 #include "tree/tree.h"
 
 #define PATH_BYTES 96
+/* A write of more is several calls, as through a mount. */
+#define CLIENT_STEP_BYTES (128u << 10)
 
 int client_stat(struct tree *t, const char *path, struct stat *out);
 int client_make(struct tree *t, const char *path, mode_t mode);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
 #include "sched.h"
 #include "util/vec.h"
 
@@ -71,6 +72,7 @@ static struct content *copy(const struct content *c, uint32_t size_bytes)
 
 	*n = *c;
 	n->size_bytes = size_bytes;
+	n->steps_off = UINT32_MAX;
 	memcpy(n->bytes, c->bytes, c->size_bytes < size_bytes ? c->size_bytes : size_bytes);
 	return n;
 }
@@ -101,7 +103,7 @@ static int add_file(unsigned class, uint32_t size_bytes)
 	struct content *c = calloc(1, sizeof(*c) + size_bytes + 1);
 	struct file *f = &m.file[m.nfiles];
 
-	*c = (struct content){ .size_bytes = size_bytes, .mode = 0644 };
+	*c = (struct content){ .size_bytes = size_bytes, .mode = 0644, .steps_off = UINT32_MAX };
 	*f = (struct file){ .class = class, .nended = 1 };
 	add_version(f, c);
 	return (int)m.nfiles++;
@@ -112,6 +114,11 @@ bool content_same(const struct content *a, const struct content *b)
 	return a->size_bytes == b->size_bytes && !memcmp(a->bytes, b->bytes, a->size_bytes);
 }
 
+static bool is_between_calls(const struct content *v, uint32_t size_bytes)
+{
+	return v->steps_off < size_bytes && size_bytes < v->size_bytes && (size_bytes - v->steps_off) % CLIENT_STEP_BYTES == 0;
+}
+
 /* Each byte, and the size, is of one of the versions from..to. A write that has not ended may have got part of the way; a commit that it
  * waited for, because it found no space for the rest, has made that part durable. */
 static bool is_mixed(const struct file *f, const struct content *c, unsigned from, unsigned to)
@@ -119,7 +126,7 @@ static bool is_mixed(const struct file *f, const struct content *c, unsigned fro
 	bool size = false;
 
 	for (unsigned k = from; k <= to; k++) {
-		bool part = k >= f->nended ? k > 0 : m.is_short && k > from;
+		bool part = k >= f->nended ? k > 0 : k > from && (m.is_short || is_between_calls(f->v[k], c->size_bytes));
 
 		size |= f->v[k]->size_bytes == c->size_bytes ||
 			(part && c->size_bytes > f->v[k - 1]->size_bytes && c->size_bytes < f->v[k]->size_bytes);
@@ -220,6 +227,8 @@ static int start_write(struct file *f, uint32_t off, const struct op *o)
 		types_fill(o, n->bytes + off, o->len);
 	else
 		model_fill(o->tag, n->bytes + off, o->len);
+	if (o->len > CLIENT_STEP_BYTES)
+		n->steps_off = off;
 	add_version(f, n);
 	return 0;
 }

@@ -21,6 +21,8 @@ struct content {
 	unsigned mode;
 	uint32_t note; /* an extended attribute; 0: none */
 	uint8_t setting[SETTINGS]; /* types.h */
+	/* The write that made it was several calls of CLIENT_STEP_BYTES from here on, and a commit may come between them; UINT32_MAX: it was one. */
+	uint32_t steps_off;
 	/* Of what is found: names of one file have the same number. */
 	uint64_t ino, blocks;
 	unsigned char bytes[];
