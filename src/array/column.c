@@ -506,6 +506,9 @@ static int column_resize(struct array *a, uint64_t size)
 	if (size == 0 && c->file && !c->shared) {
 		err = start_over(c);
 	} else if (size <= a->size_bytes) {
+		/* A reservation behind the end goes, be it joined to the file's data or not. */
+		if (c->wanted_bytes > c->reserved_bytes)
+			c->reserved_bytes = c->wanted_bytes;
 		c->wanted_bytes = 0;
 		if (!c->file) {
 			a->size_bytes = size;
@@ -579,6 +582,9 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 		err = materialize(c, 0);
 	if (!err && end > a->size_bytes && atomic_load(&c->file_bytes) > a->size_bytes)
 		err = -EAGAIN;
+	/* Space that was reserved ahead does not count, and would from then on. */
+	if (!err && end > a->size_bytes)
+		err = give_back_reserve(c);
 	if (!err)
 		err = io_allocate(c->file, off, len);
 	if (!err && end > a->size_bytes && end > c->wanted_bytes)

@@ -240,19 +240,24 @@ static int connection_of(struct fuse_session *se, unsigned *out)
 	return err;
 }
 
-/* Somebody may have mounted something over it at once. Where the kernel does not tell which is ours, it is known if it is the only new one. */
+/* Somebody may have mounted something over it at once. Where the kernel does not tell which is ours, it is known if only one is new, which
+ * has several lines where the mount is seen through a shared one as well. */
 static int find_ours(const struct mount *m, struct fuse_session *se, unsigned before, struct mnt *out)
 {
 	unsigned connection;
+	int err;
 
 	if (!connection_of(se, &connection))
 		return mnt_find_dev(m->path, makedev(0, connection), out);
-	return mnt_count(m->path) == before + 1 ? mnt_find(m->path, out) : -ENOENT;
+	err = mnt_find(m->path, out);
+	if (err)
+		return err;
+	return mnt_count(m->path, 0) == before + mnt_count(m->path, out->dev) ? 0 : -ENOENT;
 }
 
 int mount_attach(struct mount *m, struct fuse_session *se, char *why, size_t why_len)
 {
-	unsigned before = mnt_count(m->path);
+	unsigned before = mnt_count(m->path, 0);
 	struct mnt found;
 
 	if (mount_quietly(se, m->path) < 0) {
@@ -327,7 +332,9 @@ int mount_detach(struct mount *m)
 	struct mnt top;
 	int err;
 
-	if (m->id < 0 || !mnt_attached(m->id))
+	if (m->id < 0)
+		return -ENOENT;
+	if (!mnt_attached(m->id))
 		return 0;
 	if (mnt_find(m->path, &top) < 0 || top.id != m->id) {
 		log_warn("%s: another file system is mounted over it", m->path);

@@ -43,7 +43,7 @@ int mount_read_ahead(const struct mount *m, size_t bytes);
 int mount_dirty_share(const struct mount *m, unsigned percent);
 
 /* Lazily detaches our own mount and nothing else: 0, also when it is gone already; -EBUSY when another
- * file system is mounted over it. Safe while serving. */
+ * file system is mounted over it; -ENOENT when it is not known which is ours. Safe while serving. */
 int mount_detach(struct mount *m);
 
 /* After the loop: cuts the session's connection and removes the mount if it is still there. */

@@ -289,6 +289,20 @@ static int move_to_disk_locked(struct piece_space *s, struct piece *p, bool pack
 
 /* ---- compressed forms ---- */
 
+/* Bytes that were cut or punched since, in the pages of the form: the others of mem are nobody's. */
+static void clear_zeros(const struct piece_place *place, unsigned char *mem)
+{
+	size_t next;
+
+	for (size_t off = place->zeros_from; off < place->zeros_to; off = next) {
+		size_t page = off / FRAME_PAGE;
+
+		next = (page + 1) * FRAME_PAGE < place->zeros_to ? (page + 1) * FRAME_PAGE : place->zeros_to;
+		if (place->packed >> page & 1)
+			memset(mem + off, 0, next - off);
+	}
+}
+
 /* To mem, where it lies in the piece. Pages that are data no longer come as well. */
 static int read_packed(struct piece_space *s, const struct piece *p, unsigned char *mem)
 {
@@ -298,8 +312,8 @@ static int read_packed(struct piece_space *s, const struct piece *p, unsigned ch
 
 	if (!err)
 		err = unpack(&s->packer, form, p->place.npacked, mem, p->place.packed);
-	if (!err && p->place.zeros_to)
-		memset(mem + p->place.zeros_from, 0, p->place.zeros_to - p->place.zeros_from);
+	if (!err)
+		clear_zeros(&p->place, mem);
 	buf_free(form, n);
 	return err == -ENODATA ? -EIO : err;
 }

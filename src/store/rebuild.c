@@ -185,7 +185,9 @@ static int save_layers(struct rebuild *r)
 		err = io_dir_sync(dir, ".");
 	if (!err && r->moved)
 		err = io_dir_sync(dir, "lost+found");
-	return err; /* write_head syncs layers/ */
+	if (!err && r->moved)
+		err = io_dir_sync(dir, "layers");
+	return err;
 }
 
 /* Inodes and names. */

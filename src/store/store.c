@@ -256,16 +256,43 @@ static int check_commits(struct store *s, const char *shown, struct store_refusa
 	return err;
 }
 
-/* Something may be there all the same: the making was cut short, or the mark was lost. */
-static int write_first_commit(struct meta *m)
+static int see_data(void *ctx, const char *name)
 {
+	bool *any = ctx;
+
+	*any |= strcmp(name, "refs") != 0;
+	return 0;
+}
+
+/* A making that was cut short has no files of arrays: they come after the mark. */
+static int check_bare(struct io_dir *dir, const char *shown, struct store_refusal *why)
+{
+	static const char *const dirs[] = { "layers", "pool", "columns" };
+	bool any = false;
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs) && !err; i++) {
+		err = io_list(dir, dirs[i], see_data, &any);
+		if (any)
+			return refuse(why, -EUCLEAN, "%s: SPILLFS and the rows of meta.db are lost, and %s/ has files; put both back from a copy, or "
+				      "spillctl check --repair and then spillctl rebuild --force %s make them from the layers", shown, dirs[i], shown);
+	}
+	return err;
+}
+
+/* Something may be there all the same: the making was cut short, or the mark was lost. */
+static int write_first_commit(struct store *s, const char *shown, struct store_refusal *why)
+{
+	struct meta *m = s->meta;
 	int64_t commit;
 	int err;
 
 	meta_lock(m);
 	err = meta_fact_get_locked(m, "commit", &commit);
-	if (err == -ENOENT)
-		err = meta_fact_set_locked(m, "commit", 0);
+	if (err == -ENOENT) {
+		err = check_bare(s->dir, shown, why);
+		err = err ? err : meta_fact_set_locked(m, "commit", 0);
+	}
 	if (!err)
 		err = meta_commit_locked(m);
 	meta_unlock(m);
@@ -295,7 +322,7 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 	if (!err)
 		err = meta_bound(s->meta, store_reserve_bytes(s) / 4, store_reserve_bytes(s) / 4);
 	if (!err && fresh)
-		err = write_first_commit(s->meta);
+		err = write_first_commit(s, shown, why);
 	if (!err && fresh)
 		err = write_marker(s);
 	if (!err)

@@ -123,10 +123,10 @@ int mnt_find_dev(const char *path, dev_t dev, struct mnt *out)
 	return scan((struct wanted){ .path = path, .dev = dev, .out = out });
 }
 
-unsigned mnt_count(const char *path)
+unsigned mnt_count(const char *path, dev_t dev)
 {
 	struct mnt last;
-	struct wanted w = { .path = path, .out = &last };
+	struct wanted w = { .path = path, .dev = dev, .out = &last };
 
 	mnt_each("/proc/self/mountinfo", match, &w);
 	return w.found;

@@ -29,7 +29,7 @@ int mnt_find(const char *path, struct mnt *out);
 /* The same of the mounts of one file system. */
 int mnt_find_dev(const char *path, dev_t dev, struct mnt *out);
 /* How many mounts are on path itself, one over the other. */
-unsigned mnt_count(const char *path);
+unsigned mnt_count(const char *path, dev_t dev); /* 0: of any device */
 /* 0: the file system at path answers, be it with EIO. -ENOTCONN: it is dead, or dies of not answering this. */
 int mnt_ask(const char *path);
 /* True while the mount is attached anywhere in this namespace. */

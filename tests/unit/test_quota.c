@@ -479,6 +479,78 @@ UNIT_TEST(quota_counts_what_is_reserved_behind_the_end)
 	free(p);
 }
 
+/* A cut to the size that it has gives back what fallocate has reserved behind it, joined to the data or not, also in a later mount. */
+UNIT_TEST(quota_gives_back_what_was_reserved_behind_the_end)
+{
+	for (unsigned k = 0; k < 4; k++) {
+		struct tree_file_info info = { .direct = true };
+		struct io_dir *disk = world_disk();
+		char *p = noise(64 * KIB);
+		uint64_t q, held, stored;
+		struct tree_file *f;
+		struct tree_attr a;
+		struct world w;
+		struct io *file;
+		size_t in;
+
+		world_open(&w, disk, &world_config);
+		q = dir_of(&w, META_INO_COLUMNS, "q");
+		CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "4M"));
+		CHECK_OK(write_at(&w, q, "a", p, 64 * KIB, 0, &in));
+		CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+		held = used(&w, q).held;
+		CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f, &info));
+		CHECK_OK(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, (k % 2 ? 256 : 64) * KIB, MIB, &me));
+		CHECK_EQ(used(&w, q).held, held + MIB);
+		tree_file_release(f);
+		tree_forget(w.tree, a.st.st_ino, 1);
+		if (k > 1) {
+			CHECK_OK(world_close(&w));
+			world_open(&w, disk, &world_config);
+			CHECK_OK(tree_lookup(w.tree, META_INO_COLUMNS, "q", &me, &a));
+		}
+		CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+		CHECK_OK(tree_setattr(w.tree, a.st.st_ino, TREE_SET_SIZE, &a.st, &me, NULL, &a));
+		CHECK_OK(world_commit(&w));
+		CHECK_EQ(used(&w, q).held, held);
+		CHECK_OK(io_open(disk, "columns/1", IO_RDONLY, &file));
+		CHECK_OK(io_size(file, &(uint64_t){ 0 }, &stored));
+		io_close(file);
+		CHECK_EQ(stored, 64 * KIB);
+		tree_forget(w.tree, a.st.st_ino, 1);
+		CHECK_OK(world_close(&w));
+		free(p);
+	}
+}
+
+/* What a column reserves ahead of its appends does not count, and no more when something is reserved behind the end as well. */
+UNIT_TEST(quota_counts_nothing_that_is_reserved_ahead)
+{
+	struct tree_file_info info = { .direct = true };
+	struct io_dir *disk = world_disk();
+	char *p = noise(MIB);
+	struct tree_file *f;
+	struct tree_attr a;
+	struct world w;
+	uint64_t q;
+	size_t in;
+
+	world_open(&w, disk, &world_config);
+	q = dir_of(&w, META_INO_COLUMNS, "q");
+	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "64M"));
+	for (uint64_t off = 0; off < 8 * MIB; off += MIB)
+		CHECK_OK(write_at(&w, q, "a", p, MIB, off, &in));
+	CHECK_EQ(used(&w, q).held, 8 * MIB);
+	CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+	CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f, &info));
+	CHECK_OK(tree_fallocate(f, FALLOC_FL_KEEP_SIZE, 8 * MIB, 4 * KIB, &me));
+	CHECK_EQ(used(&w, q).held, 8 * MIB + 4 * KIB);
+	tree_file_release(f);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	CHECK_OK(world_close(&w));
+	free(p);
+}
+
 /* ---- what is compressed once it is cold ---- */
 
 static int write_text(struct world *w, uint64_t dir, const char *name, uint64_t off)

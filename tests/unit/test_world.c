@@ -675,6 +675,27 @@ UNIT_TEST(a_rebuild_that_is_cut_short_loses_nothing)
 	}
 }
 
+/* SPILLFS and the rows are lost: the files are no remains of a making that was cut short. */
+UNIT_TEST(a_store_without_mark_and_rows_keeps_its_files)
+{
+	for (unsigned k = 0; k < 3; k++) {
+		struct io_dir *disk = disk_with_an_open_layer(), *again;
+		struct world w;
+
+		CHECK_OK(io_unlink(disk, "SPILLFS"));
+		CHECK_OK(io_unlink(disk, "meta.db"));
+		if (k)
+			CHECK_OK(io_unlink(disk, "layers/HEAD"));
+		CHECK_OK(io_mem_again(disk, &again));
+		CHECK_EQ(world_open_dir(&w, again, &world_config), -EUCLEAN);
+		CHECK(world_has(disk, "layers/00000003.zst") && world_has(disk, "layers/00000004.zst") && !world_has(disk, "SPILLFS"));
+		/* The meta.db that was made is empty, and does not make it a store the next time. */
+		CHECK_OK(io_mem_again(disk, &again));
+		CHECK_EQ(world_open_dir(&w, again, &world_config), -EUCLEAN);
+		CHECK(world_has(disk, "layers/00000003.zst") && world_has(disk, "layers/00000004.zst"));
+	}
+}
+
 /* Without --force, a meta.db that is there ends it: then nothing has changed. */
 UNIT_TEST(a_rebuild_that_is_refused_changes_nothing)
 {

@@ -138,8 +138,12 @@ static void restore(struct inode *i, const char *name, const struct value *old)
 		meta_xattr_set_locked(m, i->facts.ino, name, old->v, old->len);
 	else
 		meta_xattr_remove_locked(m, i->facts.ino, name);
+	/* Meanwhile somebody may have counted the names, or a commit logged them. */
+	if (old->v)
+		atomic_store(&live_of(i)->has_xattrs, 1);
 	meta_unlock(m);
 	live_log_leave(i);
+	live_mark_changed(i);
 }
 
 static int follow_quota(struct inode *i)
