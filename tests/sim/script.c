@@ -267,6 +267,9 @@ void script_draw(struct script *s, uint64_t seed)
 		s->fault = (struct disk_fault){ DISK_WRITE, sim_random(&r) % 12 + 1, sim_random(&r) % SCRIPT_SHORT_TIMES + 1, -ENOSPC, false };
 	if (m.scratch && !m.plain && sim_random(&r) % 3 == 0)
 		draw_spill_fault(&s->fault, &r);
+	/* A caller that has lost scratch/ does not go on as one does that finds no space. */
+	if (script_loses_scratch(s))
+		s->space_bytes = 0;
 	for (unsigned i = 0; i < s->nops; i++)
 		draw_op(&s->op[i], &m, s->ncallers, &r);
 }
