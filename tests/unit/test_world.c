@@ -663,8 +663,8 @@ UNIT_TEST(a_rebuild_that_is_cut_short_loses_nothing)
 		{ disk_with_a_damaged_layer, check_damaged, false },
 	};
 
-	/* In valgrind each takes seconds. */
-	uint64_t step = unit_in_valgrind() ? 15 : 1;
+	/* There each takes seconds. */
+	uint64_t step = unit_in_valgrind() || UNIT_TSAN ? 15 : 1;
 
 	for (size_t k = 0; k < sizeof(stores) / sizeof(*stores); k++) {
 		uint64_t n = 1;

@@ -48,6 +48,13 @@ void unit_check_ok(const char *file, int line, const char *what, int err);
 uint64_t unit_rand(uint64_t *state);
 void unit_rand_fill(uint64_t *state, void *buf, unsigned long n);
 
+/* The thread sanitizer makes some tests as slow as valgrind does. */
+#ifdef __SANITIZE_THREAD__
+#define UNIT_TSAN true
+#else
+#define UNIT_TSAN false
+#endif
+
 /* Valgrind has a process's limits, filters and resident size for its own. */
 bool unit_in_valgrind(void);
 /* n bytes, at least one; the test frees them. */
