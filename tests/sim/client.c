@@ -427,22 +427,20 @@ int client_get_text(struct tree *t, const char *path, const char *name, char **o
 
 int client_get_shelved(struct tree *t, const char *path, bool *out)
 {
-	void *value;
-	size_t n;
-	int err = get_attribute(t, path, SPILLFS_XATTR_DURABLE, &value, &n);
+	char *value;
+	int err = client_get_text(t, path, SPILLFS_XATTR_DURABLE, &value);
 
 	if (err)
 		return err;
-	*out = value && n == 2 && !memcmp(value, "no", 2);
+	*out = value && !strcmp(value, "no");
 	free(value);
 	return 0;
 }
 
 int client_get_quota(struct tree *t, const char *path, const char *name, uint32_t *out)
 {
-	void *value;
-	size_t n;
-	int err = get_attribute(t, path, name, &value, &n);
+	char *value;
+	int err = client_get_text(t, path, name, &value);
 
 	if (err)
 		return err;
