@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "util/clock.h"
 #include "util/lock.h"
 #include "util/log.h"
@@ -52,19 +55,9 @@ bool err_wait(int err, unsigned *waits)
 	return true;
 }
 
-/* FNV-1a; never 0. */
-static uint64_t hash(const char *text)
-{
-	uint64_t h = 0xcbf29ce484222325u;
-
-	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-	return h | 1;
-}
-
 bool err_is_news(const char *report)
 {
-	uint64_t h = hash(report);
+	uint64_t h = XXH3_64bits(report, strlen(report)) | 1; /* never 0 */
 	bool news = true;
 
 	lock_acquire_nested(&kept_lock);
