@@ -227,17 +227,18 @@ static int find_dirs(struct tree *t, unsigned c, bool damaged, struct found *f)
 	return 0;
 }
 
+/* What is in a declared directory is looked for also where scratch is lost: behind a cut it may be durable, from before. */
 static int find_files(struct tree *t, unsigned c, bool damaged, struct found *f)
 {
 	char path[PATH_BYTES];
 	int err = 0;
 
 	for (unsigned k = 0; k < SLOTS && !err; k++) {
-		if (f->scratch_is_lost && model_is_scratch(c, k))
+		if (f->scratch_is_lost && k / 3 == CLASS_SCRATCH)
 			continue;
 		caller_path(c, k, path);
 		err = find_file(t, path, &f->file[k]);
-		if (err && damaged) {
+		if (err && (damaged || (f->scratch_is_lost && model_is_scratch(c, k)))) {
 			f->unreadable[k] = true;
 			err = 0;
 		}
