@@ -504,6 +504,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 {
 	struct bucket *b = bucket_of(a);
 	struct pool *p = pool_of(b);
+	uint64_t packed;
 	size_t done = 0;
 	int err = b->tail.n && off + len > a->size_bytes ? -EAGAIN : runs_reserve(&b->runs);
 
@@ -520,8 +521,9 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 
 			if (n > e->len_bytes - in)
 				n = (size_t)(e->len_bytes - in);
-			save_less(b, packed_between(b, at, at + n));
+			packed = packed_between(b, at, at + n);
 			err = io_pwrite_as(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in, how);
+			save_less(b, packed - (err ? packed_between(b, at, at + n) : 0));
 			pool_touch(p, e->file); /* with an error, too: a part may be in */
 		} else {
 			if (e && n > e->off_bytes - at)

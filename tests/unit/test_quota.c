@@ -616,6 +616,39 @@ UNIT_TEST(quota_counts_what_is_compressed_as_it_is_stored)
 	CHECK_OK(world_close(&w));
 }
 
+/* A write that finds no space leaves the rest compressed, and counted so. */
+UNIT_TEST(what_stays_compressed_on_a_full_disk_counts_as_before)
+{
+	struct store_config config = world_config;
+	uint64_t d, total, avail, ndenied = 0;
+	struct io_dir *below, *dir;
+	void *raw = noise(MIB);
+	struct tree_attr a;
+	struct world w;
+	size_t in;
+
+	config.scratch = true;
+	CHECK_OK(io_mem_dir(&below));
+	CHECK_OK(io_spill_dir(below, &(struct io_spill_config){ .memory_bytes = MIB }, &dir));
+	CHECK_OK(world_open_dir(&w, dir, &config));
+	d = dir_of(&w, META_INO_ROOT, "d");
+	CHECK_OK(set_quota(&w, d, SPILLFS_XATTR_COMPRESS, "cold"));
+	for (uint64_t off = 0; off < 24 * MIB; off += MIB)
+		CHECK_OK(write_text(&w, d, "f", off));
+	CHECK_OK(io_space(below, &total, &avail));
+	io_mem_set_space(below, total - avail + MIB);
+	for (uint64_t off = 0; off < 24 * MIB; off += MIB)
+		ndenied += write_at(&w, d, "f", raw, MIB, off, &in) == -ENOSPC;
+	CHECK(ndenied > 10);
+	CHECK_OK(tree_lookup(w.tree, d, "f", NULL, &a));
+	CHECK_OK(tree_getattr(w.tree, a.st.st_ino, &a));
+	CHECK((uint64_t)a.st.st_blocks * 512 < total - avail + 4 * MIB);
+	io_mem_set_space(below, total);
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK_OK(world_close(&w));
+	free(raw);
+}
+
 UNIT_TEST(size_of_the_mount_bounds_all)
 {
 	struct store_config config = world_config;
