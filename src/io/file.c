@@ -709,23 +709,30 @@ int io_file_dir_leased(int dirfd, enum io_backing backing, unsigned nleases, siz
 
 void io_file_try_direct(struct io_dir *dir)
 {
-	dir = io_fault_inner(dir);
+	dir = io_fault_inner(io_spread_home(dir));
 	if (dir->ops == &file_dir_ops)
 		try_direct(to_dir(dir));
 }
 
 void io_file_set_lease_wait(struct io_dir *dir, enum io_lease_wait wait)
 {
-	dir = io_fault_inner(dir);
+	dir = io_fault_inner(io_spread_home(dir));
 	if (dir->ops == &file_dir_ops)
 		to_dir(dir)->lease_wait = wait;
+}
+
+void io_file_divide(struct io_dir *dir, unsigned n)
+{
+	dir = io_fault_inner(io_spread_home(dir));
+	if (dir->ops == &file_dir_ops)
+		fd_set_budget(to_dir(dir), fd_budget() / n > FILE_FD_BUDGET_MIN ? fd_budget() / n : FILE_FD_BUDGET_MIN);
 }
 
 const char *io_file_backing(struct io_dir *dir, const char **why)
 {
 	bool real;
 
-	dir = io_fault_inner(dir);
+	dir = io_fault_inner(io_spread_home(dir));
 	real = dir->ops == &file_dir_ops;
 	if (why)
 		*why = real ? to_dir(dir)->why : "not a real directory";

@@ -65,6 +65,8 @@ struct io_ops {
 	int (*lend)(struct io *f, int (*use)(void *ctx, int fd), void *ctx);
 	bool (*has_writers)(struct io *f);
 	int (*lock)(struct io *f, uint64_t off, uint64_t n);
+	unsigned (*disk)(struct io *f);
+	bool (*takes)(struct io *f);
 	void (*close)(struct io *f);
 };
 
@@ -81,6 +83,9 @@ struct io_dir_ops {
 	int (*hold_back)(struct io_dir *d, uint64_t least_bytes, uint64_t most_bytes);
 	uint64_t (*held_back)(struct io_dir *d);
 	bool (*yields)(struct io_dir *d, int err, uint64_t need_bytes);
+	int (*home_space)(struct io_dir *d, uint64_t *total, uint64_t *avail);
+	unsigned (*next_disk)(struct io_dir *d);
+	bool (*lacks_file)(struct io_dir *d, unsigned kind);
 	void (*close)(struct io_dir *d);
 };
 
@@ -133,6 +138,19 @@ static inline uint64_t io_held_back(struct io_dir *d) { return d->ops->held_back
 /* For what is written past d: err is a want of space, and there is more for need_bytes now; to be tried again. */
 static inline bool io_yields(struct io_dir *d, int err, uint64_t need_bytes) { return d->ops->yields && d->ops->yields(d, err, need_bytes); }
 
+/* Several disks (io/spread); any other directory is one disk, number 0, its home. Space of the home, where all is that is not spread. */
+static inline int io_home_space(struct io_dir *d, uint64_t *total, uint64_t *avail)
+{
+	return (d->ops->home_space ? d->ops->home_space : d->ops->space)(d, total, avail);
+}
+/* The disk for the next new data: they take turns, by room and speed. */
+static inline unsigned io_next_disk(struct io_dir *d) { return d->ops->next_disk ? d->ops->next_disk(d) : 0; }
+/* There is a disk for new data that has no file of this kind (IO_OF_*): the next one that is made will be there. */
+static inline bool io_lacks_file(struct io_dir *d, unsigned kind) { return d->ops->lacks_file && d->ops->lacks_file(d, kind); }
+static inline unsigned io_disk(struct io *f) { return f->ops->disk ? f->ops->disk(f) : 0; }
+/* False: the disk of the file is full, fails or is to be emptied, and another one takes new data. */
+static inline bool io_takes(struct io *f) { return !f->ops->takes || f->ops->takes(f); }
+
 /* Others than this process write the file, too, from here on (or no more): it ends where the kernel says, and transfers are
  * buffered. -EOPNOTSUPP: no real file, or its directory is IO_BACKING_DIRECT. */
 int io_share(struct io *f, bool on);
@@ -184,6 +202,8 @@ int io_file_dir(int dirfd, enum io_backing backing, struct lease_pool *leases, s
  * io_file_try_direct, which makes a file for a moment to try it. That does nothing to a directory of another kind. */
 int io_file_dir_leased(int dirfd, enum io_backing backing, unsigned nleases, size_t lease_bytes, struct io_dir **out);
 void io_file_try_direct(struct io_dir *d);
+/* The directory is one of n whose files are open: its part of the descriptors. Before files are opened. */
+void io_file_divide(struct io_dir *d, unsigned n);
 void io_file_set_lease_wait(struct io_dir *d, enum io_lease_wait wait);
 /* The way in use ("direct" or "buffered"; static strings) and why. */
 const char *io_file_backing(struct io_dir *d, const char **why);
@@ -211,6 +231,60 @@ struct io_spill_config {
 	bool encrypts;
 };
 int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, struct io_dir **out);
+
+/* io/spread: directories on several disks as one. A file that is opened with IO_OF_BUCKET or IO_OF_LAYERED in one of `folders` is on one of
+ * them, in the folder of that name; all else is in the first, the home. A name is found wherever it is. A new file goes to the disk
+ * with the most room, a new bucket file to the one that has the fewest.
+ *
+ * A disk takes new data while it has room beyond keeps(its size); the home keeps twice as much. One that answers a write with another
+ * error than a want of space is failing from then on: it takes none, its writer is told, and the log says so once. A layered file that
+ * finds no space moves to another disk, with what it has, before its writer is told anything. After another error it is tried, too, and
+ * fails where the old name cannot be deleted (EROFS), or what was written is lost: the writer is told then. A bucket file never moves
+ * by itself: its owner asks io_takes, and goes on elsewhere.
+ *
+ * A move copies the file beside its readers and writers, makes the copy durable and named NAME.moved, deletes the old one, and
+ * names the new one: so there are never two of a name, but for a disk that is to be emptied, whose file counts less.
+ * A crash leaves NAME.moving or NAME.moved of it, which io_spread_mend finishes. */
+struct io_spread_disk {
+	struct io_dir *dir;
+	const char *shown; /* for the log; copied */
+	uint64_t device;   /* of its file system; those with the same share their space. 0: its own */
+	bool draining;     /* to be emptied */
+};
+struct io_spread_config {
+	const struct io_spread_disk *disks; /* the home first */
+	unsigned n;
+	const char *const *folders; /* ends with NULL; outlives it */
+	uint64_t (*keeps)(uint64_t total_bytes);
+	/* A drain asks for room for a file of so many bytes, besides what else is to have it: -ENOSPC. NULL: there is no such. */
+	int (*may_move)(void *ctx, uint64_t bytes);
+	void *ctx;
+};
+#define IO_SPREAD_MAX 32u /* disks */
+/* Takes the directories over, if it succeeds. */
+int io_spread_dir(const struct io_spread_config *config, struct io_dir **out);
+/* Makes the folders, and finishes moves that were cut short. For who writes, before any file is opened. -EEXIST: a name is on two disks; -EIO and
+ * the like of a disk: it is failing from the start. */
+int io_spread_mend(struct io_dir *d);
+struct io_spread_state {
+	const char *shown;
+	uint64_t total_bytes, avail_bytes;
+	bool draining, failing, full;
+};
+/* False: there is no such disk, or d is not spread. */
+bool io_spread_look(struct io_dir *d, unsigned disk, struct io_spread_state *out);
+void io_spread_set_draining(struct io_dir *d, unsigned disk, bool on);
+/* Moves one file of the disk, which is draining, to another; *moved_bytes of it. -ENODATA: there was none left; -ENOSPC: no other disk has
+ * room for it; -EBUSY: a file comes there at this moment, or one is written faster than it is copied. Blocks for as long as the copy takes. */
+int io_spread_drain(struct io_dir *d, unsigned disk, uint64_t *moved_bytes);
+/* Moves end soon, as if the file had been deleted, until it is called with false. */
+void io_spread_hurry(struct io_dir *d, bool on);
+/* The first of the directories that d is spread over; any other d itself. */
+struct io_dir *io_spread_home(struct io_dir *d);
+/* The directory of that number, which is not removed. */
+struct io_dir *io_spread_part(struct io_dir *d, unsigned disk);
+/* Takes the mark, a file, from a disk that has nothing else, and closes it, if not before the last file of it that is still open. */
+int io_spread_forget(struct io_dir *d, unsigned disk, const char *mark);
 
 /* io/fault: counts every write, truncate, punch, sync, rename, unlink of `inner` and, from the n-th on (n >= 1), fails
  * with `err`; with torn the n-th write moves half its bytes first. n = 0 only counts. Arming begins the count

@@ -14,7 +14,7 @@
 
 enum lock_rank {
 	RANK_UPLOAD,   /* tree/views/upload: an array that is being written in another format; data I/O and
-	                  waits for commits happen under it                                           */
+	                  waits for commits happen under it. store/disks/open: the list of directories, and its file */
 	RANK_COMMIT,   /* store/commit: tickets of the commit thread; nothing blocks under it.
 	                  tree/past/states: the wait of a follower's thread                           */
 	RANK_FREEZE,   /* store/commit: shared by changes of layered arrays, exclusive while a commit that
@@ -36,6 +36,11 @@ enum lock_rank {
 	RANK_POOL,     /* block/pool: free regions of one physical file; PUNCH_HOLE never under it;
 	                  block/layer/file: the end of one open layer; writes happen under it        */
 	RANK_CACHE,    /* block/cache: table and LRU; store/layers/state: a state's listing; memory only     */
+	RANK_MOVE,     /* io/spread/disk: shared by what writes one file, exclusive while the last of it moves to another disk;
+	                  data I/O and syncs happen under it                                        */
+	RANK_DISKS,    /* io/spread/names: which disk has which file; open, and changes and syncs of names, happen under it */
+	RANK_PLACE,    /* io/spread/disk: shared by reads of one file, exclusive for the moment in which its place changes;
+	                  data I/O happens under it                                                 */
 	RANK_SPILL,    /* io/pieces: the table of a file's pieces: shared by reads and writes, exclusive while the
 	                  file is cut; data I/O happens under it                                    */
 	RANK_PIECE,    /* io/piece: one piece, exclusive while it is changed or moves to the disk; data I/O
@@ -47,7 +52,7 @@ enum lock_rank {
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
 	RANK_NOTIFY,   /* front/notify: what the kernel is to be told; memory only                    */
 	RANK_WORK,     /* util/work: the job queues; memory only                                      */
-	RANK_MEM,      /* io/behind, io/mem, io/fault, io/spill, io/piece, io/frames, io/slots, io/pack, util/buf, util/slab, array/promise, array/summaries,
+	RANK_MEM,      /* io/behind, io/mem, io/fault, io/spill, io/piece, io/frames, io/slots, io/pack, io/spread/disk, util/buf, util/slab, array/promise, array/summaries,
 	                  tree/scratch/lifetime, front/readers: leaf locks; io/ballast, io/frames: space or memory is taken and given back under it          */
 	RANK_NRANKS
 };

@@ -1,0 +1,268 @@
+/*
+ * Files that are spread: their handles, and transfers.
+ *
+ * Invariants: (1) a transfer holds `writers` or `readers`, so that its place stays; (2) the sync of a file to which nothing was written
+ * since the last one does nothing, also on a disk that fails.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "io/spread/inside.h"
+#include "util/clock.h"
+#include "util/err.h"
+
+static struct spread_handle *to_handle(struct io *io)
+{
+	return (struct spread_handle *)io;
+}
+
+static int spread_pread_some(struct io *io, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
+{
+	struct spread_handle *h = to_handle(io);
+	int err;
+
+	rwlock_shared(&h->file->readers);
+	err = h->inner->ops->pread_some(h->inner, buf, n, off, how, out);
+	rwlock_release(&h->file->readers);
+	return err;
+}
+
+/* A layered file leaves a disk that does not take what is written, for the first that takes it. */
+static bool can_leave(struct spread_handle *h, unsigned disk, int err)
+{
+	struct spread *d = h->spread;
+	int to, failed = -EAGAIN;
+
+	if (h->file->kind != IO_OF_LAYERED || (!err_is_full(err) && !atomic_load(&d->disks[disk].failing)))
+		return false;
+	for (unsigned i = 0; i < d->n && failed; i++) {
+		to = spread_roomiest(d, (int)disk, 0);
+		if (to < 0)
+			return false;
+		failed = spread_move(d, h->file, disk, (unsigned)to, &(uint64_t){ 0 });
+		if (failed && spread_room(d, (unsigned)to))
+			return false;
+	}
+	return !failed;
+}
+
+/* Ends a change of [off, off + n). */
+static void changed(struct spread_handle *h, uint64_t off, uint64_t n)
+{
+	atomic_store(&h->file->dirty, true);
+	spread_record(h->file, off, n);
+}
+
+static int spread_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
+{
+	struct spread_handle *h = to_handle(io);
+	unsigned disk, moves = 0;
+	int err;
+
+	do {
+		rwlock_shared(&h->file->writers);
+		disk = atomic_load(&h->file->disk);
+		err = io_pwrite_as(h->inner, buf, n, off, how);
+		/* A part may be in: a copy must have it, and it is not to be synced. */
+		if (err)
+			spread_record(h->file, off, n);
+		else
+			changed(h, off, n);
+		rwlock_release(&h->file->writers);
+		if (!err)
+			atomic_fetch_add(&h->spread->disks[disk].unsynced_bytes, n);
+		else
+			spread_refused(h->spread, disk, h->file->name, err);
+	} while (err && moves++ < h->spread->n && can_leave(h, disk, err));
+	return err;
+}
+
+static int spread_sync(struct io *io)
+{
+	struct spread_handle *h = to_handle(io);
+	struct spread_disk *k;
+	int64_t from;
+	int err = 0, lost;
+
+	rwlock_shared(&h->file->writers);
+	k = &h->spread->disks[atomic_load(&h->file->disk)];
+	if (atomic_exchange(&h->file->dirty, false)) {
+		from = clock_monotonic_ns();
+		err = io_sync(h->inner);
+		if (err)
+			atomic_store(&h->file->dirty, true);
+		else
+			spread_note_speed(k, clock_monotonic_ns() - from);
+	}
+	/* The kernel tells a lost write once. */
+	lost = atomic_exchange(&h->file->lost, 0);
+	if (lost)
+		err = lost;
+	rwlock_release(&h->file->writers);
+	if (err)
+		spread_refused(h->spread, (unsigned)(k - h->spread->disks), h->file->name, err);
+	return err;
+}
+
+/* A truncation (n is UINT64_MAX), allocation or hole. */
+static int change(struct io *io, int (*make)(struct io *f, uint64_t off, uint64_t n), uint64_t off, uint64_t n)
+{
+	struct spread_handle *h = to_handle(io);
+	int err;
+
+	rwlock_shared(&h->file->writers);
+	err = make(h->inner, off, n);
+	if (!err)
+		changed(h, off, n);
+	rwlock_release(&h->file->writers);
+	return err;
+}
+
+static int make_truncate(struct io *f, uint64_t size, uint64_t n)
+{
+	(void)n;
+	return io_truncate(f, size);
+}
+
+static int spread_truncate(struct io *io, uint64_t size)
+{
+	return change(io, make_truncate, size, UINT64_MAX - size);
+}
+
+static int spread_allocate(struct io *io, uint64_t off, uint64_t n)
+{
+	return change(io, io_allocate, off, n);
+}
+
+static int spread_punch(struct io *io, uint64_t off, uint64_t n)
+{
+	return change(io, io_punch, off, n);
+}
+
+static int spread_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+{
+	struct spread_handle *h = to_handle(io);
+	int err;
+
+	rwlock_shared(&h->file->readers);
+	err = io_size(h->inner, size, stored_bytes);
+	rwlock_release(&h->file->readers);
+	return err;
+}
+
+static int spread_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
+{
+	struct spread_handle *h = to_handle(io);
+	int err;
+
+	rwlock_shared(&h->file->readers);
+	err = io_seek(h->inner, off, hole, out);
+	rwlock_release(&h->file->readers);
+	return err;
+}
+
+static bool spread_is_allocated(struct io *io, uint64_t off, uint64_t n)
+{
+	struct spread_handle *h = to_handle(io);
+	bool yes;
+
+	rwlock_shared(&h->file->readers);
+	yes = io_is_allocated(h->inner, off, n);
+	rwlock_release(&h->file->readers);
+	return yes;
+}
+
+static int spread_lend(struct io *io, int (*use)(void *ctx, int fd), void *ctx)
+{
+	struct spread_handle *h = to_handle(io);
+	int err;
+
+	rwlock_shared(&h->file->readers);
+	err = io_lend(h->inner, use, ctx);
+	rwlock_release(&h->file->readers);
+	return err;
+}
+
+static unsigned spread_disk_of(struct io *io)
+{
+	return atomic_load(&to_handle(io)->file->disk);
+}
+
+static bool spread_takes(struct io *io)
+{
+	struct spread_handle *h = to_handle(io);
+	unsigned disk = atomic_load(&h->file->disk);
+
+	return spread_room(h->spread, disk) || spread_roomiest(h->spread, (int)disk, 0) < 0;
+}
+
+static void spread_close(struct io *io)
+{
+	struct spread_handle *h = to_handle(io), **at = &h->file->handles;
+	struct spread *d = h->spread;
+	struct io *inner;
+	unsigned disk;
+
+	lock_acquire(&d->names);
+	while (h->file->settling)
+		lock_wait(&d->names, &d->moved);
+	while (*at != h)
+		at = &(*at)->next;
+	*at = h->next;
+	inner = h->inner;
+	disk = atomic_load(&h->file->disk);
+	h->file->closing++;
+	lock_release(&d->names);
+	spread_close_inner(d, disk, inner); /* may take long, and cuts the file to its length */
+	lock_acquire(&d->names);
+	if (!--h->file->closing && h->file->moving)
+		lock_broadcast(&d->moved);
+	spread_unuse_locked(d, h->file);
+	spread_retire_locked(d, disk);
+	lock_release(&d->names);
+	free(h);
+}
+
+static const struct io_ops spread_ops = {
+	.pread_some = spread_pread_some,
+	.pwrite = spread_pwrite,
+	.sync = spread_sync,
+	.truncate = spread_truncate,
+	.allocate = spread_allocate,
+	.punch = spread_punch,
+	.size = spread_size,
+	.seek_data = spread_seek_data,
+	.is_allocated = spread_is_allocated,
+	.lend = spread_lend,
+	.disk = spread_disk_of,
+	.takes = spread_takes,
+	.close = spread_close,
+};
+
+/* Opens the file on its disk; a handle is added to it. */
+int spread_open_locked(struct spread *d, const char *name, unsigned flags, unsigned disk, struct io **out)
+{
+	struct spread_handle *h = calloc(1, sizeof(*h));
+	int err = h ? spread_use_locked(d, name, flags & IO_OF_MASK, disk, &h->file) : -ENOMEM;
+
+	if (err) {
+		free(h);
+		return err;
+	}
+	err = spread_open_inner(d, atomic_load(&h->file->disk), name, flags, &h->inner);
+	if (err) {
+		/* A mount is refused then: the log says which disk it was. */
+		if (!(flags & IO_RDONLY) && err != -ENOENT && err != -EEXIST && err != -EUCLEAN)
+			spread_refused(d, atomic_load(&h->file->disk), name, err);
+		spread_unuse_locked(d, h->file);
+		free(h);
+		return err;
+	}
+	h->base.ops = &spread_ops;
+	h->spread = d;
+	h->flags = flags & ~(IO_CREATE | IO_EXCL);
+	h->next = h->file->handles;
+	h->file->handles = h;
+	*out = &h->base;
+	return 0;
+}
