@@ -42,6 +42,21 @@ struct spillfs_compact {
 };
 #define SPILLFS_IOC_COMPACT _IOWR('S', 3, struct spillfs_compact)
 
+/* Empties one of the directories that the store is spread over (-o pool=DIR; .spillfs/disks has their numbers): its files move to
+ * the others. The daemon does it, and this does not wait for it. That it is to be emptied is remembered, also by the next mount: no new data goes
+ * there. With `start` it begins, or goes on; without, the answer is how far the last one is. -ENOENT: there is no such directory, or
+ * nobody has asked; -EINVAL: it is the store's own, 0; -EROFS: a follower; -EAGAIN: there are no more threads. */
+struct spillfs_drain {
+	uint64_t directory; /* in */
+	uint64_t start;     /* in */
+	uint64_t running;   /* out: 1: not yet at an end */
+	uint64_t done;      /* out: 1: it is empty, and no longer one of the store's */
+	uint64_t files, moved_bytes; /* out: since the start */
+	int64_t error;      /* out: it has ended with this, a -errno; -ENOSPC: the others have no room, -EBUSY: files came there all the
+			     * while, or are written faster than they are copied, -EEXIST: a name is in two directories, -ENOTEMPTY: its lost+found has layers that a rebuild has saved; 0: none */
+};
+#define SPILLFS_IOC_DRAIN _IOWR('S', 6, struct spillfs_drain)
+
 /* The stored blocks of a layered array, or stretches of a bucket or column, which is read for it and remembered: an ioctl on the file,
  * opened for reading (-EBADF otherwise). Blocks that were
  * written and not yet compressed have neither place nor statistics. */

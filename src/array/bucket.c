@@ -1,7 +1,7 @@
 /*
  * Buckets: append-mostly files pooled into a few physical ones.
  *
- * A bucket lives in physical file `ino mod N`. It owns one growing region at a time; what it writes
+ * A bucket lives in physical file `ino mod N`, or, with several disks, in files of all of them in turn. It owns one growing region at a time; what it writes
  * there becomes extents. Overwrites go in place.
  *
  * Invariants:
@@ -30,6 +30,7 @@
 #include "block/pool.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "util/err.h"
 #include "util/log.h"
 #include "util/plant.h"
 #include "util/vec.h"
@@ -321,31 +322,6 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, unsigned how
 	return 0;
 }
 
-/* Makes room in the region, or claims a new one. Regions double in size from one page on: a long bucket is read back in large
- * pieces, and short buckets lie side by side, so that the file system can free them in one piece. */
-static int need_region(struct bucket *b, uint64_t want, bool promised)
-{
-	struct region rest = b->region;
-	int err;
-
-	if (b->next_bytes < b->region.len_bytes)
-		return 0;
-	if (want < b->region_bytes)
-		want = b->region_bytes;
-	if (want > POOL_REGION_MAX)
-		want = POOL_REGION_MAX;
-	err = promised ? 0 : store_may_write(b->array.home->store, want);
-	if (!err)
-		err = pool_claim(pool_of(b), file_of(b), want, &rest);
-	if (err)
-		return err;
-	b->region = rest;
-	b->next_bytes = 0;
-	if (b->region_bytes < POOL_REGION_MAX)
-		b->region_bytes *= 2;
-	return 0;
-}
-
 /* With the next stage; the pool has it when that is committed. */
 static void free_region(struct bucket *b, const struct region *r)
 {
@@ -367,6 +343,53 @@ static void release_held(struct bucket *b)
 	b->held_page = 0;
 	if (!uses_page(b, r.file, r.off_bytes))
 		free_region(b, &r);
+}
+
+static uint64_t page_end(uint64_t off)
+{
+	return (off + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
+}
+
+/* Gives the rest of the region back: the bucket goes on elsewhere. */
+static void leave_region(struct bucket *b)
+{
+	struct region rest = b->region;
+
+	b->next_bytes = page_end(b->next_bytes);
+	release_held(b);
+	rest.off_bytes += b->next_bytes;
+	rest.len_bytes -= b->next_bytes;
+	if (rest.len_bytes)
+		pool_unclaim(pool_of(b), &rest);
+	b->region = (struct region){ 0 };
+	b->next_bytes = 0;
+}
+
+/* Makes room in the region, or claims a new one. Regions double in size from one page on: a long bucket is read back in large
+ * pieces, and short buckets lie side by side, so that the file system can free them in one piece. */
+static int need_region(struct bucket *b, uint64_t want, bool promised)
+{
+	struct region rest = b->region;
+	int err;
+
+	if (b->next_bytes < b->region.len_bytes && pool_leaves(pool_of(b), b->region.file))
+		leave_region(b);
+	if (b->next_bytes < b->region.len_bytes)
+		return 0;
+	if (want < b->region_bytes)
+		want = b->region_bytes;
+	if (want > POOL_REGION_MAX)
+		want = POOL_REGION_MAX;
+	err = promised ? 0 : store_may_write(b->array.home->store, want);
+	if (!err)
+		err = pool_claim(pool_of(b), pool_choose(pool_of(b), file_of(b)), want, &rest);
+	if (err)
+		return err;
+	b->region = rest;
+	b->next_bytes = 0;
+	if (b->region_bytes < POOL_REGION_MAX)
+		b->region_bytes *= 2;
+	return 0;
 }
 
 static void mark_dirty(struct bucket *b, uint64_t from, uint64_t to)
@@ -471,12 +494,23 @@ static int add_in_place(struct bucket *b, const void *buf, const struct extent *
 	return err;
 }
 
+/* A disk that turns out to be full is left for another one, if there is a file of the pool. */
 static int add_next(struct bucket *b, const void *buf, struct extent *e, unsigned how, bool promised)
 {
-	int err = find_next(b, e, promised);
+	uint64_t len = e->len_bytes;
+	uint32_t full = UINT32_MAX;
+	int err;
 
-	if (!err)
+	for (;;) {
+		e->len_bytes = len;
+		err = find_next(b, e, promised);
+		if (err)
+			return err;
 		err = add_extent(b, buf, e, how, promised);
+		if (!err_is_full(err) || e->file == full || !pool_leaves(pool_of(b), e->file))
+			break;
+		full = e->file;
+	}
 	if (!err)
 		take_next(b, e);
 	return err;
@@ -816,7 +850,7 @@ static int bucket_drop_locked(struct array *a)
 	struct bucket *b = bucket_of(a);
 
 	/* The page that the region stopped in was still in use at the last commit: it goes the same way. */
-	b->next_bytes = (b->next_bytes + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
+	b->next_bytes = page_end(b->next_bytes);
 	release_held(b);
 	give_up_places(b);
 	return defer_freed_locked(b);

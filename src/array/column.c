@@ -206,7 +206,7 @@ static int take_mem(struct column *c, size_t n, size_t cap)
 {
 	struct arrays *h = c->array.home;
 	uint64_t owed = owed_for(n);
-	int err = owed > c->owed_bytes ? store_may_write(h->store, owed - c->owed_bytes) : 0;
+	int err = owed > c->owed_bytes ? store_may_write_home(h->store, owed - c->owed_bytes) : 0;
 
 	if (!err && cap > c->taken_bytes)
 		err = dirty_take(h->dirty, cap - c->taken_bytes);
@@ -383,7 +383,7 @@ static void reserve_ahead(struct column *c, uint64_t end)
 		return;
 	if (c->wanted_bytes > end || c->array.home->store->config.scratch)
 		ahead = 0;
-	if (!ahead || store_may_write(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
+	if (!ahead || store_may_write_home(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
 		ahead = 0;
 	c->reserved_bytes = end + ahead;
 }
@@ -419,7 +419,7 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 		return -EAGAIN;
 	if (c->file)
 		return 0;
-	err = store_may_write(c->array.home->store, 0);
+	err = store_may_write_home(c->array.home->store, 0);
 	return err ? err : materialize(c, how);
 }
 
@@ -428,7 +428,7 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 static int claim(struct column *c, uint64_t off, uint64_t len, uint64_t *out)
 {
 	uint64_t bytes = off >= c->array.size_bytes && off + len <= c->reserved_bytes ? 0 : len;
-	int err = bytes ? store_claim(c->array.home->store, bytes) : 0;
+	int err = bytes ? store_claim_home(c->array.home->store, bytes) : 0;
 
 	if (err == -ENOSPC && io_is_allocated(c->file, off, len))
 		return *out = 0;
@@ -448,7 +448,7 @@ static int write_file(struct column *c, const void *buf, size_t len, uint64_t of
 		err = give_back_reserve(c);
 	if (!err)
 		err = io_pwrite_as(c->file, buf, len, off, how);
-	store_unclaim(c->array.home->store, claimed);
+	store_unclaim_home(c->array.home->store, claimed);
 	return err;
 }
 
@@ -575,7 +575,7 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 	/* Whole pages, whatever the block size of the store's file system is. */
 	off &= ~(uint64_t)4095;
 	len = end - off;
-	err = store_may_write(a->home->store, len);
+	err = store_may_write_home(a->home->store, len);
 	if (err == -ENOSPC && c->file && io_is_allocated(c->file, off, len))
 		err = 0;
 	if (!err && !c->file)
@@ -687,7 +687,7 @@ static int column_share(struct array *a, bool write, struct io **out)
 	if (!c->file && !write)
 		return -EOPNOTSUPP;
 	if (!c->file) {
-		err = store_may_write(a->home->store, 0);
+		err = store_may_write_home(a->home->store, 0);
 		if (!err)
 			err = materialize(c, 0);
 		c->lent_file = !err;

@@ -57,6 +57,7 @@ struct pool_file {
 };
 
 struct pool {
+	struct io_dir *dir;
 	struct pool_file *files;
 	unsigned nfiles;
 	bool ready;
@@ -103,13 +104,15 @@ static int count_name(void *ctx, const char *name)
 	return 0;
 }
 
-static int file_open(struct io_dir *dir, unsigned number, struct pool_file *f)
+static int file_open(struct io_dir *dir, unsigned number, bool make, struct pool_file *f)
 {
 	uint64_t stored;
 	int err;
 
 	snprintf(f->name, sizeof(f->name), "pool/%02u", number);
-	err = io_open(dir, f->name, IO_CREATE | IO_OF_BUCKET, &f->io);
+	err = io_open(dir, f->name, (make ? IO_CREATE : 0) | IO_OF_BUCKET, &f->io);
+	if (err == -ENOENT)
+		return err_corrupt(f->name, 0, "it is missing");
 	if (err)
 		return err;
 	err = io_size(f->io, &f->size_bytes, &stored);
@@ -145,12 +148,29 @@ void pool_close(struct pool *p)
 	free(p);
 }
 
+/* nfiles, and, if one may be made, one on each disk. */
+static int open_files(struct pool *p, unsigned nfiles, bool make)
+{
+	unsigned most = nfiles + IO_SPREAD_MAX;
+	int err;
+
+	p->files = calloc(most, sizeof(*p->files));
+	err = p->files ? 0 : -ENOMEM;
+	while (!err && (p->nfiles < nfiles || (make && p->nfiles < most && p->nfiles < POOL_NFILES_MAX && io_lacks_file(p->dir, IO_OF_BUCKET)))) {
+		err = file_open(p->dir, p->nfiles, make, &p->files[p->nfiles]);
+		if (!err)
+			p->nfiles++;
+	}
+	return err;
+}
+
 int pool_open(struct io_dir *dir, unsigned nfiles, struct pool **out)
 {
+	bool make = nfiles > 0;
 	struct pool *p;
 	int err;
 
-	if (!nfiles || nfiles > POOL_NFILES_MAX)
+	if (nfiles > POOL_NFILES_MAX)
 		return -EINVAL;
 	err = io_mkdir(dir, "pool");
 	if (err)
@@ -158,16 +178,13 @@ int pool_open(struct io_dir *dir, unsigned nfiles, struct pool **out)
 	err = io_list(dir, "pool", count_name, &nfiles);
 	if (err)
 		return err;
+	if (!nfiles)
+		return err_corrupt("pool", 0, "no file of it is there");
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	p->files = calloc(nfiles, sizeof(*p->files));
-	err = p->files ? 0 : -ENOMEM;
-	while (!err && p->nfiles < nfiles) {
-		err = file_open(dir, p->nfiles, &p->files[p->nfiles]);
-		if (!err)
-			p->nfiles++;
-	}
+	p->dir = dir;
+	err = open_files(p, nfiles, make);
 	if (!err)
 		err = io_dir_sync(dir, "pool");
 	if (!err)
@@ -302,6 +319,28 @@ static bool file_reuse(struct pool_file *f, uint64_t want, uint64_t min, struct 
 	atomic_store_explicit(&f->longest, space_longest(&f->space), memory_order_relaxed);
 	lock_release(&f->lock);
 	return found;
+}
+
+uint32_t pool_choose(struct pool *p, uint32_t file)
+{
+	unsigned disk = io_next_disk(p->dir);
+
+	for (unsigned i = 0; i < p->nfiles; i++) {
+		uint32_t k = (file + i) % p->nfiles;
+
+		if (io_disk(p->files[k].io) == disk)
+			return k;
+	}
+	/* That disk has none. */
+	for (unsigned i = 0; i < p->nfiles; i++)
+		if (io_takes(p->files[(file + i) % p->nfiles].io))
+			return (file + i) % p->nfiles;
+	return file;
+}
+
+bool pool_leaves(struct pool *p, uint32_t file)
+{
+	return !io_takes(p->files[file].io);
 }
 
 int pool_claim(struct pool *p, uint32_t file, uint64_t want_bytes, struct region *out)

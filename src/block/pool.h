@@ -4,10 +4,13 @@
  * A region is a 4096-aligned byte range of one physical file. Claims take a freed region if there is
  * one and otherwise advance the file's atomic end cursor, with no lock. Free space is never stored: at
  * mount every extent is announced with pool_mark_used and pool_ready derives the free regions.
+ *
+ * Where the directory is on several disks (io/spread), each of them has a file at least, and a bucket's regions take turns on them.
  */
 #ifndef SPILLFS_BLOCK_POOL_H
 #define SPILLFS_BLOCK_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +29,8 @@ struct region {
 	uint64_t len_bytes;
 };
 
-/* Opens or creates dir/pool/00 ... (nfiles of them, or more if more exist). Nothing may be claimed
- * before pool_ready. */
+/* Opens or creates dir/pool/00 ... (nfiles of them, or more if more exist, or if a disk has none). With 0 none is made, and -EUCLEAN, logged, tells that
+ * one is missing. Nothing may be claimed before pool_ready. */
 int pool_open(struct io_dir *dir, unsigned nfiles, struct pool **out);
 void pool_close(struct pool *p);
 unsigned pool_nfiles(const struct pool *p);
@@ -37,6 +40,11 @@ unsigned pool_nfiles(const struct pool *p);
  * physical file is corrupt too. pool_ready cuts each file behind its last used byte. */
 int pool_mark_used(struct pool *p, uint32_t file, uint64_t off_bytes, uint64_t len_bytes);
 int pool_ready(struct pool *p);
+
+/* The file for the next region of a bucket whose file it would be on one disk. */
+uint32_t pool_choose(struct pool *p, uint32_t file);
+/* Is the file's disk full, failing or to be emptied, while another one takes new data? */
+bool pool_leaves(struct pool *p, uint32_t file);
 
 /* Claims up to want_bytes (rounded up to POOL_ALIGN) in `file`. out->len_bytes is at least
  * min(want, POOL_REGION_MIN) and at most want rounded up. Never blocks on I/O. */

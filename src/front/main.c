@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@
 #include "front/warden.h"
 #include "io/io.h"
 #include "spillfs.h"
+#include "store/disklist.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "tree/tree.h"
@@ -56,6 +58,9 @@ struct program {
 	char *store_path;
 	int store_fd; /* -1 once store_open has it */
 	int scratch_fd; /* the same directory, for scratch/ */
+	struct store_disk home; /* the same */
+	char *disks[DISKLIST_MAX]; /* further directories, of -o pool */
+	size_t ndisks;
 	struct stop *stop;
 	struct store *store, *scratch;
 	struct tree *tree;
@@ -81,10 +86,33 @@ static int check_not_mount(struct program *p)
 	return EXIT_OK;
 }
 
+/* The directories of -o pool=DIR:DIR, as absolute paths. */
+static int resolve_disks(struct program *p)
+{
+	char *list = p->options.pool_dirs, why[512];
+	int err;
+
+	for (char *dir = list; dir; dir = list) {
+		list = strchr(dir, ':');
+		if (list)
+			*list++ = '\0';
+		if (!*dir)
+			return daemon_fail(&p->daemon, EXIT_USAGE, "option pool: an empty name among the directories");
+		if (p->ndisks == DISKLIST_MAX)
+			return daemon_fail(&p->daemon, EXIT_USAGE, "option pool: more than %u directories", DISKLIST_MAX);
+		err = mount_resolve_dir(dir, &p->disks[p->ndisks], why, sizeof(why));
+		if (err < 0)
+			return daemon_fail(&p->daemon, err == -ENOTDIR ? EXIT_NOT_STORE : EXIT_IO, "pool directory %s", why);
+		p->ndisks++;
+	}
+	return EXIT_OK;
+}
+
 /* Everything that can be checked without opening the store. */
 static int check_paths(struct program *p)
 {
 	const struct options *o = &p->options;
+	struct stat st;
 	char why[512];
 	int err, code;
 
@@ -101,7 +129,12 @@ static int check_paths(struct program *p)
 	p->scratch_fd = fcntl(p->store_fd, F_DUPFD_CLOEXEC, 0);
 	if (p->scratch_fd < 0)
 		return daemon_fail(&p->daemon, EXIT_IO, "store %s: %s", p->store_path, strerror(errno));
+	if (fstat(p->store_fd, &st) < 0)
+		return daemon_fail(&p->daemon, EXIT_IO, "store %s: %s", p->store_path, strerror(errno));
+	p->home = (struct store_disk){ .device = st.st_dev, .inode = st.st_ino, .owner = st.st_uid };
 	code = check_not_mount(p);
+	if (code == EXIT_OK)
+		code = resolve_disks(p);
 	if (code != EXIT_OK)
 		return code;
 	if (mount_check_fuse(why, sizeof(why)) < 0)
@@ -150,12 +183,15 @@ static struct store_config config_of(const struct options *o)
 
 static int open_store(struct program *p)
 {
-	const struct store_config config = config_of(&p->options);
+	struct store_config config = config_of(&p->options);
 	struct store_refusal why = { "" };
 	int fd = p->store_fd, err;
 	struct io_dir *dir;
 
 	p->store_fd = -1;
+	config.home = p->home;
+	config.disks = (const char *const *)p->disks;
+	config.ndisks = p->ndisks;
 	err = store_directory(fd, &config, &dir);
 	if (!err) {
 		err = inject_faults(p, &dir, &why);
@@ -394,6 +430,8 @@ static int finish(struct program *p)
 		close(p->store_fd);
 	if (p->scratch_fd >= 0)
 		close(p->scratch_fd);
+	for (size_t i = 0; i < p->ndisks; i++)
+		free(p->disks[i]);
 	free(p->store_path);
 	free(p->mount.path);
 	warden_end(&p->warden);

@@ -25,6 +25,7 @@ enum option_type {
 	OPT_OCTAL,  /* the same in octal */
 	OPT_CHOICE, /* int64_t: position of the value in arg, "a|b|c" */
 	OPT_STRING, /* char * */
+	OPT_POOL,   /* int64_t as OPT_NUMBER; with a '/' or ':' in it pool_dirs */
 	OPT_PASS,   /* handed to libfuse, which knows it and the kernel's flags */
 	OPT_PASS_VALUE,
 	OPT_IGNORE, /* said to mount(8) by fstab, or the default anyhow */
@@ -57,7 +58,7 @@ static const struct option_row options_table[] = {
 	{ "leases", 0, OPT_NUMBER, FIELD(leases), 1, 4096, "N", "aligned buffers for direct I/O (8)" },
 	{ "lease_size", 0, OPT_SIZE, FIELD(lease_size), 4 * KIB, 64 * MIB, "SIZE", "moved through one of them at a time (1M)" },
 	{ "lease_wait", 0, OPT_CHOICE, FIELD(lease_wait), 0, 0, "block|buffered", "when all are lent (block if direct is asked for)" },
-	{ "pool", 0, OPT_NUMBER, FIELD(pool), 1, 256, "N", "physical files of all buckets (CPUs)" },
+	{ "pool", 0, OPT_POOL, FIELD(pool), 1, 256, "N|DIR:DIR...", "physical files of all buckets (CPUs); further disks" },
 	{ "threads", 0, OPT_NUMBER, FIELD(threads), 1, 256, "N", "compression threads (CPUs)" },
 	{ "commit", 0, OPT_NUMBER, FIELD(commit), 0, 86400, "SECONDS", "between commits; 0: on request (5)" },
 	{ "layer", 0, OPT_SIZE, FIELD(layer), 64 * KIB, SIZE_MAX_BYTES, "SIZE", "seal the open layer at this size (1G)" },
@@ -224,6 +225,9 @@ static int set_number(struct parser *p, const struct option_row *row, const char
 	if (row->type == OPT_OCTAL)
 		return refuse(p, "option %s: bad value '%s' (octal, 0 to %llo)", row->name, value,
 			      (unsigned long long)row->max);
+	if (row->type == OPT_POOL)
+		return refuse(p, "option pool: bad value '%s' (%lld to %lld, or directories: /DIR:/DIR, ./DIR)", value, (long long)row->min,
+			      (long long)row->max);
 	if (row->type == OPT_SIZE) {
 		format_size(low, sizeof(low), row->min);
 		format_size(high, sizeof(high), row->max);
@@ -290,6 +294,8 @@ static int set_option(struct parser *p, const struct option_row *row, const char
 		return 0;
 	case OPT_STRING:
 		return set_string(p, row, value, field);
+	case OPT_POOL:
+		return strpbrk(value, "/:") ? set_string(p, row, value, &p->o->pool_dirs) : set_number(p, row, value, field);
 	case OPT_PASS:
 	case OPT_PASS_VALUE:
 		return add_passed(p, text);
@@ -431,6 +437,9 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 		err = refuse(&p, "options scratch-only and ro exclude each other: nothing is there to be read");
 	if (err == 0 && o.scratch_only && o.passthrough)
 		err = refuse(&p, "options scratch-only and passthrough exclude each other: the kernel cannot work on files of scratch");
+	if (err == 0 && o.pool_dirs && (o.scratch_only || o.ro))
+		err = refuse(&p, "pool=%s is for the mount that writes a store: %s", o.pool_dirs, o.ro ? "with ro its directories are known" :
+			     "scratch-only has none");
 #ifndef HAVE_LIBCRYPTO
 	if (err == 0 && o.encrypt)
 		err = refuse(&p, "encrypt=ephemeral: this spillfs was built without libcrypto (Debian: libssl-dev)");
@@ -449,6 +458,7 @@ void options_fini(struct options *o)
 {
 	free(o->store);
 	free(o->mountpoint);
+	free(o->pool_dirs);
 	free(o->fsname);
 	free(o->subtype);
 	for (size_t i = 0; i < o->npassed; i++)

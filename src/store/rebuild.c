@@ -578,10 +578,11 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 	return err;
 }
 
-int store_rebuild(struct io_dir *dir, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
+int store_rebuild(struct io_dir *dir, const struct store_disk *home, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
 		  struct rebuild_report *out, struct store_refusal *why)
 {
-	const struct store_config config = { .follow = true, .alone = true, .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20 };
+	const struct store_config config = { .follow = true, .alone = true, .cache_bytes = 1 << 20, .dirty_bytes = 1 << 20,
+					     .home = home ? *home : (struct store_disk){ 0 } };
 	struct rebuild r = { .say = say, .ctx = ctx };
 	int err = store_open(dir, shown, &config, &r.s, why);
 

@@ -22,9 +22,9 @@ struct rebuild_report {
 	uint64_t lost; /* things that could not be brought back; each was said */
 };
 
-/* Takes dir over. Refuses a store that has a meta.db unless `replace`: then that is kept under another name.
+/* Takes dir over; home tells whose it is (NULL: nobody's). Refuses a store that has a meta.db unless `replace`: then that is kept under another name.
  * say gets a line for everything that does not come back. Blocks on I/O; single-threaded. */
-int store_rebuild(struct io_dir *dir, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
+int store_rebuild(struct io_dir *dir, const struct store_disk *home, const char *shown, bool replace, void (*say)(void *ctx, const char *line), void *ctx,
 		  struct rebuild_report *out, struct store_refusal *why);
 
 #endif

@@ -15,7 +15,7 @@
 #define RESERVE_BYTES_MAX (32u << 20)
 #define HOLD_STEP_BYTES (1u << 20)
 
-static uint64_t reserve_of(uint64_t total_bytes)
+uint64_t room_reserve_of(uint64_t total_bytes)
 {
 	uint64_t part = total_bytes / 16;
 
@@ -28,7 +28,7 @@ uint64_t store_reserve_bytes(struct store *s)
 {
 	uint64_t total, avail;
 
-	return io_space(s->dir, &total, &avail) ? RESERVE_BYTES_MAX : reserve_of(total);
+	return io_home_space(s->dir, &total, &avail) ? RESERVE_BYTES_MAX : room_reserve_of(total);
 }
 
 /* A part of the reserve: the log of meta.db has it already, for the next commit. */
@@ -37,13 +37,26 @@ static uint64_t in_log(struct store *s)
 	return s->meta ? meta_log_left(s->meta) : 0;
 }
 
-/* Free bytes, with these. */
-static int space_of(struct store *s, uint64_t *total, uint64_t *avail)
-{
-	int err = io_space(s->dir, total, avail);
+/* Free bytes, with these: of the home, and of all directories. */
+struct space {
+	uint64_t home_total, home, total, all;
+};
 
-	if (!err)
-		*avail += in_log(s);
+static int space_of(struct store *s, struct space *out)
+{
+	uint64_t left = in_log(s);
+	int err = io_home_space(s->dir, &out->home_total, &out->home);
+
+	if (!err && !s->dir->ops->home_space) {
+		out->total = out->home_total;
+		out->all = out->home;
+	} else if (!err) {
+		err = io_space(s->dir, &out->total, &out->all);
+	}
+	if (!err) {
+		out->home += left;
+		out->all += left;
+	}
 	return err;
 }
 
@@ -53,24 +66,44 @@ static uint64_t spoken_for(struct store *s)
 	return store_promised(s) + atomic_load(&s->room.claimed_bytes) + store_owed(s);
 }
 
-/* Is there room for bytes and this part of the reserve? */
-static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
+/* The home's part of it. */
+static uint64_t home_spoken_for(struct store *s)
 {
-	uint64_t total, avail;
+	uint64_t owed = store_owed(s), data = atomic_load(&s->room.owed_data_bytes);
+
+	return atomic_load(&s->room.claimed_home_bytes) + (owed > data ? owed - data : 0);
+}
+
+/* Is there room for bytes, of which so many are the home's, and this part of the reserve? */
+static int may_use_of(struct store *s, uint64_t bytes, uint64_t home_bytes, unsigned reserve_part)
+{
+	struct space space;
+	uint64_t reserve;
 	int err;
 
 	if (atomic_load_explicit(&s->read_only, memory_order_relaxed))
 		return -EROFS;
-	err = space_of(s, &total, &avail);
+	err = space_of(s, &space);
 	if (err)
 		return err;
-	return avail < bytes + reserve_of(total) / reserve_part ? -ENOSPC : 0;
+	reserve = room_reserve_of(space.home_total) / reserve_part;
+	return space.all < bytes + reserve || space.home < home_bytes + reserve ? -ENOSPC : 0;
 }
 
-/* So much has to be held back. */
+static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
+{
+	return may_use_of(s, bytes, 0, reserve_part);
+}
+
+static bool is_spread(const struct store *s)
+{
+	return s->dir->ops->home_space != NULL;
+}
+
+/* So much has to be held back, of the home. */
 static uint64_t to_hold(struct store *s)
 {
-	uint64_t bytes = store_reserve_bytes(s) + spoken_for(s), left = in_log(s);
+	uint64_t bytes = store_reserve_bytes(s) + (is_spread(s) ? home_spoken_for(s) : spoken_for(s)), left = in_log(s);
 
 	return bytes > left ? bytes - left : 0;
 }
@@ -93,15 +126,15 @@ static int hold(struct store *s, uint64_t more_bytes)
 
 bool store_others_lack(struct store *s)
 {
-	uint64_t total, avail;
+	struct space space;
 
-	return atomic_load(&s->room.nothers) && !space_of(s, &total, &avail) &&
-	       avail < io_held_back(s->dir) + reserve_of(total);
+	return atomic_load(&s->room.nothers) && !space_of(s, &space) &&
+	       space.home < io_held_back(s->dir) + room_reserve_of(space.home_total);
 }
 
 int store_others_enter(struct store *s)
 {
-	int err = may_use(s, to_hold(s), 1);
+	int err = may_use_of(s, to_hold(s), to_hold(s), 1);
 
 	atomic_fetch_add(&s->room.nothers, 1);
 	if (!err)
@@ -128,7 +161,14 @@ void store_others_settle(struct store *s)
 
 int store_may_write(struct store *s, uint64_t bytes)
 {
-	int err = may_use(s, bytes + spoken_for(s), 1);
+	int err = may_use_of(s, bytes + spoken_for(s), home_spoken_for(s), 1);
+
+	return err ? err : hold(s, is_spread(s) ? 0 : bytes);
+}
+
+int store_may_write_home(struct store *s, uint64_t bytes)
+{
+	int err = may_use_of(s, bytes + spoken_for(s), bytes + home_spoken_for(s), 1);
 
 	return err ? err : hold(s, bytes);
 }
@@ -140,7 +180,9 @@ int store_may_flush(struct store *s, uint64_t bytes)
 
 int store_may_settle(struct store *s)
 {
-	return may_use(s, spoken_for(s) - atomic_load(&s->room.paid_bytes), 2);
+	uint64_t paid = atomic_load(&s->room.paid_bytes), home = home_spoken_for(s);
+
+	return may_use_of(s, spoken_for(s) - paid, home > paid ? home - paid : 0, 2);
 }
 
 int store_may_compact(struct store *s, uint64_t bytes)
@@ -148,11 +190,19 @@ int store_may_compact(struct store *s, uint64_t bytes)
 	return may_use(s, bytes + store_promised(s), 4);
 }
 
+int store_may_move(struct store *s, uint64_t bytes)
+{
+	struct space space;
+	int err = space_of(s, &space);
+
+	return err ? err : space.all < bytes + spoken_for(s) ? -ENOSPC : 0;
+}
+
 bool store_is_short(struct store *s)
 {
-	uint64_t total, avail;
+	struct space space;
 
-	return !space_of(s, &total, &avail) && avail < 2 * reserve_of(total) && store_owed(s) > avail / 2;
+	return !space_of(s, &space) && space.all < 2 * room_reserve_of(space.home_total) && store_owed(s) > space.all / 2;
 }
 
 /* Speaks for bytes in one part of the account, if there is room with them. */
@@ -161,7 +211,9 @@ static int speak_for(struct store *s, _Atomic uint64_t *part, uint64_t bytes)
 	int err;
 
 	atomic_fetch_add(part, bytes);
-	err = store_may_write(s, 0);
+	err = may_use_of(s, spoken_for(s), home_spoken_for(s), 1);
+	if (!err)
+		err = hold(s, 0);
 	if (err)
 		atomic_fetch_sub(part, bytes);
 	return err;
@@ -172,9 +224,26 @@ int store_claim(struct store *s, uint64_t bytes)
 	return speak_for(s, &s->room.claimed_bytes, bytes);
 }
 
+int store_claim_home(struct store *s, uint64_t bytes)
+{
+	int err;
+
+	atomic_fetch_add(&s->room.claimed_home_bytes, bytes);
+	err = speak_for(s, &s->room.claimed_bytes, bytes);
+	if (err)
+		atomic_fetch_sub(&s->room.claimed_home_bytes, bytes);
+	return err;
+}
+
 void store_unclaim(struct store *s, uint64_t bytes)
 {
 	atomic_fetch_sub(&s->room.claimed_bytes, bytes);
+}
+
+void store_unclaim_home(struct store *s, uint64_t bytes)
+{
+	atomic_fetch_sub(&s->room.claimed_home_bytes, bytes);
+	store_unclaim(s, bytes);
 }
 
 int store_promise(struct store *s, uint64_t bytes)
@@ -202,6 +271,18 @@ void store_disown(struct store *s, uint64_t bytes)
 	atomic_fetch_sub(&s->room.owed_bytes, bytes);
 }
 
+void store_owe_data(struct store *s, uint64_t bytes)
+{
+	atomic_fetch_add(&s->room.owed_data_bytes, bytes);
+	store_owe(s, bytes);
+}
+
+void store_disown_data(struct store *s, uint64_t bytes)
+{
+	store_disown(s, bytes);
+	atomic_fetch_sub(&s->room.owed_data_bytes, bytes);
+}
+
 void store_pay(struct store *s, uint64_t bytes)
 {
 	atomic_fetch_add(&s->room.paid_bytes, bytes);
@@ -220,14 +301,16 @@ uint64_t store_owed(struct store *s)
 
 int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes)
 {
-	uint64_t total, left, reserve;
-	int err = space_of(s, &total, &left);
+	uint64_t left, reserve;
+	struct space space;
+	int err = space_of(s, &space);
 
 	if (err)
 		return err;
+	left = space.all;
 	left = left > store_promised(s) ? left - store_promised(s) : 0;
-	reserve = reserve_of(total);
-	*total_bytes = total;
+	reserve = room_reserve_of(space.home_total);
+	*total_bytes = space.total;
 	*free_bytes = left;
 	*avail_bytes = left > reserve ? left - reserve : 0;
 	return 0;

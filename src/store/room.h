@@ -11,6 +11,9 @@
  * An operation that makes something dirty asks first, and owes it: so it gets -ENOSPC, and the commit has its space. Owed bytes that
  * were handed to the open transaction are paid; they count until that is in the log.
  *
+ * With several directories (store/disks.h) the reserve is the home's, where meta.db and columns are; bytes that are asked for may go to
+ * any of them, but for a column's.
+ *
  * Threads: any. Nothing blocks but statfs(2) of the store's directory.
  */
 #ifndef SPILLFS_STORE_ROOM_H
@@ -24,12 +27,15 @@ struct store;
 
 struct room {
 	_Atomic uint64_t promised_bytes, claimed_bytes, owed_bytes, paid_bytes;
+	_Atomic uint64_t claimed_home_bytes, owed_data_bytes; /* of these: what is claimed of the home; owed blocks, which any disk takes */
 	atomic_uint nothers; /* writers that do not ask */
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. A write
  * of promised space does not ask. */
 int store_may_write(struct store *s, uint64_t bytes);
+/* The same for bytes of a column, which are in the home. */
+int store_may_write_home(struct store *s, uint64_t bytes);
 /* The same for bytes that are owed: they may eat into the reserve up to its half. */
 int store_may_flush(struct store *s, uint64_t bytes);
 /* For the commit thread, when everything is staged: -ENOSPC if what is promised, the notes of the log and the growth of meta.db would
@@ -43,7 +49,9 @@ bool store_is_short(struct store *s);
 /* Before and after a write of so many bytes that go to their place at once: claimed, they are not free for other writers
  * that ask at the same time. As store_may_write. */
 int store_claim(struct store *s, uint64_t bytes);
+int store_claim_home(struct store *s, uint64_t bytes);
 void store_unclaim(struct store *s, uint64_t bytes);
+void store_unclaim_home(struct store *s, uint64_t bytes);
 
 /* The account of promised bytes. As store_may_write. */
 int store_promise(struct store *s, uint64_t bytes);
@@ -53,6 +61,9 @@ uint64_t store_promised(struct store *s);
 /* The account of owed bytes. disown: they will not be written. settle: the transaction is in the log. */
 void store_owe(struct store *s, uint64_t bytes);
 void store_disown(struct store *s, uint64_t bytes);
+/* The same for blocks of layered arrays; all else is the home's. */
+void store_owe_data(struct store *s, uint64_t bytes);
+void store_disown_data(struct store *s, uint64_t bytes);
 void store_pay(struct store *s, uint64_t bytes);
 void store_settle(struct store *s);
 uint64_t store_owed(struct store *s);
@@ -66,8 +77,14 @@ bool store_others_lack(struct store *s);
 /* After a commit: holds back as much as has to be; nothing, if there are no such writers. */
 void store_others_settle(struct store *s);
 
+/* For a file that leaves a directory: -ENOSPC if the others have no room for it besides what is promised, claimed or owed. */
+int store_may_move(struct store *s, uint64_t bytes);
+
 /* Bytes that a commit's database may hold in memory, and in its log, on this file system. */
 uint64_t store_reserve_bytes(struct store *s);
+
+/* The reserve on a file system of that size. */
+uint64_t room_reserve_of(uint64_t total_bytes);
 
 /* For statfs: the store's file system, what is free there, and what of that data writes may use. */
 int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, uint64_t *avail_bytes);

@@ -21,6 +21,7 @@
 #include "block/cache.h"
 #include "block/pool.h"
 #include "store/commit.h"
+#include "store/disks.h"
 #include "store/layers.h"
 #include "store/mark.h"
 #include "store/meta.h"
@@ -70,6 +71,7 @@ static void write_lock(struct store *s, const char *state)
 
 void store_closing(struct store *s)
 {
+	disks_stop(s);
 	if (s->lock)
 		write_lock(s, " closing");
 }
@@ -142,9 +144,10 @@ static int read_marker(struct store *s, const char *shown, struct store_refusal 
 	if (version < STORE_FORMAT_VERSION)
 		return refuse(why, STORE_ENEWER, "%s: the store has format %u, which was never released; this spillfs knows %u",
 			      shown, version, STORE_FORMAT_VERSION);
-	if (version > STORE_FORMAT_VERSION)
+	if (version > STORE_FORMAT_SPREAD)
 		return refuse(why, STORE_ENEWER, "%s: the store has format %u, this spillfs knows up to %u; use a newer spillfs", shown, version,
-			      STORE_FORMAT_VERSION);
+			      STORE_FORMAT_SPREAD);
+	s->format = version;
 	if (mark_uuid(text, s->uuid))
 		return refuse(why, STORE_ENOTSTORE, "%s/SPILLFS: no valid uuid", shown);
 	mark_uuid_text(s->uuid, s->uuid_text);
@@ -159,6 +162,7 @@ static int write_marker(struct store *s)
 	if (err)
 		return err;
 	mark_uuid_text(s->uuid, s->uuid_text);
+	s->format = STORE_FORMAT_VERSION;
 	err = io_replace(s->dir, "SPILLFS", "SPILLFS.tmp", text, mark_text(STORE_FORMAT_VERSION, s->uuid, text));
 	return err ? err : io_dir_sync(s->dir, ".");
 }
@@ -183,7 +187,7 @@ static int mark_extent(void *ctx, const struct extent *e)
 
 static int open_pool(struct store *s)
 {
-	int err = pool_open(s->dir, s->config.pool_files, &s->pool);
+	int err = pool_open(s->dir, disks_unlisted(s) ? 0 : s->config.pool_files, &s->pool);
 
 	if (err)
 		return err;
@@ -325,6 +329,8 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 		err = write_first_commit(s, shown, why);
 	if (!err && fresh)
 		err = write_marker(s);
+	if (!err && fresh)
+		err = disks_open(s, shown, why);
 	if (!err)
 		err = check_commits(s, shown, why);
 	if (!err)
@@ -339,7 +345,7 @@ static void bound_layers(struct store *s)
 {
 	uint64_t total, avail;
 
-	if (!io_space(s->dir, &total, &avail) && total / LAYER_PART < s->config.layer_bytes)
+	if (!io_home_space(s->dir, &total, &avail) && total / LAYER_PART < s->config.layer_bytes)
 		s->config.layer_bytes = total / LAYER_PART > LAYER_BYTES_MIN ? total / LAYER_PART : LAYER_BYTES_MIN;
 }
 
@@ -354,8 +360,10 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 		log_warn("%s: with backing=direct all I/O is buffered here, because %s; .spillfs/stats counts it as lease_fallbacks",
 			 shown, reason);
 	err = fresh ? 0 : read_marker(s, shown, why);
+	if (!err && !fresh)
+		err = disks_open(s, shown, why);
 	if (err)
-		return err;
+		return why->text[0] ? err : refuse(why, err, "%s: the store cannot be opened: %s", shown, err_text(err));
 	err = work_pool_new(s->config.threads, "work", &s->work);
 	account_init(&s->account, s->config.cache_bytes);
 	if (!err)
@@ -366,6 +374,10 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 		bound_layers(s);
 	if (!err)
 		err = layers_open(s, &s->layers);
+	if (err && disks_unlisted(s))
+		refuse(why, err, "%s: the list of its directories is lost, and -o pool= does not name all of them: %s", shown, err_text(err));
+	else if (!err)
+		err = disks_settle(s);
 	if (err && !why->text[0])
 		refuse(why, err, "%s: the store cannot be opened: %s", shown,
 		       err_text(err));
@@ -375,6 +387,7 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 /* Parts may be missing after a failed open. */
 static void close_parts(struct store *s)
 {
+	disks_stop(s);
 	/* First, because prefetch jobs use layers and cache. */
 	if (s->work)
 		work_pool_free(s->work);
@@ -391,21 +404,16 @@ static void close_parts(struct store *s)
 	if (s->lock)
 		io_close(s->lock);
 	io_dir_close(s->dir);
+	disks_close(s);
 	free(s);
 }
 
 int store_directory(int dirfd, const struct store_config *config, struct io_dir **out)
 {
 	struct store_config c = *config;
-	int err;
 
 	fill_defaults(&c);
-	err = io_file_dir_leased(dirfd, c.backing, c.leases, c.lease_bytes, out);
-	if (err)
-		close(dirfd);
-	else
-		io_file_set_lease_wait(*out, c.lease_wait);
-	return err;
+	return disks_directory(dirfd, &c, out);
 }
 
 int store_open(struct io_dir *dir, const char *shown, const struct store_config *config, struct store **out,
@@ -441,8 +449,10 @@ int store_open(struct io_dir *dir, const char *shown, const struct store_config 
 
 int store_close(struct store *s)
 {
-	int err = s->commit ? commit_stop(s->commit) : 0;
+	int err;
 
+	disks_stop(s);
+	err = s->commit ? commit_stop(s->commit) : 0;
 	close_parts(s);
 	return err;
 }

@@ -16,6 +16,14 @@
 #include "util/account.h"
 
 #define STORE_FORMAT_VERSION 2u
+#define STORE_FORMAT_SPREAD 3u /* the same, with directories on other disks (store/disks.h) */
+
+/* A directory on another disk. */
+struct store_disk {
+	struct io_dir *dir;
+	uint64_t device, inode; /* 0: not known */
+	uint32_t owner;
+};
 
 struct store_config {
 	enum io_backing backing;
@@ -35,6 +43,11 @@ struct store_config {
 	uint64_t size_bytes;     /* all files together may hold so much; 0: no bound */
 	size_t cache_bytes;      /* what can be read again: util/account.h */
 	size_t dirty_bytes;      /* dirty blocks */
+	const char *const *disks; /* absolute paths of directories to spread over, besides those that the store knows */
+	size_t ndisks;
+	struct store_disk home;  /* the store's own, without dir */
+	int (*open_disk)(void *ctx, const char *path, struct store_disk *out); /* NULL: a real directory */
+	void *open_ctx;
 	uint64_t spill_bytes;    /* of a scratch store: how its directory was made (io_spill_dir) */
 	bool encrypts;
 };
@@ -55,9 +68,12 @@ struct layers;
 struct pool;
 struct cache;
 struct work_pool;
+struct disks;
 
 struct store {
-	struct io_dir *dir;
+	struct io_dir *dir; /* all of its directories */
+	struct disks *disks;
+	atomic_uint format;
 	struct io *lock; /* NULL: a follower */
 	uint8_t uuid[16];
 	char uuid_text[37];

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/io.h"
@@ -45,13 +46,20 @@ enum tool_exit cmd_rebuild(const struct tool_call *call)
 	struct rebuild_report report;
 	struct store_refusal why = { "" };
 	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	struct store_disk home;
 	struct io_dir *dir;
+	struct stat st;
 
-	err = fd < 0 ? -errno : store_directory(fd, &(struct store_config){ .backing = IO_BACKING_AUTO }, &dir);
+	err = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+	if (err && fd >= 0)
+		close(fd);
+	if (!err)
+		home = (struct store_disk){ .device = st.st_dev, .inode = st.st_ino, .owner = st.st_uid };
+	err = err ? err : store_directory(fd, &(struct store_config){ .backing = IO_BACKING_AUTO }, &dir);
 	if (err)
 		return tool_fail(TOOL_FAILED, "%s: %s", store, strerror(-err));
 	log_init(LOG_TO_STDERR, LOG_LEVEL_WARN);
-	err = store_rebuild(dir, store, tool_flag(call, 'f'), say, NULL, &report, &why);
+	err = store_rebuild(dir, &home, store, tool_flag(call, 'f'), say, NULL, &report, &why);
 	if (err)
 		return tool_fail(TOOL_FAILED, "%s", why.text);
 	print_report(store, &report);

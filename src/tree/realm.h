@@ -31,7 +31,7 @@ enum realm_id { REALM_LIVE, REALM_SCRATCH, REALM_PAST, REALM_VIEWS, REALM_CONTRO
 #define REALM_SCRATCH_BIT (1ull << 60) /* without these two; rows of the scratch store */
 #define REALM_CONTROL_BASE (1ull << 56) /* and above, without these three bits; and some that no row has: */
 #define REALM_CONTROL_FIRST 5u
-#define REALM_CONTROL_LAST 14u
+#define REALM_CONTROL_LAST 15u
 
 /* A new entry of a directory. */
 struct realm_new {

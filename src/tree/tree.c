@@ -21,6 +21,7 @@
 #include "array/arrays.h"
 #include "spillfs.h"
 #include "store/commit.h"
+#include "store/disks.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/control/control.h"
@@ -221,7 +222,7 @@ void tree_info(struct tree *t, struct spillfs_info *out)
 		.pid = (uint64_t)getpid(),
 		.commit = s->commit ? commit_number(s->commit) : 0,
 		.newest_layer = layers_newest_sealed(s->layers),
-		.format = STORE_FORMAT_VERSION,
+		.format = s->format,
 	};
 }
 
@@ -239,6 +240,20 @@ int tree_compact(struct tree *t, bool start, struct spillfs_compact *out)
 		.error = c.error, .layers = totals.nlayers, .bytes = totals.bytes,
 	};
 	return 0;
+}
+
+int tree_drain(struct tree *t, const struct spillfs_drain *in, struct spillfs_drain *out)
+{
+	unsigned number = (unsigned)in->directory;
+	struct disks_drain d;
+	int err = in->directory > UINT32_MAX ? -ENOENT : in->start ? disks_drain_start(t->store, number) : 0;
+
+	if (!err)
+		err = disks_drain_look(t->store, number, &d);
+	if (!err)
+		*out = (struct spillfs_drain){ .directory = number, .running = d.running, .done = d.done, .files = d.files,
+					       .moved_bytes = d.moved_bytes, .error = d.err };
+	return err;
 }
 
 int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx)

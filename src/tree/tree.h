@@ -57,8 +57,11 @@ int tree_commit(struct tree *t, uint64_t *newest_layer_out, bool *sealed_out);
 /* For spillctl. compact: with `start` begins a compaction; *out is the one that runs, or the last one. -EROFS: a follower. */
 struct spillfs_info;
 struct spillfs_compact;
+struct spillfs_drain;
 void tree_info(struct tree *t, struct spillfs_info *out);
 int tree_compact(struct tree *t, bool start, struct spillfs_compact *out);
+/* drain: with in->start begins to empty a directory; *out is how far that is (store/disks.h). */
+int tree_drain(struct tree *t, const struct spillfs_drain *in, struct spillfs_drain *out);
 /* Calls use with a descriptor on the store's file system, open for as long: its result, or -EOPNOTSUPP where there is none. */
 int tree_lend_store(struct tree *t, int (*use)(void *ctx, int fd), void *ctx);
 

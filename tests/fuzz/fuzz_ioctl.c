@@ -179,7 +179,8 @@ static void close_target(struct world *w, struct opened *o)
 
 static unsigned take_command(struct fuzz_input *in)
 {
-	static const unsigned known[] = { SPILLFS_IOC_INFO, SPILLFS_IOC_COMMIT, SPILLFS_IOC_COMPACT, (unsigned)SPILLFS_IOC_BLOCKS, SPILLFS_IOC_MARK };
+	static const unsigned known[] = { SPILLFS_IOC_INFO, SPILLFS_IOC_COMMIT, SPILLFS_IOC_COMPACT, (unsigned)SPILLFS_IOC_BLOCKS, SPILLFS_IOC_MARK,
+					  SPILLFS_IOC_DRAIN };
 	size_t i = fuzz_number(in, 1) % 8;
 
 	return i < 5 ? known[i] : (unsigned)fuzz_number(in, 4);

@@ -135,7 +135,7 @@ static void edit_text(struct image *im, struct chance *c, struct edit_story *sto
 {
 	static const char *const texts[] = { "00000001.zst\n", "00000099.zst\n", "../00000001.zst\n", "00000002.zst 99999999999999999999\n",
 					     "18446744073709551615.zst\n", "", "\n", " ", "00000003.zst", "00000003.zst -1\n", "spillfs 2\n",
-					     "spillfs 3\nuuid d05fe1b6-663e-4988-ac9c-62f86f8cb64b\n", "spillfs 4294967298\nuuid x\n",
+					     "spillfs 4\nuuid d05fe1b6-663e-4988-ac9c-62f86f8cb64b\n", "spillfs 4294967298\nuuid x\n",
 					     "spillfs 2\nuuid -----------------------------------\n", "spillfs -1\n" };
 	struct image_file *f = NULL;
 	const char *text = texts[chance_below(c, sizeof(texts) / sizeof(*texts))];

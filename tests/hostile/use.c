@@ -375,7 +375,7 @@ void use_rebuild(const struct image *im, struct chance *c, struct use_counts *n)
 	int err;
 
 	CHECK_OK(io_mem_again(disk, &dir));
-	err = store_rebuild(dir, "test", true, no_line, NULL, &report, &why);
+	err = store_rebuild(dir, NULL, "test", true, no_line, NULL, &report, &why);
 	count(&n->rebuilds, &n->rebuilds_refused, err);
 	if (!err)
 		use_disk(disk, true, c, n);

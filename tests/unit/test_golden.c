@@ -451,7 +451,7 @@ UNIT_TEST(golden_store_is_rebuilt)
 
 	CHECK_OK(io_unlink(disk, "meta.db"));
 	CHECK_OK(io_mem_again(disk, &dir));
-	CHECK_OK(store_rebuild(dir, "test", false, say, NULL, &report, &why));
+	CHECK_OK(store_rebuild(dir, NULL, "test", false, say, NULL, &report, &why));
 	CHECK_EQ(report.lost, 1); /* the buckets */
 	world_open(&w, disk, &world_config);
 	check_layers_and_columns(&w);
@@ -476,7 +476,7 @@ UNIT_TEST(golden_store_is_followed)
 /* Nothing is changed in what a later release has written. */
 UNIT_TEST(golden_newer_format_is_refused)
 {
-	static const char mark[] = "spillfs 3\nuuid d05fe1b6-663e-4988-ac9c-62f86f8cb64b\n";
+	static const char mark[] = "spillfs 4\nuuid d05fe1b6-663e-4988-ac9c-62f86f8cb64b\n";
 	struct io_dir *disk = golden_store(), *dir;
 	struct store_config config = world_config;
 	struct store_refusal why;
@@ -487,7 +487,7 @@ UNIT_TEST(golden_newer_format_is_refused)
 		config.follow = i;
 		CHECK_OK(io_mem_again(disk, &dir));
 		CHECK_EQ(store_open(dir, "/the/store", &config, &s, &why), STORE_ENEWER);
-		CHECK(!strcmp(why.text, "/the/store: the store has format 3, this spillfs knows up to 2; use a newer spillfs"));
+		CHECK(!strcmp(why.text, "/the/store: the store has format 4, this spillfs knows up to 3; use a newer spillfs"));
 	}
 	io_dir_close(disk);
 }

@@ -423,7 +423,7 @@ UNIT_TEST(pool_opens_all_files_there_are)
 	p = ready_pool(dir, 6);
 	CHECK_EQ(pool_nfiles(p), 6);
 	pool_close(p);
-	CHECK_EQ(pool_open(dir, 0, &p), -EINVAL);
+	CHECK_EQ(pool_open(dir, POOL_NFILES_MAX + 1, &p), -EINVAL);
 	io_dir_close(dir);
 }
 

@@ -439,7 +439,7 @@ UNIT_TEST(realm_control_lists_and_finds)
 {
 	struct scene w = new_world();
 
-	check_list(&w, ".spillfs", "stats config version log quotas diff");
+	check_list(&w, ".spillfs", "stats config version log quotas disks diff");
 	check_list(&w, "deltas", "00000001.zst");
 	check_list(&w, "snapshots", "s");
 	check_list(&w, ".spillfs/diff", "");

@@ -1062,7 +1062,7 @@ static void rebuild(struct io_dir *disk, struct rebuild_report *out)
 	struct io_dir *dir;
 
 	CHECK_OK(io_mem_again(disk, &dir));
-	CHECK_OK(store_rebuild(dir, "test", true, say_nothing, &lines, out, &why));
+	CHECK_OK(store_rebuild(dir, NULL, "test", true, say_nothing, &lines, out, &why));
 	CHECK_EQ(lines, out->lost);
 }
 

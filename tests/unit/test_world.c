@@ -493,7 +493,7 @@ UNIT_TEST(a_half_rebuilt_store_keeps_its_layers)
 		CHECK(err);
 		nfailed += err != -EUCLEAN;
 		CHECK_OK(io_mem_again(disk, &faults));
-		CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+		CHECK_OK(store_rebuild(faults, NULL, "test", true, say_nothing, NULL, &report, &why));
 		check_layers_of(disk, false);
 	}
 	CHECK(nfailed > 3);
@@ -618,7 +618,7 @@ static void check_damaged(struct io_dir *disk)
 
 	if (world_has(disk, "layers/" DAMAGED)) {
 		CHECK_OK(io_mem_again(disk, &again));
-		CHECK_OK(store_rebuild(again, "test", true, say_nothing, NULL, &report, &why));
+		CHECK_OK(store_rebuild(again, NULL, "test", true, say_nothing, NULL, &report, &why));
 	}
 	world_open(&w, disk, &world_config);
 	CHECK(is_again_of(&w, 2));
@@ -639,13 +639,13 @@ static bool cut_rebuild(struct io_dir *disk, uint64_t n, uint64_t seed, void (*c
 	bool reached;
 
 	io_fault_arm(faults, n, -EIO, n % 2);
-	reached = store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why) != 0;
+	reached = store_rebuild(faults, NULL, "test", true, say_nothing, NULL, &report, &why) != 0;
 	CHECK_OK(io_mem_cut_power(disk, seed));
 	if (!world_open_dir(&w, world_faults(disk), &world_config)) {
 		CHECK_OK(world_close(&w));
 	} else {
 		CHECK_OK(io_mem_again(disk, &faults));
-		CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+		CHECK_OK(store_rebuild(faults, NULL, "test", true, say_nothing, NULL, &report, &why));
 	}
 	check(disk);
 	return reached;
@@ -704,7 +704,7 @@ UNIT_TEST(a_rebuild_that_is_refused_changes_nothing)
 	struct store_refusal why;
 
 	CHECK_OK(io_mem_again(disk, &again));
-	CHECK_EQ(store_rebuild(again, "test", false, say_nothing, NULL, &report, &why), -EEXIST);
+	CHECK_EQ(store_rebuild(again, NULL, "test", false, say_nothing, NULL, &report, &why), -EEXIST);
 	CHECK(strstr(why.text, "--force"));
 	CHECK(world_has(disk, "layers/" DAMAGED) && world_has(disk, "meta.db"));
 }
@@ -757,11 +757,11 @@ UNIT_TEST(a_rebuild_without_descriptors_gives_up_nothing)
 		struct io_dir *disk = disk_with_an_open_layer(), *faults = world_faults(disk);
 
 		io_fault_fail_open(faults, n, 1, passing[n % 3]);
-		err = store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why);
+		err = store_rebuild(faults, NULL, "test", true, say_nothing, NULL, &report, &why);
 		nfailed += err != 0;
 		if (err) {
 			CHECK_OK(io_mem_again(disk, &faults));
-			CHECK_OK(store_rebuild(faults, "test", true, say_nothing, NULL, &report, &why));
+			CHECK_OK(store_rebuild(faults, NULL, "test", true, say_nothing, NULL, &report, &why));
 		}
 		CHECK_EQ(report.snapshots, 1);
 		check_layers_of(disk, false);

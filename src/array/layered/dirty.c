@@ -142,8 +142,8 @@ static void account_locked(struct dirty *d, size_t more, size_t less)
 	d->bytes += more - less;
 	stats_add(STAT_DIRTY_BYTES, more);
 	stats_sub(STAT_DIRTY_BYTES, less);
-	store_owe(d->store, more);
-	store_disown(d->store, less);
+	store_owe_data(d->store, more);
+	store_disown_data(d->store, less);
 	if (less)
 		lock_broadcast(&d->changed);
 }

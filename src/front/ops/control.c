@@ -48,6 +48,17 @@ static void control_compact(fuse_req_t req, const struct spillfs_compact *in)
 		fuse_reply_ioctl(req, 0, &out, sizeof(out));
 }
 
+static void control_drain(fuse_req_t req, const struct spillfs_drain *in)
+{
+	struct spillfs_drain out;
+	int err = tree_drain(front_of(req)->tree, in, &out);
+
+	if (err)
+		answer_err(req, err);
+	else
+		fuse_reply_ioctl(req, 0, &out, sizeof(out));
+}
+
 struct blocks_asked {
 	struct deferred d;
 	struct tree_file *file; /* open until the answer */
@@ -108,7 +119,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, st
 		     const void *in, size_t in_len, size_t out_len)
 {
 	uid_t uid = fuse_req_ctx(req)->uid;
-	bool root = ino == FUSE_ROOT_ID && (cmd == SPILLFS_IOC_INFO || cmd == SPILLFS_IOC_COMMIT || cmd == SPILLFS_IOC_COMPACT);
+	bool root = ino == FUSE_ROOT_ID && (cmd == SPILLFS_IOC_INFO || cmd == SPILLFS_IOC_COMMIT || cmd == SPILLFS_IOC_COMPACT ||
+				   cmd == SPILLFS_IOC_DRAIN);
 	bool file = ino != FUSE_ROOT_ID && (cmd == SPILLFS_IOC_BLOCKS || cmd == SPILLFS_IOC_MARK) && !(flags & FUSE_IOCTL_DIR);
 
 	(void)arg;
@@ -126,6 +138,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, st
 		control_info(req);
 	else if (cmd == SPILLFS_IOC_COMMIT)
 		deferred_after_all(deferred_new(req, ino, sizeof(struct deferred), run_commit));
+	else if (cmd == SPILLFS_IOC_DRAIN)
+		control_drain(req, in);
 	else
 		control_compact(req, in);
 }

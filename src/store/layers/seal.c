@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "block/layer.h"
+#include "store/disks.h"
 #include "store/layers/inside.h"
 #include "store/ref.h"
 #include "store/store.h"
@@ -30,6 +31,20 @@
 /* A commit on request gives so many deleted bytes back, even if no state shows them. */
 #define LAYERS_DYING_MIN (4u << 20)
 
+/* Sealed layers are opened at first use. One that is not there tells that a directory of the store is missing. */
+static int check_there(struct layers *ls, uint64_t number)
+{
+	char path[LAYER_NAME_MAX];
+	struct io *f;
+	int err;
+
+	layer_path(number, path);
+	err = io_open(ls->store->dir, path, IO_RDONLY, &f);
+	if (!err)
+		io_close(f);
+	return err;
+}
+
 static int load_row(void *ctx, const struct meta_layer *row)
 {
 	struct layers *ls = ctx;
@@ -41,6 +56,8 @@ static int load_row(void *ctx, const struct meta_layer *row)
 	if (layers_slot_sealed(slot)) {
 		if (!ls->newest || layers_slot_newer(slot, ls->newest))
 			ls->newest = slot;
+		if (disks_unlisted(ls->store))
+			err = check_there(ls, row->number);
 	} else {
 		if (ls->open)
 			return err_corrupt("meta.db", 0, "layers %llu and %llu are both open",

@@ -375,7 +375,7 @@ static bool has_room(struct meta *m, int64_t npages)
 {
 	uint64_t total, avail;
 
-	return !io_space(m->dir, &total, &avail) && (int64_t)(avail / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
+	return !io_home_space(m->dir, &total, &avail) && (int64_t)(avail / META_PAGE_BYTES) > 2 * npages + META_WAL_PAGES_MAX;
 }
 
 /* SQLite writes the rows anew into a file without a name in the store's directory, and back through the log in one

@@ -240,7 +240,7 @@ static int make_room(struct meta_vfs *v, uint64_t end)
 	struct io *log = atomic_load(&v->log);
 	uint64_t room = atomic_load(&v->log_room), total, avail;
 	unsigned waits = 0;
-	int err = io_space(v->dir, &total, &avail);
+	int err = io_home_space(v->dir, &total, &avail);
 
 	if (err || avail < end - room)
 		return err ? err : -ENOSPC;

@@ -40,6 +40,7 @@ static const struct fixed {
 	{ "version", CONTROL_DOT_SPILLFS, CONTROL_VERSION, S_IFREG | 0444, false },
 	{ "log", CONTROL_DOT_SPILLFS, CONTROL_LOG, S_IFREG | 0444, false },
 	{ "quotas", CONTROL_DOT_SPILLFS, CONTROL_QUOTAS, S_IFREG | 0400, false },
+	{ "disks", CONTROL_DOT_SPILLFS, CONTROL_DISKS, S_IFREG | 0400, false },
 	{ "diff", CONTROL_DOT_SPILLFS, CONTROL_DIFF, S_IFDIR | 0555, false },
 };
 #define NFIXED (sizeof(fixed) / sizeof(*fixed))

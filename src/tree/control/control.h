@@ -21,6 +21,7 @@ enum control_ino {
 	CONTROL_LOG = 11,
 	CONTROL_VIEWS = 13, /* only listed */
 	CONTROL_QUOTAS = 14,
+	CONTROL_DISKS = 15,
 	CONTROL_DIFF = 12, /* directory; its files are asked for by name, A..B */
 };
 #define CONTROL_DELTA_BASE REALM_CONTROL_BASE /* + number of the layer */

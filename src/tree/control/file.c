@@ -9,6 +9,7 @@
 
 #include "block/layer.h"
 #include "io/io.h"
+#include "store/disks.h"
 #include "store/layers.h"
 #include "store/store.h"
 #include "tree/control/control.h"
@@ -41,7 +42,7 @@ static char *config_text(struct tree *t)
 	if (asprintf(&text,
 		     "uuid %s\nformat %u\nbacking %s\nbacking_in_use %s (%s)\nleases %u\nlease_size %zu\nlease_wait %s\npool %u\nthreads %u\ncommit %u\n"
 		     "layer %llu\nkeep %u\ncompact %llu\ncache %zu\ndirty %zu\nspill %llu\nencrypt %s\nfollow %d\npassthrough %s (%s)\n",
-		     t->store->uuid_text, STORE_FORMAT_VERSION, backing[c->backing], way, why, c->leases, c->lease_bytes, waits ? "block" : "buffered", c->pool_files,
+		     t->store->uuid_text, t->store->format, backing[c->backing], way, why, c->leases, c->lease_bytes, waits ? "block" : "buffered", c->pool_files,
 		     c->threads, c->commit_seconds, (unsigned long long)c->layer_bytes, c->keep,
 		     (unsigned long long)c->compact_bytes, c->cache_bytes, c->dirty_bytes, (unsigned long long)scratch->spill_bytes, scratch->scratch && scratch->encrypts ? "ephemeral" : "no", c->follow, through, through_why) < 0)
 		return NULL;
@@ -60,6 +61,8 @@ static int make_text(struct tree *t, uint64_t ino, char **out)
 		text = config_text(t);
 	else if (ino == CONTROL_QUOTAS)
 		text = control_quotas_text(t);
+	else if (ino == CONTROL_DISKS)
+		text = disks_text(t->store);
 	else if (ino == CONTROL_LOG)
 		text = control_log_text(t);
 	else if (ino == CONTROL_VERSION)

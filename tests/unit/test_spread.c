@@ -1,0 +1,1601 @@
+/*
+ * Several directories as one: io/spread on disks in memory, and a store on it. Where files go, a full disk, one that fails, one that is
+ * emptied, with the power cut at any step; directories that are not there, or are another store's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "io/spread/inside.h"
+#include "store/classes.h"
+#include "store/disklist.h"
+#include "store/disks/inside.h"
+#include "store/mark.h"
+#include "store/room.h"
+#include "unit.h"
+#include "util/clock.h"
+#include "world.h"
+
+#define MIB (1ull << 20)
+#define NDISKS 3u
+#define MOVED_NAME "layers/00000001.zst"
+
+static const char *const folders[] = { "pool", "layers", NULL };
+
+static uint64_t keeps(uint64_t total_bytes)
+{
+	return total_bytes / 16;
+}
+
+/* ---- io/spread alone ---- */
+
+static struct io_dir *faults[NDISKS + 1];
+
+/* Over disks that stay open, each behind io/fault. */
+static struct io_dir *spread_over(struct io_dir *const disks[NDISKS], bool draining)
+{
+	struct io_spread_disk v[NDISKS];
+	const struct io_spread_config c = { .disks = v, .n = NDISKS, .folders = folders, .keeps = keeps };
+	struct io_dir *d;
+
+	for (unsigned i = 0; i < NDISKS; i++) {
+		v[i] = (struct io_spread_disk){ .dir = faults[i] = world_faults(disks[i]), .shown = i == 2 ? "two" : i ? "one" : "home",
+						.draining = draining && i == 1 };
+	}
+	CHECK_OK(io_spread_dir(&c, &d));
+	return d;
+}
+
+static struct io_dir *new_spread(struct io_dir *disks[NDISKS])
+{
+	struct io_dir *d;
+
+	for (unsigned i = 0; i < NDISKS; i++) {
+		disks[i] = world_disk();
+		io_mem_set_space(disks[i], 64 * MIB);
+	}
+	d = spread_over(disks, false);
+	CHECK_OK(io_spread_mend(d));
+	return d;
+}
+
+static unsigned char byte_at(uint64_t seed, uint64_t off)
+{
+	return (unsigned char)((off * 2654435761u + seed * 97) >> 7);
+}
+
+static void fill(struct io *f, uint64_t seed, uint64_t off, size_t n)
+{
+	unsigned char *p = unit_allot(n);
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = byte_at(seed, off + i);
+	CHECK_OK(io_pwrite(f, p, n, off));
+	free(p);
+}
+
+static bool is_filled(struct io *f, uint64_t seed, uint64_t off, size_t n)
+{
+	unsigned char *p = unit_allot(n);
+	bool same = !io_pread(f, p, n, off);
+
+	for (size_t i = 0; i < n && same; i++)
+		same = p[i] == byte_at(seed, off + i);
+	free(p);
+	return same;
+}
+
+static struct io *make(struct io_dir *d, const char *name, unsigned kind)
+{
+	struct io *f;
+
+	CHECK_OK(io_open(d, name, IO_CREATE | kind, &f));
+	return f;
+}
+
+/* How many of the disks have the name; *where: one of them. */
+static unsigned places(struct io_dir *const disks[NDISKS], const char *name, unsigned *where)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < NDISKS; i++) {
+		if (!world_has(disks[i], name))
+			continue;
+		*where = i;
+		n++;
+	}
+	return n;
+}
+
+static int count_name(void *ctx, const char *name)
+{
+	(void)name;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+UNIT_TEST(spread_places_finds_and_lists)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	unsigned seen[NDISKS] = { 0 }, n = 0, where = 9;
+	struct io *f[6], *g;
+	char name[32];
+
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "pool/%02u", i);
+		f[i] = make(d, name, IO_OF_BUCKET);
+		CHECK_EQ(places(disks, name, &where), 1);
+		CHECK_EQ(io_disk(f[i]), where);
+		seen[where]++;
+		fill(f[i], i, 0, 100000);
+	}
+	for (unsigned i = 0; i < NDISKS; i++)
+		CHECK_EQ(seen[i], 2);
+	/* What is not spread is at home. */
+	g = make(d, "layers/HEAD", IO_OF_OTHER);
+	CHECK(places(disks, "layers/HEAD", &where) == 1 && where == 0);
+	io_close(g);
+	g = make(d, "meta.db", IO_PINNED);
+	CHECK(places(disks, "meta.db", &where) == 1 && where == 0);
+	io_close(g);
+	CHECK_OK(io_list(d, "pool", count_name, &n));
+	CHECK_EQ(n, 6);
+	/* A name is found wherever it is, renamed where it is, and gone everywhere. */
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "pool/%02u", i);
+		CHECK_OK(io_open(d, name, IO_RDONLY | IO_OF_BUCKET, &g));
+		CHECK(is_filled(g, i, 0, 100000));
+		io_close(g);
+	}
+	where = io_disk(f[4]);
+	CHECK_OK(io_rename(d, "pool/04", "layers/x"));
+	CHECK(world_has(disks[where], "layers/x"));
+	CHECK_OK(io_unlink(d, "layers/x"));
+	CHECK_EQ(io_unlink(d, "layers/x"), -ENOENT);
+	CHECK_EQ(io_open(d, "layers/x", IO_RDONLY, &g), -ENOENT);
+	for (unsigned i = 0; i < 6; i++)
+		io_close(f[i]);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_leaves_a_full_disk)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	unsigned turns[NDISKS] = { 0 };
+	struct io *f, *pool;
+
+	for (unsigned i = 0; i < 300; i++)
+		turns[io_next_disk(d)]++;
+	CHECK(turns[0] > 70 && turns[1] > 70 && turns[2] > 70);
+	f = make(d, "layers/00000001.zst", IO_OF_LAYERED);
+	CHECK(io_takes(f));
+	fill(f, 1, 0, 3 * MIB);
+	io_mem_set_space(disks[io_disk(f)], 3 * MIB);
+	/* It moves, with all that it has, and the writer is told nothing. */
+	fill(f, 1, 3 * MIB, 2 * MIB);
+	CHECK(is_filled(f, 1, 0, 5 * MIB));
+	CHECK(places(disks, "layers/00000001.zst", &(unsigned){ 0 }) == 1);
+	/* A pool file stays, says so, and others are chosen. */
+	pool = make(d, "pool/00", IO_OF_BUCKET);
+	fill(pool, 2, 0, MIB);
+	io_mem_set_space(disks[io_disk(pool)], MIB);
+	CHECK_EQ(io_pwrite(pool, "x", 1, 8 * MIB), -ENOSPC);
+	CHECK(!io_takes(pool));
+	CHECK(is_filled(pool, 2, 0, MIB));
+	for (unsigned i = 0; i < 50; i++)
+		CHECK(io_next_disk(d) != io_disk(pool));
+	io_close(f);
+	io_close(pool);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_leaves_a_failing_disk)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io_spread_state state;
+	unsigned bad;
+	struct io *f, *pool;
+
+	f = make(d, "layers/00000001.zst", IO_OF_LAYERED);
+	fill(f, 1, 0, MIB);
+	CHECK_OK(io_sync(f));
+	bad = io_disk(f);
+	io_fault_arm(faults[bad], 1, -EIO, false);
+	/* The old name cannot be deleted there: the file stays, and the writer is told. */
+	CHECK_EQ(io_pwrite(f, "x", 1, MIB), -EIO);
+	CHECK(io_spread_look(d, bad, &state) && state.failing);
+	CHECK(is_filled(f, 1, 0, MIB));
+	CHECK_EQ(places(disks, "layers/00000001.zst", &bad), 1);
+	for (unsigned i = 0; i < 50; i++)
+		CHECK(io_next_disk(d) != bad);
+	/* Nothing of it was written since the sync: the next one has nothing to say. */
+	CHECK_OK(io_sync(f));
+	pool = make(d, "pool/00", IO_OF_BUCKET);
+	CHECK(io_disk(pool) != bad);
+	io_close(pool);
+	io_close(f);
+	io_dir_close(d);
+}
+
+struct writer {
+	struct io *f;
+	atomic_bool stop;
+	atomic_uint rounds;
+};
+
+/* Writes and reads all of the file again and again. */
+static void *write_on(void *arg)
+{
+	struct writer *w = arg;
+
+	while (!atomic_load(&w->stop)) {
+		unsigned round = atomic_fetch_add(&w->rounds, 1) + 1;
+
+		for (unsigned i = 0; i < 32; i++)
+			fill(w->f, round, i * 65536ull, 65536);
+		CHECK(is_filled(w->f, round, 0, 32 * 65536));
+	}
+	return NULL;
+}
+
+UNIT_TEST(spread_is_emptied_beside_a_writer)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct writer w = { .f = NULL };
+	struct io *f[NDISKS], *reader;
+	uint64_t moved, size;
+	pthread_t t;
+	unsigned n = 0, where = 9;
+	char name[32];
+
+	for (unsigned i = 0; i < NDISKS; i++) {
+		snprintf(name, sizeof(name), "pool/%02u", i);
+		f[i] = make(d, name, IO_OF_BUCKET);
+		fill(f[i], 0, 0, 32 * 65536);
+		if (io_disk(f[i]) == 1)
+			w.f = f[i];
+	}
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -EINVAL);
+	io_spread_set_draining(d, 1, true);
+	CHECK(!io_takes(w.f));
+	CHECK_EQ(pthread_create(&t, NULL, write_on, &w), 0);
+	while (atomic_load(&w.rounds) < 3)
+		;
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK(moved >= 32 * 65536);
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -ENODATA);
+	n = atomic_load(&w.rounds);
+	while (atomic_load(&w.rounds) < n + 3)
+		;
+	atomic_store(&w.stop, true);
+	CHECK_EQ(pthread_join(t, NULL), 0);
+	CHECK(io_disk(w.f) != 1 && io_takes(w.f));
+	CHECK_OK(io_size(w.f, &size, NULL));
+	CHECK_EQ(size, 32 * 65536);
+	for (unsigned i = 0; i < NDISKS; i++) {
+		snprintf(name, sizeof(name), "pool/%02u", i);
+		CHECK(places(disks, name, &where) == 1 && where != 1);
+		CHECK_OK(io_open(d, name, IO_RDONLY | IO_OF_BUCKET, &reader));
+		CHECK(is_filled(reader, f[i] == w.f ? atomic_load(&w.rounds) : 0, 0, 32 * 65536));
+		io_close(reader);
+		io_close(f[i]);
+	}
+	io_dir_close(d);
+}
+
+static void put(struct io_dir *disk, const char *name, const char *text)
+{
+	struct io *f = make(disk, name, IO_OF_OTHER);
+
+	CHECK_OK(io_pwrite(f, text, strlen(text), 0));
+	io_close(f);
+}
+
+static bool says(struct io_dir *d, const char *name, const char *text)
+{
+	char got[32] = "";
+	struct io *f;
+	size_t n;
+
+	if (io_open(d, name, IO_RDONLY, &f))
+		return false;
+	CHECK_OK(io_pread_some(f, got, sizeof(got) - 1, 0, &n));
+	io_close(f);
+	return !strcmp(got, text);
+}
+
+/* ---- what happens in the midst of a move ---- */
+
+static struct io_ops hooked;
+static const struct io_ops *plain;
+static struct io_dir *hook_dir;
+
+/* The file's own transfers go through `hooked`, which begins as a copy of them. */
+static void hook(struct io *f, struct io_dir *d)
+{
+	struct io *inner = ((struct spread_handle *)f)->inner;
+
+	plain = inner->ops;
+	hooked = *plain;
+	inner->ops = &hooked;
+	hook_dir = d;
+}
+
+static void *open_another(void *arg)
+{
+	struct io *f;
+
+	(void)arg;
+	CHECK_OK(io_open(hook_dir, "layers/00000009.zst", IO_CREATE | IO_OF_LAYERED, &f));
+	io_close(f);
+	return NULL;
+}
+
+static int sync_beside_an_open(struct io *f)
+{
+	struct timespec limit;
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, open_another, NULL), 0);
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 60;
+	CHECK_EQ(pthread_timedjoin_np(t, NULL, &limit), 0);
+	return plain->sync(f);
+}
+
+/* A sync can take long: names can be used meanwhile. */
+UNIT_TEST(spread_syncs_what_moves_beside_others)
+{
+	struct io_dir *disks[NDISKS], *d;
+	uint64_t moved;
+	struct io *f;
+
+	d = new_spread(disks);
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	fill(f, 1, 0, 100000);
+	io_mem_set_space(disks[2], 64 * MIB);
+	io_spread_set_draining(d, 1, true);
+	hook(f, d);
+	hooked.sync = sync_beside_an_open;
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK_EQ(io_disk(f), 2);
+	CHECK(is_filled(f, 1, 0, 100000));
+	io_close(f);
+	io_dir_close(d);
+}
+
+static int sync_that_fails(struct io *f)
+{
+	(void)f;
+	hooked.sync = plain->sync;
+	return -EIO;
+}
+
+/* The kernel tells once that it has lost a write: who syncs has to know. */
+UNIT_TEST(spread_tells_a_lost_write_to_its_writer)
+{
+	struct io_dir *disks[NDISKS], *d;
+	uint64_t moved;
+	struct io *f;
+
+	d = new_spread(disks);
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	fill(f, 1, 0, 100000);
+	io_mem_set_space(disks[2], 64 * MIB);
+	io_spread_set_draining(d, 1, true);
+	hook(f, d);
+	hooked.sync = sync_that_fails;
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -EIO);
+	/* Moved once more it would be known to nobody. */
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -EIO);
+	CHECK_EQ(io_sync(f), -EIO);
+	CHECK_OK(io_sync(f));
+	io_close(f);
+	io_dir_close(d);
+}
+
+static struct io_dir_ops dir_hooked;
+static unsigned nsyncs;
+
+static int sync_again(struct io_dir *dir, const char *name)
+{
+	int err = nsyncs++ ? 0 : spread_sync_folder((struct spread *)hook_dir, 1, 1, false);
+
+	(void)dir;
+	(void)name;
+	return err;
+}
+
+/* One who finds that a sync of a folder has begun may not go on as if it had ended. */
+UNIT_TEST(spread_syncs_a_folder_for_each_who_asks)
+{
+	struct io_dir *disks[NDISKS], *d;
+	const struct io_dir_ops *before;
+	struct io *f;
+
+	hook_dir = d = new_spread(disks);
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	before = faults[1]->ops;
+	dir_hooked = *before;
+	dir_hooked.sync = sync_again;
+	faults[1]->ops = &dir_hooked;
+	nsyncs = 0;
+	CHECK_OK(io_dir_sync(d, "layers"));
+	CHECK_EQ(nsyncs, 2);
+	CHECK_OK(io_dir_sync(d, "layers"));
+	CHECK_EQ(nsyncs, 2);
+	faults[1]->ops = before;
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_closes_a_disk_after_its_files)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct spread *s = (struct spread *)d;
+	struct io *f;
+
+	put(disks[1], "pool/01", "x");
+	put(disks[1], DISKLIST_MARK, "mark");
+	io_spread_set_draining(d, 1, true);
+	CHECK_OK(spread_open_inner(s, 1, "pool/01", IO_RDONLY, &f));
+	CHECK_OK(io_unlink(d, "pool/01"));
+	CHECK_OK(io_spread_forget(d, 1, DISKLIST_MARK));
+	CHECK(s->disks[1].dir);
+	spread_close_inner(s, 1, f);
+	lock_acquire(&s->names);
+	spread_retire_locked(s, 1);
+	lock_release(&s->names);
+	CHECK(!s->disks[1].dir);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_finds_what_is_on_one_disk_while_another_cannot_be_read)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+
+	put(disks[2], MOVED_NAME, "two");
+	io_fault_fail_open(faults[1], 1, 1, -EIO);
+	CHECK(says(d, MOVED_NAME, "two"));
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_counts_space_that_disks_share_once)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct spread *s = (struct spread *)d;
+	uint64_t total, avail, less;
+
+	CHECK_OK(io_space(d, &total, &avail));
+	s->disks[1].device = s->disks[2].device = 7;
+	CHECK_OK(io_space(d, &total, &less));
+	CHECK(less < avail);
+	/* The other one still has it. */
+	io_spread_set_draining(d, 1, true);
+	CHECK_OK(io_space(d, &total, &avail));
+	CHECK_EQ(avail, less);
+	io_dir_close(d);
+}
+
+static pthread_t drainer;
+
+static void *drain_beside(void *arg)
+{
+	uint64_t moved;
+
+	(void)arg;
+	CHECK_OK(io_spread_drain(hook_dir, 1, &moved));
+	return NULL;
+}
+
+/* As io/direct does: the file is cut to its length when its writer closes it. A move has some time to end before that. */
+static void close_in_the_end(struct io *f)
+{
+	struct spread *d = (struct spread *)hook_dir;
+	bool ended = false;
+
+	CHECK_EQ(pthread_create(&drainer, NULL, drain_beside, NULL), 0);
+	for (unsigned i = 0; i < 200 && !ended; i++) {
+		clock_sleep_ns(1000000);
+		lock_acquire(&d->names);
+		ended = atomic_load(&d->files->disk) == 2;
+		lock_release(&d->names);
+	}
+	CHECK_OK(plain->truncate(f, 99000));
+	plain->close(f);
+}
+
+UNIT_TEST(spread_moves_what_its_writer_leaves)
+{
+	struct io_dir *disks[NDISKS], *d;
+	uint64_t size;
+	struct io *f;
+
+	d = new_spread(disks);
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	fill(f, 1, 0, 100000);
+	io_mem_set_space(disks[2], 64 * MIB);
+	io_spread_set_draining(d, 1, true);
+	hook(f, d);
+	hooked.close = close_in_the_end;
+	io_close(f);
+	CHECK_EQ(pthread_join(drainer, NULL), 0);
+	CHECK(world_has(disks[2], MOVED_NAME));
+	CHECK_OK(io_open(d, MOVED_NAME, IO_RDONLY, &f));
+	CHECK_OK(io_size(f, &size, NULL));
+	CHECK_EQ(size, 99000);
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* What is deleted while it moves, or is too large for the others. */
+UNIT_TEST(spread_moves_no_more_than_there_is_room_for)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make(d, "layers/00000007.zst", IO_OF_LAYERED);
+	unsigned at = io_disk(f), where = 9;
+	uint64_t moved;
+
+	if (!at) { /* the home is never emptied */
+		io_mem_set_space(disks[0], MIB);
+		fill(f, 7, 0, 2 * MIB);
+		at = io_disk(f);
+	}
+	fill(f, 7, 0, 8 * MIB);
+	for (unsigned i = 0; i < NDISKS; i++)
+		if (i != at)
+			io_mem_set_space(disks[i], 6 * MIB);
+	io_spread_set_draining(d, at, true);
+	CHECK_EQ(io_spread_drain(d, at, &moved), -ENOSPC);
+	CHECK(is_filled(f, 7, 0, 8 * MIB));
+	CHECK(places(disks, "layers/00000007.zst", &where) == 1 && where == at);
+	CHECK_OK(io_unlink(d, "layers/00000007.zst"));
+	CHECK(is_filled(f, 7, 0, 8 * MIB));
+	CHECK_EQ(io_spread_drain(d, at, &moved), -ENODATA);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_mends_what_a_crash_has_left)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+
+	io_dir_close(d);
+	put(disks[1], "pool/01", "old");
+	put(disks[2], "pool/01.moving", "ne");
+	put(disks[0], "pool/02", "old");
+	put(disks[1], "pool/02.moved", "old");
+	put(disks[2], "layers/00000003.zst.moved", "moved");
+	put(disks[1], "layers/00000004.zst", "less");
+	put(disks[2], "layers/00000004.zst", "more");
+	/* A reader beside a daemon sees it all the same. */
+	d = spread_over(disks, true);
+	CHECK(says(d, "layers/00000003.zst", "moved"));
+	CHECK(says(d, "layers/00000004.zst", "more"));
+	CHECK_OK(io_spread_mend(d));
+	CHECK(says(d, "pool/01", "old") && !world_has(disks[2], "pool/01.moving"));
+	CHECK(says(disks[0], "pool/02", "old") && !world_has(disks[1], "pool/02.moved"));
+	CHECK(says(disks[2], "layers/00000003.zst", "moved"));
+	CHECK(!world_has(disks[1], "layers/00000004.zst"));
+	io_dir_close(d);
+	/* Two of which none is the lesser. */
+	put(disks[1], "layers/00000004.zst", "less");
+	d = spread_over(disks, false);
+	CHECK_EQ(io_spread_mend(d), -EEXIST);
+	CHECK(says(disks[1], "layers/00000004.zst", "less") && says(disks[2], "layers/00000004.zst", "more"));
+	io_dir_close(d);
+}
+
+/* One of an older move, that could not be deleted; and which one that is nobody can tell. */
+UNIT_TEST(spread_keeps_both_of_a_moved_name_on_two_disks)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f;
+
+	io_dir_close(d);
+	put(disks[1], "pool/01.moved", "old");
+	put(disks[2], "pool/01.moved", "new");
+	d = spread_over(disks, false);
+	CHECK_EQ(io_open(d, "pool/01", IO_RDONLY | IO_OF_BUCKET, &f), -EEXIST);
+	CHECK_EQ(io_spread_mend(d), -EEXIST);
+	CHECK_EQ(io_open(d, "pool/01", IO_CREATE | IO_OF_BUCKET, &f), -EEXIST);
+	CHECK(says(disks[1], "pool/01.moved", "old") && says(disks[2], "pool/01.moved", "new"));
+	io_dir_close(d);
+	/* It may be on a disk that cannot be asked, and stays; the others do not fail for it. */
+	CHECK_OK(io_unlink(disks[1], "pool/01.moved"));
+	d = spread_over(disks, false);
+	io_fault_fail_open(faults[1], 1, 100, -EIO);
+	CHECK_OK(io_spread_mend(d));
+	CHECK(says(disks[2], "pool/01.moved", "new") && !world_has(disks[2], "pool/01"));
+	CHECK_EQ(io_open(d, "pool/01", IO_CREATE | IO_OF_BUCKET, &f), -EIO);
+	io_fault_fail_open(faults[1], 0, 0, 0);
+	CHECK(says(d, "pool/01", "new"));
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_is_not_empty_while_another_disk_cannot_be_read)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	uint64_t moved;
+
+	put(disks[1], "layers/00000004.zst", "mine");
+	io_spread_set_draining(d, 1, true);
+	io_fault_fail_open(faults[2], 1, 1, -EIO);
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -EIO);
+	io_fault_fail_open(faults[0], 1, 1, -EMFILE);
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -EMFILE);
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -ENODATA);
+	CHECK(says(d, "layers/00000004.zst", "mine") && !world_has(disks[1], "layers/00000004.zst"));
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_keeps_both_of_a_name_on_two_disks_to_be_emptied)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	uint64_t moved;
+
+	put(disks[1], "pool/01", "old");
+	put(disks[2], "pool/01", "new");
+	io_spread_set_draining(d, 1, true);
+	io_spread_set_draining(d, 2, true);
+	CHECK_EQ(io_spread_mend(d), -EEXIST);
+	CHECK_EQ(io_spread_drain(d, 2, &moved), -EEXIST);
+	CHECK(says(disks[1], "pool/01", "old") && says(disks[2], "pool/01", "new"));
+	io_dir_close(d);
+}
+
+/* A file moves from disk 1 to disk 2, and the n-th change of one of them fails, as do `times` in all. The file is there by its name all the
+ * while, takes what is written, and is gone once it is deleted. True: nothing failed. */
+static bool move_with_fault(bool at_target, bool draining, bool deleted, uint64_t n, uint64_t times)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks), *faulty = faults[at_target ? 2 : 1];
+	unsigned where, left = 0;
+	bool reached;
+	uint64_t moved;
+	struct io *f, *g;
+
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	fill(f, 1, 0, MIB);
+	CHECK_OK(io_sync(f));
+	io_mem_set_space(disks[2], 64 * MIB);
+	io_fault_fail_at(faulty, n, times, -EIO, NULL);
+	io_spread_set_draining(d, 1, draining);
+	if (draining)
+		(void)io_spread_drain(d, 1, &moved);
+	io_mem_set_space(disks[1], MIB);
+	if (!draining)
+		(void)io_pwrite(f, "x", 1, 2 * MIB);
+	reached = io_fault_count(faulty) >= n;
+	CHECK(is_filled(f, 1, 0, MIB));
+	io_fault_arm(faulty, 0, 0, false);
+	io_mem_set_space(disks[1], 64 * MIB);
+	CHECK_OK(io_pwrite(f, "y", 1, MIB));
+	CHECK_OK(io_sync(f));
+	CHECK_OK(io_open(d, MOVED_NAME, IO_RDONLY | IO_OF_LAYERED, &g));
+	io_close(g);
+	io_close(f);
+	CHECK_OK(io_open(d, MOVED_NAME, IO_OF_LAYERED, &g));
+	CHECK(is_filled(g, 1, 0, MIB));
+	io_close(g);
+	if (deleted)
+		CHECK_OK(io_unlink(d, MOVED_NAME));
+	io_dir_close(d);
+	d = spread_over(disks, draining);
+	CHECK_OK(io_spread_mend(d));
+	for (unsigned i = 0; i < NDISKS; i++)
+		CHECK_OK(io_list(disks[i], "layers", count_name, &left));
+	CHECK_EQ(left, deleted ? 0 : 1);
+	CHECK_EQ(places(disks, MOVED_NAME, &where), left);
+	if (!deleted) {
+		CHECK_OK(io_open(d, MOVED_NAME, IO_RDONLY, &g));
+		CHECK_OK(io_size(g, &moved, NULL));
+		CHECK(is_filled(g, 1, 0, MIB) && moved >= MIB + 1);
+		io_close(g);
+	}
+	io_dir_close(d);
+	return !reached;
+}
+
+UNIT_TEST(spread_moves_a_file_or_leaves_it_whatever_fails)
+{
+	for (unsigned how = 0; how < 16; how++)
+		for (uint64_t n = 1; !move_with_fault(how & 1, how & 2, how & 4, n, how & 8 ? 1 : 0); n++)
+			CHECK(n < 50);
+}
+
+UNIT_TEST(spread_moves_nothing_to_a_disk_that_is_emptied_itself)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct spread *s = (struct spread *)d;
+	struct spread_file *f;
+	uint64_t moved;
+
+	put(disks[1], MOVED_NAME, "mine");
+	io_spread_set_draining(d, 1, true);
+	io_spread_set_draining(d, 2, true);
+	lock_acquire(&s->names);
+	CHECK_OK(spread_use_locked(s, MOVED_NAME, IO_OF_LAYERED, 1, &f));
+	s->disks[2].incoming++;
+	lock_release(&s->names);
+	CHECK_EQ(spread_move(s, f, 1, 2, &moved), -EAGAIN);
+	/* What was begun before is waited for. */
+	CHECK_EQ(io_spread_drain(d, 2, &moved), -EBUSY);
+	s->disks[2].incoming--;
+	CHECK_EQ(io_spread_drain(d, 2, &moved), -ENODATA);
+	lock_acquire(&s->names);
+	spread_unuse_locked(s, f);
+	lock_release(&s->names);
+	CHECK(says(disks[1], MOVED_NAME, "mine") && !world_has(disks[2], MOVED_NAME));
+	io_dir_close(d);
+}
+
+UNIT_TEST(spread_goes_on_beside_a_disk_that_fails)
+{
+	static const int errors[] = { -EIO, -EROFS };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct io_dir *disks[NDISKS], *d = new_spread(disks);
+		struct io_spread_state state;
+		unsigned where = 9;
+		struct io *f;
+
+		put(disks[1], "layers/00000004.zst", "old");
+		CHECK_OK(io_dir_sync(d, "layers"));
+		io_fault_arm(faults[1], 1, errors[i], false);
+		/* What it does not forget is deleted by the next mount. */
+		CHECK_OK(io_unlink(d, "layers/00000004.zst"));
+		CHECK(io_spread_look(d, 1, &state) && state.failing);
+		CHECK_OK(io_dir_sync(d, "layers"));
+		/* What is made is made elsewhere, whether the disk can be read or not. */
+		io_fault_fail_open(faults[1], 1, 1000, -EIO);
+		put(d, "layers/HEAD.tmp", "4");
+		CHECK_OK(io_rename(d, "layers/HEAD.tmp", "layers/HEAD"));
+		CHECK(says(d, "layers/HEAD", "4"));
+		CHECK_OK(io_open(d, "layers/00000005.zst", IO_CREATE | IO_EXCL | IO_OF_LAYERED, &f));
+		CHECK(places(disks, "layers/00000005.zst", &where) == 1 && where != 1);
+		io_close(f);
+		CHECK_OK(io_dir_sync(d, "layers"));
+		/* A pool file may be there. */
+		CHECK_EQ(io_open(d, "pool/05", IO_CREATE | IO_OF_BUCKET, &f), -EIO);
+		CHECK_EQ(places(disks, "pool/05", &where), 0);
+		io_dir_close(d);
+	}
+}
+
+/* A name that was given must last. */
+UNIT_TEST(spread_tells_that_a_new_name_is_not_durable)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	unsigned where = 9;
+	struct io *f;
+
+	io_mem_set_space(disks[0], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	CHECK(places(disks, MOVED_NAME, &where) == 1 && where);
+	io_fault_arm(faults[where], 1, -EIO, false);
+	CHECK_EQ(io_dir_sync(d, "layers"), -EIO);
+	CHECK_EQ(io_dir_sync(d, "layers"), -EIO);
+	io_fault_arm(faults[where], 0, 0, false);
+	CHECK_OK(io_dir_sync(d, "layers"));
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* ---- a store ---- */
+
+struct machine {
+	struct io_dir *disks[NDISKS + 1]; /* "/1" and so on are paths of all but the first; the last one is a test's to make */
+	bool gone[NDISKS + 1];            /* no such path */
+	bool fails;                   /* what is opened goes through io/fault */
+	unsigned dead;                /* this one fails from the start, if it is not 0 */
+};
+
+static int open_disk(void *ctx, const char *path, struct store_disk *out)
+{
+	struct machine *m = ctx;
+	unsigned i = (unsigned)(path[1] - '0');
+
+	if (i > NDISKS || !m->disks[i] || m->gone[i])
+		return -ENOENT;
+	*out = (struct store_disk){ .device = 100 + i, .inode = 1 };
+	if (m->fails)
+		out->dir = faults[i] = world_faults(m->disks[i]);
+	if (m->fails && i && m->dead == i)
+		io_fault_arm(faults[i], 1, -EIO, false);
+	return m->fails ? 0 : io_mem_again(m->disks[i], &out->dir);
+}
+
+static const char *both[] = { "/1", "/2" };
+
+static struct store_config config_for(struct machine *m, size_t ndisks)
+{
+	struct store_config c = world_config;
+
+	c.disks = both;
+	c.ndisks = ndisks;
+	c.open_disk = open_disk;
+	c.open_ctx = m;
+	c.home = (struct store_disk){ .device = 100, .inode = 1 };
+	c.layer_bytes = 1 << 20;
+	return c;
+}
+
+static void new_machine(struct machine *m)
+{
+	*m = (struct machine){ .fails = false };
+	for (unsigned i = 0; i < NDISKS; i++) {
+		m->disks[i] = world_disk();
+		io_mem_set_space(m->disks[i], 96 * MIB);
+	}
+}
+
+static int open_on(struct world *w, struct machine *m, size_t ndisks)
+{
+	const struct store_config c = config_for(m, ndisks);
+	struct io_dir *dir;
+
+	if (m->fails)
+		dir = faults[0] = world_faults(m->disks[0]);
+	else
+		CHECK_OK(io_mem_again(m->disks[0], &dir));
+	return world_open_dir(w, dir, &c);
+}
+
+#define FILE_BYTES 700000u
+
+static const unsigned char *bytes_of(unsigned n)
+{
+	static unsigned char p[FILE_BYTES];
+	uint64_t state = n + 1;
+
+	unit_rand_fill(&state, p, sizeof(p));
+	return p;
+}
+
+static int write_files(struct world *w, unsigned from, unsigned to)
+{
+	char name[32];
+	int err = 0;
+
+	for (unsigned n = from; n < to && !err; n++) {
+		snprintf(name, sizeof(name), "f%u", n);
+		err = world_write(w, META_INO_BUCKETS, name, bytes_of(n), FILE_BYTES);
+		if (!err)
+			err = world_write(w, META_INO_LAYERS, name, bytes_of(n), FILE_BYTES);
+	}
+	return err;
+}
+
+static void check_files(struct world *w, unsigned from, unsigned to)
+{
+	char path[48];
+
+	for (unsigned n = from; n < to; n++) {
+		for (unsigned k = 0; k < 2; k++) {
+			snprintf(path, sizeof(path), "%s/f%u", k ? "layers" : "buckets", n);
+			if (!world_holds(w, path, bytes_of(n), FILE_BYTES))
+				unit_fail(__FILE__, __LINE__, "%s is not what was committed", path);
+		}
+	}
+}
+
+static unsigned files_in(struct io_dir *disk, const char *folder)
+{
+	unsigned n = 0;
+
+	CHECK_OK(io_list(disk, folder, count_name, &n));
+	return n;
+}
+
+UNIT_TEST(store_on_several_disks)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_EQ(w.store->format, STORE_FORMAT_SPREAD);
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(write_files(&w, 8, 12));
+	CHECK_OK(world_close(&w));
+	CHECK(files_in(m.disks[1], "pool") && files_in(m.disks[2], "pool") && files_in(m.disks[1], "layers") + files_in(m.disks[2], "layers"));
+	/* The list is remembered. */
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 12);
+	world_compact(&w);
+	CHECK_OK(write_files(&w, 4, 6));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 1));
+	check_files(&w, 0, 12);
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_on_several_disks_has_snapshots_of_long_names)
+{
+	char name[META_NAME_MAX + 1], path[sizeof("layers/refs/") + META_NAME_MAX];
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 1));
+	memset(name, 'n', META_NAME_MAX);
+	name[META_NAME_MAX] = '\0';
+	CHECK_OK(world_snapshot(&w, name));
+	CHECK_OK(world_commit(&w));
+	snprintf(path, sizeof(path), "layers/refs/%s", name);
+	CHECK(world_has(m.disks[0], path));
+	CHECK_OK(write_files(&w, 1, 2));
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_adds_a_disk_later)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK_EQ(w.store->format, STORE_FORMAT_VERSION);
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	CHECK(!world_has(m.disks[0], DISKLIST_NAME));
+	CHECK_OK(open_on(&w, &m, 1));
+	check_files(&w, 0, 4);
+	CHECK_OK(write_files(&w, 4, 8));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 2));
+	check_files(&w, 0, 8);
+	CHECK_OK(world_close(&w));
+}
+
+/* Nothing is changed, deleted or lost. */
+UNIT_TEST(store_refuses_disks_that_are_not_its_own)
+{
+	struct machine m, other;
+	struct world w;
+	struct io_dir *mine;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 6));
+	CHECK_OK(world_close(&w));
+	m.gone[1] = true;
+	CHECK_EQ(open_on(&w, &m, 0), -ENOENT);
+	m.gone[1] = false;
+	/* A file system that is not mounted leaves an empty directory. */
+	mine = m.disks[1];
+	m.disks[1] = world_disk();
+	CHECK_EQ(open_on(&w, &m, 0), -ENOENT);
+	CHECK_EQ(open_on(&w, &m, 2), -ENOENT);
+	/* Another store's. */
+	new_machine(&other);
+	CHECK_OK(open_on(&w, &other, 2));
+	CHECK_OK(write_files(&w, 0, 2));
+	CHECK_OK(world_close(&w));
+	m.disks[1] = other.disks[1];
+	CHECK_EQ(open_on(&w, &m, 0), STORE_ENOTSTORE);
+	/* Two that have changed places. */
+	m.disks[1] = m.disks[2];
+	m.disks[2] = mine;
+	CHECK_EQ(open_on(&w, &m, 0), STORE_ENOTSTORE);
+	m.disks[2] = m.disks[1];
+	m.disks[1] = mine;
+	/* By another name, too. */
+	both[1] = "/1x";
+	CHECK_EQ(open_on(&w, &m, 2), -EINVAL);
+	both[1] = "/0";
+	CHECK_EQ(open_on(&w, &m, 2), -EINVAL);
+	both[1] = "/2";
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 6);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &other, 0));
+	check_files(&w, 0, 2);
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_fills_one_disk_and_goes_on)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	io_mem_set_space(m.disks[1], 12 * MIB);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	/* Others take the rest of it. */
+	io_mem_set_space(m.disks[1], 4 * MIB);
+	CHECK_OK(write_files(&w, 8, 24));
+	CHECK_OK(world_commit(&w));
+	check_files(&w, 0, 24);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 24);
+	CHECK_OK(world_close(&w));
+}
+
+/* Others take all but so much. */
+static void fill_disk(struct io_dir *disk, uint64_t left)
+{
+	uint64_t total, avail;
+	struct io *others = make(disk, "others", IO_OF_OTHER);
+
+	CHECK_OK(io_space(disk, &total, &avail));
+	fill(others, 0, 0, avail - left);
+	io_close(others);
+}
+
+/* Regions that are used up, on a disk without room, while another disk has some. */
+UNIT_TEST(store_without_room_at_home_says_so)
+{
+	static const struct tree_caller me;
+	struct tree_file_info info = { .direct = true };
+	struct tree_file *f[8];
+	struct tree_attr a;
+	struct machine m;
+	struct world w;
+	unsigned nfull = 0;
+	char name[24];
+	size_t n;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "b%u", i);
+		CHECK_OK(tree_make(w.tree, META_INO_BUCKETS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+		CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f[i], &info));
+		CHECK_OK(tree_write(f[i], bytes_of(i), 4096, 0, &(struct tree_write_how){ 0 }, &n));
+	}
+	CHECK_OK(world_commit(&w));
+	io_mem_set_space(m.disks[0], 16 * MIB);
+	fill_disk(m.disks[0], 4096);
+	for (unsigned i = 0; i < 8; i++) {
+		int err = tree_write(f[i], bytes_of(i) + 4096, 4096, 4096, &(struct tree_write_how){ 0 }, &n);
+
+		CHECK(!err || err == -ENOSPC);
+		nfull += err != 0;
+	}
+	CHECK(nfull);
+	io_mem_set_space(m.disks[0], 96 * MIB);
+	for (unsigned i = 0; i < 8; i++) {
+		CHECK_OK(tree_write(f[i], bytes_of(i) + 4096, 4096, 4096, &(struct tree_write_how){ 0 }, &n));
+		snprintf(name, sizeof(name), "buckets/b%u", i);
+		tree_file_release(f[i]);
+		CHECK(world_holds(&w, name, bytes_of(i), 8192));
+	}
+	CHECK_OK(world_close(&w));
+}
+
+/* What rows will take is the home's to give, however much room others have. */
+UNIT_TEST(store_owes_its_home_no_more_than_it_has)
+{
+	struct machine m;
+	struct world w;
+	char name[24];
+	unsigned nfull = 0;
+	uint64_t total, avail;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(world_commit(&w));
+	io_mem_set_space(m.disks[0], 16 * MIB);
+	fill_disk(m.disks[0], 4 * MIB);
+	for (unsigned i = 0; i < 400; i++) {
+		int err;
+
+		snprintf(name, sizeof(name), "c%u", i);
+		err = world_write(&w, META_INO_COLUMNS, name, bytes_of(i), 60000);
+		CHECK(!err || err == -ENOSPC);
+		nfull += err != 0;
+		CHECK_OK(io_space(m.disks[0], &total, &avail));
+		CHECK(avail + meta_log_left(w.store->meta) + MIB / 4 > store_owed(w.store) + room_reserve_of(total));
+	}
+	CHECK(nfull);
+	CHECK_OK(world_commit(&w));
+	CHECK(world_holds(&w, "columns/c0", bytes_of(0), 60000));
+	CHECK_OK(world_close(&w));
+}
+
+/* The writer is told; the next one succeeds, elsewhere. */
+UNIT_TEST(store_goes_on_beside_a_failing_disk)
+{
+	struct machine m;
+	struct world w;
+	int err = 0;
+
+	new_machine(&m);
+	m.fails = true;
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 0, 6));
+	CHECK_OK(world_commit(&w)); /* no layer is open then */
+	io_fault_arm(faults[1], 1, -EIO, false);
+	for (unsigned n = 100; n < 120 && !err; n++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "t%u", n);
+		err = world_write(&w, META_INO_BUCKETS, name, bytes_of(n), FILE_BYTES);
+	}
+	CHECK_EQ(err, -EIO);
+	CHECK_OK(write_files(&w, 6, 12));
+	CHECK_OK(world_commit(&w));
+	check_files(&w, 0, 12);
+	io_fault_arm(faults[1], 0, 0, false);
+	CHECK_OK(world_close(&w));
+	m.fails = false;
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 12);
+	CHECK_OK(world_close(&w));
+}
+
+static int drain_all(struct world *w, unsigned number)
+{
+	uint64_t moved;
+	bool done;
+	int err;
+
+	do
+		err = disks_drain_step(w->store, number, &done, &moved);
+	while (!err && !done);
+	return err;
+}
+
+UNIT_TEST(store_empties_no_disk_into_promised_space)
+{
+	uint64_t total, avail, bytes;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	io_spread_set_draining(w.store->dir, 1, true);
+	CHECK_OK(io_space(w.store->dir, &total, &avail));
+	io_spread_set_draining(w.store->dir, 1, false);
+	bytes = avail - FILE_BYTES / 2;
+	CHECK_OK(store_promise(w.store, bytes));
+	CHECK_EQ(drain_all(&w, 1), -ENOSPC);
+	check_files(&w, 0, 8);
+	store_unpromise(w.store, bytes);
+	CHECK_OK(drain_all(&w, 1));
+	check_files(&w, 0, 8);
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_empties_a_disk)
+{
+	struct machine m;
+	struct world w;
+	char *text;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(write_files(&w, 8, 12));
+	CHECK_EQ(disks_drain_start(w.store, 0), -EINVAL);
+	CHECK_EQ(disks_drain_start(w.store, 7), -ENOENT);
+	CHECK_EQ(drain_all(&w, 7), -ENOENT);
+	CHECK_OK(drain_all(&w, 1));
+	CHECK_EQ(drain_all(&w, 1), -ENOENT);
+	text = disks_text(w.store);
+	CHECK(strstr(text, "/2\n") && !strstr(text, "/1\n"));
+	free(text);
+	CHECK(!files_in(m.disks[1], "pool") && !files_in(m.disks[1], "layers") && !world_has(m.disks[1], DISKLIST_MARK));
+	CHECK_OK(write_files(&w, 12, 14));
+	check_files(&w, 0, 14);
+	CHECK_OK(drain_all(&w, 2));
+	CHECK(!world_has(m.disks[0], DISKLIST_NAME));
+	CHECK_EQ(w.store->format, STORE_FORMAT_VERSION);
+	CHECK_OK(world_close(&w));
+	m.gone[1] = m.gone[2] = true;
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 14);
+	CHECK_OK(world_close(&w));
+	/* An emptied one can be added again. */
+	m.gone[1] = false;
+	CHECK_OK(open_on(&w, &m, 1));
+	check_files(&w, 0, 14);
+	CHECK_OK(world_close(&w));
+}
+
+/* What was not deleted there would count again. */
+UNIT_TEST(store_does_not_take_a_failing_disk_back)
+{
+	struct machine m;
+	struct world w;
+	uint64_t moved;
+	char *text;
+	bool done;
+
+	new_machine(&m);
+	m.fails = true;
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 6));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(disks_drain_step(w.store, 1, &done, &moved));
+	CHECK_OK(world_close(&w));
+	for (unsigned dead = 1; dead < 2; dead--) {
+		m.dead = dead;
+		CHECK_OK(open_on(&w, &m, 2));
+		text = disks_text(w.store);
+		CHECK(strstr(text, "1 draining") ? dead : !dead);
+		free(text);
+		check_files(&w, 0, 6);
+		CHECK_OK(world_close(&w));
+	}
+}
+
+/* One life: a store is emptied on disk 1 until the n-th change of `disk` fails, and the power is cut. True: it got further than that. */
+static bool cut_while_emptied(unsigned disk, size_t ndisks, uint64_t n)
+{
+	struct machine m;
+	struct world w;
+	char *list = NULL;
+	bool done;
+	int err;
+
+	new_machine(&m);
+	m.fails = true;
+	CHECK_OK(open_on(&w, &m, ndisks));
+	CHECK_OK(write_files(&w, 0, 3));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(write_files(&w, 3, 4));
+	CHECK_OK(tree_sync(w.tree));
+	for (unsigned i = 0; i <= ndisks; i++)
+		io_fault_arm(faults[i], i == disk ? n : 0, -EIO, true);
+	err = drain_all(&w, 1);
+	done = !err;
+	for (unsigned i = 0; i < NDISKS; i++)
+		CHECK_OK(io_mem_cut_power(m.disks[i], n * 3 + i + 1));
+	world_close(&w);
+	m.fails = false;
+	m.gone[1] = done; /* it may be taken away */
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 4);
+	CHECK_EQ(drain_all(&w, 1), !done && strstr(list = disks_text(w.store), "/1\n") ? 0 : -ENOENT);
+	free(list);
+	CHECK_OK(write_files(&w, 2, 5));
+	check_files(&w, 0, 5);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 5);
+	CHECK_OK(world_close(&w));
+	return done;
+}
+
+UNIT_TEST(store_loses_nothing_when_emptying_is_cut_short)
+{
+	for (size_t ndisks = 1; ndisks < NDISKS; ndisks++)
+		for (unsigned disk = 0; disk <= ndisks; disk++)
+			for (uint64_t n = 1; !cut_while_emptied(disk, ndisks, n); n++)
+				CHECK(n < 200);
+}
+
+/* A copy, or one that left the store while its mark stayed. */
+UNIT_TEST(store_refuses_the_same_disk_at_two_places)
+{
+	static const char *copy[] = { "/2" };
+	struct machine m;
+	struct world w;
+	char mark[DISKLIST_MARK_MAX];
+	struct store_config c;
+	struct io_dir *dir;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 0, 4));
+	disklist_mark_text(w.store->uuid, 1, mark);
+	CHECK_OK(world_close(&w));
+	put(m.disks[2], DISKLIST_MARK, mark);
+	c = config_for(&m, 1);
+	c.disks = copy;
+	CHECK_OK(io_mem_again(m.disks[0], &dir));
+	CHECK_EQ(world_open_dir(&w, dir, &c), -EEXIST);
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
+/* One that the list has lost: nothing has to be deleted for it. */
+UNIT_TEST(store_takes_back_a_disk_with_files)
+{
+	char mark[DISKLIST_MARK_MAX];
+	struct machine m;
+	struct world w;
+	char *text;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 0, 4));
+	disklist_mark_text(w.store->uuid, 2, mark);
+	CHECK_OK(world_close(&w));
+	put(m.disks[2], DISKLIST_MARK, mark);
+	CHECK_OK(io_mkdir(m.disks[2], "layers"));
+	put(m.disks[2], "layers/00009999.zst", "layer");
+	CHECK_OK(open_on(&w, &m, 2));
+	text = disks_text(w.store);
+	CHECK(strstr(text, "/1\n") && strstr(text, "/2\n"));
+	free(text);
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
+/* A thread does it, and tells how far it is. */
+UNIT_TEST(store_empties_a_disk_by_itself)
+{
+	struct disks_drain is;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_EQ(disks_drain_look(w.store, 1, &is), -ENOENT);
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(disks_drain_start(w.store, 1));
+	CHECK_OK(disks_drain_start(w.store, 1));
+	CHECK_OK(write_files(&w, 8, 12));
+	do
+		CHECK_OK(disks_drain_look(w.store, 1, &is));
+	while (is.running);
+	CHECK(is.done && !is.err && is.files && is.moved_bytes > MIB);
+	CHECK_EQ(disks_drain_start(w.store, 1), -ENOENT);
+	CHECK_OK(disks_drain_look(w.store, 1, &is));
+	CHECK(is.done);
+	CHECK(!files_in(m.disks[1], "pool") && !files_in(m.disks[1], "layers"));
+	check_files(&w, 0, 12);
+	/* Without room it says so; a store that is closed does not wait for its end. */
+	io_mem_set_space(m.disks[0], MIB);
+	CHECK_EQ(disks_drain_start(w.store, 2), -ENOSPC);
+	io_mem_set_space(m.disks[0], 96 * MIB);
+	CHECK_OK(disks_drain_start(w.store, 2));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 12);
+	CHECK_OK(world_close(&w));
+}
+
+static bool text_has(struct world *w, const char *part)
+{
+	char *text = disks_text(w->store);
+	bool has = text && strstr(text, part);
+
+	free(text);
+	return has;
+}
+
+/* The second of two is no target of the first, and one that is asked for at the end is refused. */
+UNIT_TEST(store_empties_two_disks)
+{
+	struct disks_drain is;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(disks_drain_start(w.store, 1));
+	CHECK_OK(disks_drain_start(w.store, 2));
+	CHECK_OK(disks_drain_look(w.store, 2, &is));
+	CHECK(text_has(&w, "2 draining") || is.done);
+	store_closing(w.store);
+	CHECK(disks_drain_start(w.store, 1) < 0);
+	CHECK(disks_drain_start(w.store, 2) < 0);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 8);
+	CHECK_OK(world_close(&w));
+}
+
+/* Nothing is made in the place of what is on a disk that was not named, and the list is lost as before. */
+UNIT_TEST(store_without_its_list_has_to_be_named_whole)
+{
+	struct machine m;
+	struct world w;
+	unsigned n;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(io_unlink(m.disks[0], DISKLIST_NAME));
+	n = files_in(m.disks[0], "pool") + files_in(m.disks[1], "pool") + files_in(m.disks[2], "pool");
+	CHECK_EQ(open_on(&w, &m, 0), -EUCLEAN);
+	CHECK_EQ(open_on(&w, &m, 1), -EUCLEAN);
+	both[0] = "/2";
+	CHECK_EQ(open_on(&w, &m, 1), -EUCLEAN);
+	CHECK_EQ(files_in(m.disks[0], "pool") + files_in(m.disks[1], "pool") + files_in(m.disks[2], "pool"), n);
+	CHECK(!world_has(m.disks[0], DISKLIST_NAME));
+	/* A new one would get a number that the missing one may have. */
+	both[0] = "/3";
+	m.disks[3] = world_disk();
+	CHECK_EQ(open_on(&w, &m, 2), -ENOENT);
+	both[0] = "/1";
+	CHECK_OK(open_on(&w, &m, 2));
+	check_files(&w, 0, 8);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 8);
+	CHECK_OK(world_close(&w));
+}
+
+/* The mark of a directory that has left could not be deleted: no other one gets its number. */
+/* Layers that are opened at first use are all that tells. */
+UNIT_TEST(store_without_its_list_has_all_its_layers)
+{
+	char name[32];
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	io_mem_set_space(m.disks[0], 4 * MIB);
+	io_mem_set_space(m.disks[1], 0);
+	CHECK_OK(world_write(&w, META_INO_LAYERS, "f0", bytes_of(0), FILE_BYTES));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(world_close(&w));
+	CHECK(files_in(m.disks[2], "layers"));
+	io_mem_set_space(m.disks[0], 64 * MIB);
+	io_mem_set_space(m.disks[1], 64 * MIB);
+	for (unsigned n = 1; n < 64; n++) {
+		snprintf(name, sizeof(name), "pool/%02x", n);
+		for (unsigned i = 0; i < 3; i++)
+			io_unlink(m.disks[i], name);
+	}
+	CHECK_EQ(files_in(m.disks[2], "pool"), 0);
+	CHECK_OK(io_unlink(m.disks[0], DISKLIST_NAME));
+	CHECK_EQ(open_on(&w, &m, 1), -ENOENT);
+	CHECK(!world_has(m.disks[0], DISKLIST_NAME));
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK(world_holds(&w, "layers/f0", bytes_of(0), FILE_BYTES));
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_gives_no_number_twice)
+{
+	struct machine m;
+	struct world w;
+	char *text;
+
+	new_machine(&m);
+	m.fails = true;
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 0, 2));
+	CHECK_OK(world_commit(&w));
+	io_fault_arm(faults[1], UINT64_MAX, -EROFS, false);
+	while (files_in(m.disks[1], "pool") + files_in(m.disks[1], "layers"))
+		CHECK_OK(disks_drain_step(w.store, 1, &(bool){ false }, &(uint64_t){ 0 }));
+	io_fault_arm(faults[1], 1, -EROFS, false);
+	CHECK_OK(drain_all(&w, 1));
+	CHECK(world_has(m.disks[1], DISKLIST_MARK));
+	CHECK_OK(world_close(&w));
+	m.fails = false;
+	both[0] = "/2";
+	CHECK_OK(open_on(&w, &m, 1));
+	both[0] = "/1";
+	text = disks_text(w.store);
+	CHECK(strstr(text, "\n2 "));
+	free(text);
+	check_files(&w, 0, 2);
+	CHECK_OK(world_close(&w));
+}
+
+/* What left with files in it may have old ones. */
+UNIT_TEST(store_refuses_a_disk_that_has_left_with_files)
+{
+	char mark[DISKLIST_MARK_MAX];
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 4));
+	disklist_mark_text(w.store->uuid, 1, mark);
+	CHECK_OK(drain_all(&w, 1));
+	CHECK_OK(world_close(&w));
+	put(m.disks[1], DISKLIST_MARK, mark);
+	put(m.disks[1], "pool/00", "old");
+	CHECK_EQ(open_on(&w, &m, 2), STORE_ENOTSTORE);
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_does_not_give_away_what_a_rebuild_has_saved)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 0, 2));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(io_mkdir(m.disks[1], "lost+found"));
+	put(m.disks[1], "lost+found/00000001.zst", "layer");
+	CHECK_EQ(drain_all(&w, 1), -ENOTEMPTY);
+	CHECK(world_has(m.disks[1], DISKLIST_MARK));
+	CHECK_OK(io_rename(m.disks[1], "lost+found/00000001.zst", "lost+found/#12"));
+	CHECK_OK(drain_all(&w, 1));
+	check_files(&w, 0, 2);
+	CHECK_OK(world_close(&w));
+}
+
+/* ---- texts ---- */
+
+UNIT_TEST(disk_list_reads_what_it_writes_alone)
+{
+	static const char *const bad[] = { "", "spillfs-disks 1\n", "disk 2 /a\ndisk 1 /b\n", "disk 1 a\n", "disk 0 /a\n",
+					   "disk 1 /a", "disk 01 /a\n", "other 1 /a\n", "disk 1 /a\n\n" };
+	struct disklist l = { .n = 0 }, again = { .n = 0 };
+	uint8_t uuid[16], found[16], other[16] = { 1 };
+	char mark[DISKLIST_MARK_MAX], *text;
+	unsigned number;
+
+	CHECK_OK(mark_uuid_new(uuid));
+	CHECK_OK(disklist_add(&l, 0, false, "/a b"));
+	CHECK_OK(disklist_add(&l, 4, true, "/c"));
+	CHECK_EQ(disklist_add(&l, 4, false, "/d"), -EINVAL);
+	CHECK_EQ(disklist_add(&l, 0, false, "d"), -EINVAL);
+	CHECK_EQ(disklist_add(&l, 0, false, "/d\n"), -EINVAL);
+	text = disklist_text(&l, other);
+	CHECK(!strcmp(text, "spillfs-disks 1\nuuid 01000000-0000-0000-0000-000000000000\ndisk 1 /a b\ndraining 4 /c\n"));
+	free(text);
+	text = disklist_text(&l, uuid);
+	CHECK_OK(disklist_parse(text, uuid, &again));
+	CHECK(again.n == 2 && again.v[0].number == 1 && again.v[1].draining && !strcmp(again.v[0].path, "/a b"));
+	CHECK_EQ(disklist_parse(text, other, &again), -EINVAL);
+	/* A number is given once. */
+	disklist_remove(&again, 4);
+	CHECK_OK(disklist_add(&again, 0, false, "/e"));
+	CHECK(again.v[1].number == 5);
+	disklist_remove(&again, 5);
+	disklist_fini(&l);
+	free(text);
+	text = disklist_text(&again, uuid);
+	CHECK(strstr(text, "disk 1 /a b\nnext 6\n"));
+	CHECK_OK(disklist_parse(text, uuid, &l));
+	CHECK(l.n == 1 && l.next == 6);
+	text[strlen(text) - 1] = '\0';
+	CHECK_EQ(disklist_parse(text, uuid, &l), -EINVAL);
+	free(text);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		char uuid_text[MARK_UUID_TEXT];
+
+		mark_uuid_text(uuid, uuid_text);
+		CHECK(asprintf(&text, "spillfs-disks 1\nuuid %s\n%s", uuid_text, bad[i]) > 0);
+		if (*bad[i])
+			CHECK_EQ(disklist_parse(text, uuid, &l), -EINVAL);
+		CHECK_EQ(disklist_parse(bad[i], uuid, &l), -EINVAL);
+		free(text);
+	}
+	disklist_mark_text(uuid, 12, mark);
+	CHECK_OK(disklist_mark_parse(mark, found, &number));
+	CHECK(number == 12 && !memcmp(found, uuid, 16));
+	mark[strlen(mark) - 1] = '\0';
+	CHECK_EQ(disklist_mark_parse(mark, found, &number), -EINVAL);
+	CHECK_EQ(disklist_mark_parse("", found, &number), -EINVAL);
+	disklist_fini(&l);
+	disklist_fini(&again);
+}
