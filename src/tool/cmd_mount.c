@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tool/disks.h"
 #include "tool/holders.h"
 #include "tool/text.h"
 #include "tool/tool.h"
@@ -188,6 +189,25 @@ enum tool_exit cmd_commit(const struct tool_call *call)
 	return code;
 }
 
+/* The directories, if there are several: state, what is left of their file system, path. */
+static enum tool_exit print_disks(const struct tool_mount *m)
+{
+	struct tool_disks d;
+	enum tool_exit code;
+
+	/* The daemon may be older, and know of none. */
+	if (faccessat(m->fd, ".spillfs/disks", F_OK, 0) && errno == ENOENT)
+		return TOOL_OK;
+	code = tool_disks_read(m, &d);
+	if (code != TOOL_OK)
+		return code;
+	for (size_t i = 0; i < d.n; i++)
+		printf("directory %-3" PRIu64 " %s, %s of %s free: %s\n", d.v[i].number, d.v[i].state, text_size(d.v[i].avail_bytes).s,
+		       text_size(d.v[i].total_bytes).s, d.v[i].path);
+	tool_disks_free(&d);
+	return TOOL_OK;
+}
+
 enum tool_exit cmd_info(const struct tool_call *call)
 {
 	struct tool_mount m;
@@ -203,6 +223,7 @@ enum tool_exit cmd_info(const struct tool_call *call)
 		printf("newest layer  %llu\n", (unsigned long long)m.info.newest_layer);
 	else
 		puts("newest layer  none");
+	code = print_disks(&m);
 	tool_mount_close(&m);
 	return code;
 }

@@ -30,6 +30,7 @@ static const struct tool_command tool_commands[] = {
 	  { { 'r', "raw", NULL, "as the daemon writes it, tab-separated" } } },
 	{ "compact", "MNT", 1, 1, cmd_compact, "merge the layers into one as far as snapshots allow, and wait",
 	  { { 0 } } },
+	{ "drain", "MNT DIR", 2, 2, cmd_drain, "empty a directory of -o pool=DIR, so that it can be taken away", { { 0 } } },
 	{ "rebuild", "STORE", 1, 1, cmd_rebuild, "a new meta.db from the layers, for a store that lost it",
 	  { { 'f', "force", NULL, "even if there is one; it is kept as meta.db.before-rebuild-TIME" } } },
 	{ "stat", "MNT", 1, 1, cmd_stat, "what the daemon has counted: operations, cache, space",

@@ -80,6 +80,7 @@ enum tool_exit cmd_try(const struct tool_call *call);
 enum tool_exit cmd_log(const struct tool_call *call);
 enum tool_exit cmd_diff(const struct tool_call *call);
 enum tool_exit cmd_compact(const struct tool_call *call);
+enum tool_exit cmd_drain(const struct tool_call *call);
 /* Once COMMAND has started, its own exit code. */
 enum tool_exit cmd_scratch(const struct tool_call *call);
 

@@ -239,6 +239,7 @@ static int check_run(struct check *c)
 	check_log_end(c);
 	code = summary(c, err);
 	check_db_close(c);
+	check_disks_close(c);
 	if (c->lock_fd >= 0)
 		close(c->lock_fd);
 	if (c->dirfd >= 0)

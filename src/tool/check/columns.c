@@ -221,7 +221,7 @@ static int read_range(struct check *c, const char *name, uint64_t off, uint64_t 
 {
 	struct reading *all = c->ctx;
 	char *buf = malloc(READ_BYTES);
-	int fd = -1, err = buf ? 0 : -ENOMEM, opened = beneath_open(c->dirfd, name, O_RDONLY, &fd);
+	int fd = -1, err = buf ? 0 : -ENOMEM, opened = beneath_open(check_home_of(c, name), name, O_RDONLY, &fd);
 
 	while (!err && len) {
 		ssize_t n = opened ? -1 : pread(fd, buf, len < READ_BYTES ? (size_t)len : READ_BYTES, (off_t)off);

@@ -66,6 +66,13 @@ struct check {
 	bool again; /* this is the look after a repair: count only */
 	bool killed; /* the last daemon was: there is a log of meta.db */
 	int dirfd, lock_fd;
+	struct check_disk {
+		char *path; /* as it is listed */
+		int fd;
+		bool draining;
+	} *disks; /* the directories on other disks; the mark's pass opens them */
+	size_t ndisks;
+	unsigned format; /* the store's, once pass mark has run */
 	FILE *out;
 	uint8_t uuid[16]; /* once pass mark has run */
 
@@ -178,7 +185,21 @@ int check_defer(struct check *c, int (*run)(struct check *c, struct check_deferr
 
 /* Directories of the store (listing.c). */
 
-/* Calls each with the names in a directory of the store, sorted; -ENOENT. */
+/* Opens the directories on other disks, as the store's list has them (disks.c). -ENOENT and the like, said: one is not there. */
+int check_disks_open(struct check *c);
+/* Finds the store's uuid and format in its list of directories, and opens them. -ENOENT: there is no list. */
+int check_disks_know(struct check *c);
+/* Mark and list are lost. -ENOENT, said: meta.db names files that are not here, and may be in other directories. */
+int check_disks_none(struct check *c);
+void check_disks_close(struct check *c);
+/* The directory that has the file pool/NN or layers/NNNNNNNN.zst; the store's own where none has it. */
+int check_home_of(struct check *c, const char *path);
+/* In how many directories it is, without those that are to be emptied. */
+unsigned check_places_of(struct check *c, const char *path);
+/* All of them as one, for reading. */
+int check_disks_spread(struct check *c, struct io_dir **out);
+
+/* Calls each with the names in a directory of the store, in all that the store has, sorted; -ENOENT. */
 int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx);
 /* A directory of files whose names are numbers from first to last, as number_of_name with this width. */
 struct check_numbered {

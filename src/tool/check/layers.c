@@ -285,7 +285,7 @@ static int check_layer(struct check *c, sqlite3_value **v)
 	}
 	layer_path((uint64_t)r.number, path);
 	r.path = path;
-	err = beneath_stat(c->dirfd, path, &st);
+	err = beneath_stat(check_home_of(c, path), path, &st);
 	if (err && err != -ENOENT)
 		return check_fail_file(c, err, path);
 	if (err) {

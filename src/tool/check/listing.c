@@ -17,10 +17,11 @@ static int not_dots(const struct dirent *d)
 	return strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
 }
 
-int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
+/* The names in one of the store's directories, which may lack a folder that others have. */
+static int list_in(struct check *c, int dirfd, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
 {
 	struct dirent **v;
-	int fd, n, err = beneath_open(c->dirfd, dir, O_RDONLY | O_DIRECTORY, &fd);
+	int fd, n, err = beneath_open(dirfd, dir, O_RDONLY | O_DIRECTORY, &fd);
 
 	if (err == -EUCLEAN)
 		return check_fail_file(c, err, dir);
@@ -40,6 +41,19 @@ int check_list(struct check *c, const char *dir, int (*each)(struct check *c, vo
 	return err;
 }
 
+int check_list(struct check *c, const char *dir, int (*each)(struct check *c, void *ctx, const char *name), void *ctx)
+{
+	bool spread = !strcmp(dir, "pool") || !strcmp(dir, "layers"), any;
+	int err = list_in(c, c->dirfd, dir, each, ctx);
+
+	any = !err;
+	for (size_t i = 0; spread && i < c->ndisks && (!err || err == -ENOENT); i++) {
+		err = list_in(c, c->disks[i].fd, dir, each, ctx);
+		any |= !err;
+	}
+	return err == -ENOENT && any ? 0 : err;
+}
+
 static int add_numbered(struct check *c, void *ctx, const char *name)
 {
 	const struct check_numbered *of = ctx;
@@ -53,7 +67,7 @@ static int add_numbered(struct check *c, void *ctx, const char *name)
 		check_note(c, "%s is not known here", check_quote(c, path, strlen(path)));
 		return 0;
 	}
-	err = beneath_stat(c->dirfd, path, &st);
+	err = beneath_stat(check_home_of(c, path), path, &st);
 	if (err)
 		return check_fail_file(c, err, path);
 	if (!S_ISREG(st.st_mode)) {
@@ -61,7 +75,7 @@ static int add_numbered(struct check *c, void *ctx, const char *name)
 			check_found(c, "%s is a %s, not a regular file", path, beneath_kind(st.st_mode));
 		return 0;
 	}
-	snprintf(sql, sizeof(sql), "INSERT INTO %s VALUES(?,?)", of->table);
+	snprintf(sql, sizeof(sql), "INSERT OR IGNORE INTO %s VALUES(?,?)", of->table);
 	return check_keep(c, sql, "ii", (int64_t)number, (int64_t)st.st_size);
 }
 

@@ -35,17 +35,14 @@ void check_log_end(struct check *c)
 
 int check_log_begin(struct check *c)
 {
-	int fd, err;
+	int err;
 
 	check_log_end(c);
 	c->log = calloc(1, sizeof(*c->log));
 	if (!c->log)
 		return -ENOMEM;
 	index_init(&c->log->now);
-	fd = openat(c->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	err = fd < 0 ? -errno : io_file_dir(fd, IO_BACKING_BUFFERED, NULL, &c->log->dir);
-	if (err && fd >= 0)
-		close(fd);
+	err = check_disks_spread(c, &c->log->dir);
 	return err ? check_fail(c, err, "%s", strerror(-err)) : 0;
 }
 

@@ -217,7 +217,7 @@ static int move_extent(struct check *c, int64_t ino, int64_t off)
 	if (err)
 		return err;
 	pool_name(file, name);
-	err = beneath_open(c->dirfd, name, O_RDWR, &fd);
+	err = beneath_open(check_home_of(c, name), name, O_RDWR, &fd);
 	if (!err)
 		err = check_copy_range(c, fd, (uint64_t)phys, fd, (uint64_t)end, (uint64_t)len);
 	if (!err && fdatasync(fd) < 0)
