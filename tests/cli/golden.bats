@@ -89,10 +89,59 @@ records() {
 	records
 }
 
+# What is in tests/golden/spread: lists of numbers.
+spread_filled() {
+	local k
+	for k in 1 2 3; do
+		seq $k 5000 | cmp - "$MNT/buckets/b$k"
+		seq $k 20000 | cmp - "$MNT/layers/l$k"
+		seq $k 900 | cmp - "$MNT/columns/c$k"
+	done
+	seq 7 20000 | cmp - "$MNT/layers/l5"
+	[ ! -e "$MNT/layers/l4" ]
+	seq 4 20000 | cmp - "$MNT/snapshots/first/layers/l4"
+}
+
+@test "the golden store on several directories: one of them, which was to be emptied, is; the others are read, written and rebuilt" {
+	rm -r "$STORE"
+	cp -r --no-preserve=mode "$TOP/tests/golden/spread" "$WORK/spread"
+	mv "$WORK/spread/home" "$STORE"
+	fails_with "/spread/1: directory of the store $STORE: No such file" "$SPILLFS" "$STORE" "$MNT"
+	sed -i "s,/spread/,$WORK/spread/," "$STORE/disks"
+	clean
+	seq 2 20000 >"$WORK/l2"
+	"$TOP/contrib/spillfs-read" "$STORE" l2 | cmp - "$WORK/l2"
+	mount_store
+	spread_filled
+	"$SPILLCTL" info "$MNT" | tee "$WORK/info"
+	grep -q "^store format  3" "$WORK/info"
+	grep -q "^directory 2 .*draining.*: $WORK/spread/2$" "$WORK/info"
+	echo more >"$MNT/layers/more"
+	echo more >"$MNT/buckets/more"
+	"$SPILLCTL" drain "$MNT" "$WORK/spread/2"
+	umount_store
+	rm -r "$WORK/spread/2"
+	clean
+	remount
+	spread_filled
+	eq "$(cat "$MNT/layers/more" "$MNT/buckets/more" | xargs)" "more more"
+	# A number is not given twice.
+	mkdir "$WORK/new"
+	remount -o "pool=$WORK/new"
+	eq "$(sed -n 's/^number //p' "$WORK/new/SPILLFS.disk")" 4
+	umount_store
+	rm "$STORE"/meta.db*
+	"$SPILLCTL" rebuild "$STORE" >&2
+	clean
+	mount_again
+	seq 3 20000 | cmp - "$MNT/layers/l3"
+	seq 3 900 | cmp - "$MNT/columns/c3"
+}
+
 @test "a newer format, and one that was never released, are refused by name, and nothing is changed" {
 	local format before
 	STORE_DAMAGED=1
-	for format in 3 1 999999999; do
+	for format in 4 1 999999999; do
 		sed -i "s/^spillfs .*/spillfs $format/" "$STORE/SPILLFS"
 		before=$(sums "$STORE")
 		ctl_fails 8 "the store has format $format" check --repair "$STORE"
