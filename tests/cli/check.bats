@@ -353,6 +353,23 @@ lost() { ls "$MNT/$1/lost+found"; }
 	eq "$(xattr "$MNT/layers/env" dtype)" f64
 }
 
+@test "xattrs: what a file has of its directory is in order, but for what nobody inherits" {
+	local set f
+	mount_store
+	mkdir "$MNT/layers/given"
+	for set in block_size=65536 codec=zstd:5 filter=none consume=1 direct=1; do set_xattr "$MNT/layers/given" "${set%=*}" "${set#*=}"; done
+	echo >"$MNT/layers/given/heir"
+	umount_store
+	f=$(ino heir 3)
+	eq "$(ask "SELECT count(*) FROM xattrs WHERE ino=$f AND name LIKE 'spillfs.%'")" 5
+	unchanged check 0 -n
+	sql "INSERT INTO xattrs VALUES($f, 'spillfs.dtype', CAST('f64' AS BLOB)), ($f, 'spillfs.filter2', x'01')"
+	finds '"spillfs.dtype" with 3 bytes is none that can be set' '"spillfs.filter2" with 1 bytes'
+	mends
+	intact
+	eq "$(xattr "$MNT/layers/given/heir" direct)" 1
+}
+
 @test "extents: two owners of the same bytes; each keeps what it read" {
 	local a b e
 	a=$(ino words 1)

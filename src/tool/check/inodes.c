@@ -445,6 +445,7 @@ static int bad_xattr(struct check *c, sqlite3_value **v)
 	return err;
 }
 
+/* The same of a setting, a file's own or its directory's (setting.h). */
 static int check_setting(struct check *c, sqlite3_value **v)
 {
 	const char *name = (const char *)sqlite3_value_text(v[1]);
@@ -453,6 +454,8 @@ static int check_setting(struct check *c, sqlite3_value **v)
 	int err;
 
 	snprintf(full, sizeof(full), "%s%s", setting_is_inherited(name) ? "user." : "", name);
+	if (setting_is_inherited(name) && !setting_inherited_name(full))
+		return bad_xattr(c, v);
 	if (len <= DTYPE_TEXT_MAX && len) {
 		memcpy(text, sqlite3_value_blob(v[2]), len);
 		if (strlen(text) == len && (!setting_parse(full, text, NULL) || !setting_quota(full, text, NULL) ||
@@ -465,9 +468,6 @@ static int check_setting(struct check *c, sqlite3_value **v)
 			    check_quote(c, name, strlen(name)), check_quote(c, sqlite3_value_blob(v[2]), len));
 	return err;
 }
-
-/* Settings that a file takes from its directory (setting.h). */
-#define INHERITED "'spillfs.block_size', 'spillfs.codec', 'spillfs.filter', 'spillfs.consume'"
 
 #define ACLS "'" ACL_ACCESS "', '" ACL_DEFAULT "'"
 
@@ -487,13 +487,13 @@ int check_pass_xattrs(struct check *c)
 	int err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x LEFT"
 			     " JOIN inodes i ON i.ino=x.ino WHERE i.ino IS NULL OR length(x.value)>65536"
 			     " OR length(CAST(x.name AS BLOB))>255 OR NOT (x.name LIKE 'user._%'"
-			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%'"
-			     " OR x.name IN (" INHERITED ", " ACLS ")) ORDER BY x.ino, x.name",
+			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%' OR x.name LIKE 'spillfs._%'"
+			     " OR x.name IN (" ACLS ")) ORDER BY x.ino, x.name",
 			     bad_xattr);
 
 	if (!err)
-		err = check_rows(c, "SELECT ino, name, value FROM xattrs WHERE substr(name, 1, 13)='user.spillfs.'"
-				 " OR name IN (" INHERITED ") ORDER BY ino, name", check_setting);
+		err = check_rows(c, "SELECT ino, name, value, ino FROM xattrs WHERE substr(name, 1, 13)='user.spillfs.'"
+				 " OR substr(name, 1, 8)='spillfs.' ORDER BY ino, name", check_setting);
 	if (!err)
 		err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino, i.mode FROM xattrs x JOIN inodes i ON i.ino=x.ino"
 				 " WHERE x.name IN (" ACLS ") ORDER BY x.ino, x.name", see_acl);
