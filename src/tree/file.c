@@ -82,6 +82,12 @@ void tree_file_release(struct tree_file *f)
 	live_shrink(t);
 }
 
+void tree_consume(struct tree_file *f, uint64_t off, size_t len)
+{
+	if (f->ops->consume)
+		f->ops->consume(f, off, len);
+}
+
 int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out)
 {
 	out->inode = NULL;

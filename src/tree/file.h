@@ -18,6 +18,7 @@ struct file_ops {
 	int (*flush)(struct tree_file *f, bool closing); /* NULL: nothing to do */
 	int (*allocate)(struct tree_file *f, int mode, uint64_t off, uint64_t len, const struct tree_caller *who); /* NULL: -EBADF */
 	int (*seek)(struct tree_file *f, uint64_t off, int whence, uint64_t *out);
+	void (*consume)(struct tree_file *f, uint64_t off, size_t len); /* as tree_consume; NULL: none does */
 	void (*refresh)(struct tree_file *f); /* before its inode's array is read; NULL: nothing to do */
 	void (*release)(struct tree_file *f); /* frees it */
 };

@@ -192,6 +192,8 @@ struct tree_read {
 	void *buf; /* where the parts were too many */
 	size_t buf_bytes;
 };
+/* Before a read(2) of them, but not for the pages of a map: a handle that consumes frees what is behind it (live/consume.h). */
+void tree_consume(struct tree_file *f, uint64_t off, size_t len);
 int tree_read_begin(struct tree_file *f, uint64_t off, size_t len, int flags, struct tree_read *out);
 void tree_read_end(struct tree_read *r);
 

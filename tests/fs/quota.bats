@@ -244,6 +244,17 @@ is_freed() { (( $(stored "$1") <= 4096 )); }
 		head -c $((12 << 20)) c/kept >/dev/null
 		(( $(stored c/kept) <= 9 << 20 && $(stored c/kept) >= 4 << 20 ))
 		tail -c $((4 << 20)) c/kept | cmp - <(tail -c $((4 << 20)) "$WORK/noise")
+		# A map may go back.
+		cp "$WORK/noise" c/mapped
+		"$PYTHON" - c/mapped "$WORK/noise" <<-'END'
+			import mmap, os, sys
+			fd = os.open(sys.argv[1], os.O_RDONLY)
+			m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+			for _ in range(2):
+			    assert m[:] == open(sys.argv[2], 'rb').read()
+			    m.madvise(mmap.MADV_DONTNEED)
+			    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+		END
 		setfattr -n user.spillfs.consume -v 0 c/kept
 		fails_with "nvalid" setfattr -n user.spillfs.consume -v yes c/kept
 		rm -r c

@@ -238,8 +238,12 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 {
 	struct tree_read r;
 	bool ends;
-	int err = tree_read_begin(front_file(fi), (uint64_t)off, size, fi->flags, &r);
+	int err;
 
+	/* An owner of locks is named by read(2) around the kernel's cache, and not for the pages of a map. */
+	if (fi->lock_owner)
+		tree_consume(front_file(fi), (uint64_t)off, size);
+	err = tree_read_begin(front_file(fi), (uint64_t)off, size, fi->flags, &r);
 	if (err) {
 		answer_err(req, err);
 		return;

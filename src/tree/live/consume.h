@@ -2,7 +2,7 @@
  * Consuming readers: where user.spillfs.consume is 1, what a handle has read in order from the start of the file is freed behind it.
  *
  * Such a handle is opened O_RDONLY by somebody who may write the file. The kernel does not cache for it, since what it reads ahead for
- * a program would count as read. Who goes back reads zeros.
+ * a program would count as read. Nor do the pages count that a map of it reads: the kernel drops and reads them again. Who goes back reads zeros.
  */
 #ifndef SPILLFS_TREE_CONSUME_H
 #define SPILLFS_TREE_CONSUME_H

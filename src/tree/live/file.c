@@ -270,13 +270,17 @@ static void refresh_file(struct tree_file *f)
 	through_refresh(f->inode);
 }
 
+static void consume_file(struct tree_file *f, uint64_t off, size_t len)
+{
+	consume_read(&live_file_of(f)->consume, f->inode, off, len);
+}
+
 static int read_file(struct tree_file *base, uint64_t off, size_t len, int flags, struct tree_read *out)
 {
 	struct live_file *f = live_file_of(base);
 	int err;
 
 	note_use(f);
-	consume_read(&f->consume, base->inode, off, len);
 	if (f->cached && !(flags & O_DIRECT))
 		tail_replaced(base->inode, off, len);
 	through_refresh(base->inode);
@@ -402,6 +406,7 @@ static int allocate_file(struct tree_file *base, int mode, uint64_t off, uint64_
 }
 
 static const struct file_ops live_file_ops = {
+	.consume = consume_file,
 	.read = read_file,
 	.write = write_file,
 	.flush = flush_file,
