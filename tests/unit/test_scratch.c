@@ -32,15 +32,16 @@ struct scene {
 	struct store *scratch;
 };
 
-/* The disk of the durable store. */
-static struct io_dir *open_scene(struct scene *s)
+/* The disk of the durable store. All files together may have size_bytes; 0: no bound. */
+static struct io_dir *open_bounded(struct scene *s, uint64_t size_bytes)
 {
 	struct store_config config = world_config;
 	struct io_dir *dir, *disk = world_disk();
 	struct store_refusal why;
 
 	s->faults = world_faults(disk);
-	CHECK_OK(world_open_dir(&s->w, s->faults, &world_config));
+	config.size_bytes = size_bytes;
+	CHECK_OK(world_open_dir(&s->w, s->faults, &config));
 	config.scratch = true;
 	config.above = META_INO_SCRATCH;
 	CHECK_OK(io_mem_dir(&dir));
@@ -53,6 +54,11 @@ static struct io_dir *open_scene(struct scene *s)
 				     &me, &a));
 	}
 	return disk;
+}
+
+static struct io_dir *open_scene(struct scene *s)
+{
+	return open_bounded(s, 0);
 }
 
 static void close_scene(struct scene *s)
@@ -97,6 +103,29 @@ static int set_kind(struct world *w, uint64_t ino, const char *kind)
 }
 
 /* ---- beside others ---- */
+
+/* What one world has deleted is there for the next write of the other, which waits for it. */
+UNIT_TEST(space_that_either_world_frees_is_there_for_the_other)
+{
+	static const uint64_t dirs[] = { META_INO_LAYERS, ROOT, META_INO_COLUMNS, ROOT, META_INO_BUCKETS, ROOT, META_INO_LAYERS };
+	const size_t n = 900 << 10;
+	unsigned char *p = unit_allot(n);
+	uint64_t seed = 5;
+	struct scene s;
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)unit_rand(&seed);
+	open_bounded(&s, 1 << 20);
+	for (size_t k = 0; k < sizeof(dirs) / sizeof(*dirs); k++) {
+		uint64_t f = make(&s.w, dirs[k], "f", S_IFREG | 0644);
+
+		fill(&s.w, f, p, n, 0);
+		CHECK_OK(tree_unlink(s.w.tree, dirs[k], "f", &me));
+		tree_forget(s.w.tree, f, 1);
+	}
+	close_scene(&s);
+	free(p);
+}
 
 UNIT_TEST(scratch_is_a_world_with_numbers_of_its_own)
 {

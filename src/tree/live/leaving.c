@@ -22,9 +22,9 @@
 
 void tree_served_by(struct tree *t, unsigned nthreads)
 {
-	t->nwaiting_max = nthreads * 3 / 4;
+	t->nwaiting_max = nthreads * 3 / 4 / (t->scratch ? 2 : 1);
 	if (t->scratch)
-		tree_served_by(t->scratch, nthreads);
+		t->scratch->nwaiting_max = t->nwaiting_max;
 }
 
 static void take_out_locked(struct live_inode *i)

@@ -32,13 +32,12 @@ static bool is_hopeless(struct tree *t)
 	return !pending && !store_owed(s) && commit_number(s->commit) == atomic_load(&t->full_at);
 }
 
-int room_wait(struct tree *t, int err, struct room_wait *w)
+/* 0: something may have come free there; else how the wait has failed, or err if there was nothing to wait for. */
+static int wait_in(struct tree *t, int err, struct room_wait_in *w)
 {
 	bool gone;
 	int wait;
 
-	if (!err_is_full(err))
-		return err;
 	gone = leaving_wait(t, &w->leaving);
 	if (err == -EDQUOT && !gone && !quota_may_shrink(t) && quota_bounds(t))
 		return err;
@@ -48,6 +47,17 @@ int room_wait(struct tree *t, int err, struct room_wait *w)
 	if (!gone && w->ncommits == ROOM_COMMITS_MAX)
 		atomic_store(&t->full_at, commit_number(t->store->commit));
 	return err_is_passing(wait) ? 0 : wait;
+}
+
+int room_wait(struct tree *t, int err, struct room_wait *w)
+{
+	struct tree *beside = t->scratch ? t->scratch : t->beside;
+	int wait = err_is_full(err) ? wait_in(t, err, &w->own) : err;
+
+	/* What fails there is not this one's failure. */
+	if (wait == err && err_is_full(err) && beside && !wait_in(beside, err, &w->beside))
+		wait = 0;
+	return wait;
 }
 
 int room_need(struct tree *t, uint64_t bytes)

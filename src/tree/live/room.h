@@ -11,10 +11,12 @@
 #define ROOM_NAME_BYTES 65536u
 /* Waits for a commit that frees space, if `bytes` are not there. -ENOSPC: they are not there afterwards, either. */
 int room_need(struct tree *t, uint64_t bytes);
-/* The state of an operation's tries to get room; zeros at first. */
+/* The state of an operation's tries to get room; zeros at first. The tree beside shares the disk, and bounds. */
 struct room_wait {
-	struct leaving_wait leaving;
-	unsigned ncommits; /* after which nothing was leaving */
+	struct room_wait_in {
+		struct leaving_wait leaving;
+		unsigned ncommits; /* after which nothing was leaving */
+	} own, beside;
 };
 
 /* The same for a change that has failed with err. 0: it may be tried again. */
