@@ -54,7 +54,7 @@ int room_wait(struct tree *t, int err, struct room_wait *w)
 	struct tree *beside = t->scratch ? t->scratch : t->beside;
 	int wait = err_is_full(err) ? wait_in(t, err, &w->own) : err;
 
-	/* What fails there is not this one's failure. */
+	/* A failure there is not this one's. */
 	if (wait == err && err_is_full(err) && beside && !wait_in(beside, err, &w->beside))
 		wait = 0;
 	return wait;
