@@ -124,7 +124,7 @@ static int take_state(struct rebuild *r)
 	see_number(r, r->report.newest);
 	see_number(r, bad);
 	if (bad)
-		lose(r, "layers: layer %llu is damaged or missing: the state is that of layer %llu, what came later is lost",
+		lose(r, "layers: layer %llu cannot be read, or one that it needs: the state is that of layer %llu, what came later is lost",
 		     (unsigned long long)bad, (unsigned long long)r->report.newest);
 	else
 		err = apply_open(r);
@@ -507,8 +507,16 @@ static bool is_there(struct io_dir *dir, const char *name)
 	return err != -ENOENT;
 }
 
+static int refuse_existing(struct rebuild *r, const char *shown, struct store_refusal *why)
+{
+	if (!is_there(r->s->dir, "meta.db"))
+		return 0;
+	snprintf(why->text, sizeof(why->text), "%s: meta.db is there; --force rebuilds all the same, and keeps it as meta.db.before-rebuild-TIME", shown);
+	return -EEXIST;
+}
+
 /* meta.db and its log keep their bytes under another name. */
-static int set_aside(struct rebuild *r, bool replace, const char *shown, struct store_refusal *why)
+static int set_aside(struct rebuild *r)
 {
 	static const char *const files[] = { "meta.db", "meta.db-wal", "meta.db-shm" };
 	int err;
@@ -518,11 +526,6 @@ static int set_aside(struct rebuild *r, bool replace, const char *shown, struct 
 
 		if (!is_there(r->s->dir, files[i]))
 			continue;
-		if (!replace && i == 0) {
-			snprintf(why->text, sizeof(why->text),
-				 "%s: meta.db is there; --force rebuilds all the same, and keeps it as meta.db.before-rebuild", shown);
-			return -EEXIST;
-		}
 		snprintf(to, sizeof(to), "%s.before-rebuild-%lld", files[i], (long long)(r->now_ns / CLOCK_SECOND_NS));
 		err = io_rename(r->s->dir, files[i], to);
 		/* meta.db without its log would be an older one. */
@@ -555,10 +558,13 @@ static int write_head(struct rebuild *r)
 static int run(struct rebuild *r, bool replace, const char *shown, struct store_refusal *why)
 {
 	struct store *s = r->s;
-	int err = take_state(r);
+	int err = replace ? 0 : refuse_existing(r, shown, why);
 
+	/* All that a rebuild needs is read before anything is changed. */
 	if (!err)
-		err = set_aside(r, replace, shown, why);
+		err = take_state(r);
+	if (!err)
+		err = set_aside(r);
 	if (!err)
 		err = save_layers(r);
 	if (!err)

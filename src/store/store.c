@@ -56,6 +56,13 @@ static int refuse_file(struct store_refusal *why, int err, const char *shown, co
 	return err == -EUCLEAN ? refuse(why, err, "%s/%s", shown, err_text(err)) : refuse(why, err, "%s/%s: %s", shown, name, strerror(-err));
 }
 
+/* Unless why says it already. */
+static int cannot_open(int err, const char *shown, struct store_refusal *why)
+{
+	return why->text[0] ? err : refuse(why, err, "%s: the store cannot be opened: %s%s", shown, err_text(err),
+					   err == -EUCLEAN ? "; spillctl check says what is damaged" : "");
+}
+
 /* The lock file says "PID\n" or "PID closing\n". */
 static void write_lock(struct store *s, const char *state)
 {
@@ -363,7 +370,7 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 	if (!err && !fresh)
 		err = disks_open(s, shown, why);
 	if (err)
-		return why->text[0] ? err : refuse(why, err, "%s: the store cannot be opened: %s", shown, err_text(err));
+		return cannot_open(err, shown, why);
 	err = work_pool_new(s->config.threads, "work", &s->work);
 	account_init(&s->account, s->config.cache_bytes);
 	if (!err)
@@ -378,10 +385,7 @@ static int open_parts(struct store *s, bool fresh, const char *shown, struct sto
 		refuse(why, err, "%s: the list of its directories is lost, and -o pool= does not name all of them: %s", shown, err_text(err));
 	else if (!err)
 		err = disks_settle(s);
-	if (err && !why->text[0])
-		refuse(why, err, "%s: the store cannot be opened: %s", shown,
-		       err_text(err));
-	return err;
+	return err ? cannot_open(err, shown, why) : 0;
 }
 
 /* Parts may be missing after a failed open. */

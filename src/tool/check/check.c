@@ -220,6 +220,8 @@ static int summary(struct check *c, int err)
 	if (c->lost_state && left)
 		fprintf(c->out, "%s: the newest state is not whole; spillctl rebuild --force %s makes the last one that is out of"
 			" the layers\n", c->shown, c->shown);
+	if (!c->repair && !c->fatal && !c->lost_state)
+		fprintf(c->out, "%s: with --repair it is mended as far as it can be\n", c->shown);
 	if (*c->backup)
 		fprintf(c->out, "%s: meta.db as it was is %s/%s\n", c->shown, c->shown, c->backup);
 	code |= c->nmended ? CHECK_CORRECTED : 0;
