@@ -125,6 +125,19 @@ checked() {
 	eq "$(xattr snapshots/listed/layers/d/e/f block_size)" 16384
 }
 
+@test "a link or a fifo has none of its directory's settings, and is copied with attributes" {
+	mkdir layers/given
+	for set in dtype=i64 'logical=decimal(18,2)' direct=1; do set_xattr layers/given "${set%=*}" "${set#*=}"; done
+	echo 12345678 >layers/given/file
+	ln -s file layers/given/link
+	mkfifo layers/given/fifo
+	eq "$(getfattr -h -d -m - layers/given/link layers/given/fifo)" ""
+	rsync -aX layers/given/ "$WORK/copy/"
+	eq "$(readlink "$WORK/copy/link")" file
+	eq "$(xattr "$WORK/copy/file" dtype)" i64
+	checked
+}
+
 @test "what is no block size is refused on every kind; where blocks mean nothing a size is a wish" {
 	for k in $KINDS; do
 		echo x >"$k/w"

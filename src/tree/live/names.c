@@ -125,6 +125,7 @@ struct inherit {
 	void *value[INHERIT_MAX];
 	size_t len[INHERIT_MAX], n;
 	bool dir;  /* for a directory */
+	bool acls; /* alone: it is neither a directory nor a file, which have user.* attributes */
 	bool any;  /* attribute, be it a default or not */
 	void *acl; /* the default ACL; NULL: none */
 	size_t acl_len;
@@ -142,7 +143,7 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 		h->acl_len = len;
 		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
 	}
-	if ((strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) ||
+	if (h->acls || (strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) ||
 	    setting_is_of_directory(name))
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
@@ -163,11 +164,11 @@ static void inherit_fini(struct inherit *h)
 	free(h->acl);
 }
 
-static int collect_defaults_locked(struct inode *parent, bool dir, struct inherit *out)
+static int collect_defaults_locked(struct inode *parent, mode_t mode, struct inherit *out)
 {
 	int err;
 
-	*out = (struct inherit){ .dir = dir };
+	*out = (struct inherit){ .dir = S_ISDIR(mode), .acls = !S_ISDIR(mode) && !S_ISREG(mode) };
 	if (!atomic_load(&live_of(parent)->has_xattrs))
 		return 0;
 	err = meta_xattr_walk_locked(parent->tree->store->meta, parent->facts.ino, collect_default, out);
@@ -218,7 +219,7 @@ static int inherit_locked(struct inode *parent, struct facts *row, mode_t umask,
 {
 	struct meta *m = parent->tree->store->meta;
 	struct inherit h;
-	int err = collect_defaults_locked(parent, S_ISDIR(row->mode), &h);
+	int err = collect_defaults_locked(parent, row->mode, &h);
 
 	if (err)
 		return err;
