@@ -28,6 +28,7 @@
 #include "tree/live/room.h"
 #include "tree/live/shelf.h"
 #include "tree/xattr.h"
+#include "util/err.h"
 
 int live_lookup(struct tree *t, uint64_t parent, const char *name, const struct tree_caller *who, struct tree_attr *out)
 {
@@ -573,6 +574,7 @@ struct rename {
 	struct inode *from, *to, *source, *target;
 	const char *name, *newname;
 	unsigned flags;
+	bool refused; /* by a quota, and nothing is changed */
 };
 
 static int check_rename_locked(struct rename *r)
@@ -644,6 +646,7 @@ static int apply_rename_locked(struct rename *r)
 	if (r->source == r->target)
 		return 0;
 	err = move_quotas_locked(r);
+	r->refused = err;
 	if (!err)
 		err = rename_entries_locked(r);
 	if (!err)
@@ -653,11 +656,46 @@ static int apply_rename_locked(struct rename *r)
 	return err;
 }
 
+static int rename_once(struct rename *r)
+{
+	struct tree *t = r->from->tree;
+	struct meta *m = t->store->meta;
+	int err;
+
+	r->source = r->target = NULL;
+	r->refused = false;
+	/* A file that takes another's name must not be durable before its data: between staging and COMMIT
+	 * the data may be newer than what was staged. */
+	commit_gate_enter(t->store->commit);
+	meta_lock(m);
+	err = check_rename_locked(r);
+	if (!err)
+		err = apply_rename_locked(r);
+	/* Each counts where its oldest name is, also where nothing was moved. */
+	if (r->source)
+		quota_rehome_locked(r->source);
+	if (r->target)
+		quota_rehome_locked(r->target);
+	meta_unlock(m);
+	commit_gate_leave(t->store->commit);
+	if (!err) {
+		live_touch(r->from, TREE_SET_MTIME | TREE_SET_CTIME);
+		live_touch(r->to, TREE_SET_MTIME | TREE_SET_CTIME);
+	}
+	if (r->source)
+		inode_put(r->source, 1);
+	if (r->target) {
+		shelf_settle(r->target);
+		inode_put(r->target, 1);
+	}
+	return err;
+}
+
 int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
 		const struct tree_caller *who)
 {
-	struct meta *m = t->store->meta;
 	struct rename r = { .name = name, .newname = newname, .flags = flags };
+	struct room_wait wait = { 0 };
 	int err = find_parent(t, parent, &r.from);
 
 	(void)who;
@@ -667,30 +705,10 @@ int live_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newp
 		err = room_need(t, ROOM_NAME_BYTES);
 	if (err)
 		return err;
-	/* A file that takes another's name must not be durable before its data: between staging and COMMIT
-	 * the data may be newer than what was staged. */
-	commit_gate_enter(t->store->commit);
-	meta_lock(m);
-	err = check_rename_locked(&r);
-	if (!err)
-		err = apply_rename_locked(&r);
-	/* Each counts where its oldest name is, also where nothing was moved. */
-	if (r.source)
-		quota_rehome_locked(r.source);
-	if (r.target)
-		quota_rehome_locked(r.target);
-	meta_unlock(m);
-	commit_gate_leave(t->store->commit);
-	if (!err) {
-		live_touch(r.from, TREE_SET_MTIME | TREE_SET_CTIME);
-		live_touch(r.to, TREE_SET_MTIME | TREE_SET_CTIME);
-	}
-	if (r.source)
-		inode_put(r.source, 1);
-	if (r.target) {
-		shelf_settle(r.target);
-		inode_put(r.target, 1);
-	}
+	/* Blocks that a file has given up count until the next commit. */
+	do
+		err = rename_once(&r);
+	while (r.refused && err_is_full(err) && !(err = room_wait(t, err, &wait)));
 	return err;
 }
 
