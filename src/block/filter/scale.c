@@ -21,9 +21,9 @@
 #define ROUNDER_BITS 0x4338000000000000 /* the same */
 #define F64_REACH (UINT64_C(1) << 51)
 #define F32_REACH (UINT64_C(1) << 31)
-/* A sample is this many values; an exponent may fail for so many of them. */
+/* A sample is this many values; an exponent may fail for so many of them: by chance there are more in a sample than in the block. */
 #define SAMPLE_VALUES 128u
-#define SAMPLE_FAILS 2u
+#define SAMPLE_FAILS 6u
 
 typedef uint64_t __attribute__((may_alias)) u64_any;
 typedef uint32_t __attribute__((may_alias)) u32_any;
@@ -177,14 +177,15 @@ int scale_apply(const void *in, size_t nelems, uint32_t elem_bytes, unsigned exp
 	return 0;
 }
 
-static bool exponent_fits(const void *sample, size_t nelems, uint32_t elem_bytes, double power)
+/* How many values of the sample have no integer; counting ends at `enough`. */
+static unsigned count_fails(const void *sample, size_t nelems, uint32_t elem_bytes, double power, unsigned enough)
 {
 	size_t step = nelems / SAMPLE_VALUES + 1;
 	const f64_any *x8 = sample;
 	const f32_any *x4 = sample;
 	unsigned fails = 0;
 
-	for (size_t i = 0; i < nelems && fails <= SAMPLE_FAILS; i += step) {
+	for (size_t i = 0; i < nelems && fails < enough; i += step) {
 		uint64_t bad;
 
 		if (elem_bytes == 8)
@@ -193,16 +194,21 @@ static bool exponent_fits(const void *sample, size_t nelems, uint32_t elem_bytes
 			scale_f32(x4[i], power, &bad);
 		fails += bad != 0;
 	}
-	return fails <= SAMPLE_FAILS;
+	return fails;
 }
 
+/* The smallest exponent of those that fail for the fewest values. */
 bool filter_find_exponent(const void *sample, size_t n, uint32_t elem_bytes, uint8_t *out)
 {
-	for (unsigned e = 0; e <= FILTER_EXPONENT_MAX; e++) {
-		if (exponent_fits(sample, n / elem_bytes, elem_bytes, powers[e])) {
+	unsigned least = SAMPLE_FAILS + 1;
+
+	for (unsigned e = 0; e <= FILTER_EXPONENT_MAX && least; e++) {
+		unsigned fails = count_fails(sample, n / elem_bytes, elem_bytes, powers[e], least);
+
+		if (fails < least) {
+			least = fails;
 			*out = (uint8_t)e;
-			return true;
 		}
 	}
-	return false;
+	return least <= SAMPLE_FAILS;
 }
