@@ -10,8 +10,10 @@
  *            of both 48 for each summary of 256 KiB, also when closed         giving these up first
  *   indexes  of layers: some 350 for each array, 64 for each block; notes     sealing the open layer, at an eighth of the budget;
  *            that wait for a segment                                          giving up sealed ones that no state holds
+ *   views    open ones: 64 for each block that they show, headers and         being closed: nothing asks whether they are over
+ *            footers, and the frame of a chunk that is compressed again
  *
- * Not in it, since they end by themselves: dirty bytes (`-o dirty`), buffers of requests and jobs, open views. Outside of it as
+ * Not in it, since they end by themselves: dirty bytes (`-o dirty`), buffers of requests and jobs. Outside of it as
  * well: 8 MiB of idle buffers, and 8 MiB of SQLite.
  *
  * Opening a layered array reads its records, not whole indexes (block/layer.h), and compactions read indexes side by side, so
@@ -36,6 +38,7 @@ enum account_part {
 	ACCOUNT_INODES,  /* that the kernel remembers */
 	ACCOUNT_ARRAYS,  /* block maps, extents, inline bytes */
 	ACCOUNT_INDEXES, /* of layers: notes that wait, the open layer's, those looked into as a whole */
+	ACCOUNT_VIEWS,   /* open ones */
 	ACCOUNT_NPARTS
 };
 
@@ -63,7 +66,8 @@ static inline void account_change(struct account *a, enum account_part part, siz
 /* Bytes that decoded blocks may take: what the others leave, and a quarter in any case. */
 static inline size_t account_room_for_blocks(const struct account *a)
 {
-	size_t others = account_held(a, ACCOUNT_INODES) + account_held(a, ACCOUNT_ARRAYS) + account_held(a, ACCOUNT_INDEXES);
+	size_t others = account_held(a, ACCOUNT_INODES) + account_held(a, ACCOUNT_ARRAYS) + account_held(a, ACCOUNT_INDEXES) +
+			account_held(a, ACCOUNT_VIEWS);
 	size_t least = a->budget_bytes / 4;
 
 	return others < a->budget_bytes - least ? a->budget_bytes - others : least;

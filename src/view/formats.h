@@ -48,5 +48,7 @@ int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what
  * rows of 4 GiB or more. */
 uint64_t zarr_nchunks(const struct view *v, const struct view_input *in);
 int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk);
+/* The range of the array that a chunk is laid out of, of a source with such blocks (0: with none); empty: there is no such chunk. */
+void zarr_chunk_range(uint32_t block_bytes, const struct view_input *in, uint64_t chunk, uint64_t *off_bytes, uint64_t *len_bytes);
 
 #endif

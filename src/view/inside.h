@@ -43,6 +43,7 @@ struct view {
 	unsigned char *bytes_put;
 	size_t nbytes_put, cap_bytes_put;
 	uint64_t bytes;
+	size_t charged_bytes; /* to the account, from view_array on */
 	int err;
 };
 

@@ -16,9 +16,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "array/arrays.h"
 #include "array/layered/pin.h"
 #include "array/survey.h"
 #include "block/filter.h"
+#include "store/store.h"
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/lock.h"
@@ -446,8 +448,21 @@ static int view_borrow(struct array *a, uint64_t off, size_t len, unsigned how, 
 	return -EUCLEAN;
 }
 
+/* Memory that it has until it is closed. Arrays that it does not pin have inodes, which are charged for them. */
+static size_t view_memory(struct array *a)
+{
+	const struct view *v = (const struct view *)a;
+	size_t bytes = sizeof(*v) + v->cap_sources * sizeof(*v->sources) + v->cap_pieces * sizeof(*v->pieces) +
+		       v->cap_filtereds * sizeof(*v->filtereds) + v->cap_bytes_put;
+
+	for (size_t k = 0; k < v->nsources; k++)
+		bytes += v->sources[k].array && !v->sources[k].owner ? array_memory(v->sources[k].array) : 0;
+	return bytes;
+}
+
 static void view_close(struct array *a)
 {
+	account_change(&a->home->store->account, ACCOUNT_VIEWS, ((struct view *)a)->charged_bytes, 0);
 	view_free((struct view *)a);
 }
 
@@ -513,6 +528,7 @@ static const struct array_ops view_ops = {
 	.kind = ARRAY_VIEW,
 	.counters = { .reads = STAT_READ_OPS_VIEW, .read_bytes = STAT_READ_BYTES_VIEW },
 	.close = view_close,
+	.memory = view_memory,
 	.borrow = view_borrow,
 	.seek = view_seek,
 };
@@ -521,5 +537,7 @@ void view_array(struct arrays *home, struct view *v, struct array **out)
 {
 	assert(!v->err);
 	v->array = (struct array){ .ops = &view_ops, .home = home, .size_bytes = v->bytes };
+	v->charged_bytes = view_memory(&v->array);
+	account_change(&home->store->account, ACCOUNT_VIEWS, 0, v->charged_bytes);
 	*out = &v->array;
 }

@@ -696,6 +696,50 @@ static void read_all(struct tree_file *f, unsigned char *buf, size_t len)
 	tree_read_end(&r);
 }
 
+#define MANY_BLOCKS 400u
+#define MANY_OPEN 50u
+
+/* layers/many.f64, of so many blocks of 4 KiB. */
+static void make_many(struct scene *w)
+{
+	uint64_t ino = make(w, META_INO_LAYERS, "many.f64", S_IFREG | 0644);
+	struct tree_file_info info = { .direct = true };
+	size_t n = MANY_BLOCKS * 512;
+	double *x = unit_allot(n * sizeof(*x));
+	uint64_t seed = 3;
+	struct tree_file *f;
+
+	for (size_t i = 0; i < n; i++)
+		x[i] = (double)unit_rand(&seed);
+	CHECK_OK(tree_setxattr(w->tree, ino, SPILLFS_XATTR_BLOCK_SIZE, "4096", 4, 0, &me));
+	CHECK_OK(tree_file_open(w->tree, ino, O_WRONLY, &me, &f, &info));
+	CHECK_OK(tree_write(f, x, n * sizeof(*x), 0, &(struct tree_write_how){ .whole = true, .who = &me }, &(size_t){ 0 }));
+	tree_file_release(f);
+	free(x);
+}
+
+/* A chunk that is open holds the places of its own block, and is a part of the account while it is. */
+UNIT_TEST(realm_views_are_in_the_account_while_they_are_open)
+{
+	struct scene w = new_world();
+	struct tree_file *f[MANY_OPEN];
+	const struct account *account = &w.store->account;
+	size_t held;
+	char path[64];
+
+	make_many(&w);
+	for (unsigned k = 0; k < MANY_OPEN; k++) {
+		snprintf(path, sizeof(path), "views/zarr/layers/many.zarr/c/%u", k * 7);
+		CHECK_OK(open_as(&w, &me, walk_to(&w, path), O_RDONLY, &f[k]));
+	}
+	held = account_held(account, ACCOUNT_VIEWS);
+	CHECK(held > MANY_OPEN * 200 && held < MANY_OPEN * 10000);
+	for (unsigned k = 0; k < MANY_OPEN; k++)
+		tree_file_release(f[k]);
+	CHECK_EQ(account_held(account, ACCOUNT_VIEWS), 0);
+	close_world(&w);
+}
+
 /* The bytes of x.npy. */
 static void read_npy(struct scene *w, unsigned char buf[NPY_HEAD + BYTES])
 {

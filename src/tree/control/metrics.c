@@ -65,7 +65,7 @@ static void put_memory(FILE *f, const struct tree *t)
 {
 	static const char *const parts[] = {
 		[ACCOUNT_BLOCKS] = "blocks", [ACCOUNT_INODES] = "inodes", [ACCOUNT_ARRAYS] = "arrays",
-		[ACCOUNT_INDEXES] = "indexes",
+		[ACCOUNT_INDEXES] = "indexes", [ACCOUNT_VIEWS] = "views",
 	};
 
 	put_head(f, "spillfs_memory_bytes", "gauge", "Bytes of memory that -o cache bounds, by what they hold");

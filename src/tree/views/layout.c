@@ -34,8 +34,40 @@ enum lay_how {
 	LAY_LIVE,   /* to be written: the array itself */
 };
 
+/* The file of one array, and what is known of that; NULL where all of an array is shown. */
+struct lay_what {
+	const struct view_node *node;
+	const struct view_facts *facts;
+};
+
+/* An array as what a format shows. Its size may be another since the facts were read. */
+static struct view_input input_of(const struct view_facts *facts, uint64_t size_bytes)
+{
+	struct view_input in = { .name = "", .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape, .count = facts->count,
+				 .filter = facts->filter };
+
+	if (in.dtype) {
+		shape_fit(&in.shape, size_bytes / in.dtype->bytes);
+		in.count = shape_count(&in.shape);
+	}
+	return in;
+}
+
+/* A pin of what the file shows: of a chunk, that copies the places of some blocks, not of all. */
+static int pin(struct array *a, const struct lay_what *what, struct view_source *s)
+{
+	uint64_t off = 0, len = s->size_bytes;
+	struct view_input in;
+
+	if (what && what->node->key.role == VIEW_CHUNK && what->facts->dtype) {
+		in = input_of(what->facts, s->size_bytes);
+		zarr_chunk_range(s->block_bytes, &in, what->node->key.sub, &off, &len);
+	}
+	return pin_array(a, off, len, &s->array);
+}
+
 /* i's array as a source of v, its lock held. */
-static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigned *out)
+static int add_locked(struct view *v, struct inode *i, enum lay_how how, const struct lay_what *what, unsigned *out)
 {
 	struct view_source s = { 0 };
 	struct array *a;
@@ -54,7 +86,7 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 		if (err == -ENOSPC && how == LAY_LOOK)
 			err = 0;
 		if (!err)
-			err = pin_array(a, 0, s.size_bytes, &s.array);
+			err = pin(a, what, &s);
 	} else if (how >= LAY_LOOK) {
 		inode_ref(i);
 		inode_hold_array(i);
@@ -68,7 +100,7 @@ static int add_locked(struct view *v, struct inode *i, enum lay_how how, unsigne
 	return err;
 }
 
-static int add_source(struct view *v, struct inode *i, enum lay_how how, unsigned *out)
+static int add_source(struct view *v, struct inode *i, enum lay_how how, const struct lay_what *what, unsigned *out)
 {
 	int err;
 
@@ -77,7 +109,7 @@ static int add_source(struct view *v, struct inode *i, enum lay_how how, unsigne
 		return 0;
 	}
 	rwlock_exclusive(&i->rw);
-	err = add_locked(v, i, how, out);
+	err = add_locked(v, i, how, what, out);
 	inode_idle_array(i);
 	rwlock_release(&i->rw);
 	return err;
@@ -179,22 +211,18 @@ static int lay_one(struct view *v, struct inode *i, const struct view_node *n, c
 		   unsigned source)
 {
 	const struct view_key *key = &n->key;
+	struct view_input in = input_of(facts, view_source_bytes(v, source));
 	char column[META_NAME_MAX + 1];
-	struct view_input in = { .name = column, .dtype = facts->dtype, .logical = facts->logical, .shape = facts->shape,
-				 .count = facts->count, .source = source, .filter = facts->filter };
 
 	column_name(n, column);
+	in.name = column;
+	in.source = source;
 	if (key->role == VIEW_RUN)
 		return lay_run(v, i, key->sub, source);
 	if (key->format == FORMAT_RUNS)
 		return lay_index(v, i, how, source);
 	if (!in.dtype && view_formats[key->format].typed)
 		return -ESTALE;
-	/* The size may be another since the facts were read. */
-	if (in.dtype) {
-		shape_fit(&in.shape, view_source_bytes(v, source) / in.dtype->bytes);
-		in.count = shape_count(&in.shape);
-	}
 	if (key->role == VIEW_META)
 		return zarr_meta_lay(v, zarr_version(key->format), (enum zarr_meta)key->sub, &in);
 	if (key->role != VIEW_CHUNK)
@@ -215,7 +243,7 @@ static int lay_source(struct view *v, struct tree *t, const struct view_node *n,
 		return err;
 	err = views_facts(i, &facts);
 	if (!err) {
-		err = add_source(v, i, how, &source);
+		err = add_source(v, i, how, &(struct lay_what){ n, &facts }, &source);
 		if (!err)
 			err = lay_one(v, i, n, &facts, how, source);
 		free(facts.dtype);
@@ -239,7 +267,7 @@ static int lay_table(struct view *v, const struct view_node *n, const struct vie
 		err = views_facts(c->v[done].inode, &facts);
 		if (err)
 			break;
-		err = facts.dtype ? add_source(v, c->v[done].inode, how, &source) : -ESTALE;
+		err = facts.dtype ? add_source(v, c->v[done].inode, how, NULL, &source) : -ESTALE;
 		if (!err) {
 			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
 			facts.count = shape_count(&facts.shape);
@@ -321,7 +349,7 @@ int views_children(struct inode *source, enum view_format f, uint64_t *n_out, st
 	if (err)
 		return err;
 	in = (struct view_input){ "", facts.dtype, facts.logical, facts.shape, facts.count, 0, facts.filter };
-	err = add_source(v, source, LAY_BLOCKS, &in.source);
+	err = add_source(v, source, LAY_BLOCKS, NULL, &in.source);
 	if (!err)
 		*n_out = zarr_nchunks(v, &in);
 	view_free(v);

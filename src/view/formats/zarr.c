@@ -61,9 +61,8 @@ static bool has_name(uint8_t filter, const struct dtype *d)
 	return filter_fits(filter, d->bytes) && !(filter & ~(FILTER_DELTA | FILTER_SHUFFLE)) && (!(filter & FILTER_DELTA) || is_integer(d));
 }
 
-static void find_geometry(const struct view *v, const struct view_input *in, struct geometry *out)
+static void find_geometry(uint32_t block_bytes, const struct view_input *in, struct geometry *out)
 {
-	uint32_t block_bytes = view_source_block_bytes(v, in->source);
 	struct geometry g = { .frames = block_bytes, .chunk_rows = 1,
 			      .f_order = in->shape.fortran && in->shape.ndims > 1 };
 
@@ -268,7 +267,7 @@ int zarr_meta_lay(struct view *v, enum zarr_version version, enum zarr_meta what
 		view_text_add(&t, version == ZARR_V2 ? "{\"zarr_format\":2}\n" :
 						       "{\"zarr_format\":3,\"node_type\":\"group\",\"attributes\":{}}\n");
 	} else {
-		find_geometry(v, in, &g);
+		find_geometry(view_source_block_bytes(v, in->source), in, &g);
 		if (chunks_fit(v, &g))
 			return view_end(v);
 		if (version == ZARR_V2)
@@ -284,8 +283,27 @@ uint64_t zarr_nchunks(const struct view *v, const struct view_input *in)
 {
 	struct geometry g;
 
-	find_geometry(v, in, &g);
+	find_geometry(view_source_block_bytes(v, in->source), in, &g);
 	return g.nchunks;
+}
+
+/* The bytes of the array that a chunk shows. */
+static void chunk_range(const struct geometry *g, uint64_t chunk, uint64_t *off, uint64_t *len)
+{
+	uint64_t full = g->chunk_rows * g->row_bytes, size = g->nrows * g->row_bytes;
+
+	*off = chunk * full;
+	*len = size - *off < full ? size - *off : full;
+}
+
+void zarr_chunk_range(uint32_t block_bytes, const struct view_input *in, uint64_t chunk, uint64_t *off, uint64_t *len)
+{
+	struct geometry g;
+
+	find_geometry(block_bytes, in, &g);
+	*off = *len = 0;
+	if (chunk < g.nchunks)
+		chunk_range(&g, chunk, off, len);
 }
 
 int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
@@ -294,13 +312,12 @@ int zarr_chunk_lay(struct view *v, const struct view_input *in, uint64_t chunk)
 	struct view_frame f;
 	struct geometry g;
 
-	find_geometry(v, in, &g);
+	find_geometry(view_source_block_bytes(v, in->source), in, &g);
 	if (chunks_fit(v, &g))
 		return view_end(v);
 	assert(chunk < g.nchunks);
 	full = g.chunk_rows * g.row_bytes;
-	off = chunk * full;
-	len = g.nrows * g.row_bytes - off < full ? g.nrows * g.row_bytes - off : full;
+	chunk_range(&g, chunk, &off, &len);
 	if (g.frames) {
 		view_plan_frame(v, &(struct view_range){ in->source, 1u << g.filter, off, len, full, in->dtype->bytes, SUMMARY_NONE }, &f);
 		if (!view_put_recoded(v, &f))
