@@ -54,8 +54,8 @@ void filter_text(unsigned steps, char out[FILTER_TEXT_MAX]);
 /* The steps of a text of filter_text, but of a number. -EINVAL: there is no such filter. */
 int filter_parse(const char *text, uint8_t *steps_out);
 
-/* The e with which SCALE fits the most values of a sample of n bytes, the least of these: floats of elem_bytes 4 or 8, aligned to 8. False:
- * none fits nearly all. */
+/* The least e with which SCALE fits nearly all values of a sample of n bytes, or else that which fits the most: floats of elem_bytes 4 or 8,
+ * aligned to 8. False: none fits enough. */
 bool filter_find_exponent(const void *sample, size_t n, uint32_t elem_bytes, uint8_t *out);
 /* Filters n bytes of `in` into `out` and zeros what is behind *used_out up to n. All are of n bytes, `in` and scratch, which SCALE uses, aligned to 8.
  * -ERANGE: too many exceptions, or it would be longer than n. */

@@ -327,7 +327,7 @@ UNIT_TEST(codec_auto_scales_decimals)
 	free(v);
 }
 
-/* A sample has more exceptions than its block by chance; a digit that a few values need more is not given up for them. */
+/* A sample has more exceptions than its block by chance. Digits that many values need are found, and those of a few are not. */
 UNIT_TEST(filter_finds_the_exponent_of_most)
 {
 	double x[4096];
@@ -341,9 +341,13 @@ UNIT_TEST(filter_finds_the_exponent_of_most)
 		CHECK(filter_find_exponent(x, sizeof(x), 8, &e));
 		CHECK(e == digits);
 		for (size_t i = 0; i < 4096; i++)
-			x[i] = (double)(below(1u << 20) * 10 + 1) / pow(10, digits + !below(16));
+			x[i] = (double)(below(1u << 20) * 10 + 1) / pow(10, digits + !below(8));
 		CHECK(filter_find_exponent(x, sizeof(x), 8, &e));
 		CHECK(e == digits + 1);
+		for (size_t i = 0; i < 4096; i++)
+			x[i] = (double)(below(1u << 20) * 10 + 1) / pow(10, i % 256 == 77 ? 8 : digits);
+		CHECK(filter_find_exponent(x, sizeof(x), 8, &e));
+		CHECK(e == digits);
 		for (size_t i = 0; i < 4096; i++)
 			x[i] = 1 / (double)(3 + 7 * i);
 		CHECK(!filter_find_exponent(x, sizeof(x), 8, &e));

@@ -21,9 +21,10 @@
 #define ROUNDER_BITS 0x4338000000000000 /* the same */
 #define F64_REACH (UINT64_C(1) << 51)
 #define F32_REACH (UINT64_C(1) << 31)
-/* A sample is this many values; an exponent may fail for so many of them: by chance there are more in a sample than in the block. */
+/* A sample is this many values; an exponent may fail for so many of them, as for the block; for more, which a sample has by chance, if all do. */
 #define SAMPLE_VALUES 128u
-#define SAMPLE_FAILS 6u
+#define SAMPLE_FAILS 2u
+#define SAMPLE_FAILS_MOST 6u
 
 typedef uint64_t __attribute__((may_alias)) u64_any;
 typedef uint32_t __attribute__((may_alias)) u32_any;
@@ -197,12 +198,12 @@ static unsigned count_fails(const void *sample, size_t nelems, uint32_t elem_byt
 	return fails;
 }
 
-/* The smallest exponent of those that fail for the fewest values. */
+/* Digits that a few values need more are not worth it: they are exceptions. */
 bool filter_find_exponent(const void *sample, size_t n, uint32_t elem_bytes, uint8_t *out)
 {
-	unsigned least = SAMPLE_FAILS + 1;
+	unsigned least = SAMPLE_FAILS_MOST + 1;
 
-	for (unsigned e = 0; e <= FILTER_EXPONENT_MAX && least; e++) {
+	for (unsigned e = 0; e <= FILTER_EXPONENT_MAX && least > SAMPLE_FAILS; e++) {
 		unsigned fails = count_fails(sample, n / elem_bytes, elem_bytes, powers[e], least);
 
 		if (fails < least) {
@@ -210,5 +211,5 @@ bool filter_find_exponent(const void *sample, size_t n, uint32_t elem_bytes, uin
 			*out = (uint8_t)e;
 		}
 	}
-	return least <= SAMPLE_FAILS;
+	return least <= SAMPLE_FAILS_MOST;
 }
