@@ -57,6 +57,11 @@ static int length_text(struct inode *i, char **out)
 	return asprintf(out, "%llu", (unsigned long long)(inode_size(i) / bytes)) < 0 ? -ENOMEM : 0;
 }
 
+bool xattr_suits(mode_t mode, const char *name)
+{
+	return S_ISREG(mode) || S_ISDIR(mode) || strncmp(name, "user.", strlen("user."));
+}
+
 /* The text of a read-only attribute. */
 static int describe(struct inode *i, const char *name, char **out)
 {

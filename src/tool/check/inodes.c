@@ -487,13 +487,13 @@ int check_pass_xattrs(struct check *c)
 	int err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x LEFT"
 			     " JOIN inodes i ON i.ino=x.ino WHERE i.ino IS NULL OR length(x.value)>65536"
 			     " OR length(CAST(x.name AS BLOB))>255 OR NOT (x.name LIKE 'user._%'"
-			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%' OR x.name LIKE 'spillfs._%'"
+			     " OR x.name LIKE 'trusted._%' OR x.name LIKE 'security._%' OR substr(x.name, 1, 8)='spillfs.'"
 			     " OR x.name IN (" ACLS ")) ORDER BY x.ino, x.name",
 			     bad_xattr);
 
 	if (!err)
-		err = check_rows(c, "SELECT ino, name, value, ino FROM xattrs WHERE substr(name, 1, 13)='user.spillfs.'"
-				 " OR substr(name, 1, 8)='spillfs.' ORDER BY ino, name", check_setting);
+		err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino FROM xattrs x JOIN inodes i ON i.ino=x.ino"
+				 " WHERE substr(x.name, 1, 13)='user.spillfs.' OR substr(x.name, 1, 8)='spillfs.' ORDER BY x.ino, x.name", check_setting);
 	if (!err)
 		err = check_rows(c, "SELECT x.ino, x.name, x.value, i.ino, i.mode FROM xattrs x JOIN inodes i ON i.ino=x.ino"
 				 " WHERE x.name IN (" ACLS ") ORDER BY x.ino, x.name", see_acl);

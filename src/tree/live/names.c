@@ -125,8 +125,7 @@ struct inherit {
 	char *name[INHERIT_MAX];
 	void *value[INHERIT_MAX];
 	size_t len[INHERIT_MAX], n;
-	bool dir;  /* for a directory */
-	bool acls; /* alone: it is neither a directory nor a file, which have user.* attributes */
+	mode_t mode; /* of what is made */
 	bool any;  /* attribute, be it a default or not */
 	void *acl; /* the default ACL; NULL: none */
 	size_t acl_len;
@@ -144,7 +143,7 @@ static int collect_default(void *ctx, const char *name, const void *value, size_
 		h->acl_len = len;
 		return h->acl ? (memcpy(h->acl, value, len), 0) : -ENOMEM;
 	}
-	if (h->acls || (strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!h->dir && xattr_is_read_only(name)) ||
+	if (!xattr_suits(h->mode, "user.") || (strncmp(name, "user.spillfs.", 13) && !setting_is_inherited(name)) || h->n == INHERIT_MAX || (!S_ISDIR(h->mode) && xattr_is_read_only(name)) ||
 	    setting_is_of_directory(name))
 		return 0;
 	h->name[h->n] = strdup(inherited ? inherited : name);
@@ -169,7 +168,7 @@ static int collect_defaults_locked(struct inode *parent, mode_t mode, struct inh
 {
 	int err;
 
-	*out = (struct inherit){ .dir = S_ISDIR(mode), .acls = !S_ISDIR(mode) && !S_ISREG(mode) };
+	*out = (struct inherit){ .mode = mode };
 	if (!atomic_load(&live_of(parent)->has_xattrs))
 		return 0;
 	err = meta_xattr_walk_locked(parent->tree->store->meta, parent->facts.ino, collect_default, out);

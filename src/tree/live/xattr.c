@@ -86,6 +86,8 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 {
 	char text[DTYPE_TEXT_MAX + 1];
 
+	if (!xattr_suits(inode_mode(i), name))
+		return -EPERM;
 	if (strncmp(name, SETTINGS, strlen(SETTINGS)))
 		return 0;
 	if (setting_is_of_directory(name) && !S_ISDIR(inode_mode(i)))
@@ -94,8 +96,6 @@ static int check_setting(struct inode *i, const char *name, const void *value, s
 		return xattr_is_read_only(name) ? -EPERM : -EINVAL;
 	if (!strcmp(name, SPILLFS_XATTR_COMPRESS) && !i->tree->store->config.scratch)
 		return -EOPNOTSUPP;
-	if (!S_ISREG(inode_mode(i)) && !S_ISDIR(inode_mode(i)))
-		return -EPERM;
 	if (len > DTYPE_TEXT_MAX || memchr(value, 0, len))
 		return -EINVAL;
 	memcpy(text, value, len);
@@ -230,7 +230,7 @@ struct listing {
 	char *v;
 	size_t n;
 	bool any; /* row, be it listed or not */
-	bool user; /* the kernel gives what is neither a file nor a directory no such attribute */
+	mode_t mode;
 };
 
 static int add_name(void *ctx, const char *name, const void *value, size_t len)
@@ -242,7 +242,7 @@ static int add_name(void *ctx, const char *name, const void *value, size_t len)
 	(void)value;
 	(void)len;
 	l->any = true;
-	if (setting_is_inherited(name) || (!l->user && !strncmp(name, "user.", 5)) || xattr_is_read_only(name) || setting_is_of_directory(name))
+	if (setting_is_inherited(name) || !xattr_suits(l->mode, name) || xattr_is_read_only(name) || setting_is_of_directory(name))
 		return 0;
 	v = realloc(l->v, l->n + n);
 	if (!v)
@@ -262,7 +262,7 @@ int live_listxattr(struct tree *t, uint64_t ino, char **out, size_t *len_out)
 
 	if (err)
 		return err;
-	l.user = S_ISREG(inode_mode(i)) || S_ISDIR(inode_mode(i));
+	l.mode = inode_mode(i);
 	meta_lock(m);
 	err = meta_xattr_walk_locked(m, ino, add_name, &l);
 	if (!err)

@@ -345,6 +345,7 @@ struct wanted {
 	char *out;
 	size_t len;
 	bool found;
+	mode_t mode; /* of what has them */
 };
 
 static int see_xattr(void *ctx, const char *name, const void *value, size_t len)
@@ -353,7 +354,7 @@ static int see_xattr(void *ctx, const char *name, const void *value, size_t len)
 	size_t n = w->name ? len : strlen(name) + 1;
 	char *p;
 
-	if (w->name ? strcmp(name, w->name) != 0 : setting_is_inherited(name))
+	if (w->name ? strcmp(name, w->name) != 0 : setting_is_inherited(name) || !xattr_suits(w->mode, name))
 		return 0;
 	p = realloc(w->out, w->len + n + 1);
 	if (!p)
@@ -377,11 +378,13 @@ static int walk_xattrs(struct tree *t, uint64_t ino, struct wanted *w)
 	if (!inode_find(t, ino, &i)) {
 		of.xattrs = past_of(i)->xattrs;
 		of.xattrs_len = (uint32_t)past_of(i)->xattrs_len;
+		of.facts.mode = inode_mode(i);
 	} else {
 		err = past_state_of(t, ino, &state);
 		if (!err && state_inode(state, past_ino_of(ino), &r))
 			r = &of;
 	}
+	w->mode = r->facts.mode;
 	if (!err)
 		err = index_record_xattr_walk(r, see_xattr, w);
 	if (state)
