@@ -109,10 +109,11 @@ struct tree {
 	struct tree_changes changes;
 	struct tree_passthrough passthrough; /* RANK_ICACHE */
 	struct live_inode *through; /* RANK_ICACHE */
-	struct live_inode *leaving, **leaving_tail; /* live/leaving.c; RANK_ICACHE, as the next three lines */
-	unsigned nwaiting, nwaiting_max;
+	struct live_inode *leaving, **leaving_tail; /* live/leaving.c; RANK_ICACHE, as the next two lines */
 	pthread_cond_t left;    /* an inode has left the list */
 	uint64_t nleft;         /* so many have, since the mount */
+	atomic_uint nwaiting;  /* for one, also in scratch/ */
+	unsigned nwaiting_max;
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* live/cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick, acls; /* tree.h */

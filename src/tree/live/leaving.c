@@ -11,7 +11,7 @@
  * Invariants:
  *  1. tree.leaving is in the order of leaving_ns. It holds no reference: the end of the inode takes the inode out.
  *  2. An inode that only a commit still holds (dirty or staged) is not in it: the wait for a commit covers that.
- *  3. At most tree.nwaiting_max operations wait: some threads are left to serve what is waited for.
+ *  3. At most tree.nwaiting_max operations wait, in this tree and the one beside it: some threads are left to serve what is waited for.
  */
 #include "tree/live/live.h"
 #include "util/clock.h"
@@ -22,9 +22,7 @@
 
 void tree_served_by(struct tree *t, unsigned nthreads)
 {
-	t->nwaiting_max = nthreads * 3 / 4 / (t->scratch ? 2 : 1);
-	if (t->scratch)
-		t->scratch->nwaiting_max = t->nwaiting_max;
+	t->nwaiting_max = nthreads * 3 / 4;
 }
 
 static void take_out_locked(struct live_inode *i)
@@ -98,7 +96,7 @@ static bool may_wait_locked(struct tree *t, struct leaving_wait *w)
 {
 	int64_t now = clock_monotonic_ns();
 
-	if (!any_leaving_locked(t, now) || t->nwaiting >= t->nwaiting_max)
+	if (!any_leaving_locked(t, now))
 		return false;
 	if (!w->until_ns) {
 		w->until_ns = now + LEAVING_NS;
@@ -109,18 +107,18 @@ static bool may_wait_locked(struct tree *t, struct leaving_wait *w)
 
 bool leaving_wait(struct tree *t, struct leaving_wait *w)
 {
+	struct tree *durable = t->beside ? t->beside : t;
 	bool gone = false;
 	int64_t ns;
 
 	lock_acquire(&t->lock);
-	if (may_wait_locked(t, w)) {
-		t->nwaiting++;
+	if (atomic_fetch_add(&durable->nwaiting, 1) < durable->nwaiting_max && may_wait_locked(t, w)) {
 		while ((ns = wait_ns_locked(t, w)))
 			lock_wait_ms(&t->lock, &t->left, (unsigned)(ns / MS_NS) + 1);
-		t->nwaiting--;
 		gone = t->nleft != w->nleft;
 		w->nleft = t->nleft;
 	}
+	atomic_fetch_sub(&durable->nwaiting, 1);
 	lock_release(&t->lock);
 	return gone;
 }

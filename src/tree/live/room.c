@@ -43,15 +43,26 @@ static int wait_in(struct tree *t, int err, struct room_wait_in *w)
 		return err;
 	if (!gone && (++w->ncommits > ROOM_COMMITS_MAX || is_hopeless(t)))
 		return err;
-	wait = commit_wait(t->store->commit, COMMIT_SPACE);
+	/* Compaction lowers no quota. */
+	wait = commit_wait(t->store->commit, err == -EDQUOT ? COMMIT_SYNC : COMMIT_SPACE);
 	if (!gone && w->ncommits == ROOM_COMMITS_MAX)
 		atomic_store(&t->full_at, commit_number(t->store->commit));
 	return err_is_passing(wait) ? 0 : wait;
 }
 
+/* The tree in which something may come free for this one: a quota is of both where a directory is declared scratch. NULL: none. */
+static struct tree *tree_beside(struct tree *t, int err)
+{
+	struct tree *durable = t->beside ? t->beside : t;
+
+	if (err == -EDQUOT && !atomic_load(&durable->nshelves))
+		return NULL;
+	return t->beside ? t->beside : t->scratch;
+}
+
 int room_wait(struct tree *t, int err, struct room_wait *w)
 {
-	struct tree *beside = t->scratch ? t->scratch : t->beside;
+	struct tree *beside = tree_beside(t, err);
 	int wait = err_is_full(err) ? wait_in(t, err, &w->own) : err;
 
 	/* A failure there is not this one's. */
