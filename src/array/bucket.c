@@ -538,7 +538,7 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 {
 	struct bucket *b = bucket_of(a);
 	struct pool *p = pool_of(b);
-	uint64_t packed;
+	uint64_t packed, left;
 	size_t done = 0;
 	int err = b->tail.n && off + len > a->size_bytes ? -EAGAIN : runs_reserve(&b->runs);
 
@@ -557,7 +557,9 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 				n = (size_t)(e->len_bytes - in);
 			packed = packed_between(b, at, at + n);
 			err = io_pwrite_as(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in, how);
-			save_less(b, packed - (err ? packed_between(b, at, at + n) : 0));
+			/* After an error a part is compressed as before, or, where memory went to the rest, has become so. */
+			left = err ? packed_between(b, at, at + n) : 0;
+			save_less(b, packed > left ? packed - left : 0);
 			pool_touch(p, e->file); /* with an error, too: a part may be in */
 		} else {
 			if (e && n > e->off_bytes - at)
