@@ -238,7 +238,7 @@ static int find_files(struct tree *t, unsigned c, bool damaged, struct found *f)
 			continue;
 		caller_path(c, k, path);
 		err = find_file(t, path, &f->file[k]);
-		if (err && (damaged || (f->scratch_is_lost && model_is_scratch(c, k)))) {
+		if (err && (damaged || (f->scratch_is_lost && k % 3 == 2 && f->shelved[k / 3]))) {
 			f->unreadable[k] = true;
 			err = 0;
 		}

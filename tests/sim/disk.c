@@ -34,6 +34,7 @@ static struct {
 	uint64_t nchanges;
 	uint64_t ncalls[DISK_NCALLS]; /* since the plan */
 	struct disk_fault fault;
+	bool has_failed;
 	void (*cut)(uint64_t change);
 } s;
 
@@ -51,6 +52,11 @@ void disk_plan_fault(const struct disk_fault *f)
 {
 	memset(s.ncalls, 0, sizeof(s.ncalls));
 	s.fault = f ? *f : (struct disk_fault){ 0 };
+}
+
+bool disk_has_failed(void)
+{
+	return s.has_failed;
 }
 
 uint64_t disk_changes(void)
@@ -76,6 +82,7 @@ static int fail(enum disk_call call, bool prepared)
 	if (nth < f->nth || nth - f->nth >= f->times)
 		return 0;
 	sim_counts->faults++;
+	s.has_failed = true;
 	log_debug("sim: %s fails: %s", disk_call_names[call], strerror(-f->err));
 	return f->err;
 }

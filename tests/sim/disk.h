@@ -31,6 +31,9 @@ int disk_wrap(struct io_dir *inner, uint64_t slow_ns, struct io_dir **out);
 /* NULL: it does not fail. */
 void disk_plan_fault(const struct disk_fault *f);
 
+/* Has a planned fault ever struck? */
+bool disk_has_failed(void);
+
 /* Calls that change something, of all disks of the process, since the last disk_on_cut. */
 uint64_t disk_changes(void);
 /* Before each change, try is called with its number. NULL: never. Begins the count anew. */

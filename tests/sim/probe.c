@@ -95,7 +95,7 @@ bool probe_check(struct io_dir *disk, char *text, unsigned text_bytes)
 	return good;
 }
 
-const char *probe_head(struct io_dir *disk)
+const char *probe_head(struct io_dir *disk, bool may_be_late)
 {
 	struct layer_seek_footer footer = { 0 };
 	char name[64] = "", path[80];
@@ -112,7 +112,7 @@ const char *probe_head(struct io_dir *disk)
 	name[strcspn(name, " \n")] = '\0';
 	snprintf(path, sizeof(path), "layers/%s", name);
 	if (why || io_open(disk, path, IO_RDONLY, &f))
-		return why ? why : "layers/HEAD names a layer that is not there";
+		return why || may_be_late ? why : "layers/HEAD names a layer that is not there";
 	if (io_size(f, &size, NULL) || size < sizeof(footer) || io_pread(f, &footer, sizeof(footer), size - sizeof(footer)) ||
 	    footer.magic != LAYER_SEEK_FOOTER_MAGIC)
 		why = "layers/HEAD names a layer that is not sealed";

@@ -11,8 +11,8 @@
 
 /* Copies the disk into a directory and runs `spillctl check` on it: true if it finds nothing; what it finds goes to text. */
 bool probe_check(struct io_dir *disk, char *text, unsigned text_bytes);
-/* NULL, or why layers/HEAD names no sealed layer. */
-const char *probe_head(struct io_dir *disk);
+/* NULL, or why layers/HEAD names no sealed layer. may_be_late: where it could not be written, compaction may have replaced the layer. */
+const char *probe_head(struct io_dir *disk, bool may_be_late);
 /* Flips one bit of a layer, or of meta.db; false: there is none. */
 bool probe_flip(struct io_dir *disk, uint64_t *random);
 

@@ -409,8 +409,7 @@ static void recover(void)
 	if (io_mem_cut_power(s.disk, seed >> 32 & 3 ? seed : 0))
 		sim_fail("io/mem");
 	sim_fill(0);
-	/* For want of space or descriptors HEAD waits, and the layers that it names may be gone. */
-	why = script_is_short(&s.script) ? NULL : probe_head(s.disk);
+	why = probe_head(s.disk, script_lacks_space(&s.script) || disk_has_failed());
 	if (why)
 		sim_fail("after a cut: %s", why);
 	if (seed >> 44 & 1)
