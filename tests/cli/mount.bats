@@ -246,6 +246,7 @@ asked_dying() {
 	local asks waits
 	waits=$WORK/connections/$(stat -c %d "$MNT")/waiting
 	kill -STOP "$PID"
+	while grep -L "^State:.[tT]" "/proc/$PID/task"/*/status | grep -q .; do :; done # until all threads have stopped
 	"$@" 2>"$WORK/err" 3>&- &
 	asks=$!
 	until [ "$(cat "$waits")" -gt 0 ]; do alive "$asks" || break; done

@@ -249,7 +249,7 @@ is_freed() { (( $(stored "$1") <= 4096 )); }
 		"$PYTHON" - c/mapped "$WORK/noise" <<-'END'
 			import mmap, os, sys
 			fd = os.open(sys.argv[1], os.O_RDONLY)
-			m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+			m = mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
 			want = open(sys.argv[2], 'rb').read()
 			for _ in range(2):
 			    for k in range(0, len(m), 65536):
