@@ -33,7 +33,7 @@ static struct layer_block random_block(void)
 		.frame_len = (uint32_t)(1 + below(5000)),
 		.frame_raw = 65536,
 		.raw_off = (uint32_t)below(1000),
-		.raw_len = (uint32_t)below(4097),
+		.raw_len = (uint32_t)below(4096) + 1,
 		.filter = (uint8_t)below(2),
 		.elem_bytes = 8,
 		.stat_type = (uint8_t)below(SUMMARY_NTYPES),

@@ -507,6 +507,9 @@ UNIT_TEST(scratch_lifetime_ends_with_its_process)
 	set_pid(&s.w, d, pid);
 	end_process(pid);
 	wait_until_absent(&s.w, ROOT, "d");
+	/* It is told a moment after the name is gone. */
+	for (int k = 0; k < 1000 && last_name_changed != ROOT; k++)
+		clock_sleep_ns(10000000);
 	CHECK_EQ(last_name_changed, ROOT);
 	CHECK_EQ(tree_make(s.w.tree, d, "new", S_IFREG | 0644, 0, NULL, &me, &a), -ENOENT);
 	CHECK_EQ(tree_rename(s.w.tree, ROOT, "other", d, "new", 0, &me), -ENOENT);

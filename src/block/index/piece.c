@@ -20,7 +20,7 @@ static bool block_valid(const struct layer_block *b, uint64_t block_bytes)
 		return false;
 	if (!b->frame_off)
 		return true;
-	return b->layer && b->frame_len && b->frame_raw <= LAYER_FRAME_MAX && b->frame_len <= LAYER_FRAME_STORED_MAX &&
+	return b->layer && b->frame_len && b->raw_len && b->frame_raw <= LAYER_FRAME_MAX && b->frame_len <= LAYER_FRAME_STORED_MAX &&
 	       (uint64_t)b->raw_off + b->raw_len <= b->frame_raw;
 }
 
