@@ -1251,7 +1251,7 @@ static bool cut_while_emptied(unsigned disk, size_t ndisks, uint64_t n)
 {
 	struct machine m;
 	struct world w;
-	char *list = NULL;
+	char *list;
 	bool done;
 	int err;
 
@@ -1273,8 +1273,10 @@ static bool cut_while_emptied(unsigned disk, size_t ndisks, uint64_t n)
 	m.gone[1] = done; /* it may be taken away */
 	CHECK_OK(open_on(&w, &m, 0));
 	check_files(&w, 0, 4);
-	CHECK_EQ(drain_all(&w, 1), !done && strstr(list = disks_text(w.store), "/1\n") ? 0 : -ENOENT);
+	list = disks_text(w.store);
+	err = !done && strstr(list, "/1\n") ? 0 : -ENOENT;
 	free(list);
+	CHECK_EQ(drain_all(&w, 1), err);
 	CHECK_OK(write_files(&w, 2, 5));
 	check_files(&w, 0, 5);
 	CHECK_OK(world_close(&w));
