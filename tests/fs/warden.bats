@@ -67,7 +67,7 @@ stick_on_write() {
 	freeze_disk
 	dd if=/dev/zero of="$1" bs=4096 count=1 conv=notrunc 2>/dev/null 3>&- &
 	clients=($!)
-	warden stuck "$PID" spillfs 0
+	warden stuck "$PID" loop 0
 }
 
 # The kernel writes a page back for the notify thread, and the daemon cannot write it to the disk.
@@ -94,7 +94,7 @@ stick_on_directory() {
 	freeze_disk
 	dd if=/dev/zero of="$MNT/buckets/a" bs=4096 count=1 conv=notrunc 2>/dev/null 3>&- &
 	clients+=($!)
-	warden stuck "$PID" spillfs 0
+	warden stuck "$PID" loop 0
 	echo >"$WORK/go"
 	asks 2
 	kill -9 "$owner"
