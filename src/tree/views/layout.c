@@ -268,12 +268,11 @@ static int lay_table(struct view *v, const struct view_node *n, const struct vie
 		if (err)
 			break;
 		err = facts.dtype ? add_source(v, c->v[done].inode, how, NULL, &source) : -ESTALE;
-		if (!err) {
-			shape_fit(&facts.shape, view_source_bytes(v, source) / facts.dtype->bytes);
-			facts.count = shape_count(&facts.shape);
-		}
-		in[done] = (struct view_input){ c->v[done].name, facts.dtype, facts.logical, facts.shape, facts.count, source, FILTER_NONE };
-		if (!err && facts.count != in[0].count)
+		in[done] = input_of(&facts, err ? 0 : view_source_bytes(v, source));
+		in[done].name = c->v[done].name;
+		in[done].source = source;
+		in[done].filter = FILTER_NONE;
+		if (!err && in[done].count != in[0].count)
 			err = -ESTALE;
 	}
 	if (!err)
