@@ -19,7 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "front/cgroup.h"
+#include "front/budget.h"
 #include "front/confine.h"
 #include "front/daemon.h"
 #include "front/front.h"
@@ -52,6 +52,7 @@
 
 struct program {
 	struct options options;
+	struct budget budget;
 	struct daemon daemon;
 	struct warden warden;
 	struct mount mount;
@@ -160,8 +161,10 @@ static int inject_faults(struct program *p, struct io_dir **dir, struct store_re
 	return err;
 }
 
-static struct store_config config_of(const struct options *o)
+static struct store_config config_of(const struct program *p)
 {
+	const struct options *o = &p->options;
+
 	return (struct store_config){
 		.backing = (enum io_backing)o->backing,
 		.leases = (unsigned)o->leases,
@@ -175,15 +178,15 @@ static struct store_config config_of(const struct options *o)
 		.compact_bytes = (uint64_t)o->compact,
 		.follow = o->ro,
 		.size_bytes = (uint64_t)o->size,
-		.cache_bytes = (size_t)o->cache,
-		.dirty_bytes = (size_t)o->dirty,
+		.cache_bytes = p->budget.cache_bytes,
+		.dirty_bytes = p->budget.dirty_bytes,
 		.encrypts = o->encrypt,
 	};
 }
 
 static int open_store(struct program *p)
 {
-	struct store_config config = config_of(&p->options);
+	struct store_config config = config_of(p);
 	struct store_refusal why = { "" };
 	int fd = p->store_fd, err;
 	struct io_dir *dir;
@@ -211,14 +214,6 @@ static int open_store(struct program *p)
 			   err == STORE_ENEWER ? EXIT_NEWER : EXIT_IO, "%s", why.text);
 }
 
-/* A sixteenth of the memory, but no more than a quarter of what the control group leaves this process. */
-static uint64_t default_spill_bytes(void)
-{
-	uint64_t some = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 16, limit = cgroup_memory_bytes() / 4;
-
-	return limit < some ? limit : some;
-}
-
 /* The directory of scratch/'s store: memory, and behind it a file without a name in the directory of the store. */
 static int scratch_directory(struct program *p, const struct store_config *config, struct io_dir **out)
 {
@@ -240,7 +235,7 @@ static int scratch_directory(struct program *p, const struct store_config *confi
 /* The store of scratch/, beside another whose numbers are below `above`, or alone (0). */
 static int open_scratch_store(struct program *p, uint64_t above)
 {
-	struct store_config config = config_of(&p->options);
+	struct store_config config = config_of(p);
 	struct store_refusal why = { "" };
 	struct io_dir *dir;
 	int err;
@@ -249,7 +244,7 @@ static int open_scratch_store(struct program *p, uint64_t above)
 	config.above = above;
 	if (!config.commit_seconds)
 		config.commit_seconds = SCRATCH_SECONDS;
-	config.spill_bytes = p->options.spill < 0 ? default_spill_bytes() : (uint64_t)p->options.spill;
+	config.spill_bytes = p->budget.spill_bytes;
 	err = scratch_directory(p, &config, &dir);
 	if (err == -EPERM && config.encrypts)
 		return daemon_fail(&p->daemon, EXIT_IO, "encrypt=ephemeral: no memory can be locked for the key; allow 64 KiB (ulimit -l, LimitMEMLOCK=)");
@@ -264,8 +259,10 @@ static int open_scratch_store(struct program *p, uint64_t above)
 static int open_trees(struct program *p)
 {
 	bool alone = p->options.scratch_only;
-	int code = alone ? open_scratch_store(p, 0) : open_store(p), err;
+	int code, err;
 
+	budget_of(&p->options, &p->budget);
+	code = alone ? open_scratch_store(p, 0) : open_store(p);
 	if (code != EXIT_OK)
 		return code;
 	err = tree_open(alone ? p->scratch : p->store, &p->tree);

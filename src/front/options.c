@@ -64,8 +64,8 @@ static const struct option_row options_table[] = {
 	{ "layer", 0, OPT_SIZE, FIELD(layer), 64 * KIB, SIZE_MAX_BYTES, "SIZE", "seal the open layer at this size (1G)" },
 	{ "keep", 0, OPT_NUMBER, FIELD(keep), 1, 1000000, "N", "commits whose state stays in snapshots/@N (1)" },
 	{ "compact", 0, OPT_SIZE, FIELD(compact), 0, SIZE_MAX_BYTES, "SIZE", "copied by compaction in a second; 0: no bound (64M)" },
-	{ "cache", 0, OPT_SIZE, FIELD(cache), MIB, SIZE_MAX_BYTES, "SIZE", "memory for decoded blocks (256M)" },
-	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M)" },
+	{ "cache", 0, OPT_SIZE, FIELD(cache), MIB, SIZE_MAX_BYTES, "SIZE", "memory for decoded blocks (256M at most)" },
+	{ "dirty", 0, OPT_SIZE, FIELD(dirty), MIB, SIZE_MAX_BYTES, "SIZE", "memory for blocks to be compressed (256M at most)" },
 	{ "spill", 0, OPT_SIZE, FIELD(spill), 0, SIZE_MAX_BYTES, "SIZE", "memory for files of scratch/ (a 16th of all)" },
 	{ "encrypt", 0, OPT_CHOICE, FIELD(encrypt), 0, 0, "no|ephemeral", "what scratch/ puts on the disk, by a key that is never stored (no)" },
 	{ "scratch-only", 0, OPT_FLAG, FIELD(scratch_only), 0, 0, NULL, "no store: a mount that is all scratch; STORE has room for it" },
@@ -419,8 +419,8 @@ int options_parse(int argc, char **argv, struct options *out, char *why, size_t 
 {
 	struct options o = {
 		.backing = IO_BACKING_AUTO, .commit = 5, .keep = 1, .compact = 64 * MIB,
-		.layer = 1024 * MIB, .cache = 256 * MIB, .dirty = 256 * MIB,
-		.spill = -1, .lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1, .writeback = true,
+		.layer = 1024 * MIB, .cache = -1, .dirty = -1, .spill = -1,
+		.lease_wait = -1, .readahead = -1, .uid = -1, .gid = -1, .umask = -1, .writeback = true,
 	};
 	struct parser p = { .o = &o, .why = why, .why_len = why_len };
 	const char *words[3];

@@ -22,8 +22,8 @@ struct options {
 	int64_t lease_wait;         /* enum io_lease_wait less 1; -1: not given */
 	int64_t pool, threads, commit;
 	char *pool_dirs;             /* "DIR:DIR", NULL: not given */
-	int64_t layer, cache, dirty; /* bytes */
-	int64_t spill;               /* bytes; -1: not given */
+	int64_t layer;               /* bytes */
+	int64_t cache, dirty, spill; /* bytes; -1: not given */
 	int64_t encrypt;             /* bool: by a key that ends with the daemon */
 	int64_t size;                /* bytes; 0: no bound */
 	int64_t keep, compact;       /* states; bytes in a second */

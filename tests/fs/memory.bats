@@ -7,6 +7,7 @@ setup() {
 	setup_work
 	spill_only
 	need_prog MANYFILES tests/fs/manyfiles.c
+	need_prog SPILLLOAD tests/fs/spillload.c
 }
 
 peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$PID/status"; }
@@ -84,4 +85,31 @@ teardown() {
 	mkdir "$MNT/buckets/d"
 	guarded 60 bash -c 'in_group "$@"' - "$SPILLLOAD" -q "$MNT/buckets/d" 2048 2 32768 8 write
 	umount_store
+}
+
+# The default budgets by themselves, of both stores, are more than a gibibyte.
+@test "a daemon fits into the control group that it starts in" {
+	require_root
+	sanitized && skip "a sanitizer takes more memory"
+	group $((192 << 20))
+	in_group "$SPILLFS" "$STORE" "$MNT"
+	PID=$(daemon_pid)
+	echo "$PID" >>"$WORK/.pids"
+	mkdir "$MNT/scratch/layers"
+	setfattr -n user.spillfs.kind -v layered "$MNT/scratch/layers"
+	for dir in "$MNT/layers" "$MNT/scratch/layers" "$MNT/scratch"; do
+		"$SPILLLOAD" -q -z "$dir" 8 2 1048576 16
+	done
+	[ -d "/proc/$PID" ]
+	grep -E '^(cache|dirty|spill) ' "$MNT/.spillfs/config"
+	awk '$1 == "cache" { few = $2 < 64 * 2 ^ 20 } END { exit !few }' "$MNT/.spillfs/config"
+}
+
+@test "a daemon that is given more than its control group has says so" {
+	require_root
+	group $((192 << 20))
+	echo "$BASHPID" >"$GROUP/cgroup.procs"
+	mount_logged -o spill=1G
+	echo "$BASHPID" >"$(dirname "$GROUP")/cgroup.procs"
+	grep "cache=, dirty= and spill= let the daemon take .*, of which its control group leaves it 192 MiB" "$DAEMON_LOG"
 }
