@@ -238,7 +238,7 @@ int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, str
  *
  * A disk takes new data while it has room beyond keeps(its size); the home keeps twice as much. One that answers a write with another
  * error than a want of space is failing from then on: it takes none, its writer is told, and the log says so once. A layered file that
- * finds no space moves to another disk, with what it has, before its writer is told anything. After another error it is tried, too, and
+ * finds no space moves to another disk that has room for it, with what it has, before its writer is told anything. After another error it is tried, too, and
  * fails where the old name cannot be deleted (EROFS), or what was written is lost: the writer is told then. A bucket file never moves
  * by itself: its owner asks io_takes, and goes on elsewhere.
  *

@@ -36,7 +36,6 @@ static uint64_t keeps(uint64_t total_bytes)
 /* ---- io/spread alone ---- */
 
 static struct io_dir *faults[NDISKS + 1];
-
 /* Over disks that stay open, each behind io/fault. */
 static struct io_dir *spread_over(struct io_dir *const disks[NDISKS], bool draining)
 {
@@ -794,6 +793,214 @@ UNIT_TEST(spread_tells_that_a_new_name_is_not_durable)
 	CHECK_EQ(io_dir_sync(d, "layers"), -EIO);
 	io_fault_arm(faults[where], 0, 0, false);
 	CHECK_OK(io_dir_sync(d, "layers"));
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* ---- answers that are lost, and what does not fit ---- */
+
+static const struct io_dir_ops *dir_plain;
+static struct io_dir *dir_blind;
+static int dir_answer;
+
+static int unlink_with_answer(struct io_dir *dir, const char *name)
+{
+	CHECK_OK(dir_plain->unlink(dir, name));
+	if (dir_blind)
+		io_fault_fail_open(dir_blind, 1, 1, -EIO);
+	return dir_answer;
+}
+
+static int rename_with_answer(struct io_dir *dir, const char *from, const char *to)
+{
+	int err = dir_plain->rename(dir, from, to);
+
+	return strstr(to, SPREAD_MOVED) ? err : dir_answer;
+}
+
+static void hook_dir_ops(struct io_dir *dir)
+{
+	dir_plain = dir->ops;
+	dir_hooked = *dir_plain;
+	dir->ops = &dir_hooked;
+}
+
+/* A layered file of 1 MiB on disk 1, and room on disk 2 alone. */
+static struct io *make_on_one(struct io_dir *d, struct io_dir *const disks[NDISKS])
+{
+	struct io *f;
+
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	fill(f, 1, 0, MIB);
+	CHECK_OK(io_sync(f));
+	io_mem_set_space(disks[2], 64 * MIB);
+	return f;
+}
+
+/* The old name is gone although its deletion was answered with an error: the copy is the file. */
+UNIT_TEST(spread_keeps_the_copy_of_what_is_gone)
+{
+	static const int answers[] = { -ENOENT, -EIO, -ESTALE };
+
+	for (unsigned i = 0; i < 6; i++) {
+		struct io_dir *disks[NDISKS], *d = new_spread(disks);
+		struct io *f = make_on_one(d, disks);
+		unsigned where = 9;
+		uint64_t moved;
+
+		hook_dir_ops(faults[1]);
+		dir_hooked.unlink = unlink_with_answer;
+		dir_answer = answers[i % 3];
+		dir_blind = NULL;
+		if (i < 3) {
+			io_mem_set_space(disks[1], MIB);
+			CHECK_OK(io_pwrite(f, "x", 1, MIB));
+		} else {
+			io_spread_set_draining(d, 1, true);
+			CHECK_OK(io_spread_drain(d, 1, &moved));
+		}
+		faults[1]->ops = dir_plain;
+		CHECK_OK(io_sync(f));
+		io_close(f);
+		CHECK(places(disks, MOVED_NAME, &where) == 1 && where == 2);
+		CHECK_OK(io_open(d, MOVED_NAME, IO_RDONLY, &f));
+		CHECK(is_filled(f, 1, 0, MIB));
+		io_close(f);
+		io_dir_close(d);
+	}
+}
+
+/* Where the old disk does not say whether it still has the name the copy stays, and who syncs is told. */
+UNIT_TEST(spread_keeps_the_copy_of_what_may_be_gone)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+
+	hook_dir_ops(faults[1]);
+	dir_hooked.unlink = unlink_with_answer;
+	dir_answer = -EIO;
+	dir_blind = faults[1];
+	io_mem_set_space(disks[1], MIB);
+	CHECK_EQ(io_pwrite(f, "x", 1, MIB), -ENOSPC);
+	CHECK(is_filled(f, 1, 0, MIB));
+	CHECK_EQ(io_sync(f), -EIO);
+	faults[1]->ops = dir_plain;
+	io_close(f);
+	io_dir_close(d);
+	d = spread_over(disks, false);
+	CHECK_OK(io_spread_mend(d));
+	CHECK(world_has(disks[2], MOVED_NAME));
+	CHECK_OK(io_open(d, MOVED_NAME, IO_RDONLY, &f));
+	CHECK(is_filled(f, 1, 0, MIB));
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* So it is with the new name. */
+UNIT_TEST(spread_sees_that_the_copy_has_its_name)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+	uint64_t moved;
+
+	hook_dir_ops(faults[2]);
+	dir_hooked.rename = rename_with_answer;
+	dir_answer = -EIO;
+	io_spread_set_draining(d, 1, true);
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	faults[2]->ops = dir_plain;
+	CHECK(!((struct spread_handle *)f)->file->unnamed);
+	CHECK_OK(io_unlink(d, MOVED_NAME));
+	CHECK(!world_has(disks[2], MOVED_NAME));
+	io_close(f);
+	io_dir_close(d);
+}
+
+/* A write that finds no space copies nothing to a disk that has no room for all of the file. */
+UNIT_TEST(spread_copies_nothing_to_where_it_does_not_fit)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+	unsigned where = 9;
+
+	fill(f, 1, MIB, 7 * MIB);
+	io_mem_set_space(disks[0], 6 * MIB);
+	io_mem_set_space(disks[1], 8 * MIB);
+	io_mem_set_space(disks[2], 6 * MIB);
+	io_fault_arm(faults[0], 0, 0, false);
+	io_fault_arm(faults[2], 0, 0, false);
+	CHECK_EQ(io_pwrite(f, "x", 1, 8 * MIB), -ENOSPC);
+	CHECK_EQ(io_fault_count(faults[0]), 0);
+	CHECK_EQ(io_fault_count(faults[2]), 0);
+	CHECK(is_filled(f, 1, 0, 8 * MIB));
+	io_mem_set_space(disks[2], 64 * MIB);
+	CHECK_OK(io_pwrite(f, "x", 1, 8 * MIB));
+	CHECK(places(disks, MOVED_NAME, &where) == 1 && where == 2);
+	io_close(f);
+	io_dir_close(d);
+}
+
+static pthread_t renamer;
+
+static void *rename_beside(void *arg)
+{
+	CHECK_OK(io_rename(hook_dir, arg, "layers/00000002.zst"));
+	return NULL;
+}
+
+static const struct io_ops *read_plain;
+static struct io_ops read_hooked;
+
+/* Gives the other one a second to end the move. */
+static int read_beside_a_rename(struct io *f, void *buf, size_t n, uint64_t off, unsigned how, size_t *out)
+{
+	struct spread *d = (struct spread *)hook_dir;
+	bool asked = false;
+
+	read_hooked.pread_some = read_plain->pread_some;
+	CHECK_EQ(pthread_create(&renamer, NULL, rename_beside, MOVED_NAME), 0);
+	for (unsigned i = 0; i < 1000 && !asked; i++) {
+		clock_sleep_ns(1000000);
+		lock_acquire(&d->names);
+		asked = d->files->unwanted;
+		lock_release(&d->names);
+	}
+	return read_plain->pread_some(f, buf, n, off, how, out);
+}
+
+static int open_hooked(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
+{
+	int err = dir_plain->open(dir, name, flags, out);
+
+	if (!err && (flags & IO_RDONLY) && (flags & IO_OF_MASK) == IO_OF_LAYERED) {
+		read_plain = (*out)->ops;
+		read_hooked = *read_plain;
+		read_hooked.pread_some = read_beside_a_rename;
+		(*out)->ops = &read_hooked;
+	}
+	return err;
+}
+
+/* A rename does not wait for the copy: it may be a commit that renames. */
+UNIT_TEST(spread_moves_no_more_what_is_renamed)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+	uint64_t moved = 0;
+
+	hook_dir = d;
+	io_spread_set_draining(d, 1, true);
+	hook_dir_ops(faults[1]);
+	dir_hooked.open = open_hooked;
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK_EQ(pthread_join(renamer, NULL), 0);
+	faults[1]->ops = dir_plain;
+	CHECK_EQ(moved, 0);
+	CHECK(world_has(disks[1], "layers/00000002.zst") && !world_has(disks[2], "layers/00000002.zst"));
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK(world_has(disks[2], "layers/00000002.zst") && is_filled(f, 1, 0, MIB));
 	io_close(f);
 	io_dir_close(d);
 }

@@ -193,8 +193,7 @@ struct spread_file *spread_file_locked(struct spread *d, const char *name)
 	return f;
 }
 
-/* Is there something of that name? */
-static int probe(struct spread *d, unsigned disk, const char *name)
+int spread_probe(struct spread *d, unsigned disk, const char *name)
 {
 	struct io_dir *dir = spread_enter(d, disk);
 	struct io *f;
@@ -218,7 +217,7 @@ static int find(struct spread *d, const char *name, bool anew, unsigned *out)
 
 			if (atomic_load(&d->disks[i].draining) != (pass > 0))
 				continue;
-			err = probe(d, i, name);
+			err = spread_probe(d, i, name);
 			if (anew && i && err && err != -ENOENT) {
 				spread_refused(d, i, name, err);
 				if (atomic_load(&d->disks[i].failing))
@@ -267,7 +266,7 @@ int spread_find_moved_locked(struct spread *d, const char *moved, unsigned *out)
 	unsigned found = d->n;
 
 	for (unsigned i = 0; i < d->n; i++) {
-		int err = probe(d, i, moved);
+		int err = spread_probe(d, i, moved);
 
 		if (err && err != -ENOENT)
 			return err;

@@ -27,16 +27,29 @@ static int spread_pread_some(struct io *io, void *buf, size_t n, uint64_t off, u
 	return err;
 }
 
-/* A layered file leaves a disk that does not take what is written, for the first that takes it. */
-static bool can_leave(struct spread_handle *h, unsigned disk, int err)
+static int spread_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
+{
+	struct spread_handle *h = to_handle(io);
+	int err;
+
+	rwlock_shared(&h->file->readers);
+	err = io_size(h->inner, size, stored_bytes);
+	rwlock_release(&h->file->readers);
+	return err;
+}
+
+/* A layered file leaves a disk that does not take n bytes more, for the first that takes them with all that it has. */
+static bool can_leave(struct spread_handle *h, unsigned disk, int err, uint64_t n)
 {
 	struct spread *d = h->spread;
+	uint64_t stored = 0;
 	int to, failed = -EAGAIN;
 
-	if (h->file->kind != IO_OF_LAYERED || (!err_is_full(err) && !atomic_load(&d->disks[disk].failing)))
+	if (h->file->kind != IO_OF_LAYERED || (!err_is_full(err) && !atomic_load(&d->disks[disk].failing)) ||
+	    spread_size(&h->base, NULL, &stored))
 		return false;
 	for (unsigned i = 0; i < d->n && failed; i++) {
-		to = spread_roomiest(d, (int)disk, 0);
+		to = spread_roomiest(d, (int)disk, stored + n);
 		if (to < 0)
 			return false;
 		failed = spread_move(d, h->file, disk, (unsigned)to, &(uint64_t){ 0 });
@@ -73,7 +86,7 @@ static int spread_pwrite(struct io *io, const void *buf, size_t n, uint64_t off,
 			atomic_fetch_add(&h->spread->disks[disk].unsynced_bytes, n);
 		else
 			spread_refused(h->spread, disk, h->file->name, err);
-	} while (err && moves++ < h->spread->n && can_leave(h, disk, err));
+	} while (err && moves++ < h->spread->n && can_leave(h, disk, err, n));
 	return err;
 }
 
@@ -137,17 +150,6 @@ static int spread_allocate(struct io *io, uint64_t off, uint64_t n)
 static int spread_punch(struct io *io, uint64_t off, uint64_t n)
 {
 	return change(io, io_punch, off, n);
-}
-
-static int spread_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
-{
-	struct spread_handle *h = to_handle(io);
-	int err;
-
-	rwlock_shared(&h->file->readers);
-	err = io_size(h->inner, size, stored_bytes);
-	rwlock_release(&h->file->readers);
-	return err;
 }
 
 static int spread_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)

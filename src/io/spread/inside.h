@@ -111,6 +111,8 @@ void spread_refused(struct spread *d, unsigned disk, const char *name, int err);
 void spread_note_speed(struct spread_disk *k, int64_t ns);
 /* The file of that name that is open, or moves; NULL. */
 struct spread_file *spread_file_locked(struct spread *d, const char *name);
+/* Is there something of that name? -ENOENT, or why that is not known. */
+int spread_probe(struct spread *d, unsigned disk, const char *name);
 /* Tells which disk has the name: -ENOENT. */
 int spread_find_locked(struct spread *d, const char *name, unsigned *out);
 /* The same for a file that is made, and whose name was not used before: also beside a disk that cannot be read. */

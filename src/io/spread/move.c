@@ -40,6 +40,7 @@ struct move {
 	char tmp[SPREAD_NAME_MAX + 8], done[SPREAD_NAME_MAX + 8];
 	void *buf;
 	uint64_t bytes;
+	bool unknown; /* whether the old name is still there */
 };
 
 /* ---- what is written meanwhile ---- */
@@ -153,6 +154,12 @@ static bool is_wanted_no_more(struct move *m)
 	return gone;
 }
 
+/* A copy takes nothing of what a disk keeps. */
+static int has_room(struct move *m)
+{
+	return spread_room(m->d, m->to) ? 0 : -ENOSPC;
+}
+
 /* [off, end), which has data. */
 static int copy_data(struct move *m, uint64_t off, uint64_t end)
 {
@@ -164,7 +171,9 @@ static int copy_data(struct move *m, uint64_t off, uint64_t end)
 		err = io_pread_some(m->in, m->buf, n, off, &got);
 		if (err || !got)
 			return err;
-		err = at_target(m, io_pwrite(m->out, m->buf, got, off));
+		err = has_room(m);
+		if (!err)
+			err = at_target(m, io_pwrite(m->out, m->buf, got, off));
 		off += got;
 		m->bytes += got;
 		if (!err && is_wanted_no_more(m))
@@ -315,11 +324,36 @@ static int sync_folder_locked(struct move *m, unsigned disk)
 	return spread_sync_folder(m->d, disk, (unsigned)folder, true);
 }
 
-/* The old name could not be deleted, and counts. */
+/* A change can have happened although its answer is an error: a server that is asked twice answers the second time. */
+static int unlink_old_locked(struct move *m)
+{
+	int err = io_unlink(m->d->disks[m->from].dir, m->f->name), there;
+
+	if (!err || err == -ENOENT)
+		return 0;
+	there = spread_probe(m->d, m->from, m->f->name);
+	m->unknown = there && there != -ENOENT;
+	return there == -ENOENT ? 0 : err;
+}
+
+/* The same. The name was not on that disk before. */
+static int name_new_locked(struct move *m)
+{
+	int err = at_target(m, io_rename(m->d->disks[m->to].dir, m->done, m->f->name));
+
+	return err && !spread_probe(m->d, m->to, m->f->name) ? 0 : err;
+}
+
+/* The old name could not be deleted, and counts if it is there. Where that is not known the copy stays, and what is written from here on
+ * may be lost: who syncs is told. */
 static int give_up_locked(struct move *m, int err)
 {
 	struct io_dir *to = m->d->disks[m->to].dir;
 
+	if (m->unknown) {
+		atomic_store(&m->f->lost, -EIO);
+		return err;
+	}
 	io_unlink(to, m->done);
 	io_unlink(to, m->f->name);
 	spread_touch(m->d, m->to, spread_folder(m->d, m->f->name), SPREAD_DELETED);
@@ -329,19 +363,18 @@ static int give_up_locked(struct move *m, int err)
 /* The copy takes the name. Once the old one is deleted the copy is the file, whatever fails (invariant 1). */
 static int rename_locked(struct move *m)
 {
-	struct io_dir *from = m->d->disks[m->from].dir, *to = m->d->disks[m->to].dir;
-	int err = at_target(m, io_rename(to, m->tmp, m->done)), kept;
+	int err = at_target(m, io_rename(m->d->disks[m->to].dir, m->tmp, m->done)), kept;
 
 	if (err)
 		return err;
 	err = sync_folder_locked(m, m->to);
-	kept = err ? err : io_unlink(from, m->f->name);
+	kept = err ? err : unlink_old_locked(m);
 	/* A name that a disk keeps which cannot be written is the lesser one, if the disk is to be emptied. */
 	if (err || (kept && !atomic_load(&m->d->disks[m->from].draining)))
 		return give_up_locked(m, kept);
 	if (!kept)
 		sync_folder_locked(m, m->from);
-	err = at_target(m, io_rename(to, m->done, m->f->name));
+	err = name_new_locked(m);
 	m->f->unnamed = err && !kept;
 	/* Beside the old name the new one has to last; else NAME.moved means the same. */
 	if (!err)

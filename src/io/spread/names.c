@@ -225,7 +225,7 @@ static int rename_locked(struct spread *d, const char *from, const char *to)
 
 	/* Each wait lets the other go, or move again. */
 	while (moves_locked(d, from) || moves_locked(d, to)) {
-		settled_locked(d, from, false);
+		settled_locked(d, from, true);
 		settled_locked(d, to, true);
 	}
 	f = spread_file_locked(d, from);
