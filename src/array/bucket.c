@@ -516,12 +516,25 @@ static int add_next(struct bucket *b, const void *buf, struct extent *e, unsigne
 	return err;
 }
 
+static void free_pages(void *ctx, const struct extent *piece);
+
+/* Into the room that was set aside, or elsewhere if its disk has become full. */
+static int fill_place(struct bucket *b, const void *buf, struct extent *e, unsigned how, bool promised)
+{
+	int err = add_in_place(b, buf, e, how, promised);
+
+	if (!err_is_full(err) || !pool_leaves(pool_of(b), e->file))
+		return err;
+	err = extent_map_remove(&b->places, e->off_bytes, e->len_bytes, free_pages, b);
+	return err ? err : add_next(b, buf, e, how, promised);
+}
+
 /* Writes into a gap of the map; *n_out bytes of it. */
 static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off, unsigned how, size_t *n_out)
 {
 	struct extent e = { .off_bytes = off, .len_bytes = len };
 	bool promised = promise_holds(&b->array, off, &e.len_bytes);
-	int err = find_place(b, &e) ? add_in_place(b, buf, &e, how, promised) : add_next(b, buf, &e, how, promised);
+	int err = find_place(b, &e) ? fill_place(b, buf, &e, how, promised) : add_next(b, buf, &e, how, promised);
 
 	if (err)
 		return err;

@@ -1751,6 +1751,47 @@ UNIT_TEST(store_does_not_give_away_what_a_rebuild_has_saved)
 	CHECK_OK(world_close(&w));
 }
 
+/* Room that was set aside on a disk is given up when the disk has become full. */
+UNIT_TEST(store_leaves_places_on_a_full_disk)
+{
+	static const struct tree_caller me;
+	struct tree_file_info info = { .direct = false };
+	const size_t half = FILE_BYTES / 2;
+	struct tree_file *f[12];
+	struct tree_attr a;
+	struct machine m;
+	struct world w;
+	char name[24];
+	size_t n;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "b%u", i);
+		CHECK_OK(tree_make(w.tree, META_INO_BUCKETS, name, S_IFREG | 0644, 0, NULL, &me, &a));
+		CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f[i], &info));
+		CHECK_OK(tree_write(f[i], bytes_of(i) + half, FILE_BYTES - half, half, &(struct tree_write_how){ 0 }, &n));
+		CHECK_EQ(n, FILE_BYTES - half);
+	}
+	CHECK_OK(world_commit(&w));
+	fill_disk(m.disks[1], 0);
+	for (unsigned i = 0; i < 12; i++) {
+		CHECK_OK(tree_write(f[i], bytes_of(i), half, 0, &(struct tree_write_how){ 0 }, &n));
+		CHECK_EQ(n, half);
+		snprintf(name, sizeof(name), "buckets/b%u", i);
+		tree_file_release(f[i]);
+		CHECK(world_holds(&w, name, bytes_of(i), FILE_BYTES));
+	}
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 0));
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "buckets/b%u", i);
+		CHECK(world_holds(&w, name, bytes_of(i), FILE_BYTES));
+	}
+	CHECK_OK(world_close(&w));
+}
+
 /* ---- texts ---- */
 
 UNIT_TEST(disk_list_reads_what_it_writes_alone)
