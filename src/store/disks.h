@@ -17,7 +17,8 @@ struct store_refusal;
 int disks_directory(int dirfd, const struct store_config *config, struct io_dir **out);
 
 /* Opens the directories that are listed and, for the daemon that writes, adds those of config.disks that are not; s->dir is all of them
- * then. Nothing is changed where one is refused: it is not there, holds nothing of this store, or is another's. s->uuid is known. */
+ * then. Nothing is changed where one is refused: it is not there, holds nothing of this store, is another's, or is in use by a daemon that
+ * has a copy of this store's own directory. s->uuid is known. */
 int disks_open(struct store *s, const char *shown, struct store_refusal *why);
 /* The list was lost: no pool file is made before it is settled. */
 bool disks_unlisted(const struct store *s);
@@ -26,6 +27,8 @@ int disks_settle(struct store *s);
 /* Ends what is being emptied, and refuses to begin. Before the parts of the store are closed, and before its last writers end: they
  * wait for the end of a move. */
 void disks_stop(struct store *s);
+/* Lets others have the directories. Before the store's lock, which they take first. */
+void disks_unlock(struct store *s);
 /* After s->dir. */
 void disks_close(struct store *s);
 

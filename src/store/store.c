@@ -405,6 +405,7 @@ static void close_parts(struct store *s)
 		cache_free(s->cache);
 	if (s->meta)
 		meta_close(s->meta);
+	disks_unlock(s);
 	if (s->lock)
 		io_close(s->lock);
 	io_dir_close(s->dir);

@@ -1792,6 +1792,84 @@ UNIT_TEST(store_leaves_places_on_a_full_disk)
 	CHECK_OK(world_close(&w));
 }
 
+static int copy_names(void *ctx, const char *name)
+{
+	struct io_dir *const *dirs = ctx;
+	char text[4096];
+	struct io *from, *to;
+	uint64_t off = 0;
+	size_t n = 0;
+
+	if (io_open(dirs[0], name, IO_RDONLY, &from))
+		return 0; /* a folder */
+	to = make(dirs[1], name, IO_OF_OTHER);
+	do {
+		CHECK_OK(io_pread_some(from, text, sizeof(text), off, &n));
+		if (n)
+			CHECK_OK(io_pwrite(to, text, n, off));
+		off += n;
+	} while (n);
+	io_close(from);
+	io_close(to);
+	return 0;
+}
+
+/* A copy of the home has the list of the same directories. */
+UNIT_TEST(store_refuses_a_disk_that_a_copy_of_it_uses)
+{
+	struct store_refusal why;
+	struct store_config c;
+	struct io_dir *dirs[2], *dir;
+	struct store *again;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	dirs[0] = m.disks[0];
+	dirs[1] = m.disks[3] = world_disk();
+	CHECK_OK(io_list(dirs[0], ".", copy_names, dirs));
+	CHECK_OK(open_on(&w, &m, 0));
+	for (unsigned i = 0; i < 3; i++) {
+		c = config_for(&m, i);
+		c.home.device = 103;
+		c.follow = c.alone = i == 2;
+		c.ndisks = i & 1;
+		CHECK_OK(io_mem_again(dirs[1], &dir));
+		CHECK_EQ(store_open(dir, "copy", &c, &again, &why), STORE_EHELD);
+		CHECK(strstr(why.text, "/1: the directory is in use") && strstr(why.text, "copy"));
+	}
+	CHECK_OK(write_files(&w, 4, 6));
+	check_files(&w, 0, 6);
+	/* Once it has left it is another's to use. */
+	CHECK_OK(drain_all(&w, 1));
+	check_files(&w, 0, 6);
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 1));
+	check_files(&w, 0, 6);
+	CHECK_OK(world_close(&w));
+}
+
+/* A check and a rebuild would refuse it. */
+UNIT_TEST(store_adds_no_disk_of_another_owner)
+{
+	struct store_config c;
+	struct io_dir *dir;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	c = config_for(&m, 1);
+	c.home.owner = 1;
+	CHECK_OK(io_mem_again(m.disks[0], &dir));
+	CHECK_EQ(world_open_dir(&w, dir, &c), -EPERM);
+	CHECK(!world_has(m.disks[1], DISKLIST_MARK));
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(world_close(&w));
+}
+
 /* ---- texts ---- */
 
 UNIT_TEST(disk_list_reads_what_it_writes_alone)

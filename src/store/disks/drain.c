@@ -80,6 +80,7 @@ static int leave_locked(struct store *s, unsigned i)
 	}
 	k->numbers[i] = 0;
 	log_info("%s: empty, and no longer a directory of the store", state.shown);
+	disks_unlock_one(k, i);
 	err = io_spread_forget(s->dir, i, DISKLIST_MARK);
 	if (err)
 		log_warn("%s/" DISKLIST_MARK ": cannot be deleted: %s", state.shown, strerror(-err));

@@ -22,6 +22,7 @@ struct disks {
 	bool unlisted;                      /* the list was lost: it is written when the store is known to be whole */
 	struct store_disk dirs[DISKLIST_MAX + 1]; /* until io/spread has them */
 	unsigned ndirs;                     /* with the home */
+	struct io *locks[DISKLIST_MAX + 1]; /* the marks of them, locked; NULL: the home's, a follower's, or removed */
 
 	struct lock lock; /* RANK_UPLOAD: what follows, and the file of the list */
 	pthread_cond_t asked;
@@ -34,6 +35,7 @@ struct disks {
 
 int disks_write_list(struct disks *k, const uint8_t uuid[16]);
 int disks_write_mark(struct store *s, struct disks *k);
+void disks_unlock_one(struct disks *k, unsigned i);
 
 /* One step, by one thread at a time: moves one file, at most. The first one notes that the directory is to be emptied; *done: it is
  * empty, and no longer one of the store's. -ENOENT: there is no such directory; -EBUSY: a file comes there at this moment; -ENOSPC: the

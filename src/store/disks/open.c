@@ -5,6 +5,7 @@
  *  1. A directory is listed before a file of the store is in it, and as long as one is.
  *  2. A store with a list has STORE_FORMAT_SPREAD, so that a program that knows no list refuses it: the list comes first and goes last.
  *  3. A directory has the mark of the store before it is listed.
+ *  4. Whoever writes holds the mark of each directory locked, besides the lock of the home: a copy of the home has the same list.
  */
 #include "store/disks.h"
 
@@ -144,6 +145,47 @@ static int check_twice(struct opening *o, const char *path, const struct store_d
 	return 0;
 }
 
+/* Invariant 4. -ENOENT: there is no mark. */
+static int lock_dir(struct opening *o, const char *path, struct io_dir *dir, struct io **out)
+{
+	struct io *f;
+	int err;
+
+	*out = NULL;
+	if (o->s->config.follow && !o->s->config.alone)
+		return 0;
+	err = io_open(dir, DISKLIST_MARK, IO_PINNED, &f);
+	if (err == -EROFS || err == -EACCES)
+		err = io_open(dir, DISKLIST_MARK, IO_PINNED | IO_RDONLY, &f);
+	if (err == -ENOENT)
+		return err;
+	if (err)
+		return refuse(o, err, "%s/" DISKLIST_MARK ": %s", path, err == -EUCLEAN ? err_text(err) : strerror(-err));
+	err = io_lock(f, 0, 0);
+	if (!err) {
+		*out = f;
+		return 0;
+	}
+	io_close(f);
+	if (err == -EWOULDBLOCK)
+		return refuse(o, STORE_EHELD, "%s: the directory is in use, by another daemon than that of the store %s, or by a check: one of two "
+			      "stores that have it is a copy of the other; use one of them at a time, and only the newer one", path, o->shown);
+	return refuse(o, err, "%s/" DISKLIST_MARK ": cannot be locked: %s", path, strerror(-err));
+}
+
+void disks_unlock_one(struct disks *k, unsigned i)
+{
+	if (k->locks[i])
+		io_close(k->locks[i]);
+	k->locks[i] = NULL;
+}
+
+void disks_unlock(struct store *s)
+{
+	for (unsigned i = 1; s->disks && i < s->disks->ndirs; i++)
+		disks_unlock_one(s->disks, i);
+}
+
 /* Opens one that is listed. A list that was planted must not lead to what is another user's. */
 static int open_listed(struct opening *o, const struct disklist_row *row, bool named, struct store_disk *out)
 {
@@ -161,8 +203,8 @@ static int open_listed(struct opening *o, const struct disklist_row *row, bool n
 		err = refuse(o, STORE_ENOTSTORE, "%s: it is directory %u of the store %s, where directory %u should be", row->path, number,
 			     o->shown, row->number);
 	if (!err && !named && o->s->config.home.inode && dir.owner != o->s->config.home.owner)
-		err = refuse(o, -EPERM, "%s: the directory belongs to user %u, the store %s to user %u; name it with -o pool= if it is meant",
-			     row->path, dir.owner, o->shown, o->s->config.home.owner);
+		err = refuse(o, -EPERM, "%s: the directory belongs to user %u, the store %s to user %u; if it is meant, have both belong to one "
+			     "(chown), or name it with -o pool=", row->path, dir.owner, o->shown, o->s->config.home.owner);
 	if (!err)
 		err = check_twice(o, row->path, &dir);
 	if (err) {
@@ -331,17 +373,63 @@ static int open_all_listed(struct opening *o)
 	for (size_t i = 0; i < o->k->list.n; i++) {
 		struct disklist_row *row = &o->k->list.v[i];
 		bool named = is_named(&o->s->config, row->path);
+		unsigned at = o->k->ndirs;
 		struct store_disk dir;
 		int err = open_listed(o, row, named, &dir);
 
 		if (err)
 			return err;
-		o->undrain[o->k->ndirs] = row->draining && named;
+		o->undrain[at] = row->draining && named;
 		keep_dir(o, row->number, &dir);
+		err = lock_dir(o, row->path, dir.dir, &o->k->locks[at]);
+		if (err)
+			return err;
 		if (!o->s->config.follow)
 			io_file_try_direct(dir.dir);
 	}
 	return 0;
+}
+
+/* A check, a rebuild and mounts that do not name it refuse another user's. */
+static int check_owner(struct opening *o, const char *path, const struct store_disk *dir)
+{
+	const struct store_disk *home = &o->s->config.home;
+
+	if (home->inode && dir->owner != home->owner)
+		return refuse(o, -EPERM, "%s: the directory belongs to user %u, the store %s to user %u; have it belong to the same (chown) to add it",
+			      path, dir->owner, o->shown, home->owner);
+	return 0;
+}
+
+/* A directory that may be added, or is refused. */
+static int look_at_named(struct opening *o, const char *path, const struct store_disk *dir, unsigned *number)
+{
+	int err = check_twice(o, path, dir);
+	struct io *lock;
+
+	if (!err)
+		err = check_new(o, path, dir->dir, number);
+	if (!err)
+		err = check_owner(o, path, dir);
+	if (err)
+		return err;
+	/* Its mark is written anew, and locked then. */
+	err = lock_dir(o, path, dir->dir, &lock);
+	if (!err && lock)
+		io_close(lock);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int mark_named(struct opening *o, unsigned i)
+{
+	const char *path = disklist_find(&o->k->list, o->k->numbers[i])->path;
+	struct io_dir *dir = o->k->dirs[i].dir;
+	int err = mark_dir(o, dir, o->k->numbers[i]);
+
+	if (err)
+		return refuse(o, err, "%s: cannot be written: %s", path, strerror(-err));
+	io_file_try_direct(dir);
+	return lock_dir(o, path, dir, &o->k->locks[i]);
 }
 
 /* All are looked at before one is marked. */
@@ -360,9 +448,7 @@ static int add_named(struct opening *o)
 		err = open_dir(o, c->disks[i], &dir);
 		if (err)
 			return err;
-		err = check_twice(o, c->disks[i], &dir);
-		if (!err)
-			err = check_new(o, c->disks[i], dir.dir, &number);
+		err = look_at_named(o, c->disks[i], &dir, &number);
 		if (!err)
 			err = disklist_add(&o->k->list, number, false, c->disks[i]);
 		if (err) {
@@ -373,13 +459,8 @@ static int add_named(struct opening *o)
 		keep_dir(o, disklist_find_path(&o->k->list, c->disks[i])->number, &dir);
 		o->changed = true;
 	}
-	for (unsigned i = first; i < o->k->ndirs && !err; i++) {
-		err = mark_dir(o, o->k->dirs[i].dir, o->k->numbers[i]);
-		if (err)
-			err = refuse(o, err, "%s: cannot be written: %s", disklist_find(&o->k->list, o->k->numbers[i])->path, strerror(-err));
-		else
-			io_file_try_direct(o->k->dirs[i].dir);
-	}
+	for (unsigned i = first; i < o->k->ndirs && !err; i++)
+		err = mark_named(o, i);
 	return err;
 }
 

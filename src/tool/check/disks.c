@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "io/beneath.h"
@@ -41,7 +42,7 @@ static int check_owner(struct check *c, const struct disklist_row *row, int fd)
 	if (fstat(c->dirfd, &ours) < 0 || fstat(fd, &theirs) < 0)
 		return check_fail(c, -errno, "%s: %s", row->path, strerror(errno));
 	if (ours.st_uid != theirs.st_uid)
-		return check_fail(c, -EPERM, "%s: this directory of the store belongs to user %u, the store to user %u", row->path,
+		return check_fail(c, -EPERM, "%s: this directory of the store belongs to user %u, the store to user %u; have both belong to one (chown)", row->path,
 				  (unsigned)theirs.st_uid, (unsigned)ours.st_uid);
 	return 0;
 }
@@ -65,10 +66,30 @@ static int check_mark(struct check *c, const struct disklist_row *row, int fd)
 	return 0;
 }
 
+/* As the store's lock, which a copy of the store's own directory does not share: others may look, too, while nothing changes. */
+static int lock_mark(struct check *c, const struct disklist_row *row, int fd, int *lock_out)
+{
+	int err = beneath_open(fd, DISKLIST_MARK, c->repair ? O_RDWR : O_RDONLY, lock_out);
+
+	if (err == -EROFS && c->repair)
+		err = beneath_open(fd, DISKLIST_MARK, O_RDONLY, lock_out);
+	if (err)
+		return check_fail(c, err, "%s/" DISKLIST_MARK ": %s", row->path, strerror(-err));
+	while (flock(*lock_out, (c->repair ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EWOULDBLOCK)
+			return check_fail(c, -errno, "%s/" DISKLIST_MARK ": cannot be locked: %s", row->path, strerror(errno));
+		return check_fail(c, -EBUSY, "%s: this directory of the store is in use by another process: one of two stores that have it is a"
+				  " copy of the other", row->path);
+	}
+	return 0;
+}
+
 static int open_one(struct check *c, const struct disklist_row *row)
 {
 	struct check_disk *d = &c->disks[c->ndisks];
-	int fd = open(row->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	int fd = open(row->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), lock = -1, err;
 
 	if (fd < 0)
 		return check_fail(c, -errno, "%s: this directory of the store cannot be read: %s; mount the file system that it is on, or "
@@ -76,13 +97,18 @@ static int open_one(struct check *c, const struct disklist_row *row)
 	err = check_owner(c, row, fd);
 	if (!err)
 		err = check_mark(c, row, fd);
+	if (!err)
+		err = lock_mark(c, row, fd, &lock);
 	if (!err && !(d->path = strdup(row->path)))
 		err = -ENOMEM;
 	if (err) {
+		if (lock >= 0)
+			close(lock);
 		close(fd);
 		return err;
 	}
 	d->fd = fd;
+	d->lock_fd = lock;
 	d->draining = row->draining;
 	c->ndisks++;
 	return 0;
@@ -168,6 +194,7 @@ int check_disks_none(struct check *c)
 void check_disks_close(struct check *c)
 {
 	for (size_t i = 0; i < c->ndisks; i++) {
+		close(c->disks[i].lock_fd);
 		close(c->disks[i].fd);
 		free(c->disks[i].path);
 	}

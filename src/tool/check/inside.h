@@ -68,7 +68,7 @@ struct check {
 	int dirfd, lock_fd;
 	struct check_disk {
 		char *path; /* as it is listed */
-		int fd;
+		int fd, lock_fd; /* the second one of its mark, locked */
 		bool draining;
 	} *disks; /* the directories on other disks; the mark's pass opens them */
 	size_t ndisks;
