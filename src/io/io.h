@@ -47,6 +47,7 @@ struct io_dir; /* an open directory */
 #define IO_COLD 0x8u   /* of a write with IO_BACKING_AUTO: uncached, however small; io/spill compresses it on its way to the disk */
 #define IO_KEPT 0x4u   /* the kernel keeps what goes through in the cache of the mount: io/file does not keep it, too (io/behind.h) */
 #define IO_DIRECT 0x2u /* as with IO_BACKING_DIRECT: the caller has opened its file with O_DIRECT */
+#define IO_SPARING 0x10u /* of a write: io/spread keeps the last of a disk for what is written without it */
 
 struct io_ops {
 	int (*pread_some)(struct io *f, void *buf, size_t n, uint64_t off, unsigned how, size_t *out);
@@ -67,6 +68,7 @@ struct io_ops {
 	int (*lock)(struct io *f, uint64_t off, uint64_t n);
 	unsigned (*disk)(struct io *f);
 	bool (*takes)(struct io *f);
+	bool (*lacks)(struct io *f, uint64_t owed, uint64_t *left);
 	void (*close)(struct io *f);
 };
 
@@ -86,6 +88,7 @@ struct io_dir_ops {
 	int (*home_space)(struct io_dir *d, uint64_t *total, uint64_t *avail);
 	unsigned (*next_disk)(struct io_dir *d);
 	bool (*lacks_file)(struct io_dir *d, unsigned kind);
+	uint64_t (*most_room)(struct io_dir *d);
 	void (*close)(struct io_dir *d);
 };
 
@@ -148,8 +151,17 @@ static inline unsigned io_next_disk(struct io_dir *d) { return d->ops->next_disk
 /* There is a disk for new data that has no file of this kind (IO_OF_*): the next one that is made will be there. */
 static inline bool io_lacks_file(struct io_dir *d, unsigned kind) { return d->ops->lacks_file && d->ops->lacks_file(d, kind); }
 static inline unsigned io_disk(struct io *f) { return f->ops->disk ? f->ops->disk(f) : 0; }
-/* False: the disk of the file is full, fails or is to be emptied, and another one takes new data. */
+/* Bytes of new data that a disk has room for, at most; of several disks only. */
+static inline uint64_t io_most_room(struct io_dir *d) { return d->ops->most_room(d); }
+/* False: the disk of the file is full, fails or is to be emptied, and another one takes new data. Where none has room the home does. */
 static inline bool io_takes(struct io *f) { return !f->ops->takes || f->ops->takes(f); }
+/* So many bytes are owed to the file, to be appended. Its disk takes *left of them at most (UINT64_MAX: not known). True: the next file
+ * should take them: the disk is full, and is not the home; or has no room for them, while another one has twice as much. */
+static inline bool io_lacks(struct io *f, uint64_t owed, uint64_t *left)
+{
+	*left = UINT64_MAX;
+	return f->ops->lacks && f->ops->lacks(f, owed, left);
+}
 
 /* Others than this process write the file, too, from here on (or no more): it ends where the kernel says, and transfers are
  * buffered. -EOPNOTSUPP: no real file, or its directory is IO_BACKING_DIRECT. */
@@ -236,7 +248,8 @@ int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, str
  * them, in the folder of that name; all else is in the first, the home. A name is found wherever it is. A new file goes to the disk
  * with the most room, a new bucket file to the one that has the fewest.
  *
- * A disk takes new data while it has room beyond keeps(its size); the home keeps twice as much. One that answers a write with another
+ * A disk takes new data while it has room beyond keeps(its size); the home keeps twice as much, and takes what none has room for. Half
+ * of what another disk keeps is left to writes that are not IO_SPARING. One that answers a write with another
  * error than a want of space is failing from then on: it takes none, its writer is told, and the log says so once. A layered file that
  * finds no space moves to another disk that has room for it, with what it has, before its writer is told anything. After another error it is tried, too, and
  * fails where the old name cannot be deleted (EROFS), or what was written is lost: the writer is told then. A bucket file never moves
@@ -258,6 +271,8 @@ struct io_spread_config {
 	uint64_t (*keeps)(uint64_t total_bytes);
 	/* A drain asks for room for a file of so many bytes, besides what else is to have it: -ENOSPC. NULL: there is no such. */
 	int (*may_move)(void *ctx, uint64_t bytes);
+	/* Bytes of the disk that have a use already: it has no room for new data in them. NULL: none. */
+	uint64_t (*owes)(void *ctx, unsigned disk);
 	void *ctx;
 };
 #define IO_SPREAD_MAX 32u /* disks */

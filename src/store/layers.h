@@ -71,7 +71,7 @@ int layers_publish(struct layers *ls);
 uint64_t layers_newest_sealed(struct layers *ls);
 /* Something would be sealed. */
 bool layers_unsealed(struct layers *ls);
-/* The open layer has reached its size, or what died since the last seal a good part of it: only a sealed deletion gives
+/* The open layer has reached its size, its disk will soon be full, or what died since the last seal a good part of it: only a sealed deletion gives
  * space back. */
 bool layers_want_seal(struct layers *ls);
 

@@ -66,12 +66,26 @@ static uint64_t spoken_for(struct store *s)
 	return store_promised(s) + atomic_load(&s->room.claimed_bytes) + store_owed(s);
 }
 
-/* The home's part of it. */
+static bool is_spread(const struct store *s)
+{
+	return s->dir->ops->home_space != NULL;
+}
+
+/* The home's part of it. Blocks of layered arrays go to the disk of the open layer. */
 static uint64_t home_spoken_for(struct store *s)
 {
-	uint64_t owed = store_owed(s), data = atomic_load(&s->room.owed_data_bytes);
+	uint64_t owed = store_owed(s), data = store_owed_data(s);
 
+	if (is_spread(s) && !atomic_load(&s->room.data_disk))
+		data = 0;
 	return atomic_load(&s->room.claimed_home_bytes) + (owed > data ? owed - data : 0);
+}
+
+uint64_t store_owed_on(struct store *s, unsigned disk)
+{
+	if (!disk)
+		return home_spoken_for(s);
+	return atomic_load(&s->room.data_disk) == disk ? store_owed_data(s) : 0;
 }
 
 /* Is there room for bytes, of which so many are the home's, and this part of the reserve? */
@@ -93,11 +107,6 @@ static int may_use_of(struct store *s, uint64_t bytes, uint64_t home_bytes, unsi
 static int may_use(struct store *s, uint64_t bytes, unsigned reserve_part)
 {
 	return may_use_of(s, bytes, 0, reserve_part);
-}
-
-static bool is_spread(const struct store *s)
-{
-	return s->dir->ops->home_space != NULL;
 }
 
 /* So much has to be held back, of the home. */
@@ -166,6 +175,15 @@ int store_may_write(struct store *s, uint64_t bytes)
 	return err ? err : hold(s, is_spread(s) ? 0 : bytes);
 }
 
+int store_may_write_data(struct store *s, uint64_t bytes)
+{
+	int err = store_may_write(s, bytes);
+
+	if (err || !is_spread(s))
+		return err;
+	return store_owed_data(s) + bytes > atomic_load(&s->room.data_left_bytes) ? -ENOSPC : 0;
+}
+
 int store_may_write_home(struct store *s, uint64_t bytes)
 {
 	int err = may_use_of(s, bytes + spoken_for(s), bytes + home_spoken_for(s), 1);
@@ -187,7 +205,13 @@ int store_may_settle(struct store *s)
 
 int store_may_compact(struct store *s, uint64_t bytes)
 {
-	return may_use(s, bytes + store_promised(s), 4);
+	uint64_t most;
+
+	if (!is_spread(s))
+		return may_use(s, bytes + store_promised(s), 4);
+	/* The copy is on one disk: where none has room, at home. */
+	most = io_most_room(s->dir);
+	return most && most < bytes ? -ENOSPC : may_use_of(s, bytes + store_promised(s), most ? 0 : bytes, 4);
 }
 
 int store_may_move(struct store *s, uint64_t bytes)
@@ -281,6 +305,17 @@ void store_disown_data(struct store *s, uint64_t bytes)
 {
 	store_disown(s, bytes);
 	atomic_fetch_sub(&s->room.owed_data_bytes, bytes);
+}
+
+void store_place_data(struct store *s, unsigned disk, uint64_t left_bytes)
+{
+	atomic_store(&s->room.data_disk, disk);
+	atomic_store(&s->room.data_left_bytes, left_bytes);
+}
+
+uint64_t store_owed_data(struct store *s)
+{
+	return atomic_load(&s->room.owed_data_bytes);
 }
 
 void store_pay(struct store *s, uint64_t bytes)

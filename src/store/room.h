@@ -12,7 +12,8 @@
  * were handed to the open transaction are paid; they count until that is in the log.
  *
  * With several directories (store/disks.h) the reserve is the home's, where meta.db and columns are; bytes that are asked for may go to
- * any of them, but for a column's.
+ * any of them, but for a column's, and for blocks of layered arrays, which go to the open layer's: a layer is whole on one disk, and
+ * can be sealed, so that the next one is elsewhere, only when all that is dirty is in it.
  *
  * Threads: any. Nothing blocks but statfs(2) of the store's directory.
  */
@@ -28,12 +29,16 @@ struct store;
 struct room {
 	_Atomic uint64_t promised_bytes, claimed_bytes, owed_bytes, paid_bytes;
 	_Atomic uint64_t claimed_home_bytes, owed_data_bytes; /* of these: what is claimed of the home; owed blocks, which any disk takes */
+	atomic_uint data_disk; /* owed blocks go to this one (io/spread); UINT_MAX: not known yet */
+	_Atomic uint64_t data_left_bytes; /* it takes so many of them */
 	atomic_uint nothers; /* writers that do not ask */
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. A write
  * of promised space does not ask. */
 int store_may_write(struct store *s, uint64_t bytes);
+/* The same for blocks of a layered array: of several directories that of the open layer must take them, too. */
+int store_may_write_data(struct store *s, uint64_t bytes);
 /* The same for bytes of a column, which are in the home. */
 int store_may_write_home(struct store *s, uint64_t bytes);
 /* The same for bytes that are owed: they may eat into the reserve up to its half. */
@@ -67,6 +72,12 @@ void store_disown_data(struct store *s, uint64_t bytes);
 void store_pay(struct store *s, uint64_t bytes);
 void store_settle(struct store *s);
 uint64_t store_owed(struct store *s);
+/* The part of it that is blocks of layered arrays. */
+uint64_t store_owed_data(struct store *s);
+/* Owed blocks go to that disk, which takes so many bytes of them; UINT_MAX, UINT64_MAX: neither is known. */
+void store_place_data(struct store *s, unsigned disk, uint64_t left_bytes);
+/* A disk's bytes (io/spread) that have a use already: owed or claimed of the home, owed to the open layer. */
+uint64_t store_owed_on(struct store *s, unsigned disk);
 
 /* Others write on the file system without asking (passthrough): while there are any, reserve, promised and owed bytes are held
  * back from them, allocated. enter: -ENOSPC if they would soon find none, or what else stands in the way; leave as often as it succeeded. */

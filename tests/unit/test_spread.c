@@ -36,11 +36,19 @@ static uint64_t keeps(uint64_t total_bytes)
 /* ---- io/spread alone ---- */
 
 static struct io_dir *faults[NDISKS + 1];
+static uint64_t owed_on_one;
+
+static uint64_t owes(void *ctx, unsigned disk)
+{
+	(void)ctx;
+	return disk == 1 ? owed_on_one : 0;
+}
+
 /* Over disks that stay open, each behind io/fault. */
 static struct io_dir *spread_over(struct io_dir *const disks[NDISKS], bool draining)
 {
 	struct io_spread_disk v[NDISKS];
-	const struct io_spread_config c = { .disks = v, .n = NDISKS, .folders = folders, .keeps = keeps };
+	const struct io_spread_config c = { .disks = v, .n = NDISKS, .folders = folders, .keeps = keeps, .owes = owes };
 	struct io_dir *d;
 
 	for (unsigned i = 0; i < NDISKS; i++) {
@@ -942,6 +950,46 @@ UNIT_TEST(spread_copies_nothing_to_where_it_does_not_fit)
 	io_dir_close(d);
 }
 
+/* The last of a disk is left to writes that are not sparing; at home others count. */
+UNIT_TEST(spread_keeps_the_last_of_a_disk)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks), *pool;
+	uint64_t left;
+
+	io_mem_set_space(disks[2], 12 * MIB);
+	io_mem_set_space(disks[1], 32 * MIB);
+	owed_on_one = 4 * MIB;
+	CHECK(!io_lacks(f, owed_on_one, &left));
+	CHECK_EQ(left, 30 * MIB);
+	fill(f, 1, MIB, 26 * MIB);
+	/* 2 MiB are kept, and 3 are left; another disk has more than twice as much. */
+	CHECK(io_lacks(f, owed_on_one, &left));
+	CHECK_EQ(left, 4 * MIB);
+	CHECK_EQ(spread_room((struct spread *)d, 1), 0);
+	io_mem_set_space(disks[2], 4 * MIB);
+	CHECK(!io_lacks(f, owed_on_one, &left));
+	fill(f, 1, 27 * MIB, 3 * MIB);
+	owed_on_one = 0;
+	CHECK(io_lacks(f, 0, &left));
+	CHECK_OK(io_pwrite_as(f, "x", 1, 30 * MIB, IO_SPARING));
+	fill(f, 1, 30 * MIB, MIB);
+	CHECK_EQ(io_pwrite_as(f, "x", 1, 31 * MIB, IO_SPARING), -ENOSPC);
+	fill(f, 1, 31 * MIB, MIB / 2);
+	io_close(f);
+	/* New data of buckets goes home, where it was counted. */
+	CHECK_OK(io_unlink(d, MOVED_NAME));
+	io_mem_set_space(disks[1], 64 * MIB);
+	io_mem_set_space(disks[2], 0);
+	((struct spread *)d)->disks[1].full_until_ns = 0;
+	pool = make(d, "pool/00", IO_OF_BUCKET);
+	CHECK_EQ(io_disk(pool), 1);
+	fill(pool, 1, 0, 61 * MIB);
+	CHECK(!io_takes(pool));
+	io_close(pool);
+	io_dir_close(d);
+}
+
 static pthread_t renamer;
 
 static void *rename_beside(void *arg)
@@ -1748,6 +1796,96 @@ UNIT_TEST(store_does_not_give_away_what_a_rebuild_has_saved)
 	CHECK_OK(io_rename(m.disks[1], "lost+found/00000001.zst", "lost+found/#12"));
 	CHECK_OK(drain_all(&w, 1));
 	check_files(&w, 0, 2);
+	CHECK_OK(world_close(&w));
+}
+
+static struct store_config with_long_layers(struct machine *m)
+{
+	struct store_config c = config_for(m, 2);
+
+	c.layer_bytes = 256 * MIB;
+	return c;
+}
+
+/* The open layer is on a disk other than the home, too large for any other one, and that disk becomes full like all of them: what is
+ * deleted can be committed. */
+UNIT_TEST(store_on_full_disks_can_be_emptied)
+{
+	static const struct tree_caller me;
+	struct store_config c;
+	struct io_dir *dir;
+	struct machine m;
+	struct world w;
+	unsigned n = 0;
+	char name[16];
+	int err = 0;
+
+	new_machine(&m);
+	c = with_long_layers(&m);
+	io_mem_set_space(m.disks[0], 16384 * MIB);
+	CHECK_OK(io_mem_again(m.disks[0], &dir));
+	CHECK_OK(world_open_dir(&w, dir, &c));
+	io_mem_set_space(m.disks[0], 16 * MIB);
+	io_mem_set_space(m.disks[1], 48 * MIB);
+	io_mem_set_space(m.disks[2], 24 * MIB);
+	for (; n < 300 && !err; n++) {
+		snprintf(name, sizeof(name), "f%u", n);
+		err = world_write(&w, META_INO_LAYERS, name, bytes_of(n), FILE_BYTES);
+	}
+	CHECK_EQ(err, -ENOSPC);
+	CHECK(n > 90);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		CHECK_OK(tree_unlink(w.tree, META_INO_LAYERS, name, &me));
+	}
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_commit(&w));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
+/* A compaction copies to one disk. */
+UNIT_TEST(store_compacts_no_more_than_one_disk_takes)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(store_may_compact(w.store, 60 * MIB));
+	CHECK_EQ(store_may_compact(w.store, 120 * MIB), -ENOSPC);
+	/* In the end it takes of what the home keeps. */
+	io_mem_set_space(m.disks[0], 16 * MIB);
+	io_mem_set_space(m.disks[1], 0);
+	io_mem_set_space(m.disks[2], 0);
+	fill_disk(m.disks[0], 4 * MIB);
+	CHECK_OK(store_may_compact(w.store, 2 * MIB));
+	CHECK_EQ(store_may_compact(w.store, 5 * MIB), -ENOSPC);
+	CHECK_OK(world_close(&w));
+}
+
+/* Rows and columns have no other place. */
+UNIT_TEST(store_empties_no_disk_into_what_its_home_owes)
+{
+	struct machine m;
+	struct world w;
+	unsigned n;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	CHECK_OK(world_commit(&w));
+	io_mem_set_space(m.disks[2], 40 * MIB);
+	store_owe(w.store, 84 * MIB);
+	n = files_in(m.disks[0], "pool") + files_in(m.disks[0], "layers");
+	CHECK_OK(drain_all(&w, 1));
+	CHECK_EQ(files_in(m.disks[0], "pool") + files_in(m.disks[0], "layers"), n);
+	CHECK_EQ(drain_all(&w, 2), -ENOSPC);
+	store_disown(w.store, 84 * MIB);
+	CHECK_OK(drain_all(&w, 2));
+	check_files(&w, 0, 8);
 	CHECK_OK(world_close(&w));
 }
 

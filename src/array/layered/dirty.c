@@ -454,7 +454,7 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes,
 	uint32_t cap = capacity(a, bytes);
 	bool promised = is_promised(a, block);
 	struct dirty_block *b;
-	int err = promised ? 0 : store_may_write(d->store, cap);
+	int err = promised ? 0 : store_may_write_data(d->store, cap);
 
 	if (err)
 		return err;
@@ -491,7 +491,7 @@ int dirty_grow(struct dirty_block *b, uint32_t bytes)
 	b->promised = is_promised(b->array, b->block);
 	if (bytes <= old)
 		return 0;
-	err = b->promised ? 0 : store_may_write(d->store, cap - old);
+	err = b->promised ? 0 : store_may_write_data(d->store, cap - old);
 	if (err)
 		return err;
 	lock_acquire(&d->lock);

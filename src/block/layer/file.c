@@ -277,7 +277,7 @@ int layer_append(struct layer *l, const void *frame, size_t len, size_t raw_len,
 	off = atomic_load(&l->end_bytes);
 	err = layer_seek_reserve(l);
 	if (!err)
-		err = layer_write_locked(l, frame, len, 0, how);
+		err = layer_write_locked(l, frame, len, 0, how | IO_SPARING); /* segments and index come behind it */
 	if (!err)
 		layer_seek_push(l, len, raw_len);
 	lock_release(&l->lock);

@@ -77,24 +77,33 @@ void spread_retire_locked(struct spread *d, unsigned disk)
 	k->dir = NULL;
 }
 
-uint64_t spread_room(struct spread *d, unsigned disk)
+bool spread_balance(struct spread *d, unsigned disk, int64_t *bytes, uint64_t *keep)
 {
 	struct spread_disk *k = &d->disks[disk];
-	uint64_t total, avail, keep;
+	uint64_t total, avail;
 	struct io_dir *dir;
 	int err;
 
 	if (atomic_load(&k->draining) || atomic_load(&k->failing) || atomic_load(&k->full_until_ns) > clock_monotonic_ns())
-		return 0;
+		return false;
 	dir = spread_enter(d, disk);
 	if (!dir)
-		return 0;
+		return false;
 	err = io_space(dir, &total, &avail);
 	spread_leave(d, disk);
 	if (err)
-		return 0;
-	keep = d->keeps(total) * (disk ? 1 : 2);
-	return avail > keep ? avail - keep : 0;
+		return false;
+	*keep = d->keeps(total);
+	*bytes = (int64_t)(avail - (disk ? 1 : 2) * *keep - (d->owes ? d->owes(d->ctx, disk) : 0));
+	return true;
+}
+
+uint64_t spread_room(struct spread *d, unsigned disk)
+{
+	uint64_t keep;
+	int64_t bytes;
+
+	return spread_balance(d, disk, &bytes, &keep) && bytes > 0 ? (uint64_t)bytes : 0;
 }
 
 /* Says once that a disk is left aside, and when it no longer is. */

@@ -66,6 +66,18 @@ static void changed(struct spread_handle *h, uint64_t off, uint64_t n)
 	spread_record(h->file, off, n);
 }
 
+/* Has the disk n bytes beside what it leaves to writes that are not sparing? The home's are counted by who writes. */
+static bool spares(struct spread *d, unsigned disk, uint64_t n)
+{
+	struct io_dir *dir = disk ? spread_enter(d, disk) : NULL;
+	uint64_t total, avail;
+	int err = dir ? io_space(dir, &total, &avail) : -ENOENT;
+
+	if (dir)
+		spread_leave(d, disk);
+	return err || avail >= n + d->keeps(total) / 2;
+}
+
 static int spread_pwrite(struct io *io, const void *buf, size_t n, uint64_t off, unsigned how)
 {
 	struct spread_handle *h = to_handle(io);
@@ -75,7 +87,7 @@ static int spread_pwrite(struct io *io, const void *buf, size_t n, uint64_t off,
 	do {
 		rwlock_shared(&h->file->writers);
 		disk = atomic_load(&h->file->disk);
-		err = io_pwrite_as(h->inner, buf, n, off, how);
+		err = (how & IO_SPARING) && !spares(h->spread, disk, n) ? -ENOSPC : io_pwrite_as(h->inner, buf, n, off, how & ~IO_SPARING);
 		/* A part may be in: a copy must have it, and it is not to be synced. */
 		if (err)
 			spread_record(h->file, off, n);
@@ -195,7 +207,30 @@ static bool spread_takes(struct io *io)
 	struct spread_handle *h = to_handle(io);
 	unsigned disk = atomic_load(&h->file->disk);
 
-	return spread_room(h->spread, disk) || spread_roomiest(h->spread, (int)disk, 0) < 0;
+	return spread_room(h->spread, disk) || (!disk && spread_roomiest(h->spread, 0, 0) < 0);
+}
+
+/* With the same bounds as writes have: `spares`, and at home what the store lets its writers have. */
+static bool spread_lacks(struct io *io, uint64_t owed, uint64_t *left)
+{
+	struct spread_handle *h = to_handle(io);
+	struct spread *d = h->spread;
+	unsigned disk = atomic_load(&h->file->disk);
+	int64_t room, most;
+	uint64_t keep;
+	int other;
+
+	if (!spread_balance(d, disk, &room, &keep))
+		return false;
+	room += (int64_t)owed; /* it is owed there */
+	most = room + (int64_t)(disk ? keep / 2 : keep);
+	*left = most > 0 ? (uint64_t)most : 0;
+	if (disk && room <= 0)
+		return true;
+	if (room >= (int64_t)owed)
+		return false;
+	other = spread_roomiest(d, (int)disk, 0);
+	return other >= 0 && (int64_t)(spread_room(d, (unsigned)other) / 2) > room;
 }
 
 static void spread_close(struct io *io)
@@ -238,6 +273,7 @@ static const struct io_ops spread_ops = {
 	.lend = spread_lend,
 	.disk = spread_disk_of,
 	.takes = spread_takes,
+	.lacks = spread_lacks,
 	.close = spread_close,
 };
 

@@ -401,6 +401,14 @@ static int spread_home_space(struct io_dir *dir, uint64_t *total, uint64_t *avai
 	return io_space(to_spread(dir)->disks[0].dir, total, avail);
 }
 
+static uint64_t spread_most_room(struct io_dir *dir)
+{
+	struct spread *d = to_spread(dir);
+	int most = spread_roomiest(d, -1, 0);
+
+	return most < 0 ? 0 : spread_room(d, (unsigned)most);
+}
+
 /* The space of the disk is counted with that of one before it. */
 static bool shares(struct spread *d, unsigned i)
 {
@@ -490,6 +498,7 @@ static const struct io_dir_ops spread_dir_ops = {
 	.home_space = spread_home_space,
 	.next_disk = spread_next_disk,
 	.lacks_file = spread_lacks_file,
+	.most_room = spread_most_room,
 	.close = spread_dir_close,
 };
 
@@ -521,6 +530,7 @@ int io_spread_dir(const struct io_spread_config *c, struct io_dir **out)
 	d->folders = c->folders;
 	d->keeps = c->keeps;
 	d->may_move = c->may_move;
+	d->owes = c->owes;
 	d->ctx = c->ctx;
 	lock_init(&d->names, RANK_DISKS);
 	lock_cond_init(&d->moved);

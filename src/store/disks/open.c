@@ -486,11 +486,16 @@ static int may_move(void *ctx, uint64_t bytes)
 	return store_may_move(ctx, bytes);
 }
 
+static uint64_t owes(void *ctx, unsigned disk)
+{
+	return store_owed_on(ctx, disk);
+}
+
 static int spread(struct opening *o)
 {
 	struct io_spread_disk disks[DISKLIST_MAX + 1] = { { .dir = o->k->home, .shown = o->shown, .device = o->s->config.home.device } };
 	const struct io_spread_config config = { .disks = disks, .n = o->k->ndirs, .folders = disklist_folders, .keeps = keeps,
-						 .may_move = may_move, .ctx = o->s };
+						 .may_move = may_move, .owes = owes, .ctx = o->s };
 	int err;
 
 	for (unsigned i = 1; i < o->k->ndirs; i++) {

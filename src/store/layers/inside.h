@@ -56,6 +56,7 @@ struct layers {
 	uint64_t in_open;   /* bytes of the open layer; read without the lock */
 	uint64_t index_open; /* memory of its index; the same */
 	uint64_t dying;     /* sum of dying_bytes; the same */
+	bool lacks;         /* what is dirty should go to another disk, in a layer of its own; the same */
 };
 
 static inline bool layers_slot_sealed(const struct layers_slot *slot)

@@ -8,6 +8,7 @@
  *  3. layers/ holds no layer file without a row after layers_open.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,9 @@
 #define LAYERS_INDEX_MIN (8u << 20)
 /* A commit on request gives so many deleted bytes back, even if no state shows them. */
 #define LAYERS_DYING_MIN (4u << 20)
+
+/* The disk of the open layer is looked at when so much was appended. */
+#define LAYERS_LOOK_BYTES (1u << 20)
 
 /* Sealed layers are opened at first use. One that is not there tells that a directory of the store is missing. */
 static int check_there(struct layers *ls, uint64_t number)
@@ -103,6 +107,20 @@ static int load_rows_locked(struct layers *ls)
 	return err ? err : layers_snapshots_load_locked(ls);
 }
 
+/* Dirty blocks go to the open layer, and have to find space there. */
+static void look_at_disk(struct layers *ls)
+{
+	struct io *f = ls->open ? layer_io(ls->open->file) : NULL;
+	uint64_t left = UINT64_MAX;
+	bool lacks = f && io_lacks(f, store_owed_data(ls->store), &left);
+
+	/* Bytes that are appended until the next look are owed no longer. */
+	if (left < UINT64_MAX)
+		left -= left < LAYERS_LOOK_BYTES ? left : LAYERS_LOOK_BYTES;
+	store_place_data(ls->store, f ? io_disk(f) : UINT_MAX, left);
+	__atomic_store_n(&ls->lacks, lacks, __ATOMIC_RELAXED);
+}
+
 static int open_from_meta(struct layers *ls)
 {
 	struct store *s = ls->store;
@@ -124,6 +142,7 @@ static int open_from_meta(struct layers *ls)
 	if (!err)
 		err = layers_refs_clean(ls);
 	ls->retain_dirty = true;
+	look_at_disk(ls);
 	return err;
 }
 
@@ -170,9 +189,11 @@ static int need_open(struct layers *ls)
 int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_len, unsigned how, uint64_t *number_out,
 		  uint64_t *off_out)
 {
+	uint64_t before;
 	int err;
 
 	lock_acquire(&ls->lock);
+	before = ls->in_open;
 	err = need_open(ls);
 	if (!err)
 		err = layer_append(ls->open->file, frame, len, raw_len, how, off_out);
@@ -181,6 +202,8 @@ int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_l
 		ls->open->unsynced = true;
 		__atomic_store_n(&ls->in_open, layer_bytes(ls->open->file), __ATOMIC_RELAXED);
 	}
+	if (err || !before || before / LAYERS_LOOK_BYTES != ls->in_open / LAYERS_LOOK_BYTES)
+		look_at_disk(ls);
 	lock_release(&ls->lock);
 	return err;
 }
@@ -271,6 +294,7 @@ static void none_open(struct layers *ls)
 	ls->open = NULL;
 	__atomic_store_n(&ls->in_open, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&ls->index_open, 0, __ATOMIC_RELAXED);
+	look_at_disk(ls);
 }
 
 static int seal_open(struct layers *ls, uint64_t commit, int64_t time_ns, enum layers_stage how)
@@ -362,6 +386,7 @@ int layers_stage_locked(struct layers *ls, uint64_t commit, int64_t time_ns, enu
 	err = write_segment(ls, commit, time_ns, how != LAYERS_STAGE);
 	if (!err && how != LAYERS_STAGE)
 		err = seal(ls, commit, time_ns, how, left);
+	look_at_disk(ls);
 	charge_notes(ls);
 	layers_shrink(ls);
 	if (!err && ls->retain_dirty)
@@ -448,6 +473,6 @@ bool layers_want_seal(struct layers *ls)
 
 	if (__atomic_load_n(&ls->index_open, __ATOMIC_RELAXED) >= (index > LAYERS_INDEX_MIN ? index : LAYERS_INDEX_MIN))
 		return true;
-	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size ||
+	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size || __atomic_load_n(&ls->lacks, __ATOMIC_RELAXED) ||
 	       __atomic_load_n(&ls->dying, __ATOMIC_RELAXED) > size / LAYERS_DYING_PART;
 }
