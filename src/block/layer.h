@@ -18,6 +18,8 @@ struct layer;
 
 /* "NNNNNNNN.zst" (decimal, at least eight digits). */
 #define LAYER_NAME_MAX 32
+/* The file that a compaction writes: it means nothing when that has ended, and the name is used again. */
+#define LAYER_COMPACTING "layers/compact.tmp"
 void layer_name(uint64_t number, char out[LAYER_NAME_MAX]);
 /* The same behind "layers/": the file of a layer in the store's directory. */
 void layer_path(uint64_t number, char out[LAYER_NAME_MAX]);

@@ -268,6 +268,7 @@ struct io_spread_config {
 	const struct io_spread_disk *disks; /* the home first */
 	unsigned n;
 	const char *const *folders; /* ends with NULL; outlives it */
+	const char *scratch; /* a name in one of them that means nothing after a crash, and is used again; NULL: none; outlives it */
 	uint64_t (*keeps)(uint64_t total_bytes);
 	/* A drain asks for room for a file of so many bytes, besides what else is to have it: -ENOSPC. NULL: there is no such. */
 	int (*may_move)(void *ctx, uint64_t bytes);
@@ -278,7 +279,7 @@ struct io_spread_config {
 #define IO_SPREAD_MAX 32u /* disks */
 /* Takes the directories over, if it succeeds. */
 int io_spread_dir(const struct io_spread_config *config, struct io_dir **out);
-/* Makes the folders, and finishes moves that were cut short. For who writes, before any file is opened. -EEXIST: a name is on two disks; -EIO and
+/* Makes the folders, deletes the scratch file, and finishes moves that were cut short. For who writes, before any file is opened. -EEXIST: a name is on two disks; -EIO and
  * the like of a disk: it is failing from the start. */
 int io_spread_mend(struct io_dir *d);
 struct io_spread_state {

@@ -1930,6 +1930,27 @@ UNIT_TEST(store_leaves_places_on_a_full_disk)
 	CHECK_OK(world_close(&w));
 }
 
+/* One disk that failed has kept it, and it was made anew on another one. */
+UNIT_TEST(store_forgets_what_a_compaction_has_left)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	put(m.disks[1], "layers/compact.tmp", "old");
+	put(m.disks[2], "layers/compact.tmp", "new");
+	put(m.disks[0], "layers/compact.tmp.moved", "old");
+	put(m.disks[1], "layers/compact.tmp.moved", "old");
+	CHECK_OK(open_on(&w, &m, 0));
+	for (unsigned i = 0; i < NDISKS; i++)
+		CHECK(!world_has(m.disks[i], "layers/compact.tmp") && !world_has(m.disks[i], "layers/compact.tmp.moved"));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
 static int copy_names(void *ctx, const char *name)
 {
 	struct io_dir *const *dirs = ctx;

@@ -215,6 +215,19 @@ static int mend_folder(struct mend *m)
 	return err;
 }
 
+/* Two disks may have it: one that failed has kept it, and it was made anew. */
+static void forget_scratch(struct spread *d)
+{
+	char moved[SPREAD_NAME_MAX + 8];
+
+	if (!d->scratch || !spread_moved_name(d->scratch, moved))
+		return;
+	for (unsigned i = 0; i < d->n; i++) {
+		io_unlink(d->disks[i].dir, d->scratch);
+		io_unlink(d->disks[i].dir, moved);
+	}
+}
+
 int io_spread_mend(struct io_dir *dir)
 {
 	struct spread *d = (struct spread *)dir;
@@ -222,6 +235,7 @@ int io_spread_mend(struct io_dir *dir)
 
 	atomic_store(&d->mended, true);
 	lock_acquire(&d->names);
+	forget_scratch(d);
 	for (unsigned i = 0; i < d->n && !err; i++) {
 		for (unsigned f = 0; d->folders[f] && !err; f++) {
 			struct mend m = { .d = d, .disk = i, .folder = f };

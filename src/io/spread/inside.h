@@ -75,7 +75,7 @@ struct spread {
 	struct io_dir base;
 	struct spread_disk *disks;
 	unsigned n;
-	const char *const *folders;
+	const char *const *folders, *scratch;
 	uint64_t (*keeps)(uint64_t total_bytes);
 	int (*may_move)(void *ctx, uint64_t bytes);
 	uint64_t (*owes)(void *ctx, unsigned disk);

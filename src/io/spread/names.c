@@ -528,6 +528,7 @@ int io_spread_dir(const struct io_spread_config *c, struct io_dir **out)
 		return -ENOMEM;
 	d->base.ops = &spread_dir_ops;
 	d->folders = c->folders;
+	d->scratch = c->scratch;
 	d->keeps = c->keeps;
 	d->may_move = c->may_move;
 	d->owes = c->owes;

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block/layer.h"
 #include "store/disks/inside.h"
 #include "store/mark.h"
 #include "store/room.h"
@@ -495,7 +496,7 @@ static int spread(struct opening *o)
 {
 	struct io_spread_disk disks[DISKLIST_MAX + 1] = { { .dir = o->k->home, .shown = o->shown, .device = o->s->config.home.device } };
 	const struct io_spread_config config = { .disks = disks, .n = o->k->ndirs, .folders = disklist_folders, .keeps = keeps,
-						 .may_move = may_move, .owes = owes, .ctx = o->s };
+						 .may_move = may_move, .owes = owes, .ctx = o->s, .scratch = LAYER_COMPACTING };
 	int err;
 
 	for (unsigned i = 1; i < o->k->ndirs; i++) {

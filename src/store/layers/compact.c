@@ -26,7 +26,6 @@
 #include "util/log.h"
 #include "util/vec.h"
 
-#define TMP_PATH "layers/compact.tmp"
 #define CHAIN_MAX 32u
 /* A layer is worth compacting when half of it is dead, and the dead half is not small. */
 #define WORTH_BYTES (4u << 20)
@@ -350,7 +349,7 @@ int compact_plan(struct layers *ls, enum compact_effort effort, struct compact *
 	if (!err)
 		err = list_moves(c);
 	if (!err) {
-		err = layer_create_as(ls->store->dir, TMP_PATH, ls->store->uuid, &c->file);
+		err = layer_create_as(ls->store->dir, LAYER_COMPACTING, ls->store->uuid, &c->file);
 		c->tmp = !err;
 	}
 	if (err) {
@@ -366,7 +365,7 @@ void compact_free(struct compact *c)
 	if (c->file)
 		layer_close(c->file);
 	if (c->tmp)
-		io_unlink(c->ls->store->dir, TMP_PATH);
+		io_unlink(c->ls->store->dir, LAYER_COMPACTING);
 	if (c->slot)
 		layers_put(c->ls, c->slot);
 	if (c->moves)
@@ -706,7 +705,7 @@ int compact_install(struct compact *c, uint64_t commit, int64_t time_ns)
 	struct layers *ls = c->ls;
 	struct meta_layer row = { .number = take_number(ls), .state = META_LAYER_FULL, .commit = commit, .time_ns = time_ns };
 	struct fill f = { .c = c };
-	int err = layer_adopt(c->file, ls->store->dir, TMP_PATH, row.number);
+	int err = layer_adopt(c->file, ls->store->dir, LAYER_COMPACTING, row.number);
 
 	if (err)
 		return err;

@@ -85,7 +85,7 @@ static int delete_unknown(void *ctx, const char *name)
 	uint64_t number;
 
 	if (!strcmp(name, "compact.tmp"))
-		return io_unlink(ls->store->dir, "layers/compact.tmp");
+		return io_unlink(ls->store->dir, LAYER_COMPACTING);
 	if (layer_name_parse(name, &number) || layers_slot_find(ls, number))
 		return 0;
 	layer_path(number, path);

@@ -210,6 +210,15 @@ static bool has(int fd, const char *path)
 	return beneath_stat(fd, path, &st) != -ENOENT;
 }
 
+bool check_has(struct check *c, const char *path)
+{
+	bool any = has(c->dirfd, path);
+
+	for (size_t i = 0; i < c->ndisks && !any; i++)
+		any = has(c->disks[i].fd, path);
+	return any;
+}
+
 unsigned check_places_of(struct check *c, const char *path)
 {
 	unsigned n = has(c->dirfd, path);

@@ -194,6 +194,8 @@ int check_disks_none(struct check *c);
 void check_disks_close(struct check *c);
 /* The directory that has the file pool/NN or layers/NNNNNNNN.zst; the store's own where none has it. */
 int check_home_of(struct check *c, const char *path);
+/* Is it in one of the store's directories? */
+bool check_has(struct check *c, const char *path);
 /* In how many directories it is, without those that are to be emptied. */
 unsigned check_places_of(struct check *c, const char *path);
 /* All of them as one, for reading. */

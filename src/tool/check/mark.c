@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "block/format.h"
+#include "block/layer.h"
 #include "io/beneath.h"
 #include "store/disklist.h"
 #include "store/mark.h"
@@ -113,17 +114,21 @@ static int mark_pass(struct check *c)
 	return err;
 }
 
-/* A file that is on its way, or in two places: only a mount knows which one counts. */
+/* A file that is on its way, or in two places: only a mount knows which one counts. NAME.moved beside NAME means nothing, nor does what a
+ * compaction has left. */
 static int check_name(struct check *c, void *ctx, const char *name)
 {
 	const char *folder = ctx;
 	size_t len = strlen(name), end = strlen(".moved");
+	bool moved = len > end && !strcmp(name + len - end, ".moved");
 	char path[300];
 
-	if (len > end && !strcmp(name + len - end, ".moved"))
+	snprintf(path, sizeof(path), "%s/%.*s", folder, (int)(moved ? len - end : len), name);
+	if (!strcmp(path, LAYER_COMPACTING) || (moved && check_has(c, path)))
+		return 0;
+	if (moved)
 		return check_fail(c, -EBUSY, "%s/%s: a file was on its way to another directory when the daemon ended; mount the store once, which"
 				  " finishes that", folder, name);
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	return check_places_of(c, path) > 1 ? check_fail(c, -EEXIST, "%s is in two directories of the store: move one of them away", path) : 0;
 }
 
