@@ -68,7 +68,7 @@ struct io_ops {
 	int (*lock)(struct io *f, uint64_t off, uint64_t n);
 	unsigned (*disk)(struct io *f);
 	bool (*takes)(struct io *f);
-	bool (*lacks)(struct io *f, uint64_t owed, uint64_t *left);
+	bool (*lacks)(struct io *f, uint64_t need_bytes, uint64_t *left);
 	void (*close)(struct io *f);
 };
 
@@ -151,16 +151,16 @@ static inline unsigned io_next_disk(struct io_dir *d) { return d->ops->next_disk
 /* There is a disk for new data that has no file of this kind (IO_OF_*): the next one that is made will be there. */
 static inline bool io_lacks_file(struct io_dir *d, unsigned kind) { return d->ops->lacks_file && d->ops->lacks_file(d, kind); }
 static inline unsigned io_disk(struct io *f) { return f->ops->disk ? f->ops->disk(f) : 0; }
-/* Bytes of new data that a disk has room for, at most; of several disks only. */
-static inline uint64_t io_most_room(struct io_dir *d) { return d->ops->most_room(d); }
+/* Bytes of new data that a disk has room for, at most; UINT64_MAX: there is but one. */
+static inline uint64_t io_most_room(struct io_dir *d) { return d->ops->most_room ? d->ops->most_room(d) : UINT64_MAX; }
 /* False: the disk of the file is full, fails or is to be emptied, and another one takes new data. Where none has room the home does. */
 static inline bool io_takes(struct io *f) { return !f->ops->takes || f->ops->takes(f); }
-/* So many bytes are owed to the file, to be appended. Its disk takes *left of them at most (UINT64_MAX: not known). True: the next file
- * should take them: the disk is full, and is not the home; or has no room for them, while another one has twice as much. */
-static inline bool io_lacks(struct io *f, uint64_t owed, uint64_t *left)
+/* Bytes that are owed to the file are to be appended. Its disk takes *left of them (UINT64_MAX: not known). True: the next file should have
+ * them: the disk is full, and is not the home; or has no room for need_bytes, while another one has twice as much. */
+static inline bool io_lacks(struct io *f, uint64_t need_bytes, uint64_t *left)
 {
 	*left = UINT64_MAX;
-	return f->ops->lacks && f->ops->lacks(f, owed, left);
+	return f->ops->lacks && f->ops->lacks(f, need_bytes, left);
 }
 
 /* Others than this process write the file, too, from here on (or no more): it ends where the kernel says, and transfers are
@@ -272,8 +272,9 @@ struct io_spread_config {
 	uint64_t (*keeps)(uint64_t total_bytes);
 	/* A drain asks for room for a file of so many bytes, besides what else is to have it: -ENOSPC. NULL: there is no such. */
 	int (*may_move)(void *ctx, uint64_t bytes);
-	/* Bytes of the disk that have a use already: it has no room for new data in them. NULL: none. */
-	uint64_t (*owes)(void *ctx, unsigned disk);
+	/* Bytes of the disk that have a use already: it has no room for new data in them. all: also those that are to be appended to a
+	 * layered file. NULL: none. */
+	uint64_t (*owes)(void *ctx, unsigned disk, bool all);
 	void *ctx;
 };
 #define IO_SPREAD_MAX 32u /* disks */

@@ -81,11 +81,15 @@ static uint64_t home_spoken_for(struct store *s)
 	return atomic_load(&s->room.claimed_home_bytes) + (owed > data ? owed - data : 0);
 }
 
-uint64_t store_owed_on(struct store *s, unsigned disk)
+uint64_t store_owed_on(struct store *s, unsigned disk, bool data)
 {
-	if (!disk)
-		return home_spoken_for(s);
-	return atomic_load(&s->room.data_disk) == disk ? store_owed_data(s) : 0;
+	uint64_t owed = store_owed_data(s), home;
+
+	if (!disk) {
+		home = home_spoken_for(s);
+		return data || atomic_load(&s->room.data_disk) ? home : home > owed ? home - owed : 0;
+	}
+	return data && atomic_load(&s->room.data_disk) == disk ? owed : 0;
 }
 
 /* Is there room for bytes, of which so many are the home's, and this part of the reserve? */
@@ -177,11 +181,15 @@ int store_may_write(struct store *s, uint64_t bytes)
 
 int store_may_write_data(struct store *s, uint64_t bytes)
 {
-	int err = store_may_write(s, bytes);
+	bool home = is_spread(s) && !atomic_load(&s->room.data_disk);
+	int err = may_use_of(s, bytes + spoken_for(s), home_spoken_for(s) + (home ? bytes : 0), 1);
 
-	if (err || !is_spread(s))
-		return err;
-	return store_owed_data(s) + bytes > atomic_load(&s->room.data_left_bytes) ? -ENOSPC : 0;
+	return err ? err : hold(s, is_spread(s) && !home ? 0 : bytes);
+}
+
+int store_may_owe_data(struct store *s, uint64_t bytes)
+{
+	return is_spread(s) && store_owed_data(s) + bytes > atomic_load(&s->room.data_left_bytes) ? -ENOSPC : 0;
 }
 
 int store_may_write_home(struct store *s, uint64_t bytes)
@@ -307,9 +315,18 @@ void store_disown_data(struct store *s, uint64_t bytes)
 	atomic_fetch_sub(&s->room.owed_data_bytes, bytes);
 }
 
-void store_place_data(struct store *s, unsigned disk, uint64_t left_bytes)
+void store_place_data(struct store *s, unsigned disk)
 {
 	atomic_store(&s->room.data_disk, disk);
+}
+
+unsigned store_data_disk(struct store *s)
+{
+	return atomic_load(&s->room.data_disk);
+}
+
+void store_bound_data(struct store *s, uint64_t left_bytes)
+{
 	atomic_store(&s->room.data_left_bytes, left_bytes);
 }
 
@@ -322,6 +339,12 @@ void store_pay(struct store *s, uint64_t bytes)
 {
 	atomic_fetch_add(&s->room.paid_bytes, bytes);
 	atomic_fetch_sub(&s->room.owed_bytes, bytes);
+}
+
+void store_pay_data(struct store *s, uint64_t bytes)
+{
+	store_pay(s, bytes);
+	atomic_fetch_sub(&s->room.owed_data_bytes, bytes);
 }
 
 void store_settle(struct store *s)

@@ -28,17 +28,19 @@ struct store;
 
 struct room {
 	_Atomic uint64_t promised_bytes, claimed_bytes, owed_bytes, paid_bytes;
-	_Atomic uint64_t claimed_home_bytes, owed_data_bytes; /* of these: what is claimed of the home; owed blocks, which any disk takes */
-	atomic_uint data_disk; /* owed blocks go to this one (io/spread); UINT_MAX: not known yet */
-	_Atomic uint64_t data_left_bytes; /* it takes so many of them */
+	_Atomic uint64_t claimed_home_bytes, owed_data_bytes; /* of these: what is claimed of the home; what is owed to the open layer */
+	atomic_uint data_disk; /* where that is (io/spread); UINT_MAX: not known yet */
+	_Atomic uint64_t data_left_bytes; /* so much of it fits there */
 	atomic_uint nothers; /* writers that do not ask */
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. A write
  * of promised space does not ask. */
 int store_may_write(struct store *s, uint64_t bytes);
-/* The same for blocks of a layered array: of several directories that of the open layer must take them, too. */
+/* The same for blocks of a layered array. */
 int store_may_write_data(struct store *s, uint64_t bytes);
+/* Besides, when they are about to be owed, also of promised space: -ENOSPC if the disk of the open layer would not take them. Memory only. */
+int store_may_owe_data(struct store *s, uint64_t bytes);
 /* The same for bytes of a column, which are in the home. */
 int store_may_write_home(struct store *s, uint64_t bytes);
 /* The same for bytes that are owed: they may eat into the reserve up to its half. */
@@ -66,18 +68,21 @@ uint64_t store_promised(struct store *s);
 /* The account of owed bytes. disown: they will not be written. settle: the transaction is in the log. */
 void store_owe(struct store *s, uint64_t bytes);
 void store_disown(struct store *s, uint64_t bytes);
-/* The same for blocks of layered arrays; all else is the home's. */
+/* The same for what goes to the open layer: blocks, and notes; all else is the home's. */
 void store_owe_data(struct store *s, uint64_t bytes);
 void store_disown_data(struct store *s, uint64_t bytes);
 void store_pay(struct store *s, uint64_t bytes);
+void store_pay_data(struct store *s, uint64_t bytes);
 void store_settle(struct store *s);
 uint64_t store_owed(struct store *s);
-/* The part of it that is blocks of layered arrays. */
+/* The part of it that goes to the open layer. */
 uint64_t store_owed_data(struct store *s);
-/* Owed blocks go to that disk, which takes so many bytes of them; UINT_MAX, UINT64_MAX: neither is known. */
-void store_place_data(struct store *s, unsigned disk, uint64_t left_bytes);
-/* A disk's bytes (io/spread) that have a use already: owed or claimed of the home, owed to the open layer. */
-uint64_t store_owed_on(struct store *s, unsigned disk);
+/* The disk of the open layer; UINT_MAX: there is none yet. And so much of what is owed to the layer fits there; UINT64_MAX: not known. */
+void store_place_data(struct store *s, unsigned disk);
+unsigned store_data_disk(struct store *s);
+void store_bound_data(struct store *s, uint64_t left_bytes);
+/* A disk's bytes (io/spread) that have a use already: owed or claimed of the home; with data also what is owed to the open layer. */
+uint64_t store_owed_on(struct store *s, unsigned disk, bool data);
 
 /* Others write on the file system without asking (passthrough): while there are any, reserve, promised and owed bytes are held
  * back from them, allocated. enter: -ENOSPC if they would soon find none, or what else stands in the way; leave as often as it succeeded. */

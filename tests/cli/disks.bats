@@ -232,6 +232,69 @@ files() { find "$1" -type f -path '*/pool/*' -size +0 | grep -q .; }
 	(cd "$MNT" && sha256sum -c --quiet "$WORK/kept")
 }
 
+# in_use COMMAND...: fails, and says that the directory A is in use.
+in_use() {
+	refute "$@" >"$WORK/out" 2>&1 3>&-
+	cat "$WORK/out"
+	grep -q "$A: .*directory.* in use" "$WORK/out"
+}
+
+@test "a copy of the store's own directory uses no directory that the store uses" {
+	mount_store -o "pool=$A:$B"
+	fill
+	"$SPILLCTL" commit "$MNT"
+	cp -a "$STORE" "$WORK/copy"
+	mkdir "$WORK/mnt2"
+	in_use "$SPILLFS" "$WORK/copy" "$WORK/mnt2"
+	refute mounted "$WORK/mnt2"
+	in_use "$SPILLCTL" check "$WORK/copy"
+	in_use "$SPILLCTL" check --repair "$WORK/copy"
+	in_use "$SPILLCTL" rebuild --force "$WORK/copy"
+	same
+	umount_store
+	"$SPILLCTL" check --data "$STORE"
+	# Two checks may look at the same time.
+	exec 8<"$A/SPILLFS.disk"
+	flock -s 8
+	"$SPILLCTL" check "$STORE"
+	in_use "$SPILLCTL" check --repair "$STORE"
+	in_use "$SPILLFS" "$STORE" "$MNT"
+	exec 8<&-
+	remount
+	same
+}
+
+@test "check: what a crash has left of a move or of a compaction" {
+	mount_store -o "pool=$A:$B"
+	fill
+	umount_store
+	echo left | tee "$A/layers/compact.tmp" "$B/layers/compact.tmp" >"$STORE/layers/compact.tmp"
+	"$SPILLCTL" check "$STORE"
+	# NAME.moved means nothing beside NAME, wherever that is.
+	file=$(cd "$B" && find pool -type f -size +0 | head -n 1)
+	echo left >"$A/$file.moved"
+	"$SPILLCTL" check "$STORE"
+	mv "$B/$file" "$B/$file.moved"
+	rm "$A/$file.moved"
+	for how in -n -y; do
+		code=0
+		"$SPILLCTL" check $how "$STORE" 2>"$WORK/err" || code=$?
+		cat "$WORK/err"
+		eq $code 8
+		grep -q "$file.moved: a file was on its way to another directory" "$WORK/err"
+	done
+	cp "$B/$file.moved" "$A/$file"
+	cp "$B/$file.moved" "$B/$file"
+	code=0
+	"$SPILLCTL" check "$STORE" 2>"$WORK/err" || code=$?
+	eq $code 8
+	grep -q "$file is in two directories of the store" "$WORK/err"
+	rm "$A/$file"
+	remount
+	same
+	refute ls "$A/layers/compact.tmp" "$B/layers/compact.tmp" "$STORE/layers/compact.tmp" "$B/$file.moved"
+}
+
 @test "drain: what it says" {
 	mount_store -o "pool=$A:$B"
 	fill

@@ -14,8 +14,10 @@
 
 #include "io/spread/inside.h"
 #include "store/classes.h"
+#include "store/commit.h"
 #include "store/disklist.h"
 #include "store/disks/inside.h"
+#include "store/layers.h"
 #include "store/mark.h"
 #include "store/room.h"
 #include "unit.h"
@@ -38,10 +40,10 @@ static uint64_t keeps(uint64_t total_bytes)
 static struct io_dir *faults[NDISKS + 1];
 static uint64_t owed_on_one;
 
-static uint64_t owes(void *ctx, unsigned disk)
+static uint64_t owes(void *ctx, unsigned disk, bool all)
 {
 	(void)ctx;
-	return disk == 1 ? owed_on_one : 0;
+	return all && disk == 1 ? owed_on_one : 0;
 }
 
 /* Over disks that stay open, each behind io/fault. */
@@ -961,14 +963,24 @@ UNIT_TEST(spread_keeps_the_last_of_a_disk)
 	io_mem_set_space(disks[1], 32 * MIB);
 	owed_on_one = 4 * MIB;
 	CHECK(!io_lacks(f, owed_on_one, &left));
-	CHECK_EQ(left, 30 * MIB);
+	CHECK_EQ(left, 59 * MIB / 2);
 	fill(f, 1, MIB, 26 * MIB);
 	/* 2 MiB are kept, and 3 are left; another disk has more than twice as much. */
 	CHECK(io_lacks(f, owed_on_one, &left));
-	CHECK_EQ(left, 4 * MIB);
+	CHECK_EQ(left, 7 * MIB / 2);
 	CHECK_EQ(spread_room((struct spread *)d, 1), 0);
 	io_mem_set_space(disks[2], 4 * MIB);
 	CHECK(!io_lacks(f, owed_on_one, &left));
+	/* A quota: statfs says otherwise. */
+	spread_refused((struct spread *)d, 1, MOVED_NAME, -ENOSPC);
+	CHECK(io_lacks(f, owed_on_one, &left));
+	CHECK_EQ(left, 0);
+	((struct spread *)d)->disks[1].full_until_ns = 0;
+	/* Also where new data goes elsewhere. */
+	io_spread_set_draining(d, 1, true);
+	CHECK(!io_lacks(f, owed_on_one, &left));
+	CHECK_EQ(left, 7 * MIB / 2);
+	io_spread_set_draining(d, 1, false);
 	fill(f, 1, 27 * MIB, 3 * MIB);
 	owed_on_one = 0;
 	CHECK(io_lacks(f, 0, &left));
@@ -987,6 +999,106 @@ UNIT_TEST(spread_keeps_the_last_of_a_disk)
 	fill(pool, 1, 0, 61 * MIB);
 	CHECK(!io_takes(pool));
 	io_close(pool);
+	io_dir_close(d);
+}
+
+static int rename_twice(struct io_dir *dir, const char *from, const char *to)
+{
+	int err = dir_plain->rename(dir, from, to);
+
+	return err || !strstr(to, SPREAD_MOVED) ? err : -EIO;
+}
+
+/* What was given up leaves nothing that a later move would meet. */
+UNIT_TEST(spread_leaves_no_copy_of_what_it_gave_up)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+	uint64_t moved;
+
+	hook_dir_ops(faults[2]);
+	dir_hooked.rename = rename_twice;
+	io_spread_set_draining(d, 1, true);
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -EIO);
+	faults[2]->ops = dir_plain;
+	CHECK(!world_has(disks[2], MOVED_NAME SPREAD_MOVED));
+	CHECK(is_filled(f, 1, 0, MIB));
+	io_close(f);
+	io_dir_close(d);
+}
+
+static int unlink_without_descriptors(struct io_dir *dir, const char *name)
+{
+	(void)name;
+	io_fault_fail_open(dir, 1, 1, -EMFILE);
+	return -EMFILE;
+}
+
+/* A want of descriptors changes nothing, and loses nothing. */
+UNIT_TEST(spread_keeps_the_old_name_without_descriptors)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+	unsigned where = 9;
+
+	hook_dir_ops(faults[1]);
+	dir_hooked.unlink = unlink_without_descriptors;
+	io_mem_set_space(disks[1], MIB);
+	CHECK_EQ(io_pwrite(f, "x", 1, MIB), -ENOSPC);
+	faults[1]->ops = dir_plain;
+	io_fault_fail_open(faults[1], 0, 0, 0);
+	CHECK_OK(io_sync(f));
+	CHECK(places(disks, MOVED_NAME, &where) == 1 && where == 1);
+	CHECK(!world_has(disks[2], MOVED_NAME SPREAD_MOVED));
+	CHECK_OK(io_pwrite(f, "x", 1, MIB));
+	CHECK_EQ(io_disk(f), 2);
+	io_close(f);
+	io_dir_close(d);
+}
+
+static const struct io_ops *target_plain;
+static struct io_ops target_hooked;
+
+static int write_beside_another_drain(struct io *f, const void *buf, size_t n, uint64_t off, unsigned how)
+{
+	io_spread_set_draining(hook_dir, 2, true);
+	return target_plain->pwrite(f, buf, n, off, how);
+}
+
+static int open_target(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
+{
+	int err = dir_plain->open(dir, name, flags, out);
+
+	if (!err && strstr(name, SPREAD_MOVING)) {
+		target_plain = (*out)->ops;
+		target_hooked = *target_plain;
+		target_hooked.pwrite = write_beside_another_drain;
+		(*out)->ops = &target_hooked;
+	}
+	return err;
+}
+
+/* The disk to which a file is on its way is to be emptied, too: another one is chosen. */
+UNIT_TEST(spread_chooses_anew_when_its_target_is_emptied)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	struct io *f = make_on_one(d, disks);
+	uint64_t moved;
+
+	fill(f, 1, MIB, MIB);
+	io_mem_set_space(disks[0], 32 * MIB);
+	hook_dir = d;
+	hook_dir_ops(faults[2]);
+	dir_hooked.open = open_target;
+	io_spread_set_draining(d, 1, true);
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	faults[2]->ops = dir_plain;
+	CHECK_EQ(io_disk(f), 1);
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK_EQ(io_disk(f), 0);
+	CHECK_EQ(io_spread_drain(d, 1, &moved), -ENODATA);
+	CHECK(is_filled(f, 1, 0, 2 * MIB));
+	io_close(f);
 	io_dir_close(d);
 }
 
@@ -1060,7 +1172,20 @@ struct machine {
 	bool gone[NDISKS + 1];            /* no such path */
 	bool fails;                   /* what is opened goes through io/fault */
 	unsigned dead;                /* this one fails from the start, if it is not 0 */
+	struct io *holder;            /* closed when a mark is opened for the third time */
 };
+
+static struct machine *waited_for;
+static unsigned tries;
+
+static int open_after_a_while(struct io_dir *dir, const char *name, unsigned flags, struct io **out)
+{
+	if (!strcmp(name, DISKLIST_MARK) && !(flags & IO_RDONLY) && ++tries == 3) {
+		io_close(waited_for->holder);
+		waited_for->holder = NULL;
+	}
+	return dir_plain->open(dir, name, flags, out);
+}
 
 static int open_disk(void *ctx, const char *path, struct store_disk *out)
 {
@@ -1072,6 +1197,11 @@ static int open_disk(void *ctx, const char *path, struct store_disk *out)
 	*out = (struct store_disk){ .device = 100 + i, .inode = 1 };
 	if (m->fails)
 		out->dir = faults[i] = world_faults(m->disks[i]);
+	if (m->holder) {
+		waited_for = m;
+		hook_dir_ops(out->dir);
+		dir_hooked.open = open_after_a_while;
+	}
 	if (m->fails && i && m->dead == i)
 		io_fault_arm(faults[i], 1, -EIO, false);
 	return m->fails ? 0 : io_mem_again(m->disks[i], &out->dir);
@@ -1363,7 +1493,7 @@ UNIT_TEST(store_owes_its_home_no_more_than_it_has)
 		CHECK(!err || err == -ENOSPC);
 		nfull += err != 0;
 		CHECK_OK(io_space(m.disks[0], &total, &avail));
-		CHECK(avail + meta_log_left(w.store->meta) + MIB / 4 > store_owed(w.store) + room_reserve_of(total));
+		CHECK(avail + meta_log_left(w.store->meta) + MIB / 4 > store_owed_on(w.store, 0, true) + room_reserve_of(total));
 	}
 	CHECK(nfull);
 	CHECK_OK(world_commit(&w));
@@ -1846,6 +1976,204 @@ UNIT_TEST(store_on_full_disks_can_be_emptied)
 	CHECK_OK(world_close(&w));
 }
 
+static void append_some(struct world *w, int want)
+{
+	uint64_t number, off;
+
+	CHECK_EQ(layers_append(w->store->layers, bytes_of(0), FILE_BYTES, FILE_BYTES, 0, &number, &off), want);
+}
+
+static void open_with_long_layers(struct world *w, struct machine *m)
+{
+	struct store_config c = with_long_layers(m);
+	struct io_dir *dir;
+
+	CHECK_OK(io_mem_again(m->disks[0], &dir));
+	CHECK_OK(world_open_dir(w, dir, &c));
+}
+
+static void open_with_room_on_one(struct world *w, struct machine *m)
+{
+	io_mem_set_space(m->disks[0], 16 * MIB);
+	open_with_long_layers(w, m);
+	io_mem_set_space(m->disks[2], 0);
+}
+
+/* What is owed has to fit on one disk: that of the open layer, else the one where the next will be. */
+UNIT_TEST(store_grants_what_one_disk_takes)
+{
+	uint64_t number, off;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	io_mem_set_space(m.disks[0], 40 * MIB);
+	io_mem_set_space(m.disks[2], 40 * MIB);
+	open_with_long_layers(&w, &m);
+	CHECK_OK(store_may_owe_data(w.store, 85 * MIB));
+	CHECK_EQ(store_may_owe_data(w.store, 95 * MIB), -ENOSPC);
+	store_owe_data(w.store, 50 * MIB);
+	append_some(&w, 0);
+	CHECK_EQ(store_data_disk(w.store), 1);
+	CHECK_OK(store_may_owe_data(w.store, 35 * MIB));
+	CHECK_EQ(store_may_owe_data(w.store, 45 * MIB), -ENOSPC);
+	/* It moves to a disk that has less. */
+	io_mem_set_space(m.disks[1], 0);
+	CHECK_OK(layers_append(w.store->layers, bytes_of(0), 100, 100, 0, &number, &off));
+	CHECK_EQ(store_data_disk(w.store), 2);
+	CHECK_EQ(store_may_owe_data(w.store, 1), -ENOSPC);
+	store_disown_data(w.store, 50 * MIB);
+	CHECK_OK(store_may_owe_data(w.store, 30 * MIB));
+	/* No disk has any; the home's reserve is the bound of what goes there. */
+	io_mem_set_space(m.disks[2], 0);
+	CHECK_OK(world_commit(&w));
+	fill_disk(m.disks[0], 4 * MIB);
+	CHECK_OK(world_commit(&w));
+	CHECK_EQ(store_data_disk(w.store), 0);
+	CHECK_OK(store_may_owe_data(w.store, 50 * MIB));
+	CHECK_EQ(store_may_write_data(w.store, 50 * MIB), -ENOSPC);
+	CHECK_OK(world_close(&w));
+}
+
+/* A disk that has just refused a write takes nothing, whatever statfs says, until it has room again. */
+UNIT_TEST(store_grants_nothing_of_a_disk_that_is_full)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	open_with_room_on_one(&w, &m);
+	CHECK_OK(write_files(&w, 0, 1));
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK_EQ(store_data_disk(w.store), 1);
+	fill_disk(m.disks[0], 5 * MIB);
+	fill_disk(m.disks[1], 0);
+	append_some(&w, -ENOSPC);
+	CHECK_EQ(store_may_owe_data(w.store, 1), -ENOSPC);
+	CHECK_OK(io_unlink(m.disks[1], "others"));
+	((struct spread *)w.store->dir)->disks[1].full_until_ns = 0;
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK_OK(store_may_owe_data(w.store, 50 * MIB));
+	CHECK_OK(world_close(&w));
+}
+
+/* A disk that has little room, but some, is left before a large block finds none. */
+UNIT_TEST(store_leaves_a_disk_before_a_block_is_refused)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	open_with_room_on_one(&w, &m);
+	CHECK_OK(write_files(&w, 0, 1));
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK_EQ(store_data_disk(w.store), 1);
+	CHECK(!layers_want_seal(w.store->layers));
+	io_mem_set_space(m.disks[2], 96 * MIB);
+	fill_disk(m.disks[1], 7 * MIB);
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK(!layers_want_seal(w.store->layers));
+	CHECK_OK(store_may_owe_data(w.store, 16 * MIB));
+	check_files(&w, 0, 1);
+	CHECK_OK(world_close(&w));
+}
+
+/* Notes go to the open layer as well; and no operation that makes one is refused for it. */
+UNIT_TEST(store_counts_notes_where_they_go)
+{
+	struct machine m;
+	struct world w;
+	uint64_t ino;
+
+	new_machine(&m);
+	open_with_long_layers(&w, &m);
+	CHECK_OK(world_make(&w, META_INO_LAYERS, "f", S_IFREG | 0644, &ino));
+	CHECK(store_owed_data(w.store) > 0);
+	CHECK(!layers_want_seal(w.store->layers));
+	store_bound_data(w.store, 1);
+	CHECK(layers_want_seal(w.store->layers));
+	CHECK_OK(world_commit(&w));
+	CHECK_EQ(store_owed_data(w.store), 0);
+	CHECK(!layers_want_seal(w.store->layers));
+	CHECK_OK(world_close(&w));
+}
+
+/* What fallocate has reserved is somewhere, and not where the open layer is. */
+UNIT_TEST(store_bounds_promised_blocks)
+{
+	struct array_params params = { .block_bytes = ARRAY_BLOCK_DEFAULT };
+	struct store_config c;
+	struct array *a;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	c = with_long_layers(&m);
+	world_open_arrays(&w, m.disks[0], &c);
+	a = world_make_array(&w, ARRAY_LAYERED, &params);
+	CHECK_OK(array_allocate(a, 0, 4 * MIB, false));
+	CHECK_OK(array_write(a, bytes_of(0), 100000, 0));
+	CHECK(store_owed_data(w.store) > 0);
+	store_bound_data(w.store, store_owed_data(w.store) + 1);
+	CHECK_EQ(array_write(a, bytes_of(0), 100000, 2 * MIB), -ENOSPC);
+	store_bound_data(w.store, UINT64_MAX);
+	CHECK_OK(array_write(a, bytes_of(0), 100000, 2 * MIB));
+	array_close(a);
+	CHECK_OK(world_close(&w));
+}
+
+/* A writer who was told that all is full finds what has come free since, without a commit between. */
+UNIT_TEST(store_looks_again_where_it_was_full)
+{
+	static const struct tree_caller me;
+	struct tree_file_info info = { .direct = false };
+	struct tree_file *f;
+	struct tree_attr a;
+	struct machine m;
+	struct world w;
+	uint64_t off;
+	size_t n;
+	int err = 0;
+
+	new_machine(&m);
+	open_with_room_on_one(&w, &m);
+	CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "f", S_IFREG | 0644, 0, NULL, &me, &a));
+	CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f, &info));
+	CHECK_OK(tree_write(f, bytes_of(0), FILE_BYTES, 0, &(struct tree_write_how){ 0 }, &n));
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	fill_disk(m.disks[0], 4 * MIB);
+	fill_disk(m.disks[1], 2 * MIB);
+	for (off = MIB; !err; off += MIB)
+		err = tree_write(f, bytes_of(0), FILE_BYTES, off, &(struct tree_write_how){ 0 }, &n);
+	CHECK_EQ(err, -ENOSPC);
+	CHECK_EQ(tree_write(f, bytes_of(0), FILE_BYTES, off, &(struct tree_write_how){ 0 }, &n), -ENOSPC);
+	CHECK_OK(io_unlink(m.disks[1], "others"));
+	CHECK_OK(tree_write(f, bytes_of(0), FILE_BYTES, off, &(struct tree_write_how){ 0 }, &n));
+	tree_file_release(f);
+	CHECK_OK(world_close(&w));
+}
+
+/* The mount opens it, and says what is the matter. */
+UNIT_TEST(store_without_its_open_layer_is_refused)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		struct machine m;
+		struct world w;
+
+		new_machine(&m);
+		CHECK_OK(open_on(&w, &m, k));
+		CHECK_OK(write_files(&w, 0, 1));
+		CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+		for (unsigned i = 0; i < NDISKS; i++)
+			CHECK_OK(io_mem_cut_power(m.disks[i], 0));
+		world_close(&w);
+		for (unsigned i = 0; i < NDISKS; i++)
+			io_unlink(m.disks[i], MOVED_NAME);
+		CHECK_EQ(open_on(&w, &m, k), -ENOENT);
+	}
+}
+
 /* A compaction copies to one disk. */
 UNIT_TEST(store_compacts_no_more_than_one_disk_takes)
 {
@@ -2008,6 +2336,23 @@ UNIT_TEST(store_refuses_a_disk_that_a_copy_of_it_uses)
 	CHECK_OK(world_close(&w));
 	CHECK_OK(open_on(&w, &m, 1));
 	check_files(&w, 0, 6);
+	CHECK_OK(world_close(&w));
+}
+
+/* A daemon that was killed lets go of its locks one after the other. */
+UNIT_TEST(store_waits_for_the_lock_of_a_disk)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(io_open(m.disks[1], DISKLIST_MARK, IO_PINNED, &m.holder));
+	CHECK_OK(io_lock(m.holder, 0, 0));
+	m.fails = true;
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK(!m.holder);
 	CHECK_OK(world_close(&w));
 }
 

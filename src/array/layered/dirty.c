@@ -425,13 +425,15 @@ static uint32_t capacity(const struct array *a, uint32_t bytes)
 	return cap < a->params.block_bytes ? cap : a->params.block_bytes;
 }
 
-/* Waits for room for a buffer, allocates and accounts it: under the lock, so that memory in use and d->bytes
- * agree. */
-static int alloc_locked(struct dirty *d, uint32_t bytes, unsigned char **out)
+/* Waits for room for a buffer instead of one of `old` bytes, allocates and accounts it: under the lock, so that memory in use and d->bytes
+ * agree, and no two writers are granted the same space. */
+static int alloc_locked(struct dirty *d, uint32_t bytes, uint32_t old, unsigned char **out)
 {
 	unsigned char *data;
 	int err = make_room(d, bytes);
 
+	if (!err)
+		err = store_may_owe_data(d->store, bytes - old);
 	if (err)
 		return err;
 	data = buf_alloc(bytes);
@@ -468,7 +470,7 @@ int dirty_make(struct dirty *d, struct array *a, uint64_t block, uint32_t bytes,
 	b->cap_bytes = cap;
 	b->promised = promised;
 	lock_acquire(&d->lock);
-	err = alloc_locked(d, cap, &b->data);
+	err = alloc_locked(d, cap, 0, &b->data);
 	if (!err)
 		layered_of(a)->ndirty++;
 	lock_release(&d->lock);
@@ -495,7 +497,7 @@ int dirty_grow(struct dirty_block *b, uint32_t bytes)
 	if (err)
 		return err;
 	lock_acquire(&d->lock);
-	err = alloc_locked(d, cap, &data);
+	err = alloc_locked(d, cap, old, &data);
 	lock_release(&d->lock);
 	if (err)
 		return err;

@@ -17,6 +17,7 @@
 /* The slowest disk is taken for this part of the fastest. */
 #define SPEED_PART 8u
 #define VISIT_NS 100000
+#define AVAIL_MAX ((uint64_t)INT64_MAX / 2)
 /* Bits of `touched`. */
 #define CHANGE 3u
 
@@ -77,16 +78,17 @@ void spread_retire_locked(struct spread *d, unsigned disk)
 	k->dir = NULL;
 }
 
-bool spread_balance(struct spread *d, unsigned disk, int64_t *bytes, uint64_t *keep)
+bool spread_was_full(const struct spread_disk *k)
 {
-	struct spread_disk *k = &d->disks[disk];
+	return atomic_load(&k->full_until_ns) > clock_monotonic_ns();
+}
+
+bool spread_balance(struct spread *d, unsigned disk, bool all, int64_t *bytes, uint64_t *keep)
+{
+	struct io_dir *dir = spread_enter(d, disk);
 	uint64_t total, avail;
-	struct io_dir *dir;
 	int err;
 
-	if (atomic_load(&k->draining) || atomic_load(&k->failing) || atomic_load(&k->full_until_ns) > clock_monotonic_ns())
-		return false;
-	dir = spread_enter(d, disk);
 	if (!dir)
 		return false;
 	err = io_space(dir, &total, &avail);
@@ -94,16 +96,21 @@ bool spread_balance(struct spread *d, unsigned disk, int64_t *bytes, uint64_t *k
 	if (err)
 		return false;
 	*keep = d->keeps(total);
-	*bytes = (int64_t)(avail - (disk ? 1 : 2) * *keep - (d->owes ? d->owes(d->ctx, disk) : 0));
+	/* Some file systems say that there is no end of it. */
+	*bytes = avail > AVAIL_MAX ? (int64_t)AVAIL_MAX : (int64_t)avail;
+	*bytes -= (int64_t)((disk ? 1 : 2) * *keep + (d->owes ? d->owes(d->ctx, disk, all) : 0));
 	return true;
 }
 
 uint64_t spread_room(struct spread *d, unsigned disk)
 {
+	struct spread_disk *k = &d->disks[disk];
 	uint64_t keep;
 	int64_t bytes;
 
-	return spread_balance(d, disk, &bytes, &keep) && bytes > 0 ? (uint64_t)bytes : 0;
+	if (atomic_load(&k->draining) || atomic_load(&k->failing) || spread_was_full(k))
+		return 0;
+	return spread_balance(d, disk, true, &bytes, &keep) && bytes > 0 ? (uint64_t)bytes : 0;
 }
 
 /* Says once that a disk is left aside, and when it no longer is. */

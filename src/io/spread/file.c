@@ -210,25 +210,31 @@ static bool spread_takes(struct io *io)
 	return spread_room(h->spread, disk) || (!disk && spread_roomiest(h->spread, 0, 0) < 0);
 }
 
-/* With the same bounds as writes have: `spares`, and at home what the store lets its writers have. */
-static bool spread_lacks(struct io *io, uint64_t owed, uint64_t *left)
+/* Somewhat less than `spares` grants, for frames that are a little longer than their blocks; at home what the store lets its writers have. A disk
+ * that fails is not left by a seal, which would have to write there. */
+static bool spread_lacks(struct io *io, uint64_t need_bytes, uint64_t *left)
 {
 	struct spread_handle *h = to_handle(io);
 	struct spread *d = h->spread;
 	unsigned disk = atomic_load(&h->file->disk);
+	const struct spread_disk *k = &d->disks[disk];
 	int64_t room, most;
 	uint64_t keep;
 	int other;
 
-	if (!spread_balance(d, disk, &room, &keep))
+	if (!spread_balance(d, disk, false, &room, &keep))
 		return false;
-	room += (int64_t)owed; /* it is owed there */
-	most = room + (int64_t)(disk ? keep / 2 : keep);
+	/* statfs does not know of quotas. */
+	if (spread_was_full(k)) {
+		room = room < 0 ? room : 0;
+		keep = 0;
+	}
+	most = room + (int64_t)(disk ? keep / 4 : keep);
 	*left = most > 0 ? (uint64_t)most : 0;
+	if (atomic_load(&k->failing) || (room > 0 && (uint64_t)room >= need_bytes))
+		return false;
 	if (disk && room <= 0)
 		return true;
-	if (room >= (int64_t)owed)
-		return false;
 	other = spread_roomiest(d, (int)disk, 0);
 	return other >= 0 && (int64_t)(spread_room(d, (unsigned)other) / 2) > room;
 }

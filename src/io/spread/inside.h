@@ -78,7 +78,7 @@ struct spread {
 	const char *const *folders, *scratch;
 	uint64_t (*keeps)(uint64_t total_bytes);
 	int (*may_move)(void *ctx, uint64_t bytes);
-	uint64_t (*owes)(void *ctx, unsigned disk);
+	uint64_t (*owes)(void *ctx, unsigned disk, bool all);
 	void *ctx;
 	_Atomic uint64_t turns;
 	atomic_bool mended;  /* it is written to */
@@ -100,9 +100,11 @@ int spread_open_inner(struct spread *d, unsigned disk, const char *name, unsigne
 void spread_close_inner(struct spread *d, unsigned disk, struct io *f);
 /* Closes a removed disk when no file of it is open. */
 void spread_retire_locked(struct spread *d, unsigned disk);
-/* Bytes that the disk has beyond what it keeps and owes, which can be less than nothing; *keep: what a disk of its size keeps. False: it takes
- * nothing new. */
-bool spread_balance(struct spread *d, unsigned disk, int64_t *bytes, uint64_t *keep);
+/* Has it refused a write a moment ago for want of space? */
+bool spread_was_full(const struct spread_disk *k);
+/* Bytes that the disk has beyond what it keeps and owes (all: as in io_spread_config), which can be less than nothing, whether it takes new
+ * data or not; *keep: what a disk of its size keeps. False: that is not known. */
+bool spread_balance(struct spread *d, unsigned disk, bool all, int64_t *bytes, uint64_t *keep);
 /* Bytes of new data that the disk takes. */
 uint64_t spread_room(struct spread *d, unsigned disk);
 /* The disk other than `from` with the most room; -1: none has that much. */

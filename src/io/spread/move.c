@@ -154,10 +154,16 @@ static bool is_wanted_no_more(struct move *m)
 	return gone;
 }
 
-/* A copy takes nothing of what a disk keeps. */
+/* A copy takes nothing of what a disk keeps. -EAGAIN: another disk is to be chosen. */
 static int has_room(struct move *m)
 {
-	return spread_room(m->d, m->to) ? 0 : -ENOSPC;
+	const struct spread_disk *to = &m->d->disks[m->to];
+	uint64_t keep;
+	int64_t bytes;
+
+	if (atomic_load(&to->draining) || atomic_load(&to->failing) || atomic_load(&to->removed))
+		return -EAGAIN;
+	return !spread_balance(m->d, m->to, true, &bytes, &keep) || bytes > 0 ? 0 : -ENOSPC;
 }
 
 /* [off, end), which has data. */
@@ -332,7 +338,7 @@ static int unlink_old_locked(struct move *m)
 	if (!err || err == -ENOENT)
 		return 0;
 	there = spread_probe(m->d, m->from, m->f->name);
-	m->unknown = there && there != -ENOENT;
+	m->unknown = !err_is_passing(err) && there && there != -ENOENT;
 	return there == -ENOENT ? 0 : err;
 }
 
@@ -363,10 +369,14 @@ static int give_up_locked(struct move *m, int err)
 /* The copy takes the name. Once the old one is deleted the copy is the file, whatever fails (invariant 1). */
 static int rename_locked(struct move *m)
 {
-	int err = at_target(m, io_rename(m->d->disks[m->to].dir, m->tmp, m->done)), kept;
+	struct io_dir *to = m->d->disks[m->to].dir;
+	int err = at_target(m, io_rename(to, m->tmp, m->done)), kept;
 
-	if (err)
+	/* It may be done all the same, and would be one of two after the next move. */
+	if (err) {
+		io_unlink(to, m->done);
 		return err;
+	}
 	err = sync_folder_locked(m, m->to);
 	kept = err ? err : unlink_old_locked(m);
 	/* A name that a disk keeps which cannot be written is the lesser one, if the disk is to be emptied. */
@@ -510,7 +520,7 @@ int spread_move(struct spread *d, struct spread_file *f, unsigned from, unsigned
 	if (!err) {
 		*bytes = m.bytes;
 		log_info("%s: moved from %s to %s", f->name, d->disks[from].shown, d->disks[to].shown);
-	} else if (err != -ENOENT) {
+	} else if (err != -ENOENT && err != -EAGAIN) {
 		log_warn("%s: cannot be moved from %s to %s: %s", f->name, d->disks[from].shown, d->disks[to].shown, strerror(-err));
 	}
 	return err;

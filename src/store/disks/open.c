@@ -21,6 +21,7 @@
 #include "store/disks/inside.h"
 #include "store/mark.h"
 #include "store/room.h"
+#include "util/clock.h"
 #include "util/err.h"
 #include "util/log.h"
 
@@ -33,6 +34,10 @@ struct opening {
 	bool changed; /* the list is to be written */
 	bool undrain[DISKLIST_MAX + 1];
 };
+
+/* As long as a daemon that is ending is waited for. */
+#define LOCK_TRIES 50u
+#define LOCK_NS (10 * 1000 * 1000)
 
 #define refuse(o, err, ...) (snprintf((o)->why->text, sizeof((o)->why->text), __VA_ARGS__), (err))
 
@@ -146,32 +151,45 @@ static int check_twice(struct opening *o, const char *path, const struct store_d
 	return 0;
 }
 
-/* Invariant 4. -ENOENT: there is no mark. */
-static int lock_dir(struct opening *o, const char *path, struct io_dir *dir, struct io **out)
+/* *out: the mark, locked; NULL: it cannot be written, nor locked therefore (NFS that is read-only). */
+static int try_lock(struct io_dir *dir, struct io **out)
 {
 	struct io *f;
-	int err;
+	bool written = true;
+	int err = io_open(dir, DISKLIST_MARK, IO_PINNED, &f);
 
-	*out = NULL;
-	if (o->s->config.follow && !o->s->config.alone)
-		return 0;
-	err = io_open(dir, DISKLIST_MARK, IO_PINNED, &f);
-	if (err == -EROFS || err == -EACCES)
+	if (err == -EROFS || err == -EACCES) {
+		written = false;
 		err = io_open(dir, DISKLIST_MARK, IO_PINNED | IO_RDONLY, &f);
-	if (err == -ENOENT)
-		return err;
+	}
 	if (err)
-		return refuse(o, err, "%s/" DISKLIST_MARK ": %s", path, err == -EUCLEAN ? err_text(err) : strerror(-err));
+		return err;
 	err = io_lock(f, 0, 0);
 	if (!err) {
 		*out = f;
 		return 0;
 	}
 	io_close(f);
+	return err == -EBADF && !written ? 0 : err;
+}
+
+/* Invariant 4. A daemon that ends lets go of its locks one after the other. -ENOENT: there is no mark. */
+static int lock_dir(struct opening *o, const char *path, struct io_dir *dir, struct io **out)
+{
+	unsigned tries = 0;
+	int err;
+
+	*out = NULL;
+	if (o->s->config.follow && !o->s->config.alone)
+		return 0;
+	while ((err = try_lock(dir, out)) == -EWOULDBLOCK && tries++ < LOCK_TRIES)
+		clock_sleep_ns(LOCK_NS);
+	if (!err || err == -ENOENT)
+		return err;
 	if (err == -EWOULDBLOCK)
 		return refuse(o, STORE_EHELD, "%s: the directory is in use, by another daemon than that of the store %s, or by a check: one of two "
 			      "stores that have it is a copy of the other; use one of them at a time, and only the newer one", path, o->shown);
-	return refuse(o, err, "%s/" DISKLIST_MARK ": cannot be locked: %s", path, strerror(-err));
+	return refuse(o, err, "%s/" DISKLIST_MARK ": cannot be locked: %s", path, err == -EUCLEAN ? err_text(err) : strerror(-err));
 }
 
 void disks_unlock_one(struct disks *k, unsigned i)
@@ -487,9 +505,9 @@ static int may_move(void *ctx, uint64_t bytes)
 	return store_may_move(ctx, bytes);
 }
 
-static uint64_t owes(void *ctx, unsigned disk)
+static uint64_t owes(void *ctx, unsigned disk, bool all)
 {
-	return store_owed_on(ctx, disk);
+	return store_owed_on(ctx, disk, all);
 }
 
 static int spread(struct opening *o)

@@ -24,7 +24,7 @@ static struct index *waiting(struct layers *ls, bool later)
 static void owe(struct layers *ls, bool later, uint64_t bytes)
 {
 	bytes += NOTE_BYTES;
-	store_owe(ls->store, bytes);
+	store_owe_data(ls->store, bytes);
 	if (later)
 		ls->later_owed += bytes;
 	else

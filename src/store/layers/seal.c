@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/format.h"
 #include "block/layer.h"
 #include "store/disks.h"
 #include "store/layers/inside.h"
@@ -34,6 +35,8 @@
 
 /* The disk of the open layer is looked at when so much was appended. */
 #define LAYERS_LOOK_BYTES (1u << 20)
+/* A disk that has not so much more than is owed is one to leave: the largest block must find room before it is refused for good. */
+#define LAYERS_SPARE_BYTES (LAYER_FRAME_MAX + LAYERS_LOOK_BYTES)
 
 /* Sealed layers are opened at first use. One that is not there tells that a directory of the store is missing. */
 static int check_there(struct layers *ls, uint64_t number)
@@ -107,17 +110,28 @@ static int load_rows_locked(struct layers *ls)
 	return err ? err : layers_snapshots_load_locked(ls);
 }
 
-/* Dirty blocks go to the open layer, and have to find space there. */
+/* Owed blocks and notes go to the open layer, or to the next one, and have to find space there: without a layer the disk with the most room, else the
+ * home, for which its reserve is the bound. */
 static void look_at_disk(struct layers *ls)
 {
-	struct io *f = ls->open ? layer_io(ls->open->file) : NULL;
+	struct store *s = ls->store;
+	struct io *f = ls->open && ls->open->file ? layer_io(ls->open->file) : NULL;
 	uint64_t left = UINT64_MAX;
-	bool lacks = f && io_lacks(f, store_owed_data(ls->store), &left);
+	bool lacks = false;
 
+	store_place_data(s, f ? io_disk(f) : UINT_MAX);
+	if (f)
+		lacks = io_lacks(f, store_owed_data(s) + LAYERS_SPARE_BYTES, &left);
+	else
+		left = io_most_room(s->dir);
+	if (!f && !left) {
+		store_place_data(s, 0);
+		left = UINT64_MAX;
+	}
 	/* Bytes that are appended until the next look are owed no longer. */
 	if (left < UINT64_MAX)
 		left -= left < LAYERS_LOOK_BYTES ? left : LAYERS_LOOK_BYTES;
-	store_place_data(ls->store, f ? io_disk(f) : UINT_MAX, left);
+	store_bound_data(s, left);
 	__atomic_store_n(&ls->lacks, lacks, __ATOMIC_RELAXED);
 }
 
@@ -142,7 +156,8 @@ static int open_from_meta(struct layers *ls)
 	if (!err)
 		err = layers_refs_clean(ls);
 	ls->retain_dirty = true;
-	look_at_disk(ls);
+	if (!err)
+		look_at_disk(ls);
 	return err;
 }
 
@@ -183,6 +198,7 @@ static int need_open(struct layers *ls)
 	slot->file = file;
 	ls->open = slot;
 	ls->next_number++;
+	look_at_disk(ls);
 	return 0;
 }
 
@@ -202,7 +218,8 @@ int layers_append(struct layers *ls, const void *frame, size_t len, size_t raw_l
 		ls->open->unsynced = true;
 		__atomic_store_n(&ls->in_open, layer_bytes(ls->open->file), __ATOMIC_RELAXED);
 	}
-	if (err || !before || before / LAYERS_LOOK_BYTES != ls->in_open / LAYERS_LOOK_BYTES)
+	if (err || before / LAYERS_LOOK_BYTES != ls->in_open / LAYERS_LOOK_BYTES ||
+	    io_disk(layer_io(ls->open->file)) != store_data_disk(ls->store))
 		look_at_disk(ls);
 	lock_release(&ls->lock);
 	return err;
@@ -221,7 +238,7 @@ static void lose_later(struct layers *ls)
 		log_warn("layers/: no space for what spillctl rebuild would need of columns; the next mount writes it");
 	ls->later_lost = true;
 	index_fini(&ls->later);
-	store_disown(ls->store, ls->later_owed);
+	store_disown_data(ls->store, ls->later_owed);
 	ls->later_owed = 0;
 }
 
@@ -251,7 +268,7 @@ static int write_segment(struct layers *ls, uint64_t commit, int64_t time_ns, bo
 	err = layer_segment(slot->file, &ls->pending, commit, time_ns, &slot->row.segment_off);
 	if (err)
 		return err;
-	store_pay(ls->store, ls->pending_owed);
+	store_pay_data(ls->store, ls->pending_owed);
 	ls->pending_owed = 0;
 	slot->row.bytes = layer_bytes(slot->file);
 	slot->row.commit = commit;
@@ -473,6 +490,9 @@ bool layers_want_seal(struct layers *ls)
 
 	if (__atomic_load_n(&ls->index_open, __ATOMIC_RELAXED) >= (index > LAYERS_INDEX_MIN ? index : LAYERS_INDEX_MIN))
 		return true;
-	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size || __atomic_load_n(&ls->lacks, __ATOMIC_RELAXED) ||
+	/* Notes are not refused: what is kept of the disk is for them. */
+	if (__atomic_load_n(&ls->lacks, __ATOMIC_RELAXED) || store_may_owe_data(ls->store, 0))
+		return true;
+	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size ||
 	       __atomic_load_n(&ls->dying, __ATOMIC_RELAXED) > size / LAYERS_DYING_PART;
 }

@@ -17,6 +17,11 @@
 #include "store/mark.h"
 #include "store/store.h"
 #include "tool/check/inside.h"
+#include "util/clock.h"
+
+/* As long as a daemon that is ending is waited for, which lets go of its locks one after the other. */
+#define LOCK_TRIES 50u
+#define LOCK_NS (10 * 1000 * 1000)
 
 static int read_text(int dirfd, const char *path, size_t max, char **out)
 {
@@ -70,18 +75,21 @@ static int check_mark(struct check *c, const struct disklist_row *row, int fd)
 static int lock_mark(struct check *c, const struct disklist_row *row, int fd, int *lock_out)
 {
 	int err = beneath_open(fd, DISKLIST_MARK, c->repair ? O_RDWR : O_RDONLY, lock_out);
+	unsigned tries = 0;
 
-	if (err == -EROFS && c->repair)
+	if ((err == -EROFS || err == -EACCES) && c->repair)
 		err = beneath_open(fd, DISKLIST_MARK, O_RDONLY, lock_out);
 	if (err)
 		return check_fail(c, err, "%s/" DISKLIST_MARK ": %s", row->path, strerror(-err));
 	while (flock(*lock_out, (c->repair ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
-		if (errno == EINTR)
-			continue;
-		if (errno != EWOULDBLOCK)
+		if (errno == EBADF) /* NFS that is read-only: nobody writes there */
+			break;
+		if (errno != EWOULDBLOCK && errno != EINTR)
 			return check_fail(c, -errno, "%s/" DISKLIST_MARK ": cannot be locked: %s", row->path, strerror(errno));
-		return check_fail(c, -EBUSY, "%s: this directory of the store is in use by another process: one of two stores that have it is a"
-				  " copy of the other", row->path);
+		if (++tries > LOCK_TRIES)
+			return check_fail(c, -EBUSY, "%s: this directory of the store is in use by another process: one of two stores that have it is"
+					  " a copy of the other", row->path);
+		clock_sleep_ns(LOCK_NS);
 	}
 	return 0;
 }
