@@ -3,7 +3,7 @@
  *
  * Invariants: (1) only whole sectors reach the file below, and only encrypted; (2) the key is in locked memory. What libcrypto makes of it
  * (the round keys) is in the heap during one transfer, and overwritten at its end; (3) a transfer goes through a buffer, or through the
- * reader's own memory, never through the writer's.
+ * reader's own memory, never through the writer's; (4) a sector has the sum of what was last written to it, none after a write that failed.
  */
 #include "io/cipher.h"
 
@@ -16,6 +16,7 @@
 #include <openssl/evp.h>
 #endif
 
+#include "io/sums.h"
 #include "util/buf.h"
 
 #define STEP_BYTES ((size_t)256 << 10) /* through one buffer */
@@ -64,6 +65,7 @@ struct cipher_file {
 	struct io *below;
 	struct cipher_key *key;
 	EVP_CIPHER *algorithm;
+	struct sums sums;
 };
 
 static struct cipher_file *to_file(struct io *io)
@@ -111,7 +113,7 @@ static int crypt(const struct cipher_file *f, unsigned char *p, size_t n, uint64
 	return ok ? 0 : -EIO;
 }
 
-static int read_sectors(const struct cipher_file *f, unsigned char *p, size_t n, uint64_t off, unsigned how, size_t *out)
+static int read_sectors(struct cipher_file *f, unsigned char *p, size_t n, uint64_t off, unsigned how, size_t *out)
 {
 	size_t got = 0;
 	int err = f->below->ops->pread_some(f->below, p, n, off, how, &got);
@@ -119,6 +121,8 @@ static int read_sectors(const struct cipher_file *f, unsigned char *p, size_t n,
 	got = (size_t)down(got);
 	if (!err)
 		err = crypt(f, p, got, off, 0);
+	if (!err && !sums_match(&f->sums, p, got, off))
+		err = -EUCLEAN;
 	if (!err)
 		*out = got;
 	return err;
@@ -132,7 +136,7 @@ static size_t least(size_t a, size_t b)
 }
 
 /* At most STEP_BYTES, with the sectors at its edges. */
-static int read_step(const struct cipher_file *f, char *to, size_t n, uint64_t off, unsigned how, size_t *out)
+static int read_step(struct cipher_file *f, char *to, size_t n, uint64_t off, unsigned how, size_t *out)
 {
 	uint64_t begin = down(off), end = up(off + n);
 	size_t all = (size_t)(end - begin), skip = (size_t)(off - begin), got;
@@ -171,7 +175,7 @@ static int cipher_pread_some(struct io *io, void *buf, size_t n, uint64_t off, u
 }
 
 /* A sector of which only a part is to be written. */
-static int read_edge(const struct cipher_file *f, unsigned char *p, uint64_t off)
+static int read_edge(struct cipher_file *f, unsigned char *p, uint64_t off)
 {
 	size_t got;
 	int err = read_sectors(f, p, CIPHER_SECTOR, off, 0, &got);
@@ -179,7 +183,23 @@ static int read_edge(const struct cipher_file *f, unsigned char *p, uint64_t off
 	return err ? err : got == CIPHER_SECTOR ? 0 : -EIO;
 }
 
-static int write_step(const struct cipher_file *f, const char *from, size_t n, uint64_t off, unsigned how)
+/* Encrypts them where they are. */
+static int write_sectors(struct cipher_file *f, unsigned char *p, size_t n, uint64_t off, unsigned how)
+{
+	int err = sums_make(&f->sums, off, n);
+
+	if (err)
+		return err;
+	sums_set(&f->sums, p, n, off);
+	err = crypt(f, p, n, off, 1);
+	if (!err)
+		err = io_pwrite_as(f->below, p, n, off, how);
+	if (err)
+		sums_forget(&f->sums, off, n);
+	return err;
+}
+
+static int write_step(struct cipher_file *f, const char *from, size_t n, uint64_t off, unsigned how)
 {
 	uint64_t begin = down(off), end = up(off + n);
 	size_t all = (size_t)(end - begin);
@@ -194,10 +214,8 @@ static int write_step(const struct cipher_file *f, const char *from, size_t n, u
 		err = read_edge(f, buf + all - CIPHER_SECTOR, end - CIPHER_SECTOR);
 	if (!err) {
 		memcpy(buf + (off - begin), from, n);
-		err = crypt(f, buf, all, begin, 1);
+		err = write_sectors(f, buf, all, begin, how);
 	}
-	if (!err)
-		err = io_pwrite_as(f->below, buf, all, begin, how);
 	buf_free(buf, all);
 	return err;
 }
@@ -227,6 +245,7 @@ static int cipher_sync(struct io *io)
 
 static int cipher_truncate(struct io *io, uint64_t size)
 {
+	sums_forget(&to_file(io)->sums, up(size), UINT64_MAX - up(size));
 	return io_truncate(to_file(io)->below, up(size));
 }
 
@@ -240,7 +259,10 @@ static int cipher_punch(struct io *io, uint64_t off, uint64_t n)
 {
 	uint64_t begin = up(off), end = down(off + n);
 
-	return begin < end ? io_punch(to_file(io)->below, begin, end - begin) : 0;
+	if (begin >= end)
+		return 0;
+	sums_forget(&to_file(io)->sums, begin, end - begin);
+	return io_punch(to_file(io)->below, begin, end - begin);
 }
 
 static int cipher_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
@@ -265,6 +287,7 @@ static void cipher_close(struct io *io)
 	io_close(f->below);
 	cipher_key_free(f->key);
 	EVP_CIPHER_free(f->algorithm);
+	sums_fini(&f->sums);
 	free(f);
 }
 
@@ -295,6 +318,7 @@ int cipher_wrap(struct io *below, struct cipher_key *key, struct io **out)
 	f->base.ops = &cipher_ops;
 	f->below = below;
 	f->key = key;
+	sums_init(&f->sums);
 	*out = &f->base;
 	return 0;
 }

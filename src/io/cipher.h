@@ -1,9 +1,9 @@
 /*
  * A file whose bytes are encrypted in the file below it, with a key that no other has and that ends with the process. Private to io/.
  *
- * AES-256 in XTS mode (IEEE 1619), in sectors of 4096 bytes: the unit's number is the sector's, in little-endian order. Nothing says whether a
- * sector was changed by others. Sectors that were never written are undefined: the user of the file reads none, and keeps others
- * from a sector while he writes a part of it. Sizes, holes and space are those of the file below.
+ * AES-256 in XTS mode (IEEE 1619), in sectors of 4096 bytes: the unit's number is the sector's, in little-endian order. Reading a sector that
+ * others have changed, or put back as it was before, is -EUCLEAN (io/sums.h). Sectors that were never written are undefined: the user of
+ * the file reads none, and keeps others from a sector while he writes a part of it. Sizes, holes and space are those of the file below.
  */
 #ifndef SPILLFS_IO_CIPHER_H
 #define SPILLFS_IO_CIPHER_H

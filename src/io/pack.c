@@ -54,8 +54,10 @@ static void *new_context(enum side side)
 	if (side == DECOMPRESSES)
 		return ZSTD_createDCtx();
 	c = ZSTD_createCCtx();
-	if (c)
+	if (c) {
 		ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, LEVEL);
+		ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 1);
+	}
 	return c;
 }
 
@@ -172,8 +174,8 @@ static int unpack_raw(ZSTD_DCtx *d, const unsigned char *from, size_t len, unsig
 	size_t frame = ZSTD_findFrameCompressedSize(from, len);
 
 	if (ZSTD_isError(frame))
-		return -EIO;
-	return ZSTD_decompressDCtx(d, raw, n, from, frame) == n ? 0 : -EIO;
+		return -EUCLEAN;
+	return ZSTD_decompressDCtx(d, raw, n, from, frame) == n ? 0 : -EUCLEAN;
 }
 
 int unpack(struct packer *k, const unsigned char *from, unsigned npages, unsigned char *mem, uint64_t data)

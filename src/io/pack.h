@@ -26,7 +26,7 @@ void packer_fini(struct packer *k);
 /* Compresses the pages `data` of the frame of memory at mem to `to`, which has FRAME_BYTES. *npages: whole pages of the result; 0: it would
  * not be smaller by a sixteenth, which a sample of 16 KiB mostly shows. -ENOMEM. */
 int pack(struct packer *k, const unsigned char *mem, uint64_t data, unsigned char *to, unsigned *npages);
-/* Puts the pages back where they were; others of mem are left as they are. -EIO: it is no such form; -ENOMEM. */
+/* Puts the pages back where they were; others of mem are left as they are. -EUCLEAN: it is no such form; -ENOMEM. */
 int unpack(struct packer *k, const unsigned char *from, unsigned npages, unsigned char *mem, uint64_t data);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "io/lease.h"
 #include "util/buf.h"
+#include "util/err.h"
 #include "util/stats.h"
 
 /* Others may take what a writer has made room for; after so many times it goes to the disk itself. */
@@ -175,6 +176,14 @@ static struct piece *take_oldest(struct piece_space *s)
 	return p;
 }
 
+/* An error of the piece's slot: what is damaged there is told. */
+static int told(const struct piece *p, size_t off, int err)
+{
+	if (err == -EUCLEAN)
+		return err_corrupt("the disk's part of scratch/", on_disk(p, off), "the bytes are not those that were written");
+	return err == -ENODATA ? -EIO : err;
+}
+
 /* ---- slots ---- */
 
 /* Slots in a row. */
@@ -315,7 +324,7 @@ static int read_packed(struct piece_space *s, const struct piece *p, unsigned ch
 	if (!err)
 		clear_zeros(&p->place, mem);
 	buf_free(form, n);
-	return err == -ENODATA ? -EIO : err;
+	return told(p, 0, err);
 }
 
 /* To the piece's frame, which has room for all pages of the form. Pages that are `whole` are about to be written and need not come. */
@@ -495,7 +504,7 @@ static int read_pages(struct piece_space *s, const struct piece *p, const unsign
 		else if (mem)
 			memcpy(to, mem + off, k);
 		else
-			err = io_pread_as(s->disk, to, k, on_disk(p, off), how);
+			err = told(p, off, io_pread_as(s->disk, to, k, on_disk(p, off), how));
 	}
 	return err;
 }
@@ -525,7 +534,7 @@ int piece_read(struct piece_space *s, struct piece *p, void *buf, size_t n, size
 	else
 		err = read_pages(s, p, p->frame.p, buf, n, off, how);
 	rwlock_release(&p->lock);
-	return err == -ENODATA ? -EIO : err;
+	return err;
 }
 
 /* A part of a page that is no data yet. */
@@ -552,7 +561,7 @@ static int write_on_disk(struct piece_space *s, const struct piece *p, const cha
 			size_t end = off + n, last = end / FRAME_PAGE * FRAME_PAGE;
 
 			k = end == last || p->data >> last / FRAME_PAGE & 1 ? n : last > off ? last - off : k;
-			err = io_pwrite_as(s->disk, buf, k, on_disk(p, off), how);
+			err = told(p, off, io_pwrite_as(s->disk, buf, k, on_disk(p, off), how));
 		}
 		buf += k;
 		off += k;
@@ -638,7 +647,7 @@ static int zero_locked(struct piece_space *s, const struct piece *p, size_t from
 		return 0;
 	}
 	lease_zeros(&zeros, to - from);
-	return io_pwrite(s->disk, zeros.ptr, to - from, on_disk(p, from));
+	return told(p, from, io_pwrite(s->disk, zeros.ptr, to - from, on_disk(p, from)));
 }
 
 static void drop_locked(struct piece_space *s, struct piece *p, uint64_t pages)

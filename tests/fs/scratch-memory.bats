@@ -91,6 +91,29 @@ text() { yes "nobody else may read this line of plain text" | head -n "$1"; }
 	awk '/^[0-9a-f]+-/ { locked = 0 } /^Locked:/ && $2 > 0 { locked = 1 } /^VmFlags:/ && locked && / lo/ && / dd/ { found = 1 } END { exit !found }' "/proc/$PID/smaps"
 }
 
+# Noise, which is written as it is; encrypted, or compressed pages would be noticed in any case.
+@test "what the disk gives back otherwise than it was written is EIO, with a line in the log" {
+	local file
+	require_root
+	mount_logged -o spill=0,encrypt=ephemeral,commit=0
+	head -c 8M /dev/urandom >"$WORK/noise"
+	cp "$WORK/noise" "$S/noise"
+	sync "$S/noise"
+	file=$(spill_file)
+	"$PYTHON" -S -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+end = os.lseek(fd, 0, os.SEEK_END)
+os.pwrite(fd, b"other bytes", end - 5 * 2**20)' "$file"
+	"$PYTHON" -S -c 'import os, sys; os.posix_fadvise(os.open(sys.argv[1], os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)' "$S/noise"
+	run cmp "$WORK/noise" "$S/noise"
+	eq "$status" 2
+	grep "Input/output error" <<<"$output"
+	grep "the disk's part of scratch/ at byte .*: the bytes are not those that were written" "$DAEMON_LOG"
+	cp "$WORK/noise" "$S/again"
+	cmp "$WORK/noise" "$S/again"
+}
+
 @test "encrypt= says what it takes" {
 	run env LC_ALL=C "$SPILLFS" -o encrypt=forever "$STORE" "$MNT"
 	eq "$status" 1

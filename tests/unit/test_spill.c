@@ -17,6 +17,7 @@
 #include "io/piece.h"
 #include "unit.h"
 #include "util/clock.h"
+#include "util/err.h"
 #include "util/stats.h"
 
 #define PAGE 4096u
@@ -962,6 +963,73 @@ UNIT_TEST(spill_has_no_name_on_the_disk)
 	io_dir_close(d);
 }
 
+/* ---- damage on the disk ---- */
+
+/* A descriptor of the file that this process has in a directory without a name. */
+static int open_nameless(const char *dir)
+{
+	char path[280], target[512];
+	DIR *s = opendir("/proc/self/fd");
+	struct dirent *e;
+	int fd = -1;
+
+	while (fd < 0 && (e = readdir(s))) {
+		ssize_t len;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", e->d_name);
+		len = readlink(path, target, sizeof(target) - 1);
+		target[len > 0 ? len : 0] = '\0';
+		if (!strncmp(target, dir, strlen(dir)) && strstr(target, "(deleted)"))
+			fd = open(path, O_RDWR);
+	}
+	closedir(s);
+	return fd;
+}
+
+/* Turns a bit in the first page of data, which is part of the first piece of the only file. */
+static void turn_bit(const char *dir)
+{
+	int fd = open_nameless(dir);
+	off_t at = lseek(fd, 0, SEEK_DATA);
+	char c;
+
+	CHECK(at >= 0);
+	CHECK_EQ(pread(fd, &c, 1, at + 1000), 1);
+	c ^= 4;
+	CHECK_EQ(pwrite(fd, &c, 1, at + 1000), 1);
+	close(fd);
+}
+
+/* A file of one piece that has gone to the disk: reading it is an error, but for what was written anew. */
+static void damage_is_seen(struct io_dir *d, const char *dir, unsigned how)
+{
+	struct io *f = open_file(d, "f", IO_CREATE), *next = open_file(d, "next", IO_CREATE);
+	unsigned char *p = unit_allot(256 * KIB), page[4096];
+
+	fill_cold(p, 256 * KIB, 0, 1);
+	CHECK_OK(io_pwrite_as(f, p, 256 * KIB, 0, how));
+	CHECK_OK(io_pwrite(next, p, 256 * KIB, 0));
+	CHECK_OK(io_pread(f, p, 256 * KIB, 0));
+	turn_bit(dir);
+	CHECK_EQ(io_pread(f, p, 256 * KIB, 0), -EUCLEAN);
+	CHECK(strstr(err_text(-EUCLEAN), "scratch/"));
+	memset(p, 7, 256 * KIB);
+	CHECK_OK(io_pwrite_as(f, p, 256 * KIB, 0, how));
+	CHECK_OK(io_pread(f, page, sizeof(page), 0));
+	CHECK_EQ(page[1000], 7);
+	free(p);
+	io_close(next);
+	io_close(f);
+	io_dir_close(d);
+}
+
+UNIT_TEST(spill_sees_damage_of_what_is_compressed)
+{
+	const char *path = unit_tmpdir();
+
+	damage_is_seen(spill_over(real_dir_at(path, IO_BACKING_AUTO), 256 * KIB), path, IO_COLD);
+}
+
 /* ---- encrypted ---- */
 
 #ifdef HAVE_LIBCRYPTO
@@ -1014,32 +1082,15 @@ UNIT_TEST(cipher_is_aes_256_xts)
 /* How often a text stands in what this process has in a directory without a name. */
 static int on_disk(const char *dir, const char *text, uint64_t *bytes)
 {
-	char path[280], target[512];
-	DIR *s = opendir("/proc/self/fd");
-	struct dirent *e;
-	int n = 0;
+	int fd = open_nameless(dir), n = 0;
+	unsigned char *p = unit_allot(16 * MIB);
+	ssize_t len = pread(fd, p, 16 * MIB, 0);
 
-	*bytes = 0;
-	while ((e = readdir(s))) {
-		unsigned char *p;
-		ssize_t len;
-		int fd;
-
-		snprintf(path, sizeof(path), "/proc/self/fd/%s", e->d_name);
-		len = readlink(path, target, sizeof(target) - 1);
-		target[len > 0 ? len : 0] = '\0';
-		if (strncmp(target, dir, strlen(dir)) || !strstr(target, "(deleted)"))
-			continue;
-		fd = open(path, O_RDONLY);
-		p = unit_allot(16 * MIB);
-		len = pread(fd, p, 16 * MIB, 0);
-		*bytes += (uint64_t)len;
-		for (unsigned char *at = p; (at = memmem(at, (size_t)(p + len - at), text, strlen(text))); at++)
-			n++;
-		free(p);
-		close(fd);
-	}
-	closedir(s);
+	*bytes = (uint64_t)len;
+	for (unsigned char *at = p; (at = memmem(at, (size_t)(p + len - at), text, strlen(text))); at++)
+		n++;
+	free(p);
+	close(fd);
 	return n;
 }
 
@@ -1089,6 +1140,44 @@ UNIT_TEST(cipher_repeats_nothing)
 		io_dir_close(d);
 	}
 	CHECK(memcmp(got[0], got[1], sizeof(got[0])) != 0);
+}
+
+UNIT_TEST(spill_encrypted_sees_damage)
+{
+	const char *path = unit_tmpdir();
+
+	damage_is_seen(encrypted_over(real_dir_at(path, IO_BACKING_AUTO), 0), path, 0);
+}
+
+/* Also what was there before, at the same place. */
+UNIT_TEST(cipher_sees_what_others_write)
+{
+	unsigned char plain[3 * CIPHER_SECTOR], was[CIPHER_SECTOR], got[CIPHER_SECTOR];
+	struct io_dir *d = mem_disk();
+	struct io *below = open_file(d, "f", IO_CREATE), *raw = open_file(d, "f", IO_CREATE), *f;
+	struct cipher_key *k;
+
+	CHECK_OK(cipher_key_new(&k));
+	CHECK_OK(cipher_wrap(below, k, &f));
+	memset(plain, 1, sizeof(plain));
+	CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0));
+	CHECK_OK(io_pread(raw, was, sizeof(was), CIPHER_SECTOR));
+	CHECK_OK(io_pwrite(f, "later", 5, CIPHER_SECTOR));
+	CHECK_OK(io_pread(f, got, sizeof(got), CIPHER_SECTOR));
+	CHECK_OK(io_pwrite(raw, was, sizeof(was), CIPHER_SECTOR));
+	CHECK_EQ(io_pread(f, got, sizeof(got), CIPHER_SECTOR), -EUCLEAN);
+	CHECK_EQ(io_pwrite(f, "part", 4, CIPHER_SECTOR + 9), -EUCLEAN);
+	CHECK_OK(io_pread(f, got, sizeof(got), 0));
+	CHECK_OK(io_pread(f, got, sizeof(got), 2 * CIPHER_SECTOR));
+	CHECK_OK(io_pwrite(f, plain, CIPHER_SECTOR, CIPHER_SECTOR));
+	CHECK_OK(io_pread(f, got, sizeof(got), CIPHER_SECTOR));
+	CHECK(memcmp(got, plain, sizeof(got)) == 0);
+	CHECK_OK(io_punch(f, 0, sizeof(plain)));
+	CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0));
+	CHECK_OK(io_pread(f, got, sizeof(got), 0));
+	io_close(f);
+	io_close(raw);
+	io_dir_close(d);
 }
 
 #else
