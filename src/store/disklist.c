@@ -6,6 +6,7 @@
 #include "store/disklist.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #define LIST_BEFORE "spillfs-disks 1\nuuid "
 #define MARK_BEFORE "spillfs-disk 1\nuuid "
 #define MARK_NUMBER "\nnumber "
+#define MOUNTS_BEFORE "mounts "
 #define UUID_CHARS (MARK_UUID_TEXT - 1)
 
 const char *const disklist_folders[] = { "pool", "layers", NULL };
@@ -134,6 +136,26 @@ static int parse_next(const char **text, struct disklist *l)
 	return 0;
 }
 
+/* "mounts 3". */
+static int parse_mounts(const char **text, uint64_t *out)
+{
+	const char *at = *text + strlen(MOUNTS_BEFORE);
+
+	if (number_scan(&at, out) || *at++ != '\n')
+		return -EINVAL;
+	*text = at;
+	return 0;
+}
+
+static int parse_line(const char **text, struct disklist *l)
+{
+	if (!strncmp(*text, "next ", 5))
+		return parse_next(text, l);
+	if (!strncmp(*text, MOUNTS_BEFORE, strlen(MOUNTS_BEFORE)))
+		return parse_mounts(text, &l->mounts);
+	return parse_row(text, l);
+}
+
 int disklist_uuid(const char *text, uint8_t uuid[16])
 {
 	return strncmp(text, LIST_BEFORE, strlen(LIST_BEFORE)) ? -EINVAL : parse_uuid(text + strlen(LIST_BEFORE), uuid);
@@ -149,7 +171,7 @@ int disklist_parse(const char *text, const uint8_t uuid[16], struct disklist *ou
 	if (disklist_uuid(text, found) || memcmp(found, uuid, 16))
 		return -EINVAL;
 	for (const char *at = text + strlen(LIST_BEFORE) + UUID_CHARS + 1; *at && !err;)
-		err = strncmp(at, "next ", 5) ? parse_row(&at, &l) : parse_next(&at, &l);
+		err = parse_line(&at, &l);
 	again = err ? NULL : disklist_text(&l, uuid);
 	if (!err)
 		err = !again ? -ENOMEM : strcmp(again, text) ? -EINVAL : 0;
@@ -175,6 +197,8 @@ char *disklist_text(const struct disklist *l, const uint8_t uuid[16])
 		fprintf(f, "%s %u %s\n", l->v[i].draining ? "draining" : "disk", l->v[i].number, l->v[i].path);
 	if (l->next > (l->n ? l->v[l->n - 1].number + 1 : 1))
 		fprintf(f, "next %u\n", l->next);
+	if (l->mounts)
+		fprintf(f, MOUNTS_BEFORE "%" PRIu64 "\n", l->mounts);
 	if (fclose(f)) {
 		free(text);
 		return NULL;
@@ -182,31 +206,40 @@ char *disklist_text(const struct disklist *l, const uint8_t uuid[16])
 	return text;
 }
 
-size_t disklist_mark_text(const uint8_t uuid[16], unsigned number, char out[DISKLIST_MARK_MAX])
+size_t disklist_mark_text(const struct disklist_mark *m, char out[DISKLIST_MARK_MAX])
 {
 	char text[MARK_UUID_TEXT];
+	int n;
 
-	mark_uuid_text(uuid, text);
-	return (size_t)snprintf(out, DISKLIST_MARK_MAX, MARK_BEFORE "%s" MARK_NUMBER "%u\n", text, number);
+	mark_uuid_text(m->uuid, text);
+	n = snprintf(out, DISKLIST_MARK_MAX, MARK_BEFORE "%s" MARK_NUMBER "%u\n", text, m->number);
+	if (m->mounts)
+		n += snprintf(out + n, DISKLIST_MARK_MAX - (size_t)n, MOUNTS_BEFORE "%" PRIu64 "\n", m->mounts);
+	return (size_t)n;
 }
 
-int disklist_mark_parse(const char *text, uint8_t uuid[16], unsigned *number)
+int disklist_mark_parse(const char *text, struct disklist_mark *out)
 {
+	struct disklist_mark m = { .number = 0 };
 	char again[DISKLIST_MARK_MAX];
-	uint8_t found[16];
 	uint64_t n;
 	const char *at = text + strlen(MARK_BEFORE) + UUID_CHARS;
 
-	if (strncmp(text, MARK_BEFORE, strlen(MARK_BEFORE)) || parse_uuid(text + strlen(MARK_BEFORE), found) ||
+	if (strncmp(text, MARK_BEFORE, strlen(MARK_BEFORE)) || parse_uuid(text + strlen(MARK_BEFORE), m.uuid) ||
 	    strncmp(at, MARK_NUMBER, strlen(MARK_NUMBER)))
 		return -EINVAL;
 	at += strlen(MARK_NUMBER);
 	if (number_scan(&at, &n) || !n || n > UINT32_MAX)
 		return -EINVAL;
-	disklist_mark_text(found, (unsigned)n, again);
+	m.number = (unsigned)n;
+	if (!strncmp(at, "\n" MOUNTS_BEFORE, strlen("\n" MOUNTS_BEFORE))) {
+		at++;
+		if (parse_mounts(&at, &m.mounts))
+			return -EINVAL;
+	}
+	disklist_mark_text(&m, again);
 	if (strcmp(text, again))
 		return -EINVAL;
-	memcpy(uuid, found, 16);
-	*number = (unsigned)n;
+	*out = m;
 	return 0;
 }

@@ -29,6 +29,14 @@ struct disklist {
 	struct disklist_row v[DISKLIST_MAX];
 	size_t n;
 	unsigned next; /* numbers below it were given, also to directories that have left */
+	uint64_t mounts; /* raised when a mount that writes begins and ends: a copy of the store that has less is older */
+};
+
+/* The mark of a directory. */
+struct disklist_mark {
+	uint8_t uuid[16];
+	unsigned number;
+	uint64_t mounts; /* of the list, when it was written */
 };
 
 void disklist_fini(struct disklist *l);
@@ -47,8 +55,8 @@ int disklist_parse(const char *text, const uint8_t uuid[16], struct disklist *ou
 char *disklist_text(const struct disklist *l, const uint8_t uuid[16]);
 
 /* Returns the number of bytes. */
-size_t disklist_mark_text(const uint8_t uuid[16], unsigned number, char out[DISKLIST_MARK_MAX]);
+size_t disklist_mark_text(const struct disklist_mark *m, char out[DISKLIST_MARK_MAX]);
 /* -EINVAL: it is no mark. */
-int disklist_mark_parse(const char *text, uint8_t uuid[16], unsigned *number);
+int disklist_mark_parse(const char *text, struct disklist_mark *out);
 
 #endif

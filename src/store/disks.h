@@ -17,13 +17,17 @@ struct store_refusal;
 int disks_directory(int dirfd, const struct store_config *config, struct io_dir **out);
 
 /* Opens the directories that are listed and, for the daemon that writes, adds those of config.disks that are not; s->dir is all of them
- * then. Nothing is changed where one is refused: it is not there, holds nothing of this store, is another's, or is in use by a daemon that
- * has a copy of this store's own directory. s->uuid is known. */
+ * then. Nothing is changed where one is refused: it is not there, holds nothing of this store, is another's, is in use by a daemon that
+ * has a copy of this store's own directory, or was (-ESTALE: this one is older; not for a rebuild). s->uuid is known. */
 int disks_open(struct store *s, const char *shown, struct store_refusal *why);
 /* The list was lost: no pool file is made before it is settled. */
 bool disks_unlisted(const struct store *s);
 /* Pool and layers have been opened, and nothing is missing: a list that was lost is written. */
 int disks_settle(struct store *s);
+/* Counts a mount that writes: in the list, then in the mark of each directory, all of it durable. Before anything is written to them, and again at
+ * the end of the mount: a copy that was made meanwhile knows less. disks_open and disks_settle do for a mount that begins; a rebuild calls it when
+ * the old meta.db is no more. */
+int disks_count_mount(struct store *s);
 /* Ends what is being emptied, and refuses to begin. Before the parts of the store are closed, and before its last writers end: they
  * wait for the end of a move. */
 void disks_stop(struct store *s);

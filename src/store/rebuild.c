@@ -21,6 +21,7 @@
 #include "block/format.h"
 #include "block/layer.h"
 #include "store/classes.h"
+#include "store/disks.h"
 #include "store/layers/state.h"
 #include "store/layers/inside.h"
 #include "store/ref.h"
@@ -565,6 +566,9 @@ static int run(struct rebuild *r, bool replace, const char *shown, struct store_
 		err = take_state(r);
 	if (!err)
 		err = set_aside(r);
+	/* A copy of the store that is older is no store from here on, but not before it has no meta.db. */
+	if (!err)
+		err = disks_count_mount(s);
 	if (!err)
 		err = save_layers(r);
 	if (!err)

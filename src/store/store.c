@@ -458,6 +458,8 @@ int store_close(struct store *s)
 
 	disks_stop(s);
 	err = s->commit ? commit_stop(s->commit) : 0;
+	if (!s->config.follow)
+		disks_count_mount(s);
 	close_parts(s);
 	return err;
 }

@@ -135,7 +135,8 @@ files() { find "$1" -type f -path '*/pool/*' -size +0 | grep -q .; }
 	remount -o "pool=$B:$A"
 	same
 	umount_store
-	echo "disk 9 /tmp" >>"$STORE/disks"
+	cp "$STORE/disks" "$WORK/disks"
+	sed -i 's,^mounts,disk 9 /tmp\n&,' "$STORE/disks"
 	refused 6 "/tmp: the directory holds nothing of the store"
 	sed -i 's,^disk 9.*,disk 9,' "$STORE/disks"
 	refused 3 "$STORE/disks: no list of the directories of this store"
@@ -264,6 +265,51 @@ in_use() {
 	same
 }
 
+# older COMMAND...: fails, and says that the copy is older.
+older() {
+	refute "$@" >"$WORK/out" 2>&1 3>&-
+	cat "$WORK/out"
+	grep -q "$A: .*directory was used by a newer state of the store" "$WORK/out"
+	grep -q "spillctl rebuild --force" "$WORK/out"
+}
+
+@test "an older copy of the store's own directory is refused, and a rebuild goes on with it" {
+	mount_store -o "pool=$A:$B"
+	fill
+	umount_store
+	cp -a "$STORE" "$WORK/copy"
+	remount
+	noise 300000 "$MNT/layers/new" 9
+	rm "$MNT/layers/f8"
+	umount_store
+	mkdir "$WORK/mnt2"
+	sums=$(find "$A" "$B" -type f -exec sha256sum {} + | sort)
+	older "$SPILLFS" "$WORK/copy" "$WORK/mnt2"
+	older "$SPILLFS" -o ro "$WORK/copy" "$WORK/mnt2"
+	older "$SPILLFS" -o "pool=$A" "$WORK/copy" "$WORK/mnt2"
+	refute mounted "$WORK/mnt2"
+	older "$SPILLCTL" check "$WORK/copy"
+	older "$SPILLCTL" check --repair "$WORK/copy"
+	refute "$SPILLCTL" rebuild "$WORK/copy"
+	older "$SPILLCTL" check "$WORK/copy"
+	eq "$(find "$A" "$B" -type f -exec sha256sum {} + | sort)" "$sums"
+	"$SPILLCTL" check --data "$STORE"
+	remount
+	noise 300000 "$WORK/new" 9
+	cmp "$WORK/new" "$MNT/layers/new"
+	umount_store
+	# The newer one is lost.
+	mv "$STORE" "$WORK/lost"
+	"$SPILLCTL" rebuild --force "$WORK/copy"
+	STORE=$WORK/copy
+	"$SPILLCTL" check --data "$STORE"
+	mount_again
+	noise 300000 "$MNT/layers/more" 10
+	umount_store
+	older "$SPILLFS" "$WORK/lost" "$WORK/mnt2"
+	"$SPILLCTL" check --data "$STORE"
+}
+
 @test "check: what a crash has left of a move or of a compaction" {
 	mount_store -o "pool=$A:$B"
 	fill
@@ -311,12 +357,12 @@ in_use() {
 	same
 	umount_store
 	noise 300000 "$MNT.f1" 1
-	echo "next 9" >>"$STORE/disks"
+	sed -i 's,^mounts,next 9\n&,' "$STORE/disks"
 	"$TOP/contrib/spillfs-read" "$STORE" f1 | cmp - "$MNT.f1"
 	mount_again
 	"$SPILLCTL" drain "$MNT" "$B"
 	eq "$(head -n 1 "$STORE/SPILLFS")" "spillfs 2"
-	[ ! -e "$STORE/disks" ]
+	refute grep -q "^d" "$STORE/disks" # the count of mounts is left
 	rm -r "$B"
 	remount
 	same

@@ -1173,7 +1173,10 @@ struct machine {
 	bool fails;                   /* what is opened goes through io/fault */
 	unsigned dead;                /* this one fails from the start, if it is not 0 */
 	struct io *holder;            /* closed when a mark is opened for the third time */
+	bool beside;                  /* when the next one is opened, another mount begins and ends */
 };
+
+static void mount_beside(struct machine *m);
 
 static struct machine *waited_for;
 static unsigned tries;
@@ -1194,6 +1197,7 @@ static int open_disk(void *ctx, const char *path, struct store_disk *out)
 
 	if (i > NDISKS || !m->disks[i] || m->gone[i])
 		return -ENOENT;
+	mount_beside(m);
 	*out = (struct store_disk){ .device = 100 + i, .inode = 1 };
 	if (m->fails)
 		out->dir = faults[i] = world_faults(m->disks[i]);
@@ -1241,6 +1245,25 @@ static int open_on(struct world *w, struct machine *m, size_t ndisks)
 	else
 		CHECK_OK(io_mem_again(m->disks[0], &dir));
 	return world_open_dir(w, dir, &c);
+}
+
+static void mount_beside(struct machine *m)
+{
+	struct world w;
+
+	if (!m->beside)
+		return;
+	m->beside = false;
+	CHECK_OK(open_on(&w, m, 0));
+	CHECK_OK(world_close(&w));
+}
+
+static void mark_of(struct world *w, unsigned number, char out[DISKLIST_MARK_MAX])
+{
+	struct disklist_mark m = { .number = number, .mounts = w->store->disks->list.mounts };
+
+	memcpy(m.uuid, w->store->uuid, sizeof(m.uuid));
+	disklist_mark_text(&m, out);
 }
 
 #define FILE_BYTES 700000u
@@ -1590,7 +1613,6 @@ UNIT_TEST(store_empties_a_disk)
 	CHECK_OK(write_files(&w, 12, 14));
 	check_files(&w, 0, 14);
 	CHECK_OK(drain_all(&w, 2));
-	CHECK(!world_has(m.disks[0], DISKLIST_NAME));
 	CHECK_EQ(w.store->format, STORE_FORMAT_VERSION);
 	CHECK_OK(world_close(&w));
 	m.gone[1] = m.gone[2] = true;
@@ -1692,7 +1714,7 @@ UNIT_TEST(store_refuses_the_same_disk_at_two_places)
 	new_machine(&m);
 	CHECK_OK(open_on(&w, &m, 1));
 	CHECK_OK(write_files(&w, 0, 4));
-	disklist_mark_text(w.store->uuid, 1, mark);
+	mark_of(&w, 1, mark);
 	CHECK_OK(world_close(&w));
 	put(m.disks[2], DISKLIST_MARK, mark);
 	c = config_for(&m, 1);
@@ -1715,7 +1737,7 @@ UNIT_TEST(store_takes_back_a_disk_with_files)
 	new_machine(&m);
 	CHECK_OK(open_on(&w, &m, 1));
 	CHECK_OK(write_files(&w, 0, 4));
-	disklist_mark_text(w.store->uuid, 2, mark);
+	mark_of(&w, 2, mark);
 	CHECK_OK(world_close(&w));
 	put(m.disks[2], DISKLIST_MARK, mark);
 	CHECK_OK(io_mkdir(m.disks[2], "layers"));
@@ -1899,7 +1921,7 @@ UNIT_TEST(store_refuses_a_disk_that_has_left_with_files)
 	new_machine(&m);
 	CHECK_OK(open_on(&w, &m, 2));
 	CHECK_OK(write_files(&w, 0, 4));
-	disklist_mark_text(w.store->uuid, 1, mark);
+	mark_of(&w, 1, mark);
 	CHECK_OK(drain_all(&w, 1));
 	CHECK_OK(world_close(&w));
 	put(m.disks[1], DISKLIST_MARK, mark);
@@ -2339,6 +2361,221 @@ UNIT_TEST(store_refuses_a_disk_that_a_copy_of_it_uses)
 	CHECK_OK(world_close(&w));
 }
 
+static uint64_t mounts_of(struct machine *m, unsigned disk)
+{
+	struct disklist_mark mark;
+	char text[DISKLIST_MARK_MAX] = "";
+	struct io *f;
+	size_t n;
+
+	CHECK_OK(io_open(m->disks[disk], DISKLIST_MARK, IO_RDONLY, &f));
+	CHECK_OK(io_pread_some(f, text, sizeof(text) - 1, 0, &n));
+	io_close(f);
+	CHECK_OK(disklist_mark_parse(text, &mark));
+	return mark.mounts;
+}
+
+static int copy_folder_name(void *ctx, const char *name)
+{
+	void **v = ctx;
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/%s", (char *)v[1], name);
+	return copy_names(v[0], path);
+}
+
+/* A copy of the home; its disk is the last one of the machine. */
+static void copy_home(struct machine *m)
+{
+	static const char *const dirs[] = { "pool", "columns", "layers" };
+	struct io_dir *both_dirs[2] = { m->disks[0], m->disks[3] = world_disk() };
+
+	CHECK_OK(io_list(both_dirs[0], ".", copy_names, both_dirs));
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
+		void *v[] = { both_dirs, (void *)dirs[i] };
+
+		CHECK_OK(io_mkdir(both_dirs[1], dirs[i]));
+		CHECK_OK(io_list(both_dirs[0], dirs[i], copy_folder_name, v));
+	}
+}
+
+static int open_copy(struct world *w, struct machine *m, size_t ndisks, bool follow)
+{
+	struct store_config c = config_for(m, ndisks);
+	struct io_dir *dir;
+
+	c.home.device = 103;
+	c.follow = follow;
+	CHECK_OK(io_mem_again(m->disks[3], &dir));
+	return world_open_dir(w, dir, &c);
+}
+
+/* A copy of the home does not know what was written since. */
+UNIT_TEST(store_refuses_to_be_an_older_copy)
+{
+	struct store_config c;
+	struct store_refusal why;
+	struct store *again;
+	struct io_dir *dir;
+	struct machine m;
+	struct world w;
+	unsigned n;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_EQ(mounts_of(&m, 1), 1);
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	copy_home(&m);
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK(mounts_of(&m, 1) == 3 && mounts_of(&m, 2) == 3);
+	CHECK_OK(write_files(&w, 4, 8));
+	CHECK_OK(world_close(&w));
+	n = files_in(m.disks[1], "layers") + files_in(m.disks[2], "layers");
+	CHECK_EQ(open_copy(&w, &m, 0, false), -ESTALE);
+	CHECK_EQ(open_copy(&w, &m, 2, false), -ESTALE);
+	CHECK_EQ(open_copy(&w, &m, 0, true), -ESTALE);
+	CHECK_EQ(files_in(m.disks[1], "layers") + files_in(m.disks[2], "layers"), n);
+	/* A rebuild takes it, and changes nothing before it has put the old meta.db aside. */
+	c = config_for(&m, 0);
+	c.home.device = 103;
+	c.follow = c.alone = true;
+	CHECK_OK(io_mem_again(m.disks[3], &dir));
+	CHECK_OK(store_open(dir, "copy", &c, &again, &why));
+	CHECK_EQ(mounts_of(&m, 1), 4);
+	CHECK_OK(disks_count_mount(again));
+	CHECK_OK(store_close(again));
+	CHECK_EQ(mounts_of(&m, 1), 5);
+	CHECK_EQ(open_on(&w, &m, 0), -ESTALE);
+}
+
+/* The first of two alike is the store from then on. */
+UNIT_TEST(store_is_the_copy_that_is_mounted_first)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	copy_home(&m);
+	CHECK_OK(open_copy(&w, &m, 0, true));
+	CHECK_OK(world_close(&w));
+	CHECK_EQ(mounts_of(&m, 1), 2);
+	CHECK_OK(open_copy(&w, &m, 0, false));
+	check_files(&w, 0, 4);
+	/* One of the two that is made during a mount is older when that has ended. */
+	m.disks[0] = m.disks[3];
+	copy_home(&m);
+	CHECK_OK(write_files(&w, 4, 6));
+	CHECK_OK(world_close(&w));
+	CHECK_EQ(open_copy(&w, &m, 0, false), -ESTALE);
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 6);
+	CHECK_OK(world_close(&w));
+}
+
+/* It has read the list before, and the marks after that. */
+UNIT_TEST(store_is_followed_beside_a_mount_that_begins)
+{
+	struct store_config c;
+	struct io_dir *dir;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	c = config_for(&m, 0);
+	c.follow = true;
+	m.beside = true;
+	CHECK_OK(io_mem_again(m.disks[0], &dir));
+	CHECK_OK(world_open_dir(&w, dir, &c));
+	CHECK(!m.beside && mounts_of(&m, 1) == 4);
+	CHECK_OK(world_close(&w));
+}
+
+/* The count goes on when the last directory has left. A copy that never had one is told, too. */
+UNIT_TEST(store_refuses_a_copy_from_before_a_disk_was_added)
+{
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK_OK(write_files(&w, 0, 4));
+	CHECK_OK(world_close(&w));
+	copy_home(&m);
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(world_close(&w));
+	CHECK_EQ(open_copy(&w, &m, 1, false), -ESTALE);
+	copy_home(&m);
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK_OK(drain_all(&w, 1));
+	CHECK_OK(world_close(&w));
+	CHECK_OK(open_on(&w, &m, 1));
+	CHECK_OK(write_files(&w, 4, 6));
+	CHECK_OK(world_close(&w));
+	CHECK(open_copy(&w, &m, 0, false) < 0);
+	CHECK(open_copy(&w, &m, 1, false) < 0);
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 6);
+	CHECK_OK(world_close(&w));
+}
+
+static void set_mounts(struct machine *m, const uint8_t uuid[16], unsigned disk, uint64_t mounts)
+{
+	struct disklist_mark mark = { .number = disk, .mounts = mounts };
+	char text[DISKLIST_MARK_MAX];
+
+	memcpy(mark.uuid, uuid, sizeof(mark.uuid));
+	disklist_mark_text(&mark, text);
+	CHECK_OK(io_unlink(m->disks[disk], DISKLIST_MARK));
+	put(m->disks[disk], DISKLIST_MARK, text);
+}
+
+/* Marks that are behind come of a crash, of a disk that could not be written, and of a store that had no count. */
+UNIT_TEST(store_goes_on_with_marks_that_are_behind)
+{
+	uint8_t uuid[16];
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 4));
+	memcpy(uuid, w.store->uuid, sizeof(uuid));
+	CHECK_OK(world_close(&w));
+	set_mounts(&m, uuid, 1, 0);
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+	CHECK(mounts_of(&m, 1) == 4 && mounts_of(&m, 2) == 4);
+	/* Without the list the marks are what is known. */
+	set_mounts(&m, uuid, 2, 9);
+	CHECK_EQ(open_on(&w, &m, 0), -ESTALE);
+	CHECK_OK(io_unlink(m.disks[0], DISKLIST_NAME));
+	CHECK_OK(open_on(&w, &m, 2));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+	CHECK(mounts_of(&m, 1) == 11 && mounts_of(&m, 2) == 11);
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK_EQ(w.store->disks->list.mounts, 12);
+	CHECK_OK(world_close(&w));
+	/* A disk that cannot be written is no reason to refuse the others. */
+	m.fails = true;
+	m.dead = 1;
+	CHECK_OK(open_on(&w, &m, 0));
+	CHECK_OK(world_close(&w));
+	m.fails = false;
+	CHECK(mounts_of(&m, 1) == 13 && mounts_of(&m, 2) == 15);
+	CHECK_OK(open_on(&w, &m, 0));
+	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
 /* A daemon that was killed lets go of its locks one after the other. */
 UNIT_TEST(store_waits_for_the_lock_of_a_disk)
 {
@@ -2379,11 +2616,12 @@ UNIT_TEST(store_adds_no_disk_of_another_owner)
 UNIT_TEST(disk_list_reads_what_it_writes_alone)
 {
 	static const char *const bad[] = { "", "spillfs-disks 1\n", "disk 2 /a\ndisk 1 /b\n", "disk 1 a\n", "disk 0 /a\n",
-					   "disk 1 /a", "disk 01 /a\n", "other 1 /a\n", "disk 1 /a\n\n" };
+					   "disk 1 /a", "disk 01 /a\n", "other 1 /a\n", "disk 1 /a\n\n", "mounts 0\n", "mounts 1", "mounts 1\ndisk 1 /a\n" };
 	struct disklist l = { .n = 0 }, again = { .n = 0 };
-	uint8_t uuid[16], found[16], other[16] = { 1 };
+	uint8_t uuid[16], other[16] = { 1 };
 	char mark[DISKLIST_MARK_MAX], *text;
-	unsigned number;
+	struct disklist_mark m, found;
+	size_t len;
 
 	CHECK_OK(mark_uuid_new(uuid));
 	CHECK_OK(disklist_add(&l, 0, false, "/a b"));
@@ -2407,8 +2645,12 @@ UNIT_TEST(disk_list_reads_what_it_writes_alone)
 	free(text);
 	text = disklist_text(&again, uuid);
 	CHECK(strstr(text, "disk 1 /a b\nnext 6\n"));
+	free(text);
+	again.mounts = 7;
+	text = disklist_text(&again, uuid);
+	CHECK(strstr(text, "disk 1 /a b\nnext 6\nmounts 7\n"));
 	CHECK_OK(disklist_parse(text, uuid, &l));
-	CHECK(l.n == 1 && l.next == 6);
+	CHECK(l.n == 1 && l.next == 6 && l.mounts == 7);
 	text[strlen(text) - 1] = '\0';
 	CHECK_EQ(disklist_parse(text, uuid, &l), -EINVAL);
 	free(text);
@@ -2422,12 +2664,19 @@ UNIT_TEST(disk_list_reads_what_it_writes_alone)
 		CHECK_EQ(disklist_parse(bad[i], uuid, &l), -EINVAL);
 		free(text);
 	}
-	disklist_mark_text(uuid, 12, mark);
-	CHECK_OK(disklist_mark_parse(mark, found, &number));
-	CHECK(number == 12 && !memcmp(found, uuid, 16));
-	mark[strlen(mark) - 1] = '\0';
-	CHECK_EQ(disklist_mark_parse(mark, found, &number), -EINVAL);
-	CHECK_EQ(disklist_mark_parse("", found, &number), -EINVAL);
+	for (unsigned i = 0; i < 2; i++) {
+		m = (struct disklist_mark){ .number = 12, .mounts = i * 34ull };
+		memcpy(m.uuid, uuid, 16);
+		len = disklist_mark_text(&m, mark);
+		CHECK_EQ(len, strlen(mark));
+		CHECK_OK(disklist_mark_parse(mark, &found));
+		CHECK(found.number == 12 && !memcmp(found.uuid, uuid, 16) && found.mounts == i * 34ull);
+		mark[strlen(mark) - 1] = '\0';
+		CHECK_EQ(disklist_mark_parse(mark, &found), -EINVAL);
+	}
+	CHECK_EQ(disklist_mark_parse("", &found), -EINVAL);
+	strcpy(strstr(mark, "mounts"), "mounts 0\n");
+	CHECK_EQ(disklist_mark_parse(mark, &found), -EINVAL);
 	disklist_fini(&l);
 	disklist_fini(&again);
 }

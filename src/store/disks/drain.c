@@ -51,17 +51,11 @@ static int mark_locked(struct store *s, unsigned i)
 	return 0;
 }
 
-/* The last one has left. */
+/* The last one has left. What is left of the list are the numbers that were given, and the count of mounts. */
 static int forget_list_locked(struct store *s)
 {
-	struct disks *k = s->disks;
-	int err;
-
 	s->format = STORE_FORMAT_VERSION;
-	err = disks_write_mark(s, k);
-	if (!err)
-		err = io_unlink(k->home, DISKLIST_NAME);
-	return err ? err : io_dir_sync(k->home, ".");
+	return disks_write_mark(s, s->disks);
 }
 
 /* It is empty. */
@@ -85,7 +79,7 @@ static int leave_locked(struct store *s, unsigned i)
 	if (err)
 		log_warn("%s/" DISKLIST_MARK ": cannot be deleted: %s", state.shown, strerror(-err));
 	else if (!k->list.n && (err = forget_list_locked(s)))
-		log_warn(DISKLIST_NAME ": cannot be deleted: %s", strerror(-err));
+		log_warn("SPILLFS: cannot be written: %s", strerror(-err));
 	return 0;
 }
 

@@ -27,6 +27,7 @@ struct disks {
 	struct lock lock; /* RANK_UPLOAD: what follows, and the file of the list */
 	pthread_cond_t asked;
 	struct disklist list;
+	uint64_t mounts; /* the most of the marks */
 	unsigned numbers[DISKLIST_MAX + 1]; /* of the disks of io/spread; 0 again: removed */
 	struct disks_request requests[DISKLIST_MAX + 1]; /* the same order */
 	bool started, stopping;             /* the thread that empties */

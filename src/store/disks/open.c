@@ -3,9 +3,11 @@
  *
  * Invariants:
  *  1. A directory is listed before a file of the store is in it, and as long as one is.
- *  2. A store with a list has STORE_FORMAT_SPREAD, so that a program that knows no list refuses it: the list comes first and goes last.
+ *  2. A store with a list has STORE_FORMAT_SPREAD, so that a program that knows no list refuses it: the list comes first.
  *  3. A directory has the mark of the store before it is listed.
- *  4. Whoever writes holds the mark of each directory locked, besides the lock of the home: a copy of the home has the same list.
+ *  4. The list, and then the marks, have a count that each mount that writes has raised before it wrote anything else: where a mark has more
+ *     than the list, the home is older than what is in that directory, as a copy of it is.
+ *  5. Whoever writes holds the mark of each directory locked, besides the lock of the home: a copy of the home has the same list.
  */
 #include "store/disks.h"
 
@@ -119,9 +121,8 @@ static int open_dir(struct opening *o, const char *path, struct store_disk *out)
 }
 
 /* 0: it is of this store; -ENOENT: it has no mark. */
-static int read_mark(struct opening *o, const char *path, struct io_dir *dir, unsigned *number)
+static int read_mark(struct opening *o, const char *path, struct io_dir *dir, struct disklist_mark *m)
 {
-	uint8_t uuid[16];
 	char *text;
 	int err = read_text(dir, DISKLIST_MARK, DISKLIST_MARK_MAX - 1, &text);
 
@@ -129,13 +130,45 @@ static int read_mark(struct opening *o, const char *path, struct io_dir *dir, un
 		return err;
 	if (err)
 		return refuse(o, err, "%s/" DISKLIST_MARK ": %s", path, err == -EUCLEAN ? err_text(err) : strerror(-err));
-	err = disklist_mark_parse(text, uuid, number);
+	err = disklist_mark_parse(text, m);
 	free(text);
 	if (err)
 		return refuse(o, STORE_ENOTSTORE, "%s/" DISKLIST_MARK ": not the mark of a store's directory", path);
-	if (memcmp(uuid, o->s->uuid, sizeof(uuid)))
+	if (memcmp(m->uuid, o->s->uuid, sizeof(m->uuid)))
 		return refuse(o, STORE_ENOTSTORE, "%s: the directory belongs to another store than %s", path, o->shown);
+	if (m->mounts > o->k->mounts)
+		o->k->mounts = m->mounts;
 	return 0;
+}
+
+/* The count of the list by this time: a follower reads beside a mount, which writes the list before the marks. */
+static int count_again(struct opening *o, uint64_t *mounts)
+{
+	struct disklist list = { .n = 0 };
+	char *text;
+	int err = read_text(o->k->home, DISKLIST_NAME, DISKLIST_TEXT_MAX, &text);
+
+	if (err)
+		return err;
+	err = disklist_parse(text, o->s->uuid, &list);
+	free(text);
+	*mounts = list.mounts;
+	disklist_fini(&list);
+	return err;
+}
+
+/* Invariant 4. A rebuild goes on with what there is. */
+static int check_newest(struct opening *o, const char *path, const struct disklist_mark *m)
+{
+	uint64_t mounts = o->k->list.mounts;
+	int err = m->mounts > mounts && o->s->config.follow ? count_again(o, &mounts) : 0;
+
+	if (err)
+		return refuse(o, err, "%s/" DISKLIST_NAME ": %s", o->shown, strerror(-err));
+	if (m->mounts <= mounts || o->k->unlisted || o->s->config.alone)
+		return 0;
+	return refuse(o, -ESTALE, "%s: the directory was used by a newer state of the store than %s, which is a copy or was restored: use the newer one; "
+		      "if it is lost, spillctl rebuild --force %s makes a new meta.db from the layers, without buckets", path, o->shown, o->shown);
 }
 
 /* The same directory twice would be emptied into itself. */
@@ -149,6 +182,22 @@ static int check_twice(struct opening *o, const char *path, const struct store_d
 		if (dir->inode && o->k->dirs[i].device == dir->device && o->k->dirs[i].inode == dir->inode)
 			return refuse(o, -EINVAL, "%s: the directory is listed twice", path);
 	return 0;
+}
+
+/* A mark that was replaced since it was opened protects nothing: -EWOULDBLOCK. */
+static int check_current(struct io_dir *dir, struct io *f)
+{
+	char text[DISKLIST_MARK_MAX] = "", *now;
+	size_t n;
+	int err = io_pread_some(f, text, sizeof(text) - 1, 0, &n);
+
+	if (!err)
+		err = read_text(dir, DISKLIST_MARK, DISKLIST_MARK_MAX - 1, &now);
+	if (err)
+		return err;
+	err = strcmp(text, now) ? -EWOULDBLOCK : 0;
+	free(now);
+	return err;
 }
 
 /* *out: the mark, locked; NULL: it cannot be written, nor locked therefore (NFS that is read-only). */
@@ -165,6 +214,8 @@ static int try_lock(struct io_dir *dir, struct io **out)
 	if (err)
 		return err;
 	err = io_lock(f, 0, 0);
+	if (!err)
+		err = check_current(dir, f);
 	if (!err) {
 		*out = f;
 		return 0;
@@ -173,7 +224,7 @@ static int try_lock(struct io_dir *dir, struct io **out)
 	return err == -EBADF && !written ? 0 : err;
 }
 
-/* Invariant 4. A daemon that ends lets go of its locks one after the other. -ENOENT: there is no mark. */
+/* Invariant 5. A daemon that ends lets go of its locks one after the other. -ENOENT: there is no mark. */
 static int lock_dir(struct opening *o, const char *path, struct io_dir *dir, struct io **out)
 {
 	unsigned tries = 0;
@@ -209,17 +260,17 @@ void disks_unlock(struct store *s)
 static int open_listed(struct opening *o, const struct disklist_row *row, bool named, struct store_disk *out)
 {
 	struct store_disk dir;
-	unsigned number = 0;
+	struct disklist_mark m;
 	int err = open_dir(o, row->path, &dir);
 
 	if (err)
 		return err;
-	err = read_mark(o, row->path, dir.dir, &number);
+	err = read_mark(o, row->path, dir.dir, &m);
 	if (err == -ENOENT)
 		err = refuse(o, err, "%s: the directory holds nothing of the store %s (there is no " DISKLIST_MARK
 			     "); mount the file system that it is on, or bring it back", row->path, o->shown);
-	else if (!err && number != row->number)
-		err = refuse(o, STORE_ENOTSTORE, "%s: it is directory %u of the store %s, where directory %u should be", row->path, number,
+	else if (!err && m.number != row->number)
+		err = refuse(o, STORE_ENOTSTORE, "%s: it is directory %u of the store %s, where directory %u should be", row->path, m.number,
 			     o->shown, row->number);
 	if (!err && !named && o->s->config.home.inode && dir.owner != o->s->config.home.owner)
 		err = refuse(o, -EPERM, "%s: the directory belongs to user %u, the store %s to user %u; if it is meant, have both belong to one "
@@ -266,12 +317,14 @@ static int is_used(struct io_dir *dir)
  * another's: io_spread_mend refuses a name that is there twice. */
 static int check_new(struct opening *o, const char *path, struct io_dir *dir, unsigned *number)
 {
-	int err = read_mark(o, path, dir, number), used;
+	struct disklist_mark m;
+	int err = read_mark(o, path, dir, &m), used;
 
 	if (err && err != -ENOENT)
 		return err;
-	if (!err && !disklist_find(&o->k->list, *number) && (o->k->unlisted || !disklist_gave(&o->k->list, *number)))
-		return 0;
+	*number = err ? 0 : m.number;
+	if (!err && !disklist_find(&o->k->list, m.number) && (o->k->unlisted || !disklist_gave(&o->k->list, m.number)))
+		return check_newest(o, path, &m);
 	if (err && o->k->unlisted)
 		return refuse(o, err, "%s: there is no " DISKLIST_MARK "; as long as " DISKLIST_NAME " is lost only directories of the store %s are named, "
 			      "and all of them", path, o->shown);
@@ -285,14 +338,34 @@ static int check_new(struct opening *o, const char *path, struct io_dir *dir, un
 	return 0;
 }
 
-static int mark_dir(struct opening *o, struct io_dir *dir, unsigned number)
+/* The new mark is locked before it has the name, and the old one until then. */
+static int write_mark(struct store *s, struct io_dir *dir, unsigned i)
 {
+	struct disks *k = s->disks;
+	struct disklist_mark m = { .number = k->numbers[i], .mounts = k->list.mounts };
 	char text[DISKLIST_MARK_MAX];
-	int err = io_replace(dir, DISKLIST_MARK, DISKLIST_MARK ".tmp", text, disklist_mark_text(o->s->uuid, number, text));
+	struct io *f;
+	int err = io_open(dir, DISKLIST_MARK ".tmp", IO_CREATE | IO_PINNED, &f);
 
-	for (size_t i = 0; disklist_folders[i] && !err; i++)
-		err = io_mkdir(dir, disklist_folders[i]);
-	return err ? err : io_dir_sync(dir, ".");
+	if (err)
+		return err;
+	memcpy(m.uuid, s->uuid, sizeof(m.uuid));
+	err = io_lock(f, 0, 0);
+	if (!err)
+		err = io_truncate(f, 0);
+	if (!err)
+		err = io_pwrite(f, text, disklist_mark_text(&m, text), 0);
+	if (!err)
+		err = io_sync(f);
+	if (!err)
+		err = io_rename(dir, DISKLIST_MARK ".tmp", DISKLIST_MARK);
+	if (err) {
+		io_close(f);
+		return err;
+	}
+	disks_unlock_one(k, i);
+	k->locks[i] = f;
+	return io_dir_sync(dir, ".");
 }
 
 /* ---- the list ---- */
@@ -332,21 +405,20 @@ static int check_left(struct opening *o, const struct disklist_row *row, const c
 {
 	const struct store_config *c = &o->s->config;
 	struct store_disk old;
-	uint8_t uuid[16];
-	unsigned number = 0;
+	struct disklist_mark m;
 	char *text = NULL;
 	bool there;
 
 	if (c->open_disk ? c->open_disk(c->open_ctx, row->path, &old) : open_real((void *)c, row->path, &old))
 		return 0;
-	there = !read_text(old.dir, DISKLIST_MARK, DISKLIST_MARK_MAX - 1, &text) && !disklist_mark_parse(text, uuid, &number) &&
-		!memcmp(uuid, o->s->uuid, sizeof(uuid)) && number == row->number &&
+	there = !read_text(old.dir, DISKLIST_MARK, DISKLIST_MARK_MAX - 1, &text) && !disklist_mark_parse(text, &m) &&
+		!memcmp(m.uuid, o->s->uuid, sizeof(m.uuid)) && m.number == row->number &&
 		(!dir->inode || old.device != dir->device || old.inode != dir->inode);
 	free(text);
 	io_dir_close(old.dir);
 	if (there)
 		return refuse(o, -EEXIST, "%s and %s are both marked as directory %u of the store %s: take away the one that is not", row->path, path,
-			      number, o->shown);
+			      row->number, o->shown);
 	return 0;
 }
 
@@ -357,8 +429,8 @@ static int follow_moved(struct opening *o)
 
 	for (size_t i = 0; i < c->ndisks; i++) {
 		struct disklist_row *row;
+		struct disklist_mark m;
 		struct store_disk dir;
-		unsigned number = 0;
 		char *path;
 		int err;
 
@@ -367,9 +439,9 @@ static int follow_moved(struct opening *o)
 		err = open_dir(o, c->disks[i], &dir);
 		if (err)
 			return err;
-		err = read_mark(o, c->disks[i], dir.dir, &number);
+		err = read_mark(o, c->disks[i], dir.dir, &m);
 		io_dir_close(dir.dir);
-		row = err ? NULL : disklist_find(&o->k->list, number);
+		row = err ? NULL : disklist_find(&o->k->list, m.number);
 		if (err && err != -ENOENT)
 			return err;
 		if (!row)
@@ -393,6 +465,7 @@ static int open_all_listed(struct opening *o)
 		struct disklist_row *row = &o->k->list.v[i];
 		bool named = is_named(&o->s->config, row->path);
 		unsigned at = o->k->ndirs;
+		struct disklist_mark m;
 		struct store_disk dir;
 		int err = open_listed(o, row, named, &dir);
 
@@ -401,6 +474,11 @@ static int open_all_listed(struct opening *o)
 		o->undrain[at] = row->draining && named;
 		keep_dir(o, row->number, &dir);
 		err = lock_dir(o, row->path, dir.dir, &o->k->locks[at]);
+		/* Nobody else writes it from here on. */
+		if (!err)
+			err = read_mark(o, row->path, dir.dir, &m);
+		if (!err)
+			err = check_newest(o, row->path, &m);
 		if (err)
 			return err;
 		if (!o->s->config.follow)
@@ -439,22 +517,28 @@ static int look_at_named(struct opening *o, const char *path, const struct store
 	return err == -ENOENT ? 0 : err;
 }
 
-static int mark_named(struct opening *o, unsigned i)
+/* marked: it is, since an adding was cut short, or the list was lost. */
+static int mark_named(struct opening *o, unsigned i, bool marked)
 {
 	const char *path = disklist_find(&o->k->list, o->k->numbers[i])->path;
 	struct io_dir *dir = o->k->dirs[i].dir;
-	int err = mark_dir(o, dir, o->k->numbers[i]);
+	int err = marked ? 0 : write_mark(o->s, dir, i);
 
+	for (size_t f = 0; disklist_folders[f] && !err; f++)
+		err = io_mkdir(dir, disklist_folders[f]);
+	if (!err)
+		err = io_dir_sync(dir, ".");
 	if (err)
 		return refuse(o, err, "%s: cannot be written: %s", path, strerror(-err));
 	io_file_try_direct(dir);
-	return lock_dir(o, path, dir, &o->k->locks[i]);
+	return marked ? lock_dir(o, path, dir, &o->k->locks[i]) : 0;
 }
 
 /* All are looked at before one is marked. */
 static int add_named(struct opening *o)
 {
 	const struct store_config *c = &o->s->config;
+	bool marked[DISKLIST_MAX + 1];
 	unsigned first = o->k->ndirs;
 	int err = 0;
 
@@ -475,23 +559,71 @@ static int add_named(struct opening *o)
 			return o->why->text[0] ? err : refuse(o, err, "%s: cannot be added to the %zu directories of the store %s: %s",
 							      c->disks[i], o->k->list.n, o->shown, strerror(-err));
 		}
+		marked[o->k->ndirs] = number > 0;
 		keep_dir(o, disklist_find_path(&o->k->list, c->disks[i])->number, &dir);
 		o->changed = true;
 	}
 	for (unsigned i = first; i < o->k->ndirs && !err; i++)
-		err = mark_named(o, i);
+		err = mark_named(o, i, marked[i]);
 	return err;
 }
 
-/* Invariant 2. */
+/* A mark that cannot be written is behind, which refuses nothing: what is written to others tells a copy. */
+static void write_marks(struct store *s)
+{
+	struct disks *k = s->disks;
+
+	for (unsigned i = 1; i < k->ndirs; i++) {
+		const struct disklist_row *row = k->numbers[i] ? disklist_find(&k->list, k->numbers[i]) : NULL;
+		int err = row ? write_mark(s, k->dirs[i].dir ? k->dirs[i].dir : io_spread_part(s->dir, i), i) : 0;
+
+		if (err)
+			log_warn("%s/" DISKLIST_MARK ": cannot be written: %s", row->path, strerror(-err));
+	}
+}
+
+/* Invariant 2. With the next count. */
+static int write_next_list(struct store *s)
+{
+	struct disks *k = s->disks;
+	uint64_t before = k->list.mounts;
+	int err;
+
+	k->list.mounts = (before > k->mounts ? before : k->mounts) + 1;
+	err = disks_write_list(k, s->uuid);
+	if (err)
+		k->list.mounts = before;
+	return err;
+}
+
+int disks_count_mount(struct store *s)
+{
+	int err = s->disks && s->disks->list.n ? write_next_list(s) : -ENOENT;
+
+	if (!err)
+		write_marks(s);
+	/* A store that is full can be emptied all the same. */
+	else if (err_is_full(err))
+		log_warn(DISKLIST_NAME ": cannot be written: %s; a copy of the store that is older by this mount is not told from it", strerror(-err));
+	return err_is_full(err) || err == -ENOENT ? 0 : err;
+}
+
 static int store_list(struct opening *o)
 {
-	int err = o->changed && !o->k->unlisted ? disks_write_list(o->k, o->s->uuid) : 0;
+	struct store *s = o->s;
+	int err;
 
-	if (!err && o->k->list.n && o->s->format != STORE_FORMAT_SPREAD) {
-		o->s->format = STORE_FORMAT_SPREAD;
-		err = disks_write_mark(o->s, o->k);
+	if (o->k->unlisted || !o->k->list.n)
+		return 0;
+	if (!o->changed && s->format == STORE_FORMAT_SPREAD)
+		return disks_count_mount(s);
+	err = write_next_list(s);
+	if (!err && s->format != STORE_FORMAT_SPREAD) {
+		s->format = STORE_FORMAT_SPREAD;
+		err = disks_write_mark(s, o->k);
 	}
+	if (!err)
+		write_marks(s);
 	return err;
 }
 
@@ -611,11 +743,13 @@ int disks_open(struct store *s, const char *shown, struct store_refusal *why)
 
 int disks_settle(struct store *s)
 {
-	int err = s->disks && s->disks->unlisted ? disks_write_list(s->disks, s->uuid) : 0;
+	int err = disks_unlisted(s) ? write_next_list(s) : 0;
 
-	if (!err && s->disks)
-		s->disks->unlisted = false;
-	return err;
+	if (err || !disks_unlisted(s))
+		return err;
+	s->disks->unlisted = false;
+	write_marks(s);
+	return 0;
 }
 
 bool disks_unlisted(const struct store *s)

@@ -52,10 +52,9 @@ static int check_owner(struct check *c, const struct disklist_row *row, int fd)
 	return 0;
 }
 
-static int check_mark(struct check *c, const struct disklist_row *row, int fd)
+static int check_mark(struct check *c, const struct disklist_row *row, uint64_t mounts, int fd)
 {
-	unsigned number = 0;
-	uint8_t uuid[16];
+	struct disklist_mark m;
 	char *text;
 	int err = read_text(fd, DISKLIST_MARK, DISKLIST_MARK_MAX - 1, &text);
 
@@ -64,10 +63,13 @@ static int check_mark(struct check *c, const struct disklist_row *row, int fd)
 				  "); mount the file system that it is on, or bring it back", row->path);
 	if (err)
 		return check_fail(c, err, "%s/" DISKLIST_MARK ": %s", row->path, strerror(-err));
-	err = disklist_mark_parse(text, uuid, &number);
+	err = disklist_mark_parse(text, &m);
 	free(text);
-	if (err || memcmp(uuid, c->uuid, sizeof(uuid)) || number != row->number)
+	if (err || memcmp(m.uuid, c->uuid, sizeof(m.uuid)) || m.number != row->number)
 		return check_fail(c, -ENOTDIR, "%s: it is not directory %u of this store", row->path, row->number);
+	if (m.mounts > mounts)
+		return check_fail(c, -ESTALE, "%s: this directory was used by a newer state of the store, of which this one is a copy, or was restored: use"
+				  " the newer one; if it is lost, spillctl rebuild --force makes a new meta.db from the layers", row->path);
 	return 0;
 }
 
@@ -94,7 +96,7 @@ static int lock_mark(struct check *c, const struct disklist_row *row, int fd, in
 	return 0;
 }
 
-static int open_one(struct check *c, const struct disklist_row *row)
+static int open_one(struct check *c, const struct disklist_row *row, uint64_t mounts)
 {
 	struct check_disk *d = &c->disks[c->ndisks];
 	int fd = open(row->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), lock = -1, err;
@@ -104,9 +106,12 @@ static int open_one(struct check *c, const struct disklist_row *row)
 				  "bring it back", row->path, strerror(errno));
 	err = check_owner(c, row, fd);
 	if (!err)
-		err = check_mark(c, row, fd);
+		err = check_mark(c, row, mounts, fd);
 	if (!err)
 		err = lock_mark(c, row, fd, &lock);
+	/* A mount that has ended since may have written another one. */
+	if (!err)
+		err = check_mark(c, row, mounts, fd);
 	if (!err && !(d->path = strdup(row->path)))
 		err = -ENOMEM;
 	if (err) {
@@ -143,7 +148,7 @@ int check_disks_open(struct check *c)
 	c->disks = calloc(list.n + 1, sizeof(*c->disks));
 	err = c->disks ? 0 : -ENOMEM;
 	for (size_t i = 0; i < list.n && !err; i++)
-		err = open_one(c, &list.v[i]);
+		err = open_one(c, &list.v[i], list.mounts);
 	disklist_fini(&list);
 	return err;
 }
@@ -161,6 +166,8 @@ int check_disks_know(struct check *c)
 		return check_fail(c, -EINVAL, DISKLIST_NAME ": no list of the directories of this store");
 	c->format = STORE_FORMAT_SPREAD;
 	err = check_disks_open(c);
+	if (!err && !c->ndisks)
+		c->format = STORE_FORMAT_VERSION;
 	return err == -ENOENT ? -ENXIO : err;
 }
 
