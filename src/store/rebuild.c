@@ -175,17 +175,53 @@ static int save_layer(void *ctx, const char *name)
 }
 
 /* A moved layer is durable there before the next mount could take it for unknown. */
+/* Each directory of the store has a lost+found of its own. NULL: there are no more. */
+static struct io_dir *part(struct rebuild *r, unsigned i)
+{
+	struct io_spread_state state;
+
+	if (io_spread_look(r->s->dir, i, &state))
+		return io_spread_part(r->s->dir, i);
+	return i ? NULL : io_spread_home(r->s->dir);
+}
+
+static int see_all_saved(struct rebuild *r)
+{
+	struct io_dir *dir;
+	int err = 0;
+
+	for (unsigned i = 0; !err && (dir = part(r, i)); i++) {
+		err = io_list(dir, "lost+found", see_saved, r);
+		if (err == -ENOENT)
+			err = 0;
+	}
+	return err;
+}
+
+static int sync_saved(struct rebuild *r)
+{
+	struct io_dir *dir;
+	int err = 0;
+
+	for (unsigned i = 0; !err && (dir = part(r, i)); i++) {
+		err = io_dir_sync(dir, ".");
+		if (!err)
+			err = io_dir_sync(dir, "lost+found");
+		if (i && err == -ENOENT)
+			err = 0; /* nothing of it was moved */
+	}
+	return err;
+}
+
 static int save_layers(struct rebuild *r)
 {
 	struct io_dir *dir = r->s->dir;
-	int err = io_list(dir, "lost+found", see_saved, r);
+	int err = see_all_saved(r);
 
-	if (!err || err == -ENOENT)
+	if (!err)
 		err = io_list(dir, "layers", save_layer, r);
 	if (!err && r->moved)
-		err = io_dir_sync(dir, ".");
-	if (!err && r->moved)
-		err = io_dir_sync(dir, "lost+found");
+		err = sync_saved(r);
 	if (!err && r->moved)
 		err = io_dir_sync(dir, "layers");
 	return err;

@@ -341,6 +341,21 @@ older() {
 	refute ls "$A/layers/compact.tmp" "$B/layers/compact.tmp" "$STORE/layers/compact.tmp" "$B/$file.moved"
 }
 
+@test "rebuild: what it has saved is known to the next one, in whichever directory that is" {
+	mount_store -o "pool=$A:$B,layer=1M"
+	fill
+	umount_store
+	file=$(cd "$A" && find layers -name '*.zst' | sort | tail -n 1)
+	truncate -s 2000 "$A/$file"
+	rm "$STORE/meta.db"
+	"$SPILLCTL" rebuild "$STORE" >"$WORK/out" || [ $? -le 4 ]
+	cat "$WORK/out"
+	[ -e "$A/lost+found/$(basename "$file")" ]
+	"$SPILLCTL" rebuild --force "$STORE" >"$WORK/out" || [ $? -le 4 ]
+	cat "$WORK/out"
+	grep -q "lost+found/$(basename "$file") was moved there by a rebuild before" "$WORK/out"
+}
+
 @test "drain: what it says" {
 	mount_store -o "pool=$A:$B"
 	fill

@@ -1056,6 +1056,47 @@ UNIT_TEST(spread_keeps_the_old_name_without_descriptors)
 	io_dir_close(d);
 }
 
+static int list_beside_a_move(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name), void *ctx)
+{
+	if (world_has(dir, MOVED_NAME)) {
+		put(dir_blind, MOVED_NAME, "layer");
+		CHECK_OK(io_unlink(dir, MOVED_NAME));
+	}
+	return dir_plain->list(dir, name, each, ctx);
+}
+
+/* A follower lists while the daemon moves a file from a disk that is listed later to an earlier one. */
+UNIT_TEST(spread_lists_what_moves_beside_it)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+	unsigned n = 0;
+
+	io_dir_close(d);
+	put(disks[2], MOVED_NAME, "layer");
+	d = spread_over(disks, false);
+	dir_blind = disks[1];
+	hook_dir_ops(faults[2]);
+	dir_hooked.list = list_beside_a_move;
+	CHECK_OK(io_list(d, "layers", count_name, &n));
+	faults[2]->ops = dir_plain;
+	CHECK_EQ(n, 1);
+	CHECK(world_has(disks[1], MOVED_NAME));
+	io_dir_close(d);
+}
+
+/* What a rebuild has saved on one disk is another file than what it has saved on another. */
+UNIT_TEST(spread_renames_into_the_folder_of_a_disk)
+{
+	struct io_dir *disks[NDISKS], *d = new_spread(disks);
+
+	CHECK_OK(io_mkdir(disks[1], "lost+found"));
+	put(disks[1], "lost+found/00000001.zst", "one");
+	put(disks[2], MOVED_NAME, "two");
+	CHECK_OK(io_rename(d, MOVED_NAME, "lost+found/00000001.zst"));
+	CHECK(says(disks[1], "lost+found/00000001.zst", "one") && says(disks[2], "lost+found/00000001.zst", "two"));
+	io_dir_close(d);
+}
+
 static const struct io_ops *target_plain;
 static struct io_ops target_hooked;
 
@@ -2573,6 +2614,27 @@ UNIT_TEST(store_goes_on_with_marks_that_are_behind)
 	CHECK(mounts_of(&m, 1) == 13 && mounts_of(&m, 2) == 15);
 	CHECK_OK(open_on(&w, &m, 0));
 	check_files(&w, 0, 4);
+	CHECK_OK(world_close(&w));
+}
+
+/* Who waits for the end of a drain is told that it has ended. */
+UNIT_TEST(store_drains_nothing_when_it_is_closed)
+{
+	struct disks_drain look;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 12));
+	CHECK_OK(world_commit(&w));
+	CHECK_OK(disks_drain_start(w.store, 1));
+	CHECK_OK(disks_drain_start(w.store, 2));
+	disks_stop(w.store);
+	for (unsigned i = 1; i < 3; i++) {
+		CHECK_OK(disks_drain_look(w.store, i, &look));
+		CHECK(!look.running);
+	}
 	CHECK_OK(world_close(&w));
 }
 

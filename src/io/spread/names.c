@@ -248,7 +248,8 @@ static int rename_locked(struct spread *d, const char *from, const char *to)
 
 		if (!dir)
 			continue;
-		if (!io_unlink(dir, to))
+		/* In a folder that is not spread each disk has files of its own. */
+		if (spread_folder(d, to) >= 0 && !io_unlink(dir, to))
 			spread_touch(d, i, spread_folder(d, to), SPREAD_DELETED);
 		spread_leave(d, i);
 	}
@@ -354,6 +355,24 @@ static void strip_moved(struct listing *l)
 			l->v[i][strlen(l->v[i]) - strlen(SPREAD_MOVED)] = '\0';
 }
 
+static int list_all_locked(struct spread *d, const char *name, struct listing *l)
+{
+	int err = io_list(d->disks[0].dir, name, add_name, l);
+
+	for (unsigned i = 1; i < d->n && !err; i++) {
+		struct io_dir *of = spread_enter(d, i);
+
+		if (!of)
+			continue;
+		err = io_list(of, name, add_name, l);
+		/* A follower still knows a directory that was emptied and taken away. */
+		if (err == -ENOENT)
+			err = 0;
+		spread_leave(d, i);
+	}
+	return err;
+}
+
 static int spread_list(struct io_dir *dir, const char *name, int (*each)(void *ctx, const char *name), void *ctx)
 {
 	struct spread *d = to_spread(dir);
@@ -364,18 +383,10 @@ static int spread_list(struct io_dir *dir, const char *name, int (*each)(void *c
 	if (!spread)
 		return io_list(d->disks[0].dir, name, each, ctx);
 	lock_acquire(&d->names); /* nothing moves meanwhile */
-	err = io_list(d->disks[0].dir, name, add_name, &l);
-	for (unsigned i = 1; i < d->n && !err; i++) {
-		struct io_dir *of = spread_enter(d, i);
-
-		if (!of)
-			continue;
-		err = io_list(of, name, add_name, &l);
-		/* A follower still knows a directory that was emptied and taken away. */
-		if (err == -ENOENT)
-			err = 0;
-		spread_leave(d, i);
-	}
+	err = list_all_locked(d, name, &l);
+	/* But where another process writes, to a disk that has been listed already. */
+	if (!err && !atomic_load(&d->mended))
+		err = list_all_locked(d, name, &l);
 	lock_release(&d->names);
 	strip_moved(&l);
 	if (l.n)

@@ -184,6 +184,8 @@ static void *empty(void *arg)
 		else
 			lock_wait(&k->lock, &k->asked);
 	}
+	while ((r = next_request_locked(k)))
+		r->is.running = false;
 	lock_release(&k->lock);
 	return NULL;
 }
