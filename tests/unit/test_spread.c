@@ -346,6 +346,20 @@ static void *open_another(void *arg)
 	return NULL;
 }
 
+/* A layered file that is to move from disk 1 to disk 2, and is not synced. */
+static struct io *make_unsynced(struct io_dir *d, struct io_dir *const disks[NDISKS])
+{
+	struct io *f;
+
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	fill(f, 1, 0, 100000);
+	io_mem_set_space(disks[2], 64 * MIB);
+	io_spread_set_draining(d, 1, true);
+	return f;
+}
+
 static int sync_beside_an_open(struct io *f)
 {
 	struct timespec limit;
@@ -366,12 +380,7 @@ UNIT_TEST(spread_syncs_what_moves_beside_others)
 	struct io *f;
 
 	d = new_spread(disks);
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
-	fill(f, 1, 0, 100000);
-	io_mem_set_space(disks[2], 64 * MIB);
-	io_spread_set_draining(d, 1, true);
+	f = make_unsynced(d, disks);
 	hook(f, d);
 	hooked.sync = sync_beside_an_open;
 	CHECK_OK(io_spread_drain(d, 1, &moved));
@@ -396,12 +405,7 @@ UNIT_TEST(spread_tells_a_lost_write_to_its_writer)
 	struct io *f;
 
 	d = new_spread(disks);
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
-	fill(f, 1, 0, 100000);
-	io_mem_set_space(disks[2], 64 * MIB);
-	io_spread_set_draining(d, 1, true);
+	f = make_unsynced(d, disks);
 	hook(f, d);
 	hooked.sync = sync_that_fails;
 	CHECK_EQ(io_spread_drain(d, 1, &moved), -EIO);
@@ -533,12 +537,7 @@ UNIT_TEST(spread_moves_what_its_writer_leaves)
 	struct io *f;
 
 	d = new_spread(disks);
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
-	fill(f, 1, 0, 100000);
-	io_mem_set_space(disks[2], 64 * MIB);
-	io_spread_set_draining(d, 1, true);
+	f = make_unsynced(d, disks);
 	hook(f, d);
 	hooked.close = close_in_the_end;
 	io_close(f);
@@ -1332,6 +1331,14 @@ static int write_files(struct world *w, unsigned from, unsigned to)
 	return err;
 }
 
+/* A store on so many directories besides its own, with files. */
+static void begin(struct machine *m, struct world *w, size_t ndisks, unsigned nfiles)
+{
+	new_machine(m);
+	CHECK_OK(open_on(w, m, ndisks));
+	CHECK_OK(write_files(w, 0, nfiles));
+}
+
 static void check_files(struct world *w, unsigned from, unsigned to)
 {
 	char path[48];
@@ -1383,9 +1390,7 @@ UNIT_TEST(store_on_several_disks_has_snapshots_of_long_names)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 1));
+	begin(&m, &w, 2, 1);
 	memset(name, 'n', META_NAME_MAX);
 	name[META_NAME_MAX] = '\0';
 	CHECK_OK(world_snapshot(&w, name));
@@ -1423,9 +1428,7 @@ UNIT_TEST(store_refuses_disks_that_are_not_its_own)
 	struct world w;
 	struct io_dir *mine;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 6));
+	begin(&m, &w, 2, 6);
 	CHECK_OK(world_close(&w));
 	m.gone[1] = true;
 	CHECK_EQ(open_on(&w, &m, 0), -ENOENT);
@@ -1614,9 +1617,7 @@ UNIT_TEST(store_empties_no_disk_into_promised_space)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 8));
+	begin(&m, &w, 2, 8);
 	CHECK_OK(world_commit(&w));
 	io_spread_set_draining(w.store->dir, 1, true);
 	CHECK_OK(io_space(w.store->dir, &total, &avail));
@@ -1637,9 +1638,7 @@ UNIT_TEST(store_empties_a_disk)
 	struct world w;
 	char *text;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 8));
+	begin(&m, &w, 2, 8);
 	CHECK_OK(world_commit(&w));
 	CHECK_OK(write_files(&w, 8, 12));
 	CHECK_EQ(disks_drain_start(w.store, 0), -EINVAL);
@@ -1752,9 +1751,7 @@ UNIT_TEST(store_refuses_the_same_disk_at_two_places)
 	struct store_config c;
 	struct io_dir *dir;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 1));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 1, 4);
 	mark_of(&w, 1, mark);
 	CHECK_OK(world_close(&w));
 	put(m.disks[2], DISKLIST_MARK, mark);
@@ -1775,9 +1772,7 @@ UNIT_TEST(store_takes_back_a_disk_with_files)
 	struct world w;
 	char *text;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 1));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 1, 4);
 	mark_of(&w, 2, mark);
 	CHECK_OK(world_close(&w));
 	put(m.disks[2], DISKLIST_MARK, mark);
@@ -1842,9 +1837,7 @@ UNIT_TEST(store_empties_two_disks)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 8));
+	begin(&m, &w, 2, 8);
 	CHECK_OK(world_commit(&w));
 	CHECK_OK(disks_drain_start(w.store, 1));
 	CHECK_OK(disks_drain_start(w.store, 2));
@@ -1866,9 +1859,7 @@ UNIT_TEST(store_without_its_list_has_to_be_named_whole)
 	struct world w;
 	unsigned n;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 8));
+	begin(&m, &w, 2, 8);
 	CHECK_OK(world_close(&w));
 	CHECK_OK(io_unlink(m.disks[0], DISKLIST_NAME));
 	n = files_in(m.disks[0], "pool") + files_in(m.disks[1], "pool") + files_in(m.disks[2], "pool");
@@ -1959,9 +1950,7 @@ UNIT_TEST(store_refuses_a_disk_that_has_left_with_files)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 2, 4);
 	mark_of(&w, 1, mark);
 	CHECK_OK(drain_all(&w, 1));
 	CHECK_OK(world_close(&w));
@@ -1978,9 +1967,7 @@ UNIT_TEST(store_does_not_give_away_what_a_rebuild_has_saved)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 1));
-	CHECK_OK(write_files(&w, 0, 2));
+	begin(&m, &w, 1, 2);
 	CHECK_OK(world_commit(&w));
 	CHECK_OK(io_mkdir(m.disks[1], "lost+found"));
 	put(m.disks[1], "lost+found/00000001.zst", "layer");
@@ -2264,9 +2251,7 @@ UNIT_TEST(store_empties_no_disk_into_what_its_home_owes)
 	struct world w;
 	unsigned n;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 8));
+	begin(&m, &w, 2, 8);
 	CHECK_OK(world_commit(&w));
 	io_mem_set_space(m.disks[2], 40 * MIB);
 	store_owe(w.store, 84 * MIB);
@@ -2327,9 +2312,7 @@ UNIT_TEST(store_forgets_what_a_compaction_has_left)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 2, 4);
 	CHECK_OK(world_close(&w));
 	put(m.disks[1], "layers/compact.tmp", "old");
 	put(m.disks[2], "layers/compact.tmp", "new");
@@ -2374,9 +2357,7 @@ UNIT_TEST(store_refuses_a_disk_that_a_copy_of_it_uses)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 1));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 1, 4);
 	CHECK_OK(world_close(&w));
 	dirs[0] = m.disks[0];
 	dirs[1] = m.disks[3] = world_disk();
@@ -2496,9 +2477,7 @@ UNIT_TEST(store_is_the_copy_that_is_mounted_first)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 2, 4);
 	CHECK_OK(world_close(&w));
 	copy_home(&m);
 	CHECK_OK(open_copy(&w, &m, 0, true));
@@ -2525,9 +2504,7 @@ UNIT_TEST(store_is_followed_beside_a_mount_that_begins)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 2, 4);
 	CHECK_OK(world_close(&w));
 	c = config_for(&m, 0);
 	c.follow = true;
@@ -2544,9 +2521,7 @@ UNIT_TEST(store_refuses_a_copy_from_before_a_disk_was_added)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 0));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 0, 4);
 	CHECK_OK(world_close(&w));
 	copy_home(&m);
 	CHECK_OK(open_on(&w, &m, 1));
@@ -2584,9 +2559,7 @@ UNIT_TEST(store_goes_on_with_marks_that_are_behind)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 4));
+	begin(&m, &w, 2, 4);
 	memcpy(uuid, w.store->uuid, sizeof(uuid));
 	CHECK_OK(world_close(&w));
 	set_mounts(&m, uuid, 1, 0);
@@ -2624,9 +2597,7 @@ UNIT_TEST(store_drains_nothing_when_it_is_closed)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	CHECK_OK(open_on(&w, &m, 2));
-	CHECK_OK(write_files(&w, 0, 12));
+	begin(&m, &w, 2, 12);
 	CHECK_OK(world_commit(&w));
 	CHECK_OK(disks_drain_start(w.store, 1));
 	CHECK_OK(disks_drain_start(w.store, 2));
