@@ -27,6 +27,7 @@
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/plant.h"
+#include "util/vec.h"
 
 #define COLUMN_INLINE_MAX (64u << 10)
 #define COLUMN_RESERVE_MAX (64u << 20)
@@ -42,6 +43,7 @@ struct column {
 	_Atomic uint64_t file_bytes; /* size of the file */
 	uint64_t reserved_bytes;     /* allocated up to here */
 	uint64_t wanted_bytes;       /* fallocate asked for it up to here: behind the end only */
+	uint64_t row_end_bytes;      /* the same, as the row has it; 0: there is none */
 	atomic_bool mem_dirty;       /* also read while it is staged */
 	bool shared;
 	bool lent_file;              /* it has a file only because it was shared: otherwise it would be inline */
@@ -120,16 +122,79 @@ static void update_stored(struct column *c)
 	atomic_store(&c->array.stored_bytes, stored);
 }
 
-/* Behind the end there may be what fallocate has reserved, which the row counts; or what was reserved ahead when the daemon was
- * killed, which goes. */
-static void load_reserve(struct column *c, const struct facts *row, uint64_t stored_bytes)
+/* Where the row says that what fallocate has reserved ends; 0: nothing is behind the size. A value that nobody can have stored says nothing. */
+static int load_end(struct column *c, const struct facts *row, uint64_t *end_out)
 {
-	uint64_t whole = round_page(row->size_bytes);
+	struct meta *m = c->array.home->store->meta;
+	uint64_t *end;
+	size_t len;
+	int err;
 
-	if (row->stored_bytes > whole)
-		c->wanted_bytes = row->stored_bytes;
-	else if (stored_bytes > whole)
-		io_truncate(c->file, row->size_bytes);
+	meta_lock(m);
+	err = meta_blob_get_locked(m, row->ino, META_BLOB_RESERVED, (void **)&end, &len);
+	meta_unlock(m);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (len == sizeof(*end) && *end <= ARRAY_SIZE_MAX)
+		c->row_end_bytes = *end_out = *end;
+	free(end);
+	return 0;
+}
+
+/* The same by a row of an earlier release, which only counts the bytes: the file has them, unless it has grown since. */
+static uint64_t counted_end(struct column *c, const struct facts *row, uint64_t size)
+{
+	uint64_t at = round_page(row->size_bytes), end = row->stored_bytes, from;
+
+	while (size == row->size_bytes && io_find_allocated(c->file, at, ARRAY_SIZE_MAX - at, &from, &at))
+		end = at;
+	return end;
+}
+
+/* Cuts the file to the size, and reserves again what it has reserved between that and the end: no cut leaves it where it is. */
+static int cut_and_reserve(struct column *c, uint64_t size, uint64_t end)
+{
+	uint64_t at = round_page(size), from, (*kept)[2] = NULL;
+	size_t n = 0, cap = 0;
+	int err = 0;
+
+	while (!err && at < end && io_find_allocated(c->file, at, end - at, &from, &at)) {
+		err = VEC_RESERVE(kept, cap, n + 1);
+		if (!err) {
+			kept[n][0] = from;
+			kept[n++][1] = at;
+		}
+	}
+	if (!err)
+		err = io_truncate(c->file, size);
+	for (size_t i = 0; i < n && !err; i++) {
+		int e = io_allocate(c->file, kept[i][0], kept[i][1] - kept[i][0]);
+
+		if (e)
+			log_warn("columns/%llu: what fallocate has reserved behind its end is lost: %s", (unsigned long long)c->array.file_id, strerror(-e));
+		if (e)
+			break;
+	}
+	free(kept);
+	return err;
+}
+
+/* Behind the end there may be what fallocate has reserved; and what goes: bytes that were appended after the last commit, or that a
+ * cut has left (invariant 4), and what was reserved since. */
+static int load_reserve(struct column *c, const struct facts *row, uint64_t size, uint64_t stored)
+{
+	uint64_t whole = round_page(row->size_bytes), end = 0, from, to;
+	int err = load_end(c, row, &end);
+
+	if (!err && !end && row->stored_bytes > whole)
+		end = counted_end(c, row, size);
+	if (err)
+		return err;
+	c->wanted_bytes = end > whole ? end : 0;
+	end = c->wanted_bytes ? round_page(end) : whole;
+	if (size == row->size_bytes && (c->wanted_bytes || stored <= whole) && !io_find_allocated(c->file, end, ARRAY_SIZE_MAX - end, &from, &to))
+		return 0;
+	return cut_and_reserve(c, row->size_bytes, end);
 }
 
 static int load_file(struct column *c, const struct facts *row)
@@ -149,11 +214,7 @@ static int load_file(struct column *c, const struct facts *row)
 	if (size < row->size_bytes)
 		return err_corrupt(path, size, "column file is shorter than its %llu bytes",
 				   (unsigned long long)row->size_bytes);
-	/* Behind the size there may be bytes that were appended after the last commit, or that a cut has left (invariant 4). */
-	if (size > row->size_bytes)
-		err = io_truncate(c->file, row->size_bytes);
-	else
-		load_reserve(c, row, stored);
+	err = load_reserve(c, row, size, stored);
 	atomic_store(&c->file_bytes, row->size_bytes);
 	c->reserved_bytes = row->size_bytes;
 	return err;
@@ -587,6 +648,8 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 		err = give_back_reserve(c);
 	if (!err)
 		err = io_allocate(c->file, off, len);
+	if (!err)
+		c->file_dirty = true;
 	if (!err && end > a->size_bytes && end > c->wanted_bytes)
 		c->wanted_bytes = end;
 	if (err == -EOPNOTSUPP)
@@ -607,9 +670,9 @@ static uint64_t unreserved(struct column *c, uint64_t off, uint64_t end)
 
 	if (to > end)
 		to = end;
-	if (off < to && io_is_allocated(c->file, off, to - off))
-		off = to;
-	return end > off ? end - off : 0;
+	if (off >= end)
+		return 0;
+	return end - off - (off < to ? io_allocated(c->file, off, to - off) : 0);
 }
 
 /* Whole pages of holes in [off, end), which are whole pages. */
@@ -650,7 +713,8 @@ static uint64_t growth_of_pages(struct column *c, uint64_t off, uint64_t len, en
 	/* Inline bytes become whole pages of a file, without holes. */
 	if (!c->file)
 		return whole - a->size_bytes + (how == ARRAY_ENDS || round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole));
-	if (first >= whole || atomic_load(&a->stored_bytes) >= whole)
+	/* Space that is reserved behind the end may be as much as the holes. */
+	if (first >= whole || (c->wanted_bytes <= whole && atomic_load(&a->stored_bytes) >= whole))
 		return unreserved(c, first > whole ? first : whole, round_page(end));
 	return holes_between(c, first, round_page(end));
 }
@@ -808,6 +872,18 @@ static void defer_retired_locked(struct column *c)
 	}
 }
 
+static int stage_end_locked(struct column *c)
+{
+	uint64_t end = c->file && c->wanted_bytes > round_page(c->array.size_bytes) ? c->wanted_bytes : 0;
+	int err = 0;
+
+	if (end != c->row_end_bytes)
+		err = meta_blob_set_locked(c->array.home->store->meta, c->array.ino, META_BLOB_RESERVED, end ? &end : NULL, end ? sizeof(end) : 0);
+	if (!err)
+		c->row_end_bytes = end;
+	return err;
+}
+
 static int column_stage_locked(struct array *a, const struct index_record *facts, bool changed)
 {
 	struct column *c = column_of(a);
@@ -826,6 +902,9 @@ static int column_stage_locked(struct array *a, const struct index_record *facts
 		c->mem_dirty = false;
 		give_back_mem(c, true);
 	}
+	err = stage_end_locked(c);
+	if (err)
+		return err;
 	defer_retired_locked(c);
 	/* A commit that failed before its sync has left the sync to this one. */
 	again = c->file && c->sync_file == c->file;

@@ -275,9 +275,9 @@ static int cipher_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *ou
 	return io_seek(to_file(io)->below, off, hole, out);
 }
 
-static bool cipher_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool cipher_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
-	return io_is_allocated(to_file(io)->below, off, n);
+	return io_find_allocated(to_file(io)->below, off, n, from, to);
 }
 
 static void cipher_close(struct io *io)
@@ -300,7 +300,7 @@ static const struct io_ops cipher_ops = {
 	.punch = cipher_punch,
 	.size = cipher_size,
 	.seek_data = cipher_seek_data,
-	.is_allocated = cipher_is_allocated,
+	.find_allocated = cipher_find_allocated,
 	.close = cipher_close,
 };
 

@@ -173,9 +173,9 @@ static int fault_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out
 	return io_seek(to_file(io)->inner, off, hole, out);
 }
 
-static bool fault_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool fault_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
-	return io_is_allocated(to_file(io)->inner, off, n);
+	return io_find_allocated(to_file(io)->inner, off, n, from, to);
 }
 
 static uint64_t fault_saved(struct io *io, uint64_t off, uint64_t n, bool touched)
@@ -218,7 +218,7 @@ static const struct io_ops fault_ops = {
 	.punch = fault_punch,
 	.size = fault_size,
 	.seek_data = fault_seek_data,
-	.is_allocated = fault_is_allocated,
+	.find_allocated = fault_find_allocated,
 	.saved = fault_saved,
 	.share = fault_share,
 	.lend = fault_lend,

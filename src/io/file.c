@@ -260,34 +260,40 @@ static int file_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 	return err;
 }
 
-/* Where the extent at off ends; false: there is none, or it shares its blocks with another file. */
-static bool extent_end(int fd, uint64_t off, uint64_t n, uint64_t *out)
+/* The next extent at or behind off that shares its blocks with no other file. */
+static bool next_extent(int fd, uint64_t off, uint64_t end, uint64_t *from, uint64_t *to)
 {
 	union {
 		struct fiemap map;
 		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-	} u = { .map = { .fm_start = off, .fm_length = n, .fm_extent_count = 1 } };
+	} u;
 	const struct fiemap_extent *e = u.map.fm_extents;
 
-	if (ioctl(fd, FS_IOC_FIEMAP, &u.map) < 0 || !u.map.fm_mapped_extents || e->fe_logical > off ||
-	    (e->fe_flags & FIEMAP_EXTENT_SHARED))
-		return false;
-	*out = e->fe_logical + e->fe_length;
-	return *out > off;
+	for (; off < end; off = *to) {
+		u.map = (struct fiemap){ .fm_start = off, .fm_length = end - off, .fm_extent_count = 1 };
+		if (ioctl(fd, FS_IOC_FIEMAP, &u.map) < 0 || !u.map.fm_mapped_extents || e->fe_logical >= end)
+			return false;
+		*from = e->fe_logical > off ? e->fe_logical : off;
+		*to = e->fe_logical + e->fe_length < end ? e->fe_logical + e->fe_length : end;
+		if (*to <= *from)
+			return false;
+		if (!(e->fe_flags & FIEMAP_EXTENT_SHARED))
+			return true;
+	}
+	return false;
 }
 
-static bool file_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool file_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
 	struct file *f = to_file(io);
-	uint64_t end = off + n;
+	bool found;
 	int fd;
 
 	if (fd_get(f, &fd))
 		return false;
-	while (off < end && extent_end(fd, off, end - off, &off))
-		;
+	found = next_extent(fd, off, off + n, from, to);
 	fd_put(f);
-	return off >= end;
+	return found;
 }
 
 /* Cuts off the zeros that direct writes have put behind the end, so that the next user of the file sees its length. */
@@ -390,7 +396,7 @@ static const struct io_ops file_ops = {
 	.punch = file_punch,
 	.size = file_size,
 	.seek_data = file_seek_data,
-	.is_allocated = file_is_allocated,
+	.find_allocated = file_find_allocated,
 	.share = file_share,
 	.lend = file_lend,
 	.has_writers = file_has_writers,

@@ -18,6 +18,24 @@ int io_pread_as(struct io *f, void *buf, size_t n, uint64_t off, unsigned how)
 	return got == n ? 0 : -ENODATA;
 }
 
+bool io_is_allocated(struct io *f, uint64_t off, uint64_t n)
+{
+	uint64_t end = off + n, from, to;
+
+	while (off < end && io_find_allocated(f, off, end - off, &from, &to) && from == off)
+		off = to;
+	return off >= end;
+}
+
+uint64_t io_allocated(struct io *f, uint64_t off, uint64_t n)
+{
+	uint64_t end = off + n, from, bytes = 0;
+
+	while (off < end && io_find_allocated(f, off, end - off, &from, &off))
+		bytes += off - from;
+	return bytes;
+}
+
 int io_replace(struct io_dir *d, const char *name, const char *tmp, const void *p, size_t n)
 {
 	struct io *f;

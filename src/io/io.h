@@ -58,8 +58,9 @@ struct io_ops {
 	int (*punch)(struct io *f, uint64_t off, uint64_t n);    /* reads as zeros; -EOPNOTSUPP */
 	int (*size)(struct io *f, uint64_t *size, uint64_t *stored_bytes);
 	int (*seek_data)(struct io *f, uint64_t off, bool hole, uint64_t *out); /* -ENXIO past the end */
-	/* Has every byte of the range a place on the disk, so that writing it takes no space? False where that cannot be known. */
-	bool (*is_allocated)(struct io *f, uint64_t off, uint64_t n);
+	/* The first part [*from, *to) of the range that has its place on the disk already, be it behind the end, so that writing it takes no
+	 * space. Neighbours may be two parts. False: there is none, or that cannot be known. */
+	bool (*find_allocated)(struct io *f, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to);
 	/* These may be NULL; see below. */
 	uint64_t (*saved)(struct io *f, uint64_t off, uint64_t n, bool touched);
 	int (*share)(struct io *f, bool on);
@@ -124,7 +125,10 @@ static inline int io_allocate(struct io *f, uint64_t off, uint64_t n) { return f
 static inline int io_punch(struct io *f, uint64_t off, uint64_t n) { return f->ops->punch(f, off, n); }
 static inline int io_size(struct io *f, uint64_t *size, uint64_t *stored) { return f->ops->size(f, size, stored); }
 static inline int io_seek(struct io *f, uint64_t off, bool hole, uint64_t *out) { return f->ops->seek_data(f, off, hole, out); }
-static inline bool io_is_allocated(struct io *f, uint64_t off, uint64_t n) { return f->ops->is_allocated(f, off, n); }
+static inline bool io_find_allocated(struct io *f, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to) { return f->ops->find_allocated(f, off, n, from, to); }
+/* Is all of the range allocated; how many bytes of it are? Less where that cannot be known. */
+bool io_is_allocated(struct io *f, uint64_t off, uint64_t n);
+uint64_t io_allocated(struct io *f, uint64_t off, uint64_t n);
 static inline void io_close(struct io *f) { f->ops->close(f); }
 
 /* Bytes of a range that take no space because they lie compressed on the disk (IO_COLD): its part of what its pieces save; with

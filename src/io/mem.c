@@ -209,17 +209,17 @@ static int mem_size(struct io *io, uint64_t *size, uint64_t *stored_bytes)
 	return 0;
 }
 
-static bool mem_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool mem_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
 	struct mem_file *f = to_file(io);
 	struct pages *p;
-	bool is;
+	bool found;
 
 	if (file_enter(f, &p))
 		return false;
-	is = pages_are_there(p, off, off + n);
+	found = pages_find(p, off, off + n, from, to);
 	file_leave(f);
-	return is;
+	return found;
 }
 
 static int mem_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
@@ -274,7 +274,7 @@ static const struct io_ops mem_ops = {
 	.punch = mem_punch,
 	.size = mem_size,
 	.seek_data = mem_seek_data,
-	.is_allocated = mem_is_allocated,
+	.find_allocated = mem_find_allocated,
 	.lock = mem_lock,
 	.close = mem_close,
 };

@@ -243,11 +243,20 @@ int pages_reserve(struct pages *p, uint64_t off, uint64_t end)
 	return n ? -ENOMEM : 0;
 }
 
-bool pages_are_there(const struct pages *p, uint64_t off, uint64_t end)
+bool pages_find(const struct pages *p, uint64_t off, uint64_t end, uint64_t *from, uint64_t *to)
 {
-	for (uint64_t page = off / PAGES_PAGE; page * PAGES_PAGE < end; page++)
-		if (!page_of(&p->now, page))
-			return false;
+	uint64_t last = p->now.nchunks * CHUNK_BYTES;
+
+	if (end > last)
+		end = last;
+	while (off < end && !page_of(&p->now, off / PAGES_PAGE))
+		off = (off / PAGES_PAGE + 1) * PAGES_PAGE;
+	if (off >= end)
+		return false;
+	*from = off;
+	while (off < end && page_of(&p->now, off / PAGES_PAGE))
+		off = (off / PAGES_PAGE + 1) * PAGES_PAGE;
+	*to = off < end ? off : end;
 	return true;
 }
 
@@ -321,9 +330,22 @@ static void page_revert(struct pages *p, uint64_t page, unsigned char **was)
 	atomic_fetch_add(&p->space->used_pages, *is != NULL);
 }
 
+/* Bytes behind the end do not outlast a loss of power; what is reserved there does. */
+static void drop_behind(struct pages *p)
+{
+	uint64_t off = p->size_bytes, whole = (off + PAGES_PAGE - 1) / PAGES_PAGE * PAGES_PAGE;
+
+	pages_punch(p, off, whole);
+	for (off = whole; off < p->now.nchunks * CHUNK_BYTES; off += PAGES_PAGE) {
+		if (is_data(p, off / PAGES_PAGE))
+			page_drop(p, off / PAGES_PAGE);
+	}
+}
+
 void pages_revert(struct pages *p, uint64_t seed)
 {
 	bool all = !seed || chance(&seed);
+	uint64_t size = all ? p->synced_bytes : p->size_bytes;
 	/* A cut that did not happen did not happen as a whole. */
 	uint64_t from = all && p->synced_bytes > p->size_bytes ? p->size_bytes / PAGES_PAGE : UINT64_MAX;
 
@@ -334,16 +356,15 @@ void pages_revert(struct pages *p, uint64_t seed)
 
 			if (!*was)
 				continue;
-			if (!seed || page >= from || chance(&seed))
+			if (!seed || page >= from || chance(&seed) || (*was == reserved && page * PAGES_PAGE >= size))
 				page_revert(p, page, was);
 			else if (is_data(p, page) && chance(&seed))
 				page_tear(page_of(&p->now, page), *was, &seed);
 		}
 	}
 	table_clear(&p->before);
-	if (all)
-		p->size_bytes = p->synced_bytes;
-	pages_punch(p, p->size_bytes, UINT64_MAX);
+	p->size_bytes = size;
+	drop_behind(p);
 	pages_sync(p);
 }
 

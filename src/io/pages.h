@@ -46,7 +46,8 @@ int pages_set_size(struct pages *p, uint64_t size);
 int pages_punch(struct pages *p, uint64_t off, uint64_t end);
 /* Holes become reserved: zeros that take space, but no data. -ENOSPC: nothing is. */
 int pages_reserve(struct pages *p, uint64_t off, uint64_t end);
-bool pages_are_there(const struct pages *p, uint64_t off, uint64_t end);
+/* The first part of the range that takes space, as data or reserved. */
+bool pages_find(const struct pages *p, uint64_t off, uint64_t end, uint64_t *from, uint64_t *to);
 /* The next data or hole at or after off; the size is a hole. -ENXIO: there is none. */
 int pages_seek(const struct pages *p, uint64_t off, bool hole, uint64_t *out);
 

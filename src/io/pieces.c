@@ -248,20 +248,45 @@ int pieces_set_size(struct pieces *p, uint64_t size)
 
 /* ---- holes ---- */
 
-bool pieces_are_there(struct pieces *p, uint64_t off, uint64_t end)
+/* The first of these k bytes, which one piece has, and those behind it that have a place, as offsets in the piece. */
+static bool find_in(struct piece *piece, size_t off, size_t k, size_t *from, size_t *to)
 {
-	bool are = true;
+	uint64_t pages = piece_saved(piece, k, true) ? 0 : piece_range(k, off) & piece_pages(piece, true), rest;
+	unsigned first;
+
+	if (!pages)
+		return false;
+	first = (unsigned)__builtin_ctzll(pages);
+	rest = ~(pages >> first);
+	*from = (size_t)first * FRAME_PAGE;
+	*to = *from + (rest ? (size_t)__builtin_ctzll(rest) : 64) * FRAME_PAGE;
+	if (*from < off)
+		*from = off;
+	if (*to > off + k)
+		*to = off + k;
+	return true;
+}
+
+bool pieces_find(struct pieces *p, uint64_t off, uint64_t end, uint64_t *from, uint64_t *to)
+{
+	bool found = false;
 
 	rwlock_shared(&p->lock);
-	while (off < end && are) {
+	if (end > p->nchunks * CHUNK_BYTES)
+		end = p->nchunks * CHUNK_BYTES;
+	while (off < end && !found) {
 		struct piece *piece = piece_at(p, off);
-		size_t k = part_of(off, end);
+		size_t k = part_of(off, end), first, last;
 
-		are = piece && !piece_saved(piece, k, true) && !(piece_range(k, off % PIECE_BYTES) & ~piece_pages(piece, true));
+		found = piece && find_in(piece, off % PIECE_BYTES, k, &first, &last);
+		if (found) {
+			*from = off - off % PIECE_BYTES + first;
+			*to = off - off % PIECE_BYTES + last;
+		}
 		off += k;
 	}
 	rwlock_release(&p->lock);
-	return are;
+	return found;
 }
 
 uint64_t pieces_saved(struct pieces *p, uint64_t off, uint64_t end, bool touched)

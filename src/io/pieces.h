@@ -39,8 +39,8 @@ int pieces_set_size(struct pieces *p, uint64_t size_bytes);
 int pieces_punch(struct pieces *p, uint64_t off, uint64_t end);
 /* Holes become reserved, also behind the size: they read as zeros, take space and are no data. After a failure, some are. */
 int pieces_reserve(struct pieces *p, uint64_t off, uint64_t end);
-/* Has all of the range a place, where writing it takes no space? */
-bool pieces_are_there(struct pieces *p, uint64_t off, uint64_t end);
+/* The first part of the range that has a place, where writing it takes no space, within one piece. */
+bool pieces_find(struct pieces *p, uint64_t off, uint64_t end, uint64_t *from, uint64_t *to);
 /* As io_saved. */
 uint64_t pieces_saved(struct pieces *p, uint64_t off, uint64_t end, bool touched);
 /* The next data or hole at or after off; the size is a hole. -ENXIO: there is none. */

@@ -134,7 +134,7 @@ static int spill_allocate(struct io *io, uint64_t off, uint64_t n)
 
 	if (!err)
 		err = spill_dir_space(&h->dir->base, &total, &avail);
-	if (!err && n > avail && !pieces_are_there(&h->file->pieces, off, off + n))
+	if (!err && n > avail && !io_is_allocated(io, off, n))
 		err = -ENOSPC;
 	return err || !n ? err : pieces_reserve(&h->file->pieces, off, off + n);
 }
@@ -164,9 +164,9 @@ static int spill_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out
 	return pieces_seek(&to_handle(io)->file->pieces, off, hole, out);
 }
 
-static bool spill_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool spill_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
-	return pieces_are_there(&to_handle(io)->file->pieces, off, off + n);
+	return pieces_find(&to_handle(io)->file->pieces, off, off + n, from, to);
 }
 
 static uint64_t spill_saved(struct io *io, uint64_t off, uint64_t n, bool touched)
@@ -211,7 +211,7 @@ static const struct io_ops spill_ops = {
 	.punch = spill_punch,
 	.size = spill_size,
 	.seek_data = spill_seek_data,
-	.is_allocated = spill_is_allocated,
+	.find_allocated = spill_find_allocated,
 	.saved = spill_saved,
 	.lock = spill_lock,
 	.close = spill_close,

@@ -33,7 +33,7 @@ enum meta_ino { META_INO_ROOT = 1, META_INO_BUCKETS = 2, META_INO_COLUMNS = 3, M
 #define META_INO_SCRATCH (1ull << 60)
 
 /* Contents of a blob row. */
-enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4, META_BLOB_RUNS_MORE = 16 };
+enum meta_blob { META_BLOB_SYMLINK = 1, META_BLOB_INLINE = 2, META_BLOB_RUNS = 3, META_BLOB_PROMISED = 4, META_BLOB_RESERVED = 5, META_BLOB_RUNS_MORE = 16 };
 /* Run boundaries lie in pieces of so many: the first one is META_BLOB_RUNS, piece k > 0 is META_BLOB_RUNS_MORE + k. */
 #define META_RUNS_PIECE 128u
 

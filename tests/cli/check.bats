@@ -340,6 +340,17 @@ lost() { ls "$MNT/$1/lost+found"; }
 	eq "$(readlink "$MNT/buckets/symlink")" d/words
 }
 
+@test "blobs: ends of reserved space without sense, or of what has no file" {
+	local f g
+	f=$(ino words 2)
+	g=$(ino small.f64 2)
+	sql "INSERT INTO blobs VALUES($f, 5, x'0000000000000080'), ($g, 5, x'0000100000000000')"
+	finds "the end of its reserved space makes no sense" "has an end of reserved space, but is no column with a file"
+	mends
+	eq "$(ask "SELECT count(*) FROM blobs WHERE what=5")" 0
+	intact
+}
+
 @test "xattrs: of nobody, out of their namespace, settings without sense" {
 	local f
 	f=$(ino env 3)

@@ -155,6 +155,41 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	"$SPILLCTL" check --data "$STORE"
 }
 
+@test "columns: two ranges reserved behind the end of a sparse file are its own, after a remount and a kill" {
+	mkdir "$MNT/columns/q"
+	limit "$MNT/columns/q" 1M
+	cd "$MNT/columns/q"
+	truncate -s 1M a
+	noise 65536 "$WORK/noise"
+	dd if="$WORK/noise" of=a bs=64K seek=15 conv=notrunc status=none
+	fallocate -n -o 2M -l 64K a
+	fallocate -n -o 4M -l 64K a
+	cd /
+	remount
+	for how in after-remount after-kill; do
+		cd "$MNT/columns/q"
+		eq "$(left_of .)" 832
+		fails_with "Disk quota exceeded" dd if=/dev/urandom of=b bs=64K count=14 status=none
+		fails_with "Disk quota exceeded" dd if="$WORK/noise" of=a bs=64K count=1 conv=notrunc status=none
+		fallocate -n -o 2M -l 64K a
+		fallocate -n -o 4M -l 64K a
+		fails_with "Disk quota exceeded" fallocate -n -o 3M -l 64K a
+		rm b
+		"$SPILLCTL" sync "$MNT"
+		cd /
+		[ "$how" = after-kill ] || { kill9; mount_again; }
+	done
+	cd "$MNT/columns/q"
+	dd if=/dev/zero of=b bs=64K count=13 status=none
+	dd if="$WORK/noise" of=a bs=64K seek=32 conv=notrunc status=none
+	dd if="$WORK/noise" of=a bs=64K seek=64 conv=notrunc status=none
+	cmp -n 65536 -i 4194304:0 a "$WORK/noise"
+	eq "$(left_of .)" 0
+	cd /
+	umount_store
+	"$SPILLCTL" check --data "$STORE"
+}
+
 @test "-o size bounds the mount: ENOSPC from write, df shows it, nothing is lost at a remount" {
 	umount_store
 	mount_store -o size=3M

@@ -177,9 +177,9 @@ static int disk_seek(struct io *io, uint64_t off, bool hole, uint64_t *out)
 	return io_seek(to_file(io)->inner, off, hole, out);
 }
 
-static bool disk_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool disk_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
-	return io_is_allocated(to_file(io)->inner, off, n);
+	return io_find_allocated(to_file(io)->inner, off, n, from, to);
 }
 
 static int disk_lock(struct io *io, uint64_t off, uint64_t n)
@@ -202,7 +202,7 @@ static const struct io_ops disk_ops = {
 	.punch = disk_punch,
 	.size = disk_size,
 	.seek_data = disk_seek,
-	.is_allocated = disk_is_allocated,
+	.find_allocated = disk_find_allocated,
 	.lock = disk_lock,
 	.close = disk_close,
 };

@@ -209,6 +209,7 @@ UNIT_TEST(mem_disk_fills_up)
 	struct io_dir *d = new_disk();
 	struct io *f = open_file(d, "f"), *g = open_file(d, "g");
 	char page[PAGE] = { 1 };
+	uint64_t from, to;
 
 	io_mem_set_space(d, 8 * PAGE);
 	put(f, 'a', 3 * PAGE, 0);
@@ -219,6 +220,7 @@ UNIT_TEST(mem_disk_fills_up)
 	CHECK_OK(io_allocate(g, 0, 4 * PAGE));
 	CHECK_EQ(left_of(d), 1);
 	CHECK(io_is_allocated(g, 0, 4 * PAGE) && !io_is_allocated(g, 0, 5 * PAGE));
+	CHECK_EQ(io_allocated(g, 0, 64 * PAGE), 4 * PAGE);
 	CHECK_EQ(io_pwrite(f, page, PAGE, 3 * PAGE), 0);
 	CHECK_EQ(io_pwrite(f, page, PAGE, 4 * PAGE), -ENOSPC);
 	put(g, 'b', 4 * PAGE, 0); /* has its place */
@@ -226,6 +228,11 @@ UNIT_TEST(mem_disk_fills_up)
 	put(f, 'c', 4 * PAGE, 0); /* in place, also over what is synced */
 	CHECK_EQ(left_of(d), 0);
 	CHECK_OK(io_punch(g, PAGE, PAGE));
+	CHECK_EQ(io_allocated(g, 5, 3 * PAGE - 12), 2 * PAGE - 12);
+	CHECK(io_find_allocated(g, PAGE + 7, 64 * PAGE, &from, &to));
+	CHECK_EQ(from, 2 * PAGE);
+	CHECK_EQ(to, 4 * PAGE);
+	CHECK(!io_find_allocated(g, 4 * PAGE, 64 * PAGE, &from, &to));
 	CHECK_EQ(left_of(d), 1);
 	CHECK_OK(io_truncate(g, PAGE));
 	CHECK_EQ(left_of(d), 3);
@@ -239,6 +246,29 @@ UNIT_TEST(mem_disk_fills_up)
 	CHECK_EQ(left_of(d), 4);
 	CHECK(reads(d, "f", "aaa\1"));
 	io_dir_close(d);
+}
+
+/* What is reserved behind the end outlasts a loss of power once it is synced, be it written to since. */
+UNIT_TEST(mem_power_cut_leaves_what_is_reserved)
+{
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		struct io_dir *d = new_disk();
+		struct io *f = open_file(d, "f");
+
+		put(f, 'a', 100, 0);
+		CHECK_OK(io_allocate(f, 4 * PAGE, 2 * PAGE));
+		CHECK_OK(io_sync(f));
+		CHECK_OK(io_dir_sync(d, "."));
+		CHECK_OK(io_allocate(f, 8 * PAGE, PAGE));
+		put(f, 'b', 100, 5 * PAGE);
+		io_close(f);
+		CHECK_OK(io_mem_cut_power(d, seed));
+		f = open_file(d, "f");
+		CHECK_EQ(io_allocated(f, 4 * PAGE, 2 * PAGE), 2 * PAGE);
+		CHECK(seed || !io_allocated(f, 6 * PAGE, 4 * PAGE));
+		io_close(f);
+		io_dir_close(d);
+	}
 }
 
 /* Reserved pages read as a hole, and behind the end a truncation to the same size gives them back. */

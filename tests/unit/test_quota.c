@@ -133,6 +133,19 @@ static int write_at(struct world *w, uint64_t dir, const char *name, const void 
 	return err;
 }
 
+/* Behind the end. */
+static int reserve(struct world *w, uint64_t ino, uint64_t off, uint64_t len)
+{
+	struct tree_file_info info = { .direct = true };
+	struct tree_file *f;
+	int err;
+
+	CHECK_OK(tree_file_open(w->tree, ino, O_WRONLY, &me, &f, &info));
+	err = tree_fallocate(f, FALLOC_FL_KEEP_SIZE, off, len, &me);
+	tree_file_release(f);
+	return err;
+}
+
 static uint64_t left(struct world *w, uint64_t ino)
 {
 	struct statvfs st;
@@ -549,6 +562,159 @@ UNIT_TEST(quota_counts_nothing_that_is_reserved_ahead)
 	tree_forget(w.tree, a.st.st_ino, 1);
 	CHECK_OK(world_close(&w));
 	free(p);
+}
+
+/* A sparse column of which fallocate has reserved two ranges behind the end: the bytes that it holds do not tell where the second ends. */
+static void make_sparse(struct world *w, uint64_t q)
+{
+	char *p = noise(64 * KIB);
+	struct tree_attr a;
+	size_t in;
+
+	CHECK_OK(set_quota(w, q, SPILLFS_XATTR_QUOTA, "1M"));
+	CHECK_OK(write_at(w, q, "a", p, 64 * KIB, MIB, &in));
+	CHECK_OK(tree_lookup(w->tree, q, "a", &me, &a));
+	CHECK_OK(reserve(w, a.st.st_ino, 2 * MIB, 64 * KIB));
+	CHECK_OK(reserve(w, a.st.st_ino, 4 * MIB, 64 * KIB));
+	CHECK_EQ(used(w, q).held, 192 * KIB);
+	tree_forget(w->tree, a.st.st_ino, 1);
+}
+
+/* Both ranges are the file's own, and nothing else is. */
+static void check_sparse(struct world *w, uint64_t q)
+{
+	char *p = noise(MIB);
+	struct tree_attr a;
+	size_t in;
+
+	CHECK_OK(tree_lookup(w->tree, META_INO_COLUMNS, "q", &me, &a));
+	CHECK_EQ(used(w, q).held, 192 * KIB);
+	CHECK_OK(tree_lookup(w->tree, q, "a", &me, &a));
+	CHECK_OK(reserve(w, a.st.st_ino, 2 * MIB, 4 * KIB)); /* by its file */
+	CHECK_EQ(used(w, q).held, 192 * KIB);
+	CHECK_EQ(write_at(w, q, "b", p, MIB, 0, &in), 0);
+	CHECK_EQ(in, MIB - 192 * KIB);
+	CHECK_OK(reserve(w, a.st.st_ino, 2 * MIB, 64 * KIB));
+	CHECK_OK(reserve(w, a.st.st_ino, 4 * MIB, 64 * KIB));
+	CHECK_EQ(reserve(w, a.st.st_ino, 4 * MIB, 68 * KIB), -EDQUOT);
+	CHECK_EQ(reserve(w, a.st.st_ino, 3 * MIB, 4 * KIB), -EDQUOT);
+	CHECK_EQ(write_at(w, q, "a", p, 4 * KIB, 0, &in), -EDQUOT); /* a hole inside, whatever is reserved behind */
+	CHECK_OK(write_at(w, q, "a", p, 64 * KIB, 2 * MIB, &in));
+	CHECK_EQ(in, 64 * KIB);
+	CHECK_OK(write_at(w, q, "a", p, 64 * KIB, 4 * MIB, &in));
+	CHECK_EQ(in, 64 * KIB);
+	check_count(w, q);
+	CHECK_EQ(used(w, q).held, MIB);
+	tree_forget(w->tree, a.st.st_ino, 1);
+}
+
+static void cut_power_of(struct world *w, struct io_dir *disk)
+{
+	CHECK_OK(io_mem_cut_power(disk, 0));
+	world_close(w);
+	world_open(w, disk, &world_config);
+}
+
+UNIT_TEST(quota_knows_after_a_mount_where_reserved_space_ends)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		struct io_dir *disk = world_disk();
+		struct world w;
+		uint64_t q;
+
+		world_open(&w, disk, &world_config);
+		q = dir_of(&w, META_INO_COLUMNS, "q");
+		make_sparse(&w, q);
+		if (k) {
+			CHECK_OK(world_commit(&w));
+			cut_power_of(&w, disk);
+		} else {
+			CHECK_OK(world_close(&w));
+			world_open(&w, disk, &world_config);
+		}
+		check_sparse(&w, q);
+		CHECK_OK(world_close(&w));
+	}
+}
+
+static uint64_t stored_in(struct io_dir *disk, const char *name, bool sync)
+{
+	struct io *f;
+	uint64_t stored;
+
+	CHECK_OK(io_open(disk, name, 0, &f));
+	if (sync)
+		CHECK_OK(io_sync(f));
+	CHECK_OK(io_size(f, &(uint64_t){ 0 }, &stored));
+	io_close(f);
+	return stored;
+}
+
+/* A kill leaves in the file what has happened since the last commit: bytes behind the end, and space that was reserved. Only that goes. */
+UNIT_TEST(quota_keeps_what_is_reserved_over_a_kill)
+{
+	char *p = noise(MIB);
+
+	for (unsigned k = 0; k < 3; k++) {
+		struct io_dir *disk = world_disk();
+		struct tree_attr a;
+		struct world w;
+		uint64_t q;
+		size_t in;
+
+		world_open(&w, disk, &world_config);
+		q = dir_of(&w, META_INO_COLUMNS, "q");
+		make_sparse(&w, q);
+		CHECK_OK(world_commit(&w));
+		CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+		if (k != 1)
+			CHECK_OK(write_at(&w, q, "a", p, 4 * KIB, 2 * MIB, &in));
+		if (k != 0)
+			CHECK_OK(reserve(&w, a.st.st_ino, 5 * MIB, 64 * KIB));
+		tree_forget(w.tree, a.st.st_ino, 1);
+		stored_in(disk, "columns/1", true);
+		cut_power_of(&w, disk);
+		CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+		CHECK_EQ(a.st.st_size, MIB + 64 * KIB);
+		tree_forget(w.tree, a.st.st_ino, 1);
+		check_sparse(&w, q);
+		CHECK_OK(world_close(&w));
+		CHECK_EQ(stored_in(disk, "columns/1", false), 192 * KIB);
+	}
+}
+
+/* A row of an earlier release has no end: what it counts above the size is all that the file has behind it. */
+UNIT_TEST(quota_knows_reserved_space_by_a_row_without_an_end)
+{
+	struct io_dir *disk = world_disk();
+	char *p = noise(MIB);
+	struct tree_attr a;
+	struct world w;
+	uint64_t q;
+	size_t in;
+
+	world_open(&w, disk, &world_config);
+	q = dir_of(&w, META_INO_COLUMNS, "q");
+	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "512K"));
+	CHECK_OK(write_at(&w, q, "a", p, 64 * KIB, 0, &in));
+	CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+	CHECK_OK(reserve(&w, a.st.st_ino, MIB, 64 * KIB));
+	tree_forget(w.tree, a.st.st_ino, 1);
+	CHECK_OK(world_commit(&w));
+	meta_lock(w.store->meta);
+	CHECK_OK(meta_blob_set_locked(w.store->meta, a.st.st_ino, META_BLOB_RESERVED, NULL, 0));
+	meta_unlock(w.store->meta);
+	CHECK_OK(world_close(&w));
+	world_open(&w, disk, &world_config);
+	CHECK_OK(tree_lookup(w.tree, META_INO_COLUMNS, "q", &me, &a));
+	CHECK_EQ(used(&w, q).held, 128 * KIB);
+	CHECK_OK(write_at(&w, q, "b", p, 384 * KIB, 0, &in));
+	CHECK_EQ(in, 384 * KIB);
+	CHECK_OK(write_at(&w, q, "a", p, 64 * KIB, MIB, &in));
+	CHECK_EQ(in, 64 * KIB);
+	check_count(&w, q);
+	CHECK_EQ(used(&w, q).held, 512 * KIB);
+	CHECK_OK(world_close(&w));
 }
 
 /* ---- what is compressed once it is cold ---- */

@@ -778,6 +778,9 @@ UNIT_TEST(spill_has_holes)
 	CHECK_OK(io_seek(f, 0, false, &at));
 	CHECK_EQ(at, far);
 	CHECK(io_is_allocated(f, 0, 4 * PAGE) && !io_is_allocated(f, 0, 5 * PAGE));
+	CHECK_EQ(io_allocated(f, 0, far), 4 * PAGE);
+	CHECK_EQ(io_allocated(f, PAGE + 5, far), 4 * PAGE - 5);
+	CHECK(!io_find_allocated(f, far + PAGE, far, &at, &at));
 	CHECK_EQ(stored(f), 5 * PAGE);
 	/* What is reserved has its place on the disk, too. */
 	put(f, 4 * MIB, 4 * MIB, 2);

@@ -175,15 +175,15 @@ static int spread_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *ou
 	return err;
 }
 
-static bool spread_is_allocated(struct io *io, uint64_t off, uint64_t n)
+static bool spread_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
 	struct spread_handle *h = to_handle(io);
-	bool yes;
+	bool found;
 
 	rwlock_shared(&h->file->readers);
-	yes = io_is_allocated(h->inner, off, n);
+	found = io_find_allocated(h->inner, off, n, from, to);
 	rwlock_release(&h->file->readers);
-	return yes;
+	return found;
 }
 
 static int spread_lend(struct io *io, int (*use)(void *ctx, int fd), void *ctx)
@@ -275,7 +275,7 @@ static const struct io_ops spread_ops = {
 	.punch = spread_punch,
 	.size = spread_size,
 	.seek_data = spread_seek_data,
-	.is_allocated = spread_is_allocated,
+	.find_allocated = spread_find_allocated,
 	.lend = spread_lend,
 	.disk = spread_disk_of,
 	.takes = spread_takes,

@@ -289,6 +289,8 @@ static int bad_blob(struct check *c, sqlite3_value **v)
 		check_found(c, "%s has %d run boundaries, but is no bucket", who, len / 8);
 	else if (what == META_BLOB_PROMISED)
 		check_found(c, "%s has %d bytes of promised ranges, but is neither a bucket nor a layered array", who, len);
+	else if (what == META_BLOB_RESERVED)
+		check_found(c, "%s has an end of reserved space, but is no column with a file", who);
 	else
 		check_found(c, "%s has a blob of unknown kind %" PRId64 ", %d bytes", who, what, len);
 	return err;
@@ -401,12 +403,30 @@ static int check_promised(struct check *c, sqlite3_value **v)
 	return err;
 }
 
+/* ino, the end of what fallocate has reserved behind the size. Nothing but space depends on it. */
+static int check_reserved(struct check *c, sqlite3_value **v)
+{
+	const char *who = check_who(c, check_int(v[0]));
+	uint64_t end = UINT64_MAX;
+	int err;
+
+	if (sqlite3_value_bytes(v[1]) == sizeof(end))
+		memcpy(&end, sqlite3_value_blob(v[1]), sizeof(end));
+	if (end <= ARRAY_SIZE_MAX)
+		return 0;
+	err = check_mend(c, "removed", "DELETE FROM blobs WHERE ino=? AND what=5", "i", check_int(v[0]));
+	if (!err)
+		check_found(c, "%s: the end of its reserved space makes no sense", who);
+	return err;
+}
+
 int check_pass_blobs(struct check *c)
 {
 	int err = check_rows(c, "SELECT b.ino, b.what, b.value, i.mode FROM blobs b LEFT"
 			     " JOIN inodes i ON i.ino=b.ino WHERE i.ino IS NULL OR CASE b.what"
 			     " WHEN 1 THEN NOT " CHECK_IS_LINK("i.mode") " WHEN 2 THEN NOT " CHECK_IS_REG("i.mode") " OR i.kind<>" CHECK_COLUMN
-			     " OR i.file<>0 WHEN 4 THEN NOT " CHECK_IS_REG("i.mode") " OR i.kind NOT IN (" CHECK_BUCKET ", " CHECK_LAYERED ")"
+			     " OR i.file<>0 WHEN 5 THEN NOT " CHECK_IS_REG("i.mode") " OR i.kind<>" CHECK_COLUMN
+			     " OR i.file=0 WHEN 4 THEN NOT " CHECK_IS_REG("i.mode") " OR i.kind NOT IN (" CHECK_BUCKET ", " CHECK_LAYERED ")"
 			     " ELSE (b.what<>3 AND b.what<=16) OR NOT " CHECK_IS_REG("i.mode") " OR i.kind<>" CHECK_BUCKET " END"
 			     " ORDER BY b.ino, b.what", bad_blob);
 
@@ -425,6 +445,8 @@ int check_pass_blobs(struct check *c)
 				 " WHERE (b.what=3 OR b.what>16) AND i.kind=" CHECK_BUCKET " ORDER BY b.ino, b.what", check_runs);
 	if (!err)
 		err = check_rows(c, "SELECT ino, value FROM blobs WHERE what=4 ORDER BY ino", check_promised);
+	if (!err)
+		err = check_rows(c, "SELECT ino, value FROM blobs WHERE what=5 ORDER BY ino", check_reserved);
 	return err;
 }
 
