@@ -578,6 +578,7 @@ static void make_sparse(struct world *w, uint64_t q)
 	CHECK_OK(reserve(w, a.st.st_ino, 4 * MIB, 64 * KIB));
 	CHECK_EQ(used(w, q).held, 192 * KIB);
 	tree_forget(w->tree, a.st.st_ino, 1);
+	free(p);
 }
 
 /* Both ranges are the file's own, and nothing else is. */
@@ -606,6 +607,7 @@ static void check_sparse(struct world *w, uint64_t q)
 	check_count(w, q);
 	CHECK_EQ(used(w, q).held, MIB);
 	tree_forget(w->tree, a.st.st_ino, 1);
+	free(p);
 }
 
 static void cut_power_of(struct world *w, struct io_dir *disk)
@@ -681,6 +683,7 @@ UNIT_TEST(quota_keeps_what_is_reserved_over_a_kill)
 		CHECK_OK(world_close(&w));
 		CHECK_EQ(stored_in(disk, "columns/1", false), 192 * KIB);
 	}
+	free(p);
 }
 
 /* A row of an earlier release has no end: what it counts above the size is all that the file has behind it. */
@@ -715,6 +718,7 @@ UNIT_TEST(quota_knows_reserved_space_by_a_row_without_an_end)
 	check_count(&w, q);
 	CHECK_EQ(used(&w, q).held, 512 * KIB);
 	CHECK_OK(world_close(&w));
+	free(p);
 }
 
 /* ---- what is compressed once it is cold ---- */
