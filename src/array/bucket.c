@@ -24,6 +24,7 @@
 
 #include "array/arrays.h"
 #include "array/bucket.h"
+#include "array/packed.h"
 #include "array/promise.h"
 #include "array/runs.h"
 #include "block/extent.h"
@@ -69,8 +70,7 @@ struct bucket {
 	size_t ncut;              /* extents of the map that are gone since the last stage */
 	uint64_t owed_bytes;      /* for the rows of extents that the next commit writes, and for what it deletes */
 	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
-	_Atomic uint64_t saved_bytes; /* by compression (io_saved), of all extents; as of this io_packings: */
-	_Atomic uint64_t packings;
+	struct packed packed;
 };
 
 /* Regions on their way back to the pool. */
@@ -202,64 +202,31 @@ static size_t bucket_memory(struct array *a)
 	return sizeof(*b) + (b->map.cap + b->places.cap) * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
 }
 
-/* ---- what is stored compressed ---- */
-
-static uint64_t saved_of(const struct bucket *b, const struct extent *e, bool touched)
-{
-	return io_saved(pool_file(pool_of(b), e->file), e->phys_bytes, e->len_bytes, touched);
-}
-
 static void set_stored(struct bucket *b)
 {
-	uint64_t saved = atomic_load(&b->saved_bytes);
-
-	atomic_store(&b->array.stored_bytes, saved < b->map.mapped_bytes ? b->map.mapped_bytes - saved : 0);
-}
-
-/* Until the next recount. */
-static void save_less(struct bucket *b, uint64_t bytes)
-{
-	uint64_t saved = atomic_load(&b->saved_bytes);
-
-	atomic_store(&b->saved_bytes, saved - (bytes < saved ? bytes : saved));
+	atomic_store(&b->array.stored_bytes, packed_stored(&b->packed, b->map.mapped_bytes));
 }
 
 /* The later of two that look at once knows better. */
 static bool bucket_recount(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
-	uint64_t was = atomic_load(&a->stored_bytes), packings = io_packings(a->home->store->dir), saved = 0;
+	uint64_t was = atomic_load(&a->stored_bytes), packings = io_packings(a->home->store->dir), saved;
 
-	if (packings == atomic_load(&b->packings))
+	if (packings == atomic_load(&b->packed.packings))
 		return false;
-	for (size_t i = 0; i < b->map.n; i++)
-		saved += saved_of(b, &b->map.v[i], false);
+	saved = packed_count(pool_of(b), &b->map);
 	lock_acquire(&a->home->lock);
-	if (packings > atomic_load(&b->packings)) {
-		atomic_store(&b->packings, packings);
-		atomic_store(&b->saved_bytes, saved);
+	if (packed_set(&b->packed, packings, saved))
 		set_stored(b);
-	}
 	lock_release(&a->home->lock);
 	return atomic_load(&a->stored_bytes) != was;
 }
 
 /* The bytes that a write to [off, end) would bring back, since they are compressed. */
-static uint64_t packed_between(struct bucket *b, uint64_t off, uint64_t end)
+static uint64_t brought_back(struct bucket *b, uint64_t off, uint64_t end)
 {
-	uint64_t bytes = 0;
-
-	if (!io_packings(b->array.home->store->dir))
-		return 0;
-	for (size_t i = extent_map_find(&b->map, off); i < b->map.n && b->map.v[i].off_bytes < end; i++) {
-		struct extent e = b->map.v[i];
-		uint64_t from = off > e.off_bytes ? off : e.off_bytes, to = e.off_bytes + e.len_bytes < end ? e.off_bytes + e.len_bytes : end;
-
-		e.phys_bytes += from - e.off_bytes;
-		e.len_bytes = to - from;
-		bytes += saved_of(b, &e, true);
-	}
-	return bytes;
+	return io_packings(b->array.home->store->dir) ? packed_between(pool_of(b), &b->map, off, end) : 0;
 }
 
 /* Finds the extents that a cut had left behind the size when the daemon was killed (invariant 5). */
@@ -568,11 +535,11 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 
 			if (n > e->len_bytes - in)
 				n = (size_t)(e->len_bytes - in);
-			packed = packed_between(b, at, at + n);
+			packed = brought_back(b, at, at + n);
 			err = io_pwrite_as(pool_file(p, e->file), (const char *)buf + done, n, e->phys_bytes + in, how);
 			/* After an error a part is compressed as before, or, where memory went to the rest, has become so. */
-			left = err ? packed_between(b, at, at + n) : 0;
-			save_less(b, packed > left ? packed - left : 0);
+			left = err ? brought_back(b, at, at + n) : 0;
+			packed_less(&b->packed, packed > left ? packed - left : 0);
 			pool_touch(p, e->file); /* with an error, too: a part may be in */
 		} else {
 			if (e && n > e->off_bytes - at)
@@ -620,7 +587,7 @@ static void free_piece(void *ctx, const struct extent *piece)
 {
 	struct bucket *b = ctx;
 
-	save_less(b, saved_of(b, piece, false));
+	packed_less(&b->packed, packed_of(pool_of(b), piece, false));
 	free_pages(b, piece);
 }
 
@@ -692,7 +659,7 @@ static int cut_later(struct bucket *b, uint64_t size)
 	if (err)
 		return err;
 	for (size_t k = 0; k < b->tail.n; k++)
-		save_less(b, saved_of(b, &b->tail.v[k], false));
+		packed_less(&b->packed, packed_of(pool_of(b), &b->tail.v[k], false));
 	set_stored(b);
 	if (b->dirty_from != UINT64_MAX && b->dirty_to > size) {
 		b->tail_from = b->dirty_from > size ? b->dirty_from : size;
@@ -758,7 +725,7 @@ static uint64_t bucket_growth(struct array *a, uint64_t off, uint64_t len, enum 
 		off &= ~(uint64_t)(PROMISE_ALIGN - 1);
 		end = (end + PROMISE_ALIGN - 1) & ~(uint64_t)(PROMISE_ALIGN - 1);
 	}
-	return promise_gaps(a, off, end - off, &bucket_of(a)->map) + (how == ARRAY_WRITES ? packed_between(bucket_of(a), off, end) : 0);
+	return promise_gaps(a, off, end - off, &bucket_of(a)->map) + (how == ARRAY_WRITES ? brought_back(bucket_of(a), off, end) : 0);
 }
 
 static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)

@@ -2,7 +2,7 @@
  * Columns: one contiguous file each, elements naturally aligned from offset 0.
  *
  * Below COLUMN_INLINE_MAX the bytes stand in a metadata row; growth moves them into a file of their own,
- * columns/NUMBER, as does fallocate. The file's size is the logical size; space ahead is reserved with KEEP_SIZE.
+ * columns/NUMBER, as does fallocate. The file's size is the logical size; reserve.h says what space it has besides.
  *
  * Invariants:
  *  1. file == NULL: all size_bytes bytes are in mem. Otherwise mem is unused.
@@ -21,16 +21,15 @@
 #include "array/arrays.h"
 #include "array/column.h"
 #include "array/layered/dirty.h"
+#include "array/reserve.h"
 #include "store/meta.h"
 #include "store/store.h"
 #include "util/err.h"
 #include "util/lock.h"
 #include "util/log.h"
 #include "util/plant.h"
-#include "util/vec.h"
 
 #define COLUMN_INLINE_MAX (64u << 10)
-#define COLUMN_RESERVE_MAX (64u << 20)
 #define NO_CUT UINT64_MAX
 
 struct column {
@@ -41,9 +40,7 @@ struct column {
 	uint64_t owed_bytes;         /* by it */
 	struct io *file;
 	_Atomic uint64_t file_bytes; /* size of the file */
-	uint64_t reserved_bytes;     /* allocated up to here */
-	uint64_t wanted_bytes;       /* fallocate asked for it up to here: behind the end only */
-	uint64_t row_end_bytes;      /* the same, as the row has it; 0: there is none */
+	struct reserve reserve;
 	atomic_bool mem_dirty;       /* also read while it is staged */
 	bool shared;
 	bool lent_file;              /* it has a file only because it was shared: otherwise it would be inline */
@@ -90,116 +87,23 @@ static void set_file(struct column *c, struct io *f, uint64_t id, uint64_t bytes
 	lock_acquire(&c->array.home->lock);
 	c->file = f;
 	c->array.file_id = id;
-	c->reserved_bytes = c->wanted_bytes = 0;
+	c->reserve.ahead_bytes = c->reserve.wanted_bytes = 0;
 	atomic_store(&c->file_bytes, bytes);
 	atomic_store(&c->file_dirty, f != NULL);
 	atomic_store(&c->made, f != NULL);
 	lock_release(&c->array.home->lock);
 }
 
-static uint64_t round_page(uint64_t n)
-{
-	return (n + 4095) & ~(uint64_t)4095;
-}
-
-/* Space that fallocate has reserved counts as stored, space that was reserved ahead of appends does not. Some file systems count
- * written bytes late, so data counts as one block at least. */
 static void update_stored(struct column *c)
 {
-	uint64_t size, stored = c->array.size_bytes, ahead = 0, at;
-	bool wanted = c->wanted_bytes > c->array.size_bytes;
+	uint64_t size = c->array.size_bytes;
 
-	if (c->file && !io_size(c->file, &size, &stored)) {
-		if (!wanted && round_page(c->reserved_bytes) > round_page(size))
-			ahead = round_page(c->reserved_bytes) - round_page(size);
-		stored = stored > ahead ? stored - ahead : 0;
-		/* A cut that waits for its commit counts as made. */
-		if (!wanted && stored > round_page(c->array.size_bytes))
-			stored = round_page(c->array.size_bytes);
-		if (!stored && c->array.size_bytes && !io_seek(c->file, 0, false, &at) && at < c->array.size_bytes)
-			stored = 1;
-	}
-	atomic_store(&c->array.stored_bytes, stored);
-}
-
-/* Where the row says that what fallocate has reserved ends; 0: nothing is behind the size. A value that nobody can have stored says nothing. */
-static int load_end(struct column *c, const struct facts *row, uint64_t *end_out)
-{
-	struct meta *m = c->array.home->store->meta;
-	uint64_t *end;
-	size_t len;
-	int err;
-
-	meta_lock(m);
-	err = meta_blob_get_locked(m, row->ino, META_BLOB_RESERVED, (void **)&end, &len);
-	meta_unlock(m);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	if (len == sizeof(*end) && *end <= ARRAY_SIZE_MAX)
-		c->row_end_bytes = *end_out = *end;
-	free(end);
-	return 0;
-}
-
-/* The same by a row of an earlier release, which only counts the bytes: the file has them, unless it has grown since. */
-static uint64_t counted_end(struct column *c, const struct facts *row, uint64_t size)
-{
-	uint64_t at = round_page(row->size_bytes), end = row->stored_bytes, from;
-
-	while (size == row->size_bytes && io_find_allocated(c->file, at, ARRAY_SIZE_MAX - at, &from, &at))
-		end = at;
-	return end;
-}
-
-/* Cuts the file to the size, and reserves again what it has reserved between that and the end: no cut leaves it where it is. */
-static int cut_and_reserve(struct column *c, uint64_t size, uint64_t end)
-{
-	uint64_t at = round_page(size), from, (*kept)[2] = NULL;
-	size_t n = 0, cap = 0;
-	int err = 0;
-
-	while (!err && at < end && io_find_allocated(c->file, at, end - at, &from, &at)) {
-		err = VEC_RESERVE(kept, cap, n + 1);
-		if (!err) {
-			kept[n][0] = from;
-			kept[n++][1] = at;
-		}
-	}
-	if (!err)
-		err = io_truncate(c->file, size);
-	for (size_t i = 0; i < n && !err; i++) {
-		int e = io_allocate(c->file, kept[i][0], kept[i][1] - kept[i][0]);
-
-		if (e)
-			log_warn("columns/%llu: what fallocate has reserved behind its end is lost: %s", (unsigned long long)c->array.file_id, strerror(-e));
-		if (e)
-			break;
-	}
-	free(kept);
-	return err;
-}
-
-/* Behind the end there may be what fallocate has reserved; and what goes: bytes that were appended after the last commit, or that a
- * cut has left (invariant 4), and what was reserved since. */
-static int load_reserve(struct column *c, const struct facts *row, uint64_t size, uint64_t stored)
-{
-	uint64_t whole = round_page(row->size_bytes), end = 0, from, to;
-	int err = load_end(c, row, &end);
-
-	if (!err && !end && row->stored_bytes > whole)
-		end = counted_end(c, row, size);
-	if (err)
-		return err;
-	c->wanted_bytes = end > whole ? end : 0;
-	end = c->wanted_bytes ? round_page(end) : whole;
-	if (size == row->size_bytes && (c->wanted_bytes || stored <= whole) && !io_find_allocated(c->file, end, ARRAY_SIZE_MAX - end, &from, &to))
-		return 0;
-	return cut_and_reserve(c, row->size_bytes, end);
+	atomic_store(&c->array.stored_bytes, c->file ? reserve_stored(&c->reserve, c->file, size) : size);
 }
 
 static int load_file(struct column *c, const struct facts *row)
 {
-	uint64_t size, stored;
+	uint64_t size;
 	char path[48];
 	int err;
 
@@ -208,16 +112,15 @@ static int load_file(struct column *c, const struct facts *row)
 	if (err == -ENOENT)
 		return err_corrupt(path, 0, "column file of inode %llu is missing", (unsigned long long)row->ino);
 	if (!err)
-		err = io_size(c->file, &size, &stored);
+		err = io_size(c->file, &size, NULL);
 	if (err)
 		return err;
 	if (size < row->size_bytes)
 		return err_corrupt(path, size, "column file is shorter than its %llu bytes",
 				   (unsigned long long)row->size_bytes);
-	err = load_reserve(c, row, size, stored);
+	/* Behind the size there may be bytes that were appended after the last commit, or that a cut has left (invariant 4). */
 	atomic_store(&c->file_bytes, row->size_bytes);
-	c->reserved_bytes = row->size_bytes;
-	return err;
+	return reserve_load(&c->reserve, c->array.home->store->meta, c->file, row);
 }
 
 static int load_inline(struct column *c, const struct facts *row)
@@ -321,8 +224,8 @@ static void column_close(struct array *a)
 	lock_release(&a->home->lock);
 	if (c->file) {
 		/* Gives back what was reserved ahead. */
-		if (c->reserved_bytes > atomic_load(&c->file_bytes) && atomic_load(&c->file_bytes) == a->size_bytes &&
-		    c->wanted_bytes <= a->size_bytes)
+		if (c->reserve.ahead_bytes > atomic_load(&c->file_bytes) && atomic_load(&c->file_bytes) == a->size_bytes &&
+		    !reserve_is_wanted(&c->reserve, a->size_bytes))
 			io_truncate(c->file, a->size_bytes);
 		io_close(c->file);
 	}
@@ -434,38 +337,10 @@ static int need_mem(struct column *c, size_t n)
 	return 0;
 }
 
-/* Reserves ahead of an append: as much again as the column has, within bounds. A file system without
- * fallocate, or without the space, does not stop the write. What nothing makes durable has no order on a disk to keep. */
-static void reserve_ahead(struct column *c, uint64_t end)
-{
-	uint64_t ahead = end < COLUMN_RESERVE_MAX ? end : COLUMN_RESERVE_MAX;
-
-	if (c->shared || end <= c->reserved_bytes)
-		return;
-	if (c->wanted_bytes > end || c->array.home->store->config.scratch)
-		ahead = 0;
-	if (!ahead || store_may_write_home(c->array.home->store, ahead) || io_allocate(c->file, end, ahead))
-		ahead = 0;
-	c->reserved_bytes = end + ahead;
-}
-
-/* Called before the column grows over a gap: reserved space in the gap would count as data once somebody reads it. */
-static int cut_reserve(struct column *c)
-{
-	int err = 0;
-
-	if (c->file && c->reserved_bytes > c->array.size_bytes && c->wanted_bytes <= c->array.size_bytes) {
-		err = io_truncate(c->file, c->array.size_bytes);
-		if (!err)
-			c->reserved_bytes = c->array.size_bytes;
-	}
-	return err;
-}
-
 /* A shared file may be longer by this time: only a truncation cuts it. */
 static int give_back_reserve(struct column *c)
 {
-	return c->shared ? 0 : cut_reserve(c);
+	return c->shared || !c->file ? 0 : reserve_cut(&c->reserve, c->file, c->array.size_bytes);
 }
 
 /* Makes room for a change that ends at `end`: inline memory or a file. */
@@ -488,7 +363,7 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
  * that fallocate or an earlier write has allocated. Below the end there may be holes. */
 static int claim(struct column *c, uint64_t off, uint64_t len, uint64_t *out)
 {
-	uint64_t bytes = off >= c->array.size_bytes && off + len <= c->reserved_bytes ? 0 : len;
+	uint64_t bytes = off >= c->array.size_bytes && off + len <= c->reserve.ahead_bytes ? 0 : len;
 	int err = bytes ? store_claim_home(c->array.home->store, bytes) : 0;
 
 	if (err == -ENOSPC && io_is_allocated(c->file, off, len))
@@ -533,8 +408,8 @@ static int column_write(struct array *a, const void *buf, size_t len, uint64_t o
 			return err;
 		if (end > atomic_load(&c->file_bytes))
 			atomic_store(&c->file_bytes, end);
-		if (off <= a->size_bytes && end > a->size_bytes)
-			reserve_ahead(c, end);
+		if (off <= a->size_bytes && end > a->size_bytes && !c->shared)
+			reserve_ahead(&c->reserve, a->home->store, c->file, end);
 	}
 	if (end > a->size_bytes)
 		a->size_bytes = end;
@@ -567,16 +442,13 @@ static int column_resize(struct array *a, uint64_t size)
 	if (size == 0 && c->file && !c->shared) {
 		err = start_over(c);
 	} else if (size <= a->size_bytes) {
-		/* A reservation behind the end goes, be it joined to the file's data or not. */
-		if (c->wanted_bytes > c->reserved_bytes)
-			c->reserved_bytes = c->wanted_bytes;
-		c->wanted_bytes = 0;
+		reserve_unwanted(&c->reserve);
 		if (!c->file) {
 			a->size_bytes = size;
 			owe_mem(c, a->size_bytes);
 		}
-		if (size == a->size_bytes && atomic_load(&c->file_bytes) == size)
-			err = cut_reserve(c);
+		if (c->file && size == a->size_bytes && atomic_load(&c->file_bytes) == size)
+			err = reserve_cut(&c->reserve, c->file, size);
 	} else {
 		err = need_storage(c, size, 0);
 		if (!err)
@@ -630,7 +502,7 @@ static int column_punch(struct array *a, uint64_t off, uint64_t len)
 static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 {
 	struct column *c = column_of(a);
-	uint64_t end = round_page(off + len);
+	uint64_t end = reserve_whole(off + len);
 	int err;
 
 	/* Whole pages, whatever the block size of the store's file system is. */
@@ -650,45 +522,14 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 		err = io_allocate(c->file, off, len);
 	if (!err)
 		c->file_dirty = true;
-	if (!err && end > a->size_bytes && end > c->wanted_bytes)
-		c->wanted_bytes = end;
+	if (!err)
+		reserve_made(&c->reserve, a->size_bytes, off, end);
 	if (err == -EOPNOTSUPP)
 		err = 0;
-	if (!err && off <= c->reserved_bytes && end > c->reserved_bytes)
-		c->reserved_bytes = end;
 	c->lent_file &= err != 0;
 	if (!err)
 		update_stored(c);
 	return err;
-}
-
-/* The bytes of [off, end), which has no data, but for those that fallocate has reserved: inside the size, or up to wanted_bytes. The
- * rest is reserved ahead, and does not count yet. */
-static uint64_t unreserved(struct column *c, uint64_t off, uint64_t end)
-{
-	uint64_t size = c->array.size_bytes, to = round_page(c->wanted_bytes > size ? c->wanted_bytes : size);
-
-	if (to > end)
-		to = end;
-	if (off >= end)
-		return 0;
-	return end - off - (off < to ? io_allocated(c->file, off, to - off) : 0);
-}
-
-/* Whole pages of holes in [off, end), which are whole pages. */
-static uint64_t holes_between(struct column *c, uint64_t off, uint64_t end)
-{
-	uint64_t bytes = 0, data, hole;
-
-	while (off < end) {
-		if (io_seek(c->file, off, false, &data) || data > end)
-			data = end;
-		bytes += unreserved(c, off, data);
-		if (data == end || io_seek(c->file, data, true, &hole) || hole > end)
-			hole = end;
-		off = hole;
-	}
-	return bytes;
 }
 
 static bool column_recount(struct array *a)
@@ -704,19 +545,17 @@ static bool column_recount(struct array *a)
 static uint64_t growth_of_pages(struct column *c, uint64_t off, uint64_t len, enum array_growing how)
 {
 	struct array *a = &c->array;
-	uint64_t end = off + len, whole = round_page(a->size_bytes), first = off & ~(uint64_t)4095;
+	uint64_t end = off + len, whole = reserve_whole(a->size_bytes), first = off & ~(uint64_t)4095;
 
 	if (!c->file && how != ARRAY_RESERVES && end < COLUMN_INLINE_MAX)
 		return end > a->size_bytes ? end - a->size_bytes : 0;
 	if (c->file && how == ARRAY_ENDS)
 		return 0;
+	end = reserve_whole(end);
 	/* Inline bytes become whole pages of a file, without holes. */
 	if (!c->file)
-		return whole - a->size_bytes + (how == ARRAY_ENDS || round_page(end) <= whole ? 0 : round_page(end) - (first > whole ? first : whole));
-	/* Space that is reserved behind the end may be as much as the holes. */
-	if (first >= whole || (c->wanted_bytes <= whole && atomic_load(&a->stored_bytes) >= whole))
-		return unreserved(c, first > whole ? first : whole, round_page(end));
-	return holes_between(c, first, round_page(end));
+		return whole - a->size_bytes + (how == ARRAY_ENDS || end <= whole ? 0 : end - (first > whole ? first : whole));
+	return reserve_growth(&c->reserve, c->file, a->size_bytes, atomic_load(&a->stored_bytes), first, end);
 }
 
 static uint64_t column_growth(struct array *a, uint64_t off, uint64_t len, enum array_growing how)
@@ -789,7 +628,7 @@ static int go_inline(struct column *c)
 static void column_unshare(struct array *a)
 {
 	struct column *c = column_of(a);
-	bool lent = c->lent_file && atomic_load(&c->file_bytes) == a->size_bytes && c->wanted_bytes <= a->size_bytes;
+	bool lent = c->lent_file && atomic_load(&c->file_bytes) == a->size_bytes && !reserve_is_wanted(&c->reserve, a->size_bytes);
 	int err = io_share(c->file, false);
 
 	if (err)
@@ -824,8 +663,8 @@ static void column_refresh(struct array *a, bool written)
 		return;
 	a->size_bytes = now.size_bytes;
 	atomic_store(&c->file_bytes, now.size_bytes);
-	if (c->reserved_bytes < now.size_bytes)
-		c->reserved_bytes = now.size_bytes;
+	if (c->reserve.ahead_bytes < now.size_bytes)
+		c->reserve.ahead_bytes = now.size_bytes;
 	update_stored(c);
 }
 
@@ -872,18 +711,6 @@ static void defer_retired_locked(struct column *c)
 	}
 }
 
-static int stage_end_locked(struct column *c)
-{
-	uint64_t end = c->file && c->wanted_bytes > round_page(c->array.size_bytes) ? c->wanted_bytes : 0;
-	int err = 0;
-
-	if (end != c->row_end_bytes)
-		err = meta_blob_set_locked(c->array.home->store->meta, c->array.ino, META_BLOB_RESERVED, end ? &end : NULL, end ? sizeof(end) : 0);
-	if (!err)
-		c->row_end_bytes = end;
-	return err;
-}
-
 static int column_stage_locked(struct array *a, const struct index_record *facts, bool changed)
 {
 	struct column *c = column_of(a);
@@ -902,7 +729,7 @@ static int column_stage_locked(struct array *a, const struct index_record *facts
 		c->mem_dirty = false;
 		give_back_mem(c, true);
 	}
-	err = stage_end_locked(c);
+	err = reserve_stage_locked(&c->reserve, m, a->ino, c->file ? a->size_bytes : UINT64_MAX);
 	if (err)
 		return err;
 	defer_retired_locked(c);
@@ -928,7 +755,7 @@ static int column_stage_locked(struct array *a, const struct index_record *facts
 		cut->next = c->cuts;
 		c->cuts = cut;
 		lock_release(&a->home->lock);
-		c->reserved_bytes = a->size_bytes;
+		c->reserve.ahead_bytes = a->size_bytes;
 		if (PLANTED(PLANT_EARLY_CUT))
 			run_cut(&cut->deferred, true);
 		else
