@@ -276,6 +276,17 @@ void tree_keep_acls(struct tree *t)
 }
 
 #define STATFS_UNIT 4096u
+/* With less than this part of it left, what was deleted a moment ago counts. */
+#define STATFS_SHORT_PART 4u
+
+static int space_of(struct tree *t, uint64_t ino, uint64_t *total, uint64_t *left, uint64_t *avail)
+{
+	int err = store_space(t->store, total, left, avail);
+
+	if (!err)
+		quota_space(t, ino, total, left, avail);
+	return err;
+}
 
 int tree_statfs(struct tree *t, uint64_t ino, struct statvfs *out)
 {
@@ -284,12 +295,11 @@ int tree_statfs(struct tree *t, uint64_t ino, struct statvfs *out)
 	int err;
 
 	ino = live_shelf_of(t, ino);
-	s = realm_tree(t, ino)->store;
-	err = store_space(s, &total, &left, &avail);
-
-	if (!err)
-		quota_space(realm_tree(t, ino), ino, &total, &left, &avail);
-
+	t = realm_tree(t, ino);
+	s = t->store;
+	err = space_of(t, ino, &total, &left, &avail);
+	if (!err && avail < total / STATFS_SHORT_PART && room_settle(t))
+		err = space_of(t, ino, &total, &left, &avail);
 	if (!err && s->meta) {
 		meta_lock(s->meta);
 		err = meta_inode_count_locked(s->meta, &inodes);

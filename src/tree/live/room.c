@@ -127,3 +127,12 @@ void room_free(struct tree *t)
 	if (store_is_short(t->store))
 		commit_wait(t->store->commit, COMMIT_SYNC);
 }
+
+bool room_settle(struct tree *t)
+{
+	struct leaving_wait leaving = { 0 };
+
+	if (!t->store->commit || (!leaving_wait(t, &leaving) && !quota_may_shrink(t)))
+		return false;
+	return !commit_wait(t->store->commit, COMMIT_SYNC);
+}
