@@ -57,7 +57,8 @@ static void check_bounds(const struct options *o)
 	CHECK(!o->fsname || *o->fsname);
 	CHECK(o->backing >= 0 && o->backing <= 2 && o->lease_wait >= -1 && o->lease_wait <= 1);
 	CHECK(o->leases >= 0 && o->leases <= 4096 && o->pool >= 0 && o->pool <= 256 && o->threads >= 0 && o->threads <= 256);
-	CHECK(o->commit >= 0 && o->layer > 0 && o->cache > 0 && o->dirty > 0 && o->keep > 0 && o->compact >= 0);
+	CHECK(o->commit >= 0 && o->layer > 0 && o->keep > 0 && o->compact >= 0);
+	CHECK(o->cache && o->cache >= -1 && o->dirty && o->dirty >= -1 && o->spill >= -1);
 	CHECK(o->uid >= -1 && o->uid < UINT32_MAX && o->gid >= -1 && o->gid < UINT32_MAX && o->umask >= -1 && o->umask <= 0777);
 	CHECK(o->npassed <= OPTIONS_PASSED_MAX && !(o->allow_other && o->allow_root));
 	for (size_t i = 0; i < o->npassed; i++)
