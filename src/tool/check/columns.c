@@ -217,15 +217,44 @@ struct reading {
 	uint64_t done_bytes, total_bytes;
 };
 
+/* Where the data at off, or behind it, begins: a hole of 15 TiB is not read. end: there is none before it. The file's end, if it ends before. */
+static uint64_t data_from(int fd, uint64_t off, uint64_t end)
+{
+	off_t at = lseek(fd, (off_t)off, SEEK_DATA);
+
+	if (at < 0 && errno != ENXIO)
+		return off;
+	if (at < 0)
+		at = lseek(fd, 0, SEEK_END);
+	return at < 0 || (uint64_t)at < off ? off : (uint64_t)at < end ? (uint64_t)at : end;
+}
+
+/* As much of what is data in [*off, end) as fits into buf; *off is behind it then. 0: the file ends before. */
+static ssize_t read_some(int fd, char *buf, uint64_t *off, uint64_t end)
+{
+	ssize_t n;
+
+	*off = data_from(fd, *off, end);
+	if (*off == end)
+		return 1;
+	n = pread(fd, buf, end - *off < READ_BYTES ? (size_t)(end - *off) : READ_BYTES, (off_t)*off);
+	if (n > 0)
+		*off += (uint64_t)n;
+	return n;
+}
+
 static int read_range(struct check *c, const char *name, uint64_t off, uint64_t len, int64_t ino)
 {
 	struct reading *all = c->ctx;
+	uint64_t end = off + len, before;
 	char *buf = malloc(READ_BYTES);
 	int fd = -1, err = buf ? 0 : -ENOMEM, opened = beneath_open(check_home_of(c, name), name, O_RDONLY, &fd);
 
-	while (!err && len) {
-		ssize_t n = opened ? -1 : pread(fd, buf, len < READ_BYTES ? (size_t)len : READ_BYTES, (off_t)off);
+	while (!err && off < end) {
+		ssize_t n;
 
+		before = off;
+		n = opened ? -1 : read_some(fd, buf, &off, end);
 		if (opened)
 			errno = -opened;
 		if (n < 0 && errno == EINTR && !check_cancelled())
@@ -235,9 +264,7 @@ static int read_range(struct check *c, const char *name, uint64_t off, uint64_t 
 				    n ? strerror(errno) : "it ends there");
 			break;
 		}
-		off += (uint64_t)n;
-		len -= (uint64_t)n;
-		all->done_bytes += (uint64_t)n;
+		all->done_bytes += off - before;
 		err = check_tick(c, all->done_bytes, all->total_bytes);
 	}
 	if (fd >= 0)
