@@ -608,31 +608,46 @@ int commit_stop(struct commit *c)
 	return c->result;
 }
 
-int commit_wait(struct commit *c, enum commit_want want)
+/* until_ns: 0 for ever. */
+static int wait_until(struct commit *c, enum commit_want want, int64_t until_ns)
 {
+	int64_t left_ns = 1;
 	uint64_t ticket;
 	int err;
 
-	if (PLANTED(PLANT_FSYNC_AT_ONCE)) {
-		commit_ask(c);
-		return 0;
-	}
 	lock_acquire(&c->lock);
 	/* Invariant 1: a running commit has taken its ticket already, so this one is the next's. */
 	ticket = ++c->requested;
 	c->seal |= want == COMMIT_SEAL;
 	c->space |= want == COMMIT_SPACE;
 	lock_signal(&c->wake);
-	while (c->finished < ticket && !c->stop) {
+	while (c->finished < ticket && !c->stop && left_ns > 0) {
 		if (PLANTED(PLANT_LOST_WAKE)) {
 			lock_release(&c->lock);
 			lock_acquire(&c->lock);
 		}
-		lock_wait(&c->lock, &c->finished_cond);
+		if (!until_ns)
+			lock_wait(&c->lock, &c->finished_cond);
+		else if ((left_ns = until_ns - clock_monotonic_ns()) > 0)
+			lock_wait_ms(&c->lock, &c->finished_cond, (unsigned)(left_ns / 1000000) + 1);
 	}
-	err = c->finished < ticket ? -ESHUTDOWN : c->result;
+	err = c->finished >= ticket ? c->result : c->stop ? -ESHUTDOWN : -ETIMEDOUT;
 	lock_release(&c->lock);
 	return err;
+}
+
+int commit_wait(struct commit *c, enum commit_want want)
+{
+	if (PLANTED(PLANT_FSYNC_AT_ONCE)) {
+		commit_ask(c);
+		return 0;
+	}
+	return wait_until(c, want, 0);
+}
+
+int commit_wait_ms(struct commit *c, unsigned ms)
+{
+	return wait_until(c, COMMIT_SYNC, clock_monotonic_ns() + (int64_t)ms * 1000000);
 }
 
 void commit_ask(struct commit *c)

@@ -51,6 +51,8 @@ void commit_free(struct commit *c);
  * given back is, as far as compaction gets. */
 enum commit_want { COMMIT_SYNC, COMMIT_SEAL, COMMIT_SPACE };
 int commit_wait(struct commit *c, enum commit_want want);
+/* COMMIT_SYNC, but no longer than that: -ETIMEDOUT, and it goes on. */
+int commit_wait_ms(struct commit *c, unsigned ms);
 /* Asks for one soon; does not wait. */
 void commit_ask(struct commit *c);
 /* For stage and done: this commit leaves work to the next one, which follows at once. */

@@ -190,21 +190,6 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	"$SPILLCTL" check --data "$STORE"
 }
 
-# With commit=0 nothing but df gives it back.
-@test "df shows at once what is free of a full mount when a file is deleted" {
-	local kind
-	umount_store
-	mount_store -o size=100M,commit=0
-	for kind in $KINDS; do
-		head -c 90M /dev/urandom >"$MNT/$kind/big"
-		sync "$MNT/$kind/big"
-		[ "$(left_of "$MNT")" -lt 20000 ]
-		rm "$MNT/$kind/big"
-		echo "$kind: $(left_of "$MNT") KiB are free"
-		[ "$(left_of "$MNT")" -gt 90000 ]
-	done
-}
-
 @test "-o size bounds the mount: ENOSPC from write, df shows it, nothing is lost at a remount" {
 	umount_store
 	mount_store -o size=3M

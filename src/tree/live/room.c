@@ -17,6 +17,8 @@
 
 /* Commits that are waited for before -ENOSPC is final, once nothing is leaving: others may take what the first one has freed. */
 #define ROOM_COMMITS_MAX 2
+/* As long is each of them waited for by who only asks how much there is. */
+#define ROOM_SETTLE_MS 1000
 /* Attributes of so many bytes take so little of the log that the reserve is enough for them. */
 #define ROOM_NOTE_BYTES 512u
 
@@ -128,11 +130,27 @@ void room_free(struct tree *t)
 		commit_wait(t->store->commit, COMMIT_SYNC);
 }
 
+/* Would a commit give something back? A deleted file that is dirty takes two: the first one lets go of it. */
+static bool frees(struct tree *t)
+{
+	bool pending;
+
+	meta_lock(t->store->meta);
+	pending = meta_pending_locked(t->store->meta);
+	meta_unlock(t->store->meta);
+	return pending || quota_may_shrink(t);
+}
+
 bool room_settle(struct tree *t)
 {
 	struct leaving_wait leaving = { 0 };
+	bool settled = false;
 
-	if (!t->store->commit || (!leaving_wait(t, &leaving) && !quota_may_shrink(t)))
+	if (!t->store->commit)
 		return false;
-	return !commit_wait(t->store->commit, COMMIT_SYNC);
+	while (leaving_wait(t, &leaving))
+		;
+	for (int i = 0; i < ROOM_COMMITS_MAX && frees(t); i++)
+		settled |= !commit_wait_ms(t->store->commit, ROOM_SETTLE_MS);
+	return settled;
 }
