@@ -1,8 +1,8 @@
 /*
  * Invariants:
- *  1. What no option gives fits, as a sum: a control group that has less than the usual budgets gets smaller ones, since the kernel ends a
- *     daemon that goes past its limit, and with it all that scratch/ has.
- *  2. What an option gives is taken as it is.
+ *  1. Options count as they are given. The rest fits beside them: a control group that has less than the usual budgets gets smaller ones,
+ *     since the kernel ends a daemon that goes past its limit, and with it all that scratch/ has.
+ *  2. A sum that does not fit is told.
  */
 #include "front/budget.h"
 
@@ -30,25 +30,37 @@ static uint64_t machine_bytes(void)
 	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Three quarters of `room` at most, as both stores together may take cache and dirty. */
-static void choose(const struct options *o, uint64_t room, uint64_t machine, struct budget *out)
+static uint64_t given(int64_t option)
+{
+	return option < 0 ? 0 : (uint64_t)option;
+}
+
+static uint64_t least_of(uint64_t room, uint64_t usual)
 {
 	uint64_t part = room / 8 > MIB ? room / 8 : MIB;
 
-	out->cache_bytes = o->cache < 0 ? (size_t)least(part, CACHE_BYTES) : (size_t)o->cache;
-	out->dirty_bytes = o->dirty < 0 ? (size_t)least(part, DIRTY_BYTES) : (size_t)o->dirty;
-	out->spill_bytes = o->spill < 0 ? least(room / 4, machine / 16) : (uint64_t)o->spill;
+	return part < usual ? part : usual;
+}
+
+/* The rest of `room`, of which three quarters at most: both stores may take cache and dirty. */
+static void choose(const struct options *o, uint64_t room, uint64_t machine, struct budget *out)
+{
+	out->cache_bytes = (size_t)(o->cache < 0 ? least_of(room, CACHE_BYTES) : given(o->cache));
+	out->dirty_bytes = (size_t)(o->dirty < 0 ? least_of(room, DIRTY_BYTES) : given(o->dirty));
+	out->spill_bytes = o->spill < 0 ? least(room / 4, machine / 16) : given(o->spill);
 }
 
 void budget_of(const struct options *o, struct budget *out)
 {
-	uint64_t machine = machine_bytes(), limit = least(machine, cgroup_memory_bytes()), stores = o->scratch_only || o->ro ? 1 : 2, most;
+	uint64_t machine = machine_bytes(), limit = least(machine, cgroup_memory_bytes()), stores = o->scratch_only || o->ro ? 1 : 2;
+	uint64_t room = limit > 2 * BESIDE_BYTES ? limit - BESIDE_BYTES : limit / 2, most;
+	uint64_t taken = stores * (given(o->cache) + given(o->dirty)) + given(o->spill);
 
-	choose(o, limit > 2 * BESIDE_BYTES ? limit - BESIDE_BYTES : limit / 2, machine, out);
+	choose(o, room > taken ? room - taken : 0, machine, out);
 	most = stores * ((uint64_t)out->cache_bytes + out->dirty_bytes) + (o->ro ? 0 : out->spill_bytes);
-	if (most > limit)
-		log_warn("cache=, dirty= and spill= let the daemon take %" PRIu64 " MiB (%s), of which %s %" PRIu64
+	if (most > room)
+		log_warn("cache=, dirty= and spill= let the daemon take %" PRIu64 " MiB%s, besides some %" PRIu64 " MiB for other things, and %s %" PRIu64
 			 " MiB: it may be ended for want of memory; give less", most / MIB,
-			 stores > 1 ? "scratch/ has its own of the first two" : "in all",
+			 stores > 1 ? " (scratch/ has its own of the first two)" : "", (limit - room) / MIB,
 			 limit < machine ? "its control group leaves it" : "the machine has", limit / MIB);
 }

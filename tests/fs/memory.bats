@@ -108,8 +108,7 @@ teardown() {
 @test "a daemon that is given more than its control group has says so" {
 	require_root
 	group $((192 << 20))
-	echo "$BASHPID" >"$GROUP/cgroup.procs"
-	mount_logged -o spill=1G
-	echo "$BASHPID" >"$(dirname "$GROUP")/cgroup.procs"
-	grep "cache=, dirty= and spill= let the daemon take .*, of which its control group leaves it 192 MiB" "$DAEMON_LOG"
+	(echo "$BASHPID" >"$GROUP/cgroup.procs" && mount_logged -o spill=1G)
+	PID=$(daemon_pid)
+	grep "cache=, dirty= and spill= let the daemon take .*, and its control group leaves it 192 MiB" "$WORK/log"
 }
