@@ -2,7 +2,7 @@
  * The part of a bucket that is stored compressed: its pages in pool files of io/spill that have gone to the disk packed (io_saved). They
  * count as what they take there, until a write brings them back.
  *
- * Threads: the map as the array's lock has it. The sum may be read and made less by any; packed_set needs the lock of struct arrays.
+ * Threads: the map as the array's lock has it. The sum may be read by any; who makes it less holds the inode's lock; packed_set needs the lock of struct arrays.
  */
 #ifndef SPILLFS_ARRAY_PACKED_H
 #define SPILLFS_ARRAY_PACKED_H

@@ -168,8 +168,8 @@ uint64_t reserve_growth(const struct reserve *r, struct io *f, uint64_t size, ui
 
 /* ---- changes ---- */
 
-/* A file system without fallocate, or without the space, does not stop the write. What nothing makes durable has no order on a disk to
- * keep. */
+/* A file system without fallocate, or without the space, does not stop the write. There is no order on a disk to
+ * keep of what nothing makes durable. */
 void reserve_ahead(struct reserve *r, struct store *s, struct io *f, uint64_t end)
 {
 	uint64_t ahead = end < AHEAD_MAX ? end : AHEAD_MAX;
@@ -203,7 +203,7 @@ void reserve_made(struct reserve *r, uint64_t size, uint64_t off, uint64_t end)
 		r->ahead_bytes = end;
 }
 
-/* It may be joined to the data or not. */
+/* Such space may begin where the data ends, or behind a hole. */
 void reserve_unwanted(struct reserve *r)
 {
 	if (r->wanted_bytes > r->ahead_bytes)

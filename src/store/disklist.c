@@ -141,7 +141,8 @@ static int parse_mounts(const char **text, uint64_t *out)
 {
 	const char *at = *text + strlen(MOUNTS_BEFORE);
 
-	if (number_scan(&at, out) || *at++ != '\n')
+	/* The next one has to be a number, too. */
+	if (number_scan(&at, out) || *at++ != '\n' || *out == UINT64_MAX)
 		return -EINVAL;
 	*text = at;
 	return 0;

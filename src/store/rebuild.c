@@ -174,7 +174,6 @@ static int save_layer(void *ctx, const char *name)
 	return err;
 }
 
-/* A moved layer is durable there before the next mount could take it for unknown. */
 /* Each directory of the store has a lost+found of its own. NULL: there are no more. */
 static struct io_dir *part(struct rebuild *r, unsigned i)
 {

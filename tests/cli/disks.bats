@@ -269,7 +269,7 @@ in_use() {
 older() {
 	refute "$@" >"$WORK/out" 2>&1 3>&-
 	cat "$WORK/out"
-	grep -q "$A: .*directory was used by a newer state of the store" "$WORK/out"
+	grep -q "$A: .*used by a newer state of the store" "$WORK/out"
 	grep -q "spillctl rebuild --force" "$WORK/out"
 }
 

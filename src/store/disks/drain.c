@@ -3,8 +3,7 @@
  *
  * Invariants:
  *  1. The list tells that a directory is to be emptied before a file of it moves.
- *  2. A directory leaves the list when no file of the store is in it, and loses its mark after that. Its number is not given again, but
- *     where the list is gone, and with it the mark of every directory that has left.
+ *  2. A directory leaves the list when no file of the store is in it, and loses its mark after that. Its number is not given again.
  *  3. Nothing is moved under the lock.
  */
 #include <errno.h>
@@ -52,7 +51,7 @@ static int mark_locked(struct store *s, unsigned i)
 }
 
 /* The last one has left. What is left of the list are the numbers that were given, and the count of mounts. */
-static int forget_list_locked(struct store *s)
+static int lower_format_locked(struct store *s)
 {
 	s->format = STORE_FORMAT_VERSION;
 	return disks_write_mark(s, s->disks);
@@ -78,7 +77,7 @@ static int leave_locked(struct store *s, unsigned i)
 	err = io_spread_forget(s->dir, i, DISKLIST_MARK);
 	if (err)
 		log_warn("%s/" DISKLIST_MARK ": cannot be deleted: %s", state.shown, strerror(-err));
-	else if (!k->list.n && (err = forget_list_locked(s)))
+	else if (!k->list.n && (err = lower_format_locked(s)))
 		log_warn("SPILLFS: cannot be written: %s", strerror(-err));
 	return 0;
 }

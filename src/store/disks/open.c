@@ -167,8 +167,9 @@ static int check_newest(struct opening *o, const char *path, const struct diskli
 		return refuse(o, err, "%s/" DISKLIST_NAME ": %s", o->shown, strerror(-err));
 	if (m->mounts <= mounts || o->k->unlisted || o->s->config.alone)
 		return 0;
-	return refuse(o, -ESTALE, "%s: the directory was used by a newer state of the store than %s, which is a copy or was restored: use the newer one; "
-		      "if it is lost, spillctl rebuild --force %s makes a new meta.db from the layers, without buckets", path, o->shown, o->shown);
+	return refuse(o, -ESTALE, "%s: used by a newer state of the store than %s, which is a copy or was restored: use the newer one (if only the file "
+		      DISKLIST_NAME " was put back, delete that, and name all directories with -o pool=); if it is lost, spillctl rebuild --force makes a new "
+		      "meta.db from the layers, without buckets", path, o->shown);
 }
 
 /* The same directory twice would be emptied into itself. */
@@ -705,7 +706,7 @@ static int open_written(struct opening *o)
 }
 
 /* Emptying the last one was cut short. What is left of the list are the numbers that were given. */
-static int forget_list(struct opening *o)
+static int lower_format(struct opening *o)
 {
 	if (o->s->format != STORE_FORMAT_SPREAD || o->s->config.follow)
 		return 0;
@@ -734,7 +735,7 @@ int disks_open(struct store *s, const char *shown, struct store_refusal *why)
 			return refuse(&o, -EUCLEAN, "%s/" DISKLIST_NAME " is lost: mount with -o pool= and all directories of the store", shown);
 	}
 	if (err || (!k->list.n && !s->config.ndisks))
-		return err ? err : forget_list(&o);
+		return err ? err : lower_format(&o);
 	if (!s->config.follow)
 		return open_written(&o);
 	err = open_all_listed(&o);

@@ -69,7 +69,8 @@ static int check_mark(struct check *c, const struct disklist_row *row, uint64_t 
 		return check_fail(c, -ENOTDIR, "%s: it is not directory %u of this store", row->path, row->number);
 	if (m.mounts > mounts)
 		return check_fail(c, -ESTALE, "%s: this directory was used by a newer state of the store, of which this one is a copy, or was restored: use"
-				  " the newer one; if it is lost, spillctl rebuild --force makes a new meta.db from the layers", row->path);
+				  " the newer one (if only the file " DISKLIST_NAME " was put back, delete that, and mount with -o pool= and all directories);"
+				  " if it is lost, spillctl rebuild --force makes a new meta.db from the layers, without buckets", row->path);
 	return 0;
 }
 
