@@ -237,8 +237,8 @@ int io_mem_cut_power(struct io_dir *d, uint64_t seed);
 
 /* io/spill: a directory that nothing makes durable and that ends with the process: names in memory, bytes in memory up to memory_bytes,
  * which its files share, and the rest of them, the oldest first, in a file of `below` without a name. Files that are IO_PINNED go
- * last. What was written with IO_COLD is compressed when it goes there, if it shrinks (io/pack.h), and io_size counts it so; a write there
- * has it back in memory as it was, and can find no space. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
+ * last. What was written with IO_COLD is compressed when it goes there, or some seconds after it was last written there, if it shrinks (io/pack.h), and io_size counts it so; a
+ * write there has it back as it was, and can find no space. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
  * memory; what `below` refuses (-ENOSPC, -EIO) the writer is told, and nothing is lost. Takes below over, if it succeeds. With encrypts,
  * what goes to the file is encrypted with a key in locked memory (io/cipher.h); -EOPNOTSUPP: built without that; -EPERM: no
  * memory can be locked. */

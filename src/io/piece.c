@@ -2,7 +2,7 @@
  * Pieces, and their way from memory to the disk.
  *
  * Invariants: (1) a piece with data or reserved pages has a frame or a slot, never both, and others have neither; (2) it stands in a queue
- * when it has a frame, unless somebody is about to move it; (3) in memory, its pages are counted in its frame; (4) the bytes of its slot
+ * when it has a frame, unless somebody is about to move it; so does a loose one; (3) in memory, its pages are counted in its frame; (4) the bytes of its slot
  * are defined where its pages are data: a page reaches the disk as a whole at first; (5) a thread holds the lock of one piece
  * at a time, and moves others to the disk only while it holds none; (6) a slot with a compressed form is never written to: the piece moves
  * to memory or to another slot first. The form has all pages that are data, and may have more, and bytes that were cut since.
@@ -21,19 +21,23 @@
 /* Others may take what a writer has made room for; after so many times it goes to the disk itself. */
 #define ROUNDS_MAX 16
 
+static int64_t pack_loose(void *space);
+
 void piece_space_init(struct piece_space *s, uint64_t memory_bytes, struct io *disk)
 {
 	frames_init(&s->frames, memory_bytes);
 	slots_init(&s->slots);
 	packer_init(&s->packer);
 	lock_init(&s->lock, RANK_MEM);
-	for (int i = 0; i < 2; i++)
+	chore_init(&s->packs, "pack", pack_loose, s);
+	for (int i = 0; i < 3; i++)
 		s->queue[i].older = s->queue[i].newer = &s->queue[i];
 	s->disk = disk;
 }
 
 void piece_space_end(struct piece_space *s)
 {
+	chore_stop(&s->packs);
 	s->ends = true;
 }
 
@@ -87,6 +91,11 @@ static bool is_on_disk(const struct piece *p)
 	return p->place.slot != PIECE_NO_SLOT;
 }
 
+static bool is_loose(const struct piece *p)
+{
+	return is_on_disk(p) && !p->place.packed && p->cold && !p->promised && !p->noise && p->data;
+}
+
 static uint64_t stored_pages(const struct piece *p)
 {
 	return p->place.packed ? p->place.npacked : frames_count(there(p));
@@ -132,14 +141,19 @@ static struct piece *link_piece(struct piece_link *l)
 	return (struct piece *)((char *)l - offsetof(struct piece, link));
 }
 
-static void enqueue(struct piece_space *s, struct piece *p, bool as_oldest)
-{
-	struct piece_link *q = &s->queue[p->kept];
+#define LOOSE_ONES 2
 
-	lock_acquire(&s->lock);
+static void enqueue_locked(struct piece_link *q, struct piece *p, bool as_oldest)
+{
 	p->link.older = as_oldest ? q : q->older;
 	p->link.newer = as_oldest ? q->newer : q;
 	p->link.older->newer = p->link.newer->older = &p->link;
+}
+
+static void enqueue(struct piece_space *s, struct piece *p, bool as_oldest)
+{
+	lock_acquire(&s->lock);
+	enqueue_locked(&s->queue[p->kept], p, as_oldest);
 	lock_release(&s->lock);
 }
 
@@ -159,19 +173,59 @@ static void dequeue(struct piece_space *s, struct piece *p)
 	lock_release(&s->lock);
 }
 
-/* Takes the oldest out, with a reference; NULL: there is none. */
+/* NULL: there is none. */
+static struct piece *oldest_locked(struct piece_space *s, int queue)
+{
+	struct piece_link *l = s->queue[queue].newer;
+
+	return l != &s->queue[queue] ? link_piece(l) : NULL;
+}
+
+static struct piece *take_locked(struct piece *p)
+{
+	dequeue_locked(p);
+	atomic_fetch_add(&p->refs, 1);
+	return p;
+}
+
+/* Takes the oldest that is in memory out, with a reference; NULL: there is none. */
 static struct piece *take_oldest(struct piece_space *s)
 {
-	struct piece *p = NULL;
+	struct piece *p;
 
 	lock_acquire(&s->lock);
-	for (int i = 0; i < 2 && !p; i++)
-		if (s->queue[i].newer != &s->queue[i])
-			p = link_piece(s->queue[i].newer);
-	if (p) {
-		dequeue_locked(p);
-		atomic_fetch_add(&p->refs, 1);
-	}
+	p = oldest_locked(s, false);
+	if (!p)
+		p = oldest_locked(s, true);
+	if (p)
+		take_locked(p);
+	lock_release(&s->lock);
+	return p;
+}
+
+/* Puts a loose piece behind the others. True: it is the only one. */
+static bool enqueue_loose(struct piece_space *s, struct piece *p)
+{
+	bool is_first;
+
+	lock_acquire(&s->lock);
+	dequeue_locked(p);
+	is_first = !oldest_locked(s, LOOSE_ONES);
+	p->loose_ns = clock_monotonic_ns();
+	enqueue_locked(&s->queue[LOOSE_ONES], p, false);
+	lock_release(&s->lock);
+	return is_first;
+}
+
+/* The one that has been left alone for long enough. NULL: there is none for so long. */
+static struct piece *take_loose(struct piece_space *s, int64_t *wait_ns)
+{
+	struct piece *p;
+
+	lock_acquire(&s->lock);
+	p = oldest_locked(s, LOOSE_ONES);
+	*wait_ns = p ? p->loose_ns + PIECE_COLD_NS - clock_monotonic_ns() : CHORE_DONE;
+	p = *wait_ns <= 0 ? take_locked(p) : NULL;
 	lock_release(&s->lock);
 	return p;
 }
@@ -242,14 +296,14 @@ static int write_plain(struct piece_space *s, const unsigned char *mem, uint64_t
 	return err;
 }
 
-/* Leaves to->packed at 0 where the pages do not shrink, or where there is no memory to try it. */
+/* Leaves to->packed at 0 where the pages do not shrink. -ENOMEM: there is no memory to try it. */
 static int write_packed(struct piece_space *s, const unsigned char *mem, uint64_t data, struct piece_place *to)
 {
 	unsigned char *form = buf_alloc(PIECE_BYTES);
 	unsigned npages = 0;
-	int err = 0;
+	int err = form ? pack(&s->packer, mem, data, form, &npages) : -ENOMEM;
 
-	if (form && !pack(&s->packer, mem, data, form, &npages) && npages)
+	if (!err && npages)
 		err = io_pwrite_as(s->disk, form, npages * FRAME_PAGE, to->slot * PIECE_BYTES, IO_COLD);
 	buf_free(form, PIECE_BYTES);
 	if (!err && npages) {
@@ -271,7 +325,7 @@ static int put_on_disk(struct piece_space *s, const struct piece *p, const unsig
 		return err;
 	if (packs && data)
 		err = write_packed(s, mem, data, &to);
-	if (!err && !to.packed)
+	if (err == -ENOMEM || (!err && !to.packed))
 		err = write_plain(s, mem, data, to.slot);
 	if (!err)
 		err = reserve_on_disk(s, to.slot, p->reserved);
@@ -292,6 +346,7 @@ static int move_to_disk_locked(struct piece_space *s, struct piece *p, bool pack
 		return err;
 	dequeue(s, p);
 	frames_give(&s->frames, &p->frame);
+	p->noise = packs && !to.packed;
 	set_state_locked(s, p, p->data, p->reserved, &to);
 	return 0;
 }
@@ -397,6 +452,7 @@ static uint64_t empty_locked(struct piece_space *s, struct piece *p)
 
 	set_state_locked(s, p, 0, 0, &nowhere);
 	p->promised = false;
+	p->changes++;
 	dequeue(s, p);
 	frames_give(&s->frames, &p->frame);
 	return slot;
@@ -460,8 +516,10 @@ static int lock_placed(struct piece_space *s, struct piece *p, uint64_t pages, u
 		err = place_locked(s, p, pages, whole);
 		if (err == -EAGAIN && (moved == -EAGAIN || round == ROUNDS_MAX))
 			err = is_on_disk(p) ? unpack_on_disk_locked(s, p) : move_to_disk_locked(s, p, false);
-		if (!err)
+		if (!err) {
+			p->changes++;
 			return 0;
+		}
 		rwlock_release(&p->lock);
 		if (err != -EAGAIN)
 			return err;
@@ -594,23 +652,55 @@ static uint64_t whole_pages(size_t n, size_t off)
 	return last > first ? piece_range(last - first, first) : 0;
 }
 
-int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how)
+/* All of a piece, to a slot in which nothing is yet. */
+static int write_all_on_disk(struct piece_space *s, struct piece *p, const void *buf, unsigned how)
+{
+	struct piece_place to = p->place;
+	int err = write_packed(s, buf, UINT64_MAX, &to);
+
+	if (err && err != -ENOMEM)
+		return err;
+	p->noise = !err && !to.packed;
+	if (!to.packed)
+		return write_on_disk(s, p, buf, PIECE_BYTES, 0, how);
+	set_state_locked(s, p, UINT64_MAX, 0, &to);
+	return 0;
+}
+
+/* Writes to a piece that has a place for it. */
+static int write_locked(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how)
 {
 	uint64_t pages = piece_range(n, off);
-	int err = lock_placed(s, p, pages, whole_pages(n, off));
+	int err = 0;
 
-	if (err)
-		return err;
 	p->cold = how & IO_COLD;
+	p->noise = false;
 	if (p->frame.p)
 		write_in_memory(p, buf, n, off, pages & ~p->data);
+	else if (p->cold && n == PIECE_BYTES && !there(p))
+		err = write_all_on_disk(s, p, buf, how);
 	else
 		err = write_on_disk(s, p, buf, n, off, how);
 	if (!err)
 		set_pages_locked(s, p, p->data | pages, p->reserved & ~pages);
 	else if (!there(p))
 		clear_locked(s, p);
+	return err;
+}
+
+int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how)
+{
+	bool wakes = false;
+	int err = lock_placed(s, p, piece_range(n, off), whole_pages(n, off));
+
+	if (err)
+		return err;
+	err = write_locked(s, p, buf, n, off, how);
+	if (is_loose(p))
+		wakes = enqueue_loose(s, p);
 	rwlock_release(&p->lock);
+	if (wakes)
+		chore_wake(&s->packs);
 	return err;
 }
 
@@ -631,6 +721,92 @@ int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off)
 		clear_locked(s, p);
 	rwlock_release(&p->lock);
 	return err;
+}
+
+/* ---- loose pieces ---- */
+
+/* Somebody has changed it, or it could not be packed. What is damaged is told once. */
+static void leave_loose(struct piece_space *s, struct piece *p, int err)
+{
+	rwlock_exclusive(&p->lock);
+	p->noise |= err == -EUCLEAN;
+	if (is_loose(p))
+		enqueue_loose(s, p);
+	rwlock_release(&p->lock);
+}
+
+/* Its bytes. -EAGAIN: it is no longer loose. */
+static int read_loose(struct piece_space *s, struct piece *p, unsigned char *mem, uint64_t *data, unsigned *changes)
+{
+	int err = -EAGAIN;
+
+	rwlock_shared(&p->lock);
+	if (is_loose(p))
+		err = read_pages(s, p, NULL, (char *)mem, PIECE_BYTES, 0, IO_COLD);
+	*data = p->data;
+	*changes = p->changes;
+	rwlock_release(&p->lock);
+	return err;
+}
+
+/* To that place, if it is still as it was when its form was made; else -EAGAIN. *spare: the slot that it has not. */
+static int place_packed(struct piece_space *s, struct piece *p, unsigned changes, const struct piece_place *to, uint64_t *spare)
+{
+	bool same;
+
+	*spare = to->slot;
+	rwlock_exclusive(&p->lock);
+	same = p->changes == changes;
+	/* A writer between the queue and the reading has put it back there. */
+	if (same)
+		dequeue(s, p);
+	p->noise |= same && !to->packed;
+	if (same && to->packed) {
+		*spare = p->place.slot;
+		set_state_locked(s, p, p->data, 0, to);
+	}
+	rwlock_release(&p->lock);
+	return same ? 0 : -EAGAIN;
+}
+
+/* With 256 KiB of memory and as many for the form, which the chore alone takes. */
+static int pack_one(struct piece_space *s, struct piece *p, unsigned char *mem)
+{
+	struct piece_place to = nowhere;
+	unsigned changes = 0;
+	uint64_t data = 0, spare;
+	int err = mem ? read_loose(s, p, mem, &data, &changes) : -ENOMEM;
+
+	if (!err)
+		err = slots_take(&s->slots, &to.slot);
+	if (err)
+		return err;
+	spare = to.slot;
+	err = write_packed(s, mem, data, &to);
+	if (!err)
+		err = place_packed(s, p, changes, &to, &spare);
+	give_slot(s, spare);
+	return err;
+}
+
+/* The chore. A disk that has no space, or fails, is left alone for a while. */
+static int64_t pack_loose(void *space)
+{
+	struct piece_space *s = space;
+	unsigned char *mem;
+	int64_t wait_ns;
+	struct piece *p = take_loose(s, &wait_ns);
+	int err;
+
+	if (!p)
+		return wait_ns;
+	mem = buf_alloc(PIECE_BYTES);
+	err = pack_one(s, p, mem);
+	buf_free(mem, PIECE_BYTES);
+	if (err)
+		leave_loose(s, p, err);
+	unref(p);
+	return err && err != -EAGAIN ? PIECE_COLD_NS : 0;
 }
 
 /* ---- cuts ---- */
@@ -737,6 +913,7 @@ int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off)
 	int err;
 
 	rwlock_exclusive(&p->lock);
+	p->changes++;
 	err = p->place.packed ? cut_packed_locked(s, p, n, off) : cut_locked(s, p, n, off);
 	rwlock_release(&p->lock);
 	return err;

@@ -7,7 +7,10 @@
  * helps (the budget is 0), a piece is on the disk from its first byte on.
  *
  * A cold piece, which is one whose last write was IO_COLD, is compressed on its way to the disk (io/pack.h), unless space was reserved in
- * it or it does not shrink. A write there brings it back to memory, and others go instead of it. A part that is cut off is compressed anew.
+ * it or it does not shrink. A write there brings it back to memory, and others go instead of it; where there is none, it lies on the disk as it is. A
+ * part that is cut off is compressed anew. One that is written to the disk at once is compressed if that is all of it in one write. A cold
+ * piece that lies there as it is is loose: when nobody has written to it for PIECE_COLD_NS, a chore reads it, and it goes to another slot,
+ * compressed. Nobody waits for that: no lock is held but, shared, while it is read; and a piece that is changed meanwhile stays where it is.
  *
  * Pages of a piece are data, reserved (zeros that have a place and are no data), or holes. Offsets are from the piece's begin.
  * All functions are thread-safe, wait for transfers with the disk, and return what the disk says when it has no space or fails; nothing
@@ -25,9 +28,12 @@
 #include "io/io.h"
 #include "io/pack.h"
 #include "io/slots.h"
+#include "util/chore.h"
+#include "util/clock.h"
 #include "util/lock.h"
 
 #define PIECE_BYTES FRAME_BYTES
+#define PIECE_COLD_NS (5 * CLOCK_SECOND_NS)
 
 struct piece_link {
 	struct piece_link *older, *newer;
@@ -49,12 +55,14 @@ struct piece_space {
 	_Atomic uint64_t packings;  /* changes of what piece_saved says */
 	_Atomic uint64_t transfers; /* so far that may have taken space on the disk, or given some back */
 	bool ends;                  /* with all of its space */
+	struct chore packs;         /* loose pieces */
 	struct lock lock;           /* the links */
-	struct piece_link queue[2]; /* of the pieces in memory; the second: of those that are kept */
+	struct piece_link queue[3]; /* of the pieces in memory; of those of them that are kept; of loose ones, the one written last at the end */
 };
 
 struct piece {
 	struct piece_link link; /* the space's lock; newer is NULL: in no queue */
+	int64_t loose_ns;       /* the space's lock: of one in the queue of loose ones: when it came there */
 	atomic_uint refs;
 	bool kept;
 	_Atomic uint64_t *stored_pages; /* of its file, in all */
@@ -65,6 +73,8 @@ struct piece {
 	uint64_t data, reserved;        /* bit i: page i */
 	bool cold;                      /* to be compressed on its way to the disk */
 	bool promised;                  /* space in it was reserved: it is not */
+	bool noise;                     /* as it is, it was found not to shrink, or damaged */
+	unsigned changes;               /* so far, by others than who moves it */
 	atomic_uint saving;             /* what place and data say of it, without the lock: piece_saved */
 };
 

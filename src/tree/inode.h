@@ -124,6 +124,7 @@ struct tree {
 	struct quotas *quotas;   /* live/quota.c; those of scratch/ are those of the tree beside it */
 	bool shares_quotas;
 	_Atomic uint64_t packings; /* live/cold.c: of the store's directory, when files were counted last */
+	atomic_bool has_cold;      /* live/cold.c: some file is, or was */
 	atomic_bool quota_shrinks, quota_shrinking; /* the next commit, or the one that runs, has some use less: live/quota.c */
 	_Atomic uint64_t full_at; /* live/room.c: the last commit that has freed nothing that was asked for */
 	int64_t mount_ns;

@@ -66,7 +66,7 @@
 	STATS_BACKING_WRITE(X, SPILL, "spill", "") \
 	X(STAT_SPILL_MEMORY_BYTES, "spillfs_spill_memory_bytes", "", "gauge", "Memory of files that nothing makes durable") \
 	X(STAT_SPILL_DISK_BYTES, "spillfs_spill_disk_bytes", "", "gauge", "Their bytes that are on the disk, as they are stored") \
-	X(STAT_SPILL_COLD_RAW_BYTES, "spillfs_spill_cold_raw_bytes", "", "counter", "Bytes of them that were compressed on their way there") \
+	X(STAT_SPILL_COLD_RAW_BYTES, "spillfs_spill_cold_raw_bytes", "", "counter", "Bytes that were compressed on their way there, or where they lay") \
 	X(STAT_SPILL_COLD_STORED_BYTES, "spillfs_spill_cold_stored_bytes", "", "counter", "Bytes that these became") \
 	X(STAT_POOL_CLAIMED_BYTES, "spillfs_pool_claimed_bytes", "", "gauge", "Bytes of bucket regions in use") \
 	X(STAT_POOL_FREE_BYTES, "spillfs_pool_free_bytes", "", "gauge", "Bytes of freed regions awaiting reuse") \

@@ -74,6 +74,41 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	done
 }
 
+@test "what goes to the disk at once, or is written over there, is compressed once it is left alone" {
+	local kind
+	mount_store -o spill=0,commit=1
+	cold "$S"
+	seq -f %063.0f $((8 << 14)) >"$WORK/in"
+	for kind in bucket column; do
+		mkdir "$S/$kind"
+		set_xattr "$S/$kind" kind $kind
+		set_xattr "$S/$kind" quota 16M
+		dd if="$WORK/in" of="$S/$kind/f" bs=64k oflag=direct status=none
+	done
+	is_packed() { [ "$(xattr "$S/$1/f" stored_bytes)" -lt $((2 << 20)) ] && [ $(($(blocks "$S/$1/f") * 512)) -lt $((2 << 20)) ]; }
+	has_room() { [ "$(left_of "$S/$1")" -gt $((14 << 10)) ]; }
+	for kind in bucket column; do
+		soon is_packed $kind
+		soon has_room $kind
+		cmp "$WORK/in" "$S/$kind/f"
+	done
+	printf overwritten | dd of="$WORK/in" bs=1 seek=3000000 conv=notrunc status=none
+	for kind in bucket column; do
+		printf overwritten | dd of="$S/$kind/f" bs=16 seek=3000000 oflag=seek_bytes conv=notrunc,fsync status=none
+	done
+	loose_is_packed() { [ $(($(stat_value spillfs_spill_cold_raw_bytes) - raw)) -ge $((2 << 18)) ]; }
+	raw=$(stat_value spillfs_spill_cold_raw_bytes)
+	soon loose_is_packed
+	for kind in bucket column; do
+		cmp "$WORK/in" "$S/$kind/f"
+		# Noise in its place is stored as it is, and the quota bounds it.
+		noise $((32 << 20)) "$WORK/noise"
+		run dd if="$WORK/noise" of="$S/$kind/f" bs=1M conv=notrunc
+		[[ $output == *"error writing"*"quota exceeded"* ]]
+		[ $(($(blocks "$S/$kind/f") * 512)) -le $((16 << 20)) ]
+	done
+}
+
 @test "-o size counts what is stored" {
 	mount_store -o spill=8M,size=32M
 	seq 9000000 >"$WORK/in"

@@ -14,10 +14,12 @@ void cold_know(struct inode *i, bool cold)
 {
 	int unknown = -1;
 
-	if (cold)
+	if (cold) {
 		atomic_store(&live_of(i)->cold, 1);
-	else
+		atomic_store(&i->tree->has_cold, true);
+	} else {
 		atomic_compare_exchange_strong(&live_of(i)->cold, &unknown, 0);
+	}
 }
 
 static bool may_be_cold(const struct inode *i)
@@ -28,6 +30,11 @@ static bool may_be_cold(const struct inode *i)
 static bool is_cold(const struct inode *i)
 {
 	return may_be_cold(i) && atomic_load(&live_of(i)->cold) > 0;
+}
+
+bool cold_may_change(const struct inode *i)
+{
+	return may_be_cold(i) && (is_cold(i) || atomic_load(&i->tree->has_cold));
 }
 
 /* False: its array is not open. */

@@ -13,6 +13,8 @@
 
 /* Its settings are read. */
 void cold_know(struct inode *i, bool cold);
+/* May its count change without a change of it? One whose array was not opened yet may be cold, once any was. */
+bool cold_may_change(const struct inode *i);
 /* Waits for who writes to the file. */
 void cold_recount(struct inode *i);
 /* All that are known, if anything has changed. Without memory it is left to the next commit. */

@@ -133,7 +133,7 @@ void live_stat_locked(struct inode *i, struct tree_attr *out)
 		out->st.st_blocks = (blkcnt_t)((atomic_load(&a->stored_bytes) + 511) / 512);
 	through_stat_locked(i, &out->st);
 	growth_stat_locked(i, &out->st);
-	if ((a && array_is_unsettled(a)) || atomic_load(&live_of(i)->cold) > 0 || live_of(i)->through.mapped || i->lost_bits)
+	if ((a && array_is_unsettled(a)) || cold_may_change(i) || live_of(i)->through.mapped || i->lost_bits)
 		out->attr_ms = 0;
 }
 
