@@ -14,14 +14,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "io/beneath.h"
+#include "io/extents.h"
 #include "util/buf.h"
 #include "util/log.h"
+#include "util/vec.h"
 
 static uint64_t down(const struct direct_dir *dir, uint64_t off)
 {
@@ -159,20 +162,76 @@ static int cut_locked(struct direct_end *end, int fd, uint64_t size_bytes)
 	return err;
 }
 
+struct range {
+	uint64_t from, to;
+};
+
+/* Behind the end and the zeros that follow it. */
+static uint64_t behind(const struct direct_end *end, int fd)
+{
+	uint64_t bytes = atomic_load(&end->bytes);
+	struct stat st;
+
+	if (!fstat(fd, &st) && (uint64_t)st.st_size > bytes)
+		bytes = (uint64_t)st.st_size;
+	return (bytes + DIRECT_ALIGN_MIN - 1) / DIRECT_ALIGN_MIN * DIRECT_ALIGN_MIN;
+}
+
+/* The space that is reserved behind the end; where the file system does not tell, all up to where this process has reserved some. */
+static int list_reserved_locked(const struct direct_end *end, int fd, struct range **out, size_t *n_out)
+{
+	struct range r = { .to = behind(end, fd) }, *v = NULL;
+	size_t n = 0, cap = 0;
+	int err = 0;
+
+	while (!err && extents_next(fd, r.to, INT64_MAX, &r.from, &r.to)) {
+		err = VEC_RESERVE(v, cap, n + 1);
+		if (!err)
+			v[n++] = r;
+	}
+	if (!err && !n && end->reserved_bytes > atomic_load(&end->bytes)) {
+		err = VEC_RESERVE(v, cap, 1);
+		if (!err)
+			v[n++] = (struct range){ atomic_load(&end->bytes), end->reserved_bytes };
+	}
+	*out = v;
+	*n_out = n;
+	return err;
+}
+
+static int reserve(int fd, struct range r)
+{
+	int err;
+
+	do {
+		err = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)r.from, (off_t)(r.to - r.from)) ? -errno : 0;
+	} while (err == -EINTR);
+	return err;
+}
+
 /* Cuts the file at the end that it has; what is reserved behind that stays so. */
 static int recut_locked(struct direct_end *end, int fd)
 {
-	uint64_t size = atomic_load(&end->bytes), reserved = end->reserved_bytes;
-	int err = cut_locked(end, fd, size);
+	struct range *v = NULL;
+	size_t n = 0;
+	int err = list_reserved_locked(end, fd, &v, &n);
 
-	if (err || reserved <= size)
-		return err;
-	do {
-		err = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)size, (off_t)(reserved - size)) ? -errno : 0;
-	} while (err == -EINTR);
 	if (!err)
-		end->reserved_bytes = reserved;
+		err = cut_locked(end, fd, atomic_load(&end->bytes));
+	for (size_t i = 0; i < n && !err; i++) {
+		err = reserve(fd, v[i]);
+		if (!err)
+			end->reserved_bytes = v[i].to;
+	}
+	free(v);
 	return err;
+}
+
+static bool has_reserved_locked(const struct direct_end *end, int fd)
+{
+	uint64_t from, to;
+
+	return end->reserved_bytes > atomic_load(&end->bytes) || extents_next(fd, behind(end, fd), INT64_MAX, &from, &to);
 }
 
 int direct_cut(struct direct_end *end, int fd, uint64_t size_bytes)
@@ -191,7 +250,7 @@ int direct_trim(struct direct_end *end, int fd, bool last, uint64_t *size_out)
 	int err = 0;
 
 	rwlock_exclusive(&end->lock);
-	if (atomic_load(&end->padded) && (last || end->reserved_bytes <= atomic_load(&end->bytes))) {
+	if (atomic_load(&end->padded) && (last || !has_reserved_locked(end, fd))) {
 		size = atomic_load(&end->bytes);
 		err = recut_locked(end, fd);
 	}

@@ -37,7 +37,7 @@ struct direct_end {
 	struct rwlock lock; /* shared by a write, exclusive while the file is cut */
 	_Atomic uint64_t bytes;
 	atomic_bool padded; /* such zeros may be there */
-	uint64_t reserved_bytes; /* allocated up to here, if that is behind the end; exclusive */
+	uint64_t reserved_bytes; /* this process has allocated some up to here, if that is behind the end; exclusive */
 };
 
 enum direct_reach {

@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -27,6 +26,7 @@
 #include <unistd.h>
 
 #include "io/beneath.h"
+#include "io/extents.h"
 #include "io/filefd.h"
 #include "util/err.h"
 #include "util/log.h"
@@ -260,29 +260,6 @@ static int file_seek_data(struct io *io, uint64_t off, bool hole, uint64_t *out)
 	return err;
 }
 
-/* The next extent at or behind off that shares its blocks with no other file. */
-static bool next_extent(int fd, uint64_t off, uint64_t end, uint64_t *from, uint64_t *to)
-{
-	union {
-		struct fiemap map;
-		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-	} u;
-	const struct fiemap_extent *e = u.map.fm_extents;
-
-	for (; off < end; off = *to) {
-		u.map = (struct fiemap){ .fm_start = off, .fm_length = end - off, .fm_extent_count = 1 };
-		if (ioctl(fd, FS_IOC_FIEMAP, &u.map) < 0 || !u.map.fm_mapped_extents || e->fe_logical >= end)
-			return false;
-		*from = e->fe_logical > off ? e->fe_logical : off;
-		*to = e->fe_logical + e->fe_length < end ? e->fe_logical + e->fe_length : end;
-		if (*to <= *from)
-			return false;
-		if (!(e->fe_flags & FIEMAP_EXTENT_SHARED))
-			return true;
-	}
-	return false;
-}
-
 static bool file_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
 {
 	struct file *f = to_file(io);
@@ -291,7 +268,7 @@ static bool file_find_allocated(struct io *io, uint64_t off, uint64_t n, uint64_
 
 	if (fd_get(f, &fd))
 		return false;
-	found = next_extent(fd, off, off + n, from, to);
+	found = extents_next(fd, off, off + n, from, to);
 	fd_put(f);
 	return found;
 }

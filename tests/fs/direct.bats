@@ -135,6 +135,29 @@ inputs() { for i in 1 2 3 4; do noise "$1" "$WORK/in$i" "$i"; done; }
 	same "$WORK/want" "$MNT/columns/f"
 }
 
+@test "direct appends leave the ranges that are reserved behind the end, and no others, also after a remount" {
+	spill_only
+	remount -o backing=direct,commit=0
+	noise 100003 - 1 >"$MNT/columns/f"
+	fallocate -n -o 2M -l 64K "$MNT/columns/f"
+	fallocate -n -o 4M -l 64K "$MNT/columns/f"
+	"$SPILLCTL" sync "$MNT"
+	stored=$(find "$STORE/columns" -type f)
+	has_both() {
+		local bytes=$(($(stat -c %b "$stored") * 512))
+		echo "$bytes bytes are stored"
+		[ $bytes -ge $((100003 + 131072)) ] && [ $bytes -le $((100003 + 131072 + 65536)) ]
+	}
+	for i in 2 3 4; do
+		noise 1001 - $i >>"$MNT/columns/f"
+		"$SPILLCTL" sync "$MNT"
+		has_both
+		remount
+		has_both
+	done
+	eq "$(stat -c %s "$stored")" $((100003 + 3 * 1001))
+}
+
 @test "options of leases are checked, shown and kept to" {
 	spill_only
 	remount -o backing=direct,leases=2,lease_size=100K
