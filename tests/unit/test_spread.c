@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "block/layer.h"
 #include "io/spread/inside.h"
 #include "store/classes.h"
 #include "store/commit.h"
@@ -2142,7 +2143,10 @@ UNIT_TEST(store_counts_notes_where_they_go)
 	CHECK(store_owed_data(w.store) > 0);
 	CHECK(!layers_want_seal(w.store->layers));
 	store_bound_data(w.store, 1);
+	CHECK(!layers_want_seal(w.store->layers)); /* for one note */
+	store_owe_data(w.store, MIB);
 	CHECK(layers_want_seal(w.store->layers));
+	store_disown_data(w.store, MIB);
 	CHECK_OK(world_commit(&w));
 	CHECK_EQ(store_owed_data(w.store), 0);
 	CHECK(!layers_want_seal(w.store->layers));
@@ -2323,6 +2327,30 @@ UNIT_TEST(store_forgets_what_a_compaction_has_left)
 		CHECK(!world_has(m.disks[i], "layers/compact.tmp") && !world_has(m.disks[i], "layers/compact.tmp.moved"));
 	check_files(&w, 0, 4);
 	CHECK_OK(world_close(&w));
+}
+
+UNIT_TEST(store_makes_anew_what_a_compaction_has_left_on_a_disk_that_fails)
+{
+	struct machine m;
+	struct world w;
+	struct io *f;
+
+	new_machine(&m);
+	m.fails = true;
+	CHECK_OK(open_on(&w, &m, 2));
+	io_mem_set_space(m.disks[1], 1024 * MIB);
+	f = make(w.store->dir, LAYER_COMPACTING, IO_OF_LAYERED);
+	CHECK(world_has(m.disks[1], LAYER_COMPACTING));
+	io_fault_arm(faults[1], 1, -EROFS, false);
+	CHECK(io_pwrite(f, "x", 1, 0) < 0);
+	io_close(f);
+	io_unlink(w.store->dir, LAYER_COMPACTING);
+	CHECK(world_has(m.disks[1], LAYER_COMPACTING));
+	f = make(w.store->dir, LAYER_COMPACTING, IO_OF_LAYERED);
+	CHECK(world_has(m.disks[0], LAYER_COMPACTING) || world_has(m.disks[2], LAYER_COMPACTING));
+	CHECK_OK(io_pwrite(f, "x", 1, 0));
+	io_close(f);
+	world_close(&w);
 }
 
 static int copy_names(void *ctx, const char *name)

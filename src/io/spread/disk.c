@@ -222,6 +222,12 @@ int spread_probe(struct spread *d, unsigned disk, const char *name)
 	return err;
 }
 
+/* The scratch file means nothing where it could not be deleted. */
+static bool overlooks(struct spread *d, unsigned disk, const char *name)
+{
+	return disk && d->scratch && !strcmp(name, d->scratch) && atomic_load(&d->disks[disk].failing);
+}
+
 /* A disk that cannot be asked may have it, unless another one has. */
 static int find(struct spread *d, const char *name, bool anew, unsigned *out)
 {
@@ -231,7 +237,7 @@ static int find(struct spread *d, const char *name, bool anew, unsigned *out)
 		for (unsigned i = 0; i < d->n; i++) {
 			int err;
 
-			if (atomic_load(&d->disks[i].draining) != (pass > 0))
+			if (atomic_load(&d->disks[i].draining) != (pass > 0) || (anew && overlooks(d, i, name)))
 				continue;
 			err = spread_probe(d, i, name);
 			if (anew && i && err && err != -ENOENT) {

@@ -188,8 +188,9 @@ static int mend_remnant(struct mend *m, char *name)
 /* A name that is on another disk, too. */
 static int mend_double(struct mend *m, const char *name)
 {
+	const char *scratch = m->d->scratch;
 	unsigned disk;
-	int err = spread_find_locked(m->d, name, &disk);
+	int err = scratch && !strcmp(name, scratch) ? -ENOENT : spread_find_locked(m->d, name, &disk);
 
 	if (err || disk == m->disk)
 		return err == -ENOENT ? 0 : err;
@@ -215,7 +216,7 @@ static int mend_folder(struct mend *m)
 	return err;
 }
 
-/* Two disks may have it: one that failed has kept it, and it was made anew. */
+/* Two disks may have it: one that failed has kept it, and it was made anew. A disk that keeps it now is known to fail. */
 static void forget_scratch(struct spread *d)
 {
 	char moved[SPREAD_NAME_MAX + 8];
@@ -223,7 +224,10 @@ static void forget_scratch(struct spread *d)
 	if (!d->scratch || !spread_moved_name(d->scratch, moved))
 		return;
 	for (unsigned i = 0; i < d->n; i++) {
-		io_unlink(d->disks[i].dir, d->scratch);
+		int err = io_unlink(d->disks[i].dir, d->scratch);
+
+		if (i && err && err != -ENOENT)
+			spread_refused(d, i, d->scratch, err);
 		io_unlink(d->disks[i].dir, moved);
 	}
 }

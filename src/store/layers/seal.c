@@ -490,8 +490,9 @@ bool layers_want_seal(struct layers *ls)
 
 	if (__atomic_load_n(&ls->index_open, __ATOMIC_RELAXED) >= (index > LAYERS_INDEX_MIN ? index : LAYERS_INDEX_MIN))
 		return true;
-	/* Notes are not refused: what is kept of the disk is for them. */
-	if (__atomic_load_n(&ls->lacks, __ATOMIC_RELAXED) || store_may_owe_data(ls->store, 0))
+	/* Notes are not refused: what is kept of the disk is for them. A few of them are not worth a layer each. */
+	if (__atomic_load_n(&ls->lacks, __ATOMIC_RELAXED) ||
+	    (store_owed_data(ls->store) >= LAYERS_LOOK_BYTES && store_may_owe_data(ls->store, 0)))
 		return true;
 	return __atomic_load_n(&ls->in_open, __ATOMIC_RELAXED) >= size ||
 	       __atomic_load_n(&ls->dying, __ATOMIC_RELAXED) > size / LAYERS_DYING_PART;
