@@ -11,6 +11,10 @@
 
 #define DISKLIST_NAME "disks"
 #define DISKLIST_MARK "SPILLFS.disk"
+/* The mark is locked, as flock(2) does, by whoever uses the directory. A daemon that ends lets go of its locks one after the other, and is waited
+ * for: so many tries, so far apart. */
+#define DISKLIST_LOCK_TRIES 50u
+#define DISKLIST_LOCK_NS (10 * 1000 * 1000)
 #define DISKLIST_TEXT_MAX (256u << 10)
 #define DISKLIST_MARK_MAX 128u
 #define DISKLIST_MAX 31u /* directories besides the store's own */

@@ -37,10 +37,6 @@ struct opening {
 	bool undrain[DISKLIST_MAX + 1];
 };
 
-/* As long as a daemon that is ending is waited for. */
-#define LOCK_TRIES 50u
-#define LOCK_NS (10 * 1000 * 1000)
-
 #define refuse(o, err, ...) (snprintf((o)->why->text, sizeof((o)->why->text), __VA_ARGS__), (err))
 
 /* ---- small files ---- */
@@ -234,8 +230,8 @@ static int lock_dir(struct opening *o, const char *path, struct io_dir *dir, str
 	*out = NULL;
 	if (o->s->config.follow && !o->s->config.alone)
 		return 0;
-	while ((err = try_lock(dir, out)) == -EWOULDBLOCK && tries++ < LOCK_TRIES)
-		clock_sleep_ns(LOCK_NS);
+	while ((err = try_lock(dir, out)) == -EWOULDBLOCK && tries++ < DISKLIST_LOCK_TRIES)
+		clock_sleep_ns(DISKLIST_LOCK_NS);
 	if (!err || err == -ENOENT)
 		return err;
 	if (err == -EWOULDBLOCK)

@@ -19,10 +19,6 @@
 #include "tool/check/inside.h"
 #include "util/clock.h"
 
-/* As long as a daemon that is ending is waited for, which lets go of its locks one after the other. */
-#define LOCK_TRIES 50u
-#define LOCK_NS (10 * 1000 * 1000)
-
 static int read_text(int dirfd, const char *path, size_t max, char **out)
 {
 	char *text = calloc(1, max + 1);
@@ -89,10 +85,10 @@ static int lock_mark(struct check *c, const struct disklist_row *row, int fd, in
 			break;
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return check_fail(c, -errno, "%s/" DISKLIST_MARK ": cannot be locked: %s", row->path, strerror(errno));
-		if (++tries > LOCK_TRIES)
+		if (++tries > DISKLIST_LOCK_TRIES)
 			return check_fail(c, -EBUSY, "%s: this directory of the store is in use by another process: one of two stores that have it is"
 					  " a copy of the other", row->path);
-		clock_sleep_ns(LOCK_NS);
+		clock_sleep_ns(DISKLIST_LOCK_NS);
 	}
 	return 0;
 }
