@@ -391,6 +391,26 @@ UNIT_TEST(spread_syncs_what_moves_beside_others)
 	io_dir_close(d);
 }
 
+UNIT_TEST(spread_moves_what_is_reserved)
+{
+	struct io_dir *disks[NDISKS], *d;
+	uint64_t moved;
+	struct io *f;
+
+	d = new_spread(disks);
+	f = make_unsynced(d, disks);
+	CHECK_OK(io_allocate(f, 2 * MIB, 256 << 10));
+	CHECK_OK(io_sync(f));
+	CHECK_EQ(io_disk(f), 1);
+	CHECK_OK(io_spread_drain(d, 1, &moved));
+	CHECK_EQ(io_disk(f), 2);
+	CHECK(is_filled(f, 1, 0, 100000));
+	CHECK(io_is_allocated(f, 2 * MIB, 256 << 10));
+	CHECK(!io_is_allocated(f, MIB, 4096));
+	io_close(f);
+	io_dir_close(d);
+}
+
 static int sync_that_fails(struct io *f)
 {
 	(void)f;

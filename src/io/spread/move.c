@@ -264,6 +264,20 @@ static struct spread_handle *writer_of(struct spread_file *f)
 	return h;
 }
 
+/* Space that is reserved and holds no data: what is copied has its own. */
+static int copy_reserved(struct move *m)
+{
+	uint64_t from, to = 0;
+	int err = 0;
+
+	while (!err && io_find_allocated(m->in, to, INT64_MAX - to, &from, &to)) {
+		err = at_target(m, io_allocate(m->out, from, to - from));
+		if (err == -EOPNOTSUPP)
+			err = 0;
+	}
+	return err;
+}
+
 /* The rest, with no writer beside it. A handle that is opened meanwhile is not used. */
 static int copy_rest(struct move *m)
 {
@@ -290,6 +304,8 @@ static int copy_rest(struct move *m)
 		err = copy_ranges(m);
 	if (!err)
 		err = at_target(m, io_truncate(m->out, size));
+	if (!err)
+		err = copy_reserved(m);
 	return err ? err : at_target(m, io_sync(m->out));
 }
 
