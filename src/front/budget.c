@@ -54,7 +54,7 @@ void budget_of(const struct options *o, struct budget *out)
 {
 	uint64_t machine = machine_bytes(), limit = least(machine, cgroup_memory_bytes()), stores = o->scratch_only || o->ro ? 1 : 2;
 	uint64_t room = limit > 2 * BESIDE_BYTES ? limit - BESIDE_BYTES : limit / 2, most;
-	uint64_t taken = stores * (given(o->cache) + given(o->dirty)) + given(o->spill);
+	uint64_t taken = stores * (given(o->cache) + given(o->dirty)) + (o->ro ? 0 : given(o->spill));
 
 	choose(o, room > taken ? room - taken : 0, machine, out);
 	most = stores * ((uint64_t)out->cache_bytes + out->dirty_bytes) + (o->ro ? 0 : out->spill_bytes);

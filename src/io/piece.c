@@ -664,6 +664,7 @@ static int write_all_on_disk(struct piece_space *s, struct piece *p, const void 
 	if (!to.packed)
 		return write_on_disk(s, p, buf, PIECE_BYTES, 0, how);
 	set_state_locked(s, p, UINT64_MAX, 0, &to);
+	atomic_fetch_add(&s->transfers, 1);
 	return 0;
 }
 

@@ -725,11 +725,18 @@ UNIT_TEST(spill_leaves_what_is_loose_on_a_full_disk)
 {
 	struct io_dir *below = mem_disk(), *d = spill_over(below, 0);
 	struct io *f = open_file(d, "f", IO_CREATE);
+	int err;
 
 	hurry(true);
 	io_mem_set_space(below, PIECE_BYTES);
-	for (uint64_t off = 0; off < PIECE_BYTES; off += 64 * KIB)
-		CHECK_OK(put_cold(f, 64 * KIB, off, 1));
+	/* The chore may take the space between two of them. */
+	do {
+		CHECK_OK(io_truncate(f, 0));
+		err = 0;
+		for (uint64_t off = 0; off < PIECE_BYTES && !err; off += 64 * KIB)
+			err = put_cold(f, 64 * KIB, off, 1);
+	} while (err == -ENOSPC);
+	CHECK_OK(err);
 	clock_sleep_ns(20 * PIECE_COLD_NS);
 	CHECK_EQ(io_saved(f, 0, PIECE_BYTES, true), 0);
 	CHECK(has_cold(f, PIECE_BYTES, 0, 1));

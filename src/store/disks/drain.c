@@ -3,7 +3,8 @@
  *
  * Invariants:
  *  1. The list tells that a directory is to be emptied before a file of it moves.
- *  2. A directory leaves the list when no file of the store is in it, and loses its mark after that. Its number is not given again.
+ *  2. A directory leaves the list when no file of the store is in it, and loses its mark after that. Its number is not given again,
+ *     unless the list is lost.
  *  3. Nothing is moved under the lock.
  */
 #include <errno.h>

@@ -13,12 +13,13 @@
 #include "tree/live/live.h"
 #include "tree/live/quota.h"
 #include "tree/live/room.h"
+#include "util/clock.h"
 #include "util/err.h"
 
 /* Commits that are waited for before -ENOSPC is final, once nothing is leaving: others may take what the first one has freed. */
 #define ROOM_COMMITS_MAX 2
-/* As long is each of them waited for by who only asks how much there is. */
-#define ROOM_SETTLE_MS 1000
+/* As long does someone wait who only asks how much there is. */
+#define ROOM_SETTLE_NS (2 * CLOCK_SECOND_NS)
 /* Attributes of so many bytes take so little of the log that the reserve is enough for them. */
 #define ROOM_NOTE_BYTES 512u
 
@@ -143,14 +144,17 @@ static bool frees(struct tree *t)
 
 bool room_settle(struct tree *t)
 {
+	int64_t until = clock_monotonic_ns() + ROOM_SETTLE_NS, left;
 	struct leaving_wait leaving = { 0 };
-	bool settled = false;
+	bool waited = false;
 
 	if (!t->store->commit)
 		return false;
 	while (leaving_wait(t, &leaving))
 		;
-	for (int i = 0; i < ROOM_COMMITS_MAX && frees(t); i++)
-		settled |= !commit_wait_ms(t->store->commit, ROOM_SETTLE_MS);
-	return settled;
+	for (int i = 0; i < ROOM_COMMITS_MAX && frees(t) && (left = until - clock_monotonic_ns()) > 0; i++) {
+		commit_wait_ms(t->store->commit, (unsigned)(left / 1000000) + 1);
+		waited = true;
+	}
+	return waited;
 }

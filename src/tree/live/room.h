@@ -29,7 +29,7 @@ void room_measure(struct inode *i);
 /* Before rows are deleted or changed, which always works: waits for a commit if that has to write a large part of the space that is
  * left. */
 void room_free(struct tree *t);
-/* Waits until what was deleted is given back, a few seconds at most, for who asks how much there is. False: nothing was. */
+/* Waits until what was deleted is given back, a few seconds at most, for who asks how much there is. False: there was nothing to wait for. */
 bool room_settle(struct tree *t);
 
 #endif
