@@ -645,9 +645,13 @@ lost() { ls "$MNT/$1/lost+found"; }
 	head -c 256M /dev/zero >"$MNT/columns/long"
 	umount_store
 	sums "$STORE/pool" >"$WORK/tree1"
-	"$SPILLCTL" check --data -y "$STORE" >"$WORK/out" 3>&- &
+	bash -c 'kill -STOP $$ && exec "$0" check --data -y "$1"' "$SPILLCTL" "$STORE" >"$WORK/out" 3>&- &
 	# In steps, so that it is stopped while it reads.
-	until [ -n "$(find "/proc/$!/fd" -lname "*/columns/*")" ]; do kill -CONT $! && kill -STOP $!; done
+	until [ -n "$(find "/proc/$!/fd" -lname "*/columns/*")" ]; do
+		grep -q "^State:.[^Z]" "/proc/$!/status"
+		kill -CONT $!
+		kill -STOP $!
+	done
 	kill -INT $!
 	kill -CONT $!
 	wait $! || code=$?

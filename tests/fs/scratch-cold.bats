@@ -88,17 +88,18 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	is_packed() { [ "$(xattr "$S/$1/f" stored_bytes)" -lt $((2 << 20)) ] && [ $(($(blocks "$S/$1/f") * 512)) -lt $((2 << 20)) ]; }
 	has_room() { [ "$(left_of "$S/$1")" -gt $((14 << 10)) ]; }
 	for kind in bucket column; do
-		soon is_packed $kind
+		soon is_packed $kind || soon is_packed $kind
 		soon has_room $kind
 		cmp "$WORK/in" "$S/$kind/f"
 	done
+	loose_is_packed() { [ $(($(stat_value spillfs_spill_cold_raw_bytes) - raw)) -ge $((2 << 18)) ]; }
+	raw=$(stat_value spillfs_spill_cold_raw_bytes)
 	printf overwritten | dd of="$WORK/in" bs=1 seek=3000000 conv=notrunc status=none
 	for kind in bucket column; do
 		printf overwritten | dd of="$S/$kind/f" bs=16 seek=3000000 oflag=seek_bytes conv=notrunc,fsync status=none
 	done
-	loose_is_packed() { [ $(($(stat_value spillfs_spill_cold_raw_bytes) - raw)) -ge $((2 << 18)) ]; }
-	raw=$(stat_value spillfs_spill_cold_raw_bytes)
-	soon loose_is_packed
+	# Pieces rest for five seconds.
+	soon loose_is_packed || soon loose_is_packed
 	for kind in bucket column; do
 		cmp "$WORK/in" "$S/$kind/f"
 		# Noise in its place is stored as it is, and the quota bounds it.
