@@ -8,7 +8,6 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
-#include <unistd.h>
 
 #include "front/cgroup.h"
 #include "front/options.h"
@@ -25,11 +24,6 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static uint64_t machine_bytes(void)
-{
-	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static uint64_t given(int64_t option)
 {
 	return option < 0 ? 0 : (uint64_t)option;
@@ -37,9 +31,7 @@ static uint64_t given(int64_t option)
 
 static uint64_t least_of(uint64_t room, uint64_t usual)
 {
-	uint64_t part = room / 8 > MIB ? room / 8 : MIB;
-
-	return part < usual ? part : usual;
+	return least(room / 8 > MIB ? room / 8 : MIB, usual);
 }
 
 /* The rest of `room`, of which three quarters at most: both stores may take cache and dirty. */
@@ -52,7 +44,7 @@ static void choose(const struct options *o, uint64_t room, uint64_t machine, str
 
 void budget_of(const struct options *o, struct budget *out)
 {
-	uint64_t machine = machine_bytes(), limit = least(machine, cgroup_memory_bytes()), stores = o->scratch_only || o->ro ? 1 : 2;
+	uint64_t machine = cgroup_machine_bytes(), limit = least(machine, cgroup_memory_bytes()), stores = o->scratch_only || o->ro ? 1 : 2;
 	uint64_t room = limit > 2 * BESIDE_BYTES ? limit - BESIDE_BYTES : limit / 2, most;
 	uint64_t taken = stores * (given(o->cache) + given(o->dirty)) + (o->ro ? 0 : given(o->spill));
 

@@ -8,6 +8,8 @@
 
 /* The least limit of its group and those above, in bytes; UINT64_MAX: none is known. Reads a few files. */
 uint64_t cgroup_memory_bytes(void);
+/* All memory of the machine. */
+uint64_t cgroup_machine_bytes(void);
 /* The number in a file of a control group, or of sysfs; -EIO: it holds none. */
 int cgroup_number(const char *path, uint64_t *out);
 

@@ -297,11 +297,6 @@ static int set_bdi(const struct mount *m, const char *name, size_t value)
 	return err;
 }
 
-static uint64_t memory_bytes(void)
-{
-	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 int mount_read_ahead(const struct mount *m, size_t bytes)
 {
 	return set_bdi(m, "read_ahead_kb", bytes / 1024);
@@ -316,7 +311,7 @@ int mount_dirty_share(const struct mount *m, unsigned percent)
 	if (err)
 		return err;
 	most = cgroup_memory_bytes() / CGROUP_SHARE;
-	if (most >= memory_bytes() / CGROUP_SHARE)
+	if (most >= cgroup_machine_bytes() / CGROUP_SHARE)
 		return 0;
 	/* Pages that programs of the same control group have changed must leave it memory to write them with. */
 	bdi_path(m, "max_bytes", path);

@@ -23,16 +23,22 @@
 /* Attributes of so many bytes take so little of the log that the reserve is enough for them. */
 #define ROOM_NOTE_BYTES 512u
 
-/* Would another commit only find what the last has found? */
-static bool is_hopeless(struct tree *t)
+static bool is_pending(struct store *s)
 {
-	struct store *s = t->store;
 	bool pending;
 
 	meta_lock(s->meta);
 	pending = meta_pending_locked(s->meta);
 	meta_unlock(s->meta);
-	return !pending && !store_owed(s) && commit_number(s->commit) == atomic_load(&t->full_at);
+	return pending;
+}
+
+/* Would another commit only find what the last has found? */
+static bool is_hopeless(struct tree *t)
+{
+	struct store *s = t->store;
+
+	return !is_pending(s) && !store_owed(s) && commit_number(s->commit) == atomic_load(&t->full_at);
 }
 
 /* 0: something may have come free there; else how the wait has failed, or err if there was nothing to wait for. */
@@ -134,12 +140,7 @@ void room_free(struct tree *t)
 /* Would a commit give something back? A deleted file that is dirty takes two: the first one lets go of it. */
 static bool frees(struct tree *t)
 {
-	bool pending;
-
-	meta_lock(t->store->meta);
-	pending = meta_pending_locked(t->store->meta);
-	meta_unlock(t->store->meta);
-	return pending || quota_may_shrink(t);
+	return is_pending(t->store) || quota_may_shrink(t);
 }
 
 bool room_settle(struct tree *t)
