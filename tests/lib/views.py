@@ -1179,7 +1179,6 @@ def storm(mnt, seconds, stale=""):
     """Writers: in place in one write, by rename, by upload. Readers: npy (mapped and not), zst, parquet's length. The kernel's writeback
     cache keeps a page whole, no more: only without it may VIEWS_INPLACE, the elements that are written in place, be more."""
     inplace = int(os.environ.get("VIEWS_INPLACE", 1024))
-    end = time.monotonic() + float(seconds)
     words = sysx.shared_words()
     top, views = mnt + "/layers", mnt + "/views"
 
@@ -1189,10 +1188,15 @@ def storm(mnt, seconds, stale=""):
     make(top + "/inplace.u32", np.zeros(inplace, "<u4").tobytes(), 4096)
     make(top + "/renamed.u32", content(1).tobytes(), 8192)
     np.save(views + "/npy/layers/uploaded.npy", content(1))
+    end = time.monotonic() + float(seconds)
+
+    def going(word, least):
+        """For the time that is asked for, and on a slow machine until it has been done often enough."""
+        return time.monotonic() < end or words[word] < least
 
     def write(which):
         v = 1
-        while time.monotonic() < end:
+        while going(which, 6):
             v += 1
             if which == 0:
                 overwrite(top + "/inplace.u32", np.full(inplace, v, "<u4").tobytes())
@@ -1212,7 +1216,7 @@ def storm(mnt, seconds, stale=""):
     def read(which):
         rng, last = random.Random(which), {}
         held = []
-        while time.monotonic() < end:
+        while going(100 + which, 4):
             name = rng.choice(("inplace", "renamed", "uploaded"))
             ext = "" if name == "uploaded" else ".u32"
             how = rng.choice(("npy", "npy", "mapped", "zst", "parquet", "stat"))
@@ -1252,7 +1256,6 @@ def storm(mnt, seconds, stale=""):
         write(i) if i < 3 else read(i)
     sysx.children(8, act)
     print("versions", words[0], words[1], words[2], "reads", sum(words[103:108]))
-    assert min(words[0], words[1], words[2]) > 5 and min(words[103:108]) > 3
 
 
 if __name__ == "__main__":
