@@ -203,18 +203,18 @@ static struct piece *take_oldest(struct piece_space *s)
 	return p;
 }
 
-/* Puts a loose piece behind the others. True: it is the only one. */
+/* Puts a loose piece behind the others. True: it was not there, and the chore is to be woken, whose thread may have failed to start. */
 static bool enqueue_loose(struct piece_space *s, struct piece *p)
 {
-	bool is_first;
+	bool is_new;
 
 	lock_acquire(&s->lock);
+	is_new = !p->link.newer;
 	dequeue_locked(p);
-	is_first = !oldest_locked(s, LOOSE_ONES);
 	p->loose_ns = clock_monotonic_ns();
 	enqueue_locked(&s->queue[LOOSE_ONES], p, false);
 	lock_release(&s->lock);
-	return is_first;
+	return is_new;
 }
 
 /* The one that has been left alone for long enough. NULL: there is none for so long. */

@@ -699,6 +699,25 @@ UNIT_TEST(spill_compresses_what_lies_on_the_disk)
 	hurry(false);
 }
 
+/* The next piece starts the thread that the first one did not get, and it packs both. */
+UNIT_TEST(spill_starts_its_thread_again)
+{
+	struct io_dir *d = spill_over(mem_disk(), 0);
+	struct io *f = open_file(d, "f", IO_CREATE);
+
+	hurry(true);
+	unit_fail_threads(0, 1);
+	CHECK_OK(put_cold(f, 128 * KIB, 0, 1));
+	CHECK_EQ(stats_read(STAT_THREADS), 0);
+	CHECK_OK(put_cold(f, 128 * KIB, PIECE_BYTES, 1));
+	wait_saved(f, 2 * PIECE_BYTES, 200 * KIB);
+	CHECK(has_cold(f, 128 * KIB, 0, 1) && has_cold(f, 128 * KIB, PIECE_BYTES, 1));
+	io_close(f);
+	io_dir_close(d);
+	unit_fail_threads(0, 0);
+	hurry(false);
+}
+
 /* No second look at it is needed. */
 UNIT_TEST(spill_compresses_whole_pieces_at_once)
 {

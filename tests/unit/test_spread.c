@@ -1843,6 +1843,31 @@ UNIT_TEST(store_empties_a_disk_by_itself)
 	CHECK_OK(world_close(&w));
 }
 
+/* A disk that nobody empties goes on taking files. */
+UNIT_TEST(store_without_a_thread_empties_no_disk)
+{
+	struct io_spread_state state;
+	struct disks_drain is;
+	struct machine m;
+	struct world w;
+
+	new_machine(&m);
+	CHECK_OK(open_on(&w, &m, 2));
+	CHECK_OK(write_files(&w, 0, 8));
+	unit_fail_threads(0, 1);
+	CHECK_EQ(disks_drain_start(w.store, 1), -EAGAIN);
+	CHECK(io_spread_look(w.store->dir, 1, &state));
+	CHECK(!state.draining);
+	CHECK_EQ(disks_drain_look(w.store, 1, &is), -ENOENT);
+	CHECK_OK(disks_drain_start(w.store, 1));
+	do
+		CHECK_OK(disks_drain_look(w.store, 1, &is));
+	while (is.running);
+	CHECK(is.done);
+	CHECK_OK(world_close(&w));
+	unit_fail_threads(0, 0);
+}
+
 static bool text_has(struct world *w, const char *part)
 {
 	char *text = disks_text(w->store);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 
 #include "unit.h"
 #include "util/buf.h"
+#include "util/chore.h"
 #include "util/clock.h"
 #include "util/err.h"
 #include "util/lock.h"
@@ -268,6 +270,38 @@ UNIT_TEST(threads_have_a_name_and_are_counted)
 	CHECK_OK(pthread_sigmask(SIG_BLOCK, NULL, &after));
 	CHECK(!strcmp(name, "a long name of "));
 	CHECK_EQ(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));
+	CHECK_EQ(stats_read(STAT_THREADS), 0);
+}
+
+/* ---- chores ---- */
+
+static atomic_uint nbits;
+
+static int64_t do_bit(void *ctx)
+{
+	(void)ctx;
+	atomic_fetch_add(&nbits, 1);
+	return CHORE_DONE;
+}
+
+/* Nobody waits for work that no thread does, also not the end. */
+UNIT_TEST(a_chore_is_started_again)
+{
+	struct chore c;
+
+	unit_fail_threads(0, 2);
+	chore_init(&c, "chore", do_bit, NULL);
+	chore_wake(&c);
+	chore_stop(&c);
+	CHECK_EQ(atomic_load(&nbits), 0);
+	chore_init(&c, "chore", do_bit, NULL);
+	chore_wake(&c);
+	chore_wake(&c);
+	while (!atomic_load(&nbits))
+		sched_yield();
+	chore_stop(&c);
+	unit_fail_threads(0, 0);
+	CHECK_EQ(atomic_load(&nbits), 1);
 	CHECK_EQ(stats_read(STAT_THREADS), 0);
 }
 

@@ -972,6 +972,31 @@ UNIT_TEST(commits_come_by_the_clock_in_use)
 	clock_replace(NULL);
 }
 
+/* Nothing waits for a thread that did not start. */
+UNIT_TEST(a_mount_without_threads_fails)
+{
+	struct store_config follow = world_config;
+	struct io_dir *disk = world_disk(), *dir;
+	struct world w;
+	int err;
+
+	follow.follow = true;
+	for (int follows = 0; follows < 2; follows++) {
+		unsigned after = 0;
+
+		do {
+			CHECK_OK(io_mem_again(disk, &dir));
+			unit_fail_threads(after++, 1);
+			err = world_open_dir(&w, dir, follows ? &follow : &world_config);
+			CHECK(!err || err == -EAGAIN);
+		} while (err);
+		CHECK(after > 3);
+		CHECK_OK(world_close(&w));
+		unit_fail_threads(0, 0);
+		CHECK_EQ(stats_read(STAT_THREADS), 0);
+	}
+}
+
 static uint64_t inodes_of(struct world *w)
 {
 	struct statvfs st;

@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/thread.h"
+
 #define UNIT_TIMEOUT_S 300
 #define UNIT_JOBS_MAX 64
 
@@ -143,6 +145,34 @@ int unit_tmpdir_fd(void)
 	if (fd < 0)
 		unit_fail(__FILE__, __LINE__, "open %s: %s", path, strerror(errno));
 	return fd;
+}
+
+static unsigned unit_threads_left, unit_threads_fail;
+
+static int unit_start_thread(const char *name, void *(*run)(void *), void *arg, pthread_t *out)
+{
+	(void)name;
+	if (unit_threads_left)
+		unit_threads_left--;
+	else if (unit_threads_fail) {
+		unit_threads_fail--;
+		return -EAGAIN;
+	}
+	return -pthread_create(out, NULL, run, arg);
+}
+
+static void unit_join_thread(pthread_t t)
+{
+	pthread_join(t, NULL);
+}
+
+void unit_fail_threads(unsigned after, unsigned n)
+{
+	static const struct thread_ops ops = { unit_start_thread, unit_join_thread };
+
+	unit_threads_left = after;
+	unit_threads_fail = n;
+	thread_replace(n ? &ops : NULL);
 }
 
 static void unit_base_make(char *base, size_t size)

@@ -66,4 +66,8 @@ const char *unit_tmpdir(void);
 /* The same, opened; the caller closes it. */
 int unit_tmpdir_fd(void);
 
+/* util/thread starts `after` more threads, then fails to start n, -EAGAIN; n is 0: it starts all. While no thread that it started runs, or is
+ * about to. */
+void unit_fail_threads(unsigned after, unsigned n);
+
 #endif

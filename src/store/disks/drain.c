@@ -194,19 +194,22 @@ static int start_locked(struct store *s, unsigned number)
 {
 	struct disks *k = s->disks;
 	unsigned i = disk_locked(k, number);
-	int err;
+	int err = 0;
 
 	if (!i)
 		return -ENOENT;
 	if (k->stopping)
 		return -EAGAIN;
-	/* Another one may be emptied first: this one is no target of it. */
-	err = mark_locked(s, i);
-	if (!err && !k->started)
+	/* No directory is marked that nobody empties. */
+	if (!k->started)
 		err = thread_start("drain", empty, s, &k->thread);
 	if (err)
 		return err;
 	k->started = true;
+	/* Another one may be emptied first: this one is no target of it. */
+	err = mark_locked(s, i);
+	if (err)
+		return err;
 	if (!k->requests[i].is.running)
 		k->requests[i] = (struct disks_request){ .number = number, .is.running = true };
 	lock_broadcast(&k->asked);
