@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "util/buf.h"
 
@@ -122,33 +123,42 @@ static size_t bound(size_t n)
 	return n - n / GAIN_PART;
 }
 
-static bool fits(ZSTD_CCtx *c, const unsigned char *raw, size_t n, unsigned char *to, size_t *len)
+/* *len: 0: it does not fit. -ENOMEM: a context takes the most of its memory when it is used first. */
+static int fit(ZSTD_CCtx *c, const unsigned char *raw, size_t n, unsigned char *to, size_t *len)
 {
-	*len = ZSTD_compress2(c, to, bound(n), raw, n);
-	return !ZSTD_isError(*len);
+	size_t got = ZSTD_compress2(c, to, bound(n), raw, n);
+
+	*len = ZSTD_isError(got) ? 0 : got;
+	return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation ? -ENOMEM : 0;
 }
 
-static bool sample_fits(ZSTD_CCtx *c, const unsigned char *raw, size_t npages, unsigned char *to)
+static int fit_sample(ZSTD_CCtx *c, const unsigned char *raw, size_t npages, unsigned char *to, size_t *len)
 {
 	unsigned char sample[SAMPLE_BYTES];
-	size_t len;
 
-	if (npages < 2 * SAMPLE_PAGES)
-		return true;
 	for (size_t i = 0; i < SAMPLE_PAGES; i++)
 		memcpy(sample + i * FRAME_PAGE, raw + npages * (2 * i + 1) / (2 * SAMPLE_PAGES) * FRAME_PAGE, FRAME_PAGE);
-	return fits(c, sample, sizeof(sample), to, &len);
+	return fit(c, sample, sizeof(sample), to, len);
 }
 
-static unsigned pack_raw(ZSTD_CCtx *c, const unsigned char *raw, size_t npages, unsigned char *to)
+static int pack_raw(ZSTD_CCtx *c, const unsigned char *raw, size_t npages, unsigned char *to, unsigned *npages_out)
 {
-	size_t len, whole;
+	size_t len = 1, whole;
+	int err = 0;
 
-	if (npages < 2 || !sample_fits(c, raw, npages, to) || !fits(c, raw, npages * FRAME_PAGE, to, &len))
+	*npages_out = 0;
+	if (npages < 2)
 		return 0;
+	if (npages >= 2 * SAMPLE_PAGES)
+		err = fit_sample(c, raw, npages, to, &len);
+	if (!err && len)
+		err = fit(c, raw, npages * FRAME_PAGE, to, &len);
+	if (err || !len)
+		return err;
 	whole = (len + FRAME_PAGE - 1) / FRAME_PAGE * FRAME_PAGE;
 	memset(to + len, 0, whole - len);
-	return whole < npages * FRAME_PAGE ? (unsigned)(whole / FRAME_PAGE) : 0;
+	*npages_out = whole < npages * FRAME_PAGE ? (unsigned)(whole / FRAME_PAGE) : 0;
+	return 0;
 }
 
 int pack(struct packer *k, const unsigned char *mem, uint64_t data, unsigned char *to, unsigned *npages)
@@ -157,15 +167,16 @@ int pack(struct packer *k, const unsigned char *mem, uint64_t data, unsigned cha
 	bool gathers = !is_one_run(data, &begin);
 	unsigned char *buf = gathers ? buf_alloc(FRAME_BYTES) : NULL;
 	ZSTD_CCtx *c = gathers && !buf ? NULL : take(k, COMPRESSES);
+	int err = c ? 0 : -ENOMEM;
 
 	if (c) {
 		if (gathers)
 			gather(mem, data, buf);
-		*npages = pack_raw(c, gathers ? buf : mem + begin, n, to);
+		err = pack_raw(c, gathers ? buf : mem + begin, n, to, npages);
 		give(k, COMPRESSES, c);
 	}
 	buf_free(buf, FRAME_BYTES);
-	return c ? 0 : -ENOMEM;
+	return err;
 }
 
 /* Behind the frame stand zeros. */

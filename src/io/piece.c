@@ -217,6 +217,16 @@ static bool enqueue_loose(struct piece_space *s, struct piece *p)
 	return is_new;
 }
 
+/* Unlocks a piece that was changed, or has moved. */
+static void unlock_changed(struct piece_space *s, struct piece *p)
+{
+	bool wakes = is_loose(p) && enqueue_loose(s, p);
+
+	rwlock_release(&p->lock);
+	if (wakes)
+		chore_wake(&s->packs);
+}
+
 /* The one that has been left alone for long enough. NULL: there is none for so long. */
 static struct piece *take_loose(struct piece_space *s, int64_t *wait_ns)
 {
@@ -315,25 +325,30 @@ static int write_packed(struct piece_space *s, const unsigned char *mem, uint64_
 	return err;
 }
 
-/* Writes pages of a piece, whose memory is at mem (NULL: it has none), to a slot. */
-static int put_on_disk(struct piece_space *s, const struct piece *p, const unsigned char *mem, uint64_t data, bool packs, struct piece_place *out)
+/* Writes pages of a piece, whose memory is at mem (NULL: it has none), to a slot. Where there is no memory to compress them in, they are
+ * no noise: a cold piece is loose then. */
+static int put_on_disk(struct piece_space *s, struct piece *p, const unsigned char *mem, uint64_t data, bool packs, struct piece_place *out)
 {
 	struct piece_place to = nowhere;
 	int err = slots_take(&s->slots, &to.slot);
+	bool noise;
 
 	if (err)
 		return err;
 	if (packs && data)
 		err = write_packed(s, mem, data, &to);
+	noise = packs && !err && !to.packed;
 	if (err == -ENOMEM || (!err && !to.packed))
 		err = write_plain(s, mem, data, to.slot);
 	if (!err)
 		err = reserve_on_disk(s, to.slot, p->reserved);
-	if (err)
+	if (err) {
 		give_slot(s, to.slot);
-	else
-		*out = to;
-	return err;
+		return err;
+	}
+	p->noise = noise;
+	*out = to;
+	return 0;
 }
 
 /* From memory, or from nowhere; packs: compressed. */
@@ -346,7 +361,6 @@ static int move_to_disk_locked(struct piece_space *s, struct piece *p, bool pack
 		return err;
 	dequeue(s, p);
 	frames_give(&s->frames, &p->frame);
-	p->noise = packs && !to.packed;
 	set_state_locked(s, p, p->data, p->reserved, &to);
 	return 0;
 }
@@ -440,7 +454,7 @@ static int move_oldest(struct piece_space *s)
 			enqueue(s, p, true);
 		}
 	}
-	rwlock_release(&p->lock);
+	unlock_changed(s, p);
 	unref(p);
 	return err;
 }
@@ -691,17 +705,12 @@ static int write_locked(struct piece_space *s, struct piece *p, const void *buf,
 
 int piece_write(struct piece_space *s, struct piece *p, const void *buf, size_t n, size_t off, unsigned how)
 {
-	bool wakes = false;
 	int err = lock_placed(s, p, piece_range(n, off), whole_pages(n, off));
 
 	if (err)
 		return err;
 	err = write_locked(s, p, buf, n, off, how);
-	if (is_loose(p))
-		wakes = enqueue_loose(s, p);
-	rwlock_release(&p->lock);
-	if (wakes)
-		chore_wake(&s->packs);
+	unlock_changed(s, p);
 	return err;
 }
 
@@ -916,7 +925,7 @@ int piece_cut(struct piece_space *s, struct piece *p, size_t n, size_t off)
 	rwlock_exclusive(&p->lock);
 	p->changes++;
 	err = p->place.packed ? cut_packed_locked(s, p, n, off) : cut_locked(s, p, n, off);
-	rwlock_release(&p->lock);
+	unlock_changed(s, p);
 	return err;
 }
 

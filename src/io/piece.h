@@ -7,10 +7,10 @@
  * helps (the budget is 0), a piece is on the disk from its first byte on.
  *
  * A cold piece, which is one whose last write was IO_COLD, is compressed on its way to the disk (io/pack.h), unless space was reserved in
- * it or it does not shrink. A write there brings it back to memory, and others go instead of it; where there is none, it lies on the disk as it is. A
- * part that is cut off is compressed anew. One that is written to the disk at once is compressed if that is all of it in one write. A cold
- * piece that lies there as it is is loose: when nobody has written to it for PIECE_COLD_NS, a chore reads it, and it goes to another slot,
- * compressed. Nobody waits for that: no lock is held but, shared, while it is read; and a piece that is changed meanwhile stays where it is.
+ * it, it does not shrink, or there is no memory to compress it in. A write there brings it back to memory, and others go instead of it; where
+ * there is none, it lies on the disk as it is. A part that is cut off is compressed anew. One that is written to the disk at once is
+ * compressed if that is all of it in one write. A cold piece that lies there as it is, and may shrink, is loose: when nobody has changed it
+ * for PIECE_COLD_NS, a chore reads it, and it goes to another slot, compressed. Nobody waits for that: no lock is held but, shared, while it is read; and a piece that is changed meanwhile stays where it is.
  *
  * Pages of a piece are data, reserved (zeros that have a place and are no data), or holes. Offsets are from the piece's begin.
  * All functions are thread-safe, wait for transfers with the disk, and return what the disk says when it has no space or fails; nothing

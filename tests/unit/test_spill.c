@@ -10,12 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "io/cipher.h"
 #include "io/io.h"
+#include "io/pack.h"
 #include "io/piece.h"
 #include "unit.h"
+#include "util/buf.h"
 #include "util/clock.h"
 #include "util/err.h"
 #include "util/stats.h"
@@ -696,6 +699,89 @@ UNIT_TEST(spill_compresses_what_lies_on_the_disk)
 	d = encrypted_over(below, 0);
 	if (d)
 		check_loose(below, d);
+	hurry(false);
+}
+
+static bool refuses_all(size_t bytes)
+{
+	(void)bytes;
+	return true;
+}
+
+/* While it goes to the disk in the place of others; as soon as there is some again, it is compressed. */
+UNIT_TEST(spill_compresses_later_what_found_no_memory)
+{
+	struct io_dir *d = spill_over(mem_disk(), PIECE_BYTES);
+	struct io *f = open_file(d, "f", IO_CREATE), *g = open_file(d, "g", IO_CREATE);
+
+	hurry(true);
+	CHECK_OK(put_cold(f, PIECE_BYTES, 0, 1));
+	buf_set_refusal(refuses_all);
+	put(g, PIECE_BYTES, 0, 9);
+	clock_sleep_ns(20 * PIECE_COLD_NS);
+	CHECK_EQ(io_saved(f, 0, PIECE_BYTES, true), 0);
+	buf_set_refusal(NULL);
+	wait_saved(f, PIECE_BYTES, PIECE_BYTES / 2);
+	CHECK(has_cold(f, PIECE_BYTES, 0, 1));
+	io_close(f);
+	io_close(g);
+	io_dir_close(d);
+	hurry(false);
+}
+
+/* Also the part of a context that zstd takes with the first use of it. */
+UNIT_TEST(packer_tells_a_want_of_memory_from_noise)
+{
+	unsigned char *mem = unit_allot(PIECE_BYTES), *form = unit_allot(PIECE_BYTES);
+	struct rlimit all, none;
+	struct packer k;
+	unsigned npages = 0;
+	int err = -ENOMEM;
+
+	packer_init(&k);
+	fill_cold(mem, PIECE_BYTES, 0, 1);
+	CHECK_OK(getrlimit(RLIMIT_AS, &all));
+	none = (struct rlimit){ 1, all.rlim_max };
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	CHECK_OK(unit_in_valgrind() ? 0 : setrlimit(RLIMIT_AS, &none));
+	if (!unit_in_valgrind())
+		err = pack(&k, mem, UINT64_MAX, form, &npages);
+	CHECK_OK(setrlimit(RLIMIT_AS, &all));
+#endif
+	(void)none;
+	CHECK_EQ(err, -ENOMEM);
+	CHECK_OK(pack(&k, mem, UINT64_MAX, form, &npages));
+	CHECK(npages > 0 && npages < FRAME_PAGES / 2);
+	packer_fini(&k);
+	free(mem);
+	free(form);
+}
+
+static unsigned refuse_in;
+
+static bool refuses_second(size_t bytes)
+{
+	return bytes == PIECE_BYTES && refuse_in && !--refuse_in;
+}
+
+UNIT_TEST(spill_compresses_later_what_was_cut_without_memory)
+{
+	struct io_dir *d = spill_over(mem_disk(), 0);
+	struct io *f = open_file(d, "f", IO_CREATE);
+
+	hurry(true);
+	CHECK_OK(put_cold(f, PIECE_BYTES, 0, 1));
+	CHECK(io_saved(f, 0, PIECE_BYTES, true) > 0);
+	/* What it was decompressed to is there, the buffer for the new form is not. */
+	refuse_in = 2;
+	buf_set_refusal(refuses_second);
+	CHECK_OK(io_truncate(f, PIECE_BYTES / 2));
+	buf_set_refusal(NULL);
+	CHECK_EQ(refuse_in, 0);
+	wait_saved(f, PIECE_BYTES, PIECE_BYTES / 4);
+	CHECK(has_cold(f, PIECE_BYTES / 2, 0, 1));
+	io_close(f);
+	io_dir_close(d);
 	hurry(false);
 }
 
