@@ -127,6 +127,64 @@ UNIT_TEST(space_that_either_world_frees_is_there_for_the_other)
 	free(p);
 }
 
+static void set_cold(struct world *w, uint64_t ino)
+{
+	CHECK_OK(tree_setxattr(w->tree, ino, SPILLFS_XATTR_COMPRESS, "cold", 4, 0, &me));
+}
+
+/* May the kernel keep what it knows of a file? Known again: as the kernel asks that has forgotten it. */
+static bool is_kept(struct world *w, uint64_t dir, const char *name, bool again)
+{
+	struct tree_attr a;
+
+	CHECK_OK(tree_lookup(w->tree, dir, name, NULL, &a));
+	tree_forget(w->tree, a.st.st_ino, 1);
+	if (again) {
+		tree_forget(w->tree, a.st.st_ino, 1);
+		CHECK_OK(tree_lookup(w->tree, dir, name, NULL, &a));
+	}
+	CHECK_OK(tree_getattr(w->tree, a.st.st_ino, &a));
+	return a.attr_ms > 0;
+}
+
+/* Where a file's count may change without a change of it. */
+UNIT_TEST(scratch_has_what_may_be_cold_asked_for_again)
+{
+	char p[1000] = "bytes";
+	uint64_t dir, layers, plain, cold;
+	struct scene s;
+
+	open_scene(&s);
+	dir = make(&s.w, ROOT, "d", S_IFDIR | 0755);
+	plain = make(&s.w, dir, "plain", S_IFREG | 0644);
+	fill(&s.w, plain, p, sizeof(p), 0);
+	/* As long as nothing is cold, a file need not be opened to tell. */
+	CHECK(is_kept(&s.w, dir, "plain", false) && is_kept(&s.w, dir, "plain", true));
+	cold = make(&s.w, dir, "cold", S_IFREG | 0644);
+	layers = make(&s.w, ROOT, "layers", S_IFDIR | 0755);
+	CHECK_OK(set_kind(&s.w, layers, "layered"));
+	set_cold(&s.w, make(&s.w, layers, "layered", S_IFREG | 0644));
+	CHECK(is_kept(&s.w, layers, "layered", false) && is_kept(&s.w, dir, "plain", true));
+	set_cold(&s.w, cold);
+	fill(&s.w, cold, p, sizeof(p), 0);
+	fill(&s.w, plain, p, sizeof(p), 0);
+	CHECK(!is_kept(&s.w, dir, "cold", false));
+	CHECK(is_kept(&s.w, dir, "plain", false) && is_kept(&s.w, layers, "layered", false));
+	/* What was written so stays so. */
+	CHECK_OK(tree_setxattr(s.w.tree, cold, SPILLFS_XATTR_COMPRESS, "none", 4, 0, &me));
+	CHECK(!is_kept(&s.w, dir, "cold", false));
+	set_cold(&s.w, cold);
+	/* Once something is, it has to be: a commit lets go of the inode as well. */
+	CHECK_OK(commit_wait(s.scratch->commit, COMMIT_SYNC));
+	CHECK(!is_kept(&s.w, dir, "plain", true) && !is_kept(&s.w, dir, "cold", true));
+	fill(&s.w, plain, p, sizeof(p), 0);
+	CHECK(is_kept(&s.w, dir, "plain", false) && is_kept(&s.w, ROOT, "d", false));
+	/* The durable store has nothing cold. */
+	plain = make(&s.w, META_INO_BUCKETS, "plain", S_IFREG | 0644);
+	CHECK(is_kept(&s.w, META_INO_BUCKETS, "plain", false) && is_kept(&s.w, META_INO_BUCKETS, "plain", true));
+	close_scene(&s);
+}
+
 UNIT_TEST(scratch_is_a_world_with_numbers_of_its_own)
 {
 	struct tree_attr a;
