@@ -52,7 +52,7 @@ enum lock_rank {
 	RANK_FD,       /* io/file: open descriptors; open and close happen under it                   */
 	RANK_NOTIFY,   /* front/notify: what the kernel is to be told; memory only                    */
 	RANK_WORK,     /* util/work: the job queues; util/chore: whether there is something to do; memory only */
-	RANK_MEM,      /* io/behind, io/mem, io/fault, io/spill, io/piece, io/frames, io/slots, io/sums, io/pack, io/spread/disk, util/buf, util/slab, array/promise, array/summaries,
+	RANK_MEM,      /* io/behind, io/mem, io/fault, io/spill, io/queue, io/frames, io/slots, io/sums, io/pack, io/spread/disk, util/buf, util/slab, array/promise, array/summaries,
 	                  tree/scratch/lifetime, front/readers: leaf locks; io/ballast, io/frames: space or memory is taken and given back under it          */
 	RANK_NRANKS
 };
