@@ -304,7 +304,7 @@ static const struct io_ops cipher_ops = {
 	.close = cipher_close,
 };
 
-int cipher_wrap(struct io *below, struct cipher_key *key, struct io **out)
+int cipher_wrap(struct io *below, struct cipher_key *key, _Atomic uint64_t *held_bytes, struct io **out)
 {
 	struct cipher_file *f = calloc(1, sizeof(*f));
 
@@ -318,16 +318,16 @@ int cipher_wrap(struct io *below, struct cipher_key *key, struct io **out)
 	f->base.ops = &cipher_ops;
 	f->below = below;
 	f->key = key;
-	sums_init(&f->sums);
+	sums_init(&f->sums, held_bytes);
 	*out = &f->base;
 	return 0;
 }
 
 #else
 
-int cipher_wrap(struct io *below, struct cipher_key *key, struct io **out)
+int cipher_wrap(struct io *below, struct cipher_key *key, _Atomic uint64_t *held_bytes, struct io **out)
 {
-	(void)below, (void)key, (void)out;
+	(void)below, (void)key, (void)held_bytes, (void)out;
 	return -EOPNOTSUPP;
 }
 

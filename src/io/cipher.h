@@ -8,6 +8,9 @@
 #ifndef SPILLFS_IO_CIPHER_H
 #define SPILLFS_IO_CIPHER_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "io/io.h"
 
 #define CIPHER_SECTOR 4096u
@@ -22,7 +25,8 @@ struct cipher_key {
 int cipher_key_new(struct cipher_key **out);
 void cipher_key_free(struct cipher_key *k);
 
-/* Takes over the file below and the key. -EOPNOTSUPP: built without libcrypto; -ENOMEM. */
-int cipher_wrap(struct io *below, struct cipher_key *key, struct io **out);
+/* Takes over the file below and the key. What its sums take of memory is added to *held_bytes, which lives longer. -EOPNOTSUPP: built without
+ * libcrypto; -ENOMEM. */
+int cipher_wrap(struct io *below, struct cipher_key *key, _Atomic uint64_t *held_bytes, struct io **out);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * Frames of memory.
  *
- * Invariants: (1) used_pages are the pages of all frames, idle ones among them, and at most the budget; (2) the idle frames that have
- * pages stand behind those that have none, and lose them before anybody is told that the budget is used up; (3) a page that is not
- * counted takes no memory: mappings have no huge pages.
+ * Invariants: (1) used_pages are the pages of all frames, idle ones among them, and at most the budget; nobody gets a frame while these and
+ * the memory beside them are more than that; (2) the idle frames that have pages stand behind those that have none, and lose them before
+ * anybody is told that the budget is used up; (3) a page that is not counted takes no memory: mappings have no huge pages.
  *
  * A region is a mapping of many frames, since the number of mappings of a process is limited. Core dumps are without them: they hold
  * users' data.
@@ -142,6 +142,12 @@ static bool cool_locked(struct frames *f)
 	return true;
 }
 
+/* Memory beside frames can make it more than the budget. */
+static uint64_t spent_locked(struct frames *f)
+{
+	return f->used_pages + (atomic_load(&f->beside_bytes) + FRAME_PAGE - 1) / FRAME_PAGE;
+}
+
 /* Has the system put memory there at once, which a fault for each page would take several times as long to do. Where it cannot, they do. */
 static void populate(const struct frame *frame, uint64_t pages)
 {
@@ -163,7 +169,7 @@ int frames_take(struct frames *f, struct frame *frame, uint64_t pages)
 	lock_acquire(&f->lock);
 	if (!got.p)
 		err = fill_locked(f, &got);
-	while (!err && f->used_pages + frames_count(pages & ~got.pages) > f->budget_pages)
+	while (!err && spent_locked(f) + frames_count(pages & ~got.pages) > f->budget_pages)
 		err = cool_locked(f) ? 0 : -ENOSPC;
 	if (!err) {
 		fresh = pages & ~got.pages;
@@ -172,6 +178,7 @@ int frames_take(struct frames *f, struct frame *frame, uint64_t pages)
 		*frame = got;
 	} else if (got.p && !frame->p) {
 		put_idle_locked(f, got);
+		cool_locked(f);
 	}
 	lock_release(&f->lock);
 	populate(frame, fresh);
@@ -214,10 +221,10 @@ void frames_give(struct frames *f, struct frame *frame)
 
 uint64_t frames_left_bytes(struct frames *f)
 {
-	uint64_t left;
+	uint64_t spent;
 
 	lock_acquire(&f->lock);
-	left = (f->budget_pages - f->used_pages) * FRAME_PAGE;
+	spent = spent_locked(f);
 	lock_release(&f->lock);
-	return left;
+	return spent < f->budget_pages ? (f->budget_pages - spent) * FRAME_PAGE : 0;
 }

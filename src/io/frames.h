@@ -1,13 +1,14 @@
 /*
  * Memory for the pieces of io/pieces: frames of 64 pages, cut from large mappings and recycled. Pages are counted, against a budget, from
- * when a frame is asked for them until they are given back to the system; so the count is what the process has of them at most. Private
- * to io/.
+ * when a frame is asked for them until they are given back to the system; so the count is what the process has of them at most. Memory
+ * beside them counts against the budget, too: where that has grown, frames get less. Private to io/.
  *
  * All functions are thread-safe; one caller at a time uses one frame.
  */
 #ifndef SPILLFS_IO_FRAMES_H
 #define SPILLFS_IO_FRAMES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,7 +27,8 @@ struct frame {
 struct frames_region;
 
 struct frames {
-	struct lock lock; /* all below */
+	_Atomic uint64_t beside_bytes; /* memory beside frames */
+	struct lock lock;              /* all below */
 	uint64_t budget_pages, used_pages;
 	struct frames_region *regions;
 	size_t nregions;

@@ -240,7 +240,7 @@ int io_mem_cut_power(struct io_dir *d, uint64_t seed);
  * last. What was written with IO_COLD is compressed when it goes there, or some seconds after it was last written there, if it shrinks (io/pack.h), and io_size counts it so; a
  * write there has it back as it was, and can find no space. A sync does nothing. There is no descriptor to lend, and io_hold_back is not to be had. Space is what `below` has and what is left in
  * memory; what `below` refuses (-ENOSPC, -EIO) the writer is told, and nothing is lost. Takes below over, if it succeeds. With encrypts,
- * what goes to the file is encrypted with a key in locked memory (io/cipher.h); -EOPNOTSUPP: built without that; -EPERM: no
+ * what goes to the file is encrypted with a key in locked memory (io/cipher.h), and the sums of it count for memory_bytes; -EOPNOTSUPP: built without that; -EPERM: no
  * memory can be locked. */
 struct io_spill_config {
 	uint64_t memory_bytes;

@@ -403,14 +403,14 @@ static const struct io_dir_ops spill_dir_ops = {
 	.close = spill_dir_close,
 };
 
-/* Takes the file over, also on failure. */
-static int encrypt_file(struct io **disk)
+/* Takes the file over, also on failure. held_bytes: what that takes of memory. */
+static int encrypt_file(struct io **disk, _Atomic uint64_t *held_bytes)
 {
 	struct cipher_key *key = NULL;
 	int err = cipher_key_new(&key);
 
 	if (!err)
-		err = cipher_wrap(*disk, key, disk);
+		err = cipher_wrap(*disk, key, held_bytes, disk);
 	if (!err)
 		return 0;
 	if (key)
@@ -426,7 +426,7 @@ int io_spill_dir(struct io_dir *below, const struct io_spill_config *config, str
 	int err = d ? io_open(below, "spill", SPILL_FILE, &disk) : -ENOMEM;
 
 	if (!err && config->encrypts)
-		err = encrypt_file(&disk);
+		err = encrypt_file(&disk, &d->space.frames.beside_bytes);
 	if (err) {
 		free(d);
 		return err;

@@ -160,7 +160,7 @@ static void print_leases(struct figures *all)
 
 static void print_memory(struct figures *all)
 {
-	static const char *const parts[] = { "blocks", "inodes", "arrays", "indexes" };
+	static const char *const parts[] = { "blocks", "inodes", "arrays", "indexes", "views", "sums" };
 
 	printf("%-12s", "memory");
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {

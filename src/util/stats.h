@@ -17,7 +17,8 @@
 	X(STAT_BACKING_WRITE_##KIND##_DIRECT, "spillfs_backing_write_bytes", "kind=\"" kind "\",way=\"direct\"", "counter", "") \
 	X(STAT_BACKING_WRITE_##KIND##_UNCACHED, "spillfs_backing_write_bytes", "kind=\"" kind "\",way=\"uncached\"", "counter", "")
 
-/* X(enumerator, metric name, labels, type, help); rows of one metric stand together. Kinds of the store's files are in the order of
+/* X(enumerator, metric name, labels, type, help); rows of one metric stand together, and behind the last row those of its metric that
+ * each store has for itself. Kinds of the store's files are in the order of
  * IO_OF_... (io/io.h). */
 #define STATS_TABLE(X) \
 	X(STAT_READ_OPS_BUCKET, "spillfs_read_ops", "kind=\"bucket\"", "counter", "Read requests served") \
@@ -77,7 +78,8 @@
 	X(STAT_META_STATEMENTS, "spillfs_meta_statements", "", "counter", "Statements run on meta.db") \
 	X(STAT_LAYERS_SEALED, "spillfs_layers_sealed", "", "counter", "Layers sealed since mount") \
 	X(STAT_THREADS, "spillfs_threads", "", "gauge", "Threads, besides those that libfuse starts") \
-	X(STAT_CORRUPTIONS, "spillfs_corruptions", "", "counter", "Stored objects that failed verification")
+	X(STAT_CORRUPTIONS, "spillfs_corruptions", "", "counter", "Stored objects that failed verification") \
+	X(STAT_MEMORY_SUMS_BYTES, "spillfs_memory_bytes", "holds=\"sums\"", "gauge", "Bytes of memory, by what they hold: sums of encrypted sectors, which count for -o spill, and what -o cache bounds")
 
 enum stats_id {
 #define X(id, name, labels, type, help) id,

@@ -76,6 +76,8 @@ text() { yes "nobody else may read this line of plain text" | head -n "$1"; }
 	setfattr -n user.note -v "an attribute to be found" "$S/b.column"
 	sync "$S/b.column"
 	[ "$(stats_number spillfs_spill_disk_bytes)" -gt 9000000 ]
+	# Eight bytes for each sector of them.
+	[ "$(stat_value spillfs_memory_bytes 'holds="sums"')" -gt 17000 ]
 	before=$(written)
 	touch "$S/another_name_to_be_found"
 	is_written() { [ "$(written)" -gt "$before" ]; }

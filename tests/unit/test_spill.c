@@ -645,7 +645,7 @@ UNIT_TEST(spill_compresses_what_is_cold)
 
 	check_cold(below, spill_over(below, MIB));
 	CHECK_OK(io_mem_dir(&below));
-	d = encrypted_over(below, MIB);
+	d = encrypted_over(below, MIB + 64 * KIB); /* sums take some of it */
 	if (d)
 		check_cold(below, d);
 }
@@ -1325,6 +1325,33 @@ UNIT_TEST(spill_encrypted_agrees_with_mem)
 	crowd(encrypted_over(real_dir(IO_BACKING_AUTO), MIB), true);
 }
 
+/* A sector in each place: the sums of a place are kept together. */
+UNIT_TEST(spill_encrypted_has_sums_in_its_budget)
+{
+	struct io_dir *d = encrypted_over(mem_disk(), MIB);
+	struct io *f = open_file(d, "f", IO_CREATE);
+	const uint64_t n = 1500, sums = n * PIECE_BYTES / PAGE * sizeof(uint64_t);
+	uint64_t held;
+
+	for (uint64_t i = 0; i < n; i++)
+		put(f, PAGE, i * PIECE_BYTES, 1);
+	held = stats_read(STAT_MEMORY_SUMS_BYTES);
+	CHECK(held > sums * 9 / 10 && held < sums * 11 / 10);
+	CHECK(held + stats_read(STAT_SPILL_MEMORY_BYTES) < MIB + 32 * KIB); /* the list may have grown since */
+	CHECK(stats_read(STAT_SPILL_MEMORY_BYTES) > 100 * KIB);
+	for (uint64_t i = 0; i < n; i++)
+		CHECK(has(f, PAGE, i * PIECE_BYTES, 1));
+	/* They go with the places, and the memory is the files' again. */
+	CHECK_OK(io_truncate(f, 0));
+	CHECK(stats_read(STAT_MEMORY_SUMS_BYTES) < 32 * KIB);
+	put(f, 900 * KIB, 0, 2);
+	CHECK_EQ(stats_read(STAT_SPILL_DISK_BYTES), 0);
+	CHECK(has(f, 900 * KIB, 0, 2));
+	io_close(f);
+	io_dir_close(d);
+	CHECK_EQ(stats_read(STAT_MEMORY_SUMS_BYTES), 0);
+}
+
 /* Vector 10 of IEEE 1619, appendix B, which is the begin of a longer sector here. */
 UNIT_TEST(cipher_is_aes_256_xts)
 {
@@ -1341,13 +1368,14 @@ UNIT_TEST(cipher_is_aes_256_xts)
 	unsigned char plain[CIPHER_SECTOR], got[CIPHER_SECTOR];
 	struct io_dir *d = mem_disk();
 	struct io *below = open_file(d, "f", IO_CREATE), *raw = open_file(d, "f", IO_RDONLY), *f;
+	_Atomic uint64_t held_bytes = 0;
 	struct cipher_key *k;
 
 	for (size_t i = 0; i < sizeof(plain); i++)
 		plain[i] = (unsigned char)i;
 	CHECK_OK(cipher_key_new(&k));
 	memcpy(k->bytes, key, sizeof(key));
-	CHECK_OK(cipher_wrap(below, k, &f));
+	CHECK_OK(cipher_wrap(below, k, &held_bytes, &f));
 	CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0xff * CIPHER_SECTOR));
 	CHECK_OK(io_pread(raw, got, sizeof(got), 0xff * CIPHER_SECTOR));
 	CHECK(memcmp(got, want, sizeof(want)) == 0);
@@ -1409,10 +1437,11 @@ UNIT_TEST(cipher_repeats_nothing)
 	for (int i = 0; i < 2; i++) {
 		struct io_dir *d = mem_disk();
 		struct io *below = open_file(d, "f", IO_CREATE), *raw = open_file(d, "f", IO_RDONLY), *f;
+		_Atomic uint64_t held_bytes = 0;
 		struct cipher_key *k;
 
 		CHECK_OK(cipher_key_new(&k));
-		CHECK_OK(cipher_wrap(below, k, &f));
+		CHECK_OK(cipher_wrap(below, k, &held_bytes, &f));
 		CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0));
 		CHECK_OK(io_pread(raw, got[i], sizeof(got[i]), 0));
 		CHECK(memcmp(got[i], got[i] + CIPHER_SECTOR, CIPHER_SECTOR) != 0);
@@ -1436,10 +1465,11 @@ UNIT_TEST(cipher_sees_what_others_write)
 	unsigned char plain[3 * CIPHER_SECTOR], was[CIPHER_SECTOR], got[CIPHER_SECTOR];
 	struct io_dir *d = mem_disk();
 	struct io *below = open_file(d, "f", IO_CREATE), *raw = open_file(d, "f", IO_CREATE), *f;
+	_Atomic uint64_t held_bytes = 0;
 	struct cipher_key *k;
 
 	CHECK_OK(cipher_key_new(&k));
-	CHECK_OK(cipher_wrap(below, k, &f));
+	CHECK_OK(cipher_wrap(below, k, &held_bytes, &f));
 	memset(plain, 1, sizeof(plain));
 	CHECK_OK(io_pwrite(f, plain, sizeof(plain), 0));
 	CHECK_OK(io_pread(raw, was, sizeof(was), CIPHER_SECTOR));

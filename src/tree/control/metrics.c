@@ -60,7 +60,7 @@ static void put_gauge(FILE *f, const char *name, const char *help, uint64_t valu
 	fprintf(f, "%s %" PRIu64 "\n", name, value);
 }
 
-/* Each store has an account of its own. */
+/* Each store has an account of its own. Follows the counters, whose last row is of this metric. */
 static void put_memory(FILE *f, const struct tree *t)
 {
 	static const char *const parts[] = {
@@ -68,7 +68,7 @@ static void put_memory(FILE *f, const struct tree *t)
 		[ACCOUNT_INDEXES] = "indexes", [ACCOUNT_VIEWS] = "views",
 	};
 
-	put_head(f, "spillfs_memory_bytes", "gauge", "Bytes of memory that -o cache bounds, by what they hold");
+	_Static_assert(STAT_MEMORY_SUMS_BYTES == STATS_COUNT - 1, "the last row");
 	for (size_t i = 0; i < ACCOUNT_NPARTS; i++)
 		fprintf(f, "spillfs_memory_bytes{holds=\"%s\"} %zu\n", parts[i],
 			account_held(&t->store->account, i) + (t->scratch ? account_held(&t->scratch->store->account, i) : 0));
@@ -148,11 +148,11 @@ char *control_stats_text(struct tree *t)
 	if (!f)
 		return NULL;
 	put_counters(f);
+	put_memory(f, t);
 	put_backing(f, "direct", STATS_DIRECT);
 	put_backing(f, "uncached", STATS_UNCACHED);
 	put_backing(f, "buffered", STATS_BUFFERED);
 	put_ratio(f);
-	put_memory(f, t);
 	put_store(f, t);
 	if (t->scratch)
 		put_scratch(f, t->scratch->store);
