@@ -14,6 +14,8 @@
 /* The requests of one reader overtake each other, if they are as long as those of a read-ahead. */
 #define AHEAD_BYTES (4u << 20)
 #define LONG_BYTES (64u << 10)
+/* Writes no farther from each other are one range. */
+#define NEAR_BYTES (4u << 20)
 
 void behind_init(struct behind *b)
 {
@@ -137,13 +139,31 @@ struct behind_range behind_read(struct behind *b, uint64_t off, size_t n, uint64
 	return r;
 }
 
-static void add(struct behind_written *w, uint64_t off, size_t n)
+/* The range that the write is near to, else a free one, else the one of the fewest bytes, which begins anew. */
+static struct behind_written *find_written(struct behind_written *all, uint64_t off, size_t n)
 {
-	if (!w->bytes || off < w->range.from)
+	struct behind_written *least = all;
+
+	for (struct behind_written *w = all; w < all + BEHIND_WRITERS; w++) {
+		if (w->bytes && off <= w->range.to + NEAR_BYTES && off + n + NEAR_BYTES >= w->range.from)
+			return w;
+		if (w->bytes < least->bytes)
+			least = w;
+	}
+	*least = (struct behind_written){ { off, off + n }, 0 };
+	return least;
+}
+
+static struct behind_written *add(struct behind_written *all, uint64_t off, size_t n)
+{
+	struct behind_written *w = find_written(all, off, n);
+
+	if (off < w->range.from)
 		w->range.from = off;
-	if (!w->bytes || off + n > w->range.to)
+	if (off + n > w->range.to)
 		w->range.to = off + n;
 	w->bytes += n;
+	return w;
 }
 
 /* All of it, if that is enough. */
@@ -162,12 +182,12 @@ struct behind_range behind_wrote(struct behind *b, uint64_t off, size_t n, struc
 {
 	struct behind_range r = { 0 };
 
+	*start = r;
 	lock_acquire(&b->lock);
-	add(&b->unsynced, off, n);
+	add(b->unsynced, off, n);
 	/* Short writes are those of files that may be gone before the kernel gets to them. */
 	if (n >= LONG_BYTES)
-		add(&b->unstarted, off, n);
-	*start = take(&b->unstarted);
+		*start = take(add(b->unstarted, off, n));
 	if (start->to > start->from) {
 		r = again(b->started);
 		b->started = *start;
@@ -176,12 +196,10 @@ struct behind_range behind_wrote(struct behind *b, uint64_t off, size_t n, struc
 	return r;
 }
 
-struct behind_range behind_syncs(struct behind *b)
+void behind_syncs(struct behind *b, struct behind_range out[BEHIND_WRITERS])
 {
-	struct behind_range r;
-
 	lock_acquire(&b->lock);
-	r = take(&b->unsynced);
+	for (unsigned i = 0; i < BEHIND_WRITERS; i++)
+		out[i] = take(&b->unsynced[i]);
 	lock_release(&b->lock);
-	return r;
 }

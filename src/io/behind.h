@@ -13,6 +13,7 @@
 #include "util/lock.h"
 
 #define BEHIND_STREAMS 8u
+#define BEHIND_WRITERS 4u
 #define BEHIND_STEP_BYTES (4u << 20)   /* dropped at a time */
 #define BEHIND_IDLE_BYTES (16u << 20)  /* so much others read until a stream has ended */
 #define BEHIND_AGAIN_BYTES (16u << 20) /* before that, and dropped once more: a late reader has had them read again, or they were being written */
@@ -31,10 +32,12 @@ struct behind {
 		unsigned reads;
 	} streams[BEHIND_STREAMS];
 	uint64_t passed_bytes; /* of all reads */
+	/* Writes that are near each other: a range around them, and their bytes, 0 in one that is unused. Far from all,
+	 * a write takes the place of the fewest bytes, whose pages are left to the kernel. */
 	struct behind_written {
-		struct behind_range range; /* around the writes, and their bytes */
+		struct behind_range range;
 		uint64_t bytes;
-	} unstarted, unsynced;
+	} unstarted[BEHIND_WRITERS], unsynced[BEHIND_WRITERS];
 	struct behind_range started; /* the kernel writes it */
 };
 
@@ -45,6 +48,6 @@ struct behind_range behind_read(struct behind *b, uint64_t off, size_t n, uint64
 /* n bytes at off have been written through the page cache. *start: for sync_file_range; and what may be dropped of that from before. */
 struct behind_range behind_wrote(struct behind *b, uint64_t off, size_t n, struct behind_range *start);
 /* Before a sync. What may be dropped when that has succeeded. */
-struct behind_range behind_syncs(struct behind *b);
+void behind_syncs(struct behind *b, struct behind_range out[BEHIND_WRITERS]);
 
 #endif

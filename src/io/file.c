@@ -141,13 +141,13 @@ static int final(int err)
 static int file_sync(struct io *io)
 {
 	struct file *f = to_file(io);
-	struct behind_range behind;
+	struct behind_range behind[BEHIND_WRITERS];
 	uint64_t cut = 0;
 	int fd, late, err = fd_get(f, &fd);
 
 	if (err)
 		return err;
-	behind = behind_syncs(&f->behind);
+	behind_syncs(&f->behind, behind);
 	/* Before the call: a write that comes after it is dirty again. */
 	atomic_store_explicit(&f->dirty, false, memory_order_relaxed);
 	err = fd_tracks_end(f) ? direct_trim(&f->end, fd, false, &cut) : 0;
@@ -160,8 +160,8 @@ static int file_sync(struct io *io)
 		err = final(late);
 	if (err)
 		atomic_store_explicit(&f->dirty, true, memory_order_relaxed);
-	else
-		drop(fd, behind);
+	for (unsigned i = 0; !err && i < BEHIND_WRITERS; i++)
+		drop(fd, behind[i]);
 	fd_put(f);
 	return err;
 }

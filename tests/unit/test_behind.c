@@ -130,6 +130,21 @@ UNIT_TEST(behind_ends_the_stream_that_waits_longest)
 	behind_fini(&b);
 }
 
+/* The one range that a sync lets go of; an empty one if there is none. */
+static struct behind_range syncs(struct behind *b)
+{
+	struct behind_range all[BEHIND_WRITERS], r = { 0 };
+
+	behind_syncs(b, all);
+	for (unsigned i = 0; i < BEHIND_WRITERS; i++) {
+		if (all[i].from >= all[i].to)
+			continue;
+		CHECK_EQ(r.to, 0);
+		r = all[i];
+	}
+	return r;
+}
+
 UNIT_TEST(behind_writers_drops_what_a_sync_has_written)
 {
 	struct behind_range r, start;
@@ -138,16 +153,16 @@ UNIT_TEST(behind_writers_drops_what_a_sync_has_written)
 	behind_init(&b);
 	r = behind_wrote(&b, 100, 1000, &start);
 	CHECK(r.from >= r.to && start.from >= start.to);
-	r = behind_syncs(&b);
+	r = syncs(&b);
 	CHECK(r.from >= r.to); /* too little */
 	for (uint64_t off = 8 * MIB; off < 12 * MIB; off += 4096) {
 		r = behind_wrote(&b, off, 4096, &start);
 		CHECK(r.from >= r.to && start.from >= start.to); /* short ones */
 	}
-	r = behind_syncs(&b);
-	CHECK_EQ(r.from, 4096);
+	r = syncs(&b);
+	CHECK_EQ(r.from, 8 * MIB);
 	CHECK_EQ(r.to, 12 * MIB);
-	r = behind_syncs(&b);
+	r = syncs(&b);
 	CHECK(r.from >= r.to);
 	behind_fini(&b);
 }
@@ -171,5 +186,47 @@ UNIT_TEST(behind_writers_drops_what_it_has_had_written)
 	}
 	CHECK_EQ(started, 64 * MIB);
 	CHECK_EQ(d.bytes, 64 * MIB - BEHIND_STEP_BYTES);
+	behind_fini(&b);
+}
+
+/* Writers in turn, far from each other in one file: what lies between them stays. */
+static void write_in_turn(struct behind *b, unsigned nwriters, uint64_t bytes, struct dropped *d)
+{
+	struct behind_range all[BEHIND_WRITERS], start;
+
+	for (uint64_t off = 0; off < bytes; off += READ_BYTES) {
+		for (unsigned k = 0; k < nwriters; k++) {
+			note(d, behind_wrote(b, (1 + k) * 256 * MIB + off, READ_BYTES, &start));
+			CHECK(start.to <= start.from || start.to - start.from <= 2 * BEHIND_STEP_BYTES);
+		}
+	}
+	behind_syncs(b, all);
+	for (unsigned i = 0; i < BEHIND_WRITERS; i++)
+		note(d, all[i]);
+}
+
+UNIT_TEST(behind_writers_leaves_what_is_between_two_of_them)
+{
+	struct dropped d = { 0 };
+	struct behind b;
+
+	behind_init(&b);
+	write_in_turn(&b, 3, 32 * MIB, &d);
+	for (unsigned k = 0; k < 3; k++)
+		for (uint64_t off = 0; off < 32 * MIB; off += READ_BYTES)
+			CHECK(d.part[((1 + k) * 256 * MIB + off) / READ_BYTES]);
+	/* Up to BEHIND_AGAIN_BYTES before a range are dropped once more. */
+	CHECK(d.bytes <= 3 * (32 * MIB + BEHIND_AGAIN_BYTES));
+	behind_fini(&b);
+}
+
+UNIT_TEST(behind_writers_leaves_the_smallest_range_of_too_many)
+{
+	struct dropped d = { 0 };
+	struct behind b;
+
+	behind_init(&b);
+	write_in_turn(&b, BEHIND_WRITERS + 2, 8 * MIB, &d);
+	CHECK(d.bytes <= (BEHIND_WRITERS + 2) * (8 * MIB + BEHIND_AGAIN_BYTES));
 	behind_fini(&b);
 }
