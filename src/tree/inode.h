@@ -117,7 +117,7 @@ struct tree {
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* live/cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick, acls; /* tree.h */
-	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit but one gives back */
+	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit gives back, or the one after it */
 	_Atomic(struct lifetimes *) lifetimes; /* scratch/lifetime.c; NULL: there have been none */
 	bool frees;           /* the commit thread's: it has let go of some of them */
 	atomic_uint nshelves;    /* live/shelf.c */

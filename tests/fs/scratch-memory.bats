@@ -32,12 +32,12 @@ text() { yes "nobody else may read this line of plain text" | head -n "$1"; }
 	grep -qx "spill $((64 << 20))" "$MNT/.spillfs/config"
 }
 
-@test "a spill that fits and is deleted again writes no byte to the disk" {
-	mount_store -o spill=256M
-	for i in 1 2 3; do
+@test "a spill that fits and is deleted, cut or punched out again writes no byte to the disk" {
+	mount_store -o spill=256M,commit=3600
+	for way in "rm" "rm" "truncate -s 0" "fallocate -p -o 0 -l 128M" "rm"; do
 		head -c 128M /dev/urandom >"$S/f" && sync "$S/f"
 		[ "$(stats_number spillfs_spill_memory_bytes)" -ge $((128 << 20)) ]
-		rm "$S/f"
+		$way "$S/f"
 		is_back() { [ "$(stats_number spillfs_spill_memory_bytes)" -lt $((100 << 20)) ]; }
 		soon is_back
 	done

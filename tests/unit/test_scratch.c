@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,8 @@ static struct io_dir *open_bounded(struct scene *s, uint64_t size_bytes)
 
 	s->faults = world_faults(disk);
 	config.size_bytes = size_bytes;
+	config.pool_files = 1;
+	config.commit_seconds = 3600;
 	CHECK_OK(world_open_dir(&s->w, s->faults, &config));
 	config.scratch = true;
 	config.above = META_INO_SCRATCH;
@@ -183,6 +186,62 @@ UNIT_TEST(scratch_has_what_may_be_cold_asked_for_again)
 	plain = make(&s.w, META_INO_BUCKETS, "plain", S_IFREG | 0644);
 	CHECK(is_kept(&s.w, META_INO_BUCKETS, "plain", false) && is_kept(&s.w, META_INO_BUCKETS, "plain", true));
 	close_scene(&s);
+}
+
+static void cut(struct world *w, uint64_t ino)
+{
+	const struct stat empty = { 0 };
+	struct tree_attr a;
+
+	CHECK_OK(tree_setattr(w->tree, ino, TREE_SET_SIZE, &empty, &me, NULL, &a));
+}
+
+static void punch(struct world *w, uint64_t ino, size_t n)
+{
+	struct tree_file_info info = { .direct = true };
+	struct tree_file *f;
+
+	CHECK_OK(tree_file_open(w->tree, ino, O_WRONLY, &me, &f, &info));
+	CHECK_OK(tree_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, n, &me));
+	tree_file_release(f);
+}
+
+/* A commit that nobody asks for comes when so much is freed. */
+static void check_commit(struct scene *s, uint64_t dir, unsigned way, const unsigned char *p, size_t n)
+{
+	struct commit *c = dir == ROOT ? s->scratch->commit : s->w.store->commit;
+	uint64_t f = make(&s->w, dir, "f", S_IFREG | 0644), before;
+
+	for (size_t k = 0; k < 9; k++)
+		fill(&s->w, f, p, n, k * n);
+	before = commit_number(c);
+	if (way == 0)
+		cut(&s->w, f);
+	else if (way == 1)
+		punch(&s->w, f, 9 * n);
+	CHECK_OK(tree_unlink(s->w.tree, dir, "f", &me));
+	tree_forget(s->w.tree, f, 1);
+	while (commit_number(c) == before)
+		usleep(1000);
+}
+
+/* New data would take as much again until it is over. */
+UNIT_TEST(space_that_is_freed_does_not_wait_for_the_interval)
+{
+	static const uint64_t dirs[] = { META_INO_COLUMNS, META_INO_BUCKETS, ROOT };
+	const size_t n = 8 << 20;
+	unsigned char *p = unit_allot(n);
+	uint64_t seed = 6;
+	struct scene s;
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)unit_rand(&seed);
+	open_scene(&s);
+	for (size_t k = 0; k < sizeof(dirs) / sizeof(*dirs); k++)
+		for (unsigned way = 0; way < 3; way++)
+			check_commit(&s, dirs[k], way, p, n);
+	close_scene(&s);
+	free(p);
 }
 
 UNIT_TEST(scratch_is_a_world_with_numbers_of_its_own)

@@ -208,7 +208,7 @@ static int hook_stage(void *ctx, int *left)
 	lock_release(&t->lock);
 	t->cutting = false;
 	atomic_store(&t->quota_shrinking, atomic_exchange(&t->quota_shrinks, false));
-	t->frees = atomic_exchange(&t->freed_bytes, 0) != 0;
+	t->frees = live_frees(t);
 	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next)
 		err = stage_inode(&i->base, left);
 	return err ? err : cut_note(t);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/pool.h"
 #include "store/classes.h"
 #include "store/commit.h"
 #include "store/layers.h"
@@ -15,8 +16,10 @@
 #include "tree/live/room.h"
 #include "util/log.h"
 
-/* So much may be freed before a commit gives it back; a file counts for so much at least. */
+/* So much may be freed for each file of the pool before a commit gives it back, or in a scratch store such a part of its memory; a file
+ * counts for so much at least. */
 #define FREED_BYTES_MAX (64u << 20)
+#define FREED_MEMORY_PART 8u
 #define FREED_FILE_BYTES 4096u
 /* Lines of the log for files that are left behind; the others are counted. */
 #define TOLD_MAX 16u
@@ -104,11 +107,27 @@ static uint64_t freed_locked(struct inode *i)
 	return bytes;
 }
 
-/* In a scratch store this does not wait for the interval: spills that are gone would fill its memory meanwhile. */
-static void free_soon(struct tree *t, uint64_t bytes)
+/* Where there is no interval, commits are the caller's. */
+static uint64_t freed_max(const struct store *s)
 {
-	if (bytes && t->store->config.scratch && atomic_fetch_add(&t->freed_bytes, bytes) + bytes >= FREED_BYTES_MAX)
+	uint64_t memory = s->config.spill_bytes / FREED_MEMORY_PART;
+
+	if (!s->config.scratch)
+		return s->config.commit_seconds ? (uint64_t)FREED_BYTES_MAX * pool_nfiles(s->pool) : UINT64_MAX;
+	return memory && memory < FREED_BYTES_MAX ? memory : FREED_BYTES_MAX;
+}
+
+void live_freed(struct tree *t, uint64_t bytes)
+{
+	if (bytes && atomic_fetch_add(&t->freed_bytes, bytes) + bytes >= freed_max(t->store))
 		commit_ask(t->store->commit);
+}
+
+bool live_frees(struct tree *t)
+{
+	uint64_t bytes = atomic_exchange(&t->freed_bytes, 0);
+
+	return bytes && (t->store->config.scratch || bytes >= freed_max(t->store));
 }
 
 /* Has the inode no name, and no other user than the one with these references? Then nobody finds it any more, nor closes its
@@ -162,7 +181,7 @@ void live_put(struct inode *i, uint64_t n)
 	}
 	lock_release(&t->lock);
 	if (!last) {
-		free_soon(t, freed);
+		live_freed(t, freed);
 		return;
 	}
 	lock_orphan(i, n);

@@ -23,17 +23,23 @@
 /* A write that does not fit into a quota goes in as far as whole pages of this size do. */
 #define QUOTA_STEP_BYTES 4096u
 
-static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
+static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx, uint64_t *freed_out)
 {
+	uint64_t held, left;
 	struct array *a;
 	int err;
+
+	*freed_out = 0;
 
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
 	if (!err) {
 		live_mark_dirty(i);
 		through_refresh_locked(i);
+		held = array_held(a);
 		err = fn(a, ctx);
+		left = array_held(a);
+		*freed_out = held > left ? held - left : 0;
 		inode_array_changed(i);
 		inode_new_version(i);
 		through_absorb_locked(i);
@@ -43,15 +49,15 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 	return err;
 }
 
-static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
+static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx, uint64_t *freed_out)
 {
 	struct commit *c = i->tree->store->commit;
 	int err;
 
 	if (i->facts.kind != ARRAY_LAYERED)
-		return edit_once(i, fn, ctx);
+		return edit_once(i, fn, ctx, freed_out);
 	commit_freeze_enter(c);
-	err = edit_once(i, fn, ctx);
+	err = edit_once(i, fn, ctx, freed_out);
 	commit_freeze_leave(c);
 	return err;
 }
@@ -69,6 +75,7 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	struct store *s = i->tree->store;
 	struct room_wait room = { 0 };
 	unsigned waits = 0;
+	uint64_t freed;
 	int err;
 
 	room_measure(i);
@@ -76,7 +83,8 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	do {
 		if (atomic_load(&s->read_only))
 			return -EROFS;
-		err = edit_frozen(i, fn, ctx);
+		err = edit_frozen(i, fn, ctx, &freed);
+		live_freed(i->tree, freed);
 		if (!err)
 			return 0;
 		err = wait_for_edit(i->tree, err, &room, &waits);

@@ -139,6 +139,11 @@ void live_shrink(struct tree *t);
 
 /* delete.c. Before the kernel's lookups are taken back. */
 void live_forgetting(struct inode *i);
+/* So many bytes come back when what the caller has done is committed, which does not wait for the interval when they have become many: new
+ * data would take more space, or memory, meanwhile. No lock may be held. */
+void live_freed(struct tree *t, uint64_t bytes);
+/* For the commit thread: this commit begins; is another one to follow at once, which gives back what this one lets go of? */
+bool live_frees(struct tree *t);
 /* Takes n references; with the last one goes the storage of what has no name. Blocks; no lock may be held. */
 void live_put(struct inode *i, uint64_t n);
 /* After the last commit: lets go of the inodes that are still dirty, and names the files among them in the log. */
