@@ -30,6 +30,7 @@
 
 #define EXIT_NOT_RUN 126
 #define EXIT_NOT_FOUND 127
+#define NAME_BYTES 65 /* of the command's name in the directory's, with a NUL */
 #define GONE_TRIES 500 /* of 10 ms, for the daemon to remove the directory */
 #define GONE_NS (10 * 1000 * 1000)
 
@@ -272,10 +273,22 @@ static int run(struct run *r)
 
 /* ---- the directory ---- */
 
+/* The end of the command's path, as far as scripts can have it in a variable without quotes. */
+static void name_of(const char *command, char out[NAME_BYTES])
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-";
+	const char *slash = strrchr(command, '/'), *name = slash ? slash + 1 : command;
+
+	snprintf(out, NAME_BYTES, "%s", *name ? name : "scratch");
+	for (char *p = out; *p; p++)
+		if (!strchr(plain, *p))
+			*p = '_';
+}
+
 /* In scratch/, or in the root of a mount that is nothing else. Its name tells whose it is. */
 static enum tool_exit make_directory(const struct tool_mount *m, const char *command, char **out)
 {
-	const char *slash = strrchr(command, '/');
+	char name[NAME_BYTES];
 	struct stat st;
 	char *path;
 
@@ -283,8 +296,8 @@ static enum tool_exit make_directory(const struct tool_mount *m, const char *com
 		return tool_fail(TOOL_FAILED, "out of memory");
 	if (stat(path, &st) < 0)
 		path[strlen(m->root)] = '\0';
-	slash = slash ? slash + 1 : command;
-	if (asprintf(out, "%s/%.64s.XXXXXX", path, *slash ? slash : "scratch") < 0)
+	name_of(command, name);
+	if (asprintf(out, "%s/%s.XXXXXX", path, name) < 0)
 		*out = NULL;
 	free(path);
 	if (!*out)

@@ -27,6 +27,14 @@ starts() { "$SPILLCTL" scratch "$MNT" -- "$@" >"$WORK/out" 2>&1 3>&- & }
 	eq "$(ls -A "$S")" ""
 }
 
+@test "the directory's name is one that a script can leave without quotes" {
+	local command=$WORK/$'-a b\n"\xc3\xa9*c'
+	cp "$(command -v printenv)" "$command"
+	in_scratch "$command" TMPDIR >"$WORK/out"
+	[[ $(cat "$WORK/out") == "$S"/-a_b_____c.?????? ]]
+	is_empty
+}
+
 @test "input, output and exit code are the command's" {
 	local code
 	eq "$(seq 5 | in_scratch tac | tr '\n' ' ')" "5 4 3 2 1 "
