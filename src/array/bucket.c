@@ -1,22 +1,16 @@
 /*
  * Buckets: append-mostly files pooled into a few physical ones.
  *
- * A bucket lives in physical file `ino mod N`, or, with several disks, in files of all of them in turn. It owns one growing region at a time; what it writes
- * there becomes extents. Overwrites go in place.
+ * A bucket lives in physical file `ino mod N`, or, with several disks, in files of all of them in turn. It owns one growing region at a time
+ * (regions.h); what it writes there becomes extents. Overwrites go in place.
  *
  * Invariants:
  *  1. An extent covers only bytes that were written, so nothing stale shows through.
- *  2. The region's bytes from `next` on belong to no extent and to no other bucket.
- *  3. A page of a physical file is freed when no extent and no place of this bucket has a byte in it; it goes back to
- *     the pool only after the transaction that dropped it is durable.
- *  4. The rows whose offsets lie outside of [dirty_from, dirty_to) and [tail_from, tail_to) are as the map and the tail have them.
- *  5. A truncation that cuts off many extents moves them into the tail. Their rows lie behind the size until commits have
+ *  2. The rows whose offsets lie outside of [dirty_from, dirty_to) and [tail_from, tail_to) are as the map and the tail have them.
+ *  3. A truncation that cuts off many extents moves them into the tail. Their rows lie behind the size until commits have
  *     deleted them, some each, from the end: the log of one transaction that deletes all of them could need more than
  *     the reserve. Nothing grows before the tail is gone, and nobody but the stage changes it meanwhile.
- *  6. A place is room of a region for a hole of the file: no extent has a byte of either. It lasts until the next stage or
- *     truncation at most.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +20,7 @@
 #include "array/bucket.h"
 #include "array/packed.h"
 #include "array/promise.h"
+#include "array/regions.h"
 #include "array/runs.h"
 #include "block/extent.h"
 #include "block/pool.h"
@@ -33,8 +28,6 @@
 #include "store/store.h"
 #include "util/err.h"
 #include "util/log.h"
-#include "util/plant.h"
-#include "util/vec.h"
 
 /* Text of an xattr. */
 #define DESCRIBE_MAX 65536u
@@ -44,40 +37,21 @@
 #define EXTENT_CUT_BYTES 48u
 /* A change may dirty so many rows between itself and older dirty rows without asking for space: the reserve covers them. */
 #define ROWS_FREE 1024u
-/* Room that is set aside for bytes on their way, at most: a few requests of each thread of the loop. */
-#define PLACES_MAX_BYTES (32u << 20)
 /* So many extents are cut off at once, however little space there is. */
 #define CUT_LEAST 64u
-
-struct region_list {
-	struct region *v;
-	size_t n, cap;
-};
 
 struct bucket {
 	struct array array;
 	struct extent_map map;
-	struct extent_map places;      /* set aside (invariant 6) */
 	struct extent_map tail;        /* cut off; the stage's, which has the inode shared only */
 	uint64_t tail_from, tail_to;   /* file offsets between which the rows were old when it was cut off: none of them is left */
 	uint64_t dirty_from, dirty_to; /* file offsets between which the rows are old; from is UINT64_MAX: none */
-	struct region region;
-	uint64_t next_bytes; /* first free byte of the region, relative */
-	uint64_t region_bytes;
+	struct regions regions;
 	struct runs runs;
 	bool too_many_said;
-	struct region_list freed; /* pages to defer with the next stage; may overlap */
-	size_t ncut;              /* extents of the map that are gone since the last stage */
-	uint64_t owed_bytes;      /* for the rows of extents that the next commit writes, and for what it deletes */
-	uint64_t held_page;       /* its extents are gone, but the region goes on in it; 0: none, else + 1 */
+	size_t ncut;         /* extents of the map that are gone since the last stage */
+	uint64_t owed_bytes; /* for the rows of extents that the next commit writes, and for what it deletes */
 	struct packed packed;
-};
-
-/* Regions on their way back to the pool. */
-struct freed_regions {
-	struct meta_deferred deferred;
-	struct pool *pool;
-	struct region_list list;
 };
 
 static struct bucket *bucket_of(struct array *a)
@@ -88,11 +62,6 @@ static struct bucket *bucket_of(struct array *a)
 static struct pool *pool_of(const struct bucket *b)
 {
 	return b->array.home->store->pool;
-}
-
-static uint32_t file_of(const struct bucket *b)
-{
-	return (uint32_t)(b->array.ino % pool_nfiles(pool_of(b)));
 }
 
 /* Rows that would be written if [from, to) changed, too. */
@@ -157,49 +126,28 @@ static int load_locked(struct bucket *b)
 	return err ? err : load_runs(b);
 }
 
-static_assert(PARTIAL_PAGE_BYTES == POOL_ALIGN, "the pool's pages");
-
-/* Does an extent or a place have a byte of the page? None has the whole page. */
-static bool uses_page(const struct bucket *b, uint32_t file, uint64_t phys)
+static void free_bucket(struct bucket *b)
 {
-	return extent_map_has_page(&b->map, file, phys) || extent_map_has_page(&b->tail, file, phys) ||
-	       extent_map_has_page(&b->places, file, phys);
-}
-
-/* Has the next stage anything to do? */
-static bool is_unstaged(const struct bucket *b)
-{
-	return b->dirty_from != UINT64_MAX || b->tail.n || b->tail_to || b->freed.n;
+	extent_map_fini(&b->map);
+	extent_map_fini(&b->tail);
+	runs_fini(&b->runs);
+	free(b);
 }
 
 static void bucket_close(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
-	struct region rest = b->region;
-	uint64_t page = b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1);
 
-	/* Invariant 2: the rest of the region is in no extent. Rows that a change has not reached may still have the page. */
-	if (b->next_bytes > page && (is_unstaged(b) || uses_page(b, rest.file, rest.off_bytes + page)))
-		page += POOL_ALIGN;
-	b->next_bytes = page;
-	rest.off_bytes += b->next_bytes;
-	rest.len_bytes -= b->next_bytes;
-	if (b->region.len_bytes && rest.len_bytes)
-		pool_unclaim(pool_of(b), &rest);
+	regions_fini(&b->regions, b->dirty_from != UINT64_MAX || b->tail.n || b->tail_to);
 	give_back_rows(b, false);
-	extent_map_fini(&b->map);
-	extent_map_fini(&b->tail);
-	extent_map_fini(&b->places);
-	runs_fini(&b->runs);
-	free(b->freed.v);
-	free(b);
+	free_bucket(b);
 }
 
 static size_t bucket_memory(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
 
-	return sizeof(*b) + (b->map.cap + b->places.cap) * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
+	return sizeof(*b) + (b->map.cap + b->regions.places.cap) * sizeof(*b->map.v) + b->map.partial.cap * sizeof(*b->map.partial.v) + b->runs.cap * sizeof(*b->runs.v);
 }
 
 static void set_stored(struct bucket *b)
@@ -229,7 +177,7 @@ static uint64_t brought_back(struct bucket *b, uint64_t off, uint64_t end)
 	return io_packings(b->array.home->store->dir) ? packed_between(pool_of(b), &b->map, off, end) : 0;
 }
 
-/* Finds the extents that a cut had left behind the size when the daemon was killed (invariant 5). */
+/* Finds the extents that a cut had left behind the size when the daemon was killed (invariant 3). */
 static int split_tail(struct bucket *b, uint64_t size)
 {
 	size_t i = extent_map_find(&b->map, size);
@@ -252,17 +200,16 @@ static int bucket_open(struct arrays *home, const struct facts *row, const struc
 	b->dirty_from = UINT64_MAX;
 	extent_map_init(&b->map);
 	extent_map_init(&b->tail);
-	extent_map_init(&b->places);
 	meta_lock(home->store->meta);
 	err = load_locked(b);
 	meta_unlock(home->store->meta);
 	if (!err)
 		err = split_tail(b, row->size_bytes);
 	if (err) {
-		bucket_close(&b->array);
+		free_bucket(b);
 		return err;
 	}
-	b->region_bytes = b->map.mapped_bytes < POOL_REGION_MIN ? POOL_ALIGN : POOL_REGION_MIN;
+	regions_init(&b->regions, home->store, b->array.ino, &b->map, &b->tail);
 	set_stored(b);
 	bucket_recount(&b->array);
 	*out = &b->array;
@@ -286,76 +233,6 @@ static int bucket_borrow(struct array *a, uint64_t off, size_t len, unsigned how
 		len = (size_t)(e->off_bytes + e->len_bytes - off);
 	*out = (struct lease){ .len_bytes = len, .file = pool_file(pool_of(b), e->file),
 			       .off_bytes = e->phys_bytes + (off - e->off_bytes) };
-	return 0;
-}
-
-/* With the next stage; the pool has it when that is committed. */
-static void free_region(struct bucket *b, const struct region *r)
-{
-	struct region_list *l = &b->freed;
-
-	if (PLANTED(PLANT_EARLY_REUSE))
-		pool_unclaim(pool_of(b), r);
-	else if (!VEC_RESERVE(l->v, l->cap, l->n + 1))
-		l->v[l->n++] = *r;
-}
-
-/* Frees the page that the region has left, if its extents are gone (invariant 3). */
-static void release_held(struct bucket *b)
-{
-	struct region r = { b->region.file, b->held_page - 1, POOL_ALIGN };
-
-	if (!b->held_page || b->region.off_bytes + b->next_bytes < r.off_bytes + POOL_ALIGN)
-		return;
-	b->held_page = 0;
-	if (!uses_page(b, r.file, r.off_bytes))
-		free_region(b, &r);
-}
-
-static uint64_t page_end(uint64_t off)
-{
-	return (off + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
-}
-
-/* Gives the rest of the region back: the bucket goes on elsewhere. */
-static void leave_region(struct bucket *b)
-{
-	struct region rest = b->region;
-
-	b->next_bytes = page_end(b->next_bytes);
-	release_held(b);
-	rest.off_bytes += b->next_bytes;
-	rest.len_bytes -= b->next_bytes;
-	if (rest.len_bytes)
-		pool_unclaim(pool_of(b), &rest);
-	b->region = (struct region){ 0 };
-	b->next_bytes = 0;
-}
-
-/* Makes room in the region, or claims a new one. Regions double in size from one page on: a long bucket is read back in large
- * pieces, and short buckets lie side by side, so that the file system can free them in one piece. */
-static int need_region(struct bucket *b, uint64_t want, bool promised)
-{
-	struct region rest = b->region;
-	int err;
-
-	if (b->next_bytes < b->region.len_bytes && pool_leaves(pool_of(b), b->region.file))
-		leave_region(b);
-	if (b->next_bytes < b->region.len_bytes)
-		return 0;
-	if (want < b->region_bytes)
-		want = b->region_bytes;
-	if (want > POOL_REGION_MAX)
-		want = POOL_REGION_MAX;
-	err = promised ? 0 : store_may_write(b->array.home->store, want);
-	if (!err)
-		err = pool_claim(pool_of(b), pool_choose(pool_of(b), file_of(b)), want, &rest);
-	if (err)
-		return err;
-	b->region = rest;
-	b->next_bytes = 0;
-	if (b->region_bytes < POOL_REGION_MAX)
-		b->region_bytes *= 2;
 	return 0;
 }
 
@@ -383,61 +260,6 @@ static int write_new(struct bucket *b, const void *buf, const struct extent *e, 
 	return err;
 }
 
-/* The next bytes of the region, at most e->len_bytes of them. They are taken by take_next. */
-static int find_next(struct bucket *b, struct extent *e, bool promised)
-{
-	int err = need_region(b, e->len_bytes, promised);
-
-	if (err)
-		return err;
-	if (e->len_bytes > b->region.len_bytes - b->next_bytes)
-		e->len_bytes = b->region.len_bytes - b->next_bytes;
-	e->file = b->region.file;
-	e->phys_bytes = b->region.off_bytes + b->next_bytes;
-	return 0;
-}
-
-static void take_next(struct bucket *b, const struct extent *e)
-{
-	b->next_bytes += e->len_bytes;
-	release_held(b);
-}
-
-/* A write through the kernel's cache that leaves a hole behind the end has usually overtaken another write, which will fill the
- * hole. Sets room aside for that one (invariant 6), so that the file lies in order on the disk. Without space or memory it sets
- * none aside. */
-static void set_aside(struct bucket *b, uint64_t to)
-{
-	struct extent e = { .off_bytes = b->array.size_bytes };
-
-	while (e.off_bytes < to && to - e.off_bytes <= PLACES_MAX_BYTES - b->places.mapped_bytes) {
-		e.len_bytes = to - e.off_bytes;
-		if (find_next(b, &e, false) || extent_map_insert(&b->places, &e))
-			return;
-		take_next(b, &e);
-		e.off_bytes += e.len_bytes;
-	}
-}
-
-/* Finds the room that was set aside for e->off_bytes, and shortens e to it. False: there is none; e is shortened to the part
- * without. */
-static bool find_place(struct bucket *b, struct extent *e)
-{
-	size_t i = extent_map_find(&b->places, e->off_bytes);
-	const struct extent *p = i < b->places.n ? &b->places.v[i] : NULL;
-	uint64_t in = p ? e->off_bytes - p->off_bytes : 0;
-
-	if (p && p->off_bytes > e->off_bytes && e->len_bytes > p->off_bytes - e->off_bytes)
-		e->len_bytes = p->off_bytes - e->off_bytes;
-	if (!p || p->off_bytes > e->off_bytes)
-		return false;
-	if (e->len_bytes > p->len_bytes - in)
-		e->len_bytes = p->len_bytes - in;
-	e->file = p->file;
-	e->phys_bytes = p->phys_bytes + in;
-	return true;
-}
-
 /* Writes e to the place that the caller has found, and adds it to the map. */
 static int add_extent(struct bucket *b, const void *buf, const struct extent *e, unsigned how, bool promised)
 {
@@ -451,13 +273,13 @@ static int add_extent(struct bucket *b, const void *buf, const struct extent *e,
 
 static int add_in_place(struct bucket *b, const void *buf, const struct extent *e, unsigned how, bool promised)
 {
-	int err = extent_map_remove(&b->places, e->off_bytes, e->len_bytes, NULL, NULL);
+	int err = regions_take_place(&b->regions, e);
 
 	if (err)
 		return err;
 	err = add_extent(b, buf, e, how, promised);
 	if (err)
-		extent_map_insert(&b->places, e); /* without memory it is claimed until the next mount */
+		regions_return_place(&b->regions, e);
 	return err;
 }
 
@@ -470,7 +292,7 @@ static int add_next(struct bucket *b, const void *buf, struct extent *e, unsigne
 
 	for (;;) {
 		e->len_bytes = len;
-		err = find_next(b, e, promised);
+		err = regions_find(&b->regions, e, promised);
 		if (err)
 			return err;
 		err = add_extent(b, buf, e, how, promised);
@@ -479,11 +301,9 @@ static int add_next(struct bucket *b, const void *buf, struct extent *e, unsigne
 		full = e->file;
 	}
 	if (!err)
-		take_next(b, e);
+		regions_take(&b->regions, e);
 	return err;
 }
-
-static void free_pages(void *ctx, const struct extent *piece);
 
 /* Into the room that was set aside, or elsewhere if its disk has become full. */
 static int fill_place(struct bucket *b, const void *buf, struct extent *e, unsigned how, bool promised)
@@ -492,7 +312,7 @@ static int fill_place(struct bucket *b, const void *buf, struct extent *e, unsig
 
 	if (!err_is_full(err) || !pool_leaves(pool_of(b), e->file))
 		return err;
-	err = extent_map_remove(&b->places, e->off_bytes, e->len_bytes, free_pages, b);
+	err = regions_leave_place(&b->regions, e);
 	return err ? err : add_next(b, buf, e, how, promised);
 }
 
@@ -501,7 +321,7 @@ static int write_gap(struct bucket *b, const void *buf, size_t len, uint64_t off
 {
 	struct extent e = { .off_bytes = off, .len_bytes = len };
 	bool promised = promise_holds(&b->array, off, &e.len_bytes);
-	int err = find_place(b, &e) ? fill_place(b, buf, &e, how, promised) : add_next(b, buf, &e, how, promised);
+	int err = regions_find_place(&b->regions, &e) ? fill_place(b, buf, &e, how, promised) : add_next(b, buf, &e, how, promised);
 
 	if (err)
 		return err;
@@ -523,8 +343,10 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	int err = b->tail.n && off + len > a->size_bytes ? -EAGAIN : runs_reserve(&b->runs);
 
 	how |= a->params.cold ? IO_COLD : 0;
+	/* A write through the kernel's cache that leaves a hole behind the end has usually overtaken another write, which will fill the
+	 * hole: with room of its own, the file lies in order on the disk. */
 	if (!err && off > a->size_bytes && (how & IO_KEPT))
-		set_aside(b, off);
+		regions_set_aside(&b->regions, a->size_bytes, off);
 	while (done < len && !err) {
 		uint64_t at = off + done;
 		size_t i = extent_map_find(&b->map, at), n = len - done;
@@ -556,46 +378,12 @@ static int bucket_write(struct array *a, const void *buf, size_t len, uint64_t o
 	return err;
 }
 
-/* Invariant 3: frees the pages of a removed piece that nothing else of this bucket touches. A page that
- * cannot be noted (no memory) stays claimed until the next mount. */
-static void free_pages(void *ctx, const struct extent *piece)
-{
-	struct bucket *b = ctx;
-	uint64_t first = piece->phys_bytes & ~(uint64_t)(POOL_ALIGN - 1);
-	uint64_t end = (piece->phys_bytes + piece->len_bytes + POOL_ALIGN - 1) & ~(uint64_t)(POOL_ALIGN - 1);
-	uint64_t next_page = b->region.off_bytes + (b->next_bytes & ~(uint64_t)(POOL_ALIGN - 1));
-	struct region r = { .file = piece->file };
-
-	if (first < piece->phys_bytes && uses_page(b, piece->file, first))
-		first += POOL_ALIGN;
-	if (first < end && end > piece->phys_bytes + piece->len_bytes && uses_page(b, piece->file, end - POOL_ALIGN))
-		end -= POOL_ALIGN;
-	/* The page that the region appends to next stays for now. */
-	if (b->region.len_bytes && b->next_bytes < b->region.len_bytes && piece->file == b->region.file &&
-	    first <= next_page && next_page < end && b->next_bytes % POOL_ALIGN) {
-		end = next_page;
-		b->held_page = next_page + 1;
-	}
-	if (first >= end)
-		return;
-	r.off_bytes = first;
-	r.len_bytes = end - first;
-	free_region(b, &r);
-}
-
 static void free_piece(void *ctx, const struct extent *piece)
 {
 	struct bucket *b = ctx;
 
 	packed_less(&b->packed, packed_of(pool_of(b), piece, false));
-	free_pages(b, piece);
-}
-
-/* Drops all places: the holes stay holes (invariant 6). */
-static void give_up_places(struct bucket *b)
-{
-	if (b->places.n)
-		extent_map_remove(&b->places, 0, UINT64_MAX, free_pages, b);
+	regions_free(&b->regions, piece);
 }
 
 /* The extents [i, j) touch [off, end). */
@@ -649,7 +437,7 @@ static size_t cut_at_once(struct bucket *b)
 	return store_is_short(s) ? CUT_LEAST : many > CUT_LEAST ? many : CUT_LEAST;
 }
 
-/* Leaves what is behind the new size to the commits (invariant 5). */
+/* Leaves what is behind the new size to the commits (invariant 3). */
 static int cut_later(struct bucket *b, uint64_t size)
 {
 	size_t i = extent_map_find(&b->map, size);
@@ -683,7 +471,7 @@ static int bucket_resize(struct array *a, uint64_t size)
 	if (!err && b->tail.n && size > a->size_bytes)
 		err = -EAGAIN;
 	if (!err)
-		give_up_places(b);
+		regions_give_up_places(&b->regions);
 	if (!err && behind && size < a->size_bytes)
 		err = behind > CUT_LEAST && behind > cut_at_once(b) ? cut_later(b, size) : cut(b, size, a->size_bytes - size);
 	if (err)
@@ -745,33 +533,6 @@ static int bucket_seek(struct array *a, uint64_t off, bool hole, uint64_t *out)
 	return 0;
 }
 
-static void run_freed(struct meta_deferred *d, bool durable)
-{
-	struct freed_regions *f = (struct freed_regions *)d;
-
-	for (size_t i = 0; durable && i < f->list.n; i++)
-		pool_release(f->pool, &f->list.v[i]);
-	free(f->list.v);
-	free(f);
-}
-
-static int defer_freed_locked(struct bucket *b)
-{
-	struct freed_regions *f;
-
-	if (!b->freed.n)
-		return 0;
-	f = calloc(1, sizeof(*f));
-	if (!f)
-		return -ENOMEM;
-	f->deferred.run = run_freed;
-	f->pool = pool_of(b);
-	f->list = b->freed;
-	b->freed = (struct region_list){ 0 };
-	meta_defer_locked(b->array.home->store->meta, &f->deferred);
-	return 0;
-}
-
 static int stage_runs_locked(struct bucket *b)
 {
 	size_t n, from = b->runs.changed;
@@ -783,7 +544,7 @@ static int stage_runs_locked(struct bucket *b)
 	return err;
 }
 
-/* The last rows of the tail, as many as the transaction may still delete (invariant 5); but first those that it does not have
+/* The last rows of the tail, as many as the transaction may still delete (invariant 3); but first those that it does not have
  * as they are, like those of a hole. They are no more than was to be written. */
 static int cut_tail_locked(struct bucket *b)
 {
@@ -800,7 +561,7 @@ static int cut_tail_locked(struct bucket *b)
 		return 0;
 	from = b->tail.v[n < b->tail.n ? b->tail.n - n : 0].off_bytes;
 	err = meta_extents_cut_locked(m, b->array.ino, from, UINT64_MAX);
-	return err ? err : extent_map_remove(&b->tail, from, UINT64_MAX - from, free_pages, b);
+	return err ? err : extent_map_remove(&b->tail, from, UINT64_MAX - from, regions_free, &b->regions);
 }
 
 static int bucket_stage_locked(struct array *a, const struct index_record *facts, bool changed)
@@ -822,20 +583,17 @@ static int bucket_stage_locked(struct array *a, const struct index_record *facts
 		err = stage_runs_locked(b);
 	if (err)
 		return err;
-	give_up_places(b);
+	regions_give_up_places(&b->regions);
 	give_back_rows(b, true);
-	return defer_freed_locked(b);
+	return regions_defer_freed_locked(&b->regions);
 }
 
 static int bucket_drop_locked(struct array *a)
 {
 	struct bucket *b = bucket_of(a);
 
-	/* The page that the region stopped in was still in use at the last commit: it goes the same way. */
-	b->next_bytes = page_end(b->next_bytes);
-	release_held(b);
-	give_up_places(b);
-	return defer_freed_locked(b);
+	regions_drop(&b->regions);
+	return regions_defer_freed_locked(&b->regions);
 }
 
 static bool bucket_is_cutting(struct array *a)
