@@ -34,6 +34,18 @@ fill() {
 
 same() { (cd "$MNT" && sha256sum -c --quiet "$WORK/sums"); }
 
+# check_says TEXT: the check says so, whether it may change anything or not, and leaves the store as it is.
+check_says() {
+	local how code
+	for how in -n -y; do
+		code=0
+		"$SPILLCTL" check $how "$STORE" 2>"$WORK/err" || code=$?
+		cat "$WORK/err"
+		eq $code 8
+		grep -q "$1" "$WORK/err"
+	done
+}
+
 # files DIR: buckets have data there.
 files() { find "$1" -type f -path '*/pool/*' -size +0 | grep -q .; }
 
@@ -180,13 +192,7 @@ files() { find "$1" -type f -path '*/pool/*' -size +0 | grep -q .; }
 	rm "$STORE/SPILLFS"
 	mv "$STORE/disks" "$WORK/disks"
 	sums=$(find "$STORE" -type f ! -name lock -exec sha256sum {} + | sort)
-	for how in -n -y; do
-		code=0
-		"$SPILLCTL" check $how "$STORE" 2>"$WORK/err" || code=$?
-		cat "$WORK/err"
-		eq $code 8
-		grep -q "SPILLFS is lost, and [0-9]* files that meta.db names are not here.*bring disks back" "$WORK/err"
-	done
+	check_says "SPILLFS is lost, and [0-9]* files that meta.db names are not here.*bring disks back"
 	eq "$(find "$STORE" -type f ! -name lock -exec sha256sum {} + | sort)" "$sums"
 	mv "$WORK/disks" "$STORE/disks"
 	cp "$WORK/mark" "$STORE/SPILLFS"
@@ -322,19 +328,10 @@ older() {
 	"$SPILLCTL" check "$STORE"
 	mv "$B/$file" "$B/$file.moved"
 	rm "$A/$file.moved"
-	for how in -n -y; do
-		code=0
-		"$SPILLCTL" check $how "$STORE" 2>"$WORK/err" || code=$?
-		cat "$WORK/err"
-		eq $code 8
-		grep -q "$file.moved: a file was on its way to another directory" "$WORK/err"
-	done
+	check_says "$file.moved: a file was on its way to another directory"
 	cp "$B/$file.moved" "$A/$file"
 	cp "$B/$file.moved" "$B/$file"
-	code=0
-	"$SPILLCTL" check "$STORE" 2>"$WORK/err" || code=$?
-	eq $code 8
-	grep -q "$file is in two directories of the store" "$WORK/err"
+	check_says "$file is in two directories of the store"
 	rm "$A/$file"
 	remount
 	same

@@ -110,6 +110,25 @@ static struct io *make(struct io_dir *d, const char *name, unsigned kind)
 	return f;
 }
 
+/* A layered file on disk 1, the only one with room. */
+static struct io *make_on_one(struct io_dir *d, struct io_dir *const disks[NDISKS])
+{
+	io_mem_set_space(disks[0], 0);
+	io_mem_set_space(disks[2], 0);
+	return make(d, MOVED_NAME, IO_OF_LAYERED);
+}
+
+/* It has 1 MiB, and disk 2 has room for it, too. */
+static struct io *make_to_move(struct io_dir *d, struct io_dir *const disks[NDISKS])
+{
+	struct io *f = make_on_one(d, disks);
+
+	fill(f, 1, 0, MIB);
+	CHECK_OK(io_sync(f));
+	io_mem_set_space(disks[2], 64 * MIB);
+	return f;
+}
+
 /* How many of the disks have the name; *where: one of them. */
 static unsigned places(struct io_dir *const disks[NDISKS], const char *name, unsigned *where)
 {
@@ -351,11 +370,8 @@ static void *open_another(void *arg)
 /* A layered file that is to move from disk 1 to disk 2, and is not synced. */
 static struct io *make_unsynced(struct io_dir *d, struct io_dir *const disks[NDISKS])
 {
-	struct io *f;
+	struct io *f = make_on_one(d, disks);
 
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
 	fill(f, 1, 0, 100000);
 	io_mem_set_space(disks[2], 64 * MIB);
 	io_spread_set_draining(d, 1, true);
@@ -459,9 +475,7 @@ UNIT_TEST(spread_syncs_a_folder_for_each_who_asks)
 	struct io *f;
 
 	hook_dir = d = new_spread(disks);
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
+	f = make_on_one(d, disks);
 	before = faults[1]->ops;
 	dir_hooked = *before;
 	dir_hooked.sync = sync_again;
@@ -697,14 +711,8 @@ static bool move_with_fault(bool at_target, bool draining, bool deleted, uint64_
 	unsigned where, left = 0;
 	bool reached;
 	uint64_t moved;
-	struct io *f, *g;
+	struct io *f = make_to_move(d, disks), *g;
 
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
-	fill(f, 1, 0, MIB);
-	CHECK_OK(io_sync(f));
-	io_mem_set_space(disks[2], 64 * MIB);
 	io_fault_fail_at(faulty, n, times, -EIO, NULL);
 	io_spread_set_draining(d, 1, draining);
 	if (draining)
@@ -856,20 +864,6 @@ static void hook_dir_ops(struct io_dir *dir)
 	dir->ops = &dir_hooked;
 }
 
-/* A layered file of 1 MiB on disk 1, and room on disk 2 alone. */
-static struct io *make_on_one(struct io_dir *d, struct io_dir *const disks[NDISKS])
-{
-	struct io *f;
-
-	io_mem_set_space(disks[0], 0);
-	io_mem_set_space(disks[2], 0);
-	f = make(d, MOVED_NAME, IO_OF_LAYERED);
-	fill(f, 1, 0, MIB);
-	CHECK_OK(io_sync(f));
-	io_mem_set_space(disks[2], 64 * MIB);
-	return f;
-}
-
 /* The old name is gone although its deletion was answered with an error: the copy is the file. */
 UNIT_TEST(spread_keeps_the_copy_of_what_is_gone)
 {
@@ -877,7 +871,7 @@ UNIT_TEST(spread_keeps_the_copy_of_what_is_gone)
 
 	for (unsigned i = 0; i < 6; i++) {
 		struct io_dir *disks[NDISKS], *d = new_spread(disks);
-		struct io *f = make_on_one(d, disks);
+		struct io *f = make_to_move(d, disks);
 		unsigned where = 9;
 		uint64_t moved;
 
@@ -907,7 +901,7 @@ UNIT_TEST(spread_keeps_the_copy_of_what_is_gone)
 UNIT_TEST(spread_keeps_the_copy_of_what_may_be_gone)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 
 	hook_dir_ops(faults[1]);
 	dir_hooked.unlink = unlink_with_answer;
@@ -933,7 +927,7 @@ UNIT_TEST(spread_keeps_the_copy_of_what_may_be_gone)
 UNIT_TEST(spread_sees_that_the_copy_has_its_name)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 	uint64_t moved;
 
 	hook_dir_ops(faults[2]);
@@ -953,7 +947,7 @@ UNIT_TEST(spread_sees_that_the_copy_has_its_name)
 UNIT_TEST(spread_copies_nothing_to_where_it_does_not_fit)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 	unsigned where = 9;
 
 	fill(f, 1, MIB, 7 * MIB);
@@ -977,7 +971,7 @@ UNIT_TEST(spread_copies_nothing_to_where_it_does_not_fit)
 UNIT_TEST(spread_keeps_the_last_of_a_disk)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks), *pool;
+	struct io *f = make_to_move(d, disks), *pool;
 	uint64_t left;
 
 	io_mem_set_space(disks[2], 12 * MIB);
@@ -1034,7 +1028,7 @@ static int rename_twice(struct io_dir *dir, const char *from, const char *to)
 UNIT_TEST(spread_leaves_no_copy_of_what_it_gave_up)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 	uint64_t moved;
 
 	hook_dir_ops(faults[2]);
@@ -1059,7 +1053,7 @@ static int unlink_without_descriptors(struct io_dir *dir, const char *name)
 UNIT_TEST(spread_keeps_the_old_name_without_descriptors)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 	unsigned where = 9;
 
 	hook_dir_ops(faults[1]);
@@ -1144,7 +1138,7 @@ static int open_target(struct io_dir *dir, const char *name, unsigned flags, str
 UNIT_TEST(spread_chooses_anew_when_its_target_is_emptied)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 	uint64_t moved;
 
 	fill(f, 1, MIB, MIB);
@@ -1209,7 +1203,7 @@ static int open_hooked(struct io_dir *dir, const char *name, unsigned flags, str
 UNIT_TEST(spread_moves_no_more_what_is_renamed)
 {
 	struct io_dir *disks[NDISKS], *d = new_spread(disks);
-	struct io *f = make_on_one(d, disks);
+	struct io *f = make_to_move(d, disks);
 	uint64_t moved = 0;
 
 	hook_dir = d;
@@ -2089,11 +2083,22 @@ static void open_with_long_layers(struct world *w, struct machine *m)
 	CHECK_OK(world_open_dir(w, dir, &c));
 }
 
-static void open_with_room_on_one(struct world *w, struct machine *m)
+/* Only disk 1 has room. */
+static void begin_with_room_on_one(struct machine *m, struct world *w)
 {
+	new_machine(m);
 	io_mem_set_space(m->disks[0], 16 * MIB);
 	open_with_long_layers(w, m);
 	io_mem_set_space(m->disks[2], 0);
+}
+
+/* The open layer is there. */
+static void begin_on_one(struct machine *m, struct world *w)
+{
+	begin_with_room_on_one(m, w);
+	CHECK_OK(write_files(w, 0, 1));
+	CHECK_OK(commit_wait(w->store->commit, COMMIT_SYNC));
+	CHECK_EQ(store_data_disk(w->store), 1);
 }
 
 /* What is owed has to fit on one disk: that of the open layer, else the one where the next will be. */
@@ -2138,11 +2143,7 @@ UNIT_TEST(store_grants_nothing_of_a_disk_that_is_full)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	open_with_room_on_one(&w, &m);
-	CHECK_OK(write_files(&w, 0, 1));
-	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
-	CHECK_EQ(store_data_disk(w.store), 1);
+	begin_on_one(&m, &w);
 	fill_disk(m.disks[0], 5 * MIB);
 	fill_disk(m.disks[1], 0);
 	append_some(&w, -ENOSPC);
@@ -2160,11 +2161,7 @@ UNIT_TEST(store_leaves_a_disk_before_a_block_is_refused)
 	struct machine m;
 	struct world w;
 
-	new_machine(&m);
-	open_with_room_on_one(&w, &m);
-	CHECK_OK(write_files(&w, 0, 1));
-	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
-	CHECK_EQ(store_data_disk(w.store), 1);
+	begin_on_one(&m, &w);
 	CHECK(!layers_want_seal(w.store->layers));
 	io_mem_set_space(m.disks[2], 96 * MIB);
 	fill_disk(m.disks[1], 7 * MIB);
@@ -2236,8 +2233,7 @@ UNIT_TEST(store_looks_again_where_it_was_full)
 	size_t n;
 	int err = 0;
 
-	new_machine(&m);
-	open_with_room_on_one(&w, &m);
+	begin_with_room_on_one(&m, &w);
 	CHECK_OK(tree_make(w.tree, META_INO_LAYERS, "f", S_IFREG | 0644, 0, NULL, &me, &a));
 	CHECK_OK(tree_file_open(w.tree, a.st.st_ino, O_WRONLY, &me, &f, &info));
 	CHECK_OK(tree_write(f, bytes_of(0), FILE_BYTES, 0, &(struct tree_write_how){ 0 }, &n));
