@@ -143,6 +143,35 @@ static enum tool_exit open_dir(const struct tool_mount *m, const char *dir, int 
 	return TOOL_OK;
 }
 
+/* A bound may be less than what is used, but not without a word. */
+static void warn_of(char *const pair[2], const char *path)
+{
+	uint64_t limit, used;
+
+	if (number_parse(pair[0], &limit) || number_parse(pair[1], &used) || used <= limit)
+		return;
+	fprintf(stderr, "spillctl: %s: %s are in use, more than the bound of %s: nothing more can be written there until less is\n", path,
+		text_size(used).s, text_size(limit).s);
+}
+
+static void compare(const struct tool_mount *m, const char *path)
+{
+	char *text = NULL, *at;
+	struct line l;
+
+	if (tool_mount_read(m, ".spillfs/quotas", &text))
+		return;
+	at = strchr(text, '\n');
+	for (at = at ? at + 1 : text; take_line(&at, &l);) {
+		text_decode(l.path);
+		if (strcmp(l.path, path))
+			continue;
+		warn_of(l.cell, path);
+		warn_of(l.cell + 2, path);
+	}
+	free(text);
+}
+
 static enum tool_exit set(const struct tool_mount *m, int fd, const char *dir, const char *name, const char *size)
 {
 	bool none = !strcmp(size, "none");
@@ -173,6 +202,8 @@ enum tool_exit cmd_quota(const struct tool_call *call)
 		code = open_dir(&m, dir, &fd, &path);
 	if (!code)
 		code = size ? set(&m, fd, dir, name, size) : list(&m, path, tool_flag(call, 'r'));
+	if (!code && size)
+		compare(&m, path);
 	if (fd >= 0)
 		close(fd);
 	free(path);

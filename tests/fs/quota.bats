@@ -203,6 +203,10 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	rm "$MNT/buckets/a"
 	dd if="$WORK/noise" of="$MNT/columns/b" bs=1M count=2 status=none
 	eq "$(left_of "$MNT")" 1024
+	umount_store
+	mount_logged -o size=1M
+	grep -q -- "-o size=1048576: 2[0-9]* bytes are in use already" "$WORK/log"
+	cmp -n 2097152 "$MNT/columns/b" "$WORK/noise"
 }
 
 @test "spillctl quota sets, lists and takes away; what it cannot do it names" {
@@ -235,6 +239,13 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	ctl_fails 1 "is not in" quota "$MNT" ../store 1M
 	ctl_fails 2 "not in a mounted spillfs" quota "$WORK" x 1M
 	ctl_fails 3 "only directories below" quota "$MNT" snapshots 1M
+	# A bound below what is used holds, and is told.
+	eq "$("$SPILLCTL" quota "$MNT" buckets/q 512K 2>&1)" \
+		"spillctl: buckets/q: 1.0 MiB are in use, more than the bound of 512.0 KiB: nothing more can be written there until less is"
+	fails_with "quota exceeded" dd if=/dev/zero of=buckets/q/y bs=4K count=1
+	rm buckets/q/in/x
+	"$SPILLCTL" quota -r "$MNT" | grep -qxF "524288	0	-	0	buckets/q"
+	eq "$("$SPILLCTL" quota "$MNT" buckets/q 256K 2>&1)" ""
 	# A directory that goes takes its quota along.
 	rm -r buckets/q "layers/a b" scratch/s
 	soon eval '[ "$("$SPILLCTL" quota "$MNT")" = "no directory has a quota" ]'

@@ -15,6 +15,7 @@
 #include "tree/inode.h"
 #include "tree/live/quota.h"
 #include "tree/live/live.h"
+#include "tree/live/room.h"
 #include "tree/scratch/scratch.h"
 
 #define PATH_BYTES 4096u
@@ -95,6 +96,12 @@ char *control_quotas_text(struct tree *t)
 	char *text = NULL;
 	size_t len;
 
+	/* As in statfs, a file that has just been deleted is not shown as used. */
+	if (!t->store->config.follow && quota_bounds(t)) {
+		room_settle(t);
+		if (t->scratch)
+			room_settle(t->scratch);
+	}
 	l.f = open_memstream(&text, &len);
 	if (!l.f)
 		return NULL;

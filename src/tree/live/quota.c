@@ -20,6 +20,7 @@
 #include "array/setting.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "util/log.h"
 #include "util/plant.h"
 
 struct quota {
@@ -581,6 +582,9 @@ int quotas_load(struct tree *t)
 		err = load_dirs_locked(t);
 	lock_release(&t->quotas->lock);
 	meta_unlock(m);
+	if (t->quotas->top.used.held_bytes > t->quotas->top.limit.held_bytes)
+		log_warn("-o size=%llu: %llu bytes are in use already; nothing more can be written until less is",
+			 (unsigned long long)t->quotas->top.limit.held_bytes, (unsigned long long)t->quotas->top.used.held_bytes);
 	return err == -ENOENT ? 0 : err;
 }
 
