@@ -31,6 +31,7 @@
 #include "util/work.h"
 
 #define LAYER_PART 32u
+#define LAYER_SPILL_PART 4u
 #define LAYER_BYTES_MIN (1u << 20)
 #define LEASE_BYTES (1u << 20)
 
@@ -347,13 +348,18 @@ static int open_written(struct store *s, bool fresh, const char *shown, struct s
 	return err ? err : commit_new(s, &s->commit);
 }
 
-/* Compaction copies what is live of a layer before that can be deleted: on a small file system layers are small. */
+/* Compaction copies what is live of a layer before that can be deleted: on a small file system layers are small, and where they are in
+ * memory first, or what was deleted would put out to the disk what is live. */
 static void bound_layers(struct store *s)
 {
-	uint64_t total, avail;
+	uint64_t total, avail, spill = s->config.spill_bytes, most = s->config.layer_bytes;
 
-	if (!io_home_space(s->dir, &total, &avail) && total / LAYER_PART < s->config.layer_bytes)
-		s->config.layer_bytes = total / LAYER_PART > LAYER_BYTES_MIN ? total / LAYER_PART : LAYER_BYTES_MIN;
+	if (!io_home_space(s->dir, &total, &avail) && total / LAYER_PART < most)
+		most = total / LAYER_PART;
+	if (spill && spill / LAYER_SPILL_PART < most)
+		most = spill / LAYER_SPILL_PART;
+	if (most < s->config.layer_bytes)
+		s->config.layer_bytes = most > LAYER_BYTES_MIN ? most : LAYER_BYTES_MIN;
 }
 
 /* Everything behind the lock. */

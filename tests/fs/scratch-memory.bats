@@ -45,6 +45,20 @@ text() { yes "nobody else may read this line of plain text" | head -n "$1"; }
 	eq "$(stats_number spillfs_spill_disk_bytes)" 0
 }
 
+# What is deleted is taken out of the layers before their memory is needed.
+@test "layers whose data is written anew again and again stay in memory" {
+	mount_store -o spill=128M,commit=3600
+	setfattr -n user.spillfs.kind -v layered "$S"
+	head -c 32M /dev/urandom >"$WORK/noise"
+	for i in $(seq 20); do
+		cat "$WORK/noise" >"$S/f" && sync "$S/f"
+		is_back() { [ "$(stats_number spillfs_spill_memory_bytes)" -lt $((80 << 20)) ]; }
+		soon is_back
+	done
+	cmp "$WORK/noise" "$S/f"
+	eq "$(written)" 0
+}
+
 @test "spill=0 has all of it on the disk, and kill -9 leaves nothing there" {
 	local before
 	mount_store -o spill=0,commit=3600
