@@ -141,7 +141,7 @@ struct view_columns {
 	struct view_column {
 		struct inode *inode; /* one reference */
 		char *name;          /* of the column */
-		size_t short_len;
+		size_t name_len;
 	} *v;
 };
 int views_columns(struct tree *t, uint64_t dir, struct view_columns *out);

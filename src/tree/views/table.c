@@ -41,20 +41,46 @@ static int add_column(struct view_columns *c, struct inode *i, const char *name)
 	return 0;
 }
 
-/* The length that a column's name has without the suffix of its type; whole if another would have the same name then. */
-static size_t short_length(const struct view_columns *c, size_t k)
+/* A name that a column could have: its array's, or that without the suffix of a type. */
+struct candidate {
+	const char *name;
+	size_t len, column;
+	bool is_short;
+};
+
+static int compare(const void *a, const void *b)
 {
-	const char *name = c->v[k].name, *type = dtype_of_name(name);
-	size_t whole = strlen(name), len = type ? whole - strlen(type) - 1 : 0;
+	const struct candidate *x = a, *y = b;
+	int order = memcmp(x->name, y->name, x->len < y->len ? x->len : y->len);
 
-	for (size_t j = 0; j < c->n && len; j++) {
-		const char *other = c->v[j].name;
+	return order ? order : (x->len > y->len) - (x->len < y->len);
+}
 
-		if (j != k && !strncmp(other, name, len) && (!other[len] || (other[len] == '.' && dtype_of_name(other + len) &&
-									     !strchr(other + len + 1, '.'))))
-			return whole;
+/* Columns lose the suffix of their type, unless another would have the same name then. */
+static int shorten(struct view_columns *c)
+{
+	struct candidate *v = calloc(2 * c->n, sizeof(*v));
+	size_t n = 0;
+
+	if (!v)
+		return -ENOMEM;
+	for (size_t k = 0; k < c->n; k++) {
+		const char *name = c->v[k].name, *type = dtype_of_name(name);
+		size_t whole = strlen(name), len = type ? whole - strlen(type) - 1 : 0;
+
+		c->v[k].name_len = whole;
+		v[n++] = (struct candidate){ .name = name, .len = whole, .column = k };
+		if (len)
+			v[n++] = (struct candidate){ .name = name, .len = len, .column = k, .is_short = true };
 	}
-	return len ? len : whole;
+	qsort(v, n, sizeof(*v), compare);
+	for (size_t i = 0; i < n; i++)
+		if (v[i].is_short && (!i || compare(&v[i - 1], &v[i])) && (i + 1 == n || compare(&v[i], &v[i + 1])))
+			c->v[v[i].column].name_len = v[i].len;
+	for (size_t k = 0; k < c->n; k++)
+		c->v[k].name[c->v[k].name_len] = '\0';
+	free(v);
+	return 0;
 }
 
 static int add_typed(struct tree *t, const struct tree_dirent *d, uint64_t *count, struct view_columns *c)
@@ -110,10 +136,8 @@ int views_columns(struct tree *t, uint64_t dir, struct view_columns *out)
 	views_let_go_dir(held);
 	if (!err && !c.n)
 		err = -ENOENT;
-	for (size_t k = 0; k < c.n; k++)
-		c.v[k].short_len = short_length(&c, k);
-	for (size_t k = 0; k < c.n; k++)
-		c.v[k].name[c.v[k].short_len] = '\0';
+	if (!err)
+		err = shorten(&c);
 	if (err) {
 		views_columns_fini(&c);
 		return err;
