@@ -10,8 +10,8 @@
  *            of both 48 for each summary of 256 KiB, also when closed         giving these up first
  *   indexes  of layers: some 350 for each array, 64 for each block; notes     sealing the open layer, at an eighth of the budget;
  *            that wait for a segment                                          giving up sealed ones that no state holds
- *   views    open ones: 64 for each block that they show, headers and         being closed: nothing asks whether they are over
- *            footers, and the frame of a chunk that is compressed again
+ *   views    open ones: 64 for each block that they show, headers and         being closed: when they hold as much as the budget,
+ *            footers, and the frame of a chunk that is compressed again       and 32 MiB, no further one is opened
  *
  * Not in it, since they end by themselves: dirty bytes (`-o dirty`), buffers of requests and jobs. Outside of it as
  * well: 8 MiB of idle buffers, and 8 MiB of SQLite.
@@ -61,6 +61,25 @@ static inline size_t account_held(const struct account *a, enum account_part par
 static inline void account_change(struct account *a, enum account_part part, size_t old, size_t now)
 {
 	atomic_fetch_add_explicit(&a->held_bytes[part], now - old, memory_order_relaxed);
+}
+
+/* Bytes that open views may hold. */
+#define ACCOUNT_VIEWS_LEAST ((size_t)32 << 20)
+static inline size_t account_views_most(const struct account *a)
+{
+	return a->budget_bytes > ACCOUNT_VIEWS_LEAST ? a->budget_bytes : ACCOUNT_VIEWS_LEAST;
+}
+
+/* A view that holds these is opened. False: then they would hold more; one alone may. */
+static inline bool account_admit_view(struct account *a, size_t bytes)
+{
+	size_t most = account_views_most(a);
+	size_t before = atomic_fetch_add_explicit(&a->held_bytes[ACCOUNT_VIEWS], bytes, memory_order_relaxed);
+
+	if (!before || (bytes <= most && before <= most - bytes))
+		return true;
+	account_change(a, ACCOUNT_VIEWS, bytes, 0);
+	return false;
 }
 
 /* Bytes that decoded blocks may take: what the others leave, and a quarter in any case. */

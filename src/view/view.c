@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/lock.h"
+#include "util/log.h"
 #include "util/vec.h"
 #include "view/deltas.h"
 #include "view/inside.h"
@@ -533,11 +535,44 @@ static const struct array_ops view_ops = {
 	.seek = view_seek,
 };
 
-void view_array(struct arrays *home, struct view *v, struct array **out)
+/* No more of it is to come. */
+static void fit(void *list, size_t n, size_t *cap, size_t elem_bytes)
 {
+	void *v, *fitted;
+
+	memcpy(&v, list, sizeof(v)); /* whatever it points to */
+	fitted = n && n < *cap ? realloc(v, n * elem_bytes) : NULL;
+	if (!fitted)
+		return;
+	memcpy(list, &fitted, sizeof(fitted));
+	*cap = n;
+}
+
+static void tell_full(const struct account *a)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "views/: a file is not opened: with it, those that are open would hold more than the %zu MiB that cache= gives "
+		 "them; close some, or mount with a larger cache=", account_views_most(a) >> 20);
+	if (err_is_news(text))
+		log_warn("%s", text);
+}
+
+int view_array(struct arrays *home, struct view *v, struct array **out)
+{
+	struct account *account = &home->store->account;
+
 	assert(!v->err);
+	fit(&v->pieces, v->npieces, &v->cap_pieces, sizeof(*v->pieces));
+	fit(&v->sources, v->nsources, &v->cap_sources, sizeof(*v->sources));
+	fit(&v->filtereds, v->nfiltereds, &v->cap_filtereds, sizeof(*v->filtereds));
+	fit(&v->bytes_put, v->nbytes_put, &v->cap_bytes_put, 1);
 	v->array = (struct array){ .ops = &view_ops, .home = home, .size_bytes = v->bytes };
 	v->charged_bytes = view_memory(&v->array);
-	account_change(&home->store->account, ACCOUNT_VIEWS, 0, v->charged_bytes);
+	if (!account_admit_view(account, v->charged_bytes)) {
+		tell_full(account);
+		return -ENFILE;
+	}
 	*out = &v->array;
+	return 0;
 }

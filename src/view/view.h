@@ -119,7 +119,8 @@ void *view_owner(struct array *a);
  * itself; or NULL: *owner_out and *source_off_out are the owner of the source and where in it. For views of headers and whole ranges
  * alone. */
 size_t view_place(struct array *a, uint64_t off, size_t len, const void **head_out, void **owner_out, uint64_t *source_off_out);
-/* The view, which has not failed, as an array, which takes it over; closed by array_close. */
-void view_array(struct arrays *home, struct view *v, struct array **out);
+/* The view, which has not failed, as an array, which takes it over; closed by array_close. -ENFILE: open views hold as much memory as they
+ * may (util/account.h), and the log says so. */
+int view_array(struct arrays *home, struct view *v, struct array **out);
 
 #endif

@@ -570,6 +570,40 @@ UNIT_TEST(realm_views_shorten_names_unless_two_want_one)
 	close_world(&w);
 }
 
+/* Each shows an array of 4 GiB without data, by a piece for each of its blocks. */
+UNIT_TEST(realm_views_that_are_open_are_bounded)
+{
+	const struct stat big = { .st_size = (off_t)4 << 30 };
+	struct scene w = new_world();
+	struct tree_file_info info = { 0 };
+	struct tree_file *f[64];
+	struct tree_attr a;
+	size_t n = 0, one = 0;
+	uint64_t ino = 0;
+	int err = 0;
+
+	for (; n < 64 && !err; n += !err) {
+		char name[32], path[64];
+
+		snprintf(name, sizeof(name), "big%zu.f64", n);
+		CHECK_OK(tree_setattr(w.tree, make(&w, w.d, name, S_IFREG | 0640), TREE_SET_SIZE, &big, &me, NULL, &a));
+		snprintf(path, sizeof(path), "views/arrow/layers/d/big%zu.arrow", n);
+		ino = walk_to(&w, path);
+		err = tree_file_open(w.tree, ino, O_RDONLY, &me, &f[n], &info);
+		one = n || err ? one : account_held(&w.store->account, ACCOUNT_VIEWS);
+	}
+	CHECK_EQ(err, -ENFILE);
+	CHECK(account_held(&w.store->account, ACCOUNT_VIEWS) == n * one && n * one <= ACCOUNT_VIEWS_LEAST && (n + 1) * one > ACCOUNT_VIEWS_LEAST);
+	/* A small one has room, and that one after another's end. */
+	CHECK_OK(try_open(&w, walk_to(&w, "views/zst/layers/d/x.f64.zst"), O_RDONLY));
+	tree_file_release(f[--n]);
+	CHECK_OK(try_open(&w, ino, O_RDONLY));
+	while (n)
+		tree_file_release(f[--n]);
+	CHECK_EQ(account_held(&w.store->account, ACCOUNT_VIEWS), 0);
+	close_world(&w);
+}
+
 UNIT_TEST(realm_views_that_are_no_array_refuse_changes)
 {
 	struct scene w = new_world();

@@ -153,7 +153,7 @@ UNIT_TEST(zst_of_sparse_arrays_is_small)
 	in.source = view_world_source(v, a);
 	CHECK_OK(zst_lay(v, &in));
 	CHECK(view_size(v) < size / 30000);
-	view_array(w.home, v, &file);
+	CHECK_OK(view_array(w.home, v, &file));
 	/* The table stands at the end: 2^20 frames of a gigabyte, a few of single blocks. */
 	CHECK_OK(array_read(file, head, sizeof(head), file->size_bytes - 9, &n));
 	memcpy(&n, head, 4);

@@ -74,7 +74,7 @@ unsigned char *view_world_read(struct world *w, struct view *v, size_t *n_out)
 	struct array *a;
 
 	CHECK_OK(view_end(v));
-	view_array(w->home, v, &a);
+	CHECK_OK(view_array(w->home, v, &a));
 	CHECK_OK(array_read(a, all, n, 0, &got));
 	CHECK_EQ(got, n);
 	for (size_t at = 0, step = 1; at < n; at += got, step = step * 3 % 70001) {

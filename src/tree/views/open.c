@@ -52,8 +52,10 @@ static int begin(struct tree *t, const struct view_node *n, struct view_opening 
 		return err;
 	out->source = attr.st;
 	out->hash = view_hash(v);
-	view_array(t->arrays, v, &out->array);
-	return 0;
+	err = view_array(t->arrays, v, &out->array);
+	if (err)
+		view_free(v);
+	return err;
 }
 
 /* An upload is not to be read. If its node was an array's view when it was looked up, or has become one, the reader looks it up again. */
