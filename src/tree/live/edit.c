@@ -23,23 +23,18 @@
 /* A write that does not fit into a quota goes in as far as whole pages of this size do. */
 #define QUOTA_STEP_BYTES 4096u
 
-static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx, uint64_t *freed_out)
+static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
 {
-	uint64_t held, left;
 	struct array *a;
 	int err;
 
-	*freed_out = 0;
 
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
 	if (!err) {
 		live_mark_dirty(i);
 		through_refresh_locked(i);
-		held = array_held(a);
 		err = fn(a, ctx);
-		left = array_held(a);
-		*freed_out = held > left ? held - left : 0;
 		inode_array_changed(i);
 		inode_new_version(i);
 		through_absorb_locked(i);
@@ -49,15 +44,15 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 	return err;
 }
 
-static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx, uint64_t *freed_out)
+static int edit_frozen(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx)
 {
 	struct commit *c = i->tree->store->commit;
 	int err;
 
 	if (i->facts.kind != ARRAY_LAYERED)
-		return edit_once(i, fn, ctx, freed_out);
+		return edit_once(i, fn, ctx);
 	commit_freeze_enter(c);
-	err = edit_once(i, fn, ctx, freed_out);
+	err = edit_once(i, fn, ctx);
 	commit_freeze_leave(c);
 	return err;
 }
@@ -75,7 +70,6 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	struct store *s = i->tree->store;
 	struct room_wait room = { 0 };
 	unsigned waits = 0;
-	uint64_t freed;
 	int err;
 
 	room_measure(i);
@@ -83,8 +77,7 @@ int edit_array(struct inode *i, int (*fn)(struct array *a, void *ctx), void *ctx
 	do {
 		if (atomic_load(&s->read_only))
 			return -EROFS;
-		err = edit_frozen(i, fn, ctx, &freed);
-		live_freed(i->tree, freed);
+		err = edit_frozen(i, fn, ctx);
 		if (!err)
 			return 0;
 		err = wait_for_edit(i->tree, err, &room, &waits);
@@ -105,28 +98,40 @@ static uint64_t growth(uint64_t size, uint64_t end)
 	return end > size ? end - size : 0;
 }
 
+/* The bytes that a change has cut off. It is not asked of writes: blocks that are encoded meanwhile become less, too. */
+static uint64_t less(struct array *a, uint64_t held)
+{
+	uint64_t left = array_held(a);
+
+	return held > left ? held - left : 0;
+}
+
 struct new_size {
 	struct inode *inode;
-	uint64_t bytes;
+	uint64_t bytes, freed_bytes;
 	struct runs_writer *writer;
 };
 
 static int do_resize(struct array *a, void *ctx)
 {
-	const struct new_size *n = ctx;
-	uint64_t before = a->size_bytes, more = growth(before, n->bytes);
+	struct new_size *n = ctx;
+	uint64_t before = a->size_bytes, held = array_held(a), more = growth(before, n->bytes);
 	int err = more ? quota_take(n->inode, array_growth(a, before, more, ARRAY_ENDS), more) : 0;
 
 	if (!err)
 		err = array_resize(a, n->bytes);
+	if (n->bytes < before)
+		n->freed_bytes += less(a, held);
 	note_growth(a, before, n->writer);
 	return err;
 }
 
 int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
 {
-	int err = edit_array(i, do_resize, &(struct new_size){ i, size_bytes, w });
+	struct new_size n = { i, size_bytes, 0, w };
+	int err = edit_array(i, do_resize, &n);
 
+	live_freed(i->tree, n.freed_bytes);
 	return err ? err : through_cut(i);
 }
 
@@ -201,7 +206,7 @@ int edit_write_inside(struct inode *i, struct edit_bytes *b)
 
 struct range {
 	struct inode *inode;
-	uint64_t off, len;
+	uint64_t off, len, freed_bytes;
 	bool keep_size;
 	struct runs_writer *writer;
 	bool *punched; /* with an error, too */
@@ -223,9 +228,12 @@ static int do_allocate(struct array *a, void *ctx)
 static int do_punch(struct array *a, void *ctx)
 {
 	struct range *r = ctx;
+	uint64_t held = array_held(a);
+	int err = array_punch(a, r->off, r->len);
 
 	*r->punched = true;
-	return array_punch(a, r->off, r->len);
+	r->freed_bytes += less(a, held);
+	return err;
 }
 
 /* Zeros that are reserved: what is written over them does not fail for want of space. */
@@ -238,21 +246,29 @@ static int do_zero(struct array *a, void *ctx)
 	return err ? err : do_allocate(a, ctx);
 }
 
-int edit_allocate(struct inode *i, int mode, uint64_t off, uint64_t len, struct runs_writer *w, bool *punched_out)
+static int allocate(struct inode *i, int mode, struct range *r)
 {
-	struct range r = { i, off, len, mode & FALLOC_FL_KEEP_SIZE, w, punched_out };
-
-	*punched_out = false;
 	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
 	case 0:
-		return edit_array(i, do_allocate, &r);
+		return edit_array(i, do_allocate, r);
 	case FALLOC_FL_PUNCH_HOLE:
-		return r.keep_size ? edit_array(i, do_punch, &r) : -EOPNOTSUPP;
+		return r->keep_size ? edit_array(i, do_punch, r) : -EOPNOTSUPP;
 	case FALLOC_FL_ZERO_RANGE:
-		return edit_array(i, do_zero, &r);
+		return edit_array(i, do_zero, r);
 	default:
 		return -EOPNOTSUPP;
 	}
+}
+
+int edit_allocate(struct inode *i, int mode, uint64_t off, uint64_t len, struct runs_writer *w, bool *punched_out)
+{
+	struct range r = { i, off, len, 0, mode & FALLOC_FL_KEEP_SIZE, w, punched_out };
+	int err;
+
+	*punched_out = false;
+	err = allocate(i, mode, &r);
+	live_freed(i->tree, r.freed_bytes);
+	return err;
 }
 
 static int do_end_run(struct array *a, void *ctx)
