@@ -41,14 +41,15 @@ static void answer_pending(void *ctx)
 
 void answer_when_told(fuse_req_t req, struct answer *a)
 {
-	struct pending *p = told_take() ? malloc(sizeof(*p)) : NULL;
+	bool names;
+	struct pending *p = told_take(&names) ? malloc(sizeof(*p)) : NULL;
 
 	if (!p) {
 		answer_now(req, a);
 		return;
 	}
 	*p = (struct pending){ req, *a };
-	notify_then(front_of(req)->notify, answer_pending, p);
+	notify_then(front_of(req)->notify, names, answer_pending, p);
 }
 
 void answer_err_when_told(fuse_req_t req, int err)

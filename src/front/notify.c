@@ -1,5 +1,5 @@
 /*
- * The notifier thread: a queue of invalidations.
+ * The notifier threads, each with a queue of invalidations.
  *
  * Invariants:
  *  1. No lock is held while the kernel is told.
@@ -29,37 +29,45 @@ struct request {
 	void *ctx;
 };
 
+struct teller {
+	struct notify *notify;
+	pthread_t thread;
+	pthread_cond_t wake;
+	struct request *head, **tail;
+	bool telling;
+};
+
 struct notify {
 	struct fuse_session *se;
 	struct tree *tree;
 	struct lock lock;
-	pthread_cond_t wake;
-	pthread_t thread;
-	struct request *head, **tail;
-	bool stop;
-	bool telling, silent;
+	struct teller names, files;
+	bool stop, silent;
 	pthread_cond_t told;
 };
 
 /* Tells the kernel. With the lock held, which is released meanwhile. */
-static void tell_locked(struct notify *n, const struct request *r)
+static void tell_locked(struct teller *t, const struct request *r)
 {
+	struct notify *n = t->notify;
+
 	if (!r->ino || n->silent)
 		return;
-	n->telling = true;
+	t->telling = true;
 	lock_release(&n->lock);
 	if (r->name)
 		fuse_lowlevel_notify_inval_entry(n->se, r->ino, r->name, strlen(r->name));
 	else
 		fuse_lowlevel_notify_inval_inode(n->se, r->ino, r->off, r->len);
 	lock_acquire(&n->lock);
-	n->telling = false;
+	t->telling = false;
 	lock_broadcast(&n->told);
 }
 
 /* With the lock held, which is released meanwhile. */
-static bool forget_one(struct notify *n)
+static bool forget_one(struct teller *t)
 {
+	struct notify *n = t->notify;
 	struct tree_named named;
 	bool any;
 
@@ -70,29 +78,38 @@ static bool forget_one(struct notify *n)
 	lock_acquire(&n->lock);
 	/* A process that has the file open or as a working directory keeps it; the name is looked up again when it is used. */
 	if (any)
-		tell_locked(n, &(struct request){ .ino = named.parent, .name = named.name });
+		tell_locked(t, &(struct request){ .ino = named.parent, .name = named.name });
 	return any;
+}
+
+/* With the lock held, which is released meanwhile. */
+static void rest(struct teller *t)
+{
+	struct notify *n = t->notify;
+
+	if (t == &n->files)
+		lock_wait(&n->lock, &t->wake);
+	else if (!forget_one(t) && !t->head && !n->stop)
+		lock_wait_ms(&n->lock, &t->wake, LOOK_MS);
 }
 
 static void *notify_thread(void *arg)
 {
-	struct notify *n = arg;
+	struct teller *t = arg;
+	struct notify *n = t->notify;
 
 	lock_acquire(&n->lock);
-	for (;;) {
-		struct request *r = n->head;
+	while (t->head || !n->stop) {
+		struct request *r = t->head;
 
 		if (!r) {
-			if (n->stop)
-				break;
-			if (!forget_one(n))
-				lock_wait_ms(&n->lock, &n->wake, LOOK_MS);
+			rest(t);
 			continue;
 		}
-		n->head = r->next;
-		if (!n->head)
-			n->tail = &n->head;
-		tell_locked(n, r);
+		t->head = r->next;
+		if (!t->head)
+			t->tail = &t->head;
+		tell_locked(t, r);
 		lock_release(&n->lock);
 		if (r->then)
 			r->then(r->ctx);
@@ -104,6 +121,29 @@ static void *notify_thread(void *arg)
 	return NULL;
 }
 
+static int teller_start(struct teller *t, struct notify *n, const char *name)
+{
+	t->notify = n;
+	t->tail = &t->head;
+	lock_cond_init(&t->wake);
+	return thread_start(name, notify_thread, t, &t->thread);
+}
+
+static void teller_join(struct teller *t)
+{
+	thread_join(t->thread);
+	pthread_cond_destroy(&t->wake);
+}
+
+static void stop(struct notify *n)
+{
+	lock_acquire(&n->lock);
+	n->stop = true;
+	lock_signal(&n->names.wake);
+	lock_signal(&n->files.wake);
+	lock_release(&n->lock);
+}
+
 int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 {
 	struct notify *n = calloc(1, sizeof(*n));
@@ -113,12 +153,17 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 		return -ENOMEM;
 	n->se = se;
 	n->tree = tree;
-	n->tail = &n->head;
 	lock_init(&n->lock, RANK_NOTIFY);
-	lock_cond_init(&n->wake);
 	lock_cond_init(&n->told);
-	err = thread_start("notify", notify_thread, n, &n->thread);
+	err = teller_start(&n->files, n, "notify");
 	if (err) {
+		free(n);
+		return err;
+	}
+	err = teller_start(&n->names, n, "notify-names");
+	if (err) {
+		stop(n);
+		teller_join(&n->files);
 		free(n);
 		return err;
 	}
@@ -128,12 +173,10 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 
 void notify_free(struct notify *n)
 {
-	lock_acquire(&n->lock);
-	n->stop = true;
-	lock_signal(&n->wake);
-	lock_release(&n->lock);
-	thread_join(n->thread);
-	pthread_cond_destroy(&n->wake);
+	stop(n);
+	/* From behind a name an answer goes on to the other queue. */
+	teller_join(&n->names);
+	teller_join(&n->files);
 	pthread_cond_destroy(&n->told);
 	lock_fini(&n->lock);
 	free(n);
@@ -143,12 +186,12 @@ void notify_silence(struct notify *n)
 {
 	lock_acquire(&n->lock);
 	n->silent = true;
-	while (n->telling)
+	while (n->names.telling || n->files.telling)
 		lock_wait(&n->lock, &n->told);
 	lock_release(&n->lock);
 }
 
-static void enqueue(struct notify *n, const struct request *like)
+static void enqueue(struct teller *t, const struct request *like)
 {
 	struct request *r = malloc(sizeof(*r));
 
@@ -159,34 +202,51 @@ static void enqueue(struct notify *n, const struct request *like)
 		return;
 	}
 	*r = *like;
-	lock_acquire(&n->lock);
-	*n->tail = r;
-	n->tail = &r->next;
-	lock_signal(&n->wake);
-	lock_release(&n->lock);
+	lock_acquire(&t->notify->lock);
+	*t->tail = r;
+	t->tail = &r->next;
+	lock_signal(&t->wake);
+	lock_release(&t->notify->lock);
 }
 
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx)
 {
-	enqueue(n, &(struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx });
+	enqueue(&n->files, &(struct request){ .ino = ino, .off = off, .len = len, .then = then, .ctx = ctx });
 }
 
 void notify_drop_attr(struct notify *n, uint64_t ino, void (*then)(void *ctx), void *ctx)
 {
-	enqueue(n, &(struct request){ .ino = ino, .off = -1, .then = then, .ctx = ctx });
+	enqueue(&n->files, &(struct request){ .ino = ino, .off = -1, .then = then, .ctx = ctx });
 }
 
-void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx)
+void notify_drop_entry(struct notify *n, uint64_t parent, const char *name)
 {
 	char *copy = strdup(name);
 
 	if (copy)
-		enqueue(n, &(struct request){ .ino = parent, .name = copy, .then = then, .ctx = ctx });
-	else if (then)
-		then(ctx);
+		enqueue(&n->names, &(struct request){ .ino = parent, .name = copy });
 }
 
-void notify_then(struct notify *n, void (*then)(void *ctx), void *ctx)
+/* Waits behind both queues, while it is in that of the names. */
+struct second {
+	struct notify *notify;
+	void (*then)(void *ctx);
+	void *ctx;
+};
+
+static void go_on(void *ctx)
 {
-	enqueue(n, &(struct request){ .then = then, .ctx = ctx });
+	struct second *s = ctx;
+
+	enqueue(&s->notify->files, &(struct request){ .then = s->then, .ctx = s->ctx });
+	free(s);
+}
+
+void notify_then(struct notify *n, bool names, void (*then)(void *ctx), void *ctx)
+{
+	struct second *s = names ? malloc(sizeof(*s)) : NULL;
+
+	if (s)
+		*s = (struct second){ n, then, ctx };
+	enqueue(s ? &n->names : &n->files, &(struct request){ .then = s ? go_on : then, .ctx = s ? s : ctx });
 }

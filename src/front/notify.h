@@ -1,10 +1,15 @@
 /*
- * Invalidation of the kernel's cached pages and names, on a thread of its own: a notification sent from inside an
+ * Invalidation of the kernel's cached pages and names, on threads of its own: a notification sent from inside an
  * operation, or under a lock, can wait for a page that only this operation could release.
+ *
+ * Names have a thread to themselves. To drop one the kernel takes the lock of its directory; a rename or an unlink has that while it waits
+ * for the lock of a file, which a write holds until it is answered. So nothing may wait behind a name but an operation for which the
+ * kernel holds neither the lock of a directory in which names are dropped, nor that of a file in one: a close, or what changes an array by its view.
  */
 #ifndef SPILLFS_FRONT_NOTIFY_H
 #define SPILLFS_FRONT_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -17,16 +22,16 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out);
 /* The kernel is told nothing more, and what it is being told has ended. Before the loop ends by itself: the kernel may be writing
  * pages back meanwhile, and would wait for ever. */
 void notify_silence(struct notify *n);
-/* Runs what is queued, then joins the thread. */
+/* Runs what is queued, then joins the threads. */
 void notify_free(struct notify *n);
 /* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls
  * then(ctx), which answers the operation that asked. When memory is out, then is called at once. It may be NULL. */
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx);
-/* Calls then(ctx) when all that was asked for before is done. */
-void notify_then(struct notify *n, void (*then)(void *ctx), void *ctx);
+/* Calls then(ctx) when all that was asked for before is done; names: with the names. */
+void notify_then(struct notify *n, bool names, void (*then)(void *ctx), void *ctx);
 /* Drops the attributes that the kernel keeps of a file; then as above. */
 void notify_drop_attr(struct notify *n, uint64_t ino, void (*then)(void *ctx), void *ctx);
-/* Drops what the kernel knows of a name in a directory, which stands for something else now; then as above. */
-void notify_drop_entry(struct notify *n, uint64_t parent, const char *name, void (*then)(void *ctx), void *ctx);
+/* Drops what the kernel knows of a name in a directory, which stands for something else now. */
+void notify_drop_entry(struct notify *n, uint64_t parent, const char *name);
 
 #endif

@@ -9,7 +9,7 @@
 #include "front/notify.h"
 
 static _Thread_local struct {
-	bool any;
+	bool any, names; /* names: among what was told */
 	bool at_once;  /* between told_at_once_begin and _end */
 	uint64_t attr; /* at once: the file whose attributes are forgotten at the end; 0: none */
 } told;
@@ -18,8 +18,8 @@ static void tell_name(void *ctx, uint64_t parent, const char *name)
 {
 	struct front *f = ctx;
 
-	notify_drop_entry(f->notify, parent, name, NULL, NULL);
-	told.any = true;
+	notify_drop_entry(f->notify, parent, name);
+	told.any = told.names = true;
 }
 
 void told_attr(struct front *f, uint64_t ino)
@@ -54,11 +54,12 @@ void told_stop(struct front *f)
 	tree_on_changes(f->tree, &(struct tree_changes){ 0 });
 }
 
-bool told_take(void)
+bool told_take(bool *names_out)
 {
 	bool any = told.any;
 
-	told.any = false;
+	*names_out = told.names;
+	told.any = told.names = false;
 	return any;
 }
 
@@ -71,7 +72,7 @@ void told_at_once_begin(void)
 void told_at_once_end(struct front *f)
 {
 	told.at_once = false;
-	told.any = false;
+	told.any = told.names = false;
 	if (told.attr)
 		fuse_lowlevel_notify_inval_inode(f->se, told.attr, -1, 0);
 }

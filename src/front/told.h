@@ -24,8 +24,8 @@ void told_stop(struct front *f);
 /* The kernel is to forget the attributes of ino: as if the tree had said so. */
 void told_attr(struct front *f, uint64_t ino);
 
-/* Must the answer wait? Asked once. */
-bool told_take(void);
+/* Must the answer wait, also for names (notify.h)? Asked once. */
+bool told_take(bool *names_out);
 
 /* Around an operation for whose answer the kernel holds pages: it cannot wait, since the notify thread may be waiting for these
  * pages. The attributes of its file, which have nothing to do with pages, are forgotten at the end: a program that lost its

@@ -16,6 +16,12 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 
 @test "a reader of what is appended sees no zeros" { each_kind stale appended; }
 
+@test "writers around the cache, renames and unlinks of one directory do not wait for each other for ever" {
+	spill_only
+	stale() { guarded 100 "$PYTHON" -S "$LIB/stale.py" "$1" "$D"; }
+	KINDS="buckets columns layers scratch" each_kind stale beside_names
+}
+
 @test "an asynchronous direct write leaves no stale page" { each_kind stale aio; }
 
 @test "an asynchronous direct write to a view leaves no stale page" {

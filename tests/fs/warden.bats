@@ -78,7 +78,7 @@ stick_on_page() {
 	warden stuck "$PID" notify 1
 }
 
-# The notify thread wants the lock of a directory that a program makes a file in; the one thread that could answer is at the frozen disk.
+# The thread that drops names wants the lock of a directory that a program makes a file in; the one thread that could answer is at the frozen disk.
 stick_on_directory() {
 	noise 40000 "$MNT/buckets/a"
 	mkdir "$MNT/scratch/d"
@@ -98,7 +98,7 @@ stick_on_directory() {
 	echo >"$WORK/go"
 	asks 2
 	kill -9 "$owner"
-	warden stuck "$PID" notify 1
+	warden stuck "$PID" notify-names 1
 }
 
 # lets_go SIGNAL: kills the daemon, whose clients end with an error though the disk is frozen. With the disk, all else ends, and the next

@@ -1,4 +1,5 @@
 """stale.py CHECK DIR: no reader sees old bytes after a write has returned, whatever the descriptors."""
+import contextlib
 import mmap
 import os
 import random
@@ -8,7 +9,7 @@ import struct
 import sys
 import time
 
-from sysx import ZERO_RANGE, Aio, eq, fallocate, get, pattern, put, shared_words
+from sysx import ZERO_RANGE, Aio, children, eq, fallocate, get, pattern, put, shared_words
 
 M = 1 << 20
 PAGE = mmap.PAGESIZE
@@ -303,5 +304,25 @@ def aio(d, view=None):
     os.close(rd)
 
 
+def beside_names(d):
+    """Writes around the cache, for which the kernel holds the lock of the file, beside renames and unlinks, which wait for that with the
+    lock of the directory: nobody waits for ever."""
+    files = [os.path.join(d, "f%d" % k) for k in range(10)]
+    data = random.Random(1).randbytes(M // 2)
+    os.setxattr(d, "user.spillfs.direct", b"1")
+
+    def write(rng):
+        fd = os.open(rng.choice(files), os.O_RDWR | os.O_CREAT)
+        os.pwrite(fd, data[:rng.randrange(len(data))], rng.randrange(4 * len(data)))
+        os.close(fd)
+
+    def act(child):
+        rng = random.Random(child)
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                rng.choice((write, lambda rng: os.unlink(rng.choice(files)), lambda rng: os.rename(rng.choice(files), rng.choice(files))))(rng)
+    children(16, act)
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, grown, grown_uncached, appended, aio)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, grown, grown_uncached, appended, aio, beside_names)}[sys.argv[1]](*sys.argv[2:])
