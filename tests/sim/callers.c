@@ -20,6 +20,7 @@
 #include "util/log.h"
 #include "util/thread.h"
 #include "views.h"
+#include "zarr.h"
 
 static const char *const class_names[CLASSES] = { "buckets", "columns", "layers", "scratch" };
 static const char *const slot_names[3] = { "a.u8", "b.u8", "d/a.u8" };
@@ -467,23 +468,17 @@ static int compare_elements(struct tree *t, const char *path, const struct conte
 static int do_view(struct tree *t, const struct op *o, const char *path)
 {
 	const struct content *want = model_file(o->caller, o->slot);
+	unsigned version = o->tag / 4 % 2 ? 3 : 2;
 	char view[PATH_BYTES];
 
 	if (!want)
 		return 0;
-	if (want->setting[SETTING_DTYPE]) {
-		views_npy_path(path, "", view);
-		return compare_elements(t, view, want);
-	}
-	switch (o->tag % 4) {
-	case 0:
-		return views_compare_zarr(t, path, want);
-	case 1:
+	if (o->tag % 4 == 0)
+		return zarr_compare(t, zarr_shows(version, want) ? version : 2, path, want);
+	if (o->tag % 4 == 1 && !want->setting[SETTING_DTYPE])
 		return views_compare_parquet(t, path, want);
-	default:
-		views_npy_path(path, "", view);
-		return compare(t, view, want, 64);
-	}
+	views_npy_path(path, "", view);
+	return compare_elements(t, view, want);
 }
 
 /* As programs do that replace a file whole: it is written under another name, and renamed. */

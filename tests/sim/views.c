@@ -1,14 +1,11 @@
 /*
- * See views.h. The chunks of a Zarr array are concatenated; of a Parquet file the data pages are found by their headers, and hold each
- * element as four bytes.
+ * See views.h. Of a Parquet file the data pages are found by their headers, and hold each element as four bytes.
  */
 #include "views.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 #include "client.h"
 #include "sim.h"
@@ -39,58 +36,6 @@ unsigned char *views_npy_make(uint32_t tag, size_t n, size_t *n_out)
 	*n_out = head + n;
 	return p;
 }
-
-/* Zarr. */
-
-/* One chunk is whole, but the last, which has zeros behind its end. */
-static size_t check_chunk(const char *path, const unsigned char *p, size_t n, const struct content *want, size_t at)
-{
-	unsigned long long raw = n >= 4 && !memcmp(p, "\x28\xb5\x2f\xfd", 4) ? ZSTD_getFrameContentSize(p, n) : n;
-	unsigned char *bytes = malloc(raw + 1);
-	size_t len = want->size_bytes - at < raw ? want->size_bytes - at : (size_t)raw;
-
-	if (raw == n)
-		memcpy(bytes, p, n);
-	else if (ZSTD_decompress(bytes, raw, p, n) != raw)
-		sim_fail("%s is no frame of %llu bytes", path, raw);
-	if (memcmp(bytes, want->bytes + at, len))
-		sim_fail("%s: byte %zu on is not what was written", path, at);
-	for (size_t i = len; i < raw; i++) {
-		if (bytes[i])
-			sim_fail("%s: behind the end are no zeros", path);
-	}
-	free(bytes);
-	return len;
-}
-
-int views_compare_zarr(struct tree *t, const char *path, const struct content *want)
-{
-	char chunk[PATH_BYTES], shape[32];
-	unsigned char *p;
-	size_t n, at = 0;
-	int err;
-
-	snprintf(chunk, sizeof(chunk), "views/zarr/%.50s.zarr/zarr.json", path);
-	err = client_read(t, chunk, &p, &n);
-	if (err)
-		return err;
-	p[n - 1] = '\0';
-	snprintf(shape, sizeof(shape), "\"shape\":[%u]", want->size_bytes);
-	if (!strstr((char *)p, shape))
-		sim_fail("%s: not %s: %s", chunk, shape, p);
-	free(p);
-	for (unsigned k = 0; at < want->size_bytes; k++) {
-		snprintf(chunk, sizeof(chunk), "views/zarr/%.50s.zarr/c/%u", path, k);
-		err = client_read(t, chunk, &p, &n);
-		if (err)
-			return err;
-		at += check_chunk(chunk, p, n, want, at);
-		free(p);
-	}
-	return 0;
-}
-
-/* Parquet. */
 
 static uint64_t read_varint(const unsigned char **p)
 {

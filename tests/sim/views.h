@@ -16,7 +16,6 @@ void views_npy_path(const char *path, const char *ending, char out[PATH_BYTES]);
 /* A .npy file of n bytes of the tag, malloc'd. */
 unsigned char *views_npy_make(uint32_t tag, size_t n, size_t *n_out);
 /* 0, or the error of a call; what differs is a failure. */
-int views_compare_zarr(struct tree *t, const char *path, const struct content *want);
 int views_compare_parquet(struct tree *t, const char *path, const struct content *want);
 
 #endif
