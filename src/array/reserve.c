@@ -109,18 +109,30 @@ int reserve_stage_locked(struct reserve *r, struct meta *m, uint64_t ino, uint64
 
 /* ---- counting ---- */
 
+/* The bytes that the file holds behind the end, where nothing is wanted: reserved ahead, or to be cut by the next commit. */
+static uint64_t unwanted(const struct reserve *r, struct io *f, uint64_t size, uint64_t has)
+{
+	uint64_t whole = reserve_whole(size), end = reserve_whole(has), ahead = reserve_whole(r->ahead_bytes), bytes, saved;
+
+	if (has <= size)
+		return ahead > end ? ahead - end : 0;
+	end = ahead > end ? ahead : end;
+	bytes = io_allocated(f, whole, end - whole);
+	saved = io_saved(f, whole, end - whole, false);
+	return bytes > saved ? bytes - saved : 0;
+}
+
 /* Some file systems count written bytes late, so data counts as one block at least. */
 uint64_t reserve_stored(const struct reserve *r, struct io *f, uint64_t size)
 {
 	bool wanted = reserve_is_wanted(r, size);
-	uint64_t has, stored, ahead = 0, at;
+	uint64_t has, stored, more, at;
 
 	if (io_size(f, &has, &stored))
 		return size;
-	if (!wanted && reserve_whole(r->ahead_bytes) > reserve_whole(has))
-		ahead = reserve_whole(r->ahead_bytes) - reserve_whole(has);
-	stored = stored > ahead ? stored - ahead : 0;
-	/* A cut that waits for its commit counts as made. */
+	more = wanted ? 0 : unwanted(r, f, size, has);
+	stored = stored > more ? stored - more : 0;
+	/* Where nobody knows what is allocated. */
 	if (!wanted && stored > reserve_whole(size))
 		stored = reserve_whole(size);
 	if (!stored && size && !io_seek(f, 0, false, &at) && at < size)

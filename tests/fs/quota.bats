@@ -155,6 +155,23 @@ left_of() { df -k --output=avail "$1" | tail -n 1 | tr -d ' '; }
 	"$SPILLCTL" check --data "$STORE"
 }
 
+@test "columns: what a truncation cuts off a sparse file is not counted after a kill" {
+	mkdir "$MNT/columns/q"
+	limit "$MNT/columns/q" 1M
+	noise $((512 << 10)) "$WORK/noise"
+	dd if="$WORK/noise" of="$MNT/columns/q/a" bs=64K seek=16 status=none
+	"$SPILLCTL" sync "$MNT"
+	eq "$(left_of "$MNT/columns/q")" 512
+	truncate -s 768K "$MNT/columns/q/a"
+	"$SPILLCTL" sync "$MNT"
+	kill9
+	mount_again
+	eq "$(left_of "$MNT/columns/q")" 1024
+	cp "$WORK/noise" "$MNT/columns/q/b"
+	cp "$WORK/noise" "$MNT/columns/q/c"
+	eq "$(left_of "$MNT/columns/q")" 0
+}
+
 @test "columns: two ranges reserved behind the end of a sparse file are its own, after a remount and a kill" {
 	mkdir "$MNT/columns/q"
 	limit "$MNT/columns/q" 1M
