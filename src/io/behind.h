@@ -13,7 +13,7 @@
 #include "util/lock.h"
 
 #define BEHIND_STREAMS 8u
-#define BEHIND_WRITERS 4u
+#define BEHIND_WRITERS 8u
 #define BEHIND_STEP_BYTES (4u << 20)   /* dropped at a time */
 #define BEHIND_IDLE_BYTES (16u << 20)  /* so much others read until a stream has ended */
 #define BEHIND_AGAIN_BYTES (16u << 20) /* before that, and dropped once more: a late reader has had them read again, or they were being written */

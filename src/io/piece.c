@@ -384,7 +384,7 @@ int piece_reserve(struct piece_space *s, struct piece *p, size_t n, size_t off)
 		set_pages_locked(s, p, p->data, p->reserved | pages);
 	else if (!place_pages(p))
 		clear_locked(s, p);
-	rwlock_release(&p->lock);
+	unlock_changed(s, p);
 	return err;
 }
 

@@ -475,7 +475,7 @@ static void make_space(struct commit *c)
 	}
 }
 
-/* Waits for a request, the interval, an open layer of its size, or the next step of a compaction. With the lock held.
+/* Waits for a request, the interval, an open layer of its size, much that was freed, or the next step of a compaction. With the lock held.
  * True if there is something to commit. */
 static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 {
@@ -486,7 +486,8 @@ static bool wait_for_work(struct commit *c, int64_t commit_due_ns)
 			lock_wait(&c->lock, &c->wake);
 			continue;
 		}
-		if ((commit_due_ns && now >= commit_due_ns) || (now >= c->retry_ns && layers_want_seal(c->store->layers)))
+		if ((commit_due_ns && now >= commit_due_ns) ||
+		    (now >= c->retry_ns && (layers_want_seal(c->store->layers) || store_frees_much(c->store))))
 			return true;
 		if (c->again)
 			return true;
@@ -658,6 +659,16 @@ void commit_ask(struct commit *c)
 		lock_signal(&c->wake);
 	}
 	lock_release(&c->lock);
+}
+
+void commit_freed(struct commit *c, uint64_t bytes, bool later)
+{
+	if (!bytes)
+		return;
+	store_note_freed(c->store, bytes, later);
+	/* A thread that is busy looks by itself when it is at rest again. */
+	if (store_frees_much(c->store))
+		commit_ask(c);
 }
 
 void commit_compact(struct commit *c, bool start, struct commit_compaction *out)

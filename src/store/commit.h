@@ -55,6 +55,10 @@ int commit_wait(struct commit *c, enum commit_want want);
 int commit_wait_ms(struct commit *c, unsigned ms);
 /* Asks for one soon; does not wait. */
 void commit_ask(struct commit *c);
+/* So many bytes come back with the next commit; later: with the one after it, as those of a file of which a commit has to let go first. When
+ * they have become many a commit does not wait for its interval: new data would take more of the disk meanwhile, or of the memory of a
+ * scratch store. Does not wait. */
+void commit_freed(struct commit *c, uint64_t bytes, bool later);
 /* For stage and done: this commit leaves work to the next one, which follows at once. */
 void commit_again(struct commit *c);
 /* Number of the last durable commit. */

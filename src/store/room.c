@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "block/pool.h"
 #include "io/io.h"
 #include "store/meta.h"
 #include "store/store.h"
@@ -14,6 +15,9 @@
 #define RESERVE_BYTES_MIN (3u << 20)
 #define RESERVE_BYTES_MAX (32u << 20)
 #define HOLD_STEP_BYTES (1u << 20)
+/* So much may be freed for each file of the pool, or in a scratch store such a part of its memory. */
+#define FREED_BYTES_MAX (64u << 20)
+#define FREED_MEMORY_PART 8u
 
 uint64_t room_reserve_of(uint64_t total_bytes)
 {
@@ -372,4 +376,31 @@ int store_space(struct store *s, uint64_t *total_bytes, uint64_t *free_bytes, ui
 	*free_bytes = left;
 	*avail_bytes = left > reserve ? left - reserve : 0;
 	return 0;
+}
+
+/* Where there is no interval, commits are the caller's. */
+static uint64_t freed_max(struct store *s)
+{
+	uint64_t memory = s->config.spill_bytes / FREED_MEMORY_PART;
+
+	if (!s->config.scratch)
+		return s->config.commit_seconds ? (uint64_t)FREED_BYTES_MAX * pool_nfiles(s->pool) : UINT64_MAX;
+	return memory && memory < FREED_BYTES_MAX ? memory : FREED_BYTES_MAX;
+}
+
+void store_note_freed(struct store *s, uint64_t bytes, bool later)
+{
+	atomic_fetch_add(later ? &s->room.gone_bytes : &s->room.freed_bytes, bytes);
+}
+
+bool store_frees_much(struct store *s)
+{
+	return atomic_load(&s->room.freed_bytes) + atomic_load(&s->room.gone_bytes) >= freed_max(s);
+}
+
+bool store_begin_freeing(struct store *s)
+{
+	uint64_t freed = atomic_exchange(&s->room.freed_bytes, 0), gone = atomic_exchange(&s->room.gone_bytes, 0);
+
+	return gone && (s->config.scratch || freed + gone >= freed_max(s));
 }

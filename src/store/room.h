@@ -32,6 +32,7 @@ struct room {
 	atomic_uint data_disk; /* where that is (io/spread); UINT_MAX: not known yet */
 	_Atomic uint64_t data_left_bytes; /* so much of it fits there */
 	atomic_uint nothers; /* writers that do not ask */
+	_Atomic uint64_t freed_bytes, gone_bytes; /* that the next commit gives back, or the one after it */
 };
 
 /* -EROFS after a failed commit, -ENOSPC if `bytes` more would eat into the reserve, or into what is promised or owed. A write
@@ -92,6 +93,13 @@ void store_others_leave(struct store *s);
 bool store_others_lack(struct store *s);
 /* After a commit: holds back as much as has to be; nothing, if there are no such writers. */
 void store_others_settle(struct store *s);
+
+/* For commit_freed: so many bytes come back with the next commit; later: with the one after it. */
+void store_note_freed(struct store *s, uint64_t bytes, bool later);
+/* Are they many? */
+bool store_frees_much(struct store *s);
+/* A commit begins. Is another one to follow at once? */
+bool store_begin_freeing(struct store *s);
 
 /* For a file that leaves a directory: -ENOSPC if the others have no room for it besides what is promised, claimed or owed. */
 int store_may_move(struct store *s, uint64_t bytes);

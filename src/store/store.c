@@ -358,8 +358,10 @@ static void bound_layers(struct store *s)
 		most = total / LAYER_PART;
 	if (spill && spill / LAYER_SPILL_PART < most)
 		most = spill / LAYER_SPILL_PART;
+	if (most < LAYER_BYTES_MIN)
+		most = LAYER_BYTES_MIN;
 	if (most < s->config.layer_bytes)
-		s->config.layer_bytes = most > LAYER_BYTES_MIN ? most : LAYER_BYTES_MIN;
+		s->config.layer_bytes = most;
 }
 
 /* Everything behind the lock. */

@@ -117,9 +117,8 @@ struct tree {
 	bool deleting_orphans; /* at mount, before anything else runs */
 	bool cutting, cutting_noted; /* live/cut.c: a bucket is not cut to its end by this commit; as the store has it. The commit thread's */
 	bool sizes_stick, acls; /* tree.h */
-	_Atomic uint64_t freed_bytes; /* live/delete.c: that the next commit gives back, or the one after it */
 	_Atomic(struct lifetimes *) lifetimes; /* scratch/lifetime.c; NULL: there have been none */
-	bool frees;           /* the commit thread's: it has let go of some of them */
+	bool frees;           /* the commit thread's: another commit has to give back what this one lets go of */
 	atomic_uint nshelves;    /* live/shelf.c */
 	struct quotas *quotas;   /* live/quota.c; those of scratch/ are those of the tree beside it */
 	bool shares_quotas;

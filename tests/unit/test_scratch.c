@@ -212,18 +212,22 @@ static void punch(struct world *w, uint64_t ino, size_t n)
 	tree_file_release(f);
 }
 
-/* A commit that nobody asks for comes when so much is freed. */
-static void check_commit(struct scene *s, uint64_t dir, unsigned way, const unsigned char *p, size_t n)
+enum freeing { CUT, PUNCHED, DELETED, DELETED_CLEAN, NFREEINGS };
+
+/* A commit that nobody asks for comes when so much is freed, also of a file that was committed a moment ago. */
+static void check_commit(struct scene *s, uint64_t dir, enum freeing way, const unsigned char *p, size_t n)
 {
 	struct commit *c = dir == ROOT ? s->scratch->commit : s->w.store->commit;
 	uint64_t f = make(&s->w, dir, "f", S_IFREG | 0644), before;
 
 	for (size_t k = 0; k < 9; k++)
 		fill(&s->w, f, p, n, k * n);
+	if (way == DELETED_CLEAN)
+		CHECK_OK(commit_wait(c, COMMIT_SYNC));
 	before = commit_number(c);
-	if (way == 0)
+	if (way == CUT)
 		cut(&s->w, f);
-	else if (way == 1)
+	else if (way == PUNCHED)
 		punch(&s->w, f, 9 * n);
 	CHECK_OK(tree_unlink(s->w.tree, dir, "f", &me));
 	tree_forget(s->w.tree, f, 1);
@@ -244,8 +248,36 @@ UNIT_TEST(space_that_is_freed_does_not_wait_for_the_interval)
 		p[i] = (unsigned char)unit_rand(&seed);
 	open_scene(&s);
 	for (size_t k = 0; k < sizeof(dirs) / sizeof(*dirs); k++)
-		for (unsigned way = 0; way < 3; way++)
+		for (enum freeing way = CUT; way < NFREEINGS; way++)
 			check_commit(&s, dirs[k], way, p, n);
+	close_scene(&s);
+	free(p);
+}
+
+/* A commit lets go of the file as far as it can, and does not begin anew for it as long as the disk is full. */
+UNIT_TEST(space_that_a_full_disk_keeps_is_asked_for_once)
+{
+	const size_t n = 8 << 20;
+	unsigned char *p = unit_allot(n);
+	uint64_t seed = 7, f, before;
+	struct io_dir *disk;
+	struct scene s;
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (unsigned char)unit_rand(&seed);
+	disk = open_scene(&s);
+	f = make(&s.w, META_INO_LAYERS, "f", S_IFREG | 0644);
+	for (size_t k = 0; k < 9; k++)
+		fill(&s.w, f, p, n, k * n);
+	CHECK_OK(commit_wait(s.w.store->commit, COMMIT_SYNC));
+	fill(&s.w, f, p, 60000, 9 * n); /* waits for the commit */
+	io_mem_set_space(disk, 0);
+	before = commit_number(s.w.store->commit);
+	CHECK_OK(tree_unlink(s.w.tree, META_INO_LAYERS, "f", &me));
+	tree_forget(s.w.tree, f, 1);
+	usleep(300000); /* for some hundreds, if there were any */
+	CHECK(commit_number(s.w.store->commit) <= before + 4);
+	io_mem_set_space(disk, UINT64_MAX);
 	close_scene(&s);
 	free(p);
 }

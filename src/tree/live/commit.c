@@ -208,7 +208,7 @@ static int hook_stage(void *ctx, int *left)
 	lock_release(&t->lock);
 	t->cutting = false;
 	atomic_store(&t->quota_shrinking, atomic_exchange(&t->quota_shrinks, false));
-	t->frees = live_frees(t);
+	t->frees = store_begin_freeing(t->store);
 	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next)
 		err = stage_inode(&i->base, left);
 	return err ? err : cut_note(t);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "block/pool.h"
 #include "store/classes.h"
 #include "store/commit.h"
 #include "store/layers.h"
@@ -16,10 +15,7 @@
 #include "tree/live/room.h"
 #include "util/log.h"
 
-/* So much may be freed for each file of the pool before a commit gives it back, or in a scratch store such a part of its memory; a file
- * counts for so much at least. */
-#define FREED_BYTES_MAX (64u << 20)
-#define FREED_MEMORY_PART 8u
+/* A deleted file counts for so much at least. */
 #define FREED_FILE_BYTES 4096u
 /* Lines of the log for files that are left behind; the others are counted. */
 #define TOLD_MAX 16u
@@ -92,42 +88,21 @@ void live_forgetting(struct inode *i)
 		room_free(i->tree); /* it may be the last of a deleted file */
 }
 
-/* Only a commit has the file, which has no name: so many bytes come back when it is committed. RANK_ICACHE. */
-static uint64_t freed_locked(struct inode *i)
+/* The file has no name, and nobody but a commit has it, or nobody: so many bytes come back. Counted once, however often a commit that finds no
+ * space has it again. */
+static uint64_t gone_bytes(struct inode *i)
 {
 	uint64_t bytes;
 	struct array *a;
 
 	lock_acquire(&i->attr);
 	a = i->array;
+	bytes = i->facts.nlink || live_of(i)->gone ? 0 : FREED_FILE_BYTES + (a ? atomic_load(&a->stored_bytes) : i->facts.stored_bytes);
 	if (!i->facts.nlink)
 		atomic_store(&i->tree->quota_shrinks, true);
-	bytes = i->facts.nlink ? 0 : FREED_FILE_BYTES + (a ? atomic_load(&a->stored_bytes) : i->facts.stored_bytes);
+	live_of(i)->gone |= bytes > 0;
 	lock_release(&i->attr);
 	return bytes;
-}
-
-/* Where there is no interval, commits are the caller's. */
-static uint64_t freed_max(const struct store *s)
-{
-	uint64_t memory = s->config.spill_bytes / FREED_MEMORY_PART;
-
-	if (!s->config.scratch)
-		return s->config.commit_seconds ? (uint64_t)FREED_BYTES_MAX * pool_nfiles(s->pool) : UINT64_MAX;
-	return memory && memory < FREED_BYTES_MAX ? memory : FREED_BYTES_MAX;
-}
-
-void live_freed(struct tree *t, uint64_t bytes)
-{
-	if (bytes && atomic_fetch_add(&t->freed_bytes, bytes) + bytes >= freed_max(t->store))
-		commit_ask(t->store->commit);
-}
-
-bool live_frees(struct tree *t)
-{
-	uint64_t bytes = atomic_exchange(&t->freed_bytes, 0);
-
-	return bytes && (t->store->config.scratch || bytes >= freed_max(t->store));
 }
 
 /* Has the inode no name, and no other user than the one with these references? Then nobody finds it any more, nor closes its
@@ -168,7 +143,7 @@ void live_put(struct inode *i, uint64_t n)
 	struct tree *t = i->tree;
 	struct meta *m = t->store->meta;
 	bool last, named;
-	uint64_t freed = 0;
+	uint64_t gone = 0;
 
 	lock_acquire(&t->lock);
 	last = i->refs == n;
@@ -176,14 +151,15 @@ void live_put(struct inode *i, uint64_t n)
 		i->refs -= n;
 		if (i->refs == (uint64_t)i->dirty + live_of(i)->staged) {
 			leaving_end_locked(i);
-			freed = freed_locked(i);
+			gone = gone_bytes(i);
 		}
 	}
 	lock_release(&t->lock);
 	if (!last) {
-		live_freed(t, freed);
+		commit_freed(t->store->commit, gone, true);
 		return;
 	}
+	gone = gone_bytes(i);
 	lock_orphan(i, n);
 	lock_acquire(&t->lock);
 	last = inode_release_locked(i, n);
@@ -195,6 +171,7 @@ void live_put(struct inode *i, uint64_t n)
 	if (!named) {
 		delete_inode(i);
 		inode_free(i);
+		commit_freed(t->store->commit, gone, false);
 	}
 }
 

@@ -28,7 +28,6 @@ static int edit_once(struct inode *i, int (*fn)(struct array *a, void *ctx), voi
 	struct array *a;
 	int err;
 
-
 	rwlock_exclusive(&i->rw);
 	err = inode_need_array(i, &a);
 	if (!err) {
@@ -98,12 +97,13 @@ static uint64_t growth(uint64_t size, uint64_t end)
 	return end > size ? end - size : 0;
 }
 
-/* The bytes that a change has cut off. It is not asked of writes: blocks that are encoded meanwhile become less, too. */
-static uint64_t less(struct array *a, uint64_t held)
+/* The bytes that a change has cut off. It is not asked of writes: blocks that are encoded meanwhile become less, too. What was reserved
+ * is free at once. */
+static uint64_t less(struct array *a, uint64_t stored)
 {
-	uint64_t left = array_held(a);
+	uint64_t left = atomic_load(&a->stored_bytes);
 
-	return held > left ? held - left : 0;
+	return stored > left ? stored - left : 0;
 }
 
 struct new_size {
@@ -115,13 +115,13 @@ struct new_size {
 static int do_resize(struct array *a, void *ctx)
 {
 	struct new_size *n = ctx;
-	uint64_t before = a->size_bytes, held = array_held(a), more = growth(before, n->bytes);
+	uint64_t before = a->size_bytes, stored = atomic_load(&a->stored_bytes), more = growth(before, n->bytes);
 	int err = more ? quota_take(n->inode, array_growth(a, before, more, ARRAY_ENDS), more) : 0;
 
 	if (!err)
 		err = array_resize(a, n->bytes);
 	if (n->bytes < before)
-		n->freed_bytes += less(a, held);
+		n->freed_bytes += less(a, stored);
 	note_growth(a, before, n->writer);
 	return err;
 }
@@ -131,7 +131,7 @@ int edit_resize(struct inode *i, uint64_t size_bytes, struct runs_writer *w)
 	struct new_size n = { i, size_bytes, 0, w };
 	int err = edit_array(i, do_resize, &n);
 
-	live_freed(i->tree, n.freed_bytes);
+	commit_freed(i->tree->store->commit, n.freed_bytes, false);
 	return err ? err : through_cut(i);
 }
 
@@ -228,11 +228,11 @@ static int do_allocate(struct array *a, void *ctx)
 static int do_punch(struct array *a, void *ctx)
 {
 	struct range *r = ctx;
-	uint64_t held = array_held(a);
+	uint64_t stored = atomic_load(&a->stored_bytes);
 	int err = array_punch(a, r->off, r->len);
 
 	*r->punched = true;
-	r->freed_bytes += less(a, held);
+	r->freed_bytes += less(a, stored);
 	return err;
 }
 
@@ -267,7 +267,7 @@ int edit_allocate(struct inode *i, int mode, uint64_t off, uint64_t len, struct 
 
 	*punched_out = false;
 	err = allocate(i, mode, &r);
-	live_freed(i->tree, r.freed_bytes);
+	commit_freed(i->tree->store->commit, r.freed_bytes, false);
 	return err;
 }
 

@@ -50,6 +50,7 @@ struct live_inode {
 	struct quota_amount counted; /* for it */
 	bool staged;         /* by the commit that runs */
 	bool fresh;          /* made, and its array was not open since. rw held exclusively */
+	bool gone;           /* it has no name, and its bytes are counted as freed (delete.c). By attr */
 	uint64_t owed_bytes; /* to the commit, while it is dirty */
 	struct live_inode *dirty_next, *staged_next;
 	struct idle_list *idle; /* where it stands (idle.c); RANK_ICACHE, as the next two */
@@ -139,11 +140,6 @@ void live_shrink(struct tree *t);
 
 /* delete.c. Before the kernel's lookups are taken back. */
 void live_forgetting(struct inode *i);
-/* So many bytes come back when what the caller has done is committed, which does not wait for the interval when they have become many: new
- * data would take more space, or memory, meanwhile. No lock may be held. */
-void live_freed(struct tree *t, uint64_t bytes);
-/* For the commit thread: this commit begins; is another one to follow at once, which gives back what this one lets go of? */
-bool live_frees(struct tree *t);
 /* Takes n references; with the last one goes the storage of what has no name. Blocks; no lock may be held. */
 void live_put(struct inode *i, uint64_t n);
 /* After the last commit: lets go of the inodes that are still dirty, and names the files among them in the log. */
