@@ -860,6 +860,32 @@ UNIT_TEST(what_stays_compressed_on_a_full_disk_counts_as_before)
 	free(raw);
 }
 
+/* The commit that counts the file has it as its last user, and asks for another commit, because so much is freed. */
+UNIT_TEST(what_is_compressed_is_deleted_before_a_commit_counts_it)
+{
+	struct store_config config = world_config;
+	struct io_dir *below, *dir;
+	struct tree_attr a;
+	struct world w;
+	uint64_t d;
+
+	config.scratch = true;
+	config.spill_bytes = MIB;
+	CHECK_OK(io_mem_dir(&below));
+	CHECK_OK(io_spill_dir(below, &(struct io_spill_config){ .memory_bytes = MIB }, &dir));
+	CHECK_OK(world_open_dir(&w, dir, &config));
+	d = dir_of(&w, META_INO_ROOT, "d");
+	CHECK_OK(set_quota(&w, d, SPILLFS_XATTR_COMPRESS, "cold"));
+	for (uint64_t off = 0; off < 8 * MIB; off += MIB)
+		CHECK_OK(write_text(&w, d, "f", off));
+	CHECK_OK(tree_lookup(w.tree, d, "f", NULL, &a));
+	CHECK_OK(tree_unlink(w.tree, d, "f", &me));
+	tree_forget(w.tree, a.st.st_ino, 1);
+	CHECK_OK(commit_wait(w.store->commit, COMMIT_SYNC));
+	CHECK_EQ(used(&w, 0).held, 0);
+	CHECK_OK(world_close(&w));
+}
+
 UNIT_TEST(size_of_the_mount_bounds_all)
 {
 	struct store_config config = world_config;

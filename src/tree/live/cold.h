@@ -17,7 +17,7 @@ void cold_know(struct inode *i, bool cold);
 bool cold_may_change(const struct inode *i);
 /* Waits for who writes to the file. */
 void cold_recount(struct inode *i);
-/* All that are known, if anything has changed. Without memory it is left to the next commit. */
+/* All that are known, if anything has changed. Without memory it is left to the next commit. Not with the gate held. */
 void cold_recount_all(struct tree *t);
 
 #endif

@@ -26,9 +26,13 @@
 static int hook_flush(void *ctx)
 {
 	struct tree *t = ctx;
+	int err;
 
 	through_refresh_all(t);
-	return arrays_flush(t->arrays);
+	err = arrays_flush(t->arrays);
+	/* Here and not in hook_stage: it may let go of the last reference of a file, and to delete that takes the gate. */
+	cold_recount_all(t);
+	return err;
 }
 
 static int add_xattr(void *ctx, const char *name, const void *value, size_t len)
@@ -193,7 +197,6 @@ static int hook_stage(void *ctx, int *left)
 	struct tree *t = ctx;
 	int err = 0;
 
-	cold_recount_all(t);
 	lock_acquire(&t->lock);
 	t->staged = t->dirty_head;
 	t->dirty_head = NULL;
