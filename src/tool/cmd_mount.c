@@ -67,7 +67,7 @@ static bool has_gone(int pidfd, int64_t ms)
 }
 
 /* The mount is gone from here. Others of the same file system, elsewhere, keep the daemon. */
-static enum tool_exit wait_daemon(int pidfd, const struct tool_mount *m, dev_t dev, int64_t timeout_ms)
+static enum tool_exit wait_daemon(int pidfd, const struct tool_mount *m, dev_t dev, int watch, int64_t timeout_ms)
 {
 	int64_t first = timeout_ms < QUIET_MS ? timeout_ms : QUIET_MS;
 	size_t n;
@@ -75,7 +75,7 @@ static enum tool_exit wait_daemon(int pidfd, const struct tool_mount *m, dev_t d
 	if (has_gone(pidfd, first))
 		return TOOL_OK;
 	fprintf(stderr, "spillctl: %s is unmounted here; its daemon, process %" PRIu64 ", has not ended yet\n", m->root, m->info.pid);
-	n = holders_print(stderr, "spillctl: still ", dev);
+	n = watch < 0 ? 0 : holders_print(stderr, "spillctl: still ", dev, watch);
 	if (!n)
 		fputs("spillctl: it finishes its writes, or somebody holds it who cannot be seen from here\n", stderr);
 	if (timeout_ms > first && has_gone(pidfd, timeout_ms - first))
@@ -110,7 +110,7 @@ static enum tool_exit umount_dead(const char *path)
 }
 
 /* The root is closed, so that it is not what keeps the mount in use. */
-static enum tool_exit unmount(struct tool_mount *m, dev_t dev, bool lazy, int64_t timeout_ms)
+static enum tool_exit unmount(struct tool_mount *m, dev_t dev, int watch, bool lazy, int64_t timeout_ms)
 {
 	int pidfd = m->has_info ? open_daemon(m->info.pid) : -1, err;
 	enum tool_exit code = TOOL_OK;
@@ -119,11 +119,11 @@ static enum tool_exit unmount(struct tool_mount *m, dev_t dev, bool lazy, int64_
 	err = mnt_unmount(m->root, lazy, said, sizeof(said));
 	if (err == -EBUSY) {
 		code = tool_fail(TOOL_FAILED, "%s is in use, and stays mounted (--lazy detaches it all the same)", m->root);
-		holders_print(stderr, "spillctl: ", dev);
+		holders_print(stderr, "spillctl: ", dev, -1);
 	} else if (err < 0) {
 		code = tool_fail(TOOL_FAILED, "cannot unmount %s: %s", m->root, said);
 	} else if (!lazy && pidfd >= 0) {
-		code = wait_daemon(pidfd, m, dev, timeout_ms);
+		code = wait_daemon(pidfd, m, dev, watch, timeout_ms);
 	} else if (!lazy) {
 		code = tool_fail(TOOL_FAILED, "%s is unmounted, but its daemon cannot be waited for from here", m->root);
 	}
@@ -139,6 +139,7 @@ enum tool_exit cmd_umount(const struct tool_call *call)
 	enum tool_exit code, unsynced = TOOL_OK;
 	struct tool_mount m;
 	struct stat st = { 0 };
+	int watch;
 
 	if (text && (number_parse(text, &timeout) || timeout > TIMEOUT_SECONDS_MAX))
 		return tool_fail(TOOL_USAGE, "umount: '%s' is not a number of seconds up to %d", text, TIMEOUT_SECONDS_MAX);
@@ -151,9 +152,12 @@ enum tool_exit cmd_umount(const struct tool_call *call)
 		unsynced = tool_fail(TOOL_FAILED, "%s: not everything could be made durable: %s", m.root, strerror(errno));
 	if (fstat(m.fd, &st) < 0 || chdir("/") < 0)
 		unsynced = tool_fail(TOOL_FAILED, "%s: %s", m.root, strerror(errno));
+	watch = holders_watch(m.fd);
 	close(m.fd);
 	m.fd = -1;
-	code = unmount(&m, st.st_dev, tool_flag(call, 'l'), (int64_t)timeout * 1000);
+	code = unmount(&m, st.st_dev, watch, tool_flag(call, 'l'), (int64_t)timeout * 1000);
+	if (watch >= 0)
+		close(watch);
 	tool_mount_close(&m);
 	return unsynced == TOOL_OK ? code : unsynced;
 }

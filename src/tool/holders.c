@@ -4,6 +4,7 @@
  * Invariants:
  * 1. No request is sent to the file system that is asked about: its daemon may be dead, or waiting for us.
  * 2. A process that may not be looked at is passed over; so the answer can miss somebody.
+ * 3. Nothing is said unless the file system is there after the search: what has its device number is part of it then.
  */
 #include "tool/holders.h"
 
@@ -11,8 +12,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -184,24 +187,55 @@ static void each_process(struct search *s, void (*each)(struct search *s))
 		closedir(d);
 }
 
-size_t holders_print(FILE *to, const char *prefix, dev_t dev)
+int holders_watch(int fd)
 {
-	struct search *s = calloc(1, sizeof(*s));
-	size_t found;
+	int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char path[64];
 
-	if (!s)
-		return 0;
-	s->to = to;
-	s->prefix = prefix;
-	s->dev = dev;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* The end of the file system is told, whatever is asked for; its root is never deleted. */
+	if (watch >= 0 && inotify_add_watch(watch, path, IN_DELETE_SELF) < 0) {
+		close(watch);
+		watch = -1;
+	}
+	return watch;
+}
+
+static bool has_ended(int watch)
+{
+	struct pollfd p = { .fd = watch, .events = POLLIN };
+
+	return watch >= 0 && poll(&p, 1, 0) != 0;
+}
+
+static void search(struct search *s)
+{
 	s->pid = getpid();
 	see_namespace(s);
 	s->elsewhere = true;
 	each_process(s, see_namespace);
 	each_process(s, see_process);
-	found = s->found;
-	if (found > SHOWN_MAX)
-		fprintf(to, "%sand %zu more\n", prefix, found - SHOWN_MAX);
+	if (s->found > SHOWN_MAX)
+		fprintf(s->to, "%sand %zu more\n", s->prefix, s->found - SHOWN_MAX);
+}
+
+size_t holders_print(FILE *to, const char *prefix, dev_t dev, int watch)
+{
+	struct search *s = calloc(1, sizeof(*s));
+	size_t found = 0, len = 0;
+	char *text = NULL;
+
+	if (s)
+		s->to = open_memstream(&text, &len);
+	if (s && s->to) {
+		s->prefix = prefix;
+		s->dev = dev;
+		search(s);
+		found = fclose(s->to) || has_ended(watch) ? 0 : s->found;
+	}
+	if (found)
+		fputs(text, to);
+	free(text);
 	free(s);
 	return found;
 }

@@ -149,6 +149,39 @@ held() {
 	eq "$(cat "$MNT/layers/x")" x
 }
 
+# A pipe that is full holds spillctl before it looks for them.
+@test "umount names nobody once the file system has ended, though another one has its number" {
+	local code=0 ctl number
+	require_root
+	mkdir "$WORK/bind" "$WORK/other" "$WORK/there"
+	mount --bind "$MNT/layers" "$WORK/bind"
+	number=$(stat -c %d "$WORK/bind")
+	mkfifo "$WORK/pipe"
+	exec 7<>"$WORK/pipe"
+	dd if=/dev/zero of="$WORK/pipe" oflag=nonblock bs=4096 2>/dev/null || true
+	"$SPILLCTL" umount -t 1 "$MNT" 2>&7 3>&- &
+	ctl=$!
+	until ! mounted; do :; done
+	kill -STOP "$PID"
+	# umount(8) would ask the daemon.
+	"$PYTHON" -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).umount2(sys.argv[1].encode(), 0))' "$WORK/bind"
+	"$SPILLFS" "$WORK/other" "$WORK/there" 7>&- 3>&-
+	echo "$number, $(stat -c %d "$WORK/there")"
+	exec 6<"$WORK/pipe" 7>&-
+	cat <&6 >"$WORK/err"
+	wait "$ctl" || code=$?
+	kill -CONT "$PID"
+	exec 6<&-
+	"$SPILLCTL" umount "$WORK/there"
+	cat "$WORK/err"
+	eq "$code" 4
+	grep -aq "has not ended yet" "$WORK/err"
+	grep -aq "it finishes its writes" "$WORK/err"
+	refute grep -aq "still mounted" "$WORK/err"
+	wait_gone "$PID"
+	mount_again
+}
+
 # hold SECONDS: a process, $holder, in a mount namespace of its own.
 hold() {
 	rm -f "$WORK/holder"
