@@ -88,6 +88,7 @@ static void set_file(struct column *c, struct io *f, uint64_t id, uint64_t bytes
 	c->file = f;
 	c->array.file_id = id;
 	c->reserve.ahead_bytes = c->reserve.wanted_bytes = 0;
+	reserve_forget(&c->reserve);
 	atomic_store(&c->file_bytes, bytes);
 	atomic_store(&c->file_dirty, f != NULL);
 	atomic_store(&c->made, f != NULL);
@@ -98,6 +99,8 @@ static void update_stored(struct column *c)
 {
 	uint64_t size = c->array.size_bytes;
 
+	if (c->shared)
+		reserve_forget(&c->reserve);
 	atomic_store(&c->array.stored_bytes, c->file ? reserve_stored(&c->reserve, c->file, size) : size);
 }
 
@@ -353,6 +356,8 @@ static int need_storage(struct column *c, uint64_t end, unsigned how)
 	/* Invariant 2. */
 	if (c->file && end > c->array.size_bytes && atomic_load(&c->file_bytes) > c->array.size_bytes)
 		return -EAGAIN;
+	if (end > c->array.size_bytes)
+		reserve_forget(&c->reserve);
 	if (c->file)
 		return 0;
 	err = store_may_write_home(c->array.home->store, 0);
@@ -534,10 +539,12 @@ static int column_allocate(struct array *a, uint64_t off, uint64_t len)
 
 static bool column_recount(struct array *a)
 {
+	struct column *c = column_of(a);
+	struct reserve r = c->reserve; /* others recount beside this: it keeps no sum */
 	uint64_t was = atomic_load(&a->stored_bytes);
 
-	if (column_of(a)->file && io_packings(a->home->store->dir))
-		update_stored(column_of(a));
+	if (c->file && io_packings(a->home->store->dir))
+		atomic_store(&a->stored_bytes, reserve_stored(&r, c->file, a->size_bytes));
 	return atomic_load(&a->stored_bytes) != was;
 }
 
@@ -634,6 +641,7 @@ static void column_unshare(struct array *a)
 	if (err)
 		log_warn("columns/%llu: %s", (unsigned long long)a->file_id, strerror(-err));
 	c->shared = c->lent_file = false;
+	reserve_forget(&c->reserve);
 	/* If that fails, the column keeps its file. */
 	if (!err && lent && a->size_bytes < COLUMN_INLINE_MAX && go_inline(c)) {
 		give_back_mem(c, false);

@@ -109,21 +109,34 @@ int reserve_stage_locked(struct reserve *r, struct meta *m, uint64_t ino, uint64
 
 /* ---- counting ---- */
 
+/* The bytes allocated in [from, end), where a cut waits: a fragmented file is asked once, not at each write. */
+static uint64_t waits_for_cut(struct reserve *r, struct io *f, uint64_t from, uint64_t end)
+{
+	if (r->behind_from != from || r->behind_end != end) {
+		r->behind_bytes = io_allocated(f, from, end - from);
+		r->behind_from = from;
+		r->behind_end = end;
+	}
+	return r->behind_bytes;
+}
+
 /* The bytes that the file holds behind the end, where nothing is wanted: reserved ahead, or to be cut by the next commit. */
-static uint64_t unwanted(const struct reserve *r, struct io *f, uint64_t size, uint64_t has)
+static uint64_t unwanted(struct reserve *r, struct io *f, uint64_t size, uint64_t has)
 {
 	uint64_t whole = reserve_whole(size), end = reserve_whole(has), ahead = reserve_whole(r->ahead_bytes), bytes, saved;
 
-	if (has <= size)
+	if (has <= size) {
+		reserve_forget(r);
 		return ahead > end ? ahead - end : 0;
+	}
 	end = ahead > end ? ahead : end;
-	bytes = io_allocated(f, whole, end - whole);
+	bytes = waits_for_cut(r, f, whole, end);
 	saved = io_saved(f, whole, end - whole, false);
 	return bytes > saved ? bytes - saved : 0;
 }
 
 /* Some file systems count written bytes late, so data counts as one block at least. */
-uint64_t reserve_stored(const struct reserve *r, struct io *f, uint64_t size)
+uint64_t reserve_stored(struct reserve *r, struct io *f, uint64_t size)
 {
 	bool wanted = reserve_is_wanted(r, size);
 	uint64_t has, stored, more, at;
@@ -209,6 +222,7 @@ int reserve_cut(struct reserve *r, struct io *f, uint64_t size)
 
 void reserve_made(struct reserve *r, uint64_t size, uint64_t off, uint64_t end)
 {
+	reserve_forget(r);
 	if (end > size && end > r->wanted_bytes)
 		r->wanted_bytes = end;
 	if (off <= r->ahead_bytes && end > r->ahead_bytes)
@@ -221,4 +235,5 @@ void reserve_unwanted(struct reserve *r)
 	if (r->wanted_bytes > r->ahead_bytes)
 		r->ahead_bytes = r->wanted_bytes;
 	r->wanted_bytes = 0;
+	reserve_forget(r);
 }

@@ -658,6 +658,83 @@ UNIT_TEST(quota_of_a_sparse_column_counts_what_a_cut_leaves)
 	free(p);
 }
 
+/* Searches for extents behind a place of one file, which any thread may make. */
+static struct {
+	const struct io_ops *was;
+	struct io_ops ops;
+	uint64_t from;
+	atomic_uint n;
+} searches;
+
+static bool count_search(struct io *f, uint64_t off, uint64_t n, uint64_t *from, uint64_t *to)
+{
+	atomic_fetch_add(&searches.n, off + n > searches.from);
+	return searches.was->find_allocated(f, off, n, from, to);
+}
+
+static void watch_searches(struct world *w, uint64_t ino, uint64_t from)
+{
+	struct tree_file_info info = { .direct = true };
+	struct tree_file *f;
+	struct tree_read r;
+
+	CHECK_OK(tree_file_open(w->tree, ino, O_RDONLY, &me, &f, &info));
+	CHECK_OK(tree_read_begin(f, 0, 4 * KIB, 0, &r));
+	CHECK(r.n == 1 && r.part[0].file);
+	searches.was = r.part[0].file->ops;
+	searches.ops = *searches.was;
+	searches.ops.find_allocated = count_search;
+	searches.from = from;
+	atomic_store(&searches.n, 0);
+	r.part[0].file->ops = &searches.ops;
+	tree_read_end(&r);
+	tree_file_release(f);
+}
+
+/* The extents that a cut will take are searched for once, and again after what changes them. */
+UNIT_TEST(quota_counts_once_what_waits_for_a_cut)
+{
+	struct io_dir *disk = world_disk();
+	char *p = noise(4 * KIB);
+	struct tree_attr a;
+	struct world w;
+	unsigned first;
+	uint64_t q;
+	size_t in;
+
+	world_open(&w, disk, &world_config);
+	q = dir_of(&w, META_INO_COLUMNS, "q");
+	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "1M"));
+	for (unsigned k = 0; k < 100; k++)
+		CHECK_OK(write_at(&w, q, "a", p, 4 * KIB, MIB + k * 8 * KIB, &in));
+	CHECK_OK(world_commit(&w));
+	CHECK_EQ(used(&w, q).held, 400 * KIB);
+	CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
+	watch_searches(&w, a.st.st_ino, MIB + 400 * KIB);
+	CHECK_OK(set_size(&w, a.st.st_ino, MIB + 400 * KIB));
+	CHECK_EQ(used(&w, q).held, 200 * KIB);
+	first = atomic_load(&searches.n);
+	CHECK(first >= 50);
+	for (unsigned k = 0; k < 50; k++) {
+		CHECK_OK(write_at(&w, q, "a", p, 4 * KIB, k * 4 * KIB, &in));
+		CHECK_EQ(used(&w, q).held, (204 + k * 4) * KIB);
+	}
+	CHECK_EQ(atomic_load(&searches.n), first);
+	CHECK_OK(set_size(&w, a.st.st_ino, MIB + 200 * KIB));
+	CHECK_EQ(used(&w, q).held, 300 * KIB);
+	check_count(&w, q);
+	CHECK_EQ(used(&w, q).held, 300 * KIB);
+	/* The file is as long again, and cut to the same place, with another part between. */
+	CHECK_OK(write_at(&w, q, "a", p, 4 * KIB, MIB + 792 * KIB, &in));
+	CHECK_EQ(used(&w, q).held, 304 * KIB);
+	CHECK_OK(set_size(&w, a.st.st_ino, MIB + 200 * KIB));
+	CHECK_EQ(used(&w, q).held, 300 * KIB);
+	tree_forget(w.tree, a.st.st_ino, 1);
+	check_count(&w, q);
+	CHECK_OK(world_close(&w));
+	free(p);
+}
+
 UNIT_TEST(quota_knows_after_a_mount_where_reserved_space_ends)
 {
 	for (unsigned k = 0; k < 2; k++) {
