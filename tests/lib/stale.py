@@ -324,5 +324,34 @@ def beside_names(d):
     children(16, act)
 
 
+def beside_dirty(d):
+    """One long write with O_DIRECT, of more requests than the kernel has in the background, beside pages that it has to write back for
+    somebody else, or of that file: nobody waits for ever."""
+    n, end = 72 * M, shared_words()
+    a, b = put(os.path.join(d, "a"), bytes(n)), put(os.path.join(d, "b"), bytes(4 * M))
+    fd = os.open(a, os.O_RDWR)
+    os.fsync(fd)
+
+    def direct():
+        direct, data = os.open(a, os.O_RDWR | os.O_DIRECT), mmap.mmap(-1, n)
+        for k in range(4):
+            data[:] = bytes([k]) * n
+            eq(os.pwrite(direct, data, 0), n)
+        end[0] = 1
+
+    def seek():
+        f = os.open(b, os.O_RDWR)
+        while not end[0]:
+            os.pwrite(f, b"x" * (4 * M), 0)
+            os.lseek(f, 0, os.SEEK_DATA)
+
+    def store():
+        with mmap.mmap(fd, n) as m:
+            while not end[0]:
+                for k in range(0, n, 200 * PAGE):
+                    m[k] = 1
+    children(3, lambda k: (direct, seek, store)[k]())
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, grown, grown_uncached, appended, aio, beside_names)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (direct_write, reopened, sizes, other_changes, racing, grown, grown_uncached, appended, aio, beside_names, beside_dirty)}[sys.argv[1]](*sys.argv[2:])
