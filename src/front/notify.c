@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "tree/tree.h"
+#include "util/clock.h"
 #include "util/lock.h"
 #include "util/thread.h"
 
@@ -34,7 +35,16 @@ struct teller {
 	pthread_t thread;
 	pthread_cond_t wake;
 	struct request *head, **tail;
-	bool telling;
+	bool telling, stop;
+};
+
+/* Waits behind both queues: in that of the names, and in a list of the same order, by the time at which it goes on without them. */
+struct second {
+	struct notify *notify;
+	struct second *next;
+	int64_t until_ns;
+	void (*then)(void *ctx); /* NULL: it has gone on */
+	void *ctx;
 };
 
 struct notify {
@@ -42,7 +52,8 @@ struct notify {
 	struct tree *tree;
 	struct lock lock;
 	struct teller names, files;
-	bool stop, silent;
+	struct second *seconds, **seconds_tail;
+	bool silent;
 	pthread_cond_t told;
 };
 
@@ -82,15 +93,76 @@ static bool forget_one(struct teller *t)
 	return any;
 }
 
+static void append_locked(struct teller *t, struct request *r)
+{
+	*t->tail = r;
+	t->tail = &r->next;
+	lock_signal(&t->wake);
+}
+
+static void enqueue(struct teller *t, const struct request *like)
+{
+	struct request *r = malloc(sizeof(*r));
+
+	if (!r) {
+		free(like->name);
+		if (like->then)
+			like->then(like->ctx);
+		return;
+	}
+	*r = *like;
+	lock_acquire(&t->notify->lock);
+	append_locked(t, r);
+	lock_release(&t->notify->lock);
+}
+
+/* Takes the first one out of the list. What it asked to be dropped of files is before it in their queue. With the lock held, which is
+ * released meanwhile. */
+static void second_go_on_locked(struct notify *n)
+{
+	struct second *s = n->seconds;
+	struct request r = { .then = s->then, .ctx = s->ctx };
+
+	s->then = NULL;
+	n->seconds = s->next;
+	if (!n->seconds)
+		n->seconds_tail = &n->seconds;
+	lock_release(&n->lock);
+	enqueue(&n->files, &r);
+	lock_acquire(&n->lock);
+}
+
+/* Behind the names. Those that came before it have gone on: they were before it in that queue, too. */
+static void second_come(void *ctx)
+{
+	struct second *s = ctx;
+	struct notify *n = s->notify;
+
+	lock_acquire(&n->lock);
+	if (s->then)
+		second_go_on_locked(n);
+	lock_release(&n->lock);
+	free(s);
+}
+
 /* With the lock held, which is released meanwhile. */
 static void rest(struct teller *t)
 {
 	struct notify *n = t->notify;
+	int64_t left;
 
-	if (t == &n->files)
+	if (t == &n->names) {
+		if (!forget_one(t) && !t->head && !t->stop)
+			lock_wait_ms(&n->lock, &t->wake, LOOK_MS);
+		return;
+	}
+	left = n->seconds ? n->seconds->until_ns - clock_monotonic_ns() : 0;
+	if (!n->seconds)
 		lock_wait(&n->lock, &t->wake);
-	else if (!forget_one(t) && !t->head && !n->stop)
-		lock_wait_ms(&n->lock, &t->wake, LOOK_MS);
+	else if (left > 0)
+		lock_wait_ms(&n->lock, &t->wake, (unsigned)(left / 1000000) + 1);
+	else
+		second_go_on_locked(n);
 }
 
 static void *notify_thread(void *arg)
@@ -99,7 +171,7 @@ static void *notify_thread(void *arg)
 	struct notify *n = t->notify;
 
 	lock_acquire(&n->lock);
-	while (t->head || !n->stop) {
+	while (t->head || !t->stop) {
 		struct request *r = t->head;
 
 		if (!r) {
@@ -129,19 +201,14 @@ static int teller_start(struct teller *t, struct notify *n, const char *name)
 	return thread_start(name, notify_thread, t, &t->thread);
 }
 
-static void teller_join(struct teller *t)
+static void teller_stop(struct teller *t)
 {
+	lock_acquire(&t->notify->lock);
+	t->stop = true;
+	lock_signal(&t->wake);
+	lock_release(&t->notify->lock);
 	thread_join(t->thread);
 	pthread_cond_destroy(&t->wake);
-}
-
-static void stop(struct notify *n)
-{
-	lock_acquire(&n->lock);
-	n->stop = true;
-	lock_signal(&n->names.wake);
-	lock_signal(&n->files.wake);
-	lock_release(&n->lock);
 }
 
 int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
@@ -153,6 +220,7 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 		return -ENOMEM;
 	n->se = se;
 	n->tree = tree;
+	n->seconds_tail = &n->seconds;
 	lock_init(&n->lock, RANK_NOTIFY);
 	lock_cond_init(&n->told);
 	err = teller_start(&n->files, n, "notify");
@@ -162,8 +230,7 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 	}
 	err = teller_start(&n->names, n, "notify-names");
 	if (err) {
-		stop(n);
-		teller_join(&n->files);
+		teller_stop(&n->files);
 		free(n);
 		return err;
 	}
@@ -173,10 +240,9 @@ int notify_new(struct fuse_session *se, struct tree *tree, struct notify **out)
 
 void notify_free(struct notify *n)
 {
-	stop(n);
 	/* From behind a name an answer goes on to the other queue. */
-	teller_join(&n->names);
-	teller_join(&n->files);
+	teller_stop(&n->names);
+	teller_stop(&n->files);
 	pthread_cond_destroy(&n->told);
 	lock_fini(&n->lock);
 	free(n);
@@ -189,24 +255,6 @@ void notify_silence(struct notify *n)
 	while (n->names.telling || n->files.telling)
 		lock_wait(&n->lock, &n->told);
 	lock_release(&n->lock);
-}
-
-static void enqueue(struct teller *t, const struct request *like)
-{
-	struct request *r = malloc(sizeof(*r));
-
-	if (!r) {
-		free(like->name);
-		if (like->then)
-			like->then(like->ctx);
-		return;
-	}
-	*r = *like;
-	lock_acquire(&t->notify->lock);
-	*t->tail = r;
-	t->tail = &r->next;
-	lock_signal(&t->wake);
-	lock_release(&t->notify->lock);
 }
 
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx)
@@ -227,26 +275,22 @@ void notify_drop_entry(struct notify *n, uint64_t parent, const char *name)
 		enqueue(&n->names, &(struct request){ .ino = parent, .name = copy });
 }
 
-/* Waits behind both queues, while it is in that of the names. */
-struct second {
-	struct notify *notify;
-	void (*then)(void *ctx);
-	void *ctx;
-};
-
-static void go_on(void *ctx)
-{
-	struct second *s = ctx;
-
-	enqueue(&s->notify->files, &(struct request){ .then = s->then, .ctx = s->ctx });
-	free(s);
-}
-
 void notify_then(struct notify *n, bool names, void (*then)(void *ctx), void *ctx)
 {
 	struct second *s = names ? malloc(sizeof(*s)) : NULL;
+	struct request *r = s ? malloc(sizeof(*r)) : NULL;
 
-	if (s)
-		*s = (struct second){ n, then, ctx };
-	enqueue(s ? &n->names : &n->files, &(struct request){ .then = s ? go_on : then, .ctx = s ? s : ctx });
+	if (!r) {
+		free(s);
+		enqueue(&n->files, &(struct request){ .then = then, .ctx = ctx });
+		return;
+	}
+	*r = (struct request){ .then = second_come, .ctx = s };
+	lock_acquire(&n->lock);
+	*s = (struct second){ n, NULL, clock_monotonic_ns() + NOTIFY_NAMES_MS * 1000000ll, then, ctx };
+	*n->seconds_tail = s;
+	n->seconds_tail = &s->next;
+	append_locked(&n->names, r);
+	lock_signal(&n->files.wake);
+	lock_release(&n->lock);
 }

@@ -3,8 +3,9 @@
  * operation, or under a lock, can wait for a page that only this operation could release.
  *
  * Names have a thread to themselves. To drop one the kernel takes the lock of its directory; a rename or an unlink has that while it waits
- * for the lock of a file, which a write holds until it is answered. So nothing may wait behind a name but an operation for which the
- * kernel holds neither the lock of a directory in which names are dropped, nor that of a file in one: a close, or what changes an array by its view.
+ * for the lock of a file, which a write holds until it is answered. So nothing waits behind a name but an operation that has changed what
+ * that name stands for: a close, or a change in views/. The kernel may hold the lock of a directory in views/ for that, and a rename from there
+ * to the name's directory has the one and waits for the other: behind a name nobody waits for longer than NOTIFY_NAMES_MS.
  */
 #ifndef SPILLFS_FRONT_NOTIFY_H
 #define SPILLFS_FRONT_NOTIFY_H
@@ -27,7 +28,9 @@ void notify_free(struct notify *n);
 /* Drops the cached pages of [off, off + len) (len 0: to the end; dirty ones are written back first), then calls
  * then(ctx), which answers the operation that asked. When memory is out, then is called at once. It may be NULL. */
 void notify_drop_pages(struct notify *n, uint64_t ino, off_t off, off_t len, void (*then)(void *ctx), void *ctx);
-/* Calls then(ctx) when all that was asked for before is done; names: with the names. */
+#define NOTIFY_NAMES_MS 250u
+
+/* Calls then(ctx) when all that was asked for before is done; names: with the names, if that does not take too long. */
 void notify_then(struct notify *n, bool names, void (*then)(void *ctx), void *ctx);
 /* Drops the attributes that the kernel keeps of a file; then as above. */
 void notify_drop_attr(struct notify *n, uint64_t ino, void (*then)(void *ctx), void *ctx);

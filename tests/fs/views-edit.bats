@@ -56,6 +56,7 @@ for k, (n, byte) in enumerate([(9, 0), (9, 1), (5, 2)]): npy(sys.argv[1] + "/%d.
 	edit users
 }
 @test "many at once" { edit storm; }
+@test "views that change while others try to move them to their arrays do not wait for ever" { edit across; }
 
 @test "what waits for its name at the unmount is said to be lost, and takes no space" {
 	cp /dev/null "$WORK/log"

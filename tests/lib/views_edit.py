@@ -637,5 +637,27 @@ def storm(mnt):
             os.unlink(top + "/" + name)
 
 
+def across(mnt):
+    """Views are renamed and deleted while others try to move or link them to the directory of the arrays. The kernel takes the locks of
+    both directories for that before it hears that it cannot be: nobody waits for ever."""
+    view, directory = mnt + "/views/npy/layers/d", mnt + "/layers/d"
+    os.mkdir(directory)
+    end = sysx.shared_words()
+
+    def make(k):
+        for _ in range(3):
+            np.save("%s/x%d.npy" % (view, k), np.arange(1000.))
+            os.rename("%s/x%d.npy" % (view, k), "%s/y%d.npy" % (view, k))
+            os.unlink("%s/y%d.npy" % (view, k))
+        end[k] = 1
+
+    def move(k):
+        while not all(end[:3]):
+            with fails(errno.EXDEV, errno.ENOENT):
+                (os.rename, os.link)[k % 2]("%s/%s%d.npy" % (view, "xy"[k // 2 % 2], k % 3), "%s/z%d" % (directory, k))
+    sysx.children(7, lambda k: (make if k < 3 else move)(k))
+    os.rmdir(directory)
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (tools, attrs, names, uploads, place, refused, users, cuts, storm)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (tools, attrs, names, uploads, place, refused, users, cuts, storm, across)}[sys.argv[1]](*sys.argv[2:])

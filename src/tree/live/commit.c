@@ -211,7 +211,7 @@ static int hook_stage(void *ctx, int *left)
 	lock_release(&t->lock);
 	t->cutting = false;
 	atomic_store(&t->quota_shrinking, atomic_exchange(&t->quota_shrinks, false));
-	t->frees = store_begin_freeing(t->store);
+	t->frees |= store_begin_freeing(t->store);
 	for (struct live_inode *i = t->staged; i && !err; i = i->staged_next)
 		err = stage_inode(&i->base, left);
 	return err ? err : cut_note(t);
@@ -255,8 +255,9 @@ static void hook_done(void *ctx, int err)
 	}
 	atomic_store(&t->quota_shrinking, false);
 	/* The files that it has let go of are deleted in the next transaction. */
-	if (t->frees)
+	if (t->frees && !err)
 		commit_again(t->store->commit);
+	t->frees &= err != 0;
 	live_shrink(t);
 	/* Layers that are dropped keep their files as long as a state that has them is held. */
 	past_forget_states(t);

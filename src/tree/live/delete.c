@@ -171,8 +171,8 @@ void live_put(struct inode *i, uint64_t n)
 	if (!named) {
 		delete_inode(i);
 		inode_free(i);
-		commit_freed(t->store->commit, gone, false);
 	}
+	commit_freed(t->store->commit, gone, !last);
 }
 
 int live_delete_orphans(struct tree *t)
