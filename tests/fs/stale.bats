@@ -25,7 +25,8 @@ stale_view() { py stale "$1" "$D" "$MNT/views/npy/$K${D#"$MNT/$K"}"; }
 @test "a long write with O_DIRECT does not wait for ever beside dirty pages" {
 	spill_only
 	stale() { guarded 100 "$PYTHON" -S "$LIB/stale.py" "$1" "$D"; }
-	KINDS="buckets columns scratch" each_kind stale beside_dirty
+	KINDS="buckets columns" each_kind stale beside_dirty
+	KINDS="buckets columns layers scratch" each_kind stale mapped_direct
 }
 
 @test "an asynchronous direct write leaves no stale page" { each_kind stale aio; }

@@ -55,6 +55,12 @@ for k, (n, byte) in enumerate([(9, 0), (9, 1), (5, 2)]): npy(sys.argv[1] + "/%d.
 	require_root
 	edit users
 }
+@test "between worlds and folders views are not moved, and nothing is lost" {
+	edit worlds
+	umount_store
+	guarded 100 "$SPILLCTL" check -n "$STORE"
+	mount_store
+}
 @test "many at once" { edit storm; }
 @test "views that change while others try to move them to their arrays do not wait for ever" { edit across; }
 

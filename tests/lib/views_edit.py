@@ -659,5 +659,32 @@ def across(mnt):
     os.rmdir(directory)
 
 
+def worlds(mnt):
+    """Between two folders, and to a directory that is declared scratch, views are neither renamed nor linked, as between file systems: of
+    arrays, and of files that are to become some."""
+    npy, a = mnt + "/views/npy/", np.arange(100.)
+    dirs = ["layers/a", "buckets/a", "columns/a", "scratch/a", "buckets/t"]
+    for d in dirs:
+        os.mkdir("%s/%s" % (mnt, d))
+    os.setxattr(mnt + "/buckets/t", "user.spillfs.durable", b"no")
+    scratch = "scratch/a", "buckets/t"  # one world
+    for here, there in ((x, y) for x in dirs for y in dirs if x != y and not {x, y} <= set(scratch)):
+        np.save(npy + here + "/x.npy", a)
+        with open(npy + here + "/n.npy.tmp", "wb") as f:
+            np.save(f, a)
+        for change in os.rename, os.link:
+            with fails(errno.EXDEV):
+                change(npy + here + "/x.npy", npy + there + "/z.npy")
+        with fails(errno.EXDEV):
+            os.rename(npy + here + "/n.npy.tmp", npy + there + "/n.npy")
+        eq(os.listdir("%s/%s" % (mnt, there)), [])
+        os.rename(npy + here + "/n.npy.tmp", npy + here + "/n.npy")
+        for name in "x.npy", "n.npy":
+            eq((here, np.load(npy + here + "/" + name).tolist()), (here, a.tolist()))
+            os.unlink(npy + here + "/" + name)
+    for d in dirs:
+        os.rmdir("%s/%s" % (mnt, d))
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (tools, attrs, names, uploads, place, refused, users, cuts, storm, across)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (tools, attrs, names, uploads, place, refused, users, cuts, storm, across, worlds)}[sys.argv[1]](*sys.argv[2:])

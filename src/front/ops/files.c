@@ -248,7 +248,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		answer_err(req, err);
 		return;
 	}
-	ends = fi->flags & O_DIRECT && front_of(req)->config.writeback && read_bytes(&r) < size;
+	/* The flags are also those of a page that the kernel reads, and holds, for a map of such a descriptor. */
+	ends = fi->lock_owner && fi->flags & O_DIRECT && front_of(req)->config.writeback && read_bytes(&r) < size;
 	if (!ends)
 		reply_read(req, ino, (uint64_t)off, &r);
 	tree_read_end(&r);

@@ -22,7 +22,9 @@
 #include "array/dtype.h"
 #include "spillfs.h"
 #include "store/store.h"
+#include "tree/live/kind.h"
 #include "tree/live/live.h"
+#include "tree/live/shelf.h"
 #include "tree/views/inside.h"
 #include "tree/views/upload.h"
 #include "view/view.h"
@@ -417,6 +419,12 @@ static int rename_upload(struct tree *t, struct inode *upload, struct place *to,
 	return err;
 }
 
+/* Two realms have inode numbers of two databases, and a file that becomes an array gets its kind where it is made. */
+static bool is_near(struct tree *t, const struct inode *from, const struct inode *to)
+{
+	return realm_of(t, live_shelf_of(t, from->facts.ino)) == realm_of(t, live_shelf_of(t, to->facts.ino)) && kind_fits(from, to);
+}
+
 int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
 		 const struct tree_caller *who)
 {
@@ -426,7 +434,7 @@ int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t new
 
 	if (!err)
 		err = find_place(t, newparent, newname, true, &to);
-	if (!err && view_of(from.dir)->node.key.format != view_of(to.dir)->node.key.format)
+	if (!err && (view_of(from.dir)->node.key.format != view_of(to.dir)->node.key.format || !is_near(t, from.held, to.held)))
 		err = -EXDEV;
 	if (!err && !from.there)
 		err = find_upload(t, &view_of(from.dir)->node.key, name, &upload);
@@ -463,6 +471,8 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 		err = -EEXIST;
 	if (!err)
 		err = views_target(t, ino, &target);
+	if (!err && realm_of(t, target->facts.ino) != realm_of(t, live_shelf_of(t, to.held->facts.ino)))
+		err = -EXDEV;
 	if (!err) {
 		type = view_formats[view_of(i)->node.key.format].typed ? dtype_of_name(view_of(i)->node.name) : NULL;
 		err = name_array(view_of(i)->node.key.format, name, type ? type : "", to.own);
