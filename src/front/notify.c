@@ -165,6 +165,14 @@ static void rest(struct teller *t)
 		second_go_on_locked(n);
 }
 
+/* However much comes behind them, those who have waited long enough go on. */
+static bool is_late(const struct teller *t)
+{
+	const struct second *first = t->notify->seconds;
+
+	return t == &t->notify->files && first && first->until_ns <= clock_monotonic_ns();
+}
+
 static void *notify_thread(void *arg)
 {
 	struct teller *t = arg;
@@ -172,7 +180,7 @@ static void *notify_thread(void *arg)
 
 	lock_acquire(&n->lock);
 	while (t->head || !t->stop) {
-		struct request *r = t->head;
+		struct request *r = is_late(t) ? NULL : t->head;
 
 		if (!r) {
 			rest(t);
