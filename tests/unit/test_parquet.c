@@ -320,7 +320,7 @@ static void check_survey(enum array_kind kind, const char *dtype)
 	ngroups = t.count / 262144 + (t.count % 262144 != 0);
 	CHECK_EQ(lay_again(&t, &second), ngroups);
 	CHECK_EQ(first, second);
-	for (int round = 0; round < (unit_in_valgrind() ? 6 : 60); round++) {
+	for (int round = 0; round < (unit_in_valgrind() ? 6 : 18); round++) {
 		struct survey_stretch s;
 
 		change(c, &state, &size, cap);
