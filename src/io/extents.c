@@ -12,7 +12,7 @@ bool extents_next(int fd, uint64_t off, uint64_t end, uint64_t *from, uint64_t *
 	union {
 		struct fiemap map;
 		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-	} u;
+	} u = { .room = { 0 } }; /* valgrind does not know that the kernel writes behind the map */
 	const struct fiemap_extent *e = u.map.fm_extents;
 
 	for (; off < end; off = *to) {
