@@ -618,6 +618,17 @@ static void check_sparse(struct world *w, uint64_t q)
 	free(p);
 }
 
+/* A new world with columns/q below a quota. */
+static uint64_t open_columns(struct world *w, struct io_dir *disk, const char *limit)
+{
+	uint64_t q;
+
+	world_open(w, disk, &world_config);
+	q = dir_of(w, META_INO_COLUMNS, "q");
+	CHECK_OK(set_quota(w, q, SPILLFS_XATTR_QUOTA, limit));
+	return q;
+}
+
 static void cut_power_of(struct world *w, struct io_dir *disk)
 {
 	CHECK_OK(io_mem_cut_power(disk, 0));
@@ -635,9 +646,7 @@ UNIT_TEST(quota_of_a_sparse_column_counts_what_a_cut_leaves)
 	uint64_t q;
 	size_t in;
 
-	world_open(&w, disk, &world_config);
-	q = dir_of(&w, META_INO_COLUMNS, "q");
-	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "1M"));
+	q = open_columns(&w, disk, "1M");
 	CHECK_OK(write_at(&w, q, "a", p, 4 * KIB, 0, &in));
 	CHECK_OK(write_at(&w, q, "a", p, 128 * KIB, MIB, &in));
 	CHECK_OK(world_commit(&w));
@@ -702,9 +711,7 @@ UNIT_TEST(quota_counts_once_what_waits_for_a_cut)
 	uint64_t q;
 	size_t in;
 
-	world_open(&w, disk, &world_config);
-	q = dir_of(&w, META_INO_COLUMNS, "q");
-	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "1M"));
+	q = open_columns(&w, disk, "1M");
 	for (unsigned k = 0; k < 100; k++)
 		CHECK_OK(write_at(&w, q, "a", p, 4 * KIB, MIB + k * 8 * KIB, &in));
 	CHECK_OK(world_commit(&w));
@@ -814,9 +821,7 @@ UNIT_TEST(quota_knows_reserved_space_by_a_row_without_an_end)
 	uint64_t q;
 	size_t in;
 
-	world_open(&w, disk, &world_config);
-	q = dir_of(&w, META_INO_COLUMNS, "q");
-	CHECK_OK(set_quota(&w, q, SPILLFS_XATTR_QUOTA, "512K"));
+	q = open_columns(&w, disk, "512K");
 	CHECK_OK(write_at(&w, q, "a", p, 64 * KIB, 0, &in));
 	CHECK_OK(tree_lookup(w.tree, q, "a", &me, &a));
 	CHECK_OK(reserve(&w, a.st.st_ino, MIB, 64 * KIB));

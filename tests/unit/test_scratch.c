@@ -122,8 +122,7 @@ UNIT_TEST(space_that_either_world_frees_is_there_for_the_other)
 	uint64_t seed = 5;
 	struct scene s;
 
-	for (size_t i = 0; i < n; i++)
-		p[i] = (unsigned char)unit_rand(&seed);
+	unit_rand_fill(&seed, p, n);
 	open_bounded(&s, 1 << 20);
 	for (size_t k = 0; k < sizeof(dirs) / sizeof(*dirs); k++) {
 		uint64_t f = make(&s.w, dirs[k], "f", S_IFREG | 0644);
@@ -244,8 +243,7 @@ UNIT_TEST(space_that_is_freed_does_not_wait_for_the_interval)
 	uint64_t seed = 6;
 	struct scene s;
 
-	for (size_t i = 0; i < n; i++)
-		p[i] = (unsigned char)unit_rand(&seed);
+	unit_rand_fill(&seed, p, n);
 	open_scene(&s);
 	for (size_t k = 0; k < sizeof(dirs) / sizeof(*dirs); k++)
 		for (enum freeing way = CUT; way < NFREEINGS; way++)
@@ -263,8 +261,7 @@ UNIT_TEST(space_that_a_full_disk_keeps_is_asked_for_once)
 	struct io_dir *disk;
 	struct scene s;
 
-	for (size_t i = 0; i < n; i++)
-		p[i] = (unsigned char)unit_rand(&seed);
+	unit_rand_fill(&seed, p, n);
 	disk = open_scene(&s);
 	f = make(&s.w, META_INO_LAYERS, "f", S_IFREG | 0644);
 	for (size_t k = 0; k < 9; k++)

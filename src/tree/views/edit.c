@@ -419,10 +419,16 @@ static int rename_upload(struct tree *t, struct inode *upload, struct place *to,
 	return err;
 }
 
-/* Two realms have inode numbers of two databases, and a file that becomes an array gets its kind where it is made. */
+/* Two realms have inode numbers of two databases. */
+static bool is_in_one_realm(struct tree *t, const struct inode *a, const struct inode *b)
+{
+	return realm_of(t, live_shelf_of(t, a->facts.ino)) == realm_of(t, live_shelf_of(t, b->facts.ino));
+}
+
+/* A file that becomes an array gets its kind where it is made. */
 static bool is_near(struct tree *t, const struct inode *from, const struct inode *to)
 {
-	return realm_of(t, live_shelf_of(t, from->facts.ino)) == realm_of(t, live_shelf_of(t, to->facts.ino)) && kind_fits(from, to);
+	return is_in_one_realm(t, from, to) && kind_fits(from, to);
 }
 
 int views_rename(struct tree *t, uint64_t parent, const char *name, uint64_t newparent, const char *newname, unsigned flags,
@@ -471,7 +477,7 @@ int views_link(struct tree *t, uint64_t ino, uint64_t parent, const char *name, 
 		err = -EEXIST;
 	if (!err)
 		err = views_target(t, ino, &target);
-	if (!err && realm_of(t, target->facts.ino) != realm_of(t, live_shelf_of(t, to.held->facts.ino)))
+	if (!err && !is_in_one_realm(t, target, to.held))
 		err = -EXDEV;
 	if (!err) {
 		type = view_formats[view_of(i)->node.key.format].typed ? dtype_of_name(view_of(i)->node.name) : NULL;
